@@ -1,0 +1,122 @@
+#include "arena.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGNMENT = 64, CHUNK_BYTES = 1 << 18 };
+
+struct chunk {
+    unsigned char *data;
+    size_t size, used;
+};
+
+struct ptq_arena {
+    const char *name;
+    struct chunk *chunk;
+    size_t n_chunks, room;
+};
+
+void ptq_out_of_memory(size_t bytes, const char *who, const char *what)
+{
+    fprintf(stderr, "ptq: out of memory: %s asked for %zu bytes (%.1f MiB) for %s; use fewer windows or a smaller model\n",
+            who, bytes, (double)bytes / 1048576.0, what);
+    exit(1);
+}
+
+void *ptq_realloc(void *old, size_t count, size_t size, const char *what)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes)) ptq_out_of_memory(SIZE_MAX, "a growing array", what);
+    void *grown = realloc(old, bytes ? bytes : 1);
+    if (!grown) ptq_out_of_memory(bytes, "a growing array", what);
+    return grown;
+}
+
+struct ptq_arena *ptq_arena_make(const char *name)
+{
+    struct ptq_arena *arena = ptq_realloc(NULL, 1, sizeof *arena, "an arena");
+    *arena = (struct ptq_arena){.name = name};
+    return arena;
+}
+
+void ptq_arena_free(struct ptq_arena *arena)
+{
+    if (!arena) return;
+    ptq_arena_rewind(arena, (struct ptq_mark){0});
+    free(arena->chunk);
+    free(arena);
+}
+
+static void add_chunk(struct ptq_arena *arena, size_t size, const char *what)
+{
+    if (arena->n_chunks == arena->room) {
+        arena->room = arena->room ? 2 * arena->room : 8;
+        arena->chunk = ptq_realloc(arena->chunk, arena->room, sizeof *arena->chunk, "an arena's chunks");
+    }
+    unsigned char *data = aligned_alloc(ALIGNMENT, size);
+    if (!data) ptq_out_of_memory(size, arena->name, what);
+    arena->chunk[arena->n_chunks++] = (struct chunk){.data = data, .size = size};
+}
+
+void *ptq_alloc(struct ptq_arena *arena, size_t bytes, const char *what)
+{
+    if (bytes > SIZE_MAX / 2) ptq_out_of_memory(bytes, arena->name, what);
+    size_t need = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    if (need == 0) need = ALIGNMENT;
+    struct chunk *last = arena->n_chunks ? &arena->chunk[arena->n_chunks - 1] : NULL;
+    if (!last || last->size - last->used < need) {
+        add_chunk(arena, need > CHUNK_BYTES ? need : CHUNK_BYTES, what);
+        last = &arena->chunk[arena->n_chunks - 1];
+    }
+    void *result = last->data + last->used;
+    last->used += need;
+    memset(result, 0, need);
+    return result;
+}
+
+void *ptq_alloc_array(struct ptq_arena *arena, size_t count, size_t size, const char *what)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes)) ptq_out_of_memory(SIZE_MAX, arena->name, what);
+    return ptq_alloc(arena, bytes, what);
+}
+
+char *ptq_strndup(struct ptq_arena *arena, const char *text, size_t length)
+{
+    char *copy = ptq_alloc(arena, length + 1, "text");
+    memcpy(copy, text, length);
+    return copy;
+}
+
+char *ptq_strdup(struct ptq_arena *arena, const char *text)
+{
+    return ptq_strndup(arena, text, strlen(text));
+}
+
+char *ptq_format(struct ptq_arena *arena, const char *format, ...)
+{
+    va_list args, again;
+    va_start(args, format);
+    va_copy(again, args);
+    int length = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    char *text = ptq_alloc(arena, (size_t)(length < 0 ? 0 : length) + 1, "text");
+    if (length > 0) vsnprintf(text, (size_t)length + 1, format, again);
+    va_end(again);
+    return text;
+}
+
+struct ptq_mark ptq_arena_mark(const struct ptq_arena *arena)
+{
+    size_t n = arena->n_chunks;
+    return (struct ptq_mark){.chunks = n, .used = n ? arena->chunk[n - 1].used : 0};
+}
+
+void ptq_arena_rewind(struct ptq_arena *arena, struct ptq_mark mark)
+{
+    while (arena->n_chunks > mark.chunks) free(arena->chunk[--arena->n_chunks].data);
+    if (mark.chunks) arena->chunk[mark.chunks - 1].used = mark.used;
+}

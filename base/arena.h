@@ -1,0 +1,40 @@
+/* Arenas: memory that is given back all at once. Three lifetimes exist: run, block (rewound per decoder block) and
+ * scratch (mark and rewind inside a function). Who makes an arena frees it; who is handed one only takes from it.
+ *
+ * Memory that cannot be had ends the process with one sentence that says who asked for how much: a run is one process,
+ * and finished cells are on disk already. */
+#ifndef PTQ_ARENA_H
+#define PTQ_ARENA_H
+
+#include <stddef.h>
+
+struct ptq_arena;
+
+/* Where an arena stood; see ptq_arena_mark. */
+struct ptq_mark {
+    size_t chunks, used;
+};
+
+/* name is static storage, used in the out-of-memory sentence. */
+struct ptq_arena *ptq_arena_make(const char *name);
+void ptq_arena_free(struct ptq_arena *arena); /* NULL is fine */
+
+/* bytes of zeroed memory, aligned to 64; what says what for (static storage). Never NULL. */
+void *ptq_alloc(struct ptq_arena *arena, size_t bytes, const char *what);
+/* count * size, checked. */
+void *ptq_alloc_array(struct ptq_arena *arena, size_t count, size_t size, const char *what);
+#define ptq_new(arena, type, count) ((type *)ptq_alloc_array((arena), (size_t)(count), sizeof(type), #type))
+
+char *ptq_strdup(struct ptq_arena *arena, const char *text);
+char *ptq_strndup(struct ptq_arena *arena, const char *text, size_t length);
+char *ptq_format(struct ptq_arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Everything taken after the mark is given back by the rewind. */
+struct ptq_mark ptq_arena_mark(const struct ptq_arena *arena);
+void ptq_arena_rewind(struct ptq_arena *arena, struct ptq_mark mark);
+
+/* For growing arrays outside arenas; ends the process like ptq_alloc. */
+void *ptq_realloc(void *old, size_t count, size_t size, const char *what);
+void ptq_out_of_memory(size_t bytes, const char *who, const char *what) __attribute__((noreturn));
+
+#endif

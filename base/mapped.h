@@ -1,0 +1,45 @@
+/* Files in and out: read-only maps, and writes that appear whole or not at all. */
+#ifndef PTQ_MAPPED_H
+#define PTQ_MAPPED_H
+
+#include "arena.h"
+#include "status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* A file mapped read-only. Lives until ptq_unmap. */
+struct ptq_mapped {
+    const char *path; /* in the arena given to ptq_map */
+    const unsigned char *data;
+    size_t size; /* may be 0, data is then NULL */
+};
+
+/* Fails with PTQ_EIO when path cannot be opened, with PTQ_EINPUT when it is no regular file. */
+enum ptq_status ptq_map(struct ptq_arena *arena, const char *path, struct ptq_mapped *out, struct ptq_error *err);
+void ptq_unmap(struct ptq_mapped *file);
+
+/* A whole text file of at most limit bytes in memory with a NUL behind it (*size does not count it).
+ * path "-" reads standard input. */
+enum ptq_status ptq_read_file(struct ptq_arena *arena, const char *path, size_t limit, char **text, size_t *size,
+                              struct ptq_error *err);
+
+/* Writes bytes to path through a temporary file in the same folder, fsync and rename. On failure path is what it was
+ * before and no temporary file is left. */
+enum ptq_status ptq_write_file(const char *path, const void *data, size_t bytes, struct ptq_error *err);
+
+/* The temporary name that belongs to path ("DIR/.tmp.NAME.PID"), and the two ends of its life: publish = fsync, rename,
+ * fsync of the folder. For writers that cannot go through ptq_write_file (HDF5, gnuplot). */
+char *ptq_temporary_path(struct ptq_arena *arena, const char *path);
+enum ptq_status ptq_publish(const char *temporary, const char *path, struct ptq_error *err);
+/* Removes what killed runs left: every DIR/.tmp.NAME.PID of path's whose process is gone. */
+void ptq_sweep_temporaries(const char *path);
+
+/* mkdir -p */
+enum ptq_status ptq_make_folder(const char *path, struct ptq_error *err);
+int ptq_is_folder(const char *path);
+int ptq_is_file(const char *path);
+/* "a/b" in the arena; just b where b is absolute. */
+char *ptq_join(struct ptq_arena *arena, const char *a, const char *b);
+
+#endif

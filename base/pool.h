@@ -1,0 +1,19 @@
+/* A thread pool with one call: a counted loop whose tasks any thread may take.
+ *
+ * Results do not depend on the number of threads, because what a task is never does: callers cut work by fixed tile
+ * sizes, a task writes only what is its own, and sums over tasks are made afterwards in task order. */
+#ifndef PTQ_POOL_H
+#define PTQ_POOL_H
+
+#include <stdint.h>
+
+/* n threads (>= 1), the caller's among them. May be called again to change n. */
+void ptq_pool_start(int n_threads);
+void ptq_pool_stop(void);
+int ptq_pool_size(void); /* 1 before ptq_pool_start */
+
+/* Runs task(context, i, worker) for each i in [0, n_tasks), 0 <= worker < ptq_pool_size(), and returns when all are
+ * done. Tasks are started in order of i. Not reentrant: a task does not start a loop of its own. */
+void ptq_parallel_for(int64_t n_tasks, void (*task)(void *context, int64_t i, int worker), void *context);
+
+#endif

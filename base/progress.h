@@ -1,0 +1,28 @@
+/* Progress on stderr: a line that renews itself with an estimate of the time left, on a terminal; one line a stage
+ * elsewhere. And the flag that Ctrl-C sets, which long loops look at between steps. */
+#ifndef PTQ_PROGRESS_H
+#define PTQ_PROGRESS_H
+
+#include "status.h"
+
+struct ptq_progress {
+    const char *stage; /* owned by the caller, must outlive the progress */
+    double total, done;
+    double started, shown;
+};
+
+void ptq_progress_quiet(int quiet); /* 1: nothing is printed (the default is to print) */
+void ptq_progress_begin(struct ptq_progress *progress, const char *stage, double total);
+void ptq_progress_step(struct ptq_progress *progress, double amount);
+void ptq_progress_end(struct ptq_progress *progress);
+
+double ptq_seconds(void);          /* monotonic clock */
+long long ptq_peak_rss_bytes(void); /* of this process so far */
+
+/* After ptq_catch_signals, SIGINT and SIGTERM set a flag instead of ending the process; the second one ends it.
+ * ptq_interrupted fails with PTQ_EINTERRUPT once the flag is set. */
+void ptq_catch_signals(void);
+enum ptq_status ptq_interrupted(struct ptq_error *err);
+int ptq_signal_seen(void); /* 0, SIGINT or SIGTERM */
+
+#endif

@@ -1,0 +1,60 @@
+#include "status.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *text;
+    int exit_code;
+} statuses[] = {
+#define X(name, text, code) [PTQ_##name] = {text, code},
+    PTQ_STATUS_MAP(X)
+#undef X
+};
+
+const char *ptq_status_text(enum ptq_status status)
+{
+    return statuses[status].text;
+}
+
+int ptq_status_exit_code(enum ptq_status status)
+{
+    return statuses[status].exit_code;
+}
+
+/* File names and tensor names come from strangers: what is printed to a terminal holds no control characters. */
+static void blunt_controls(char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f) *text = '?';
+}
+
+enum ptq_status ptq_fail_at(struct ptq_error *err, const char *file, int line, enum ptq_status status,
+                            const char *format, ...)
+{
+    assert(status != PTQ_OK);
+    err->status = status;
+    err->file = file;
+    err->line = line;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(err->text, sizeof err->text, format, args);
+    va_end(args);
+    blunt_controls(err->text);
+    return status;
+}
+
+enum ptq_status ptq_within(struct ptq_error *err, const char *format, ...)
+{
+    char text[sizeof err->text];
+    va_list args;
+    va_start(args, format);
+    int used = vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (used >= 0 && (size_t)used < sizeof text)
+        snprintf(text + used, sizeof text - (size_t)used, ": %.*s", (int)(sizeof text - (size_t)used), err->text);
+    blunt_controls(text);
+    memcpy(err->text, text, sizeof text);
+    return err->status;
+}

@@ -1,0 +1,60 @@
+/* The only door to HDF5: h5.c alone includes hdf5.h, so nothing else can leak an id or meet its error stack. Files are
+ * opened with plug-ins off; external links, external storage and virtual datasets are refused on reading. */
+#ifndef PTQ_H5_H
+#define PTQ_H5_H
+
+#include "arena.h"
+#include "status.h"
+
+#include <stdint.h>
+
+struct ptq_h5; /* an open file */
+
+/* Creates path.tmp beside path; ptq_h5_commit gives it its name, ptq_h5_abandon removes it. */
+enum ptq_status ptq_h5_create(const char *path, struct ptq_h5 **out, struct ptq_error *err);
+enum ptq_status ptq_h5_commit(struct ptq_h5 *file, struct ptq_error *err); /* flush, close, fsync, rename; frees */
+void ptq_h5_abandon(struct ptq_h5 *file);
+enum ptq_status ptq_h5_open(const char *path, struct ptq_h5 **out, struct ptq_error *err); /* read-only */
+void ptq_h5_close(struct ptq_h5 *file);
+
+/* Where: a group path ("/", "/cells/ID"), made with its parents where missing. */
+enum ptq_status ptq_h5_put_text(struct ptq_h5 *file, const char *group, const char *name, const char *value,
+                                struct ptq_error *err);
+enum ptq_status ptq_h5_put_int(struct ptq_h5 *file, const char *group, const char *name, int64_t value,
+                               struct ptq_error *err);
+enum ptq_status ptq_h5_put_real(struct ptq_h5 *file, const char *group, const char *name, double value,
+                                struct ptq_error *err);
+enum ptq_status ptq_h5_put_floats(struct ptq_h5 *file, const char *group, const char *name, const float *data,
+                                  int64_t rows, int64_t columns, struct ptq_error *err);
+enum ptq_status ptq_h5_put_reals(struct ptq_h5 *file, const char *group, const char *name, const double *data,
+                                 int64_t n, struct ptq_error *err);
+enum ptq_status ptq_h5_put_ints(struct ptq_h5 *file, const char *group, const char *name, const int64_t *data,
+                                int64_t n, struct ptq_error *err);
+enum ptq_status ptq_h5_put_texts(struct ptq_h5 *file, const char *group, const char *name, const char *const *data,
+                                 int64_t n, struct ptq_error *err);
+
+/* Readers: attribute or dataset of the right kind and a rank that fits, else PTQ_EINPUT. Memory from arena. */
+enum ptq_status ptq_h5_text(struct ptq_h5 *file, const char *group, const char *name, struct ptq_arena *arena,
+                            const char **out, struct ptq_error *err);
+enum ptq_status ptq_h5_int(struct ptq_h5 *file, const char *group, const char *name, int64_t *out,
+                           struct ptq_error *err);
+enum ptq_status ptq_h5_real(struct ptq_h5 *file, const char *group, const char *name, double *out,
+                            struct ptq_error *err);
+enum ptq_status ptq_h5_floats(struct ptq_h5 *file, const char *group, const char *name, struct ptq_arena *arena,
+                              float **out, int64_t *rows, int64_t *columns, struct ptq_error *err);
+enum ptq_status ptq_h5_reals(struct ptq_h5 *file, const char *group, const char *name, struct ptq_arena *arena,
+                             double **out, int64_t *n, struct ptq_error *err);
+enum ptq_status ptq_h5_ints(struct ptq_h5 *file, const char *group, const char *name, struct ptq_arena *arena,
+                            int64_t **out, int64_t *n, struct ptq_error *err);
+enum ptq_status ptq_h5_texts(struct ptq_h5 *file, const char *group, const char *name, struct ptq_arena *arena,
+                             const char ***out, int64_t *n, struct ptq_error *err);
+
+int ptq_h5_exists(struct ptq_h5 *file, const char *path);
+/* Names of the groups in a group, in creation order. */
+enum ptq_status ptq_h5_groups(struct ptq_h5 *file, const char *group, struct ptq_arena *arena, const char ***out,
+                              int64_t *n, struct ptq_error *err);
+/* Copies a whole group from one file to another. */
+enum ptq_status ptq_h5_copy(struct ptq_h5 *from, const char *group, struct ptq_h5 *to, const char *to_group,
+                            struct ptq_error *err);
+
+#endif

@@ -1,0 +1,119 @@
+/* Results: what a finished cell is, and the files that hold cells.
+ *
+ *   FILE.h5
+ *     /                      attributes: format "ptq-results", schema 1, experiment, experiment_yaml
+ *     /cells/ID/             one group a cell; ID is the SHA-256 of the cell's canonical configuration
+ *         attributes         one for each line of PTQ_CELL_FIELDS, by that name
+ *         nll                [windows][scored] float32, -ln p of each scored token (natural log)
+ *         linears/           name, weight_error, output_error, saturated (one row a quantised linear)
+ *   FILE.h5.cells/ID.h5      cells that are finished but not merged yet (same layout, one cell): what a killed run
+ *                            leaves and the next one starts from
+ *
+ * A file appears under its name only when it is whole: temporary, flush, fsync, rename. */
+#ifndef PTQ_RESULTS_H
+#define PTQ_RESULTS_H
+
+#include "arena.h"
+#include "sha256.h"
+#include "status.h"
+
+#include <stdint.h>
+
+enum { PTQ_RESULTS_SCHEMA = 1 };
+
+/* The one table of a cell's scalars: kind, name, what it is. Attribute names in HDF5, struct members and the flat keys
+ * of tables are all this. A TEXT is never NULL in a stored cell ("" where it does not apply). */
+#define PTQ_CELL_FIELDS(X)                                                                                             \
+    X(TEXT, experiment, "name of the experiment, or eval")                                                             \
+    X(TEXT, spec, "the cell's method, canonical SPEC")                                                                 \
+    X(TEXT, method, "the method's name")                                                                               \
+    X(TEXT, model, "the model as it was named")                                                                        \
+    X(TEXT, model_sha256, "SHA-256 of the model's files")                                                              \
+    X(TEXT, family, "model family")                                                                                    \
+    X(TEXT, source_dtype, "element type of the checkpoint's linears; Q4_1 says that it was 4-bit before")              \
+    X(TEXT, text, "evaluation text as it was named")                                                                   \
+    X(TEXT, text_sha256, "SHA-256 of the evaluation text")                                                             \
+    X(TEXT, tokens_sha256, "SHA-256 of the evaluated ids, little-endian int32")                                        \
+    X(TEXT, calib, "calibration text as it was named, or empty")                                                       \
+    X(TEXT, calib_sha256, "SHA-256 of the calibration ids, little-endian int32")                                       \
+    X(TEXT, protocol, "how perplexity was measured; a table never mixes two")                                          \
+    X(TEXT, calib_protocol, "how calibration windows were taken")                                                      \
+    X(TEXT, path, "fp32 or packed")                                                                                    \
+    X(TEXT, device, "cpu or the GPU's name")                                                                           \
+    X(TEXT, config, "canonical configuration; its SHA-256 is the cell's id")                                           \
+    X(TEXT, version, "ptq's version")                                                                                  \
+    X(TEXT, commit, "git commit compiled in, + where the tree was dirty")                                              \
+    X(TEXT, compiler, "compiler and flags")                                                                            \
+    X(TEXT, host, "host name")                                                                                         \
+    X(TEXT, cpu, "CPU model")                                                                                          \
+    X(TEXT, kernels, "kernels chosen at run time")                                                                     \
+    X(TEXT, blas, "BLAS library and core type")                                                                        \
+    X(TEXT, started, "UTC, ISO 8601")                                                                                  \
+    X(INT, w_bit, "bits of a code; 16 where nothing is quantised")                                                     \
+    X(INT, group_size, "inputs that share a scale; -1 is the row; 0 where nothing is quantised")                       \
+    X(INT, window, "tokens in a window")                                                                               \
+    X(INT, windows, "windows evaluated")                                                                               \
+    X(INT, tokens, "tokens scored")                                                                                    \
+    X(INT, calib_windows, "calibration windows")                                                                       \
+    X(INT, calib_window, "tokens in a calibration window")                                                             \
+    X(INT, seed, "the run's seed")                                                                                     \
+    X(INT, threads, "CPU threads")                                                                                     \
+    X(INT, saturated_groups, "groups with a code at an end that the value overshoots by more than half a step")        \
+    X(INT, peak_rss_bytes, "peak resident memory of the process up to this cell's end")                                \
+    X(REAL, ppl, "perplexity, exp(nll_mean)")                                                                          \
+    X(REAL, nll_mean, "mean -ln p over scored tokens")                                                                 \
+    X(REAL, effective_bits, "stored bits per weight of the quantised linears: codes, scales, zeros, kept channels")    \
+    X(REAL, fraction, "fraction of input channels kept in FP16; 0 where none")                                         \
+    X(REAL, seconds_load, "wall seconds: mapping, tokenizing, hashing")                                                \
+    X(REAL, seconds_calibrate, "wall seconds: statistics (0 when cached)")                                             \
+    X(REAL, seconds_quantize, "wall seconds: the method")                                                              \
+    X(REAL, seconds_eval, "wall seconds: perplexity")                                                                  \
+    X(REAL, tokens_per_second, "evaluated tokens per second of seconds_eval")
+
+#define PTQ_FIELD_TYPE_TEXT const char *
+#define PTQ_FIELD_TYPE_INT int64_t
+#define PTQ_FIELD_TYPE_REAL double
+
+/* One quantised linear's report. */
+struct ptq_linear_report {
+    const char *name;     /* "model.layers.3.self_attn.q_proj" or the GGUF name's equivalent */
+    double weight_error;  /* ||W' - W||^2 / ||W||^2 */
+    double output_error;  /* ||X (W' - W)^T||^2 / ||X W^T||^2 on sampled calibration tokens; -1 without calibration */
+    int64_t saturated;    /* groups, see saturated_groups */
+};
+
+struct ptq_cell {
+    char id[PTQ_SHA256_HEX];
+#define X(kind, name, doc) PTQ_FIELD_TYPE_##kind name;
+    PTQ_CELL_FIELDS(X)
+#undef X
+    float *nll; /* [windows][scored], scored = tokens / windows */
+    struct ptq_linear_report *linear;
+    int n_linears;
+};
+
+/* id = SHA-256 of config. */
+void ptq_cell_identify(struct ptq_cell *cell);
+
+/* Writes one finished cell to FILE.cells/ID.h5, atomically. */
+enum ptq_status ptq_results_put(const char *file, const struct ptq_cell *cell, struct ptq_error *err);
+
+/* The ids that are finished: in FILE and in FILE.cells. *ids [*n] sorted, in arena. A FILE that is missing is empty; one
+ * of another schema, cut in half, or not HDF5 is PTQ_EINPUT with a sentence that says what to do (--fresh). A single
+ * damaged FILE.cells/ID.h5 is no error: it counts as not finished. */
+enum ptq_status ptq_results_ids(struct ptq_arena *arena, const char *file, char (**ids)[PTQ_SHA256_HEX], int *n,
+                                struct ptq_error *err);
+
+/* Joins FILE and FILE.cells into FILE (atomically) and removes FILE.cells. keep[0..n_keep): ids in table order; these
+ * and no others are in the new FILE, except that other cells of the old FILE are kept behind them. */
+enum ptq_status ptq_results_merge(const char *file, const char *experiment, const char *yaml,
+                                  const char (*keep)[PTQ_SHA256_HEX], int n_keep, struct ptq_error *err);
+
+/* All cells of FILE (and of FILE.cells, where a run is under way) in stored order. In arena. */
+enum ptq_status ptq_results_read(struct ptq_arena *arena, const char *file, struct ptq_cell **cells, int *n,
+                                 struct ptq_error *err);
+
+/* --fresh: removes FILE and FILE.cells. */
+enum ptq_status ptq_results_remove(const char *file, struct ptq_error *err);
+
+#endif

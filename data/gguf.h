@@ -1,0 +1,32 @@
+/* GGUF metadata: typed key/value pairs, checked when the file was opened. */
+#ifndef PTQ_GGUF_H
+#define PTQ_GGUF_H
+
+#include "checkpoint.h"
+
+/* A view of a string in the mapped file; not NUL-ended. */
+struct ptq_span {
+    const char *data;
+    size_t size;
+};
+
+/* Each fails with PTQ_EINPUT naming file and key when the key is missing or of another kind; has: whether it is there.
+ * Integers of any width and sign are taken where they fit. */
+int ptq_gguf_has(const struct ptq_gguf *gguf, const char *key);
+enum ptq_status ptq_gguf_int(const struct ptq_gguf *gguf, const char *key, int64_t min, int64_t max, int64_t *out,
+                             struct ptq_error *err);
+enum ptq_status ptq_gguf_real(const struct ptq_gguf *gguf, const char *key, double *out, struct ptq_error *err);
+enum ptq_status ptq_gguf_bool(const struct ptq_gguf *gguf, const char *key, int *out, struct ptq_error *err);
+enum ptq_status ptq_gguf_text(const struct ptq_gguf *gguf, const char *key, struct ptq_span *out,
+                              struct ptq_error *err);
+/* Arrays: of strings, and of integers or reals turned to int32 / float. In arena. */
+enum ptq_status ptq_gguf_texts(const struct ptq_gguf *gguf, const char *key, struct ptq_arena *arena,
+                               struct ptq_span **out, size_t *n, struct ptq_error *err);
+enum ptq_status ptq_gguf_ints(const struct ptq_gguf *gguf, const char *key, struct ptq_arena *arena, int32_t **out,
+                              size_t *n, struct ptq_error *err);
+
+/* For `ptq inspect`: key i of n, and its value rendered in at most size bytes ("[49152 strings]" for an array). */
+size_t ptq_gguf_n_keys(const struct ptq_gguf *gguf);
+const char *ptq_gguf_key(const struct ptq_gguf *gguf, size_t i, char *value, size_t size);
+
+#endif

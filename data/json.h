@@ -1,0 +1,36 @@
+/* JSON by jansson, strict (duplicate keys refused, UTF-8 checked, bounded size), with errors that name the file and the
+ * JSON path. Used for config.json, tokenizer.json, index.json and the safetensors header. */
+#ifndef PTQ_JSON_H
+#define PTQ_JSON_H
+
+#include "arena.h"
+#include "status.h"
+
+#include <jansson.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Parses text[0..size). what names the source in errors ("DIR/config.json"). The caller owns *root: json_decref. */
+enum ptq_status ptq_json_parse(const char *text, size_t size, const char *what, json_t **root, struct ptq_error *err);
+/* The same of a file of at most limit bytes. */
+enum ptq_status ptq_json_load(const char *path, size_t limit, json_t **root, struct ptq_error *err);
+
+/* Getters: object[key] of the right kind and in range, else an error "what: 'key' is missing" / "must be ...".
+ * The _or forms take a default where the key is missing or null; a wrong kind is an error all the same. */
+enum ptq_status ptq_json_int(const json_t *object, const char *key, const char *what, int64_t min, int64_t max,
+                             int64_t *out, struct ptq_error *err);
+enum ptq_status ptq_json_int_or(const json_t *object, const char *key, const char *what, int64_t min, int64_t max,
+                                int64_t fallback, int64_t *out, struct ptq_error *err);
+enum ptq_status ptq_json_real(const json_t *object, const char *key, const char *what, double min, double max,
+                              double *out, struct ptq_error *err);
+enum ptq_status ptq_json_real_or(const json_t *object, const char *key, const char *what, double min, double max,
+                                 double fallback, double *out, struct ptq_error *err);
+enum ptq_status ptq_json_bool_or(const json_t *object, const char *key, const char *what, int fallback, int *out,
+                                 struct ptq_error *err);
+/* *out points into the json and lives as long as it does. */
+enum ptq_status ptq_json_text(const json_t *object, const char *key, const char *what, const char **out,
+                              struct ptq_error *err);
+enum ptq_status ptq_json_text_or(const json_t *object, const char *key, const char *what, const char *fallback,
+                                 const char **out, struct ptq_error *err);
+
+#endif

@@ -1,0 +1,72 @@
+/* What a method is. Adding one is a file with a `const struct ptq_method` and its word in PTQ_METHODS (registry.h);
+ * docs/add-a-method.md goes through it. */
+#ifndef PTQ_METHOD_H
+#define PTQ_METHOD_H
+
+#include "arena.h"
+#include "qmat.h"
+#include "stats.h"
+#include "status.h"
+
+#include <stdint.h>
+
+enum { PTQ_MAX_PARAM = 16 };
+
+/* One parameter: the SPEC key, its help, its check, its default. words != NULL: one of "a|b|c", the value is its index. */
+struct ptq_param {
+    const char *name;
+    double fallback, min, max;
+    const char *words;
+    const char *doc;
+    int always; /* 1: part of the canonical SPEC even where it has its default */
+};
+
+struct ptq_method;
+
+/* A cell's method with everything chosen: the parsed SPEC. */
+struct ptq_spec {
+    const struct ptq_method *method;
+    struct ptq_grid grid;
+    double value[PTQ_MAX_PARAM]; /* of method->param, in its order */
+};
+
+/* One linear to quantise. */
+struct ptq_layer {
+    const char *name;             /* unique in the model; seeds what is drawn at random */
+    const float *w;               /* [N][K] */
+    int64_t n, k;
+    const struct ptq_stats *stats; /* of the linear's input; NULL where the method needs none */
+    uint64_t seed;                /* the run's */
+};
+
+/* What a method needs to have been gathered at each linear's input. */
+enum { PTQ_NEED_NOTHING = 0, PTQ_NEED_ABSMEAN = 1 };
+
+struct ptq_method {
+    const char *name, *summary, *cite;
+    const struct ptq_param *param; /* ended by a NULL name; may be NULL */
+    struct ptq_grid grid;          /* defaults; w_bit 0: the method does not quantise (fp16) */
+    /* Which statistics this spec needs: PTQ_NEED_*. NULL: none. */
+    unsigned (*need)(const struct ptq_spec *spec);
+    /* Fills q (sizes and grid are set, code, scale and zero are allocated) from layer. Memory from arena, which keeps
+     * what q points to. NULL where nothing is quantised. */
+    enum ptq_status (*quantize)(const struct ptq_spec *spec, const struct ptq_layer *layer, struct ptq_arena *arena,
+                                struct ptq_qmat *q, struct ptq_error *err);
+};
+
+/* The registry (registry.c). */
+extern const struct ptq_method *const ptq_methods[];
+extern const int ptq_n_methods;
+
+/* "rtn:w3,g128,range=gptq" to a spec; unknown names are answered with the nearest one. */
+enum ptq_status ptq_spec_parse(const char *text, struct ptq_spec *out, struct ptq_error *err);
+/* The canonical text: method, w, g, what is not default. In arena. */
+const char *ptq_spec_format(const struct ptq_spec *spec, struct ptq_arena *arena);
+/* The value of a parameter by name. Asserts that the method has it. */
+double ptq_spec_value(const struct ptq_spec *spec, const char *name);
+/* 1 where the spec quantises something. */
+int ptq_spec_quantizes(const struct ptq_spec *spec);
+/* PTQ_NEED_* of the spec. */
+unsigned ptq_spec_need(const struct ptq_spec *spec);
+
+#endif

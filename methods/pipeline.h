@@ -1,0 +1,44 @@
+/* The one pipeline: from a job (what somebody asked for) to a finished cell (core/results.h).
+ *
+ * A session holds what the cells of one run share: mapped models, token streams, calibration statistics. The same model,
+ * text or calibration asked for twice is loaded, tokenized or measured once. */
+#ifndef PTQ_PIPELINE_H
+#define PTQ_PIPELINE_H
+
+#include "method.h"
+#include "results.h"
+#include "tokens.h"
+
+/* What was asked for; all texts outlive the session. Zero or NULL is the default given in brackets. */
+struct ptq_job {
+    const char *experiment; /* name stored in the cell ["eval"] */
+    const char *model;      /* path or name, see ptq_locate_model */
+    const char *spec;       /* SPEC ["fp16"] */
+    const char *text;       /* evaluation text, path or name */
+    const char *calib;      /* calibration text; may be NULL where the spec needs none */
+    int64_t window;         /* tokens in a window [2048, less where the model's positions end before] */
+    int64_t max_windows;    /* [all] */
+    int64_t calib_window;   /* [512] */
+    int64_t calib_windows;  /* [64] */
+    enum ptq_bos bos;       /* [stream] */
+    enum ptq_sample calib_sample; /* [first] */
+    uint64_t seed;
+    const char *device;     /* ["cpu"] */
+    const char *path;       /* ["fp32"] */
+};
+
+struct ptq_session;
+
+struct ptq_session *ptq_session_make(void);
+void ptq_session_free(struct ptq_session *session);
+
+/* Checks the job and fills what is known before it runs: every configuration field of cell, config and id. Opens the
+ * model and tokenizes the texts. Memory from arena. */
+enum ptq_status ptq_cell_plan(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,
+                              struct ptq_cell *cell, struct ptq_error *err);
+/* Runs a planned cell: statistics where needed, then block after block quantised and evaluated, and fills the rest of
+ * the cell. Stops with PTQ_EINTERRUPT soon after Ctrl-C; nothing is half-written, since nothing is written here. */
+enum ptq_status ptq_cell_run(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,
+                             struct ptq_cell *cell, struct ptq_error *err);
+
+#endif
