@@ -21,8 +21,9 @@ struct ptq_arena {
 
 void ptq_out_of_memory(size_t bytes, const char *who, const char *what)
 {
-    fprintf(stderr, "ptq: out of memory: %s asked for %zu bytes (%.1f MiB) for %s; use fewer windows or a smaller model\n",
-            who, bytes, (double)bytes / 1048576.0, what);
+    fprintf(stderr,
+            "ptq: out of memory: %s asked for %zu bytes (%.1f MiB) for %s; use fewer windows or a smaller model\n", who,
+            bytes, (double)bytes / 1048576.0, what);
     exit(1);
 }
 

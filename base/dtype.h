@@ -12,12 +12,12 @@
 /* enum name, safetensors name (NULL: not one), GGUF id (-1: not one), elements per block, bytes per block,
  * decoder to float32 (NULL: known only by its size) */
 #define PTQ_DTYPE_MAP(X)                                                                                               \
-    X(F32, "F32", 0, 1, 4, f32_to_f32)                                                                             \
-    X(F16, "F16", 1, 1, 2, f16_to_f32)                                                                             \
-    X(BF16, "BF16", 30, 1, 2, bf16_to_f32)                                                                         \
-    X(Q4_0, NULL, 2, 32, 18, q4_0_to_f32)                                                                          \
-    X(Q4_1, NULL, 3, 32, 20, q4_1_to_f32)                                                                          \
-    X(Q8_0, NULL, 8, 32, 34, q8_0_to_f32)                                                                          \
+    X(F32, "F32", 0, 1, 4, f32_to_f32)                                                                                 \
+    X(F16, "F16", 1, 1, 2, f16_to_f32)                                                                                 \
+    X(BF16, "BF16", 30, 1, 2, bf16_to_f32)                                                                             \
+    X(Q4_0, NULL, 2, 32, 18, q4_0_to_f32)                                                                              \
+    X(Q4_1, NULL, 3, 32, 20, q4_1_to_f32)                                                                              \
+    X(Q8_0, NULL, 8, 32, 34, q8_0_to_f32)                                                                              \
     X(F64, "F64", 28, 1, 8, NULL)                                                                                      \
     X(I64, "I64", 27, 1, 8, NULL)                                                                                      \
     X(I32, "I32", 26, 1, 4, NULL)                                                                                      \

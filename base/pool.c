@@ -19,7 +19,10 @@ static struct {
     void (*task)(void *, int64_t, int);
     void *context;
     atomic_int_fast64_t next;
-} pool = {.n_threads = 1, .lock = PTHREAD_MUTEX_INITIALIZER, .start = PTHREAD_COND_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
+} pool = {.n_threads = 1,
+          .lock = PTHREAD_MUTEX_INITIALIZER,
+          .start = PTHREAD_COND_INITIALIZER,
+          .done = PTHREAD_COND_INITIALIZER};
 
 static void take_tasks(int worker)
 {

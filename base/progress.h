@@ -16,7 +16,7 @@ void ptq_progress_begin(struct ptq_progress *progress, const char *stage, double
 void ptq_progress_step(struct ptq_progress *progress, double amount);
 void ptq_progress_end(struct ptq_progress *progress);
 
-double ptq_seconds(void);          /* monotonic clock */
+double ptq_seconds(void);           /* monotonic clock */
 long long ptq_peak_rss_bytes(void); /* of this process so far */
 
 /* After ptq_catch_signals, SIGINT and SIGTERM set a flag instead of ending the process; the second one ends it.

@@ -76,10 +76,10 @@ enum { PTQ_RESULTS_SCHEMA = 1 };
 
 /* One quantised linear's report. */
 struct ptq_linear_report {
-    const char *name;     /* "model.layers.3.self_attn.q_proj" or the GGUF name's equivalent */
-    double weight_error;  /* ||W' - W||^2 / ||W||^2 */
-    double output_error;  /* ||X (W' - W)^T||^2 / ||X W^T||^2 on sampled calibration tokens; -1 without calibration */
-    int64_t saturated;    /* groups, see saturated_groups */
+    const char *name;    /* "model.layers.3.self_attn.q_proj" or the GGUF name's equivalent */
+    double weight_error; /* ||W' - W||^2 / ||W||^2 */
+    double output_error; /* ||X (W' - W)^T||^2 / ||X W^T||^2 on sampled calibration tokens; -1 without calibration */
+    int64_t saturated;   /* groups, see saturated_groups */
 };
 
 struct ptq_cell {
@@ -98,9 +98,9 @@ void ptq_cell_identify(struct ptq_cell *cell);
 /* Writes one finished cell to FILE.cells/ID.h5, atomically. */
 enum ptq_status ptq_results_put(const char *file, const struct ptq_cell *cell, struct ptq_error *err);
 
-/* The ids that are finished: in FILE and in FILE.cells. *ids [*n] sorted, in arena. A FILE that is missing is empty; one
- * of another schema, cut in half, or not HDF5 is PTQ_EINPUT with a sentence that says what to do (--fresh). A single
- * damaged FILE.cells/ID.h5 is no error: it counts as not finished. */
+/* The ids that are finished: in FILE and in FILE.cells. *ids [*n] sorted, in arena. A FILE that is missing is empty;
+ * one of another schema, cut in half, or not HDF5 is PTQ_EINPUT with a sentence that says what to do (--fresh). A
+ * single damaged FILE.cells/ID.h5 is no error: it counts as not finished. */
 enum ptq_status ptq_results_ids(struct ptq_arena *arena, const char *file, char (**ids)[PTQ_SHA256_HEX], int *n,
                                 struct ptq_error *err);
 

@@ -7,10 +7,10 @@
 
 /* Of one input of one block. */
 struct ptq_stats {
-    int64_t k;        /* channels */
-    int64_t tokens;   /* rows seen */
-    float *absmean;   /* [K] mean |x_k| over all rows */
-    float *sample;    /* [n_sample][K] rows taken at even distances over all windows */
+    int64_t k;      /* channels */
+    int64_t tokens; /* rows seen */
+    float *absmean; /* [K] mean |x_k| over all rows */
+    float *sample;  /* [n_sample][K] rows taken at even distances over all windows */
     int64_t n_sample;
 };
 

@@ -2,8 +2,8 @@
  *
  *   w[n][k] ~ scale[n][g(k)] * (code[n][k] - zero[n][g(k)])         g(k) = position(k) / G
  *
- * position(k) is k, or the place of column k in perm (act_order: groups are consecutive in permuted order). Where G does
- * not divide K the last group is shorter. Salient columns keep[0..n_keep) override their codes by FP16 values. */
+ * position(k) is k, or the place of column k in perm (act_order: groups are consecutive in permuted order). Where G
+ * does not divide K the last group is shorter. Salient columns keep[0..n_keep) override their codes by FP16 values. */
 #ifndef PTQ_QMAT_H
 #define PTQ_QMAT_H
 
@@ -12,21 +12,21 @@
 enum ptq_range { PTQ_RANGE_AWQ, PTQ_RANGE_GPTQ }; /* min..max as they are; stretched to hold 0 */
 
 struct ptq_grid {
-    int w_bit;              /* 2..8 */
-    int64_t group_size;     /* > 0, or -1: the whole row */
-    int sym;                /* 1: zero is the middle of the codes */
+    int w_bit;          /* 2..8 */
+    int64_t group_size; /* > 0, or -1: the whole row */
+    int sym;            /* 1: zero is the middle of the codes */
     enum ptq_range range;
-    int scale_f16;          /* 1: scale arithmetic rounded to FP16 at each step, as llm-awq does it */
+    int scale_f16; /* 1: scale arithmetic rounded to FP16 at each step, as llm-awq does it */
 };
 
 struct ptq_qmat {
     int64_t n, k, n_groups; /* N outputs, K inputs, groups a row */
     struct ptq_grid grid;
-    uint8_t *code;          /* [N][K] */
-    float *scale, *zero;    /* [N][n_groups], zero in code units */
-    int32_t *perm;          /* [K]: perm[p] is the column at place p, or NULL: places are columns */
-    int32_t *keep;          /* [n_keep] salient columns, ascending */
-    float *kept;            /* [N][n_keep], values that FP16 holds */
+    uint8_t *code;       /* [N][K] */
+    float *scale, *zero; /* [N][n_groups], zero in code units */
+    int32_t *perm;       /* [K]: perm[p] is the column at place p, or NULL: places are columns */
+    int32_t *keep;       /* [n_keep] salient columns, ascending */
+    float *kept;         /* [N][n_keep], values that FP16 holds */
     int64_t n_keep;
 };
 

@@ -12,7 +12,8 @@
 
 enum { PTQ_MAX_PARAM = 16 };
 
-/* One parameter: the SPEC key, its help, its check, its default. words != NULL: one of "a|b|c", the value is its index. */
+/* One parameter: the SPEC key, its help, its check, its default. words != NULL: one of "a|b|c", the value is its index.
+ */
 struct ptq_param {
     const char *name;
     double fallback, min, max;
@@ -32,11 +33,11 @@ struct ptq_spec {
 
 /* One linear to quantise. */
 struct ptq_layer {
-    const char *name;             /* unique in the model; seeds what is drawn at random */
-    const float *w;               /* [N][K] */
+    const char *name; /* unique in the model; seeds what is drawn at random */
+    const float *w;   /* [N][K] */
     int64_t n, k;
     const struct ptq_stats *stats; /* of the linear's input; NULL where the method needs none */
-    uint64_t seed;                /* the run's */
+    uint64_t seed;                 /* the run's */
 };
 
 /* What a method needs to have been gathered at each linear's input. */

@@ -1,7 +1,7 @@
 /* The one pipeline: from a job (what somebody asked for) to a finished cell (core/results.h).
  *
- * A session holds what the cells of one run share: mapped models, token streams, calibration statistics. The same model,
- * text or calibration asked for twice is loaded, tokenized or measured once. */
+ * A session holds what the cells of one run share: mapped models, token streams, calibration statistics. The same
+ * model, text or calibration asked for twice is loaded, tokenized or measured once. */
 #ifndef PTQ_PIPELINE_H
 #define PTQ_PIPELINE_H
 
@@ -11,20 +11,20 @@
 
 /* What was asked for; all texts outlive the session. Zero or NULL is the default given in brackets. */
 struct ptq_job {
-    const char *experiment; /* name stored in the cell ["eval"] */
-    const char *model;      /* path or name, see ptq_locate_model */
-    const char *spec;       /* SPEC ["fp16"] */
-    const char *text;       /* evaluation text, path or name */
-    const char *calib;      /* calibration text; may be NULL where the spec needs none */
-    int64_t window;         /* tokens in a window [2048, less where the model's positions end before] */
-    int64_t max_windows;    /* [all] */
-    int64_t calib_window;   /* [512] */
-    int64_t calib_windows;  /* [64] */
-    enum ptq_bos bos;       /* [stream] */
+    const char *experiment;       /* name stored in the cell ["eval"] */
+    const char *model;            /* path or name, see ptq_locate_model */
+    const char *spec;             /* SPEC ["fp16"] */
+    const char *text;             /* evaluation text, path or name */
+    const char *calib;            /* calibration text; may be NULL where the spec needs none */
+    int64_t window;               /* tokens in a window [2048, less where the model's positions end before] */
+    int64_t max_windows;          /* [all] */
+    int64_t calib_window;         /* [512] */
+    int64_t calib_windows;        /* [64] */
+    enum ptq_bos bos;             /* [stream] */
     enum ptq_sample calib_sample; /* [first] */
     uint64_t seed;
-    const char *device;     /* ["cpu"] */
-    const char *path;       /* ["fp32"] */
+    const char *device; /* ["cpu"] */
+    const char *path;   /* ["fp32"] */
 };
 
 struct ptq_session;

@@ -1,0 +1,223 @@
+#include "mapped.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static enum ptq_status open_regular(const char *path, int *fd, struct stat *info, struct ptq_error *err)
+{
+    /* O_NONBLOCK so that a FIFO does not hang the open; it means nothing for regular files. */
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (*fd < 0) return ptq_fail(err, PTQ_EIO, "%s: cannot be opened: %s", path, strerror(errno));
+    if (fstat(*fd, info) == 0 && S_ISREG(info->st_mode)) return PTQ_OK;
+    int folder = S_ISDIR(info->st_mode);
+    close(*fd);
+    return ptq_fail(err, PTQ_EINPUT, "%s: is %s; a regular file is needed", path,
+                    folder ? "a folder" : "no regular file");
+}
+
+enum ptq_status ptq_map(struct ptq_arena *arena, const char *path, struct ptq_mapped *out, struct ptq_error *err)
+{
+    int fd;
+    struct stat info;
+    PTQ_TRY(open_regular(path, &fd, &info, err));
+    *out = (struct ptq_mapped){.path = ptq_strdup(arena, path), .size = (size_t)info.st_size};
+    if (out->size) {
+        void *data = mmap(NULL, out->size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (data == MAP_FAILED) {
+            int cause = errno;
+            close(fd);
+            return ptq_fail(err, PTQ_EIO, "%s: cannot be mapped: %s", path, strerror(cause));
+        }
+        out->data = data;
+    }
+    close(fd);
+    return PTQ_OK;
+}
+
+void ptq_unmap(struct ptq_mapped *file)
+{
+    if (file->data) munmap((void *)file->data, file->size);
+    file->data = NULL;
+    file->size = 0;
+}
+
+static enum ptq_status read_all(int fd, const char *path, size_t limit, struct ptq_arena *arena, char **text,
+                                size_t *size, struct ptq_error *err)
+{
+    size_t room = 1 << 16, used = 0;
+    char *data = ptq_realloc(NULL, room, 1, path);
+    for (;;) {
+        ssize_t got = read(fd, data + used, room - used);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) {
+            int cause = errno;
+            free(data);
+            return ptq_fail(err, PTQ_EIO, "%s: cannot be read: %s", path, strerror(cause));
+        }
+        if (got == 0) break;
+        used += (size_t)got;
+        if (used > limit) {
+            free(data);
+            return ptq_fail(err, PTQ_EINPUT, "%s: is larger than the %zu bytes that are taken here", path, limit);
+        }
+        if (used == room) data = ptq_realloc(data, room *= 2, 1, path);
+    }
+    *text = ptq_strndup(arena, data, used);
+    *size = used;
+    free(data);
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_read_file(struct ptq_arena *arena, const char *path, size_t limit, char **text, size_t *size,
+                              struct ptq_error *err)
+{
+    if (strcmp(path, "-") == 0) return read_all(STDIN_FILENO, "standard input", limit, arena, text, size, err);
+    int fd;
+    struct stat info;
+    PTQ_TRY(open_regular(path, &fd, &info, err));
+    enum ptq_status status = read_all(fd, path, limit, arena, text, size, err);
+    close(fd);
+    return status;
+}
+
+/* The folder and the name of path: "a/b" -> "a", "b"; "b" -> ".", "b". */
+static void split_path(const char *path, char *folder, size_t size, const char **name)
+{
+    const char *slash = strrchr(path, '/');
+    *name = slash ? slash + 1 : path;
+    if (!slash)
+        snprintf(folder, size, ".");
+    else
+        snprintf(folder, size, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+}
+
+static void temporary_name(const char *path, char *out, size_t size)
+{
+    char folder[4096];
+    const char *name;
+    split_path(path, folder, sizeof folder, &name);
+    snprintf(out, size, "%s/.tmp.%s.%ld", folder, name, (long)getpid());
+}
+
+char *ptq_temporary_path(struct ptq_arena *arena, const char *path)
+{
+    char text[4096 + 300];
+    temporary_name(path, text, sizeof text);
+    return ptq_strdup(arena, text);
+}
+
+static int sync_path(const char *path, int flags)
+{
+    int fd = open(path, flags | O_CLOEXEC);
+    if (fd < 0) return -1;
+    int bad = fsync(fd);
+    int cause = errno;
+    close(fd);
+    errno = cause;
+    /* Some file systems cannot sync a folder; that is no failure of the data. */
+    return bad && !((flags & O_DIRECTORY) && (errno == EINVAL || errno == ENOTSUP)) ? -1 : 0;
+}
+
+enum ptq_status ptq_publish(const char *temporary, const char *path, struct ptq_error *err)
+{
+    char folder[4096];
+    const char *name;
+    split_path(path, folder, sizeof folder, &name);
+    if (sync_path(temporary, O_RDONLY) || rename(temporary, path)) {
+        int cause = errno;
+        unlink(temporary);
+        return ptq_fail(err, PTQ_EIO, "%s: cannot be written: %s", path, strerror(cause));
+    }
+    if (sync_path(folder, O_RDONLY | O_DIRECTORY))
+        return ptq_fail(err, PTQ_EIO, "%s: folder cannot be synced: %s", folder, strerror(errno));
+    return PTQ_OK;
+}
+
+static int write_all(int fd, const unsigned char *data, size_t bytes)
+{
+    while (bytes) {
+        ssize_t wrote = write(fd, data, bytes);
+        if (wrote < 0 && errno == EINTR) continue;
+        if (wrote < 0) return -1;
+        data += wrote;
+        bytes -= (size_t)wrote;
+    }
+    return 0;
+}
+
+enum ptq_status ptq_write_file(const char *path, const void *data, size_t bytes, struct ptq_error *err)
+{
+    char temporary[4096 + 300];
+    temporary_name(path, temporary, sizeof temporary);
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) return ptq_fail(err, PTQ_EIO, "%s: cannot be written: %s", path, strerror(errno));
+    int bad = write_all(fd, data, bytes), cause = errno;
+    if (close(fd) && !bad) bad = 1, cause = errno;
+    if (bad) {
+        unlink(temporary);
+        return ptq_fail(err, PTQ_EIO, "%s: cannot be written: %s", path, strerror(cause));
+    }
+    return ptq_publish(temporary, path, err);
+}
+
+void ptq_sweep_temporaries(const char *path)
+{
+    char folder[4096], prefix[300];
+    const char *name;
+    split_path(path, folder, sizeof folder, &name);
+    int length = snprintf(prefix, sizeof prefix, ".tmp.%s.", name);
+    if (length < 0 || (size_t)length >= sizeof prefix) return;
+    DIR *dir = opendir(folder);
+    if (!dir) return;
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        if (strncmp(entry->d_name, prefix, (size_t)length)) continue;
+        char *end;
+        long pid = strtol(entry->d_name + length, &end, 10);
+        if (*end || pid <= 0 || (kill((pid_t)pid, 0) == 0 || errno != ESRCH)) continue;
+        unlinkat(dirfd(dir), entry->d_name, 0);
+    }
+    closedir(dir);
+}
+
+enum ptq_status ptq_make_folder(const char *path, struct ptq_error *err)
+{
+    char text[4096];
+    if ((size_t)snprintf(text, sizeof text, "%s", path) >= sizeof text)
+        return ptq_fail(err, PTQ_EINPUT, "%.60s...: this path is too long", path);
+    for (char *c = text + 1;; c++) {
+        if (*c && *c != '/') continue;
+        char kept = *c;
+        *c = 0;
+        if (mkdir(text, 0777) && errno != EEXIST)
+            return ptq_fail(err, PTQ_EIO, "%s: cannot be made: %s", text, strerror(errno));
+        *c = kept;
+        if (!kept) break;
+    }
+    if (!ptq_is_folder(path)) return ptq_fail(err, PTQ_EIO, "%s: exists and is no folder", path);
+    return PTQ_OK;
+}
+
+int ptq_is_folder(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+int ptq_is_file(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISREG(info.st_mode);
+}
+
+char *ptq_join(struct ptq_arena *arena, const char *a, const char *b)
+{
+    return b[0] == '/' ? ptq_strdup(arena, b) : ptq_format(arena, "%s/%s", a, b);
+}
