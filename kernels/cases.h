@@ -1,0 +1,30 @@
+/* The shapes that both the tests and the benchmarks run: whole vectors, tails, single rows, more than one tile. */
+#ifndef PTQ_CASES_H
+#define PTQ_CASES_H
+
+#include <stdint.h>
+
+/* x[M][K] w[N][K]^T, norms over K, activations over N. */
+static const struct ptq_matrix_case {
+    int64_t m, n, k;
+} ptq_matrix_cases[] = {{1, 1, 1},     {1, 7, 5},      {3, 16, 8},     {5, 33, 31},    {8, 64, 64},
+                        {17, 100, 96}, {64, 128, 128}, {129, 65, 200}, {512, 960, 576}};
+
+/* Causal attention of query rows [first, first + m). */
+static const struct ptq_attention_case {
+    int64_t heads, kv_heads, d, first, m;
+} ptq_attention_cases[] = {{1, 1, 4, 0, 1},     {2, 2, 8, 0, 7},    {4, 2, 16, 5, 9},  {9, 3, 64, 0, 130},
+                           {9, 3, 64, 200, 56}, {4, 1, 32, 127, 3}, {2, 1, 10, 0, 257}};
+
+/* Quantised linears: rows, inputs, bits, group (-1: the row), salient columns, act_order. */
+static const struct ptq_qmat_case {
+    int64_t n, k;
+    int w_bit;
+    int64_t group_size, n_keep;
+    int permuted;
+} ptq_qmat_cases[] = {{1, 1, 2, -1, 0, 0},    {3, 32, 3, 32, 0, 0}, {5, 50, 4, 24, 0, 0},  {7, 96, 3, 64, 2, 0},
+                      {4, 128, 8, 128, 1, 0}, {6, 72, 4, 16, 0, 1}, {9, 576, 3, 64, 6, 0}, {2, 40, 5, 100, 1, 1}};
+
+#define PTQ_N_CASES(cases) ((int)(sizeof(cases) / sizeof *(cases)))
+
+#endif

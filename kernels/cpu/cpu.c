@@ -1,0 +1,131 @@
+/* The CPU backend: OpenBLAS for every matrix product, AVX2 for the rest where the processor has it.
+ *
+ * OpenBLAS runs on the calling thread alone (ptq's own threads share out the tiles), so a product's sums have one order
+ * whatever the number of threads. */
+#include "cpu.h"
+
+#include <assert.h>
+#include <cblas.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { QUERY_ROWS = 128, VOCAB_COLUMNS = 512 };
+
+static void linear(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w, const float *b, int accumulate,
+                   int64_t m, int64_t n, int64_t k)
+{
+    for (int64_t i = 0; b && i < m; i++) {
+        float *row = y + i * ldy;
+        for (int64_t j = 0; j < n; j++) row[j] = accumulate ? row[j] + b[j] : b[j];
+    }
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m, (int)n, (int)k, 1, x, (int)ldx, w, (int)k,
+                accumulate || b ? 1.0f : 0.0f, y, (int)ldy);
+}
+
+/* Query rows [first, first + m) of one head, m <= QUERY_ROWS: scores of the keys up to the last row that any of them
+ * may see, softmax by rows over what each may see, then the mix of the values. */
+static void attend(float *y, int64_t ldy, const float *q, const float *k, const float *v, int64_t ld, int64_t d,
+                   float scale, int64_t first, int64_t m, float *score)
+{
+    int64_t keys = first + m;
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m, (int)keys, (int)d, scale, q, (int)ld, k, (int)ld, 0,
+                score, (int)keys);
+    for (int64_t i = 0; i < m; i++) {
+        float *row = score + i * keys;
+        ptq_cpu.softmax(row, first + i + 1);
+        memset(row + first + i + 1, 0, sizeof *row * (size_t)(m - i - 1));
+    }
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)m, (int)d, (int)keys, 1, score, (int)keys, v, (int)ld,
+                0, y, (int)ldy);
+}
+
+static void attention(float *y, int64_t ldy, const float *q, const float *k, const float *v, int64_t ldqkv,
+                      const struct ptq_attention *shape, int64_t first, int64_t m, float *scratch)
+{
+    int64_t d = shape->head_size, per_kv = shape->heads / shape->kv_heads;
+    for (int64_t i = 0; i < m; i += QUERY_ROWS)
+        for (int64_t h = 0; h < shape->heads; h++)
+            attend(y + i * ldy + h * d, ldy, q + i * ldqkv + h * d, k + h / per_kv * d, v + h / per_kv * d, ldqkv, d,
+                   shape->scale, first + i, m - i < QUERY_ROWS ? m - i : QUERY_ROWS, scratch);
+}
+
+static void lse(struct ptq_lse *state, const float *x, const float *w, const int32_t *target, int64_t first, int64_t m,
+                int64_t n, int64_t k, float *scratch)
+{
+    for (int64_t j = 0; j < n; j += VOCAB_COLUMNS) {
+        int64_t columns = n - j < VOCAB_COLUMNS ? n - j : VOCAB_COLUMNS;
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m, (int)columns, (int)k, 1, x, (int)k, w + j * k,
+                    (int)k, 0, scratch, (int)columns);
+        for (int64_t i = 0; i < m; i++) {
+            const float *logit = scratch + i * columns;
+            int64_t at = target[i] - first - j;
+            if (at >= 0 && at < columns) state[i].target = logit[at];
+            float max = ptq_cpu.max(logit, columns);
+            if (max > state[i].max) {
+                state[i].sum *= exp((double)state[i].max - max);
+                state[i].max = max;
+            }
+            state[i].sum += ptq_cpu.sum_exp(logit, columns, state[i].max);
+        }
+    }
+}
+
+/* ---- what the loops above need, in plain C; cpu_avx2.c replaces them ---- */
+
+static float plain_max(const float *x, int64_t n)
+{
+    float max = x[0];
+    for (int64_t i = 1; i < n; i++) max = x[i] > max ? x[i] : max;
+    return max;
+}
+
+static float plain_sum_exp(const float *x, int64_t n, float max)
+{
+    float sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += expf(x[i] - max);
+    return sum;
+}
+
+static void plain_softmax(float *x, int64_t n)
+{
+    float max = plain_max(x, n), sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += x[i] = expf(x[i] - max);
+    float inverse = 1 / sum;
+    for (int64_t i = 0; i < n; i++) x[i] *= inverse;
+}
+
+struct ptq_cpu_parts ptq_cpu = {plain_max, plain_sum_exp, plain_softmax};
+
+size_t ptq_attention_scratch(int64_t tokens)
+{
+    return (size_t)tokens * QUERY_ROWS;
+}
+
+size_t ptq_lse_scratch(int64_t m)
+{
+    return (size_t)m * VOCAB_COLUMNS;
+}
+
+const char *ptq_blas_name(void)
+{
+    static char name[128];
+    char version[64] = "";
+    sscanf(openblas_get_config(), "OpenBLAS %63s", version);
+    snprintf(name, sizeof name, "OpenBLAS %s %s", version, openblas_get_corename());
+    return name;
+}
+
+void ptq_ops_cpu(struct ptq_ops *ops)
+{
+    openblas_set_num_threads(1);
+    ptq_ops_ref(ops);
+    ops->name = "cpu";
+    ops->linear = linear;
+    ops->attention = attention;
+    ops->lse = lse;
+    const char *wish = getenv("PTQ_KERNELS");
+    if (wish && strcmp(wish, "plain") == 0) return;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) ptq_ops_avx2(ops, &ptq_cpu);
+}

@@ -1,0 +1,171 @@
+/* The slow true version of every operation: one loop nest each, sums in float64, read it to know what is meant. */
+#include "ops.h"
+
+#include <math.h>
+#include <string.h>
+
+static double dot(const float *a, const float *b, int64_t n)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += (double)a[i] * b[i];
+    return sum;
+}
+
+static void linear(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w, const float *b, int accumulate,
+                   int64_t m, int64_t n, int64_t k)
+{
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            double sum = dot(x + i * ldx, w + j * k, k) + (b ? b[j] : 0);
+            y[i * ldy + j] = (float)(accumulate ? y[i * ldy + j] + sum : sum);
+        }
+}
+
+static void rmsnorm(float *y, const float *x, const float *g, float eps, int64_t m, int64_t k)
+{
+    for (int64_t i = 0; i < m; i++) {
+        const float *row = x + i * k;
+        float scale = (float)(1 / sqrt(dot(row, row, k) / (double)k + eps));
+        for (int64_t j = 0; j < k; j++) y[i * k + j] = row[j] * scale * g[j];
+    }
+}
+
+static void layernorm(float *y, const float *x, const float *g, const float *b, float eps, int64_t m, int64_t k)
+{
+    for (int64_t i = 0; i < m; i++) {
+        const float *row = x + i * k;
+        double mean = 0, variance = 0;
+        for (int64_t j = 0; j < k; j++) mean += row[j];
+        mean /= (double)k;
+        for (int64_t j = 0; j < k; j++) variance += (row[j] - mean) * (row[j] - mean);
+        double scale = 1 / sqrt(variance / (double)k + eps);
+        for (int64_t j = 0; j < k; j++) y[i * k + j] = (float)((row[j] - mean) * scale) * g[j] + b[j];
+    }
+}
+
+static void rope(float *x, int64_t ldx, const float *cosine, const float *sine, int64_t m, int64_t heads, int64_t d)
+{
+    int64_t half = d / 2;
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t h = 0; h < heads; h++)
+            for (int64_t j = 0; j < half; j++) {
+                float *a = x + i * ldx + h * d + j, *b = a + half;
+                float c = cosine[i * half + j], s = sine[i * half + j], kept = *a;
+                *a = kept * c - *b * s;
+                *b = *b * c + kept * s;
+            }
+}
+
+/* One query row of one head: softmax over keys [0, last]. */
+static void attend(float *y, const float *q, const float *k, const float *v, int64_t ld, int64_t last, int64_t d,
+                   float scale, float *score)
+{
+    float max = -INFINITY;
+    for (int64_t t = 0; t <= last; t++) {
+        score[t] = (float)(dot(q, k + t * ld, d) * scale);
+        if (score[t] > max) max = score[t];
+    }
+    double sum = 0;
+    for (int64_t t = 0; t <= last; t++) sum += score[t] = expf(score[t] - max);
+    for (int64_t j = 0; j < d; j++) {
+        double mixed = 0;
+        for (int64_t t = 0; t <= last; t++) mixed += (double)score[t] * v[t * ld + j];
+        y[j] = (float)(mixed / sum);
+    }
+}
+
+static void attention(float *y, int64_t ldy, const float *q, const float *k, const float *v, int64_t ldqkv,
+                      const struct ptq_attention *shape, int64_t first, int64_t m, float *scratch)
+{
+    int64_t d = shape->head_size, per_kv = shape->heads / shape->kv_heads;
+    for (int64_t h = 0; h < shape->heads; h++)
+        for (int64_t i = 0; i < m; i++)
+            attend(y + i * ldy + h * d, q + i * ldqkv + h * d, k + h / per_kv * d, v + h / per_kv * d, ldqkv, first + i,
+                   d, shape->scale, scratch);
+}
+
+static void relu(float *x, int64_t ldx, int64_t m, int64_t n)
+{
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++)
+            if (x[i * ldx + j] < 0) x[i * ldx + j] = 0;
+}
+
+static void silu_mul(float *y, int64_t ldy, const float *gate, const float *up, int64_t ld, int64_t m, int64_t n)
+{
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            float x = gate[i * ld + j];
+            y[i * ldy + j] = x / (1 + expf(-x)) * up[i * ld + j];
+        }
+}
+
+static void lse(struct ptq_lse *state, const float *x, const float *w, const int32_t *target, int64_t first, int64_t m,
+                int64_t n, int64_t k, float *scratch)
+{
+    (void)scratch;
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            float logit = (float)dot(x + i * k, w + j * k, k);
+            if (logit > state[i].max) {
+                state[i].sum *= exp((double)state[i].max - logit);
+                state[i].max = logit;
+            }
+            state[i].sum += exp((double)logit - state[i].max);
+            if (target[i] == first + j) state[i].target = logit;
+        }
+}
+
+static void minmax(const float *w, int64_t n, float *min, float *max)
+{
+    *min = *max = w[0];
+    for (int64_t i = 1; i < n; i++) {
+        if (w[i] < *min) *min = w[i];
+        if (w[i] > *max) *max = w[i];
+    }
+}
+
+static void code(uint8_t *code, const float *w, int64_t n, float scale, float zero, int maxq)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float q = rintf(w[i] / scale) + zero;
+        code[i] = (uint8_t)(q < 0 ? 0 : q > (float)maxq ? (float)maxq : q);
+    }
+}
+
+static void dequantize(float *w, const struct ptq_qmat *q, int64_t row, int64_t rows)
+{
+    int64_t g = q->grid.group_size < 0 ? q->k : q->grid.group_size;
+    for (int64_t n = row; n < row + rows; n++, w += q->k) {
+        for (int64_t p = 0; p < q->k; p++) {
+            int64_t column = q->perm ? q->perm[p] : p, group = n * q->n_groups + p / g;
+            w[column] = q->scale[group] * ((float)q->code[n * q->k + column] - q->zero[group]);
+        }
+        for (int64_t i = 0; i < q->n_keep; i++) w[q->keep[i]] = q->kept[n * q->n_keep + i];
+    }
+}
+
+static void absmean(double *sum, const float *x, int64_t ldx, int64_t m, int64_t k)
+{
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < k; j++) sum[j] += fabsf(x[i * ldx + j]);
+}
+
+void ptq_ops_ref(struct ptq_ops *ops)
+{
+    *ops = (struct ptq_ops){
+        .name = "ref",
+        .linear = linear,
+        .rmsnorm = rmsnorm,
+        .layernorm = layernorm,
+        .rope = rope,
+        .attention = attention,
+        .relu = relu,
+        .silu_mul = silu_mul,
+        .lse = lse,
+        .minmax = minmax,
+        .code = code,
+        .dequantize = dequantize,
+        .absmean = absmean,
+    };
+}

@@ -1,0 +1,272 @@
+/* Every operation of every CPU backend against ref, on all shapes of kernels/cases.h: normalised mean squared error
+ * within a bound, NaN and Inf apart, guard words behind every output, codes equal byte for byte. */
+#include "cases.h"
+#include "cpu/cpu.h"
+#include "ops.h"
+#include "rng.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+enum { GUARD_WORDS = 16 };
+static const float guard = 1234.5f;
+static const double bound = 1e-10; /* NMSE; float32 sums of up to 576 terms stay below it by two orders */
+
+struct backends {
+    struct ptq_ops ref, cpu;
+};
+
+/* n values, some of them large, with guard words behind. */
+static float *values(struct ptq_rng *rng, int64_t n)
+{
+    float *x = malloc(sizeof *x * (size_t)(n + GUARD_WORDS));
+    assert_non_null(x);
+    for (int64_t i = 0; i < n; i++) x[i] = (float)(ptq_rng_uniform(rng) * 4 - 2) * (ptq_rng_below(rng, 50) ? 1 : 8);
+    for (int i = 0; i < GUARD_WORDS; i++) x[n + i] = guard;
+    return x;
+}
+
+static float *copy_of(const float *x, int64_t n)
+{
+    float *y = malloc(sizeof *y * (size_t)(n + GUARD_WORDS));
+    assert_non_null(y);
+    memcpy(y, x, sizeof *y * (size_t)(n + GUARD_WORDS));
+    return y;
+}
+
+static void agree(const char *op, int number, const float *want, const float *got, int64_t n)
+{
+    double error = 0, power = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (!isfinite(got[i])) fail_msg("%s, case %d: value %ld is %g", op, number, (long)i, (double)got[i]);
+        error += ((double)got[i] - want[i]) * ((double)got[i] - want[i]);
+        power += (double)want[i] * want[i];
+    }
+    if (error > bound * (power + 1e-30)) fail_msg("%s, case %d: normalised error %g", op, number, error / power);
+    for (int i = 0; i < GUARD_WORDS; i++)
+        if (got[n + i] != guard) fail_msg("%s, case %d: wrote past the end", op, number);
+}
+
+static void test_linear(void **state)
+{
+    struct backends *b = *state;
+    struct ptq_rng rng = ptq_rng_make(1, "linear");
+    for (int c = 0; c < PTQ_N_CASES(ptq_matrix_cases); c++)
+        for (int variant = 0; variant < 4; variant++) {
+            struct ptq_matrix_case s = ptq_matrix_cases[c];
+            int64_t ldx = s.k + 3, ldy = s.n + (variant & 1 ? 5 : 0);
+            float *x = values(&rng, s.m * ldx), *w = values(&rng, s.n * s.k), *bias = values(&rng, s.n);
+            float *want = values(&rng, s.m * ldy), *got = copy_of(want, s.m * ldy);
+            b->ref.linear(want, ldy, x, ldx, w, variant & 2 ? bias : NULL, variant & 1, s.m, s.n, s.k);
+            b->cpu.linear(got, ldy, x, ldx, w, variant & 2 ? bias : NULL, variant & 1, s.m, s.n, s.k);
+            agree("linear", c, want, got, s.m * ldy);
+            free(x), free(w), free(bias), free(want), free(got);
+        }
+}
+
+static void test_norms(void **state)
+{
+    struct backends *b = *state;
+    struct ptq_rng rng = ptq_rng_make(2, "norms");
+    for (int c = 0; c < PTQ_N_CASES(ptq_matrix_cases); c++) {
+        struct ptq_matrix_case s = ptq_matrix_cases[c];
+        float *x = values(&rng, s.m * s.k), *g = values(&rng, s.k), *shift = values(&rng, s.k);
+        float *want = values(&rng, s.m * s.k), *got = copy_of(want, s.m * s.k);
+        b->ref.rmsnorm(want, x, g, 1e-5f, s.m, s.k);
+        b->cpu.rmsnorm(got, x, g, 1e-5f, s.m, s.k);
+        agree("rmsnorm", c, want, got, s.m * s.k);
+        b->ref.layernorm(want, x, g, shift, 1e-5f, s.m, s.k);
+        b->cpu.layernorm(got, x, g, shift, 1e-5f, s.m, s.k);
+        agree("layernorm", c, want, got, s.m * s.k);
+        free(x), free(g), free(shift), free(want), free(got);
+    }
+}
+
+static void test_activations(void **state)
+{
+    struct backends *b = *state;
+    struct ptq_rng rng = ptq_rng_make(3, "activations");
+    for (int c = 0; c < PTQ_N_CASES(ptq_matrix_cases); c++) {
+        struct ptq_matrix_case s = ptq_matrix_cases[c];
+        int64_t ld = 2 * s.n;
+        float *gate_up = values(&rng, s.m * ld), *want = values(&rng, s.m * s.n), *got = copy_of(want, s.m * s.n);
+        gate_up[0] = -300; /* exp(300) must not turn into NaN */
+        b->ref.silu_mul(want, s.n, gate_up, gate_up + s.n, ld, s.m, s.n);
+        b->cpu.silu_mul(got, s.n, gate_up, gate_up + s.n, ld, s.m, s.n);
+        agree("silu_mul", c, want, got, s.m * s.n);
+        b->ref.relu(want, s.n, s.m, s.n);
+        b->cpu.relu(got, s.n, s.m, s.n);
+        agree("relu", c, want, got, s.m * s.n);
+        free(gate_up), free(want), free(got);
+    }
+}
+
+static void test_rope_and_attention(void **state)
+{
+    struct backends *b = *state;
+    struct ptq_rng rng = ptq_rng_make(4, "attention");
+    for (int c = 0; c < PTQ_N_CASES(ptq_attention_cases); c++) {
+        struct ptq_attention_case s = ptq_attention_cases[c];
+        struct ptq_attention shape = {s.heads, s.kv_heads, s.d, 1 / sqrtf((float)s.d)};
+        int64_t t = s.first + s.m, ld = (s.heads + 2 * s.kv_heads) * s.d, width = s.heads * s.d;
+        float *qkv = values(&rng, t * ld), *turned = copy_of(qkv, t * ld);
+        float *cosine = values(&rng, t * s.d / 2), *sine = values(&rng, t * s.d / 2);
+        b->ref.rope(qkv, ld, cosine, sine, t, s.heads + s.kv_heads, s.d);
+        b->cpu.rope(turned, ld, cosine, sine, t, s.heads + s.kv_heads, s.d);
+        agree("rope", c, qkv, turned, t * ld);
+        float *want = values(&rng, s.m * width), *got = copy_of(want, s.m * width);
+        float *scratch = values(&rng, (int64_t)ptq_attention_scratch(t));
+        const float *k = qkv + width, *v = k + s.kv_heads * s.d;
+        b->ref.attention(want, width, qkv + s.first * ld, k, v, ld, &shape, s.first, s.m, scratch);
+        b->cpu.attention(got, width, qkv + s.first * ld, k, v, ld, &shape, s.first, s.m, scratch);
+        agree("attention", c, want, got, s.m * width);
+        free(qkv), free(turned), free(cosine), free(sine), free(want), free(got), free(scratch);
+    }
+}
+
+/* Both the fused log-sum-exp against ref, and ref's against the definition over the whole row. */
+static void test_lse(void **state)
+{
+    struct backends *b = *state;
+    struct ptq_rng rng = ptq_rng_make(5, "lse");
+    for (int c = 0; c < PTQ_N_CASES(ptq_matrix_cases); c++) {
+        struct ptq_matrix_case s = ptq_matrix_cases[c];
+        float *x = values(&rng, s.m * s.k), *w = values(&rng, s.n * s.k),
+              *scratch = values(&rng, (int64_t)ptq_lse_scratch(s.m));
+        float *want = values(&rng, s.m), *got = copy_of(want, s.m), *logits = values(&rng, s.m * s.n);
+        struct ptq_lse *two = calloc((size_t)s.m * 2, sizeof *two);
+        int32_t *target = calloc((size_t)s.m, sizeof *target);
+        for (int64_t i = 0; i < s.m; i++) {
+            two[i] = two[s.m + i] = PTQ_LSE_EMPTY;
+            target[i] = (int32_t)ptq_rng_below(&rng, (uint64_t)s.n);
+        }
+        b->ref.linear(logits, s.n, x, s.k, w, NULL, 0, s.m, s.n, s.k);
+        int64_t half = s.n / 2; /* in two tiles */
+        for (int64_t at = 0, n = half; at < s.n; at += n, n = s.n - at) {
+            if (n == 0) continue;
+            b->ref.lse(two, x, w + at * s.k, target, at, s.m, n, s.k, scratch);
+            b->cpu.lse(two + s.m, x, w + at * s.k, target, at, s.m, n, s.k, scratch);
+        }
+        for (int64_t i = 0; i < s.m; i++) {
+            double sum = 0, top = -INFINITY;
+            for (int64_t j = 0; j < s.n; j++) top = fmax(top, logits[i * s.n + j]);
+            for (int64_t j = 0; j < s.n; j++) sum += exp(logits[i * s.n + j] - top);
+            want[i] = (float)(log(sum) + top - logits[i * s.n + target[i]]);
+            assert_true(fabs(ptq_lse_nll(&two[i]) - want[i]) <= 1e-4 * (1 + fabs(top)));
+            got[i] = ptq_lse_nll(&two[s.m + i]);
+            assert_true(fabs(got[i] - ptq_lse_nll(&two[i])) <= 1e-4 * (1 + fabs(top)));
+        }
+        free(x), free(w), free(scratch), free(want), free(got), free(logits), free(two), free(target);
+    }
+}
+
+static void test_absmean(void **state)
+{
+    struct backends *b = *state;
+    struct ptq_rng rng = ptq_rng_make(6, "absmean");
+    for (int c = 0; c < PTQ_N_CASES(ptq_matrix_cases); c++) {
+        struct ptq_matrix_case s = ptq_matrix_cases[c];
+        float *x = values(&rng, s.m * s.k);
+        double *want = calloc((size_t)s.k * 2, sizeof *want), *got = want + s.k;
+        b->ref.absmean(want, x, s.k, s.m, s.k);
+        b->cpu.absmean(got, x, s.k, s.m, s.k);
+        assert_memory_equal(want, got, sizeof *want * (size_t)s.k);
+        free(x), free(want);
+    }
+}
+
+static void make_qmat(struct ptq_qmat *q, const struct ptq_qmat_case *s, struct ptq_rng *rng)
+{
+    int64_t groups = ptq_n_groups(s->k, s->group_size);
+    *q = (struct ptq_qmat){.n = s->n, .k = s->k, .n_groups = groups, .n_keep = s->n_keep};
+    q->grid = (struct ptq_grid){.w_bit = s->w_bit, .group_size = s->group_size};
+    q->code = malloc((size_t)(s->n * s->k));
+    q->scale = values(rng, s->n * groups);
+    q->zero = values(rng, s->n * groups);
+    q->kept = values(rng, s->n * s->n_keep);
+    q->keep = calloc((size_t)s->n_keep + 1, sizeof *q->keep);
+    q->perm = s->permuted ? calloc((size_t)s->k, sizeof *q->perm) : NULL;
+    if (q->perm) ptq_rng_permutation(rng, q->perm, (int32_t)s->k);
+    for (int64_t i = 0; i < s->n_keep; i++) q->keep[i] = (int32_t)(i * s->k / s->n_keep);
+    for (int64_t i = 0; i < s->n * s->k; i++) q->code[i] = (uint8_t)ptq_rng_below(rng, 1u << s->w_bit);
+    for (int64_t i = 0; i < s->n * groups; i++) q->zero[i] = (float)ptq_rng_below(rng, 1u << s->w_bit);
+}
+
+static void test_codes(void **state)
+{
+    struct backends *b = *state;
+    struct ptq_rng rng = ptq_rng_make(7, "codes");
+    for (int c = 0; c < PTQ_N_CASES(ptq_qmat_cases); c++) {
+        struct ptq_qmat q;
+        make_qmat(&q, &ptq_qmat_cases[c], &rng);
+        float *want = values(&rng, q.n * q.k), *got = copy_of(want, q.n * q.k);
+        b->ref.dequantize(want, &q, 0, q.n);
+        b->cpu.dequantize(got, &q, 0, q.n);
+        agree("dequantize", c, want, got, q.n * q.k);
+        assert_memory_equal(want, got, sizeof *want * (size_t)(q.n * q.k));
+        float low[2], high[2];
+        b->ref.minmax(want, q.k, &low[0], &high[0]);
+        b->cpu.minmax(want, q.k, &low[1], &high[1]);
+        assert_true(low[0] == low[1] && high[0] == high[1]);
+        uint8_t *codes = malloc((size_t)q.k * 2);
+        float scale = (high[0] - low[0] + 1e-3f) / 7;
+        want[0] = 2.5f * scale; /* a tie */
+        b->ref.code(codes, want, q.k, scale, 3, 7);
+        b->cpu.code(codes + q.k, want, q.k, scale, 3, 7);
+        assert_memory_equal(codes, codes + q.k, (size_t)q.k);
+        assert_int_equal(codes[0], 5); /* 2.5 to even, plus the zero */
+        free(want), free(got), free(codes), free(q.code), free(q.scale), free(q.zero), free(q.kept), free(q.keep),
+            free(q.perm);
+    }
+}
+
+/* softmax and sum_exp far from their maximum, and at lengths around a vector. */
+static void test_exponentials(void **state)
+{
+    (void)state;
+    for (int64_t n = 1; n < 40; n++) {
+        float x[48];
+        for (int64_t i = 0; i < 48; i++) x[i] = i < n ? -(float)(i * i) : guard;
+        double want = 0;
+        for (int64_t i = 0; i < n; i++) want += exp(x[i]);
+        assert_true(fabs(ptq_cpu.sum_exp(x, n, 0) - want) < 2e-7 * want);
+        ptq_cpu.softmax(x, n);
+        for (int64_t i = 0; i < n; i++) assert_true(fabs(x[i] - exp(-(double)(i * i)) / want) < 3e-7);
+        for (int64_t i = n; i < 48; i++) assert_true(x[i] == guard);
+    }
+}
+
+static int set_up(void **state)
+{
+    static struct backends b;
+    ptq_ops_ref(&b.ref);
+    ptq_ops_cpu(&b.cpu);
+    *state = &b;
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_linear),      cmocka_unit_test(test_norms),
+        cmocka_unit_test(test_activations), cmocka_unit_test(test_rope_and_attention),
+        cmocka_unit_test(test_lse),         cmocka_unit_test(test_absmean),
+        cmocka_unit_test(test_codes),       cmocka_unit_test(test_exponentials),
+    };
+    int failed = 0;
+    const char *backends[] = {"plain", "avx2"};
+    for (int i = 0; i < 2; i++) {
+        setenv("PTQ_KERNELS", backends[i], 1);
+        struct ptq_ops ops;
+        ptq_ops_cpu(&ops);
+        printf("backend %s: %s\n", backends[i], ops.name);
+        failed += cmocka_run_group_tests(tests, set_up, NULL);
+    }
+    return failed;
+}
