@@ -1,0 +1,57 @@
+/* The one forward pass, for every family: windows of tokens travel through the blocks together.
+ *
+ *   ids [W][T] --embed--> x [W * T][C] --block 0..L-1, in place--> x --final norm, head, log-sum-exp--> nll [W][T - 1]
+ *
+ * Work is cut into tiles of PTQ_TILE_ROWS rows, whatever the number of threads; a tile runs norm, q, k, v and rotation,
+ * and after one barrier attention, output, MLP. Attention touches the triangle only, logits are never held. */
+#ifndef PTQ_FORWARD_H
+#define PTQ_FORWARD_H
+
+#include "model.h"
+#include "tokens.h"
+
+enum { PTQ_TILE_ROWS = 512, PTQ_BATCH_ROWS = 4096, PTQ_VOCAB_ROWS = 2048 };
+
+/* Looks at the inputs of a block's linears while it runs: x[input] is [PTQ_BATCH_ROWS or one window][K], filled for the
+ * batch's rows before seen is called (on the calling thread, batch after batch in order). */
+struct ptq_tap {
+    float *x[PTQ_N_INPUT];
+    void (*seen)(void *context, int64_t first_row, int64_t rows);
+    void *context;
+};
+
+/* Some windows on their way. Made in an arena, which keeps everything. */
+struct ptq_forward {
+    const struct ptq_model *model;
+    const int32_t *id; /* [windows][length] */
+    int64_t windows, length;
+    float *x;              /* [windows * length][C] */
+    int64_t batch_windows; /* windows that go through a block together */
+    float *qkv;            /* [batch_windows * length][(H + 2 H_kv) D] */
+    float *cosine, *sine;  /* [length][D / 2], NULL without rotation */
+    float **scratch;       /* [threads] */
+};
+
+/* Room for windows of id (not copied); chunk: see ptq_forward_chunk. */
+void ptq_forward_make(struct ptq_arena *arena, const struct ptq_model *model, const int32_t *id, int64_t windows,
+                      int64_t length, struct ptq_forward *out);
+/* How many windows fit into the memory that x may take (128 MiB, at least one window). The same for any number of
+ * threads. */
+int64_t ptq_forward_chunk(const struct ptq_model *model, int64_t length);
+
+/* x = embeddings (+ positions). Ids outside the vocabulary are PTQ_EINPUT. */
+enum ptq_status ptq_forward_embed(struct ptq_forward *f, struct ptq_error *err);
+/* x through block number `index`, whose weights are given. tap may be NULL. A value that is not finite is PTQ_ENUMERIC
+ * and names block, window and token. */
+enum ptq_status ptq_forward_block(struct ptq_forward *f, const struct ptq_block *block, int64_t index,
+                                  const struct ptq_tap *tap, struct ptq_error *err);
+/* nll[windows][length - 1] = -ln p(next token). x is used up. */
+enum ptq_status ptq_forward_nll(struct ptq_forward *f, struct ptq_arena *arena, float *nll, struct ptq_error *err);
+/* logits[windows * length][V], for checks on small models. x is used up. */
+enum ptq_status ptq_forward_logits(struct ptq_forward *f, struct ptq_arena *arena, float *logits,
+                                   struct ptq_error *err);
+
+/* Inputs (K) of the linears that read this input. */
+int64_t ptq_input_width(const struct ptq_config *config, enum ptq_input input);
+
+#endif

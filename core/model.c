@@ -1,0 +1,342 @@
+#include "model.h"
+
+#include "pool.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { NAME_SIZE = 160, ROWS_A_TASK = 64 };
+
+/* ---- names ---- */
+
+/* The tensor's name: prefix, pattern with the block in place of %d, suffix. */
+static void tensor_name(char out[NAME_SIZE], const char *prefix, const char *pattern, int64_t block, const char *suffix)
+{
+    const char *hole = strstr(pattern, "%d");
+    if (hole)
+        snprintf(out, NAME_SIZE, "%s%.*s%lld%s%s", prefix, (int)(hole - pattern), pattern, (long long)block, hole + 2,
+                 suffix);
+    else
+        snprintf(out, NAME_SIZE, "%s%s%s", prefix, pattern, suffix);
+}
+
+/* How many outputs and inputs a linear has. */
+static void linear_shape(const struct ptq_config *c, enum ptq_role role, int64_t *n, int64_t *k)
+{
+    int64_t q = c->heads * c->head_size, kv = c->kv_heads * c->head_size;
+    const int64_t outputs[PTQ_N_ROLE] = {q, kv, kv, c->width, c->ff, c->ff, c->width};
+    const int64_t inputs[PTQ_N_INPUT] = {c->width, q, c->width, c->ff};
+    *n = outputs[role];
+    *k = inputs[ptq_role_input[role]];
+}
+
+/* ---- lookup ---- */
+
+static enum ptq_status wrong_shape(const struct ptq_model *m, const struct ptq_tensor *t, int64_t n, int64_t k,
+                                   struct ptq_error *err)
+{
+    char is[128] = "";
+    size_t used = 0;
+    for (int i = 0; i < t->rank && used < sizeof is - 24; i++)
+        used += (size_t)snprintf(is + used, sizeof is - used, "%s%lld", i ? ", " : "", (long long)t->shape[i]);
+    if (k < 0)
+        return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is [%s]; the config asks for [%lld]", m->checkpoint.path,
+                        t->name, is, (long long)n);
+    return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is [%s]; the config asks for [%lld, %lld]", m->checkpoint.path,
+                    t->name, is, (long long)n, (long long)k);
+}
+
+/* A matrix [n][k], or a vector [n] where k < 0. needed: missing is an error, else *out is NULL. */
+static enum ptq_status find(const struct ptq_model *m, const char *name, int64_t n, int64_t k, int needed,
+                            const struct ptq_tensor **out, struct ptq_error *err)
+{
+    *out = ptq_checkpoint_find(&m->checkpoint, name);
+    if (!*out && needed) return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is missing", m->checkpoint.path, name);
+    if (!*out) return PTQ_OK;
+    int fits = k < 0 ? (*out)->rank == 1 && (*out)->shape[0] == n
+                     : (*out)->rank == 2 && (*out)->shape[0] == n && (*out)->shape[1] == k;
+    return fits ? PTQ_OK : wrong_shape(m, *out, n, k, err);
+}
+
+static enum ptq_status find_linear(const struct ptq_model *m, int64_t block, enum ptq_role role, const char *suffix,
+                                   int needed, const struct ptq_tensor **out, struct ptq_error *err)
+{
+    char name[NAME_SIZE];
+    int64_t n, k;
+    linear_shape(&m->config, role, &n, &k);
+    tensor_name(name, m->prefix, m->names->linear[role], block, suffix);
+    return find(m, name, n, suffix[1] == 'b' ? -1 : k, needed, out, err);
+}
+
+/* ---- opening ---- */
+
+/* Which of the names' prefixes the file uses: the one under which the embedding is found. */
+static enum ptq_status choose_prefix(struct ptq_model *m, struct ptq_error *err)
+{
+    char name[NAME_SIZE];
+    for (int i = 0; i < 3 && m->names->prefix[i]; i++) {
+        m->prefix = m->names->prefix[i];
+        tensor_name(name, m->prefix, m->names->embed, 0, ".weight");
+        if ((m->embed = ptq_checkpoint_find(&m->checkpoint, name))) return PTQ_OK;
+    }
+    tensor_name(name, m->names->prefix[0], m->names->embed, 0, ".weight");
+    return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is missing", m->checkpoint.path, name);
+}
+
+static enum ptq_status find_outer(struct ptq_model *m, struct ptq_error *err)
+{
+    struct ptq_config *c = &m->config;
+    char name[NAME_SIZE];
+    PTQ_TRY(choose_prefix(m, err));
+    if (m->gguf && m->embed->rank == 2) c->vocab = m->embed->shape[0];
+    PTQ_TRY(find(m, m->embed->name, c->vocab, c->embed_width, 1, &m->embed, err));
+    tensor_name(name, "", m->names->head, 0, ".weight");
+    if (!c->tied) PTQ_TRY(find(m, name, c->vocab, c->embed_width, !m->gguf, &m->head, err));
+    if (!m->head) m->head = m->embed; /* a GGUF without a head is tied */
+    if (c->family->position == PTQ_LEARNED) {
+        tensor_name(name, m->prefix, m->names->positions, 0, ".weight");
+        PTQ_TRY(find(m, name, c->positions + c->family->position_offset, c->width, 1, &m->positions, err));
+    }
+    if (c->embed_width != c->width) {
+        tensor_name(name, m->prefix, m->names->project_in, 0, ".weight");
+        PTQ_TRY(find(m, name, c->width, c->embed_width, 1, &m->project_in, err));
+        tensor_name(name, m->prefix, m->names->project_out, 0, ".weight");
+        PTQ_TRY(find(m, name, c->embed_width, c->width, 1, &m->project_out, err));
+    }
+    return PTQ_OK;
+}
+
+/* A vector as float32 in arena. */
+static enum ptq_status read_vector(const struct ptq_model *m, const char *name, int64_t n, struct ptq_arena *arena,
+                                   float **out, struct ptq_error *err)
+{
+    const struct ptq_tensor *t;
+    PTQ_TRY(find(m, name, n, -1, 1, &t, err));
+    *out = ptq_new(arena, float, n);
+    return ptq_tensor_read(t, 0, n, *out, err);
+}
+
+static enum ptq_status read_norm(const struct ptq_model *m, const char *pattern, int64_t block, struct ptq_arena *arena,
+                                 float **w, float **b, struct ptq_error *err)
+{
+    char name[NAME_SIZE];
+    tensor_name(name, m->prefix, pattern, block, ".weight");
+    PTQ_TRY(read_vector(m, name, m->config.width, arena, w, err));
+    *b = NULL;
+    if (m->config.family->norm == PTQ_RMSNORM) return PTQ_OK;
+    tensor_name(name, m->prefix, pattern, block, ".bias");
+    return read_vector(m, name, m->config.width, arena, b, err);
+}
+
+/* Meta's scaling of Llama 3.1: long waves are slowed by the factor, short ones left, those between interpolated. */
+static float llama3_frequency(const struct ptq_config *c, float frequency)
+{
+    float wave = 2 * (float)M_PI / frequency, original = (float)c->rope_original;
+    if (wave > original / (float)c->rope_low) return frequency / (float)c->rope_factor;
+    if (wave < original / (float)c->rope_high) return frequency;
+    float smooth = (original / wave - (float)c->rope_low) / ((float)c->rope_high - (float)c->rope_low);
+    return (1 - smooth) * frequency / (float)c->rope_factor + smooth * frequency;
+}
+
+/* In float32, step by step, as the reference does it: at position 2000 the rounding of the frequency is seen. */
+static enum ptq_status make_rope(struct ptq_arena *arena, struct ptq_model *m, struct ptq_error *err)
+{
+    const struct ptq_config *c = &m->config;
+    int64_t half = c->head_size / 2;
+    float *frequency = ptq_new(arena, float, half), *factor = NULL;
+    if (m->names->rope_factors) {
+        char name[NAME_SIZE];
+        tensor_name(name, m->prefix, m->names->rope_factors, 0, ".weight");
+        if (ptq_checkpoint_find(&m->checkpoint, name)) PTQ_TRY(read_vector(m, name, half, arena, &factor, err));
+    }
+    for (int64_t i = 0; i < half; i++) {
+        frequency[i] = 1.0f / powf((float)c->rope_theta, (float)(2 * i) / (float)c->head_size);
+        if (strcmp(c->rope_type, "llama3") == 0) frequency[i] = llama3_frequency(c, frequency[i]);
+        if (strcmp(c->rope_type, "linear") == 0) frequency[i] /= (float)c->rope_factor;
+        if (factor && !(factor[i] > 0))
+            return ptq_fail(err, PTQ_EINPUT, "%s: %s holds %g; factors must be positive", m->checkpoint.path,
+                            m->names->rope_factors, (double)factor[i]);
+        if (factor) frequency[i] /= factor[i];
+    }
+    m->rope_frequency = frequency;
+    return PTQ_OK;
+}
+
+/* Every tensor of every block, before anything is computed. */
+static enum ptq_status check_blocks(const struct ptq_model *m, struct ptq_error *err)
+{
+    const struct ptq_tensor *t;
+    char name[NAME_SIZE];
+    for (int64_t i = 0; i < m->config.blocks; i++) {
+        for (int role = 0; role < PTQ_N_ROLE; role++)
+            if (m->names->linear[role]) PTQ_TRY(find_linear(m, i, role, ".weight", 1, &t, err));
+        for (int norm = 0; norm < 2; norm++) {
+            tensor_name(name, m->prefix, norm ? m->names->norm2 : m->names->norm1, i, ".weight");
+            PTQ_TRY(find(m, name, m->config.width, -1, 1, &t, err));
+        }
+    }
+    return PTQ_OK;
+}
+
+static enum ptq_status open_model(struct ptq_arena *arena, struct ptq_model *m, struct ptq_error *err)
+{
+    const struct ptq_checkpoint *file = &m->checkpoint;
+    m->gguf = file->gguf != NULL;
+    if (m->gguf) {
+        PTQ_TRY(ptq_config_from_gguf(file->gguf, file->path, &m->config, err));
+    } else {
+        if (!file->folder)
+            return ptq_fail(err, PTQ_EINPUT, "%s: a single safetensors file has no config.json; give its folder",
+                            file->path);
+        PTQ_TRY(ptq_config_from_json(arena, ptq_join(arena, file->folder, "config.json"), &m->config, err));
+    }
+    m->names = m->gguf ? &m->config.family->ggml : &m->config.family->hf;
+    PTQ_TRY(find_outer(m, err));
+    PTQ_TRY(check_blocks(m, err));
+    if (m->config.final_norm)
+        PTQ_TRY(read_norm(m, m->names->final_norm, 0, arena, &m->final_norm_w, &m->final_norm_b, err));
+    if (m->config.family->position == PTQ_ROPE) PTQ_TRY(make_rope(arena, m, err));
+    const struct ptq_tensor *first;
+    PTQ_TRY(find_linear(m, 0, PTQ_Q, ".weight", 1, &first, err));
+    m->source_dtype = ptq_dtypes[first->dtype].name;
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_model_open(struct ptq_arena *arena, const char *path, const char *name, struct ptq_model *out,
+                               struct ptq_error *err)
+{
+    *out = (struct ptq_model){.name = ptq_strdup(arena, name)};
+    PTQ_TRY(ptq_checkpoint_open(arena, path, &out->checkpoint, err));
+    enum ptq_status status = open_model(arena, out, err);
+    if (status) ptq_model_close(out);
+    return status;
+}
+
+void ptq_model_close(struct ptq_model *model)
+{
+    ptq_checkpoint_close(&model->checkpoint);
+}
+
+/* ---- reading ---- */
+
+enum ptq_status ptq_model_rows(const struct ptq_tensor *tensor, int64_t first, int64_t rows, float *out,
+                               struct ptq_error *err)
+{
+    return ptq_tensor_read(tensor, first * tensor->shape[1], rows * tensor->shape[1], out, err);
+}
+
+/* Some rows of one linear, from the file to its float32 place. */
+struct row_task {
+    const struct ptq_tensor *tensor;
+    float *w;
+    int64_t first, rows;
+    int64_t rotary_head; /* head size where the file interleaves a head's halves, else 0 */
+    struct ptq_error err;
+};
+
+/* File row 2 j + i of a head is row i D / 2 + j of ours, i in {0, 1}. */
+static int64_t file_row(int64_t row, int64_t head)
+{
+    int64_t at = row % head, half = head / 2;
+    return row - at + 2 * (at % half) + at / half;
+}
+
+static void read_rows(void *context, int64_t i, int worker)
+{
+    (void)worker;
+    struct row_task *t = (struct row_task *)context + i;
+    int64_t k = t->tensor->shape[1];
+    t->err.status = PTQ_OK;
+    if (!t->rotary_head) {
+        ptq_model_rows(t->tensor, t->first, t->rows, t->w, &t->err);
+        return;
+    }
+    for (int64_t r = 0; r < t->rows; r++)
+        if (ptq_model_rows(t->tensor, file_row(t->first + r, t->rotary_head), 1, t->w + r * k, &t->err)) return;
+}
+
+static enum ptq_status run_row_tasks(struct row_task *task, int64_t n, struct ptq_error *err)
+{
+    ptq_parallel_for(n, read_rows, task);
+    for (int64_t i = 0; i < n; i++)
+        if (task[i].err.status) {
+            *err = task[i].err;
+            return err->status;
+        }
+    return PTQ_OK;
+}
+
+/* w and b of the linears of one input, one behind the other. */
+static void place_group(const struct ptq_model *m, enum ptq_input input, struct ptq_arena *arena, struct ptq_block *out)
+{
+    int64_t outputs = 0, inputs = 0;
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        struct ptq_linear *l = &out->linear[role];
+        if (ptq_role_input[role] != input || !m->names->linear[role]) continue;
+        linear_shape(&m->config, role, &l->n, &l->k);
+        outputs += l->n;
+        inputs = l->k;
+    }
+    float *w = ptq_new(arena, float, outputs *inputs), *b = ptq_new(arena, float, outputs);
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        struct ptq_linear *l = &out->linear[role];
+        if (ptq_role_input[role] != input || !l->n) continue;
+        l->w = w;
+        l->b = b;
+        w += l->n * l->k;
+        b += l->n;
+    }
+}
+
+/* Biases into their places. Where no linear of the input has one, b becomes NULL; where only some have, zeros stand
+ * in.*/
+static enum ptq_status read_biases(const struct ptq_model *m, int64_t block, struct ptq_block *out,
+                                   struct ptq_error *err)
+{
+    int present[PTQ_N_INPUT] = {0};
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        const struct ptq_tensor *t;
+        struct ptq_linear *l = &out->linear[role];
+        if (!l->n) continue;
+        PTQ_TRY(find_linear(m, block, role, ".bias", 0, &t, err));
+        if (!t) continue;
+        present[ptq_role_input[role]] = 1;
+        if (m->gguf && m->config.family->gguf_rotary_pairs && role <= PTQ_K)
+            return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s': a bias of rotated q or k in GGUF is not known",
+                            m->checkpoint.path, t->name);
+        PTQ_TRY(ptq_tensor_read(t, 0, l->n, l->b, err));
+    }
+    for (int role = 0; role < PTQ_N_ROLE; role++)
+        if (!present[ptq_role_input[role]]) out->linear[role].b = NULL;
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_block_load(const struct ptq_model *m, int64_t i, struct ptq_arena *arena, struct ptq_block *out,
+                               struct ptq_error *err)
+{
+    *out = (struct ptq_block){0};
+    int64_t n_tasks = 0, rows = 0;
+    for (int input = 0; input < PTQ_N_INPUT; input++) place_group(m, input, arena, out);
+    for (int role = 0; role < PTQ_N_ROLE; role++) rows += out->linear[role].n / ROWS_A_TASK + 1;
+    struct row_task *task = ptq_new(arena, struct row_task, rows);
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        struct ptq_linear *l = &out->linear[role];
+        const struct ptq_tensor *t;
+        if (!l->n) continue;
+        tensor_name(l->name, m->config.family->hf.prefix[0], m->config.family->hf.linear[role], i, "");
+        PTQ_TRY(find_linear(m, i, role, ".weight", 1, &t, err));
+        int64_t head = m->gguf && m->config.family->gguf_rotary_pairs && role <= PTQ_K ? m->config.head_size : 0;
+        for (int64_t r = 0; r < l->n; r += ROWS_A_TASK)
+            task[n_tasks++] = (struct row_task){.tensor = t,
+                                                .w = l->w + r * l->k,
+                                                .first = r,
+                                                .rows = l->n - r < ROWS_A_TASK ? l->n - r : ROWS_A_TASK,
+                                                .rotary_head = head};
+    }
+    PTQ_TRY(run_row_tasks(task, n_tasks, err));
+    PTQ_TRY(read_biases(m, i, out, err));
+    PTQ_TRY(read_norm(m, m->names->norm1, i, arena, &out->norm1_w, &out->norm1_b, err));
+    return read_norm(m, m->names->norm2, i, arena, &out->norm2_w, &out->norm2_b, err);
+}

@@ -1,0 +1,50 @@
+/* A model: its configuration, and its weights block by block as float32 from the read-only map. File quirks die here:
+ * above this, every linear is [N][K], a tied head is a head, and q and k have their own row order. */
+#ifndef PTQ_MODEL_H
+#define PTQ_MODEL_H
+
+#include "checkpoint.h"
+#include "family.h"
+
+struct ptq_model {
+    const char *name; /* as it was asked for */
+    struct ptq_checkpoint checkpoint;
+    struct ptq_config config;
+    const struct ptq_names *names;
+    const char *prefix; /* of the names' prefixes, the one that this file uses */
+    int gguf;
+    /* looked up and shape-checked at opening; norms and biases read when needed */
+    const struct ptq_tensor *embed, *head, *positions, *project_in, *project_out;
+    float *final_norm_w, *final_norm_b;
+    float *rope_frequency;    /* [D / 2] radians per position */
+    const char *source_dtype; /* of the first block's linears */
+};
+
+/* One linear of a block, float32. */
+struct ptq_linear {
+    char name[160]; /* "model.layers.3.self_attn.q_proj", whatever the container */
+    float *w;       /* [N][K]; q, k, v lie one behind the other, and so do gate and up: each group is one product */
+    float *b;       /* [N] or NULL, stacked likewise */
+    int64_t n, k;
+};
+
+/* One decoder block. Roles that the family has not got have n = 0. */
+struct ptq_block {
+    struct ptq_linear linear[PTQ_N_ROLE];
+    float *norm1_w, *norm1_b, *norm2_w, *norm2_b; /* b NULL for RMSNorm */
+};
+
+/* Opens a folder or a file (path), checks that every tensor is there in its shape. run arena; ptq_model_close. */
+enum ptq_status ptq_model_open(struct ptq_arena *arena, const char *path, const char *name, struct ptq_model *out,
+                               struct ptq_error *err);
+void ptq_model_close(struct ptq_model *model);
+
+/* Block i as float32 in arena, read by all threads. NaN or infinite weights: PTQ_ENUMERIC. */
+enum ptq_status ptq_block_load(const struct ptq_model *model, int64_t i, struct ptq_arena *arena, struct ptq_block *out,
+                               struct ptq_error *err);
+
+/* Rows of the embedding, of the head: [rows][embed_width] as float32. */
+enum ptq_status ptq_model_rows(const struct ptq_tensor *tensor, int64_t first, int64_t rows, float *out,
+                               struct ptq_error *err);
+
+#endif

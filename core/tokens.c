@@ -1,0 +1,75 @@
+#include "tokens.h"
+
+#include "rng.h"
+
+#include <string.h>
+
+static const char *const bos_names[] = {"stream", "none", "window"};
+
+const char *ptq_bos_name(enum ptq_bos bos)
+{
+    return bos_names[bos];
+}
+
+enum ptq_status ptq_bos_parse(const char *text, enum ptq_bos *out, struct ptq_error *err)
+{
+    for (int i = 0; i < 3; i++)
+        if (strcmp(text, bos_names[i]) == 0) {
+            *out = (enum ptq_bos)i;
+            return PTQ_OK;
+        }
+    return ptq_fail(err, PTQ_EUSAGE, "bos '%.40s' is not known; known: stream, none, window", text);
+}
+
+/* SHA-256 of the ids as little-endian int32, on any machine. */
+static void hash_ids(const int32_t *id, int64_t n, char hex[PTQ_SHA256_HEX])
+{
+    unsigned char bytes[4096];
+    struct ptq_sha256 *hash = ptq_sha256_begin();
+    size_t used = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t v = (uint32_t)id[i];
+        for (int b = 0; b < 4; b++) bytes[used++] = (unsigned char)(v >> 8 * b);
+        if (used == sizeof bytes || i == n - 1) {
+            ptq_sha256_add(hash, bytes, used);
+            used = 0;
+        }
+    }
+    ptq_sha256_end(hash, hex);
+}
+
+/* The stream's id at place i, with the BOS in front where `lead` is 1. */
+static int32_t at(const struct ptq_stream_ids *stream, int lead, int64_t i)
+{
+    if (lead && i == 0) return stream->bos;
+    return stream->id[i - lead];
+}
+
+enum ptq_status ptq_windows_cut(struct ptq_arena *arena, const struct ptq_stream_ids *stream, const char *what,
+                                int64_t length, int64_t max, int64_t need, enum ptq_bos bos, enum ptq_sample sample,
+                                uint64_t seed, struct ptq_windows *out, struct ptq_error *err)
+{
+    int lead = bos == PTQ_BOS_STREAM && stream->bos >= 0;     /* one BOS before the stream */
+    int64_t each = bos == PTQ_BOS_WINDOW && stream->bos >= 0; /* one before every window */
+    int64_t step = length - each, tokens = (int64_t)stream->n + lead;
+    if (step < 1) return ptq_fail(err, PTQ_EINPUT, "a window of %lld tokens holds no text", (long long)length);
+    int64_t there = tokens / step;
+    if (there < 1 || there < need)
+        return ptq_fail(err, PTQ_EINPUT,
+                        "%s: %lld tokens give %lld windows of %lld, but %lld are asked for; "
+                        "take a longer text, fewer windows or a shorter window",
+                        what, (long long)tokens, (long long)there, (long long)length, (long long)(need < 1 ? 1 : need));
+    out->n = max > 0 && max < there ? max : there;
+    out->length = length;
+    out->id = ptq_new(arena, int32_t, out->n * length);
+    struct ptq_rng rng = ptq_rng_make(seed, "calibration windows");
+    for (int64_t w = 0; w < out->n; w++) {
+        int64_t start = w * step;
+        if (sample == PTQ_SAMPLE_RANDOM) start = (int64_t)ptq_rng_below(&rng, (uint64_t)(tokens - step + 1));
+        int32_t *window = out->id + w * length;
+        if (each) window[0] = stream->bos;
+        for (int64_t t = 0; t < step; t++) window[each + t] = at(stream, lead, start + t);
+    }
+    hash_ids(out->id, out->n * length, out->sha256);
+    return PTQ_OK;
+}
