@@ -5,6 +5,7 @@
 
 #include "arena.h"
 #include "qmat.h"
+#include "results.h"
 #include "stats.h"
 #include "status.h"
 
@@ -36,8 +37,9 @@ struct ptq_layer {
     const char *name; /* unique in the model; seeds what is drawn at random */
     const float *w;   /* [N][K] */
     int64_t n, k;
-    const struct ptq_stats *stats; /* of the linear's input; NULL where the method needs none */
-    uint64_t seed;                 /* the run's */
+    const struct ptq_stats *stats;    /* of the linear's input; NULL where the method needs none */
+    uint64_t seed;                    /* the run's */
+    struct ptq_linear_report *report; /* the method fills what only it knows (saturated) */
 };
 
 /* What a method needs to have been gathered at each linear's input. */
@@ -65,6 +67,10 @@ enum ptq_status ptq_spec_parse(const char *text, struct ptq_spec *out, struct pt
 const char *ptq_spec_format(const struct ptq_spec *spec, struct ptq_arena *arena);
 /* The value of a parameter by name. Asserts that the method has it. */
 double ptq_spec_value(const struct ptq_spec *spec, const char *name);
+/* 1 where the method has such a parameter. */
+int ptq_spec_has(const struct ptq_spec *spec, const char *name);
+/* The parameters that every quantising method has (w, g, range, ...), ended by a NULL name. */
+const struct ptq_param *ptq_grid_params(void);
 /* 1 where the spec quantises something. */
 int ptq_spec_quantizes(const struct ptq_spec *spec);
 /* PTQ_NEED_* of the spec. */
