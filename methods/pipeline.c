@@ -1,0 +1,159 @@
+#include "pipeline.h"
+
+#include "apply.h"
+#include "forward.h"
+#include "grid.h"
+#include "locate.h"
+#include "progress.h"
+#include "session.h"
+#include "stats.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A cell under way. */
+struct run {
+    const struct ptq_job *job;
+    struct ptq_planned plan;
+    const struct ptq_model_stats *stats; /* or NULL */
+    struct ptq_arena *arena;             /* the cell's, for what is kept */
+    struct ptq_arena *work;              /* one chunk's and one block's */
+    struct ptq_qmat (
+        *kept)[PTQ_N_ROLE]; /* codes of every block, where the windows need more than one chunk; else NULL */
+    struct ptq_cell *cell;
+    struct ptq_progress progress;
+    double bits, weights; /* stored bits and weights of the quantised linears */
+};
+
+/* Statistics of the cell's calibration: measured by the first cell that asks. */
+static enum ptq_status calibrate(struct ptq_session *s, struct run *r, struct ptq_error *err)
+{
+    struct ptq_shared_windows *calib = r->plan.calib;
+    r->cell->seconds_calibrate = 0;
+    if (!calib) return PTQ_OK;
+    if (!calib->stats) {
+        double started = ptq_seconds();
+        const char *folder = ptq_format(s->arena, "%s/stats", ptq_cache_folder(s->arena));
+        struct ptq_model_stats *stats = ptq_new(s->arena, struct ptq_model_stats, 1);
+        PTQ_TRY(
+            ptq_stats_get(s->arena, &r->plan.model->model, r->plan.model->sha256, &calib->windows, folder, stats, err));
+        calib->stats = stats;
+        if (!stats->from_cache) r->cell->seconds_calibrate = ptq_seconds() - started;
+    }
+    r->stats = calib->stats;
+    return PTQ_OK;
+}
+
+static void count_bits(struct run *r, const struct ptq_qmat *q)
+{
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        double weights = (double)(q[role].n * q[role].k);
+        if (!q[role].n) continue;
+        r->bits += weights * ptq_qmat_bits(&q[role]);
+        r->weights += weights;
+    }
+}
+
+/* The block as the cell wants it: quantised where it is met for the first time, its codes put in place afterwards. */
+static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chunk, struct ptq_block *block,
+                                     struct ptq_error *err)
+{
+    if (!ptq_spec_quantizes(&r->plan.spec)) return PTQ_OK;
+    if (!first_chunk) {
+        ptq_reapply(r->kept[index], block);
+        return PTQ_OK;
+    }
+    double started = ptq_seconds();
+    struct ptq_qmat here[PTQ_N_ROLE] = {0};
+    int from = r->cell->n_linears;
+    enum ptq_status status =
+        ptq_apply(&r->plan.spec, r->job->seed, r->stats ? r->stats->input[index] : NULL, block,
+                  r->kept ? r->arena : r->work, r->work, here, r->cell->linear, &r->cell->n_linears, err);
+    if (status) return ptq_within(err, "layer %lld", (long long)index);
+    for (int i = from; i < r->cell->n_linears; i++) {
+        r->cell->linear[i].name = ptq_strdup(r->arena, r->cell->linear[i].name);
+        r->cell->saturated_groups += r->cell->linear[i].saturated;
+    }
+    count_bits(r, here);
+    if (r->kept) memcpy(r->kept[index], here, sizeof here);
+    r->cell->seconds_quantize += ptq_seconds() - started;
+    return PTQ_OK;
+}
+
+static enum ptq_status run_chunk(struct run *r, int64_t first, int64_t windows, struct ptq_error *err)
+{
+    const struct ptq_model *model = &r->plan.model->model;
+    const struct ptq_windows *eval = &r->plan.eval->windows;
+    struct ptq_forward f;
+    ptq_forward_make(r->work, model, eval->id + first * eval->length, windows, eval->length, &f);
+    PTQ_TRY(ptq_forward_embed(&f, err));
+    for (int64_t b = 0; b < model->config.blocks; b++) {
+        struct ptq_mark mark = ptq_arena_mark(r->work);
+        struct ptq_block block;
+        PTQ_TRY(ptq_interrupted(err));
+        PTQ_TRY(ptq_block_load(model, b, r->work, &block, err));
+        PTQ_TRY(prepare_block(r, b, first == 0, &block, err));
+        PTQ_TRY(ptq_forward_block(&f, &block, b, NULL, err));
+        ptq_arena_rewind(r->work, mark);
+        ptq_progress_step(&r->progress, (double)windows);
+    }
+    return ptq_forward_nll(&f, r->work, r->cell->nll + first * (eval->length - 1), err);
+}
+
+static enum ptq_status run_chunks(struct run *r, struct ptq_error *err)
+{
+    const struct ptq_model *model = &r->plan.model->model;
+    const struct ptq_windows *eval = &r->plan.eval->windows;
+    int64_t chunk = ptq_forward_chunk(model, eval->length), blocks = model->config.blocks;
+    r->cell->nll = ptq_new(r->arena, float, r->cell->tokens);
+    if (ptq_spec_quantizes(&r->plan.spec)) {
+        r->cell->linear = ptq_new(r->arena, struct ptq_linear_report, blocks * PTQ_N_ROLE);
+        if (eval->n > chunk) r->kept = ptq_alloc_array(r->arena, (size_t)blocks, sizeof *r->kept, "codes");
+    }
+    ptq_progress_begin(&r->progress, r->cell->spec, (double)(eval->n * blocks));
+    for (int64_t first = 0; first < eval->n; first += chunk) {
+        struct ptq_mark mark = ptq_arena_mark(r->work);
+        PTQ_TRY(run_chunk(r, first, eval->n - first < chunk ? eval->n - first : chunk, err));
+        ptq_arena_rewind(r->work, mark);
+    }
+    ptq_progress_end(&r->progress);
+    return PTQ_OK;
+}
+
+/* Sums in float64, token after token. */
+static enum ptq_status summarise(struct run *r, struct ptq_error *err)
+{
+    struct ptq_cell *c = r->cell;
+    double sum = 0;
+    for (int64_t i = 0; i < c->tokens; i++) sum += c->nll[i];
+    c->nll_mean = sum / (double)c->tokens;
+    c->ppl = exp(c->nll_mean);
+    c->effective_bits = r->weights > 0 ? r->bits / r->weights : 16;
+    c->peak_rss_bytes = ptq_peak_rss_bytes();
+    c->tokens_per_second = c->seconds_eval > 0 ? (double)(c->windows * c->window) / c->seconds_eval : 0;
+    if (!isfinite(c->ppl))
+        return ptq_fail(err, PTQ_ENUMERIC, "the perplexity is not finite (mean nll %g)", c->nll_mean);
+    return PTQ_OK;
+}
+
+static enum ptq_status run_cell(struct ptq_session *session, struct run *r, struct ptq_error *err)
+{
+    r->cell->seconds_quantize = 0;
+    r->cell->saturated_groups = r->cell->n_linears = 0;
+    PTQ_TRY(ptq_session_plan(session, r->job, &r->plan, err));
+    PTQ_TRY(calibrate(session, r, err));
+    double started = ptq_seconds();
+    PTQ_TRY(run_chunks(r, err));
+    r->cell->seconds_eval = ptq_seconds() - started - r->cell->seconds_quantize;
+    return summarise(r, err);
+}
+
+enum ptq_status ptq_cell_run(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,
+                             struct ptq_cell *cell, struct ptq_error *err)
+{
+    struct run r = {.job = job, .arena = arena, .cell = cell, .work = ptq_arena_make("cell")};
+    enum ptq_status status = run_cell(session, &r, err);
+    ptq_arena_free(r.work);
+    return status ? ptq_within(err, "%s", cell->spec) : PTQ_OK;
+}

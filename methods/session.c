@@ -1,0 +1,247 @@
+/* What the cells of one run share, and the planning of a cell from it. */
+#include "session.h"
+
+#include "locate.h"
+#include "mapped.h"
+#include "progress.h"
+#include "provenance.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { TEXT_LIMIT = 1 << 30, DEFAULT_WINDOW = 2048, DEFAULT_CALIB_WINDOW = 512, DEFAULT_CALIB_WINDOWS = 64 };
+
+struct ptq_session *ptq_session_make(void)
+{
+    struct ptq_arena *arena = ptq_arena_make("run");
+    struct ptq_session *session = ptq_new(arena, struct ptq_session, 1);
+    session->arena = arena;
+    return session;
+}
+
+void ptq_session_free(struct ptq_session *session)
+{
+    if (!session) return;
+    for (struct ptq_shared_model *m = session->model; m; m = m->next) {
+        ptq_tokenizer_close(m->tokenizer);
+        ptq_model_close(&m->model);
+    }
+    ptq_arena_free(session->arena);
+}
+
+static enum ptq_status open_tokenizer(struct ptq_session *s, struct ptq_shared_model *m, struct ptq_error *err)
+{
+    const struct ptq_checkpoint *file = &m->model.checkpoint;
+    if (file->gguf) return ptq_tokenizer_from_gguf(s->arena, file->gguf, file->path, &m->tokenizer, err);
+    return ptq_tokenizer_open(s->arena, file->folder, &m->tokenizer, err);
+}
+
+static enum ptq_status share_model(struct ptq_session *s, const char *name, struct ptq_shared_model **out,
+                                   struct ptq_error *err)
+{
+    for (struct ptq_shared_model *m = s->model; m; m = m->next)
+        if (strcmp(m->model.name, name) == 0) {
+            *out = m;
+            return PTQ_OK;
+        }
+    const char *path;
+    PTQ_TRY(ptq_locate_model(s->arena, name, &path, err));
+    struct ptq_shared_model *m = ptq_new(s->arena, struct ptq_shared_model, 1);
+    PTQ_TRY(ptq_model_open(s->arena, path, name, &m->model, err));
+    enum ptq_status status = open_tokenizer(s, m, err);
+    if (!status) status = ptq_checkpoint_sha256(&m->model.checkpoint, m->sha256, err);
+    if (status) {
+        ptq_tokenizer_close(m->tokenizer);
+        ptq_model_close(&m->model);
+        return status;
+    }
+    m->next = s->model;
+    s->model = *out = m;
+    return PTQ_OK;
+}
+
+static enum ptq_status share_text(struct ptq_session *s, struct ptq_shared_model *model, const char *name,
+                                  struct ptq_shared_text **out, struct ptq_error *err)
+{
+    for (struct ptq_shared_text *t = model->text; t; t = t->next)
+        if (strcmp(t->name, name) == 0) {
+            *out = t;
+            return PTQ_OK;
+        }
+    const char *path;
+    PTQ_TRY(ptq_locate_text(s->arena, name, &path, err));
+    struct ptq_shared_text *t = ptq_new(s->arena, struct ptq_shared_text, 1);
+    t->name = ptq_strdup(s->arena, name);
+    struct ptq_arena *work = ptq_arena_make("text");
+    char *text;
+    size_t size;
+    enum ptq_status status = ptq_read_file(work, path, TEXT_LIMIT, &text, &size, err);
+    if (!status) {
+        ptq_sha256(text, size, t->sha256);
+        status = ptq_tokenizer_encode(model->tokenizer, text, size, 0, s->arena, &t->ids.id, &t->ids.n, err);
+        if (status) ptq_within(err, "%s", path);
+    }
+    ptq_arena_free(work);
+    if (status) return status;
+    t->ids.bos = ptq_tokenizer_bos(model->tokenizer);
+    t->next = model->text;
+    model->text = *out = t;
+    return PTQ_OK;
+}
+
+/* ---- the evaluation's and the calibration's windows ---- */
+
+static enum ptq_status share_windows(struct ptq_session *s, const struct ptq_job *job, struct ptq_shared_text *text,
+                                     struct ptq_shared_windows want, struct ptq_shared_windows **out,
+                                     struct ptq_error *err)
+{
+    for (struct ptq_shared_windows *w = text->windows; w; w = w->next)
+        if (w->length == want.length && w->max == want.max && w->bos == job->bos && w->sample == want.sample &&
+            w->seed == job->seed) {
+            *out = w;
+            return PTQ_OK;
+        }
+    want.bos = job->bos;
+    want.seed = job->seed;
+    PTQ_TRY(ptq_windows_cut(s->arena, &text->ids, text->name, want.length, want.max, want.max, want.bos, want.sample,
+                            want.seed, &want.windows, err));
+    want.next = text->windows;
+    text->windows = *out = ptq_new(s->arena, struct ptq_shared_windows, 1);
+    **out = want;
+    return PTQ_OK;
+}
+
+static enum ptq_status eval_windows(struct ptq_session *s, const struct ptq_job *job, struct ptq_planned *plan,
+                                    struct ptq_error *err)
+{
+    const struct ptq_config *c = &plan->model->model.config;
+    int64_t window = job->window ? job->window : c->positions < DEFAULT_WINDOW ? c->positions : DEFAULT_WINDOW;
+    if (window < 2) return ptq_fail(err, PTQ_EUSAGE, "window is %lld; it must be at least 2 tokens", (long long)window);
+    if (c->family->position == PTQ_LEARNED && window > c->positions)
+        return ptq_fail(err, PTQ_EUSAGE, "window is %lld, but %s has only %lld positions; take a shorter window",
+                        (long long)window, plan->model->model.name, (long long)c->positions);
+    struct ptq_shared_windows want = {.length = window, .max = job->max_windows};
+    return share_windows(s, job, plan->text, want, &plan->eval, err);
+}
+
+static enum ptq_status calib_windows(struct ptq_session *s, const struct ptq_job *job, struct ptq_planned *plan,
+                                     struct ptq_error *err)
+{
+    const struct ptq_config *c = &plan->model->model.config;
+    int64_t window = job->calib_window ? job->calib_window : DEFAULT_CALIB_WINDOW;
+    int64_t n = job->calib_windows ? job->calib_windows : DEFAULT_CALIB_WINDOWS;
+    if (window > c->positions && !job->calib_window) window = c->positions;
+    if (c->family->position == PTQ_LEARNED && window > c->positions)
+        return ptq_fail(err, PTQ_EUSAGE, "calib_window is %lld, but %s has only %lld positions; take a shorter one",
+                        (long long)window, plan->model->model.name, (long long)c->positions);
+    struct ptq_shared_windows want = {.length = window, .max = n, .sample = job->calib_sample};
+    return share_windows(s, job, plan->calib_text, want, &plan->calib, err);
+}
+
+/* ---- the cell's configuration ---- */
+
+/* Whether the spec reads calibration data, or could report with it. */
+static int uses_calib(const struct ptq_job *job, const struct ptq_spec *spec)
+{
+    return job->calib && ptq_spec_quantizes(spec);
+}
+
+static void describe_texts(struct ptq_arena *arena, const struct ptq_job *job, const struct ptq_planned *plan,
+                           struct ptq_cell *cell)
+{
+    cell->text = ptq_strdup(arena, job->text);
+    cell->text_sha256 = ptq_strdup(arena, plan->text->sha256);
+    cell->tokens_sha256 = ptq_strdup(arena, plan->eval->windows.sha256);
+    cell->window = plan->eval->windows.length;
+    cell->windows = plan->eval->windows.n;
+    cell->tokens = plan->eval->windows.n * (plan->eval->windows.length - 1);
+    cell->protocol = ptq_format(arena, "window %lld, %s%s, bos %s, first token not scored, tail dropped, text %.12s",
+                                (long long)cell->window, job->max_windows ? "first " : "all windows",
+                                job->max_windows ? ptq_format(arena, "%lld windows", (long long)job->max_windows) : "",
+                                ptq_bos_name(job->bos), cell->text_sha256);
+    cell->calib = cell->calib_sha256 = cell->calib_protocol = "";
+    if (!uses_calib(job, &plan->spec)) return;
+    cell->calib = ptq_strdup(arena, job->calib);
+    cell->calib_sha256 = ptq_strdup(arena, plan->calib->windows.sha256);
+    cell->calib_windows = plan->calib->windows.n;
+    cell->calib_window = plan->calib->windows.length;
+    cell->calib_protocol =
+        ptq_format(arena, "%s %lld windows of %lld, bos %s, text %.12s",
+                   job->calib_sample == PTQ_SAMPLE_RANDOM ? "random" : "first", (long long)plan->calib->windows.n,
+                   (long long)plan->calib->windows.length, ptq_bos_name(job->bos), plan->calib_text->sha256);
+}
+
+/* Everything that the numbers depend on and that was asked for; not the machine, which is provenance. */
+static void identify(struct ptq_arena *arena, const struct ptq_planned *plan, struct ptq_cell *cell)
+{
+    const char *rest = "";
+    if (ptq_spec_quantizes(&plan->spec))
+        rest = ptq_format(arena, "seed=%llu\ncalib=%s\ncalib_windows=%lld\ncalib_window=%lld\n",
+                          (unsigned long long)cell->seed, cell->calib_sha256, (long long)cell->calib_windows,
+                          (long long)cell->calib_window);
+    cell->config =
+        ptq_format(arena, "schema=%d\nspec=%s\nmodel=%s\ntokens=%s\nwindow=%lld\nprotocol=%s\ndevice=%s\npath=%s\n%s",
+                   PTQ_RESULTS_SCHEMA, cell->spec, cell->model_sha256, cell->tokens_sha256, (long long)cell->window,
+                   cell->protocol, cell->device, cell->path, rest);
+    ptq_cell_identify(cell);
+}
+
+static void describe(struct ptq_arena *arena, const struct ptq_job *job, const struct ptq_planned *plan,
+                     struct ptq_cell *cell)
+{
+    const struct ptq_model *m = &plan->model->model;
+    *cell = (struct ptq_cell){.seed = (int64_t)job->seed};
+    cell->experiment = ptq_strdup(arena, job->experiment ? job->experiment : "eval");
+    cell->spec = ptq_spec_format(&plan->spec, arena);
+    cell->method = plan->spec.method->name;
+    cell->model = ptq_strdup(arena, m->name);
+    cell->model_sha256 = ptq_strdup(arena, plan->model->sha256);
+    cell->family = m->config.family->model_type;
+    cell->source_dtype = m->source_dtype;
+    cell->device = job->device ? ptq_strdup(arena, job->device) : "cpu";
+    cell->path = job->path ? ptq_strdup(arena, job->path) : "fp32";
+    int quantizes = ptq_spec_quantizes(&plan->spec);
+    cell->w_bit = quantizes ? plan->spec.grid.w_bit : 16;
+    cell->group_size = quantizes ? plan->spec.grid.group_size : 0;
+    cell->fraction = ptq_spec_has(&plan->spec, "fraction") ? ptq_spec_value(&plan->spec, "fraction") : 0;
+    describe_texts(arena, job, plan, cell);
+    ptq_provenance(arena, cell);
+    identify(arena, plan, cell);
+}
+
+static enum ptq_status check_choices(const struct ptq_job *job, struct ptq_error *err)
+{
+    if (job->device && strcmp(job->device, "cpu"))
+        return ptq_fail(err, PTQ_EUSAGE, "device '%s' is not known to this build; known: cpu", job->device);
+    if (job->path && strcmp(job->path, "fp32"))
+        return ptq_fail(err, PTQ_EUSAGE, "path '%s' is not known to this build; known: fp32", job->path);
+    if (!job->model || !job->text) return ptq_fail(err, PTQ_EUSAGE, "a cell needs a model and an evaluation text");
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_session_plan(struct ptq_session *s, const struct ptq_job *job, struct ptq_planned *plan,
+                                 struct ptq_error *err)
+{
+    *plan = (struct ptq_planned){0};
+    PTQ_TRY(check_choices(job, err));
+    PTQ_TRY(ptq_spec_parse(job->spec ? job->spec : "fp16", &plan->spec, err));
+    if ((ptq_spec_need(&plan->spec) & PTQ_NEED_ABSMEAN) && !job->calib)
+        return ptq_fail(err, PTQ_EUSAGE, "%s needs a calibration text; give --calib FILE", job->spec);
+    PTQ_TRY(share_model(s, job->model, &plan->model, err));
+    PTQ_TRY(share_text(s, plan->model, job->text, &plan->text, err));
+    PTQ_TRY(eval_windows(s, job, plan, err));
+    if (!uses_calib(job, &plan->spec)) return PTQ_OK;
+    PTQ_TRY(share_text(s, plan->model, job->calib, &plan->calib_text, err));
+    return calib_windows(s, job, plan, err);
+}
+
+enum ptq_status ptq_cell_plan(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,
+                              struct ptq_cell *cell, struct ptq_error *err)
+{
+    struct ptq_planned plan;
+    double started = ptq_seconds();
+    PTQ_TRY(ptq_session_plan(session, job, &plan, err));
+    describe(arena, job, &plan, cell);
+    cell->seconds_load = ptq_seconds() - started;
+    return PTQ_OK;
+}

@@ -1,0 +1,53 @@
+/* Inside the pipeline: what the cells of one run share, and a job with everything looked up. */
+#ifndef PTQ_SESSION_H
+#define PTQ_SESSION_H
+
+#include "model.h"
+#include "pipeline.h"
+#include "tokenizer.h"
+
+/* Windows cut from a text one way. */
+struct ptq_shared_windows {
+    struct ptq_shared_windows *next;
+    int64_t length, max;
+    enum ptq_bos bos;
+    enum ptq_sample sample;
+    uint64_t seed;
+    struct ptq_windows windows;
+    struct ptq_model_stats *stats; /* of these windows as calibration, once measured */
+};
+
+/* A text as one model's tokenizer sees it. */
+struct ptq_shared_text {
+    struct ptq_shared_text *next;
+    const char *name;
+    char sha256[PTQ_SHA256_HEX];
+    struct ptq_stream_ids ids;
+    struct ptq_shared_windows *windows;
+};
+
+struct ptq_shared_model {
+    struct ptq_shared_model *next;
+    struct ptq_model model;
+    struct ptq_tokenizer *tokenizer;
+    char sha256[PTQ_SHA256_HEX];
+    struct ptq_shared_text *text;
+};
+
+struct ptq_session {
+    struct ptq_arena *arena; /* run */
+    struct ptq_shared_model *model;
+};
+
+/* A job, checked and looked up. All pointers belong to the session. */
+struct ptq_planned {
+    struct ptq_spec spec;
+    struct ptq_shared_model *model;
+    struct ptq_shared_text *text, *calib_text; /* calib NULL where the cell uses none */
+    struct ptq_shared_windows *eval, *calib;
+};
+
+enum ptq_status ptq_session_plan(struct ptq_session *session, const struct ptq_job *job, struct ptq_planned *plan,
+                                 struct ptq_error *err);
+
+#endif
