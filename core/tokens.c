@@ -5,6 +5,14 @@
 #include <string.h>
 
 static const char *const bos_names[] = {"stream", "none", "window"};
+static const char *const sample_names[] = {"first", "random"};
+
+static int find_name(const char *text, const char *const *names, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (strcmp(text, names[i]) == 0) return i;
+    return -1;
+}
 
 const char *ptq_bos_name(enum ptq_bos bos)
 {
@@ -13,12 +21,23 @@ const char *ptq_bos_name(enum ptq_bos bos)
 
 enum ptq_status ptq_bos_parse(const char *text, enum ptq_bos *out, struct ptq_error *err)
 {
-    for (int i = 0; i < 3; i++)
-        if (strcmp(text, bos_names[i]) == 0) {
-            *out = (enum ptq_bos)i;
-            return PTQ_OK;
-        }
-    return ptq_fail(err, PTQ_EUSAGE, "bos '%.40s' is not known; known: stream, none, window", text);
+    int i = find_name(text, bos_names, 3);
+    if (i < 0) return ptq_fail(err, PTQ_EUSAGE, "bos '%.40s' is not known; known: stream, none, window", text);
+    *out = (enum ptq_bos)i;
+    return PTQ_OK;
+}
+
+const char *ptq_sample_name(enum ptq_sample sample)
+{
+    return sample_names[sample];
+}
+
+enum ptq_status ptq_sample_parse(const char *text, enum ptq_sample *out, struct ptq_error *err)
+{
+    int i = find_name(text, sample_names, 2);
+    if (i < 0) return ptq_fail(err, PTQ_EUSAGE, "calibration sample '%.40s' is not known; known: first, random", text);
+    *out = (enum ptq_sample)i;
+    return PTQ_OK;
 }
 
 /* SHA-256 of the ids as little-endian int32, on any machine. */

@@ -36,5 +36,7 @@ enum ptq_status ptq_windows_cut(struct ptq_arena *arena, const struct ptq_stream
 
 const char *ptq_bos_name(enum ptq_bos bos);
 enum ptq_status ptq_bos_parse(const char *text, enum ptq_bos *out, struct ptq_error *err);
+const char *ptq_sample_name(enum ptq_sample sample);
+enum ptq_status ptq_sample_parse(const char *text, enum ptq_sample *out, struct ptq_error *err);
 
 #endif

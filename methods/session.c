@@ -167,7 +167,7 @@ static void describe_texts(struct ptq_arena *arena, const struct ptq_job *job, c
     cell->calib_window = plan->calib->windows.length;
     cell->calib_protocol =
         ptq_format(arena, "%s %lld windows of %lld, bos %s, text %.12s",
-                   job->calib_sample == PTQ_SAMPLE_RANDOM ? "random" : "first", (long long)plan->calib->windows.n,
+                   ptq_sample_name(job->calib_sample), (long long)plan->calib->windows.n,
                    (long long)plan->calib->windows.length, ptq_bos_name(job->bos), plan->calib_text->sha256);
 }
 

@@ -1,0 +1,51 @@
+#include "describe.h"
+
+#include "family.h"
+#include "method.h"
+
+#include <string.h>
+
+static void print_words(FILE *out, const struct ptq_param *p, double value)
+{
+    const char *word = p->words;
+    for (int i = 0; i < (int)value; i++) word += strcspn(word, "|") + 1;
+    fprintf(out, "  %-12s %-28s %s [%.*s]\n", p->name, p->words, p->doc, (int)strcspn(word, "|"), word);
+}
+
+static void print_param(FILE *out, const struct ptq_param *p, double value)
+{
+    char range[64];
+    if (p->words) {
+        print_words(out, p, value);
+        return;
+    }
+    snprintf(range, sizeof range, "%g..%g", p->min, p->max);
+    fprintf(out, "  %-12s %-28s %s [%g]\n", p->name, range, p->doc, value);
+}
+
+void ptq_describe_methods(FILE *out)
+{
+    fprintf(out, "SPEC is METHOD, or METHOD:wBITS,gGROUP,key=value,...   ranges, what it is, [default]\n");
+    for (int i = 0; i < ptq_n_methods; i++) {
+        const struct ptq_method *m = ptq_methods[i];
+        fprintf(out, "\n%s  %s%s%s\n", m->name, m->summary, m->cite[0] ? "; " : "", m->cite);
+        if (!m->quantize) continue;
+        const double grid[] = {m->grid.w_bit, (double)m->grid.group_size, m->grid.range, m->grid.sym,
+                               m->grid.scale_f16};
+        const struct ptq_param *p = ptq_grid_params();
+        for (int j = 0; p[j].name; j++) print_param(out, &p[j], grid[j]);
+        for (p = m->param; p && p->name; p++) print_param(out, p, p->fallback);
+    }
+}
+
+void ptq_describe_models(FILE *out)
+{
+    fprintf(out, "Families, by config.json's model_type; a GGUF of the architecture behind gguf is read too.\n\n");
+    for (int i = 0; i < ptq_n_families; i++) {
+        const struct ptq_family *f = ptq_families[i];
+        fprintf(out, "%-8s gguf %-6s %s, %s, %s\n", f->model_type, f->gguf ? f->gguf : "-",
+                f->norm == PTQ_RMSNORM ? "RMSNorm" : "LayerNorm",
+                f->position == PTQ_ROPE ? "rotary positions" : "learned positions",
+                f->activation == PTQ_SILU_GATED ? "gated SiLU" : "ReLU");
+    }
+}

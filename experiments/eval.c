@@ -1,0 +1,75 @@
+#include "eval.h"
+
+#include "pipeline.h"
+#include "progress.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+char *ptq_eval_json(const struct ptq_cell *c)
+{
+    json_t *json = json_pack(
+        "{s:f, s:f, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:{s:f, s:f, s:f, s:f}, s:f, s:I, s:s, s:I, s:I, s:s}",
+        "ppl", c->ppl, "nll_mean", c->nll_mean, "tokens", (json_int_t)c->tokens, "windows", (json_int_t)c->windows,
+        "window", (json_int_t)c->window, "protocol", c->protocol, "method", c->spec, "model", c->model, "model_sha256",
+        c->model_sha256, "tokens_sha256", c->tokens_sha256, "calib_sha256", c->calib_sha256, "seconds", "load",
+        c->seconds_load, "calibrate", c->seconds_calibrate, "quantize", c->seconds_quantize, "eval", c->seconds_eval,
+        "tokens_per_second", c->tokens_per_second, "peak_rss_bytes", (json_int_t)c->peak_rss_bytes, "device", c->device,
+        "threads", (json_int_t)c->threads, "seed", (json_int_t)c->seed, "version", c->version);
+    json_object_set_new(json, "commit", json_string(c->commit));
+    json_object_set_new(json, "effective_bits", json_real(c->effective_bits));
+    json_object_set_new(json, "saturated_groups", json_integer(c->saturated_groups));
+    json_object_set_new(json, "source_dtype", json_string(c->source_dtype));
+    char *text = json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    json_decref(json);
+    return text;
+}
+
+static void print_cell(const struct ptq_cell *c)
+{
+    printf("%s  %s  ppl %.4f  (%lld tokens in %lld windows of %lld)\n", c->model, c->spec, c->ppl, (long long)c->tokens,
+           (long long)c->windows, (long long)c->window);
+    printf("protocol: %s\n", c->protocol);
+    if (c->calib[0]) printf("calibration: %s, %s\n", c->calib, c->calib_protocol);
+    if (c->n_linears)
+        printf("quantised: %d linears, %.3f bits a weight, %lld saturated groups\n", c->n_linears, c->effective_bits,
+               (long long)c->saturated_groups);
+    printf("seconds: load %.1f, calibrate %.1f, quantise %.1f, evaluate %.1f (%.0f tokens/s, %lld threads); peak %.0f "
+           "MiB\n",
+           c->seconds_load, c->seconds_calibrate, c->seconds_quantize, c->seconds_eval, c->tokens_per_second,
+           (long long)c->threads, (double)c->peak_rss_bytes / 1048576);
+}
+
+static enum ptq_status run(const struct ptq_options *o, struct ptq_session *session, struct ptq_arena *arena,
+                           struct ptq_cell *cell, struct ptq_error *err)
+{
+    struct ptq_job job;
+    PTQ_TRY(ptq_options_job(o, &job, err));
+    job.model = o->operand[0];
+    PTQ_TRY(ptq_cell_plan(session, &job, arena, cell, err));
+    PTQ_TRY(ptq_cell_run(session, &job, arena, cell, err));
+    if (!o->out) return PTQ_OK;
+    PTQ_TRY(ptq_results_put(o->out, cell, err));
+    return ptq_results_merge(o->out, "eval", "", (const char(*)[PTQ_SHA256_HEX])cell->id, 1, err);
+}
+
+enum ptq_status ptq_eval(const struct ptq_options *options, struct ptq_error *err)
+{
+    if (options->n_operands != 1) return ptq_fail(err, PTQ_EUSAGE, "eval needs one MODEL; see ptq eval --help");
+    if (!options->text) return ptq_fail(err, PTQ_EUSAGE, "eval needs --text FILE");
+    struct ptq_arena *arena = ptq_arena_make("eval");
+    struct ptq_session *session = ptq_session_make();
+    struct ptq_cell cell;
+    enum ptq_status status = run(options, session, arena, &cell, err);
+    if (!status && options->json) {
+        char *text = ptq_eval_json(&cell);
+        puts(text);
+        free(text);
+    } else if (!status) {
+        print_cell(&cell);
+    }
+    ptq_session_free(session);
+    ptq_arena_free(arena);
+    return status;
+}

@@ -1,0 +1,165 @@
+#include "options.h"
+
+#include "words.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+enum kind { FLAG, TEXT, NUMBER, SET };
+
+static const struct option {
+    const char *name;
+    enum kind kind;
+    size_t offset;
+    int64_t min, max;
+    const char *value, *doc;
+} options[] = {
+#define AT(member) offsetof(struct ptq_options, member)
+    {"text", TEXT, AT(text), 0, 0, "FILE", "evaluation text: a file, or a name in the cache"},
+    {"method", TEXT, AT(method), 0, 0, "SPEC", "fp16, rtn:w3,g128, salient:w3,g128,select=activation,... [fp16]"},
+    {"calib", TEXT, AT(calib), 0, 0, "FILE", "calibration text: a file, or a name in the cache"},
+    {"window", NUMBER, AT(window), 2, 1 << 24, "N", "tokens in a window [2048, or the model's positions]"},
+    {"max-windows", NUMBER, AT(max_windows), 1, 1 << 30, "N", "evaluate the first N windows [all]"},
+    {"calib-windows", NUMBER, AT(calib_windows), 1, 1 << 30, "N", "calibration windows [64]"},
+    {"calib-window", NUMBER, AT(calib_window), 1, 1 << 24, "N", "tokens in a calibration window [512]"},
+    {"calib-sample", TEXT, AT(calib_sample), 0, 0, "HOW", "first or random windows of the calibration text [first]"},
+    {"seed", NUMBER, AT(seed), 0, INT64_MAX, "N", "seed of everything that is drawn at random [0]"},
+    {"threads", NUMBER, AT(threads), 1, 1024, "N", "CPU threads [all that this process may use]"},
+    {"device", TEXT, AT(device), 0, 0, "NAME", "cpu [cpu]"},
+    {"path", TEXT, AT(path), 0, 0, "NAME", "fp32: codes dequantised for sgemm [fp32]"},
+    {"bos", TEXT, AT(bos), 0, 0, "WHERE", "stream: once at the start; none; window: before each window [stream]"},
+    {"out", TEXT, AT(out), 0, 0, "PATH", "where results go (-o)"},
+    {"json", FLAG, AT(json), 0, 0, NULL, "one JSON object on stdout"},
+    {"fresh", FLAG, AT(fresh), 0, 0, NULL, "start over: drop the results that are there"},
+    {"set", SET, 0, 0, 0, "KEY=VALUE", "change a key of the experiment; may be given several times"},
+    {"launcher", TEXT, AT(launcher), 0, 0, "NAME", "local [local]"},
+    {"jobs", NUMBER, AT(jobs), 1, 1024, "N", "cells at a time [1]"},
+    {"dry-run", FLAG, AT(dry_run), 0, 0, NULL, "print the cells and what is done, run nothing"},
+    {"special", FLAG, AT(special), 0, 0, NULL, "apply the tokenizer's own template"},
+    {"format", TEXT, AT(format), 0, 0, "NAME", "text, md, csv, tex or json [text]"},
+    {"quiet", FLAG, AT(quiet), 0, 0, NULL, "no progress on stderr"},
+    {"help", FLAG, AT(help), 0, 0, NULL, "this text (-h)"},
+#undef AT
+};
+enum { N_OPTIONS = sizeof options / sizeof *options };
+
+/* Whether name is one of the words in taken; help always is. */
+static int is_taken(const char *taken, const char *name)
+{
+    size_t length = strlen(name);
+    if (strcmp(name, "help") == 0) return 1;
+    for (const char *at = taken; (at = strstr(at, name)); at += length)
+        if ((at == taken || at[-1] == ' ') && (at[length] == ' ' || !at[length])) return 1;
+    return 0;
+}
+
+static enum ptq_status find_option(const char *name, const char *taken, const struct option **out,
+                                   struct ptq_error *err)
+{
+    const char *names[N_OPTIONS];
+    size_t n = 0;
+    for (int i = 0; i < N_OPTIONS; i++) {
+        if (!is_taken(taken, options[i].name)) continue;
+        names[n++] = options[i].name;
+        if (strcmp(options[i].name, name) == 0) {
+            *out = &options[i];
+            return PTQ_OK;
+        }
+    }
+    const char *near = ptq_nearest(name, names, n);
+    return ptq_fail(err, PTQ_EUSAGE, "option '--%s' is not known here%s%s%s; --help lists the options", name,
+                    near ? ", did you mean '--" : "", near ? near : "", near ? "'" : "");
+}
+
+static enum ptq_status store(const struct option *o, const char *value, struct ptq_options *out, struct ptq_error *err)
+{
+    void *place = (char *)out + o->offset;
+    switch (o->kind) {
+    case FLAG:
+        *(int *)place = 1;
+        break;
+    case TEXT:
+        *(const char **)place = value;
+        break;
+    case NUMBER:
+        if (!ptq_parse_int(value, o->min, o->max, place))
+            return ptq_fail(err, PTQ_EUSAGE, "--%s is '%s'; it must be an integer from %lld to %lld", o->name, value,
+                            (long long)o->min, (long long)o->max);
+        break;
+    case SET:
+        if (out->n_sets == PTQ_MAX_SETS) return ptq_fail(err, PTQ_EUSAGE, "more than %d --set", PTQ_MAX_SETS);
+        out->set[out->n_sets++] = value;
+        break;
+    }
+    return PTQ_OK;
+}
+
+/* argv[*i] is an option: takes it and its value. */
+static enum ptq_status take_option(int argc, char **argv, int *i, const char *taken, struct ptq_options *out,
+                                   struct ptq_error *err)
+{
+    const char *word = argv[*i], *value = NULL;
+    char name[64];
+    if (word[1] != '-') {
+        if (strcmp(word, "-o") && strcmp(word, "-h"))
+            return ptq_fail(err, PTQ_EUSAGE, "option '%.40s' is not known; --help lists the options", word);
+        snprintf(name, sizeof name, "%s", word[1] == 'o' ? "out" : "help");
+    } else {
+        size_t length = strcspn(word + 2, "=");
+        if (word[2 + length] == '=') value = word + 3 + length;
+        snprintf(name, sizeof name, "%.*s", (int)(length < 60 ? length : 60), word + 2);
+    }
+    const struct option *o = NULL;
+    PTQ_TRY(find_option(name, taken, &o, err));
+    if (o->kind == FLAG && value) return ptq_fail(err, PTQ_EUSAGE, "--%s takes no value", name);
+    if (o->kind != FLAG && !value) {
+        if (*i + 1 >= argc) return ptq_fail(err, PTQ_EUSAGE, "--%s needs a value: %s", name, o->value);
+        value = argv[++*i];
+    }
+    return store(o, value, out, err);
+}
+
+enum ptq_status ptq_options_parse(struct ptq_arena *arena, int argc, char **argv, const char *taken,
+                                  struct ptq_options *out, struct ptq_error *err)
+{
+    *out = (struct ptq_options){.operand = ptq_new(arena, const char *, argc + 1)};
+    for (int i = 0, only_operands = 0; i < argc; i++) {
+        if (!only_operands && strcmp(argv[i], "--") == 0)
+            only_operands = 1;
+        else if (!only_operands && argv[i][0] == '-' && argv[i][1])
+            PTQ_TRY(take_option(argc, argv, &i, taken, out, err));
+        else
+            out->operand[out->n_operands++] = argv[i];
+    }
+    return PTQ_OK;
+}
+
+void ptq_options_print(const char *taken)
+{
+    for (int i = 0; i < N_OPTIONS; i++) {
+        char left[64];
+        if (!is_taken(taken, options[i].name)) continue;
+        snprintf(left, sizeof left, "--%s %s", options[i].name, options[i].value ? options[i].value : "");
+        printf("  %-24s %s\n", left, options[i].doc);
+    }
+}
+
+enum ptq_status ptq_options_job(const struct ptq_options *o, struct ptq_job *job, struct ptq_error *err)
+{
+    *job = (struct ptq_job){
+        .spec = o->method,
+        .text = o->text,
+        .calib = o->calib,
+        .window = o->window,
+        .max_windows = o->max_windows,
+        .calib_window = o->calib_window,
+        .calib_windows = o->calib_windows,
+        .seed = (uint64_t)o->seed,
+        .device = o->device,
+        .path = o->path,
+    };
+    if (o->bos) PTQ_TRY(ptq_bos_parse(o->bos, &job->bos, err));
+    if (o->calib_sample) PTQ_TRY(ptq_sample_parse(o->calib_sample, &job->calib_sample, err));
+    return PTQ_OK;
+}

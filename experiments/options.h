@@ -1,0 +1,33 @@
+/* The command line: which options a command takes, and their values. One table of all options (options.c); a command
+ * names those that it takes. */
+#ifndef PTQ_OPTIONS_H
+#define PTQ_OPTIONS_H
+
+#include "arena.h"
+#include "pipeline.h"
+#include "status.h"
+
+enum { PTQ_MAX_SETS = 64 };
+
+/* Everything that can be said on the command line, typed and in range; zero or NULL where it was not. */
+struct ptq_options {
+    const char **operand; /* what is no option, in order; points into argv */
+    int n_operands;
+    const char *text, *method, *calib, *device, *path, *bos, *calib_sample, *out, *launcher, *format;
+    int64_t window, max_windows, calib_windows, calib_window, seed, threads, jobs;
+    int json, fresh, special, dry_run, quiet, help;
+    const char *set[PTQ_MAX_SETS]; /* --set key=value, in order */
+    int n_sets;
+};
+
+/* taken: names of the options that the command takes, separated by spaces ("text method json"). -o is --out, -h is
+ * --help. Fails with PTQ_EUSAGE: an unknown option (with the nearest), a missing or bad value. */
+enum ptq_status ptq_options_parse(struct ptq_arena *arena, int argc, char **argv, const char *taken,
+                                  struct ptq_options *out, struct ptq_error *err);
+/* The help text of the options in taken, one line each. */
+void ptq_options_print(const char *taken);
+
+/* The job that eval's options describe. */
+enum ptq_status ptq_options_job(const struct ptq_options *options, struct ptq_job *job, struct ptq_error *err);
+
+#endif

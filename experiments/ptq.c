@@ -1,0 +1,123 @@
+/* The ptq command: one table of commands. Here alone errors are printed and the process ends. */
+#include "describe.h"
+#include "eval.h"
+#include "options.h"
+#include "pool.h"
+#include "progress.h"
+#include "tokenize.h"
+#include "version.h"
+#include "words.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+static enum ptq_status command_methods(const struct ptq_options *options, struct ptq_error *err)
+{
+    (void)options, (void)err;
+    ptq_describe_methods(stdout);
+    return PTQ_OK;
+}
+
+static enum ptq_status command_models(const struct ptq_options *options, struct ptq_error *err)
+{
+    (void)options, (void)err;
+    ptq_describe_models(stdout);
+    return PTQ_OK;
+}
+
+static const struct command {
+    const char *name, *operands, *summary, *options;
+    enum ptq_status (*run)(const struct ptq_options *options, struct ptq_error *err);
+} commands[] = {
+    {"eval", "MODEL", "perplexity of a model, quantised or not, on a text",
+     "text method calib window max-windows calib-windows calib-window calib-sample seed threads device path bos json "
+     "out quiet",
+     ptq_eval},
+    {"tokenize", "MODEL|tokenizer.json [FILE|-]", "token ids of a text on one line", "special", ptq_tokenize},
+    {"methods", "", "the methods, their parameters and defaults", "", command_methods},
+    {"models", "", "the model families", "", command_models},
+};
+enum { N_COMMANDS = sizeof commands / sizeof *commands };
+
+static void print_usage(FILE *out)
+{
+    fprintf(out, "ptq %s: weight-only post-training quantisation of language models, measured\n\n", ptq_version);
+    for (int i = 0; i < N_COMMANDS; i++)
+        fprintf(out, "  ptq %-10s %-38s %s\n", commands[i].name, commands[i].operands, commands[i].summary);
+    fprintf(out,
+            "\nptq COMMAND --help lists a command's options; MODEL is a Hugging Face folder, a GGUF file, or a name in "
+            "the cache (README).\n");
+}
+
+static const struct command *find_command(const char *name, struct ptq_error *err)
+{
+    const char *names[N_COMMANDS];
+    for (int i = 0; i < N_COMMANDS; i++) {
+        names[i] = commands[i].name;
+        if (strcmp(names[i], name) == 0) return &commands[i];
+    }
+    const char *near = ptq_nearest(name, names, N_COMMANDS);
+    ptq_fail(err, PTQ_EUSAGE, "command '%.40s' is not known%s%s%s; ptq --help lists the commands", name,
+             near ? ", did you mean '" : "", near ? near : "", near ? "'" : "");
+    return NULL;
+}
+
+static void print_help(const struct command *command)
+{
+    printf("ptq %s %s\n%s\n\n", command->name, command->operands, command->summary);
+    ptq_options_print(command->options);
+}
+
+static int usable_cores(void)
+{
+    cpu_set_t set;
+    int n = sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
+    return n < 1 ? 1 : n;
+}
+
+static enum ptq_status run(int argc, char **argv, struct ptq_arena *arena, struct ptq_error *err)
+{
+    const struct command *command = find_command(argv[1], err);
+    struct ptq_options options;
+    if (!command) return err->status;
+    PTQ_TRY(ptq_options_parse(arena, argc - 2, argv + 2, command->options, &options, err));
+    if (options.help) {
+        print_help(command);
+        return PTQ_OK;
+    }
+    ptq_progress_quiet(options.quiet);
+    ptq_catch_signals();
+    ptq_pool_start(options.threads ? (int)options.threads : usable_cores());
+    enum ptq_status status = command->run(&options, err);
+    ptq_pool_stop();
+    return status;
+}
+
+/* Data that did not reach stdout is an error like any other. */
+static enum ptq_status flush_output(enum ptq_status status, struct ptq_error *err)
+{
+    if (fflush(stdout) && !status) return ptq_fail(err, PTQ_EIO, "standard output cannot be written");
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        print_usage(argc < 2 ? stderr : stdout);
+        return argc < 2 ? 2 : 0;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("ptq %s (%s)\n", ptq_version, ptq_commit);
+        return 0;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    struct ptq_arena *arena = ptq_arena_make("command line");
+    struct ptq_error err = {0};
+    enum ptq_status status = flush_output(run(argc, argv, arena, &err), &err);
+    ptq_arena_free(arena);
+    if (status == PTQ_OK) return 0;
+    fprintf(stderr, "ptq: %s\n", err.text);
+    return status == PTQ_EINTERRUPT ? 128 + ptq_signal_seen() : ptq_status_exit_code(status);
+}
