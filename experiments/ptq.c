@@ -1,6 +1,8 @@
 /* The ptq command: one table of commands. Here alone errors are printed and the process ends. */
+#include "cuda/cuda.h"
 #include "describe.h"
 #include "eval.h"
+#include "ops.h"
 #include "options.h"
 #include "pool.h"
 #include "progress.h"
@@ -109,7 +111,9 @@ int main(int argc, char **argv)
         return argc < 2 ? 2 : 0;
     }
     if (strcmp(argv[1], "--version") == 0) {
-        printf("ptq %s (%s)\n", ptq_version, ptq_commit);
+        char cuda[512];
+        ptq_cuda_describe(cuda, sizeof cuda);
+        printf("ptq %s (%s)\n%s; %s\n%s\n", ptq_version, ptq_commit, ptq_compiler, ptq_blas_name(), cuda);
         return 0;
     }
     signal(SIGPIPE, SIG_IGN);
