@@ -1,0 +1,131 @@
+#include "normalizer.h"
+
+#include "unicode.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+/* A file's replacement may make a text this many times longer, plus SLACK bytes. Longer runs of combining marks than
+ * MAX_MARKS occur in no language, and utf8proc sorts them in quadratic time. */
+enum { MAX_GROWTH = 32, SLACK = 1 << 16, MAX_MARKS = 1024 };
+
+int ptq_normal_form(const char *name)
+{
+    static const struct {
+        const char *name;
+        int options;
+    } forms[] = {
+        {"NFC", UTF8PROC_STABLE | UTF8PROC_COMPOSE},
+        {"NFD", UTF8PROC_STABLE | UTF8PROC_DECOMPOSE},
+        {"NFKC", UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT},
+        {"NFKD", UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT},
+    };
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
+        if (strcmp(forms[i].name, name) == 0) return forms[i].options;
+    return 0;
+}
+
+static int is_ascii(const char *text, size_t size)
+{
+    unsigned char any = 0;
+    for (size_t i = 0; i < size; i++) any |= (unsigned char)text[i];
+    return any < 0x80;
+}
+
+static enum ptq_status check_marks(const char *text, size_t size, struct ptq_error *err)
+{
+    int run = 0, length;
+    for (size_t at = 0; at < size; at += (size_t)length) {
+        uint32_t code = ptq_utf8_decode(text + at, &length);
+        int is_mark = code >= 0x300 && utf8proc_get_property((utf8proc_int32_t)code)->combining_class != 0;
+        run = is_mark ? run + 1 : 0;
+        if (run > MAX_MARKS)
+            return ptq_fail(err, PTQ_EINPUT,
+                            "more than %d combining marks in a row end at byte %zu of the text; take them out",
+                            MAX_MARKS, at);
+    }
+    return PTQ_OK;
+}
+
+static enum ptq_status apply_form(int form, const char **text, size_t *size, struct ptq_arena *scratch,
+                                  struct ptq_error *err)
+{
+    if (is_ascii(*text, *size)) return PTQ_OK;
+    PTQ_TRY(check_marks(*text, *size, err));
+    utf8proc_uint8_t *mapped = NULL;
+    utf8proc_ssize_t n =
+        utf8proc_map((const utf8proc_uint8_t *)*text, (utf8proc_ssize_t)*size, &mapped, (utf8proc_option_t)form);
+    if (n < 0)
+        return ptq_fail(err, PTQ_EINPUT, "the text of %zu bytes cannot be normalised: %s", *size, utf8proc_errmsg(n));
+    *text = ptq_strndup(scratch, (const char *)mapped, (size_t)n);
+    *size = (size_t)n;
+    free(mapped);
+    return PTQ_OK;
+}
+
+static void prepend(const char *content, const char **text, size_t *size, struct ptq_arena *scratch)
+{
+    if (*size == 0) return;
+    size_t n = strlen(content);
+    char *out = ptq_alloc(scratch, n + *size, "a prefixed text");
+    memcpy(out, content, n);
+    memcpy(out + n, *text, *size);
+    *text = out;
+    *size += n;
+}
+
+/* How often pattern occurs, from left to right without overlap. */
+static size_t count(const char *text, size_t size, const char *pattern)
+{
+    size_t n = 0, length = strlen(pattern);
+    const char *end = text + size;
+    while ((text = memmem(text, (size_t)(end - text), pattern, length)) != NULL) {
+        text += length;
+        n++;
+    }
+    return n;
+}
+
+static enum ptq_status replace(const struct ptq_normal_step *step, const char **text, size_t *size,
+                               struct ptq_arena *scratch, struct ptq_error *err)
+{
+    size_t n = *size ? count(*text, *size, step->pattern) : 0;
+    if (n == 0) return PTQ_OK;
+    size_t old = strlen(step->pattern), new = strlen(step->content), grown;
+    if (__builtin_mul_overflow(n, new, &grown) || grown / MAX_GROWTH > *size + SLACK)
+        return ptq_fail(err, PTQ_EINPUT,
+                        "the normalizer's Replace makes a text of %zu bytes more than %d times longer; use another "
+                        "tokenizer",
+                        *size, MAX_GROWTH);
+    char *out = ptq_alloc(scratch, *size - n * old + grown, "a text with replacements"), *to = out;
+    const char *from = *text, *end = *text + *size, *hit;
+    while ((hit = memmem(from, (size_t)(end - from), step->pattern, old)) != NULL) {
+        memcpy(to, from, (size_t)(hit - from));
+        to += hit - from;
+        memcpy(to, step->content, new);
+        to += new;
+        from = hit + old;
+    }
+    memcpy(to, from, (size_t)(end - from));
+    *text = out;
+    *size = *size - n * old + grown;
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_normalize(const struct ptq_normalizer *normalizer, const char *text, size_t size,
+                              struct ptq_arena *scratch, const char **out, size_t *out_size, struct ptq_error *err)
+{
+    size_t limit = (size + SLACK) * MAX_GROWTH;
+    for (int i = 0; i < normalizer->n; i++) {
+        const struct ptq_normal_step *step = &normalizer->step[i];
+        if (step->kind == PTQ_NORMAL_FORM) PTQ_TRY(apply_form(step->form, &text, &size, scratch, err));
+        if (step->kind == PTQ_NORMAL_PREPEND) prepend(step->content, &text, &size, scratch);
+        if (step->kind == PTQ_NORMAL_REPLACE) PTQ_TRY(replace(step, &text, &size, scratch, err));
+        if (size > limit)
+            return ptq_fail(err, PTQ_EINPUT, "the normalizer makes the text more than %d times longer", MAX_GROWTH);
+    }
+    *out = text;
+    *out_size = size;
+    return PTQ_OK;
+}

@@ -1,0 +1,24 @@
+/* Regular expressions of tokenizer.json that have no scanner of their own, by PCRE2 within limits. A file's expression
+ * is a stranger's program: it can cost no more than the limits allow, and what Oniguruma (whose dialect these
+ * expressions are in) reads otherwise than PCRE2 is refused by name. */
+#ifndef PTQ_PATTERN_H
+#define PTQ_PATTERN_H
+
+#include "arena.h"
+#include "status.h"
+
+#include <stddef.h>
+
+struct ptq_pattern;
+
+/* where: file and JSON path, for errors. The pattern lives in arena and holds memory of PCRE2 until it is freed. */
+enum ptq_status ptq_pattern_compile(struct ptq_arena *arena, const char *regex, const char *where,
+                                    struct ptq_pattern **out, struct ptq_error *err);
+void ptq_pattern_free(struct ptq_pattern *pattern); /* NULL is fine */
+
+/* The first match in text[from..size) of well-formed UTF-8: *start and *end, or *start = size + 1 where there is none.
+ * Fails with PTQ_EINPUT when the expression goes beyond its limits. */
+enum ptq_status ptq_pattern_find(const struct ptq_pattern *pattern, const char *text, size_t size, size_t from,
+                                 size_t *start, size_t *end, struct ptq_error *err);
+
+#endif
