@@ -1,0 +1,90 @@
+/* SPEC: what is read, what is written back, what is refused and in which words. */
+#include "method.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <cmocka.h>
+
+/* Each text and its canonical form. */
+static const char *const canonical[][2] = {
+    {"fp16", "fp16"},
+    {"rtn", "rtn:w3,g128"},
+    {"rtn:w4", "rtn:w4,g128"},
+    {"rtn:g-1,w2", "rtn:w2,g-1"},
+    {"rtn:w=3,g=64", "rtn:w3,g64"},
+    {"rtn:w8,g32,range=awq,sym=0,scale_dtype=fp32", "rtn:w8,g32"},
+    {"rtn:w8,g32,sym=1,range=gptq", "rtn:w8,g32,range=gptq,sym=1"},
+    {"rtn:w3,g64,scale_dtype=fp16", "rtn:w3,g64,scale_dtype=fp16"},
+    {"salient:w3,g64", "salient:w3,g64,select=activation,fraction=0.01"},
+    {"salient:fraction=0.001,select=random,g64,w3", "salient:w3,g64,select=random,fraction=0.001"},
+    {"salient:w3,g64,select=weight,fraction=3e-2", "salient:w3,g64,select=weight,fraction=0.03"},
+};
+
+/* Each bad text and words that the sentence must hold. */
+static const char *const refused[][2] = {
+    {"rtm:w3", "did you mean 'rtn'"},
+    {"", "known: fp16, rtn, salient"},
+    {"fp16:w4", "takes no parameters"},
+    {"rtn:w1", "from 2 to 8"},
+    {"rtn:w9", "from 2 to 8"},
+    {"rtn:w3.5", "an integer"},
+    {"rtn:wthree", "an integer"},
+    {"rtn:g0", "g is 0"},
+    {"rtn:g-2", "from -1"},
+    {"rtn:w3,w4", "given twice"},
+    {"rtn:w3,", "no parameter ''"},
+    {"rtn:", "no parameter ''"},
+    {"rtn:w3,sim=1", "did you mean 'sym'"},
+    {"rtn:w3,range=ptq", "known: awq|gptq"},
+    {"rtn:w3,fraction=0.1", "no parameter 'fraction'"},
+    {"salient:select=channel", "known: activation|weight|random"},
+    {"salient:fraction=1.5", "from 0 to 1"},
+    {"salient:fraction=nan", "a number"},
+    {"salient:fraction=", "a number"},
+};
+
+static void test_canonical(void **state)
+{
+    (void)state;
+    struct ptq_arena *arena = ptq_arena_make("test");
+    for (size_t i = 0; i < sizeof canonical / sizeof *canonical; i++) {
+        struct ptq_error err;
+        struct ptq_spec spec, again;
+        if (ptq_spec_parse(canonical[i][0], &spec, &err)) fail_msg("%s: %s", canonical[i][0], err.text);
+        assert_string_equal(ptq_spec_format(&spec, arena), canonical[i][1]);
+        assert_int_equal(ptq_spec_parse(canonical[i][1], &again, &err), PTQ_OK);
+        assert_string_equal(ptq_spec_format(&again, arena), canonical[i][1]);
+    }
+    ptq_arena_free(arena);
+}
+
+static void test_refused(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        struct ptq_error err = {0};
+        struct ptq_spec spec;
+        assert_int_equal(ptq_spec_parse(refused[i][0], &spec, &err), PTQ_EUSAGE);
+        if (!strstr(err.text, refused[i][1])) fail_msg("'%s' says: %s", refused[i][0], err.text);
+    }
+}
+
+static void test_long(void **state)
+{
+    (void)state;
+    char text[1000];
+    memset(text, 'w', sizeof text - 1);
+    text[sizeof text - 1] = 0;
+    struct ptq_error err;
+    struct ptq_spec spec;
+    assert_int_equal(ptq_spec_parse(text, &spec, &err), PTQ_EUSAGE);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_canonical), cmocka_unit_test(test_refused),
+                                       cmocka_unit_test(test_long)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
