@@ -63,7 +63,6 @@ static void check_matrix(struct ptq_arena *arena, struct ptq_grid g, int64_t n, 
     assert_int_equal(q.n_groups, ptq_n_groups(k, g.group_size));
     ptq_grid_quantize(&q, w);
     ptq_ops()->dequantize(back, &q, 0, n);
-    int64_t size = g.group_size < 0 ? k : g.group_size;
     int64_t size = g.group_size < 0 ? k : g.group_size, checked = 0;
     for (int64_t row = 0; row < n; row++)
         for (int64_t first = 0; first < k; first += size) {
