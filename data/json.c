@@ -1,0 +1,204 @@
+#include "json.h"
+
+#include "mapped.h"
+
+#include <string.h>
+
+/* No file that we read goes deeper than 8; the parser itself is recursive, so its depth is not left to the input. */
+enum { MAX_DEPTH = 100, VALUE_SHOWN = 60 };
+
+/* The offset at which text goes deeper than MAX_DEPTH, or size. Brackets inside strings do not count; what is no JSON
+ * is left for the parser to name. */
+static size_t too_deep(const char *text, size_t size)
+{
+    int depth = 0, in_string = 0;
+    for (size_t i = 0; i < size; i++) {
+        char c = text[i];
+        if (in_string) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                in_string = 0;
+        } else if (c == '"') {
+            in_string = 1;
+        } else if (c == '{' || c == '[') {
+            if (++depth > MAX_DEPTH) return i;
+        } else if (c == '}' || c == ']') {
+            depth--;
+        }
+    }
+    return size;
+}
+
+/* The parser quotes the input in its messages: what would move a terminal's cursor is replaced. */
+static void make_printable(char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f) *text = '?';
+}
+
+enum ptq_status ptq_json_parse(const char *text, size_t size, const char *what, json_t **root, struct ptq_error *err)
+{
+    json_error_t cause;
+    *root = NULL;
+    if (!size) return ptq_fail(err, PTQ_EINPUT, "%s: is empty where JSON is needed", what);
+    size_t deep = too_deep(text, size);
+    if (deep < size)
+        return ptq_fail(err, PTQ_EINPUT, "%s: byte %zu: nested more than %d deep", what, deep, (int)MAX_DEPTH);
+    *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &cause);
+    if (*root) return PTQ_OK;
+    make_printable(cause.text);
+    return ptq_fail(err, PTQ_EINPUT, "%s: line %d, column %d: not valid JSON: %s", what, cause.line, cause.column,
+                    cause.text);
+}
+
+enum ptq_status ptq_json_load(const char *path, size_t limit, json_t **root, struct ptq_error *err)
+{
+    *root = NULL;
+    struct ptq_arena *arena = ptq_arena_make("a JSON file");
+    struct ptq_mapped file = {0};
+    enum ptq_status status = ptq_map(arena, path, &file, err);
+    if (!status && file.size > limit)
+        status = ptq_fail(err, PTQ_EINPUT, "%s: has %zu bytes; at most %zu are taken here", path, file.size, limit);
+    if (!status) status = ptq_json_parse((const char *)file.data, file.size, path, root, err);
+    ptq_unmap(&file);
+    ptq_arena_free(arena);
+    return status;
+}
+
+/* ---- getters ---- */
+
+/* What stands where something else was wanted, for people. */
+static void describe(const json_t *value, char out[VALUE_SHOWN])
+{
+    if (json_is_object(value)) {
+        snprintf(out, VALUE_SHOWN, "an object");
+    } else if (json_is_array(value)) {
+        snprintf(out, VALUE_SHOWN, "an array of %zu", json_array_size(value));
+    } else if (json_is_string(value)) {
+        size_t length = json_string_length(value);
+        snprintf(out, VALUE_SHOWN, "\"%.40s\"%s", json_string_value(value), length > 40 ? " and more" : "");
+        make_printable(out);
+    } else {
+        out[json_dumpb(value, out, VALUE_SHOWN - 1, JSON_ENCODE_ANY)] = 0; /* a number or a word: always fits */
+    }
+}
+
+/* *out: object[key], or NULL where it is missing or null. */
+static enum ptq_status find(const json_t *object, const char *key, const char *what, const json_t **out,
+                            struct ptq_error *err)
+{
+    *out = NULL;
+    if (!json_is_object(object)) return ptq_fail(err, PTQ_EINPUT, "%s: must be an object that holds '%s'", what, key);
+    *out = json_object_get(object, key);
+    if (json_is_null(*out)) *out = NULL;
+    return PTQ_OK;
+}
+
+static enum ptq_status missing(const char *key, const char *what, struct ptq_error *err)
+{
+    return ptq_fail(err, PTQ_EINPUT, "%s: '%s' is missing", what, key);
+}
+
+static enum ptq_status wrong(const json_t *value, const char *key, const char *what, const char *wanted,
+                             struct ptq_error *err)
+{
+    char is[VALUE_SHOWN];
+    describe(value, is);
+    return ptq_fail(err, PTQ_EINPUT, "%s: '%s' must be %s; it is %s", what, key, wanted, is);
+}
+
+static enum ptq_status take_int(const json_t *value, const char *key, const char *what, int64_t min, int64_t max,
+                                int64_t *out, struct ptq_error *err)
+{
+    char wanted[96];
+    snprintf(wanted, sizeof wanted, "a whole number from %lld to %lld", (long long)min, (long long)max);
+    if (!json_is_integer(value)) return wrong(value, key, what, wanted, err);
+    int64_t n = json_integer_value(value);
+    if (n < min || n > max) return wrong(value, key, what, wanted, err);
+    *out = n;
+    return PTQ_OK;
+}
+
+static enum ptq_status take_real(const json_t *value, const char *key, const char *what, double min, double max,
+                                 double *out, struct ptq_error *err)
+{
+    char wanted[96];
+    snprintf(wanted, sizeof wanted, "a number from %g to %g", min, max);
+    if (!json_is_number(value)) return wrong(value, key, what, wanted, err);
+    double x = json_number_value(value);
+    if (!(x >= min && x <= max)) return wrong(value, key, what, wanted, err);
+    *out = x;
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_json_int(const json_t *object, const char *key, const char *what, int64_t min, int64_t max,
+                             int64_t *out, struct ptq_error *err)
+{
+    const json_t *value;
+    PTQ_TRY(find(object, key, what, &value, err));
+    return value ? take_int(value, key, what, min, max, out, err) : missing(key, what, err);
+}
+
+enum ptq_status ptq_json_int_or(const json_t *object, const char *key, const char *what, int64_t min, int64_t max,
+                                int64_t fallback, int64_t *out, struct ptq_error *err)
+{
+    const json_t *value;
+    PTQ_TRY(find(object, key, what, &value, err));
+    *out = fallback;
+    return value ? take_int(value, key, what, min, max, out, err) : PTQ_OK;
+}
+
+enum ptq_status ptq_json_real(const json_t *object, const char *key, const char *what, double min, double max,
+                              double *out, struct ptq_error *err)
+{
+    const json_t *value;
+    PTQ_TRY(find(object, key, what, &value, err));
+    return value ? take_real(value, key, what, min, max, out, err) : missing(key, what, err);
+}
+
+enum ptq_status ptq_json_real_or(const json_t *object, const char *key, const char *what, double min, double max,
+                                 double fallback, double *out, struct ptq_error *err)
+{
+    const json_t *value;
+    PTQ_TRY(find(object, key, what, &value, err));
+    *out = fallback;
+    return value ? take_real(value, key, what, min, max, out, err) : PTQ_OK;
+}
+
+enum ptq_status ptq_json_bool_or(const json_t *object, const char *key, const char *what, int fallback, int *out,
+                                 struct ptq_error *err)
+{
+    const json_t *value;
+    PTQ_TRY(find(object, key, what, &value, err));
+    *out = fallback;
+    if (!value) return PTQ_OK;
+    if (!json_is_boolean(value)) return wrong(value, key, what, "true or false", err);
+    *out = json_is_true(value);
+    return PTQ_OK;
+}
+
+static enum ptq_status take_text(const json_t *value, const char *key, const char *what, const char **out,
+                                 struct ptq_error *err)
+{
+    if (!json_is_string(value)) return wrong(value, key, what, "a string", err);
+    *out = json_string_value(value);
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_json_text(const json_t *object, const char *key, const char *what, const char **out,
+                              struct ptq_error *err)
+{
+    const json_t *value;
+    PTQ_TRY(find(object, key, what, &value, err));
+    return value ? take_text(value, key, what, out, err) : missing(key, what, err);
+}
+
+enum ptq_status ptq_json_text_or(const json_t *object, const char *key, const char *what, const char *fallback,
+                                 const char **out, struct ptq_error *err)
+{
+    const json_t *value;
+    PTQ_TRY(find(object, key, what, &value, err));
+    *out = fallback;
+    return value ? take_text(value, key, what, out, err) : PTQ_OK;
+}
