@@ -14,36 +14,19 @@
 
 /* A cell under way. */
 struct run {
-    const struct ptq_job *job;
-    struct ptq_planned plan;
+    const struct ptq_model *model;
+    const struct ptq_spec *spec;
+    uint64_t seed;
     const struct ptq_model_stats *stats; /* or NULL */
-    struct ptq_arena *arena;             /* the cell's, for what is kept */
-    struct ptq_arena *work;              /* one chunk's and one block's */
+    const struct ptq_windows *eval;
+    struct ptq_arena *arena; /* the cell's, for what is kept */
+    struct ptq_arena *work;  /* one chunk's and one block's */
     struct ptq_qmat (
         *kept)[PTQ_N_ROLE]; /* codes of every block, where the windows need more than one chunk; else NULL */
     struct ptq_cell *cell;
     struct ptq_progress progress;
     double bits, weights; /* stored bits and weights of the quantised linears */
 };
-
-/* Statistics of the cell's calibration: measured by the first cell that asks. */
-static enum ptq_status calibrate(struct ptq_session *s, struct run *r, struct ptq_error *err)
-{
-    struct ptq_shared_windows *calib = r->plan.calib;
-    r->cell->seconds_calibrate = 0;
-    if (!calib) return PTQ_OK;
-    if (!calib->stats) {
-        double started = ptq_seconds();
-        const char *folder = ptq_format(s->arena, "%s/stats", ptq_cache_folder(s->arena));
-        struct ptq_model_stats *stats = ptq_new(s->arena, struct ptq_model_stats, 1);
-        PTQ_TRY(
-            ptq_stats_get(s->arena, &r->plan.model->model, r->plan.model->sha256, &calib->windows, folder, stats, err));
-        calib->stats = stats;
-        if (!stats->from_cache) r->cell->seconds_calibrate = ptq_seconds() - started;
-    }
-    r->stats = calib->stats;
-    return PTQ_OK;
-}
 
 static void count_bits(struct run *r, const struct ptq_qmat *q)
 {
@@ -59,7 +42,7 @@ static void count_bits(struct run *r, const struct ptq_qmat *q)
 static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chunk, struct ptq_block *block,
                                      struct ptq_error *err)
 {
-    if (!ptq_spec_quantizes(&r->plan.spec)) return PTQ_OK;
+    if (!ptq_spec_quantizes(r->spec)) return PTQ_OK;
     if (!first_chunk) {
         ptq_reapply(r->kept[index], block);
         return PTQ_OK;
@@ -68,8 +51,8 @@ static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chu
     struct ptq_qmat here[PTQ_N_ROLE] = {0};
     int from = r->cell->n_linears;
     enum ptq_status status =
-        ptq_apply(&r->plan.spec, r->job->seed, r->stats ? r->stats->input[index] : NULL, block,
-                  r->kept ? r->arena : r->work, r->work, here, r->cell->linear, &r->cell->n_linears, err);
+        ptq_apply(r->spec, r->seed, r->stats ? r->stats->input[index] : NULL, block, r->kept ? r->arena : r->work,
+                  r->work, here, r->cell->linear, &r->cell->n_linears, err);
     if (status) return ptq_within(err, "layer %lld", (long long)index);
     for (int i = from; i < r->cell->n_linears; i++) {
         r->cell->linear[i].name = ptq_strdup(r->arena, r->cell->linear[i].name);
@@ -83,8 +66,8 @@ static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chu
 
 static enum ptq_status run_chunk(struct run *r, int64_t first, int64_t windows, struct ptq_error *err)
 {
-    const struct ptq_model *model = &r->plan.model->model;
-    const struct ptq_windows *eval = &r->plan.eval->windows;
+    const struct ptq_model *model = r->model;
+    const struct ptq_windows *eval = r->eval;
     struct ptq_forward f;
     ptq_forward_make(r->work, model, eval->id + first * eval->length, windows, eval->length, &f);
     PTQ_TRY(ptq_forward_embed(&f, err));
@@ -103,11 +86,14 @@ static enum ptq_status run_chunk(struct run *r, int64_t first, int64_t windows, 
 
 static enum ptq_status run_chunks(struct run *r, struct ptq_error *err)
 {
-    const struct ptq_model *model = &r->plan.model->model;
-    const struct ptq_windows *eval = &r->plan.eval->windows;
+    const struct ptq_model *model = r->model;
+    const struct ptq_windows *eval = r->eval;
     int64_t chunk = ptq_forward_chunk(model, eval->length), blocks = model->config.blocks;
+    r->cell->windows = eval->n;
+    r->cell->window = eval->length;
+    r->cell->tokens = eval->n * (eval->length - 1);
     r->cell->nll = ptq_new(r->arena, float, r->cell->tokens);
-    if (ptq_spec_quantizes(&r->plan.spec)) {
+    if (ptq_spec_quantizes(r->spec)) {
         r->cell->linear = ptq_new(r->arena, struct ptq_linear_report, blocks * PTQ_N_ROLE);
         if (eval->n > chunk) r->kept = ptq_alloc_array(r->arena, (size_t)blocks, sizeof *r->kept, "codes");
     }
@@ -137,23 +123,52 @@ static enum ptq_status summarise(struct run *r, struct ptq_error *err)
     return PTQ_OK;
 }
 
-static enum ptq_status run_cell(struct ptq_session *session, struct run *r, struct ptq_error *err)
+enum ptq_status ptq_evaluate(const struct ptq_model *model, const struct ptq_spec *spec, uint64_t seed,
+                             const struct ptq_model_stats *stats, const struct ptq_windows *eval,
+                             struct ptq_arena *arena, struct ptq_cell *cell, struct ptq_error *err)
 {
-    r->cell->seconds_quantize = 0;
-    r->cell->saturated_groups = r->cell->n_linears = 0;
-    PTQ_TRY(ptq_session_plan(session, r->job, &r->plan, err));
-    PTQ_TRY(calibrate(session, r, err));
+    struct run r = {
+        .model = model, .spec = spec, .seed = seed, .stats = stats, .eval = eval, .arena = arena, .cell = cell};
     double started = ptq_seconds();
-    PTQ_TRY(run_chunks(r, err));
-    r->cell->seconds_eval = ptq_seconds() - started - r->cell->seconds_quantize;
-    return summarise(r, err);
+    cell->seconds_quantize = 0;
+    cell->saturated_groups = cell->n_linears = 0;
+    r.work = ptq_arena_make("cell");
+    enum ptq_status status = run_chunks(&r, err);
+    ptq_arena_free(r.work);
+    if (status) return status;
+    cell->seconds_eval = ptq_seconds() - started - cell->seconds_quantize;
+    return summarise(&r, err);
+}
+
+/* Statistics of the cell's calibration, where it has one: measured by the first cell that asks. */
+static enum ptq_status calibrate(struct ptq_session *s, const struct ptq_planned *plan, struct ptq_cell *cell,
+                                 struct ptq_error *err)
+{
+    struct ptq_shared_windows *calib = plan->calib;
+    cell->seconds_calibrate = 0;
+    if (calib && !calib->stats) {
+        double started = ptq_seconds();
+        const char *folder = ptq_format(s->arena, "%s/stats", ptq_cache_folder(s->arena));
+        struct ptq_model_stats *stats = ptq_new(s->arena, struct ptq_model_stats, 1);
+        PTQ_TRY(ptq_stats_get(s->arena, &plan->model->model, plan->model->sha256, &calib->windows, folder, stats, err));
+        calib->stats = stats;
+        if (!stats->from_cache) cell->seconds_calibrate = ptq_seconds() - started;
+    }
+    return PTQ_OK;
+}
+
+static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,
+                                struct ptq_cell *cell, struct ptq_error *err)
+{
+    struct ptq_planned plan;
+    PTQ_TRY(ptq_session_plan(session, job, &plan, err));
+    PTQ_TRY(calibrate(session, &plan, cell, err));
+    return ptq_evaluate(&plan.model->model, &plan.spec, job->seed, plan.calib ? plan.calib->stats : NULL,
+                        &plan.eval->windows, arena, cell, err);
 }
 
 enum ptq_status ptq_cell_run(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,
                              struct ptq_cell *cell, struct ptq_error *err)
 {
-    struct run r = {.job = job, .arena = arena, .cell = cell, .work = ptq_arena_make("cell")};
-    enum ptq_status status = run_cell(session, &r, err);
-    ptq_arena_free(r.work);
-    return status ? ptq_within(err, "%s", cell->spec) : PTQ_OK;
+    return run_cell(session, job, arena, cell, err) ? ptq_within(err, "%s", cell->spec) : PTQ_OK;
 }

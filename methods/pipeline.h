@@ -6,7 +6,9 @@
 #define PTQ_PIPELINE_H
 
 #include "method.h"
+#include "model.h"
 #include "results.h"
+#include "stats.h"
 #include "tokens.h"
 
 /* What was asked for; all texts outlive the session. Zero or NULL is the default given in brackets. */
@@ -40,5 +42,12 @@ enum ptq_status ptq_cell_plan(struct ptq_session *session, const struct ptq_job 
  * the cell. Stops with PTQ_EINTERRUPT soon after Ctrl-C; nothing is half-written, since nothing is written here. */
 enum ptq_status ptq_cell_run(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,
                              struct ptq_cell *cell, struct ptq_error *err);
+
+/* What ptq_cell_run does once model, windows and statistics are there: block after block loaded, quantised by spec and
+ * evaluated. Fills nll, linear, saturated_groups, effective_bits, ppl, nll_mean and the seconds of both stages; stats
+ * may be NULL where the spec needs none. */
+enum ptq_status ptq_evaluate(const struct ptq_model *model, const struct ptq_spec *spec, uint64_t seed,
+                             const struct ptq_model_stats *stats, const struct ptq_windows *eval,
+                             struct ptq_arena *arena, struct ptq_cell *cell, struct ptq_error *err);
 
 #endif
