@@ -1,0 +1,42 @@
+# Thin: CMake builds, scripts/table1 runs the default experiment, data/fetch brings its data. `make help` lists the rest.
+BUILD ?= build
+JOBS ?= $(shell nproc)
+export PTQ ?= $(BUILD)/ptq
+# Settings of table1, passed on by the environment: whatever they hold, no shell reads it.
+export MODEL TEXT CALIB BITS GROUP WINDOWS SEED THREADS OUT
+
+.PHONY: build table1 test plots clean help
+.DEFAULT_GOAL := build
+
+build:
+	@scripts/install-deps --for build
+	@test -f $(BUILD)/CMakeCache.txt || cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=Release $(CMAKE_FLAGS)
+	@cmake --build $(BUILD) --parallel $(JOBS)
+
+table1: build
+	@scripts/install-deps --for fetch --for plot
+	@scripts/table1
+
+test:
+	@scripts/install-deps --for test
+	@$(MAKE) --no-print-directory build
+	@ctest --test-dir $(BUILD) --output-on-failure
+
+plots: build
+	@scripts/install-deps --for plot
+	@for file in results/*.h5; do \
+	    test -f "$$file" || { echo "results/ holds no .h5 file yet: run make table1"; exit 1; }; \
+	    $(PTQ) plot "$$file" -o "results/plots/$$(basename "$$file" .h5)" || exit 1; \
+	done
+
+clean:
+	rm -rf $(BUILD)
+
+help:
+	@echo "make            build $(BUILD)/ptq"
+	@echo "make table1     fetch the default model and texts, run Table 1, print it, plot it"
+	@echo "                MODEL=a folder, a .gguf, a name of data/MANIFEST or ORG/NAME of the hub"
+	@echo "                TEXT=, CALIB=a file or a name; BITS=3 GROUP=64 WINDOWS=40 SEED=0 THREADS=2 OUT=results/NAME.h5"
+	@echo "make test       build and run the tests"
+	@echo "make plots      draw results/*.h5 again"
+	@echo "make clean      remove $(BUILD)/ (results and the cache stay)"
