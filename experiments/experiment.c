@@ -1,0 +1,216 @@
+#include "experiment.h"
+
+#include "mapped.h"
+#include "schema.h"
+#include "variants.h"
+#include "words.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What is read and crossed on the way from a file to its jobs. */
+struct crossing {
+    struct ptq_arena *arena;
+    const char *file;
+    struct ptq_setting setting[PTQ_N_SETTINGS];
+    int at[PTQ_N_SETTINGS]; /* which value of each axis */
+    struct ptq_variant *variant;
+    int n_variants;
+    uint64_t *hash; /* of each job, to find those that come twice */
+    struct ptq_experiment *out;
+    struct ptq_error *err;
+};
+
+/* ---- how many ---- */
+
+/* "2 models x 3 w_bit x 9 methods" */
+static void add_product(const struct crossing *c, struct ptq_buffer *text)
+{
+    for (int i = 0; i < PTQ_N_SETTINGS; i++)
+        if (c->setting[i].n > 1)
+            ptq_buffer_add(text, "%d %s x ", c->setting[i].n, ptq_setting_key((enum ptq_setting_id)i)->name);
+    ptq_buffer_add(text, "%d methods", c->n_variants);
+}
+
+static enum ptq_status count_cells(const struct crossing *c, uint64_t *out)
+{
+    uint64_t cells = (uint64_t)c->n_variants;
+    for (int i = 0; i < PTQ_N_SETTINGS; i++)
+        if (c->setting[i].n > 1 && __builtin_mul_overflow(cells, (uint64_t)c->setting[i].n, &cells)) cells = UINT64_MAX;
+    *out = cells;
+    if (cells <= PTQ_MAX_CELLS) return PTQ_OK;
+    struct ptq_buffer product = {0};
+    add_product(c, &product);
+    enum ptq_status status =
+        ptq_fail(c->err, PTQ_EINPUT, "%s: the axes make %llu cells (%s); at most %d are taken, shorten an axis",
+                 c->file, (unsigned long long)cells, product.data, PTQ_MAX_CELLS);
+    free(product.data);
+    return status;
+}
+
+/* ---- jobs ---- */
+
+static const struct ptq_value *value(const struct crossing *c, enum ptq_setting_id id)
+{
+    return &c->setting[id].value[c->at[id]];
+}
+
+static struct ptq_job make_job(const struct crossing *c, const char *spec)
+{
+    return (struct ptq_job){
+        .experiment = c->out->name,
+        .model = value(c, PTQ_SET_MODELS)->text,
+        .spec = spec,
+        .text = value(c, PTQ_SET_EVAL_TEXT)->text,
+        .calib = value(c, PTQ_SET_CALIB_TEXT)->text,
+        .window = value(c, PTQ_SET_EVAL_WINDOW)->number,
+        .max_windows = value(c, PTQ_SET_EVAL_WINDOWS)->number,
+        .calib_window = value(c, PTQ_SET_CALIB_WINDOW)->number,
+        .calib_windows = value(c, PTQ_SET_CALIB_WINDOWS)->number,
+        .bos = (enum ptq_bos)value(c, PTQ_SET_EVAL_BOS)->number,
+        .calib_sample = (enum ptq_sample)value(c, PTQ_SET_CALIB_SAMPLE)->number,
+        .seed = (uint64_t)value(c, PTQ_SET_SEED)->number,
+        .device = value(c, PTQ_SET_DEVICE)->text,
+        .path = value(c, PTQ_SET_PATH)->text,
+    };
+}
+
+/* What differs between the jobs of one experiment, as one text: equal texts, equal jobs. */
+static uint64_t job_hash(const struct ptq_job *job)
+{
+    const char *texts[] = {job->model, job->spec, job->text, job->calib};
+    uint64_t numbers[] = {(uint64_t)job->calib_windows, job->seed}, hash = 14695981039346656037u;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        for (const char *c = texts[i]; *c; c++) hash = (hash ^ (unsigned char)*c) * 1099511628211u;
+        hash *= 1099511628211u;
+    }
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) hash = (hash ^ numbers[i]) * 1099511628211u;
+    return hash;
+}
+
+static int same_job(const struct ptq_job *a, const struct ptq_job *b)
+{
+    return strcmp(a->spec, b->spec) == 0 && strcmp(a->model, b->model) == 0 && strcmp(a->text, b->text) == 0 &&
+           strcmp(a->calib, b->calib) == 0 && a->calib_windows == b->calib_windows && a->seed == b->seed;
+}
+
+static void add_job(struct crossing *c, const struct ptq_job *job)
+{
+    uint64_t hash = job_hash(job);
+    for (int i = 0; i < c->out->n_jobs; i++)
+        if (c->hash[i] == hash && same_job(&c->out->job[i], job)) return;
+    c->hash[c->out->n_jobs] = hash;
+    c->out->job[c->out->n_jobs++] = *job;
+}
+
+/* The next combination of the axes, the last axis fastest; 0 after the last one. */
+static int advance(struct crossing *c)
+{
+    for (int i = PTQ_N_SETTINGS - 1; i >= 0; i--) {
+        if (++c->at[i] < c->setting[i].n) return 1;
+        c->at[i] = 0;
+    }
+    return 0;
+}
+
+/* Whether all axes that mean something to quantised cells alone stand at their first value. */
+static int first_of_quantized(const struct crossing *c)
+{
+    for (int i = 0; i < PTQ_N_SETTINGS; i++)
+        if (ptq_setting_key((enum ptq_setting_id)i)->quantized && c->at[i]) return 0;
+    return 1;
+}
+
+static enum ptq_status cross(struct crossing *c)
+{
+    uint64_t cells;
+    PTQ_TRY(count_cells(c, &cells));
+    c->out->job = ptq_new(c->arena, struct ptq_job, cells);
+    c->hash = ptq_new(c->arena, uint64_t, cells);
+    do
+        for (int v = 0; v < c->n_variants; v++) {
+            const char *spec;
+            if (!c->variant[v].quantizes && !first_of_quantized(c)) continue;
+            PTQ_TRY(ptq_variant_spec(c->arena, &c->variant[v], value(c, PTQ_SET_W_BIT)->number,
+                                     value(c, PTQ_SET_GROUP_SIZE)->number, &spec, c->err));
+            struct ptq_job job = make_job(c, spec);
+            add_job(c, &job);
+        }
+    while (advance(c));
+    return PTQ_OK;
+}
+
+/* ---- files ---- */
+
+/* "a/table1.yaml" to "table1" */
+static const char *name_of(struct ptq_arena *arena, const char *path)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
+    size_t length = dot && dot > name ? (size_t)(dot - name) : strlen(name);
+    return ptq_strndup(arena, name, length);
+}
+
+static const char *with_sets(struct ptq_arena *arena, const char *text, const char *const *sets, int n_sets)
+{
+    struct ptq_buffer all = {0};
+    ptq_buffer_add(&all, "%s", text);
+    for (int i = 0; i < n_sets; i++) ptq_buffer_add(&all, "# --set %s\n", sets[i]);
+    const char *result = ptq_strdup(arena, all.data);
+    free(all.data);
+    return result;
+}
+
+enum ptq_status ptq_experiment_read(struct ptq_arena *arena, const char *path, const char *const *sets, int n_sets,
+                                    struct ptq_experiment *out, struct ptq_error *err)
+{
+    struct crossing c = {.arena = arena, .file = path, .out = out, .err = err};
+    struct ptq_yaml *root;
+    const char *text;
+    *out = (struct ptq_experiment){0};
+    PTQ_TRY(ptq_yaml_read(arena, path, &root, &text, err));
+    PTQ_TRY(ptq_settings_read(arena, path, root, sets, n_sets, c.setting, err));
+    PTQ_TRY(ptq_variants_read(arena, c.setting[PTQ_SET_METHODS].node, PTQ_MAX_CELLS, &c.variant, &c.n_variants, err));
+    out->name = name_of(arena, path);
+    out->title = c.setting[PTQ_SET_TITLE].value->text;
+    out->yaml = with_sets(arena, text, sets, n_sets);
+    return cross(&c);
+}
+
+static int is_yaml(const struct dirent *entry)
+{
+    const char *dot = strrchr(entry->d_name, '.');
+    return entry->d_name[0] != '.' && dot && strcmp(dot, ".yaml") == 0;
+}
+
+static int list_one(const char *folder, const char *name, FILE *out)
+{
+    struct ptq_arena *arena = ptq_arena_make("experiment");
+    struct ptq_experiment experiment;
+    struct ptq_error err;
+    const char *path = ptq_join(arena, folder, name);
+    int bad = ptq_experiment_read(arena, path, NULL, 0, &experiment, &err) != PTQ_OK;
+    if (bad)
+        fprintf(out, "%-20s broken      %s\n", name_of(arena, name), err.text);
+    else
+        fprintf(out, "%-20s %5d cell%s %s\n", experiment.name, experiment.n_jobs, experiment.n_jobs == 1 ? " " : "s",
+                experiment.title);
+    ptq_arena_free(arena);
+    return bad;
+}
+
+enum ptq_status ptq_experiments_list(const char *folder, FILE *out, struct ptq_error *err)
+{
+    struct dirent **entry;
+    int bad = 0, n = scandir(folder, &entry, is_yaml, alphasort);
+    if (n < 0)
+        return ptq_fail(err, PTQ_EIO, "%s: cannot be listed: %s; run ptq where the experiments folder is", folder,
+                        strerror(errno));
+    for (int i = 0; i < n; i++) {
+        bad += list_one(folder, entry[i]->d_name, out);
+        free(entry[i]);
+    }
+    free(entry);
+    return bad ? ptq_fail(err, PTQ_EINPUT, "%s: %d of %d experiments are broken", folder, bad, n) : PTQ_OK;
+}

@@ -1,0 +1,76 @@
+/* The keys of an experiment: one table, which reads YAML files and --set, words every refusal, and prints itself for
+ * the documentation. A key is a row here and a line where experiment.c uses it. */
+#ifndef PTQ_SCHEMA_H
+#define PTQ_SCHEMA_H
+
+#include "arena.h"
+#include "status.h"
+#include "yaml_tree.h"
+
+#include <stdint.h>
+#include <stdio.h>
+
+/* The rows of the table, in the order in which axes are crossed: the first changes slowest, the methods fastest. */
+enum ptq_setting_id {
+    PTQ_SET_TITLE,
+    PTQ_SET_MODELS,
+    PTQ_SET_METHODS,
+    PTQ_SET_W_BIT,
+    PTQ_SET_GROUP_SIZE,
+    PTQ_SET_CALIB_TEXT,
+    PTQ_SET_CALIB_WINDOWS,
+    PTQ_SET_CALIB_WINDOW,
+    PTQ_SET_CALIB_SAMPLE,
+    PTQ_SET_EVAL_TEXT,
+    PTQ_SET_EVAL_WINDOW,
+    PTQ_SET_EVAL_WINDOWS,
+    PTQ_SET_EVAL_BOS,
+    PTQ_SET_SEED,
+    PTQ_SET_DEVICE,
+    PTQ_SET_PATH,
+    PTQ_N_SETTINGS
+};
+
+enum ptq_key_kind { PTQ_KEY_TEXT, PTQ_KEY_INT, PTQ_KEY_WORD, PTQ_KEY_METHODS };
+
+struct ptq_key {
+    const char *name; /* "eval.window": key window in section eval */
+    const char *flat; /* what --set also takes; NULL: the name alone */
+    enum ptq_key_kind kind;
+    int axis;             /* 1: may be a list, whose values are crossed */
+    int quantized;        /* 1: means nothing to a cell that quantises nothing */
+    const char *fallback; /* as it would be written; NULL: must be given */
+    int64_t min, max;     /* of an INT */
+    const char *words;    /* a WORD: "a|b", the value is its index; an INT: the word for 0 */
+    const char *grid;     /* an INT: the SPEC parameter whose bounds it has; 0 is none of them */
+    const char *doc;
+};
+
+/* One value, typed by its key. */
+struct ptq_value {
+    const char *text;            /* as it was written */
+    int64_t number;              /* of an INT; the index of a WORD */
+    const struct ptq_yaml *node; /* where it stands, for errors */
+};
+
+/* A key's values: one, or several on an axis. METHODS have n = 0 and are read from the node. */
+struct ptq_setting {
+    struct ptq_value *value;
+    int n;
+    const struct ptq_yaml *node;
+};
+
+/* The row of a setting. */
+const struct ptq_key *ptq_setting_key(enum ptq_setting_id id);
+
+/* Reads every setting from the tree, from --set texts ("w_bit=3,4", "models=[a, b]"; the last one of a key holds) and
+ * from the defaults into out[PTQ_N_SETTINGS]. Fails with PTQ_EINPUT: unknown or missing keys, wrong types, values out
+ * of bounds, empty lists; PTQ_EUSAGE where a --set is no KEY=VALUE of a known key. Memory from arena; file names the
+ * experiment in errors about what is missing. */
+enum ptq_status ptq_settings_read(struct ptq_arena *arena, const char *file, const struct ptq_yaml *root,
+                                  const char *const *sets, int n_sets, struct ptq_setting *out, struct ptq_error *err);
+
+/* The table as Markdown: key, default, values, what it is. */
+void ptq_settings_print(FILE *out);
+
+#endif
