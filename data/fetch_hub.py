@@ -208,7 +208,7 @@ def weights_here(folder):
 
 def complete(folder):
     """Which weights a usable snapshot holds: it also has a config and a tokenizer."""
-    have = set(os.listdir(folder))
+    have = {name for name in os.listdir(folder) if os.path.exists(os.path.join(folder, name))}
     tokenizer = {"tokenizer.json"} <= have or {"vocab.json", "merges.txt"} <= have or {"tokenizer.model"} <= have
     return weights_here(folder) if "config.json" in have and tokenizer else None
 

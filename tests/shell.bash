@@ -40,11 +40,17 @@ expect_exit() {
 }
 
 run_tests() {
-    local test failures=0
+    local test start failures=0
     for test in $(declare -F | sed -n 's/^declare -f \(test_.*\)/\1/p'); do
+        start=$SECONDS
         held=1
         "$test"
-        if [ $held = 1 ]; then echo "ok   $test"; else echo "FAIL $test"; failures=$((failures + 1)); fi
+        if [ $held = 1 ]; then
+            echo "ok   $test ($((SECONDS - start)) s)"
+        else
+            echo "FAIL $test"
+            failures=$((failures + 1))
+        fi
     done
     [ $failures = 0 ] || { echo "$failures did not hold"; exit 1; }
 }

@@ -65,6 +65,7 @@ test_repeats() {
     [ "$(grep -c "$shared" "$scratch/c.txt")" = 1 ] || fail "the shared paragraph stands not just once"
 }
 
+# shellcheck disable=SC2016 # the dollars are Perl's
 test_pod() {
     mkdir -p "$scratch/d"
     {

@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# scripts/install-deps with a dpkg, an apt-get, an id and a sudo that are only pretended: what it says, what it runs.
+# And scripts/table1 with a ptq that only writes down its arguments.
+# shellcheck disable=SC2015,SC2016 # in `a && b || fail`, fail is meant for both; some dollars are the tools'
+set -u
+# shellcheck source=tests/shell.bash
+. "$(dirname "${BASH_SOURCE[0]}")/shell.bash"
+install=$tree/scripts/install-deps
+unset PTQ_SKIP_DEPS
+mkdir -p "$scratch/bin"
+
+# tool NAME: a pretended command, its body on standard input
+tool() {
+    { echo '#!/bin/bash'; cat; } >"$scratch/bin/$1"
+    chmod +x "$scratch/bin/$1"
+}
+
+# machine USER-ID: nothing is installed but what $scratch/installed lists; apt-get adds to it
+machine() {
+    printf 'make\ngit\n' >"$scratch/installed"
+    : >"$scratch/log"
+    rm -f "$scratch/bin/sudo" "$scratch/lists"
+    tool id <<<"echo $1"
+    tool dpkg-query <<<"sed 's/^/installed /' '$scratch/installed'"
+    tool apt-get <<END
+echo "\$*" >>"$scratch/log"
+case "\$*" in
+    *update*) touch "$scratch/lists" ;;
+    *install*) [ -e "$scratch/lists" ] || exit 100 ;;&
+    --simulate*) ;;
+    *install*) printf '%s\n' "\$@" | grep -v -e - -e install >>"$scratch/installed"
+               printf '%s\n' "\$@" | grep -e '[a-z0-9]-' >>"$scratch/installed" ;;
+esac
+END
+}
+
+installs() { PATH=$scratch/bin:$PATH "$install" "$@" </dev/null; }
+
+test_says_and_installs_as_root() {
+    machine 0
+    expect_exit 0 installs --for build
+    expect_text '^scripts/install-deps: [0-9]+ packages are missing, and are installed by: apt-get install .*cmake' \
+        "$scratch/err"
+    expect_text '^update' "$scratch/log" # there were no lists
+    expect_text '^install .*libopenblas-dev' "$scratch/log"
+    expect_no_text ' (make|git)( |$)' "$scratch/log" # they were there
+    : >"$scratch/log"
+    expect_exit 0 installs --for build
+    [ ! -s "$scratch/log" ] && [ ! -s "$scratch/err" ] || fail "a second call does something"
+}
+
+test_dry_run() {
+    machine 0
+    expect_exit 0 installs --for fetch --for plot --dry-run
+    expect_text 'gnuplot-nox' "$scratch/err"
+    expect_text 'python3-pip' "$scratch/err"
+    expect_no_text 'cmake' "$scratch/err"
+    [ ! -s "$scratch/log" ] || fail "a dry run ran apt-get"
+}
+
+test_sudo() {
+    machine 1000
+    tool sudo <<<'[ "$1" != -n ] || exit 0; echo "sudo" >>"'"$scratch"'/log"; exec "$@"'
+    expect_exit 0 installs --for plot
+    expect_text '^sudo' "$scratch/log"
+    expect_text '^gnuplot-nox' "$scratch/installed"
+}
+
+test_neither_root_nor_sudo() {
+    machine 1000
+    tool sudo <<<'exit 1'
+    expect_exit 1 installs --for plot
+    expect_text 'run as root: apt-get update && apt-get install --no-install-recommends gnuplot-nox$' "$scratch/err"
+    expect_no_text '^(install|update)' "$scratch/log"
+}
+
+test_install_that_fails() {
+    machine 0
+    tool apt-get <<<'exit 100'
+    expect_exit 1 installs --for plot
+    expect_text 'tries once more' "$scratch/err"
+    expect_text 'could not install gnuplot-nox .see above.; with a network, run as root: apt-get update' "$scratch/err"
+}
+
+test_usage() {
+    expect_exit 2 installs --for nothing
+    expect_text "no group 'nothing'" "$scratch/err"
+    expect_exit 2 installs --frob
+    PTQ_SKIP_DEPS=1 expect_exit 0 installs --for ci
+}
+
+test_quick_when_all_is_there() {
+    local start now
+    start=$(date +%s%N)
+    "$install" --for build >/dev/null 2>&1 --dry-run
+    now=$(date +%s%N)
+    [ $(((now - start) / 1000000)) -lt 2000 ] || fail "took $(((now - start) / 1000000)) ms"
+}
+
+# scripts/table1 with a ptq that writes down what it was called with
+test_table1_settings() {
+    machine 0
+    tool ptq <<END
+printf '<%s>' "\$@" >>"$scratch/calls"; echo >>"$scratch/calls"
+END
+    mkdir -p "$scratch/cache/texts" "$scratch/cache/models" "$scratch/a model" "$scratch/results"
+    touch "$scratch/cache/texts/"{t\ \'x\"y,c}.txt
+    : >"$scratch/calls"
+    PTQ_CACHE=$scratch/cache PTQ=$scratch/bin/ptq OUT=$scratch/results MODEL="$scratch/a model" TEXT="t 'x\"y" CALIB=c \
+        BITS=4 GROUP=32 WINDOWS=5 SEED=7 THREADS=2 PLOTS=$scratch/results expect_exit 0 "$tree/scripts/table1"
+    expect_text "^<run><experiments/table1.yaml><-o><$scratch/results/table1-.*w_bit=4.*\.h5><--set><models=$scratch/a \
+model><--set><text=t 'x\"y><--set><calib=c><--set><w_bit=4>.*<seed=7><--threads><2>$" "$scratch/calls"
+    expect_text '^<table><.*><--format><md>$' "$scratch/calls"
+    expect_text '^<plot><.*><-o><.*>$' "$scratch/calls"
+    [ "$(find "$scratch/results" -name '*.csv' | wc -l)" = 1 ] || fail "no rendered table"
+}
+
+run_tests
