@@ -19,11 +19,18 @@ enum ptq_status ptq_gguf_real(const struct ptq_gguf *gguf, const char *key, doub
 enum ptq_status ptq_gguf_bool(const struct ptq_gguf *gguf, const char *key, int *out, struct ptq_error *err);
 enum ptq_status ptq_gguf_text(const struct ptq_gguf *gguf, const char *key, struct ptq_span *out,
                               struct ptq_error *err);
-/* Arrays: of strings, and of integers or reals turned to int32 / float. In arena. */
+/* Arrays: of strings, and of integers of any width turned to int32. In arena. */
 enum ptq_status ptq_gguf_texts(const struct ptq_gguf *gguf, const char *key, struct ptq_arena *arena,
                                struct ptq_span **out, size_t *n, struct ptq_error *err);
 enum ptq_status ptq_gguf_ints(const struct ptq_gguf *gguf, const char *key, struct ptq_arena *arena, int32_t **out,
                               size_t *n, struct ptq_error *err);
+
+/* Whether file begins with GGUF's magic. */
+int ptq_gguf_is(const struct ptq_mapped *file);
+/* Reads a header in arena: *out the metadata, *tensor the n tensors in file order, all offsets, sizes and counts
+ * checked. An element type that ptq does not read is refused by its name. file must outlive both. */
+enum ptq_status ptq_gguf_read(struct ptq_arena *arena, const struct ptq_mapped *file, struct ptq_gguf **out,
+                              struct ptq_tensor **tensor, size_t *n, struct ptq_error *err);
 
 /* For `ptq inspect`: key i of n, and its value rendered in at most size bytes ("[49152 strings]" for an array). */
 size_t ptq_gguf_n_keys(const struct ptq_gguf *gguf);
