@@ -110,8 +110,8 @@ int ptq_added_next(const struct ptq_added *added, const char *text, size_t size,
         match->resume = end;
         match->start = token->lstrip ? strip_left(text, at, done) : at;
         if (match->start < done) match->start = done;
-        match->end = token->rstrip ? strip_right(text, size, end) : end;
-        if (match->end < match->start) match->end = match->start;
+        match->end = end < done ? done : end;
+        if (token->rstrip) match->end = strip_right(text, size, match->end);
         match->id = token->id;
         return 1;
     }

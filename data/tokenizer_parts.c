@@ -1,0 +1,188 @@
+#include "tokenizer_parts.h"
+
+#include "mapped.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_JSON_BYTES = 64 << 20, MAX_JSON_VALUES = 6000000, MAX_TEMPLATE = 64 };
+
+/* A parsed value takes some hundred bytes, its text perhaps two: the number of values is bounded before parsing. */
+static size_t count_values(const char *text, size_t size)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < size; i++) n += text[i] == ',' || text[i] == '[' || text[i] == '{';
+    return n;
+}
+
+enum ptq_status ptq_tokenizer_load_json(struct ptq_arena *arena, const char *path, json_t **root, struct ptq_error *err)
+{
+    char *text;
+    size_t size;
+    struct ptq_mark mark = ptq_arena_mark(arena);
+    PTQ_TRY(ptq_read_file(arena, path, MAX_JSON_BYTES, &text, &size, err));
+    enum ptq_status status;
+    if (count_values(text, size) > MAX_JSON_VALUES)
+        status = ptq_fail(err, PTQ_EINPUT, "%s: more than %d values, too many for a tokenizer", path, MAX_JSON_VALUES);
+    else
+        status = ptq_json_parse(text, size, path, root, err);
+    ptq_arena_rewind(arena, mark);
+    return status;
+}
+
+/* Marks an id as taken; 0 when it was. */
+static int take_id(struct ptq_tokenizer *tokenizer, int32_t id)
+{
+    unsigned char bit = (unsigned char)(1 << id % 8);
+    if (tokenizer->taken[id / 8] & bit) return 0;
+    tokenizer->taken[id / 8] |= bit;
+    if (id >= tokenizer->size) tokenizer->size = id + 1;
+    return 1;
+}
+
+/* ids are below PTQ_MAX_TOKENS; none twice, because two texts with one id could not be told apart. */
+static enum ptq_status check_id(struct ptq_tokenizer *tokenizer, const struct ptq_token *token, const char *where,
+                                struct ptq_error *err)
+{
+    int shown = token->size > 60 ? 60 : (int)token->size;
+    if (token->id < 0 || token->id >= PTQ_MAX_TOKENS)
+        return ptq_fail(err, PTQ_EINPUT, "%s: token '%.*s' has no id from 0 to %d", where, shown, token->text,
+                        PTQ_MAX_TOKENS - 1);
+    if (!take_id(tokenizer, token->id))
+        return ptq_fail(err, PTQ_EINPUT, "%s: token '%.*s' has id %d, which another token has already", where, shown,
+                        token->text, (int)token->id);
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_tokenizer_set_vocabulary(struct ptq_tokenizer *tokenizer, struct ptq_arena *arena,
+                                             const struct ptq_token *token, size_t n, const char *where,
+                                             struct ptq_error *err)
+{
+    size_t bytes = 0;
+    if (n == 0) return ptq_fail(err, PTQ_EINPUT, "%s: no tokens", where);
+    if (n > PTQ_MAX_TOKENS) return ptq_fail(err, PTQ_EINPUT, "%s: %zu tokens are too many", where, n);
+    tokenizer->taken = ptq_alloc(arena, PTQ_MAX_TOKENS / 8, "the set of token ids");
+    for (size_t i = 0; i < n; i++) bytes += token[i].size;
+    char *copy = ptq_alloc(arena, bytes, "the texts of tokens");
+    ptq_vocab_make(&tokenizer->bpe.vocab, arena, n);
+    for (size_t i = 0; i < n; i++) {
+        PTQ_TRY(check_id(tokenizer, &token[i], where, err));
+        if (token[i].size) memcpy(copy, token[i].text, token[i].size);
+        if (!ptq_vocab_add(&tokenizer->bpe.vocab, copy, token[i].size, token[i].id))
+            return ptq_fail(err, PTQ_EINPUT, "%s: token '%.*s' is there twice", where,
+                            token[i].size > 60 ? 60 : (int)token[i].size, token[i].text);
+        copy += token[i].size;
+    }
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_tokenizer_vocabulary_json(struct ptq_tokenizer *tokenizer, struct ptq_arena *arena,
+                                              const json_t *object, const char *where, struct ptq_error *err)
+{
+    if (!json_is_object(object))
+        return ptq_fail(err, PTQ_EINPUT, "%s must be an object that gives each token its id", where);
+    size_t n = json_object_size(object), i = 0;
+    struct ptq_token *token = ptq_realloc(NULL, n, sizeof *token, "a vocabulary");
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)object, key, value)
+    {
+        json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
+        if (id < 0 || id >= PTQ_MAX_TOKENS) id = -1;
+        token[i++] = (struct ptq_token){.text = key, .size = (uint32_t)strlen(key), .id = (int32_t)id};
+    }
+    enum ptq_status status = ptq_tokenizer_set_vocabulary(tokenizer, arena, token, n, where, err);
+    free(token);
+    return status;
+}
+
+enum ptq_status ptq_tokenizer_add_merge(struct ptq_tokenizer *tokenizer, const char *text, size_t size,
+                                        const char *where, size_t index, struct ptq_error *err)
+{
+    const char *space = memchr(text, ' ', size);
+    size_t left = space ? (size_t)(space - text) : 0, right = space ? size - left - 1 : 0;
+    int shown = size > 60 ? 60 : (int)size;
+    if (!left || !right || memchr(space + 1, ' ', right))
+        return ptq_fail(err, PTQ_EINPUT, "%s[%zu]: '%.*s' is not two tokens with one space between them", where, index,
+                        shown, text);
+    if (!ptq_bpe_add_merge(&tokenizer->bpe, text, left, space + 1, right))
+        return ptq_fail(err, PTQ_EINPUT, "%s[%zu]: '%.*s' joins or makes a token that is not in the vocabulary", where,
+                        index, shown, text);
+    return PTQ_OK;
+}
+
+static enum ptq_status check_added(struct ptq_tokenizer *tokenizer, const struct ptq_added_token *token,
+                                   const char *where, size_t index, struct ptq_error *err)
+{
+    if (token->size == 0) return ptq_fail(err, PTQ_EINPUT, "%s[%zu]: an added token has no content", where, index);
+    if (token->size > PTQ_MAX_ADDED_BYTES)
+        return ptq_fail(err, PTQ_EINPUT, "%s[%zu]: an added token of %zu bytes; %d are the most", where, index,
+                        token->size, PTQ_MAX_ADDED_BYTES);
+    if (token->id < 0 || token->id >= PTQ_MAX_TOKENS)
+        return ptq_fail(err, PTQ_EINPUT, "%s[%zu]: '%.60s' has no id from 0 to %d", where, index, token->text,
+                        PTQ_MAX_TOKENS - 1);
+    int32_t known = ptq_vocab_id(&tokenizer->bpe.vocab, token->text, token->size);
+    if (known >= 0 && known != token->id)
+        return ptq_fail(err, PTQ_EINPUT, "%s[%zu]: '%.60s' has id %d here and %d in the vocabulary", where, index,
+                        token->text, (int)token->id, (int)known);
+    if (known < 0 && !take_id(tokenizer, token->id))
+        return ptq_fail(err, PTQ_EINPUT, "%s[%zu]: '%.60s' has id %d, which another token has already", where, index,
+                        token->text, (int)token->id);
+    return PTQ_OK;
+}
+
+/* Tokens that are looked for after normalisation are normalised themselves. */
+static enum ptq_status normalise_added(const struct ptq_tokenizer *tokenizer, struct ptq_arena *arena,
+                                       struct ptq_added_token *token, struct ptq_error *err)
+{
+    const char *text;
+    size_t size;
+    PTQ_TRY(ptq_normalize(&tokenizer->normalizer, token->text, token->size, arena, &text, &size, err));
+    token->text = text;
+    token->size = size;
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_tokenizer_set_added(struct ptq_tokenizer *tokenizer, struct ptq_arena *arena,
+                                        const struct ptq_added_entry *entry, size_t n, const char *where,
+                                        struct ptq_error *err)
+{
+    tokenizer->raw.token = ptq_new(arena, struct ptq_added_token, n);
+    tokenizer->normal.token = ptq_new(arena, struct ptq_added_token, n);
+    for (size_t i = 0; i < n; i++) {
+        struct ptq_added_token token = entry[i].token;
+        PTQ_TRY(check_added(tokenizer, &token, where, i, err));
+        struct ptq_added *set = entry[i].normalized ? &tokenizer->normal : &tokenizer->raw;
+        if (entry[i].normalized) PTQ_TRY(normalise_added(tokenizer, arena, &token, err));
+        if (token.size) set->token[set->n++] = token;
+    }
+    ptq_added_ready(&tokenizer->raw, arena);
+    ptq_added_ready(&tokenizer->normal, arena);
+    return PTQ_OK;
+}
+
+static int32_t find_added(const struct ptq_added *added, const char *text, size_t size)
+{
+    for (int i = 0; i < added->n; i++)
+        if (added->token[i].size == size && memcmp(added->token[i].text, text, size) == 0) return added->token[i].id;
+    return -1;
+}
+
+int32_t ptq_tokenizer_id(const struct ptq_tokenizer *tokenizer, const char *text, size_t size)
+{
+    int32_t id = ptq_vocab_id(&tokenizer->bpe.vocab, text, size);
+    if (id < 0) id = find_added(&tokenizer->raw, text, size);
+    return id < 0 ? find_added(&tokenizer->normal, text, size) : id;
+}
+
+enum ptq_status ptq_tokenizer_template_id(struct ptq_arena *arena, int32_t **list, int *n, int32_t id, int at_front,
+                                          const char *where, struct ptq_error *err)
+{
+    if (*n == MAX_TEMPLATE) return ptq_fail(err, PTQ_EINPUT, "%s: a template of more than %d tokens", where, *n);
+    int32_t *longer = ptq_new(arena, int32_t, *n + 1);
+    if (*n) memcpy(longer + at_front, *list, (size_t)*n * sizeof **list);
+    longer[at_front ? 0 : *n] = id;
+    *list = longer;
+    ++*n;
+    return PTQ_OK;
+}
