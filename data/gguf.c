@@ -180,6 +180,23 @@ enum ptq_status ptq_gguf_ints(const struct ptq_gguf *g, const char *key, struct 
     return PTQ_OK;
 }
 
+enum ptq_status ptq_gguf_reals(const struct ptq_gguf *g, const char *key, struct ptq_arena *arena, float **out,
+                               size_t *n, struct ptq_error *err)
+{
+    const struct ptq_gguf_value *v;
+    double item = 0;
+    PTQ_TRY(find(g, key, &v, err));
+    if (v->type != PTQ_GGUF_ARRAY || (v->element != PTQ_GGUF_F32 && v->element != PTQ_GGUF_F64))
+        return wrong(g, v, "an array of numbers", err);
+    *n = (size_t)v->n;
+    *out = ptq_new(arena, float, *n);
+    for (size_t i = 0; i < *n; i++) {
+        load_real(v->element, v->data + i * ptq_gguf_types[v->element].size, &item);
+        (*out)[i] = (float)item;
+    }
+    return PTQ_OK;
+}
+
 /* ---- for people ---- */
 
 size_t ptq_gguf_n_keys(const struct ptq_gguf *g)

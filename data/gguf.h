@@ -19,11 +19,13 @@ enum ptq_status ptq_gguf_real(const struct ptq_gguf *gguf, const char *key, doub
 enum ptq_status ptq_gguf_bool(const struct ptq_gguf *gguf, const char *key, int *out, struct ptq_error *err);
 enum ptq_status ptq_gguf_text(const struct ptq_gguf *gguf, const char *key, struct ptq_span *out,
                               struct ptq_error *err);
-/* Arrays: of strings, and of integers of any width turned to int32. In arena. */
+/* Arrays: of strings, of integers of any width turned to int32, and of floats of either width. In arena. */
 enum ptq_status ptq_gguf_texts(const struct ptq_gguf *gguf, const char *key, struct ptq_arena *arena,
                                struct ptq_span **out, size_t *n, struct ptq_error *err);
 enum ptq_status ptq_gguf_ints(const struct ptq_gguf *gguf, const char *key, struct ptq_arena *arena, int32_t **out,
                               size_t *n, struct ptq_error *err);
+enum ptq_status ptq_gguf_reals(const struct ptq_gguf *gguf, const char *key, struct ptq_arena *arena, float **out,
+                               size_t *n, struct ptq_error *err);
 
 /* Whether file begins with GGUF's magic. */
 int ptq_gguf_is(const struct ptq_mapped *file);
