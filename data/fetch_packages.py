@@ -21,7 +21,7 @@ def last_line(text):
 
 def no_network(entry, final, where, said):
     return Refusal(
-        "no network, or %s does not have it: %s is not in the cache; put it to %s or run `data/fetch %s` where there "
+        "no network, or %s: %s is not in the cache; put it to %s or run `data/fetch %s` where there "
         "is a network (%s)" % (where, entry.name, final, entry.name, said))
 
 
@@ -47,7 +47,7 @@ def download_wheel(entry, final, requirement, folder):
     done = subprocess.run(command + [requirement], capture_output=True, text=True, check=False)
     wheels = glob.glob(os.path.join(folder, "*.whl"))
     if done.returncode != 0 or len(wheels) != 1:
-        raise no_network(entry, final, "the package index", "pip said: " + last_line(done.stderr))
+        raise no_network(entry, final, "the package index does not have it", "pip said: " + last_line(done.stderr))
     return wheels[0]
 
 
@@ -113,7 +113,7 @@ def download_deb(entry, final, package, work):
         subprocess.run(["apt-get", "--quiet", *options, "update"], capture_output=True, check=False)
         deb, said = apt_download(package, folder, options)
     if not deb:
-        raise no_network(entry, final, "apt's sources", "apt-get said: " + said)
+        raise no_network(entry, final, "apt's sources do not have it", "apt-get said: " + said)
     return deb
 
 
