@@ -3,6 +3,7 @@
 #define PTQ_LOCATE_H
 
 #include "arena.h"
+#include "mapped.h"
 #include "status.h"
 
 /* The cache outside the tree: $PTQ_CACHE, else $XDG_CACHE_HOME/ptq, else $HOME/.cache/ptq. */
@@ -15,5 +16,15 @@ const char *ptq_cache_folder(struct ptq_arena *arena);
 enum ptq_status ptq_locate_model(struct ptq_arena *arena, const char *name, const char **path, struct ptq_error *err);
 /* A text: an existing path; else NAME or NAME.txt in the cache's texts/ folder. */
 enum ptq_status ptq_locate_text(struct ptq_arena *arena, const char *name, const char **path, struct ptq_error *err);
+
+/* Whether a name found inside a file may become a file name: letters, digits, '.', '_' and '-', not beginning with '.',
+ * at most 255 of them. */
+int ptq_is_bare_name(const char *name);
+
+/* Maps the file name of a model folder. Links are followed as far as they stay in the folder, or, for a snapshot of the
+ * Hugging Face cache (models--ORG--NAME/snapshots/COMMIT), in that model's own folder; PTQ_EINPUT when they leave it.
+ * out->path is "folder/name". */
+enum ptq_status ptq_map_member(struct ptq_arena *arena, const char *folder, const char *name, struct ptq_mapped *out,
+                               struct ptq_error *err);
 
 #endif

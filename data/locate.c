@@ -1,0 +1,251 @@
+#include "locate.h"
+
+#include "version.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { MANIFEST_LIMIT = 1 << 20, REF_LIMIT = 256 };
+
+/* ---- folders ---- */
+
+/* An environment variable that is set and not empty, or NULL. */
+static const char *environment(const char *name)
+{
+    const char *value = getenv(name);
+    return value && *value ? value : NULL;
+}
+
+/* $XDG_CACHE_HOME, else $HOME/.cache. */
+static const char *user_cache(struct ptq_arena *arena)
+{
+    const char *xdg = environment("XDG_CACHE_HOME"), *home = environment("HOME");
+    if (xdg) return xdg;
+    return ptq_join(arena, home ? home : ".", ".cache");
+}
+
+const char *ptq_cache_folder(struct ptq_arena *arena)
+{
+    const char *own = environment("PTQ_CACHE");
+    return own ? own : ptq_join(arena, user_cache(arena), "ptq");
+}
+
+static const char *hub_folder(struct ptq_arena *arena)
+{
+    const char *hub = environment("HF_HUB_CACHE"), *home = environment("HF_HOME");
+    if (hub) return hub;
+    if (home) return ptq_join(arena, home, "hub");
+    return ptq_join(arena, user_cache(arena), "huggingface/hub");
+}
+
+static int exists(const char *path)
+{
+    struct stat info;
+    return *path && stat(path, &info) == 0;
+}
+
+/* ---- names ---- */
+
+static int is_name_char(char c)
+{
+    return isalnum((unsigned char)c) || c == '.' || c == '_' || c == '-';
+}
+
+static int is_bare(const char *name, size_t length)
+{
+    if (length == 0 || length > 255 || name[0] == '.') return 0;
+    for (size_t i = 0; i < length; i++)
+        if (!is_name_char(name[i])) return 0;
+    return 1;
+}
+
+int ptq_is_bare_name(const char *name)
+{
+    return is_bare(name, strlen(name));
+}
+
+/* Whether name was meant as a file's path, so that no hub is looked into for it. */
+static int looks_like_file(const char *name)
+{
+    static const char *const endings[] = {".gguf", ".safetensors", ".json", ".bin", ".txt"};
+    size_t length = strlen(name);
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        size_t tail = strlen(endings[i]);
+        if (length >= tail && strcmp(name + length - tail, endings[i]) == 0) return 1;
+    }
+    return 0;
+}
+
+/* "org/name" or "org/name@revision" into its parts; 0 when name is something else. */
+static int split_hub_name(struct ptq_arena *arena, const char *name, const char **org, const char **model,
+                          const char **revision)
+{
+    const char *slash = strchr(name, '/'), *at = strchr(name, '@');
+    size_t length = at ? (size_t)(at - name) : strlen(name);
+    if (!slash || slash > name + length) return 0;
+    *org = ptq_strndup(arena, name, (size_t)(slash - name));
+    *model = ptq_strndup(arena, slash + 1, length - (size_t)(slash + 1 - name));
+    *revision = ptq_strdup(arena, at ? at + 1 : "main");
+    return ptq_is_bare_name(*org) && ptq_is_bare_name(*model);
+}
+
+/* ---- the Hugging Face cache ---- */
+
+/* A revision is a commit, a tag or a branch; the latter two may hold '/' and are files beneath refs/. */
+static int is_revision(const char *text)
+{
+    if (!*text || *text == '/' || strstr(text, "..") || strlen(text) > REF_LIMIT) return 0;
+    for (; *text; text++)
+        if (!is_name_char(*text) && *text != '/') return 0;
+    return 1;
+}
+
+/* The commit that refs/REVISION holds, or revision itself where there is no such file. */
+static const char *resolve_revision(struct ptq_arena *arena, const char *model, const char *revision)
+{
+    char *text;
+    size_t size;
+    struct ptq_error ignored;
+    const char *path = ptq_format(arena, "%s/refs/%s", model, revision);
+    if (!ptq_is_file(path) || ptq_read_file(arena, path, REF_LIMIT, &text, &size, &ignored)) return revision;
+    text[strcspn(text, " \t\r\n")] = 0;
+    return text;
+}
+
+static enum ptq_status locate_hub(struct ptq_arena *arena, const char *name, const char **path, struct ptq_error *err)
+{
+    const char *org, *model, *revision;
+    if (looks_like_file(name) || !split_hub_name(arena, name, &org, &model, &revision))
+        return ptq_fail(err, PTQ_EINPUT,
+                        "%s: no such file or folder, and no name of a model; give a path, a name of data/MANIFEST or "
+                        "ORG/NAME",
+                        name);
+    if (!is_revision(revision)) return ptq_fail(err, PTQ_EINPUT, "%s: what follows @ is no revision", name);
+    const char *hub = hub_folder(arena);
+    const char *folder = ptq_format(arena, "%s/models--%s--%s", hub, org, model);
+    const char *commit = resolve_revision(arena, folder, revision);
+    *path = ptq_format(arena, "%s/snapshots/%s", folder, commit);
+    if (ptq_is_bare_name(commit) && ptq_is_folder(*path)) return PTQ_OK;
+    if (ptq_is_folder(folder))
+        return ptq_fail(err, PTQ_EINPUT,
+                        "%s: revision %s is not in the Hugging Face cache (%s); fetch it: data/fetch hub %s", name,
+                        revision, folder, name);
+    return ptq_fail(err, PTQ_EINPUT,
+                    "%s: no such file or folder, and not in the Hugging Face cache (%s); fetch it: data/fetch hub %s",
+                    name, hub, name);
+}
+
+/* ---- the cache and its MANIFEST ---- */
+
+/* Whether a line of the MANIFEST begins "NAME |" and its second cell is kind. */
+static int line_names(const char *line, const char *name, const char *kind)
+{
+    size_t length = strlen(name);
+    line += strspn(line, " \t");
+    if (strncmp(line, name, length)) return 0;
+    line += length;
+    line += strspn(line, " \t");
+    if (*line != '|') return 0;
+    line++;
+    line += strspn(line, " \t");
+    length = strlen(kind);
+    return strncmp(line, kind, length) == 0 && strspn(line + length, " \t|") > 0;
+}
+
+static int in_manifest(struct ptq_arena *arena, const char *name, const char *kind)
+{
+    char *text;
+    size_t size;
+    struct ptq_error ignored;
+    const char *own = environment("PTQ_MANIFEST");
+    const char *path = own ? own : ptq_join(arena, ptq_source_folder, "data/MANIFEST");
+    if (!ptq_is_file(path) || ptq_read_file(arena, path, MANIFEST_LIMIT, &text, &size, &ignored)) return 0;
+    for (char *line = text; line; line = strchr(line, '\n')) {
+        if (*line == '\n') line++;
+        if (line_names(line, name, kind)) return 1;
+    }
+    return 0;
+}
+
+/* CACHE/folder/NAME or CACHE/folder/NAME.suffix, or NULL. */
+static const char *cached(struct ptq_arena *arena, const char *folder, const char *name, const char *suffix)
+{
+    const char *place = ptq_join(arena, ptq_cache_folder(arena), folder);
+    const char *whole = ptq_join(arena, place, name);
+    if (exists(whole)) return whole;
+    const char *with = ptq_format(arena, "%s%s", whole, suffix);
+    return exists(with) ? with : NULL;
+}
+
+enum ptq_status ptq_locate_model(struct ptq_arena *arena, const char *name, const char **path, struct ptq_error *err)
+{
+    *path = ptq_strdup(arena, name);
+    if (exists(name)) return PTQ_OK;
+    if (!ptq_is_bare_name(name)) return locate_hub(arena, name, path, err);
+    if ((*path = cached(arena, "models", name, ".gguf"))) return PTQ_OK;
+    if (in_manifest(arena, name, "model"))
+        return ptq_fail(err, PTQ_EINPUT, "%s: is not in the cache (%s/models) yet; fetch it: data/fetch %s", name,
+                        ptq_cache_folder(arena), name);
+    return locate_hub(arena, name, path, err);
+}
+
+enum ptq_status ptq_locate_text(struct ptq_arena *arena, const char *name, const char **path, struct ptq_error *err)
+{
+    *path = ptq_strdup(arena, name);
+    if (exists(name)) return PTQ_OK;
+    if (ptq_is_bare_name(name) && (*path = cached(arena, "texts", name, ".txt"))) return PTQ_OK;
+    if (ptq_is_bare_name(name) && in_manifest(arena, name, "text"))
+        return ptq_fail(err, PTQ_EINPUT, "%s: is not in the cache (%s/texts) yet; fetch it: data/fetch %s", name,
+                        ptq_cache_folder(arena), name);
+    return ptq_fail(err, PTQ_EINPUT, "%s: no such text; give the path of a file or a text's name of data/MANIFEST",
+                    name);
+}
+
+/* ---- files beneath a folder ---- */
+
+/* Cuts real, the real path of a model folder, back to what links may reach: itself, or for .../models--X/snapshots/Y
+ * the folder models--X, whose blobs/ the snapshots point to. */
+static void widen(char *real)
+{
+    char *last = strrchr(real, '/'), *middle, *first;
+    if (!last || last == real) return;
+    *last = 0;
+    middle = strrchr(real, '/');
+    if (middle) *middle = 0;
+    first = middle ? strrchr(real, '/') : NULL;
+    int snapshot = first && strcmp(middle + 1, "snapshots") == 0 && strncmp(first + 1, "models--", 8) == 0;
+    if (snapshot) return;
+    if (middle) *middle = '/';
+    *last = '/';
+}
+
+static int is_beneath(const char *path, const char *root)
+{
+    size_t length = strlen(root);
+    if (length == 1) return 1; /* "/" */
+    return strncmp(path, root, length) == 0 && path[length] == '/';
+}
+
+enum ptq_status ptq_map_member(struct ptq_arena *arena, const char *folder, const char *name, struct ptq_mapped *out,
+                               struct ptq_error *err)
+{
+    const char *path = ptq_join(arena, folder, name);
+    *out = (struct ptq_mapped){.path = path};
+    char *root = realpath(folder, NULL), *real = realpath(path, NULL);
+    enum ptq_status status;
+    if (root) widen(root);
+    if (!root || !real)
+        status = ptq_fail(err, PTQ_EIO, "%s: cannot be opened: %s", path, strerror(errno));
+    else if (!is_beneath(real, root))
+        status = ptq_fail(err, PTQ_EINPUT, "%s: is a link to %s, outside the model's folder; put the file itself there",
+                          path, real);
+    else
+        status = ptq_map(arena, real, out, err);
+    free(root);
+    free(real);
+    if (!status) out->path = path;
+    return status;
+}

@@ -1,0 +1,138 @@
+#include "shards.h"
+
+#include "json.h"
+#include "locate.h"
+#include "mapped.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_INDEX = 1 << 26, MAX_SHARDS = 4096 };
+
+/* ---- folders without an index ---- */
+
+static int ends_with(const char *text, const char *end)
+{
+    size_t length = strlen(text), tail = strlen(end);
+    return length >= tail && strcmp(text + length - tail, end) == 0;
+}
+
+struct contents {
+    int safetensors, gguf, bin;
+    char one[256]; /* the name of one file of the kind that is there */
+};
+
+static enum ptq_status look(const char *folder, struct contents *out, struct ptq_error *err)
+{
+    *out = (struct contents){0};
+    DIR *dir = opendir(folder);
+    if (!dir) return ptq_fail(err, PTQ_EIO, "%s: this folder cannot be read", folder);
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        const char *name = entry->d_name;
+        int safetensors = ends_with(name, ".safetensors"), gguf = ends_with(name, ".gguf");
+        out->safetensors += safetensors;
+        out->gguf += gguf;
+        out->bin += strncmp(name, "pytorch_model", 13) == 0 && ends_with(name, ".bin");
+        if ((safetensors || gguf) && ptq_is_bare_name(name)) memcpy(out->one, name, strlen(name) + 1);
+    }
+    closedir(dir);
+    return PTQ_OK;
+}
+
+static enum ptq_status no_index(const char *folder, struct ptq_error *err)
+{
+    struct contents in;
+    PTQ_TRY(look(folder, &in, err));
+    if (in.safetensors || in.gguf)
+        return ptq_fail(err, PTQ_EINPUT,
+                        "%s: has neither " PTQ_ONE_FILE " nor " PTQ_INDEX_FILE
+                        "; give one of its files by its path%s%s",
+                        folder, *in.one ? ": " : "", in.one);
+    if (in.bin)
+        return ptq_fail(err, PTQ_EINPUT,
+                        "%s: has only pickled weights (pytorch_model*.bin), which ptq never reads; make safetensors "
+                        "of them: python3 data/convert_bin.py %s",
+                        folder, folder);
+    return ptq_fail(err, PTQ_EINPUT, "%s: holds no model: neither " PTQ_ONE_FILE " nor " PTQ_INDEX_FILE, folder);
+}
+
+/* ---- the index ---- */
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static enum ptq_status take_names(struct ptq_arena *arena, json_t *map, struct ptq_shards *s, struct ptq_error *err)
+{
+    const char *tensor, **name = ptq_new(arena, const char *, json_object_size(map));
+    json_t *value;
+    size_t n = 0;
+    json_object_foreach(map, tensor, value)
+    {
+        const char *file = json_string_value(value);
+        if (!file) return ptq_fail(err, PTQ_EINPUT, "%s: weight_map: '%.100s' must be a file name", s->path, tensor);
+        if (!ptq_is_bare_name(file))
+            return ptq_fail(err, PTQ_EINPUT,
+                            "%s: weight_map: the file of '%.100s' must be a bare name of letters, digits, '.', '_' "
+                            "and '-' in the same folder",
+                            s->path, tensor);
+        name[n++] = file;
+    }
+    qsort(name, n, sizeof *name, by_text);
+    size_t different = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (i && strcmp(name[i], name[i - 1]) == 0) continue;
+        if (different++ == MAX_SHARDS)
+            return ptq_fail(err, PTQ_EINPUT, "%s: more than %d shards", s->path, (int)MAX_SHARDS);
+    }
+    s->name = ptq_new(arena, const char *, different);
+    for (size_t i = 0; i < n; i++)
+        if (!i || strcmp(name[i], name[i - 1])) s->name[s->n++] = ptq_strdup(arena, name[i]);
+    return PTQ_OK;
+}
+
+static void take_entries(struct ptq_arena *arena, json_t *map, struct ptq_shards *s)
+{
+    const char *tensor;
+    json_t *value;
+    s->entry = ptq_new(arena, struct ptq_shard_entry, json_object_size(map));
+    json_object_foreach(map, tensor, value)
+    {
+        const char *file = json_string_value(value);
+        const char **found = bsearch(&file, s->name, (size_t)s->n, sizeof *s->name, by_text);
+        s->entry[s->n_entries++] =
+            (struct ptq_shard_entry){.tensor = ptq_strdup(arena, tensor), .shard = (int)(found - s->name)};
+    }
+}
+
+static enum ptq_status load_index(struct ptq_arena *arena, const char *folder, json_t **json, struct ptq_error *err)
+{
+    struct ptq_mapped file;
+    PTQ_TRY(ptq_map_member(arena, folder, PTQ_INDEX_FILE, &file, err));
+    enum ptq_status status =
+        file.size > MAX_INDEX
+            ? ptq_fail(err, PTQ_EINPUT, "%s: has %zu bytes; at most %d are read", file.path, file.size, (int)MAX_INDEX)
+            : ptq_json_parse((const char *)file.data, file.size, file.path, json, err);
+    ptq_unmap(&file);
+    return status;
+}
+
+enum ptq_status ptq_shards_read(struct ptq_arena *arena, const char *folder, struct ptq_shards *out,
+                                struct ptq_error *err)
+{
+    const char *path = ptq_join(arena, folder, PTQ_INDEX_FILE);
+    *out = (struct ptq_shards){.path = path};
+    if (!ptq_is_file(path)) return no_index(folder, err);
+    json_t *json;
+    PTQ_TRY(load_index(arena, folder, &json, err));
+    json_t *map = json_object_get(json, "weight_map");
+    enum ptq_status status = PTQ_OK;
+    if (!json_is_object(map) || !json_object_size(map))
+        status = ptq_fail(err, PTQ_EINPUT, "%s: weight_map must be an object of tensor names and file names", path);
+    if (!status) status = take_names(arena, map, out, err);
+    if (!status) take_entries(arena, map, out);
+    json_decref(json);
+    return status;
+}

@@ -1,0 +1,31 @@
+/* A folder of safetensors: which files it is made of. */
+#ifndef PTQ_SHARDS_H
+#define PTQ_SHARDS_H
+
+#include "arena.h"
+#include "status.h"
+
+#include <stddef.h>
+
+#define PTQ_ONE_FILE "model.safetensors"
+#define PTQ_INDEX_FILE "model.safetensors.index.json"
+
+struct ptq_shard_entry {
+    const char *tensor;
+    int shard;
+};
+
+struct ptq_shards {
+    const char *path;  /* of the index */
+    const char **name; /* of the shards: bare file names, sorted, each once */
+    int n;
+    struct ptq_shard_entry *entry; /* the weight_map */
+    size_t n_entries;
+};
+
+/* Reads folder's index into arena. Fails with PTQ_EINPUT, also where there is none: the error then says what the folder
+ * holds instead and what can be done with it. */
+enum ptq_status ptq_shards_read(struct ptq_arena *arena, const char *folder, struct ptq_shards *out,
+                                struct ptq_error *err);
+
+#endif
