@@ -2,6 +2,7 @@
 
 #include "unicode.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +36,7 @@ void ptq_bpe_ready(struct ptq_bpe *bpe, struct ptq_arena *arena, size_t n_merges
     ptq_pairs_make(&bpe->ranks, arena, n_merges);
     ptq_pairs_make(&bpe->joints, arena, n_merges);
     bpe->merged = ptq_new(arena, int32_t, n_merges);
-    bpe->n_room = n_merges;
+    bpe->n_ranks = n_merges;
     bpe->may_cut = !bpe->ignore_merges;
     for (int byte = 0; byte < 256; byte++) {
         char text[8];
@@ -69,7 +70,8 @@ static void add_joint(struct ptq_bpe *bpe, const char *left, size_t left_size, c
     if (a != NONE && b != NONE) ptq_pairs_put(&bpe->joints, a, b, 1);
 }
 
-int ptq_bpe_add_merge(struct ptq_bpe *bpe, const char *left, size_t left_size, const char *right, size_t right_size)
+int ptq_bpe_add_merge(struct ptq_bpe *bpe, const char *left, size_t left_size, const char *right, size_t right_size,
+                      size_t rank)
 {
     char shorter[256], *both = shorter;
     size_t size = left_size + right_size;
@@ -80,9 +82,11 @@ int ptq_bpe_add_merge(struct ptq_bpe *bpe, const char *left, size_t left_size, c
     int32_t a = ptq_vocab_id(&bpe->vocab, left, left_size), b = ptq_vocab_id(&bpe->vocab, right, right_size);
     int32_t merged = ptq_vocab_id(&bpe->vocab, both, size);
     if (both != shorter) free(both);
-    if (a == NONE || b == NONE || merged == NONE || bpe->n_merges == bpe->n_room) return 0;
-    bpe->merged[bpe->n_merges] = merged;
-    ptq_pairs_put(&bpe->ranks, a, b, (uint32_t)bpe->n_merges++);
+    if (a == NONE || b == NONE || merged == NONE) return 0;
+    assert(rank < bpe->n_ranks);
+    bpe->merged[rank] = merged;
+    ptq_pairs_put(&bpe->ranks, a, b, (uint32_t)rank);
+    bpe->n_merges++;
     if (bpe->may_cut && (is_stand_in(bpe, a) || is_stand_in(bpe, b))) bpe->may_cut = 0;
     if (bpe->may_cut) add_joint(bpe, left, left_size, right);
     return 1;

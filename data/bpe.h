@@ -15,7 +15,7 @@ struct ptq_bpe {
     struct ptq_vocab vocab;
     struct ptq_pairs ranks; /* (left id, right id) -> rank, lower is earlier */
     int32_t *merged;        /* rank -> id of the two together */
-    size_t n_merges, n_room;
+    size_t n_merges, n_ranks;
     int byte_level;    /* symbols are bytes, in GPT-2's visible alphabet; else characters */
     int byte_fallback; /* a character that is not there becomes its bytes "<0x0A>" */
     int ignore_merges; /* a piece that is a token is that token */
@@ -34,8 +34,10 @@ struct ptq_bpe {
 /* The fields above `from here on`, and the vocabulary, are filled by then. */
 void ptq_bpe_ready(struct ptq_bpe *bpe, struct ptq_arena *arena, size_t n_merges);
 
-/* The next merge, of rank bpe->n_merges. 1 when done, 0 when left, right or both together are no tokens. */
-int ptq_bpe_add_merge(struct ptq_bpe *bpe, const char *left, size_t left_size, const char *right, size_t right_size);
+/* A merge of a rank below the n_merges of ptq_bpe_ready; merges that make the same token may share a rank. 1 when done,
+ * 0 when left, right or both together are no tokens. */
+int ptq_bpe_add_merge(struct ptq_bpe *bpe, const char *left, size_t left_size, const char *right, size_t right_size,
+                      size_t rank);
 
 /* The visible character that stands for a byte in byte-level vocabularies, as UTF-8; returns its length, 1 or 2. */
 int ptq_byte_character(unsigned char byte, char out[4]);

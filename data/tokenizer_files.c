@@ -42,9 +42,10 @@ static enum ptq_status load_files(struct folder *folder, struct ptq_arena *arena
     return load_optional(arena, folder->path, "added_tokens.json", &folder->added, err);
 }
 
+/* At least one more than the number of the last line, which is the rank of its merge. */
 static size_t count_lines(const char *text, size_t size)
 {
-    size_t n = 1;
+    size_t n = 2;
     for (size_t i = 0; i < size; i++) n += text[i] == '\n';
     return n;
 }

@@ -48,7 +48,7 @@ static enum ptq_status read_merge(struct ptq_tokenizer *tokenizer, const json_t 
     if (json_array_size(merge) != 2 || !json_is_string(left) || !json_is_string(right))
         return ptq_fail(err, PTQ_EINPUT, "%s[%zu] must be a string or a pair of strings", where, index);
     if (!ptq_bpe_add_merge(&tokenizer->bpe, json_string_value(left), json_string_length(left), json_string_value(right),
-                           json_string_length(right)))
+                           json_string_length(right), index))
         return ptq_fail(err, PTQ_EINPUT,
                         "%s[%zu]: ['%.30s', '%.30s'] joins or makes a token that is not in the vocabulary", where,
                         index, json_string_value(left), json_string_value(right));

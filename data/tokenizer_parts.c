@@ -1,6 +1,7 @@
 #include "tokenizer_parts.h"
 
 #include "mapped.h"
+#include "unicode.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +41,7 @@ static int take_id(struct ptq_tokenizer *tokenizer, int32_t id)
     return 1;
 }
 
-/* ids are below PTQ_MAX_TOKENS; none twice, because two texts with one id could not be told apart. */
+/* Ids are below PTQ_MAX_TOKENS, texts are UTF-8; none twice, because two texts with one id could not be told apart. */
 static enum ptq_status check_id(struct ptq_tokenizer *tokenizer, const struct ptq_token *token, const char *where,
                                 struct ptq_error *err)
 {
@@ -51,6 +52,8 @@ static enum ptq_status check_id(struct ptq_tokenizer *tokenizer, const struct pt
     if (!take_id(tokenizer, token->id))
         return ptq_fail(err, PTQ_EINPUT, "%s: token '%.*s' has id %d, which another token has already", where, shown,
                         token->text, (int)token->id);
+    if (ptq_utf8_check(token->text, token->size) < token->size)
+        return ptq_fail(err, PTQ_EINPUT, "%s: the text of token %d is not UTF-8", where, (int)token->id);
     return PTQ_OK;
 }
 
@@ -105,7 +108,7 @@ enum ptq_status ptq_tokenizer_add_merge(struct ptq_tokenizer *tokenizer, const c
     if (!left || !right || memchr(space + 1, ' ', right))
         return ptq_fail(err, PTQ_EINPUT, "%s[%zu]: '%.*s' is not two tokens with one space between them", where, index,
                         shown, text);
-    if (!ptq_bpe_add_merge(&tokenizer->bpe, text, left, space + 1, right))
+    if (!ptq_bpe_add_merge(&tokenizer->bpe, text, left, space + 1, right, index))
         return ptq_fail(err, PTQ_EINPUT, "%s[%zu]: '%.*s' joins or makes a token that is not in the vocabulary", where,
                         index, shown, text);
     return PTQ_OK;

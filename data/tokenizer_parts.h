@@ -54,7 +54,7 @@ enum ptq_status ptq_tokenizer_set_vocabulary(struct ptq_tokenizer *tokenizer, st
 /* The same of a JSON object text -> id. */
 enum ptq_status ptq_tokenizer_vocabulary_json(struct ptq_tokenizer *tokenizer, struct ptq_arena *arena,
                                               const json_t *object, const char *where, struct ptq_error *err);
-/* A merge written "left right"; where and index (from 0) for errors. */
+/* A merge written "left right", of rank index; errors name where[index]. */
 enum ptq_status ptq_tokenizer_add_merge(struct ptq_tokenizer *tokenizer, const char *text, size_t size,
                                         const char *where, size_t index, struct ptq_error *err);
 /* Takes the added tokens; the normalizer and the vocabulary are there already. Texts must outlive the tokenizer. */
