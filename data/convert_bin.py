@@ -19,9 +19,9 @@ try:
     import torch
     from safetensors.torch import save_file
 except ImportError as missing:
-    VENV = os.path.join(cache_folder(), "venv")
-    sys.exit("data/convert_bin.py: %s is not here; run `python3 -m venv %s && %s/bin/pip install torch safetensors numpy` "
-             "and then the same command again, by %s/bin/python" % (missing.name, VENV, VENV, VENV))
+    VENV = os.path.join(cache_folder(), "venv")  # where data/fetch looks for a Python that has torch
+    sys.exit("data/convert_bin.py: %s is not here; run `python3 -m venv %s && %s/bin/pip install torch safetensors "
+             "numpy`, then the same command again (this script by %s/bin/python)" % (missing.name, VENV, VENV, VENV))
 
 
 def fail(text):

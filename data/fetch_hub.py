@@ -163,7 +163,8 @@ class Repo:
             if have == size and (size > 0 or os.path.exists(out)):
                 return
             if size > 10e6:
-                say("%s: %s, %s%s" % (self.repo, name, megabytes(size), " from %s on" % megabytes(have) if have else ""))
+                rest = " from %s on" % megabytes(have) if have else ""
+                say("%s: %s, %s%s" % (self.repo, name, megabytes(size), rest))
             code, status, said = curl(url, out, resume=have > 0)
             if code == 0:
                 if not os.path.exists(out):  # curl makes no file for an empty answer

@@ -4,6 +4,7 @@ import glob
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,14 @@ NETWORK_SECONDS = "8"  # until a package index that does not answer is taken for
 def last_line(text):
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
     return lines[-1] if lines else "nothing"
+
+
+def telling_line(text):
+    """The line of a failed pip that tells why; its last one only says that nothing was found."""
+    for line in text.splitlines():
+        if re.search(r"SSL|certificate|No space left|Permission|resolve|refused|timed out|proxy", line, re.I):
+            return line.strip()[:240]
+    return last_line(text)
 
 
 def no_network(entry, final, where, said):
@@ -47,7 +56,7 @@ def download_wheel(entry, final, requirement, folder):
     done = subprocess.run(command + [requirement], capture_output=True, text=True, check=False)
     wheels = glob.glob(os.path.join(folder, "*.whl"))
     if done.returncode != 0 or len(wheels) != 1:
-        raise no_network(entry, final, "the package index does not have it", "pip said: " + last_line(done.stderr))
+        raise no_network(entry, final, "the package index does not have it", "pip said: " + telling_line(done.stderr))
     return wheels[0]
 
 

@@ -113,9 +113,8 @@ test_same_bytes() {
     words 200 b | page "$scratch/f/b.html"
     words 200 A | page "$scratch/f/B.html"
     words 200 a | page "$scratch/f/a.html"
-    LC_ALL=C expect_exit 0 python3 "$extract" html "$scratch/f1" "$scratch/f/a.html" "$scratch/f/b.html" "$scratch/f/B.html"
-    LC_ALL=C.UTF-8 PYTHONHASHSEED=7 expect_exit 0 python3 "$extract" html "$scratch/f2" \
-        "$scratch/f/B.html" "$scratch/f/b.html" "$scratch/f/a.html"
+    LC_ALL=C expect_exit 0 python3 "$extract" html "$scratch/f1" "$scratch"/f/{a,b,B}.html
+    LC_ALL=C.UTF-8 PYTHONHASHSEED=7 expect_exit 0 python3 "$extract" html "$scratch/f2" "$scratch"/f/{B,b,a}.html
     expect_file "$scratch/f1" "$scratch/f2"
     expect_text '^A0' <(head -n 1 "$scratch/f1")
 }
