@@ -1,5 +1,6 @@
-/* The only door to HDF5: h5.c alone includes hdf5.h, so nothing else can leak an id or meet its error stack. Files are
- * opened with plug-ins off; external links, external storage and virtual datasets are refused on reading. */
+/* The only door to HDF5: h5.c (with h5_path.c) alone includes hdf5.h, so nothing else can leak an id or meet its error
+ * stack. Files are read with plug-ins off; soft and external links, external storage, virtual datasets, unknown filters
+ * and texts of variable length are refused, and no value is larger than its file can hold. */
 #ifndef PTQ_H5_H
 #define PTQ_H5_H
 
@@ -10,14 +11,15 @@
 
 struct ptq_h5; /* an open file */
 
-/* Creates path.tmp beside path; ptq_h5_commit gives it its name, ptq_h5_abandon removes it. */
+/* A new file, built in memory; ptq_h5_commit writes it to path, whole or not at all. Equal content is equal bytes. */
 enum ptq_status ptq_h5_create(const char *path, struct ptq_h5 **out, struct ptq_error *err);
-enum ptq_status ptq_h5_commit(struct ptq_h5 *file, struct ptq_error *err); /* flush, close, fsync, rename; frees */
+enum ptq_status ptq_h5_commit(struct ptq_h5 *file, struct ptq_error *err); /* frees file, on failure too */
 void ptq_h5_abandon(struct ptq_h5 *file);
 enum ptq_status ptq_h5_open(const char *path, struct ptq_h5 **out, struct ptq_error *err); /* read-only */
 void ptq_h5_close(struct ptq_h5 *file);
 
-/* Where: a group path ("/", "/cells/ID"), made with its parents where missing. */
+/* Where: a group path ("/", "/cells/ID"), made with its parents where missing. A scalar becomes an attribute (and
+ * replaces one of that name), an array a dataset, whose name must be new. */
 enum ptq_status ptq_h5_put_text(struct ptq_h5 *file, const char *group, const char *name, const char *value,
                                 struct ptq_error *err);
 enum ptq_status ptq_h5_put_int(struct ptq_h5 *file, const char *group, const char *name, int64_t value,
@@ -33,7 +35,8 @@ enum ptq_status ptq_h5_put_ints(struct ptq_h5 *file, const char *group, const ch
 enum ptq_status ptq_h5_put_texts(struct ptq_h5 *file, const char *group, const char *name, const char *const *data,
                                  int64_t n, struct ptq_error *err);
 
-/* Readers: attribute or dataset of the right kind and a rank that fits, else PTQ_EINPUT. Memory from arena. */
+/* Readers: attribute or dataset of the right kind, of one element for a scalar and of rank 2 at most for an array ([1][n]
+ * where it has one dimension; reals, ints and texts come flat), else PTQ_EINPUT. Memory from arena. */
 enum ptq_status ptq_h5_text(struct ptq_h5 *file, const char *group, const char *name, struct ptq_arena *arena,
                             const char **out, struct ptq_error *err);
 enum ptq_status ptq_h5_int(struct ptq_h5 *file, const char *group, const char *name, int64_t *out,
@@ -53,8 +56,5 @@ int ptq_h5_exists(struct ptq_h5 *file, const char *path);
 /* Names of the groups in a group, in creation order. */
 enum ptq_status ptq_h5_groups(struct ptq_h5 *file, const char *group, struct ptq_arena *arena, const char ***out,
                               int64_t *n, struct ptq_error *err);
-/* Copies a whole group from one file to another. */
-enum ptq_status ptq_h5_copy(struct ptq_h5 *from, const char *group, struct ptq_h5 *to, const char *to_group,
-                            struct ptq_error *err);
 
 #endif

@@ -1,0 +1,481 @@
+#include "h5.h"
+
+#include "h5_path.h"
+#include "mapped.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* A file being written lives in memory (HDF5's core driver without a backing file) and reaches the disk in one
+ * ptq_write_file: HDF5 hides errno, and so every write error is ours and exact. */
+struct ptq_h5 {
+    hid_t id;
+    char *path;
+    uint64_t size; /* of the file read: no value in it can be larger */
+};
+
+/* Data that claims to be deflated further than this is no data of ours. */
+enum { MOST_DEFLATION = 64 };
+
+static struct ptq_h5 *new_file(const char *path)
+{
+    struct ptq_h5 *file = ptq_realloc(NULL, 1, sizeof *file, "an HDF5 file");
+    size_t length = strlen(path) + 1;
+    *file = (struct ptq_h5){.id = H5I_INVALID_HID, .path = ptq_realloc(NULL, length, 1, "a file's name")};
+    memcpy(file->path, path, length);
+    return file;
+}
+
+static void free_file(struct ptq_h5 *file)
+{
+    if (!file) return;
+    if (file->id >= 0) H5Fclose(file->id);
+    free(file->path);
+    free(file);
+}
+
+enum ptq_status ptq_h5_create(const char *path, struct ptq_h5 **out, struct ptq_error *err)
+{
+    ptq_h5_quieten();
+    ptq_sweep_temporaries(path);
+    struct ptq_h5 *file = new_file(path);
+    char name[64]; /* files in memory are told apart by their names */
+    snprintf(name, sizeof name, "ptq-%p", (void *)file);
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS), create = H5Pcreate(H5P_FILE_CREATE);
+    H5Pset_fapl_core(access, 1 << 20, 0);
+    /* The format of 1.8: its metadata carries checksums, and attributes may be large. */
+    H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V18);
+    ptq_h5_object_options(create);
+    file->id = H5Fcreate(name, H5F_ACC_EXCL, create, access);
+    ptq_h5_release(access);
+    ptq_h5_release(create);
+    *out = file;
+    if (file->id >= 0) return PTQ_OK;
+    ptq_fail(err, PTQ_EIO, "%s: HDF5 cannot make a file in memory: %s", path, ptq_h5_cause());
+    free_file(file);
+    return err->status;
+}
+
+enum ptq_status ptq_h5_commit(struct ptq_h5 *file, struct ptq_error *err)
+{
+    enum ptq_status status;
+    ssize_t size = H5Fflush(file->id, H5F_SCOPE_LOCAL) < 0 ? -1 : H5Fget_file_image(file->id, NULL, 0);
+    void *image = size > 0 ? ptq_realloc(NULL, (size_t)size, 1, "a results file") : NULL;
+    if (image && H5Fget_file_image(file->id, image, (size_t)size) == size)
+        status = ptq_write_file(file->path, image, (size_t)size, err);
+    else
+        status = ptq_fail(err, PTQ_EIO, "%s: HDF5 cannot make its image: %s", file->path, ptq_h5_cause());
+    free(image);
+    free_file(file);
+    return status;
+}
+
+void ptq_h5_abandon(struct ptq_h5 *file)
+{
+    free_file(file);
+}
+
+/* What HDF5 itself would say in its own way, or not notice. */
+static enum ptq_status check_file(const char *path, uint64_t *size, struct ptq_error *err)
+{
+    static const unsigned char signature[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
+    struct ptq_arena *arena = ptq_arena_make("the check of an HDF5 file");
+    struct ptq_mapped file;
+    enum ptq_status status = ptq_map(arena, path, &file, err);
+    if (!status) {
+        *size = file.size;
+        if (!file.size)
+            status = ptq_fail(err, PTQ_EINPUT, "%s: is empty (0 bytes), so it is no HDF5 file", path);
+        else if (file.size < sizeof signature || memcmp(file.data, signature, sizeof signature))
+            status = ptq_fail(err, PTQ_EINPUT, "%s: is no HDF5 file (its first 8 bytes are not HDF5's)", path);
+        ptq_unmap(&file);
+    }
+    ptq_arena_free(arena);
+    return status;
+}
+
+enum ptq_status ptq_h5_open(const char *path, struct ptq_h5 **out, struct ptq_error *err)
+{
+    ptq_h5_quieten();
+    uint64_t size;
+    PTQ_TRY(check_file(path, &size, err));
+    struct ptq_h5 *file = new_file(path);
+    file->size = size;
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    /* Files are replaced by rename and never written in place: no lock, which some file systems do not have. */
+    H5Pset_file_locking(access, 0, 1);
+    file->id = H5Fopen(path, H5F_ACC_RDONLY, access);
+    ptq_h5_release(access);
+    *out = file;
+    if (file->id >= 0) return PTQ_OK;
+    ptq_fail(err, PTQ_EINPUT, "%s: is a damaged or truncated HDF5 file of %llu bytes: %s", path,
+             (unsigned long long)size, ptq_h5_cause());
+    free_file(file);
+    return err->status;
+}
+
+void ptq_h5_close(struct ptq_h5 *file)
+{
+    free_file(file);
+}
+
+/* ---- writing ---- */
+int ptq_h5_exists(struct ptq_h5 *file, const char *path)
+{
+    hid_t object = ptq_h5_find(file->id, path);
+    ptq_h5_release(object);
+    return object >= 0;
+}
+
+static enum ptq_status put_failed(const struct ptq_h5 *file, const char *group, const char *name, struct ptq_error *err)
+{
+    return ptq_fail(err, PTQ_EIO, "%s: HDF5 cannot store %s of %s: %s", file->path, name, group, ptq_h5_cause());
+}
+
+static enum ptq_status put_attribute(struct ptq_h5 *file, const char *group, const char *name, hid_t stored, hid_t type,
+                                     const void *value, struct ptq_error *err)
+{
+    hid_t at = ptq_h5_need_group(file->id, group), space = H5Screate(H5S_SCALAR);
+    if (at >= 0 && H5Aexists(at, name) > 0) H5Adelete(at, name);
+    hid_t attribute = at < 0 ? at : H5Acreate2(at, name, stored, space, H5P_DEFAULT, H5P_DEFAULT);
+    int good = attribute >= 0 && H5Awrite(attribute, type, value) >= 0;
+    enum ptq_status status = good ? PTQ_OK : put_failed(file, group, name, err);
+    ptq_h5_release(attribute);
+    ptq_h5_release(space);
+    ptq_h5_release(at);
+    return status;
+}
+
+static enum ptq_status put_dataset(struct ptq_h5 *file, const char *group, const char *name, hid_t stored, hid_t type,
+                                   const void *data, int rank, const hsize_t *dims, struct ptq_error *err)
+{
+    hid_t at = ptq_h5_need_group(file->id, group), space = H5Screate_simple(rank, dims, NULL);
+    hid_t create = H5Pcreate(H5P_DATASET_CREATE), dataset = H5I_INVALID_HID;
+    H5Pset_obj_track_times(create, 0);
+    /* All bytes are written at once, so nothing is filled before. */
+    H5Pset_fill_time(create, H5D_FILL_TIME_NEVER);
+    if (at >= 0 && space >= 0) dataset = H5Dcreate2(at, name, stored, space, H5P_DEFAULT, create, H5P_DEFAULT);
+    int empty = dims[0] == 0 || (rank > 1 && dims[1] == 0);
+    int good = dataset >= 0 && (empty || H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0);
+    enum ptq_status status = good ? PTQ_OK : put_failed(file, group, name, err);
+    ptq_h5_release(dataset);
+    ptq_h5_release(create);
+    ptq_h5_release(space);
+    ptq_h5_release(at);
+    return status;
+}
+
+/* A text of at most size bytes with its NUL: fixed length, since texts of variable length live in HDF5's global heap,
+ * which is where its readers were attacked. */
+static hid_t text_type(size_t size)
+{
+    hid_t type = H5Tcopy(H5T_C_S1);
+    if (type < 0) return type;
+    H5Tset_size(type, size);
+    H5Tset_cset(type, H5T_CSET_UTF8);
+    return type;
+}
+
+enum ptq_status ptq_h5_put_text(struct ptq_h5 *file, const char *group, const char *name, const char *value,
+                                struct ptq_error *err)
+{
+    hid_t type = text_type(strlen(value) + 1);
+    enum ptq_status status = put_attribute(file, group, name, type, type, value, err);
+    ptq_h5_release(type);
+    return status;
+}
+
+enum ptq_status ptq_h5_put_int(struct ptq_h5 *file, const char *group, const char *name, int64_t value,
+                               struct ptq_error *err)
+{
+    return put_attribute(file, group, name, H5T_STD_I64LE, H5T_NATIVE_INT64, &value, err);
+}
+
+enum ptq_status ptq_h5_put_real(struct ptq_h5 *file, const char *group, const char *name, double value,
+                                struct ptq_error *err)
+{
+    return put_attribute(file, group, name, H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, &value, err);
+}
+
+enum ptq_status ptq_h5_put_floats(struct ptq_h5 *file, const char *group, const char *name, const float *data,
+                                  int64_t rows, int64_t columns, struct ptq_error *err)
+{
+    const hsize_t dims[] = {(hsize_t)rows, (hsize_t)columns};
+    return put_dataset(file, group, name, H5T_IEEE_F32LE, H5T_NATIVE_FLOAT, data, 2, dims, err);
+}
+
+enum ptq_status ptq_h5_put_reals(struct ptq_h5 *file, const char *group, const char *name, const double *data,
+                                 int64_t n, struct ptq_error *err)
+{
+    const hsize_t dims[] = {(hsize_t)n};
+    return put_dataset(file, group, name, H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, data, 1, dims, err);
+}
+
+enum ptq_status ptq_h5_put_ints(struct ptq_h5 *file, const char *group, const char *name, const int64_t *data,
+                                int64_t n, struct ptq_error *err)
+{
+    const hsize_t dims[] = {(hsize_t)n};
+    return put_dataset(file, group, name, H5T_STD_I64LE, H5T_NATIVE_INT64, data, 1, dims, err);
+}
+
+enum ptq_status ptq_h5_put_texts(struct ptq_h5 *file, const char *group, const char *name, const char *const *data,
+                                 int64_t n, struct ptq_error *err)
+{
+    const hsize_t dims[] = {(hsize_t)n};
+    size_t width = 1;
+    for (int64_t i = 0; i < n; i++)
+        if (strlen(data[i]) + 1 > width) width = strlen(data[i]) + 1;
+    struct ptq_arena *arena = ptq_arena_make("texts for HDF5");
+    char *flat = ptq_alloc_array(arena, (size_t)n, width, "texts of one width");
+    for (int64_t i = 0; i < n; i++) memcpy(flat + (size_t)i * width, data[i], strlen(data[i]));
+    hid_t type = text_type(width);
+    enum ptq_status status = put_dataset(file, group, name, type, type, flat, 1, dims, err);
+    ptq_h5_release(type);
+    ptq_arena_free(arena);
+    return status;
+}
+
+/* ---- reading ---- */
+
+/* A value that was found: an attribute or a dataset, checked against the file's size. */
+struct value {
+    hid_t id, type;
+    int is_attribute;
+    int64_t rows, columns; /* a scalar is 1 x 1, a vector 1 x n */
+    size_t width;          /* bytes of an element in the file */
+};
+
+static void close_value(struct value *value)
+{
+    ptq_h5_release(value->type);
+    ptq_h5_release(value->id);
+}
+
+/* 1 where each of the dataset's filters is one that HDF5 itself undoes, and none asks for a plug-in. */
+static int has_known_filters(hid_t create)
+{
+    int n = H5Pget_nfilters(create), known = n >= 0;
+    for (int i = 0; known && i < n; i++) {
+        unsigned flags;
+        size_t values = 0;
+        H5Z_filter_t id = H5Pget_filter2(create, (unsigned)i, &flags, &values, NULL, 0, NULL, NULL);
+        known = id == H5Z_FILTER_DEFLATE || id == H5Z_FILTER_SHUFFLE || id == H5Z_FILTER_FLETCHER32;
+    }
+    return known;
+}
+
+/* 1 where the file's own bytes hold the dataset: no other files, no virtual views, no chunk or deflated data that is
+ * out of all proportion to the file, and not only a promise. We write contiguous datasets; h5py's chunked and deflated
+ * ones are read too. */
+static int is_stored_plainly(const struct ptq_h5 *file, hid_t dataset, size_t width, uint64_t bytes)
+{
+    hsize_t chunk[2] = {1, 1};
+    hid_t create = H5Dget_create_plist(dataset);
+    H5D_layout_t layout = H5Pget_layout(create);
+    uint64_t least = bytes;
+    int plain = layout == H5D_CONTIGUOUS || layout == H5D_COMPACT || layout == H5D_CHUNKED;
+    plain = plain && H5Pget_external_count(create) == 0 && has_known_filters(create);
+    if (plain && layout == H5D_CHUNKED) {
+        int rank = H5Pget_chunk(create, 2, chunk);
+        uint64_t limit = MOST_DEFLATION * file->size / width;
+        plain = rank >= 1 && rank <= 2 && chunk[0] <= limit && chunk[1] <= limit / chunk[0];
+        least = bytes / MOST_DEFLATION;
+    }
+    ptq_h5_release(create);
+    return plain && (bytes == 0 || H5Dget_storage_size(dataset) > 0) && H5Dget_storage_size(dataset) >= least;
+}
+
+static int measure(const struct ptq_h5 *file, struct value *value)
+{
+    hsize_t dims[2] = {1, 1};
+    hid_t space = value->is_attribute ? H5Aget_space(value->id) : H5Dget_space(value->id);
+    int rank = space < 0 ? -1 : H5Sget_simple_extent_ndims(space);
+    int good = rank >= 0 && rank <= 2 && H5Sget_simple_extent_type(space) != H5S_NULL;
+    if (good && rank) good = H5Sget_simple_extent_dims(space, rank == 1 ? dims + 1 : dims, NULL) >= 0;
+    ptq_h5_release(space);
+    uint64_t bytes, count;
+    value->width = H5Tget_size(value->type);
+    if (!good || !value->width || __builtin_mul_overflow(dims[0], dims[1], &count) || count > INT64_MAX / 8 ||
+        dims[0] > INT64_MAX || dims[1] > INT64_MAX || __builtin_mul_overflow(count, value->width, &bytes) ||
+        bytes / MOST_DEFLATION > file->size || (value->is_attribute && bytes > file->size))
+        return 0;
+    value->rows = (int64_t)dims[0];
+    value->columns = (int64_t)dims[1];
+    return value->is_attribute || is_stored_plainly(file, value->id, value->width, bytes);
+}
+
+static int fits_kind(hid_t type, H5T_class_t kind)
+{
+    H5T_class_t found = H5Tget_class(type);
+    if (kind == H5T_FLOAT) return found == H5T_FLOAT || found == H5T_INTEGER;
+    return found == kind && (kind != H5T_STRING || !H5Tis_variable_str(type));
+}
+
+static hid_t open_value(hid_t group, const char *name, int *is_attribute)
+{
+    if (group < 0) return H5I_INVALID_HID;
+    *is_attribute = H5Aexists(group, name) > 0;
+    if (*is_attribute) return H5Aopen(group, name, H5P_DEFAULT);
+    if (H5Iget_type(group) != H5I_GROUP || !ptq_h5_has_link(group, name)) return H5I_INVALID_HID;
+    return H5Dopen2(group, name, H5P_DEFAULT);
+}
+
+/* Opens attribute or dataset `name` of `group`: of kind, and of one element where scalar is set. */
+static enum ptq_status find_value(const struct ptq_h5 *file, const char *group, const char *name, H5T_class_t kind,
+                                  int scalar, struct value *out, struct ptq_error *err)
+{
+    *out = (struct value){.type = H5I_INVALID_HID};
+    hid_t at = ptq_h5_find(file->id, group);
+    out->id = open_value(at, name, &out->is_attribute);
+    ptq_h5_release(at);
+    if (out->id < 0)
+        return ptq_fail(err, PTQ_EINPUT, "%s: %s has no %s; the file is damaged or of another kind", file->path, group,
+                        name);
+    out->type = out->is_attribute ? H5Aget_type(out->id) : H5Dget_type(out->id);
+    if (out->type >= 0 && fits_kind(out->type, kind) && measure(file, out) &&
+        (!scalar || out->rows * out->columns == 1))
+        return PTQ_OK;
+    close_value(out);
+    return ptq_fail(err, PTQ_EINPUT,
+                    "%s: %s of %s has the wrong type or shape, or claims more data than the file's %llu bytes hold",
+                    file->path, name, group, (unsigned long long)file->size);
+}
+
+/* Reads and closes. */
+static enum ptq_status read_value(const struct ptq_h5 *file, const char *group, const char *name, struct value *value,
+                                  hid_t type, void *out, struct ptq_error *err)
+{
+    herr_t bad = 0;
+    if (value->rows > 0 && value->columns > 0)
+        bad = value->is_attribute ? H5Aread(value->id, type, out)
+                                  : H5Dread(value->id, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, out);
+    enum ptq_status status = PTQ_OK;
+    if (bad < 0)
+        status = ptq_fail(err, PTQ_EINPUT, "%s: %s of %s cannot be read: %s", file->path, name, group, ptq_h5_cause());
+    close_value(value);
+    return status;
+}
+
+enum ptq_status ptq_h5_int(struct ptq_h5 *file, const char *group, const char *name, int64_t *out,
+                           struct ptq_error *err)
+{
+    struct value value;
+    PTQ_TRY(find_value(file, group, name, H5T_INTEGER, 1, &value, err));
+    return read_value(file, group, name, &value, H5T_NATIVE_INT64, out, err);
+}
+
+enum ptq_status ptq_h5_real(struct ptq_h5 *file, const char *group, const char *name, double *out,
+                            struct ptq_error *err)
+{
+    struct value value;
+    PTQ_TRY(find_value(file, group, name, H5T_FLOAT, 1, &value, err));
+    return read_value(file, group, name, &value, H5T_NATIVE_DOUBLE, out, err);
+}
+
+enum ptq_status ptq_h5_floats(struct ptq_h5 *file, const char *group, const char *name, struct ptq_arena *arena,
+                              float **out, int64_t *rows, int64_t *columns, struct ptq_error *err)
+{
+    struct value value;
+    PTQ_TRY(find_value(file, group, name, H5T_FLOAT, 0, &value, err));
+    *rows = value.rows;
+    *columns = value.columns;
+    *out = ptq_new(arena, float, value.rows *value.columns);
+    return read_value(file, group, name, &value, H5T_NATIVE_FLOAT, *out, err);
+}
+
+enum ptq_status ptq_h5_reals(struct ptq_h5 *file, const char *group, const char *name, struct ptq_arena *arena,
+                             double **out, int64_t *n, struct ptq_error *err)
+{
+    struct value value;
+    PTQ_TRY(find_value(file, group, name, H5T_FLOAT, 0, &value, err));
+    *n = value.rows * value.columns;
+    *out = ptq_new(arena, double, *n);
+    return read_value(file, group, name, &value, H5T_NATIVE_DOUBLE, *out, err);
+}
+
+enum ptq_status ptq_h5_ints(struct ptq_h5 *file, const char *group, const char *name, struct ptq_arena *arena,
+                            int64_t **out, int64_t *n, struct ptq_error *err)
+{
+    struct value value;
+    PTQ_TRY(find_value(file, group, name, H5T_INTEGER, 0, &value, err));
+    *n = value.rows * value.columns;
+    *out = ptq_new(arena, int64_t, *n);
+    return read_value(file, group, name, &value, H5T_NATIVE_INT64, *out, err);
+}
+
+/* n texts of width bytes each, not necessarily with a NUL in the file. */
+static enum ptq_status read_texts(const struct ptq_h5 *file, const char *group, const char *name, int scalar,
+                                  struct ptq_arena *arena, char **flat, int64_t *n, size_t *width,
+                                  struct ptq_error *err)
+{
+    struct value value;
+    PTQ_TRY(find_value(file, group, name, H5T_STRING, scalar, &value, err));
+    *n = value.rows * value.columns;
+    *width = value.width + 1;
+    *flat = ptq_alloc_array(arena, (size_t)*n, *width, "texts");
+    hid_t type = text_type(*width);
+    enum ptq_status status = read_value(file, group, name, &value, type, *flat, err);
+    ptq_h5_release(type);
+    return status;
+}
+
+enum ptq_status ptq_h5_text(struct ptq_h5 *file, const char *group, const char *name, struct ptq_arena *arena,
+                            const char **out, struct ptq_error *err)
+{
+    char *flat;
+    int64_t n;
+    size_t width;
+    PTQ_TRY(read_texts(file, group, name, 1, arena, &flat, &n, &width, err));
+    *out = flat;
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_h5_texts(struct ptq_h5 *file, const char *group, const char *name, struct ptq_arena *arena,
+                             const char ***out, int64_t *n, struct ptq_error *err)
+{
+    char *flat;
+    size_t width;
+    PTQ_TRY(read_texts(file, group, name, 0, arena, &flat, n, &width, err));
+    *out = ptq_new(arena, const char *, *n);
+    for (int64_t i = 0; i < *n; i++) (*out)[i] = flat + (size_t)i * width;
+    return PTQ_OK;
+}
+
+/* ---- groups ---- */
+
+/* The name of child i where that is a group: in creation order where the file keeps one, else by name. */
+static char *group_name(hid_t group, hsize_t i, struct ptq_arena *arena)
+{
+    char name[PTQ_H5_LONGEST_NAME];
+    ssize_t length = H5Lget_name_by_idx(group, ".", H5_INDEX_CRT_ORDER, H5_ITER_INC, i, name, sizeof name, H5P_DEFAULT);
+    if (length < 0)
+        length = H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, i, name, sizeof name, H5P_DEFAULT);
+    if (length <= 0 || (size_t)length >= sizeof name || !ptq_h5_has_link(group, name)) return NULL;
+    hid_t child = H5Oopen(group, name, H5P_DEFAULT);
+    int is_group = child >= 0 && H5Iget_type(child) == H5I_GROUP;
+    ptq_h5_release(child);
+    return is_group ? ptq_strdup(arena, name) : NULL;
+}
+
+enum ptq_status ptq_h5_groups(struct ptq_h5 *file, const char *group, struct ptq_arena *arena, const char ***out,
+                              int64_t *n, struct ptq_error *err)
+{
+    H5G_info_t info;
+    hid_t at = ptq_h5_find(file->id, group);
+    /* A link takes some bytes, so there are not more of them than bytes. */
+    int good = at >= 0 && H5Iget_type(at) == H5I_GROUP && H5Gget_info(at, &info) >= 0 && info.nlinks <= file->size;
+    if (good) {
+        *out = ptq_new(arena, const char *, info.nlinks);
+        *n = 0;
+        for (hsize_t i = 0; i < info.nlinks; i++) {
+            char *name = group_name(at, i, arena);
+            if (name) (*out)[(*n)++] = name;
+        }
+    }
+    ptq_h5_release(at);
+    if (good) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT, "%s: has no group %s; the file is damaged or of another kind", file->path, group);
+}

@@ -1,0 +1,27 @@
+/* Inside h5.c: identifiers, and the ways to the objects of a file. Includes hdf5.h, so nothing but h5.c may include it.
+ */
+#ifndef PTQ_H5_PATH_H
+#define PTQ_H5_PATH_H
+
+#include <hdf5.h>
+
+enum { PTQ_H5_LONGEST_NAME = 4096 };
+
+/* Gives back any identifier; a negative one is fine. */
+void ptq_h5_release(hid_t id);
+/* Per thread: HDF5 prints no error stack. Per process: it loads no plug-ins. */
+void ptq_h5_quieten(void);
+/* What the innermost of HDF5's errors says; valid until the next HDF5 call. */
+const char *ptq_h5_cause(void);
+/* For groups: children keep the order in which they were made, and no time of creation is stored, so equal content is
+ * equal bytes. */
+void ptq_h5_object_options(hid_t plist);
+
+/* 1 where name is a hard link in group: soft and external links would lead out of the file, or round in circles. */
+int ptq_h5_has_link(hid_t group, const char *name);
+/* The object at path ("/cells/ID") of an open file, over hard links only; or a negative id. */
+hid_t ptq_h5_find(hid_t file, const char *path);
+/* The group at path, made with its parents where missing; or a negative id. */
+hid_t ptq_h5_need_group(hid_t file, const char *path);
+
+#endif
