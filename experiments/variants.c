@@ -130,8 +130,10 @@ static enum ptq_status read_mapping(struct reader *r, const struct ptq_yaml *nod
 static enum ptq_status read_scalar(struct reader *r, const struct ptq_yaml *node)
 {
     if (!*node->text) return ptq_yaml_fail(node, r->err, "an empty method; write its name");
-    if (strlen(node->text) < 3 && strpbrk(node->text, "0123456789="))
-        return ptq_yaml_fail(node, r->err, "'%s' is no method; put a SPEC that has commas in quotes", node->text);
+    int is_item =
+        !strchr(node->text, ':') && (strchr(node->text, '=') || gives(node->text, 'w') || gives(node->text, 'g'));
+    if (is_item)
+        return ptq_yaml_fail(node, r->err, "'%.60s' is no method; put a SPEC that has commas in quotes", node->text);
     return add_variant(r, node->text, node);
 }
 

@@ -27,12 +27,14 @@ struct reader {
 
 static enum ptq_status fail_at(struct reader *r, int line, const char *sentence)
 {
-    return ptq_fail(r->err, PTQ_EINPUT, "%s:%d: %s", r->file, line, sentence);
+    struct ptq_yaml place = {.file = r->file, .line = line};
+    return ptq_yaml_fail(&place, r->err, "%s", sentence);
 }
 
-static int line_of(const yaml_event_t *event)
+/* A list on the command line ("--set w_bit") has no lines. */
+static int line_of(const struct reader *r, const yaml_event_t *event)
 {
-    return (int)event->start_mark.line + 1;
+    return strncmp(r->file, "--", 2) == 0 ? 0 : (int)event->start_mark.line + 1;
 }
 
 /* A key that opens an entry: kept until its value comes. */
@@ -72,7 +74,7 @@ static enum ptq_status add_node(struct reader *r, struct ptq_yaml *node)
 static struct ptq_yaml *make_node(struct reader *r, const yaml_event_t *event, enum ptq_yaml_kind kind)
 {
     struct ptq_yaml *node = ptq_new(r->arena, struct ptq_yaml, 1);
-    *node = (struct ptq_yaml){.kind = kind, .file = r->file, .line = line_of(event)};
+    *node = (struct ptq_yaml){.kind = kind, .file = r->file, .line = line_of(r, event)};
     return node;
 }
 
@@ -91,10 +93,11 @@ static enum ptq_status take_scalar(struct reader *r, const yaml_event_t *event)
     const char *bytes = (const char *)event->data.scalar.value;
     for (size_t i = 0; i < length; i++)
         if ((unsigned char)bytes[i] < 0x20 && bytes[i] != '\n')
-            return fail_at(r, line_of(event), "a text holds a control character; leave it out");
+            return fail_at(r, line_of(r, event), "a text holds a control character; leave it out");
     const char *text = ptq_strndup(r->arena, bytes, length);
     struct level *level = r->depth ? &r->level[r->depth - 1] : NULL;
-    if (level && level->node->kind == PTQ_YAML_MAPPING && !level->key) return take_key(r, level, text, line_of(event));
+    if (level && level->node->kind == PTQ_YAML_MAPPING && !level->key)
+        return take_key(r, level, text, line_of(r, event));
     struct ptq_yaml *node = make_node(r, event, PTQ_YAML_SCALAR);
     node->text = text;
     return add_node(r, node);
@@ -106,7 +109,7 @@ static enum ptq_status refuse_extras(struct reader *r, const yaml_event_t *event
     const yaml_char_t *anchor = NULL, *tag = NULL;
     switch (event->type) {
     case YAML_ALIAS_EVENT:
-        return fail_at(r, line_of(event), "an alias (*name); write the value out");
+        return fail_at(r, line_of(r, event), "an alias (*name); write the value out");
     case YAML_SCALAR_EVENT:
         anchor = event->data.scalar.anchor, tag = event->data.scalar.tag;
         break;
@@ -117,13 +120,13 @@ static enum ptq_status refuse_extras(struct reader *r, const yaml_event_t *event
         anchor = event->data.mapping_start.anchor, tag = event->data.mapping_start.tag;
         break;
     case YAML_DOCUMENT_START_EVENT:
-        if (r->root) return fail_at(r, line_of(event), "a second document (---); one file is one experiment");
+        if (r->root) return fail_at(r, line_of(r, event), "a second document (---); one file is one experiment");
         break;
     default:
         break;
     }
-    if (anchor) return fail_at(r, line_of(event), "an anchor (&name); write the value out where it is needed");
-    if (tag) return fail_at(r, line_of(event), "a tag (!name); keys give values their types, leave it out");
+    if (anchor) return fail_at(r, line_of(r, event), "an anchor (&name); write the value out where it is needed");
+    if (tag) return fail_at(r, line_of(r, event), "a tag (!name); keys give values their types, leave it out");
     return PTQ_OK;
 }
 
@@ -153,9 +156,10 @@ static enum ptq_status not_yaml(struct reader *r, const yaml_parser_t *parser)
     if (parser->error == YAML_READER_ERROR)
         return ptq_fail(r->err, PTQ_EINPUT, "%s: byte %zu: %s; the file must be UTF-8 text", r->file,
                         parser->problem_offset, problem);
-    return ptq_fail(r->err, PTQ_EINPUT, "%s:%zu: not YAML: %s%s%s; look at the indentation, colons and brackets there",
-                    r->file, parser->problem_mark.line + 1, problem, parser->context ? ", " : "",
-                    parser->context ? parser->context : "");
+    struct ptq_yaml place = {.file = r->file, .line = (int)parser->problem_mark.line + 1};
+    if (strncmp(r->file, "--", 2) == 0) place.line = 0;
+    return ptq_yaml_fail(&place, r->err, "not YAML: %s%s%s; look at the indentation, colons, quotes and brackets",
+                         problem, parser->context ? ", " : "", parser->context ? parser->context : "");
 }
 
 static enum ptq_status take_events(struct reader *r, yaml_parser_t *parser)

@@ -16,7 +16,7 @@ enum ptq_yaml_kind { PTQ_YAML_SCALAR, PTQ_YAML_SEQUENCE, PTQ_YAML_MAPPING };
 struct ptq_yaml {
     enum ptq_yaml_kind kind;
     const char *file;       /* where it comes from, for errors */
-    int line;               /* from 1; of the key, where there is one; 0: file alone says where (a --set) */
+    int line;               /* from 1; of the key, where there is one; 0: file alone says where */
     const char *key;        /* in a mapping, else NULL */
     const char *text;       /* of a scalar, "" where nothing stands; else NULL */
     struct ptq_yaml *child; /* first child of a sequence or mapping, in the order of the file */
@@ -28,7 +28,8 @@ struct ptq_yaml {
 enum ptq_status ptq_yaml_read(struct ptq_arena *arena, const char *path, struct ptq_yaml **out, const char **text,
                               struct ptq_error *err);
 
-/* The one document in text[0..size); file names it in errors, and must live as long as the tree. */
+/* The one document in text[0..size); file names it in errors, and must live as long as the tree. A file that begins
+ * with "--" is an option of the command line, which has no lines. */
 enum ptq_status ptq_yaml_parse(struct ptq_arena *arena, const char *file, const char *text, size_t size,
                                struct ptq_yaml **out, struct ptq_error *err);
 

@@ -1,0 +1,234 @@
+#include "plan.h"
+
+#include "progress.h"
+#include "words.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Stored cells are read for their pace; more of them than this teach nothing and cost memory (each holds its nll). */
+enum { MAX_READ_FOR_PACE = 64 };
+/* Failed cells that the last error names. */
+enum { MAX_NAMED = 3 };
+
+/* ---- labels ---- */
+
+/* What differs between the jobs, so that labels say it and nothing else. */
+struct differs {
+    int model, text, calib, calib_windows, seed;
+};
+
+static struct differs find_differences(const struct ptq_experiment *x)
+{
+    struct differs d = {0};
+    const struct ptq_job *first = x->job;
+    for (const struct ptq_job *job = x->job; job < x->job + x->n_jobs; job++) {
+        d.model |= strcmp(job->model, first->model) != 0;
+        d.text |= strcmp(job->text, first->text) != 0;
+        d.calib |= strcmp(job->calib, first->calib) != 0;
+        d.calib_windows |= job->calib_windows != first->calib_windows;
+        d.seed |= job->seed != first->seed;
+    }
+    return d;
+}
+
+static const char *make_label(struct ptq_arena *arena, const struct ptq_job *job, const struct differs *d)
+{
+    struct ptq_buffer text = {0};
+    if (d->model) ptq_buffer_add(&text, "%s  ", job->model);
+    ptq_buffer_add(&text, "%s", job->spec);
+    if (d->text) ptq_buffer_add(&text, "  text=%s", job->text);
+    if (d->calib) ptq_buffer_add(&text, "  calib=%s", job->calib);
+    if (d->calib_windows) ptq_buffer_add(&text, "  calib_windows=%lld", (long long)job->calib_windows);
+    if (d->seed) ptq_buffer_add(&text, "  seed=%llu", (unsigned long long)job->seed);
+    const char *label = ptq_strdup(arena, text.data);
+    free(text.data);
+    return label;
+}
+
+/* ---- planning ---- */
+
+static int find_pace(struct ptq_plan *plan, const char *model)
+{
+    for (int i = 0; i < plan->n_paces; i++)
+        if (strcmp(plan->pace[i].model, model) == 0) return i;
+    plan->pace[plan->n_paces] = (struct ptq_pace){.model = model};
+    return plan->n_paces++;
+}
+
+static int is_planned(const struct ptq_plan *plan, const char *id)
+{
+    for (int i = 0; i < plan->n; i++)
+        if (plan->cell[i].state != PTQ_PLAN_FAILED && memcmp(plan->cell[i].cell.id, id, PTQ_SHA256_HEX) == 0) return 1;
+    return 0;
+}
+
+static enum ptq_status plan_job(struct ptq_arena *arena, const struct ptq_runner *runner, void *session,
+                                struct ptq_plan *plan, struct ptq_plan_cell *cell, struct ptq_error *err)
+{
+    PTQ_TRY(ptq_interrupted(err));
+    cell->pace = find_pace(plan, cell->job->model);
+    plan->pace[cell->pace].missing++;
+    enum ptq_status status = runner->plan(session, cell->job, arena, &cell->cell, err);
+    if (status == PTQ_EINTERRUPT || status == PTQ_EDEVICE) return status;
+    if (status) ptq_plan_fail(arena, plan, cell, err);
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_plan_make(struct ptq_arena *arena, const struct ptq_experiment *experiment,
+                              const struct ptq_runner *runner, void *session, struct ptq_plan *out,
+                              struct ptq_error *err)
+{
+    struct differs differs = find_differences(experiment);
+    *out = (struct ptq_plan){
+        .cell = ptq_new(arena, struct ptq_plan_cell, experiment->n_jobs),
+        .pace = ptq_new(arena, struct ptq_pace, experiment->n_jobs),
+    };
+    for (int i = 0; i < experiment->n_jobs; i++) {
+        struct ptq_plan_cell cell = {.job = &experiment->job[i]};
+        PTQ_TRY(plan_job(arena, runner, session, out, &cell, err));
+        if (cell.state != PTQ_PLAN_FAILED && is_planned(out, cell.cell.id)) {
+            out->pace[cell.pace].missing--;
+            continue;
+        }
+        cell.label = make_label(arena, cell.job, &differs);
+        out->cell[out->n++] = cell;
+    }
+    return PTQ_OK;
+}
+
+static void leave_missing(struct ptq_plan *plan, struct ptq_plan_cell *cell, enum ptq_plan_state state)
+{
+    assert(cell->state == PTQ_PLAN_MISSING);
+    cell->state = state;
+    plan->pace[cell->pace].missing--;
+}
+
+void ptq_plan_done(struct ptq_plan *plan, struct ptq_plan_cell *cell, double seconds)
+{
+    leave_missing(plan, cell, PTQ_PLAN_DONE);
+    if (seconds <= 0) return;
+    plan->pace[cell->pace].seconds += seconds;
+    plan->pace[cell->pace].measured++;
+}
+
+void ptq_plan_fail(struct ptq_arena *arena, struct ptq_plan *plan, struct ptq_plan_cell *cell,
+                   const struct ptq_error *why)
+{
+    leave_missing(plan, cell, PTQ_PLAN_FAILED);
+    cell->why = ptq_strdup(arena, why->text);
+    if (!plan->failed) plan->failed = why->status;
+}
+
+int ptq_plan_count(const struct ptq_plan *plan, enum ptq_plan_state state)
+{
+    int n = 0;
+    for (int i = 0; i < plan->n; i++) n += plan->cell[i].state == state;
+    return n;
+}
+
+/* ---- what is there already ---- */
+
+static int by_id(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+static void learn_pace(struct ptq_plan *plan, const struct ptq_cell *stored, int n)
+{
+    for (int i = 0; i < plan->n; i++) {
+        struct ptq_pace *pace = &plan->pace[plan->cell[i].pace];
+        for (int j = 0; j < n && plan->cell[i].state == PTQ_PLAN_DONE; j++) {
+            if (strcmp(stored[j].id, plan->cell[i].cell.id) != 0) continue;
+            pace->seconds += stored[j].seconds_quantize + stored[j].seconds_eval;
+            pace->measured++;
+        }
+    }
+}
+
+static enum ptq_status look(struct ptq_arena *work, struct ptq_plan *plan, const char *file, struct ptq_error *err)
+{
+    char(*ids)[PTQ_SHA256_HEX];
+    int n;
+    struct ptq_cell *stored;
+    PTQ_TRY(ptq_results_ids(work, file, &ids, &n, err));
+    for (int i = 0; i < plan->n; i++) {
+        struct ptq_plan_cell *cell = &plan->cell[i];
+        if (cell->state == PTQ_PLAN_MISSING && n && bsearch(cell->cell.id, ids, (size_t)n, sizeof *ids, by_id))
+            ptq_plan_done(plan, cell, 0);
+    }
+    if (n == 0 || n > MAX_READ_FOR_PACE || ptq_plan_count(plan, PTQ_PLAN_MISSING) == 0) return PTQ_OK;
+    PTQ_TRY(ptq_results_read(work, file, &stored, &n, err));
+    learn_pace(plan, stored, n);
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_plan_look(struct ptq_plan *plan, const char *file, struct ptq_error *err)
+{
+    struct ptq_arena *work = ptq_arena_make("results");
+    enum ptq_status status = look(work, plan, file, err);
+    ptq_arena_free(work);
+    return status;
+}
+
+/* ---- time ---- */
+
+double ptq_plan_seconds_left(const struct ptq_plan *plan)
+{
+    double all = 0, left = 0;
+    int measured = 0;
+    for (int i = 0; i < plan->n_paces; i++) {
+        all += plan->pace[i].seconds;
+        measured += plan->pace[i].measured;
+    }
+    if (measured == 0) return -1;
+    for (int i = 0; i < plan->n_paces; i++) {
+        const struct ptq_pace *p = &plan->pace[i];
+        left += p->missing * (p->measured ? p->seconds / p->measured : all / measured);
+    }
+    return left;
+}
+
+const char *ptq_duration(double seconds, char *text, size_t size)
+{
+    if (seconds < 90)
+        snprintf(text, size, "%.0f s", ceil(seconds));
+    else if (seconds < 90 * 60)
+        snprintf(text, size, "%.0f min", seconds / 60);
+    else
+        snprintf(text, size, "%.1f h", seconds / 3600);
+    return text;
+}
+
+/* ---- what people see ---- */
+
+void ptq_plan_print(const struct ptq_plan *plan, FILE *out)
+{
+    static const char *const names[] = {"missing", "done", "failed"};
+    for (int i = 0; i < plan->n; i++) {
+        const struct ptq_plan_cell *cell = &plan->cell[i];
+        fprintf(out, "  %-8s %s%s%s\n", names[cell->state], cell->label, cell->why ? ": " : "",
+                cell->why ? cell->why : "");
+    }
+}
+
+enum ptq_status ptq_plan_verdict(const struct ptq_plan *plan, const char *file, struct ptq_error *err)
+{
+    int n_failed = ptq_plan_count(plan, PTQ_PLAN_FAILED), named = 0;
+    if (n_failed == 0) return PTQ_OK;
+    /* An experiment that asks for what cannot be is bad input, however the command line would have been told. */
+    enum ptq_status status = plan->failed == PTQ_EUSAGE ? PTQ_EINPUT : plan->failed;
+    struct ptq_buffer list = {0};
+    for (int i = 0; i < plan->n && named < MAX_NAMED; i++) {
+        const struct ptq_plan_cell *cell = &plan->cell[i];
+        if (cell->state != PTQ_PLAN_FAILED) continue;
+        ptq_buffer_add(&list, "%s%s (%.400s)", named++ ? ", " : "", cell->label, cell->why);
+    }
+    if (n_failed > named) ptq_buffer_add(&list, " and %d more", n_failed - named);
+    ptq_fail(err, status, "%d of %d cells failed: %s; the same command tries them again, %s keeps the others", n_failed,
+             plan->n, list.data, file);
+    free(list.data);
+    return status;
+}

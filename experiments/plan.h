@@ -1,0 +1,77 @@
+/* The cells of an experiment, planned: which there are, which are finished, how long the others will take. */
+#ifndef PTQ_PLAN_H
+#define PTQ_PLAN_H
+
+#include "arena.h"
+#include "experiment.h"
+#include "results.h"
+#include "status.h"
+
+#include <stdio.h>
+
+/* What plans and runs cells: the pipeline, or a test's own. session is what make returned; the rest as
+ * ptq_cell_plan and ptq_cell_run. */
+struct ptq_runner {
+    void *(*make)(void);
+    void (*free)(void *session);
+    enum ptq_status (*plan)(void *session, const struct ptq_job *job, struct ptq_arena *arena, struct ptq_cell *cell,
+                            struct ptq_error *err);
+    enum ptq_status (*run)(void *session, const struct ptq_job *job, struct ptq_arena *arena, struct ptq_cell *cell,
+                           struct ptq_error *err);
+};
+
+enum ptq_plan_state { PTQ_PLAN_MISSING, PTQ_PLAN_DONE, PTQ_PLAN_FAILED };
+
+struct ptq_plan_cell {
+    const struct ptq_job *job;
+    struct ptq_cell cell; /* what ptq_cell_plan filled; of a failed plan nothing */
+    const char *label;    /* SPEC, and what else differs between the cells */
+    enum ptq_plan_state state;
+    const char *why; /* of a failed one: the error's sentence */
+    int pace;        /* which of the plan's paces it belongs to */
+};
+
+/* How fast cells of one model go. */
+struct ptq_pace {
+    const char *model;
+    double seconds; /* of `measured` cells together */
+    int measured, missing;
+};
+
+struct ptq_plan {
+    struct ptq_plan_cell *cell; /* [n], in the experiment's order, each id once */
+    int n;
+    struct ptq_pace *pace; /* [n_paces], one a model */
+    int n_paces;
+    enum ptq_status failed; /* status of the first failed cell, PTQ_OK where there is none */
+};
+
+/* Plans every job. A job that cannot be planned (a model that is not there) is a failed cell; only PTQ_EINTERRUPT and
+ * PTQ_EDEVICE stop the planning. Memory from arena. */
+enum ptq_status ptq_plan_make(struct ptq_arena *arena, const struct ptq_experiment *experiment,
+                              const struct ptq_runner *runner, void *session, struct ptq_plan *out,
+                              struct ptq_error *err);
+
+/* Marks the cells that FILE or FILE.cells holds as done, and learns their pace where something is missing. */
+enum ptq_status ptq_plan_look(struct ptq_plan *plan, const char *file, struct ptq_error *err);
+
+/* Changes a missing cell's state; seconds is what it took, or 0. */
+void ptq_plan_done(struct ptq_plan *plan, struct ptq_plan_cell *cell, double seconds);
+void ptq_plan_fail(struct ptq_arena *arena, struct ptq_plan *plan, struct ptq_plan_cell *cell,
+                   const struct ptq_error *why);
+
+int ptq_plan_count(const struct ptq_plan *plan, enum ptq_plan_state state);
+
+/* Seconds that the missing cells will take, by the measured cells of the same model or else of any; -1 where none was
+ * measured. */
+double ptq_plan_seconds_left(const struct ptq_plan *plan);
+/* "41 s", "5 min", "2.5 h"; in text[0..size). */
+const char *ptq_duration(double seconds, char *text, size_t size);
+
+/* --dry-run: the cells, done, missing or failed. */
+void ptq_plan_print(const struct ptq_plan *plan, FILE *out);
+
+/* PTQ_OK where no cell failed, else an error that lists them. */
+enum ptq_status ptq_plan_verdict(const struct ptq_plan *plan, const char *file, struct ptq_error *err);
+
+#endif

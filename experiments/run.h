@@ -1,0 +1,31 @@
+/* `ptq run`: an experiment's cells, those that are not finished yet, one after the other into a results file. */
+#ifndef PTQ_RUN_H
+#define PTQ_RUN_H
+
+#include "plan.h"
+#include "status.h"
+
+#include <stdio.h>
+
+struct ptq_run_options {
+    const char *experiment; /* the YAML file */
+    const char *out;        /* results file; NULL: results/NAME.h5 */
+    const char *const *set; /* "KEY=VALUE" texts laid over the file, may be NULL */
+    int n_sets;
+    int fresh;   /* 1: what the results file holds is removed first */
+    int dry_run; /* 1: prints the cells, done or missing, and runs and writes nothing */
+    int quiet;   /* 1: no line a cell */
+    /* for tests; NULL is what a user gets: the pipeline, standard output (of a dry run) and standard error */
+    const struct ptq_runner *runner;
+    FILE *list, *log;
+};
+
+/* Plans every cell, skips those that the results file holds, runs the others in order and stores each as it is
+ * finished; at the end the results file holds all of them in the experiment's order.
+ *
+ * A cell that fails (PTQ_EINPUT, PTQ_ENUMERIC, PTQ_EUSAGE, or any failure to plan it) is reported and the others go
+ * on; the call then fails at its end with a list. PTQ_EINTERRUPT, PTQ_EIO and PTQ_EDEVICE stop at once. In each case
+ * the same call goes on with what is missing. A second run on the same results file at the same time is refused. */
+enum ptq_status ptq_run(const struct ptq_run_options *options, struct ptq_error *err);
+
+#endif
