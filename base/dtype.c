@@ -1,5 +1,7 @@
 #include "dtype.h"
 
+#include "dtype_fast.h"
+
 #include <string.h>
 
 static uint16_t load_u16(const unsigned char *p)
@@ -17,6 +19,7 @@ float ptq_f16_decode(uint16_t half)
     value *= 0x1p112f;
     memcpy(&bits, &value, 4);
     if ((half & 0x7c00) == 0x7c00) bits |= 0x7f800000;
+    if ((half & 0x7fff) > 0x7c00) bits |= 0x400000; /* a signalling NaN becomes quiet, as the processor has it */
     bits |= (uint32_t)(half & 0x8000) << 16;
     memcpy(&value, &bits, 4);
     return value;
@@ -53,13 +56,13 @@ static void f32_to_f32(const void *src, float *dst, size_t n)
 static void f16_to_f32(const void *src, float *dst, size_t n)
 {
     const unsigned char *p = src;
-    for (size_t i = 0; i < n; i++) dst[i] = ptq_f16_decode(load_u16(p + 2 * i));
+    for (size_t i = ptq_fast_f16(p, dst, n); i < n; i++) dst[i] = ptq_f16_decode(load_u16(p + 2 * i));
 }
 
 static void bf16_to_f32(const void *src, float *dst, size_t n)
 {
     const unsigned char *p = src;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = ptq_fast_bf16(p, dst, n); i < n; i++) {
         uint32_t bits = (uint32_t)load_u16(p + 2 * i) << 16;
         memcpy(&dst[i], &bits, 4);
     }
@@ -69,7 +72,7 @@ static void bf16_to_f32(const void *src, float *dst, size_t n)
 static void q4_0_to_f32(const void *src, float *dst, size_t n)
 {
     const unsigned char *p = src;
-    for (size_t i = 0; i < n; i += 32, p += 18) {
+    for (size_t i = ptq_fast_q4_0(p, dst, n); i < n; i += 32, p += 18) {
         float d = ptq_f16_decode(load_u16(p));
         for (size_t j = 0; j < 16; j++) {
             dst[i + j] = ptq_f16_round(d * (float)((p[2 + j] & 15) - 8));
@@ -83,7 +86,7 @@ static void q4_0_to_f32(const void *src, float *dst, size_t n)
 static void q4_1_to_f32(const void *src, float *dst, size_t n)
 {
     const unsigned char *p = src;
-    for (size_t i = 0; i < n; i += 32, p += 20) {
+    for (size_t i = ptq_fast_q4_1(p, dst, n); i < n; i += 32, p += 20) {
         float d = ptq_f16_decode(load_u16(p)), m = ptq_f16_decode(load_u16(p + 2));
         float value[16];
         for (int q = 0; q < 16; q++) value[q] = ptq_f16_round(d * (float)q + m);
@@ -98,7 +101,7 @@ static void q4_1_to_f32(const void *src, float *dst, size_t n)
 static void q8_0_to_f32(const void *src, float *dst, size_t n)
 {
     const unsigned char *p = src;
-    for (size_t i = 0; i < n; i += 32, p += 34) {
+    for (size_t i = ptq_fast_q8_0(p, dst, n); i < n; i += 32, p += 34) {
         float d = ptq_f16_decode(load_u16(p));
         for (size_t j = 0; j < 32; j++) dst[i + j] = ptq_f16_round(d * (float)(int8_t)p[2 + j]);
     }
