@@ -30,13 +30,6 @@ static size_t too_deep(const char *text, size_t size)
     return size;
 }
 
-/* The parser quotes the input in its messages: what would move a terminal's cursor is replaced. */
-static void make_printable(char *text)
-{
-    for (; *text; text++)
-        if ((unsigned char)*text < 0x20 || *text == 0x7f) *text = '?';
-}
-
 enum ptq_status ptq_json_parse(const char *text, size_t size, const char *what, json_t **root, struct ptq_error *err)
 {
     json_error_t cause;
@@ -47,7 +40,6 @@ enum ptq_status ptq_json_parse(const char *text, size_t size, const char *what, 
         return ptq_fail(err, PTQ_EINPUT, "%s: byte %zu: nested more than %d deep", what, deep, (int)MAX_DEPTH);
     *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &cause);
     if (*root) return PTQ_OK;
-    make_printable(cause.text);
     return ptq_fail(err, PTQ_EINPUT, "%s: line %d, column %d: not valid JSON: %s", what, cause.line, cause.column,
                     cause.text);
 }
@@ -78,7 +70,6 @@ static void describe(const json_t *value, char out[VALUE_SHOWN])
     } else if (json_is_string(value)) {
         size_t length = json_string_length(value);
         snprintf(out, VALUE_SHOWN, "\"%.40s\"%s", json_string_value(value), length > 40 ? " and more" : "");
-        make_printable(out);
     } else {
         out[json_dumpb(value, out, VALUE_SHOWN - 1, JSON_ENCODE_ANY)] = 0; /* a number or a word: always fits */
     }
