@@ -1,6 +1,7 @@
 #include "normalizer.h"
 
 #include "unicode.h"
+#include "words.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -48,20 +49,50 @@ static enum ptq_status check_marks(const char *text, size_t size, struct ptq_err
     return PTQ_OK;
 }
 
+static enum ptq_status map_stretch(int form, const char *text, size_t size, struct ptq_buffer *out,
+                                   struct ptq_error *err)
+{
+    utf8proc_uint8_t *mapped = NULL;
+    utf8proc_ssize_t n =
+        utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)size, &mapped, (utf8proc_option_t)form);
+    if (n < 0)
+        return ptq_fail(err, PTQ_EINPUT, "the text of %zu bytes cannot be normalised: %s", size, utf8proc_errmsg(n));
+    ptq_buffer_bytes(out, mapped, (size_t)n);
+    free(mapped);
+    return PTQ_OK;
+}
+
+/* Where the stretch that begins at `at` ends, before a character that stays as it is or after one. */
+static size_t stretch_end(const char *text, size_t size, size_t at, int *inert)
+{
+    int length;
+    *inert = (ptq_char_flags(ptq_utf8_decode(text + at, &length)) & PTQ_INERT) != 0;
+    for (at += (size_t)length; !*inert && at < size; at += (size_t)length)
+        if (ptq_char_flags(ptq_utf8_decode(text + at, &length)) & PTQ_INERT) break;
+    return at;
+}
+
 static enum ptq_status apply_form(int form, const char **text, size_t *size, struct ptq_arena *scratch,
                                   struct ptq_error *err)
 {
+    struct ptq_buffer out = {0};
+    enum ptq_status status = PTQ_OK;
     if (is_ascii(*text, *size)) return PTQ_OK;
     PTQ_TRY(check_marks(*text, *size, err));
-    utf8proc_uint8_t *mapped = NULL;
-    utf8proc_ssize_t n =
-        utf8proc_map((const utf8proc_uint8_t *)*text, (utf8proc_ssize_t)*size, &mapped, (utf8proc_option_t)form);
-    if (n < 0)
-        return ptq_fail(err, PTQ_EINPUT, "the text of %zu bytes cannot be normalised: %s", *size, utf8proc_errmsg(n));
-    *text = ptq_strndup(scratch, (const char *)mapped, (size_t)n);
-    *size = (size_t)n;
-    free(mapped);
-    return PTQ_OK;
+    for (size_t at = 0, end; at < *size && status == PTQ_OK; at = end) {
+        int inert;
+        end = stretch_end(*text, *size, at, &inert);
+        if (inert)
+            ptq_buffer_bytes(&out, *text + at, end - at);
+        else
+            status = map_stretch(form, *text + at, end - at, &out, err);
+    }
+    if (status == PTQ_OK) {
+        *text = ptq_strndup(scratch, out.data, out.size);
+        *size = out.size;
+    }
+    free(out.data);
+    return status;
 }
 
 static void prepend(const char *content, const char **text, size_t *size, struct ptq_arena *scratch)

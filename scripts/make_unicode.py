@@ -3,18 +3,19 @@
 
 The library itself is asked, code point by code point, so the tables say what it does and not what a Unicode file says:
 \\p{L}, \\p{N} and \\s of its Oniguruma, the `is_numeric` of its Digits step, the \\w of its added tokens. RECENT marks letters and numbers that
-PCRE2 10.42 does not know: those that Unicode 14, the version of Python 3.11, has not assigned.
+PCRE2 10.42 does not know: those that Unicode 14, the version of Python 3.11, has not assigned. INERT marks what the
+library's normal forms, those of an older Unicode than its expressions, leave alone.
 
     pip install tokenizers && python3 scripts/make_unicode.py > data/unicode_tables.c
 """
 import unicodedata
 
 import tokenizers
-from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 ALL = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 TEXT = "".join(map(chr, ALL))
-FLAGS = ("LETTER", "NUMBER", "SPACE", "NUMERIC", "WORD", "RECENT")
+FLAGS = ("LETTER", "NUMBER", "SPACE", "NUMERIC", "WORD", "RECENT", "INERT")
 
 
 def by_regex(pattern):
@@ -41,6 +42,20 @@ def recent(known):
     return {c for c in known if unicodedata.category(chr(c)) == "Cn"}
 
 
+def inert():
+    """Characters that Unicode 14 reorders, decomposes or composes, and the library, whose normal forms are older, does
+    not: marks that stay where they are between a mark of lower and one of higher class, letters that do not come apart."""
+    nfd = normalizers.NFD().normalize_str
+    found = set()
+    for c in map(chr, ALL):
+        parts = unicodedata.normalize("NFKD", c)
+        if parts != c and normalizers.NFKD().normalize_str(c) == c:
+            found.update(map(ord, c + parts))
+        if unicodedata.combining(c) and all(nfd(s) == s for s in ("a\u0345" + c, "a" + c + "\u0334")):
+            found.add(ord(c))
+    return found
+
+
 def ranges(sets):
     """(first, last, flags) for each maximal run of code points with the same flags, flags 0 left out."""
     runs = []
@@ -57,7 +72,8 @@ def ranges(sets):
 
 def main():
     letters, numbers = by_regex(r"\p{L}"), by_regex(r"\p{N}")
-    runs = ranges([letters, numbers, by_regex(r"\s"), by_digits(), by_single_word(), recent(letters | numbers)])
+    runs = ranges([letters, numbers, by_regex(r"\s"), by_digits(), by_single_word(), recent(letters | numbers),
+                   inert()])
     print(f"/* Written by scripts/make_unicode.py from tokenizers {tokenizers.__version__}; do not edit. */")
     print('#include "unicode_tables.h"\n')
     print("/* clang-format off */")
