@@ -381,7 +381,7 @@ void ptq_settings_print(FILE *out)
         add_wants(&wants, key);
         for (char *bar = wants.data; (bar = strchr(bar, '|'));) *bar = '/';
         fprintf(out, "| `%s` | `%s` | %s%s%s | %s | %s |\n", key->name, key->flat ? key->flat : key->name,
-                key->fallback ? "`" : "", key->fallback ? key->fallback : "none", key->fallback ? "`" : "", wants.data,
+                key->fallback ? "`" : "", key->fallback ? key->fallback : "must be given", key->fallback ? "`" : "", wants.data,
                 key->doc);
         free(wants.data);
     }
