@@ -1,0 +1,169 @@
+/* Strict JSON: what is refused and with which words, and what the getters take. */
+#include "json.h"
+
+#include "files.h"
+
+/* ---- parsing ---- */
+
+static const struct bad_text {
+    const char *name, *text;
+    size_t size; /* 0: strlen */
+    const char *words;
+} bad_texts[] = {
+    {"empty", "", 0, "F:;is empty"},
+    {"white space", "  \n ", 0, "F:;line 2;not valid"},
+    {"cut short", "{\"a\": [1, 2", 0, "F:;line 1;column;not valid"},
+    {"comment", "{} // x", 0, "line 1;not valid"},
+    {"two values", "{}{}", 0, "line 1;column 3"},
+    {"NUL behind", "{}\0", 3, "line 1;not valid"},
+    {"byte order mark", "\xef\xbb\xbf{}", 0, "line 1;not valid"},
+    {"not UTF-8", "{\"a\": \"\xff\"}", 0, "line 1;decode byte 0x"},
+    {"overlong UTF-8", "{\"a\": \"\xc0\xaf\"}", 0, "line 1;decode byte 0x"},
+    {"surrogate as bytes", "{\"a\": \"\xed\xa0\x80\"}", 0, "line 1;decode byte 0x"},
+    {"lone surrogate", "{\"a\": \"\\ud800\"}", 0, "line 1;ud800"},
+    {"NUL in a string", "{\"a\": \"\\u0000\"}", 0, "line 1;NUL"},
+    {"duplicate key", "{\"a\": 1,\n \"a\": 2}", 0, "line 2;duplicate"},
+    {"real too large", "{\"a\": 1e999}", 0, "line 1;overflow;1e999"},
+    {"integer too large", "{\"a\": 340282366920938463463374607431768211456}", 0, "line 1;integer"},
+    {"NaN", "{\"a\": NaN}", 0, "line 1;NaN"},
+    {"leading zero", "{\"a\": 01}", 0, "line 1"},
+    {"bare word", "{a: 1}", 0, "line 1"},
+    {"trailing comma", "[1,]", 0, "line 1"},
+    {"a number alone", "1", 0, "line 1"},
+};
+
+static void bad_texts_are_refused_with_file_line_and_reason(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof bad_texts / sizeof *bad_texts; i++) {
+        const struct bad_text *row = &bad_texts[i];
+        struct bytes b = {0};
+        struct ptq_error err = {0};
+        json_t *root;
+        put(&b, row->text, row->size ? row->size : strlen(row->text));
+        enum ptq_status status = ptq_json_parse((const char *)b.data, b.size, "F", &root, &err);
+        assert_refused(row->name, status, &err, row->words);
+        assert_int_equal(status, PTQ_EINPUT);
+        assert_null(root);
+        free(b.data);
+    }
+}
+
+static json_t *nested(int depth, enum ptq_status *status, struct ptq_error *err)
+{
+    char text[1000];
+    json_t *root;
+    memset(text, '[', (size_t)depth);
+    memset(text + depth, ']', (size_t)depth);
+    *status = ptq_json_parse(text, (size_t)(2 * depth), "F", &root, err);
+    return root;
+}
+
+static void depth_is_bounded(void **state)
+{
+    (void)state;
+    enum ptq_status status;
+    struct ptq_error err;
+    json_decref(nested(100, &status, &err));
+    assert_int_equal(status, PTQ_OK);
+    nested(101, &status, &err);
+    assert_refused("depth 101", status, &err, "F:;byte 100;nested more than 100");
+    json_t *root; /* brackets in strings are no depth, and a quote behind a backslash ends no string */
+    char text[600] = "[\"\\\"";
+    memset(text + 4, '[', 400);
+    memcpy(text + 404, "\"]", 3);
+    assert_int_equal(ptq_json_parse(text, strlen(text), "F", &root, &err), PTQ_OK);
+    json_decref(root);
+}
+
+static void files_are_bounded_and_named(void **state)
+{
+    (void)state;
+    char folder[64], path[128];
+    struct ptq_error err;
+    json_t *root;
+    make_test_folder(folder);
+    write_test_text(folder, "a.json", "{\"x\": 1}");
+    snprintf(path, sizeof path, "%s/a.json", folder);
+    assert_int_equal(ptq_json_load(path, 8, &root, &err), PTQ_OK);
+    json_decref(root);
+    assert_refused("limit", ptq_json_load(path, 7, &root, &err), &err, "a.json;8 bytes;at most 7");
+    write_test_text(folder, "a.json", "");
+    assert_refused("empty file", ptq_json_load(path, 8, &root, &err), &err, "a.json;is empty");
+    assert_refused("a folder", ptq_json_load(folder, 8, &root, &err), &err, "a folder");
+    snprintf(path, sizeof path, "%s/none.json", folder);
+    assert_int_equal(ptq_json_load(path, 8, &root, &err), PTQ_EIO);
+    remove_test_folder(folder);
+}
+
+/* ---- getters ---- */
+
+static json_t *object(void)
+{
+    struct ptq_error err;
+    json_t *root;
+    const char *text = "{\"n\": 7, \"x\": 0.5, \"t\": \"word\", \"b\": true, \"null\": null, \"a\": [1, 2], \"o\": {}, "
+                       "\"big\": 9223372036854775807, \"whole\": 4.0}";
+    assert_int_equal(ptq_json_parse(text, strlen(text), "F", &root, &err), PTQ_OK);
+    return root;
+}
+
+static void getters_take_what_is_there(void **state)
+{
+    (void)state;
+    json_t *o = object();
+    struct ptq_error e;
+    int64_t n;
+    double x;
+    int b;
+    const char *t;
+    assert_true(!ptq_json_int(o, "n", "F", 7, 7, &n, &e) && n == 7);
+    assert_true(!ptq_json_int(o, "big", "F", 0, INT64_MAX, &n, &e) && n == INT64_MAX);
+    assert_true(!ptq_json_int_or(o, "none", "F", 0, 9, 3, &n, &e) && n == 3);
+    assert_true(!ptq_json_int_or(o, "null", "F", 0, 9, 4, &n, &e) && n == 4);
+    assert_true(!ptq_json_real(o, "x", "F", 0, 1, &x, &e) && x == 0.5);
+    assert_true(!ptq_json_real(o, "n", "F", 0, 9, &x, &e) && x == 7);
+    assert_true(!ptq_json_real_or(o, "none", "F", 0, 1, 0.25, &x, &e) && x == 0.25);
+    assert_true(!ptq_json_bool_or(o, "b", "F", 0, &b, &e) && b == 1);
+    assert_true(!ptq_json_bool_or(o, "null", "F", 0, &b, &e) && b == 0);
+    assert_true(!ptq_json_text(o, "t", "F", &t, &e) && strcmp(t, "word") == 0);
+    assert_true(!ptq_json_text_or(o, "none", "F", "other", &t, &e) && strcmp(t, "other") == 0);
+    json_decref(o);
+}
+
+static void getters_refuse_with_key_wish_and_value(void **state)
+{
+    (void)state;
+    json_t *o = object();
+    struct ptq_error e;
+    int64_t n = 55;
+    double x;
+    int b;
+    const char *t;
+    assert_refused("missing", ptq_json_int(o, "none", "F", 0, 9, &n, &e), &e, "F:;'none' is missing");
+    assert_refused("null", ptq_json_int(o, "null", "F", 0, 9, &n, &e), &e, "F:;'null' is missing");
+    assert_refused("range", ptq_json_int(o, "n", "F", 8, 9, &n, &e), &e, "F:;'n';from 8 to 9;it is 7");
+    assert_refused("4.0", ptq_json_int(o, "whole", "F", 0, 9, &n, &e), &e, "'whole';whole number;it is 4.0");
+    assert_refused("text", ptq_json_int(o, "t", "F", 0, 9, &n, &e), &e, "'t';it is \"word\"");
+    assert_refused("or", ptq_json_int_or(o, "a", "F", 0, 9, 1, &n, &e), &e, "'a';it is an array of 2");
+    assert_refused("real", ptq_json_real(o, "x", "F", 1, 2, &x, &e), &e, "'x';from 1 to 2;it is 0.5");
+    assert_refused("real or", ptq_json_real_or(o, "o", "F", 1, 2, 1, &x, &e), &e, "'o';it is an object");
+    assert_refused("bool", ptq_json_bool_or(o, "n", "F", 0, &b, &e), &e, "'n';true or false;it is 7");
+    assert_refused("text or", ptq_json_text_or(o, "b", "F", "", &t, &e), &e, "'b';a string;it is true");
+    assert_refused("text", ptq_json_text(o, "none", "F", &t, &e), &e, "'none' is missing");
+    assert_refused("no object", ptq_json_text(json_object_get(o, "a"), "k", "F", &t, &e), &e, "F:;object;'k'");
+    assert_int_not_equal(n, 7);
+    json_decref(o);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bad_texts_are_refused_with_file_line_and_reason),
+        cmocka_unit_test(depth_is_bounded),
+        cmocka_unit_test(files_are_bounded_and_named),
+        cmocka_unit_test(getters_take_what_is_there),
+        cmocka_unit_test(getters_refuse_with_key_wish_and_value),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
