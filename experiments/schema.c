@@ -381,8 +381,8 @@ void ptq_settings_print(FILE *out)
         add_wants(&wants, key);
         for (char *bar = wants.data; (bar = strchr(bar, '|'));) *bar = '/';
         fprintf(out, "| `%s` | `%s` | %s%s%s | %s | %s |\n", key->name, key->flat ? key->flat : key->name,
-                key->fallback ? "`" : "", key->fallback ? key->fallback : "must be given", key->fallback ? "`" : "", wants.data,
-                key->doc);
+                key->fallback ? "`" : "", key->fallback ? key->fallback : "must be given", key->fallback ? "`" : "",
+                wants.data, key->doc);
         free(wants.data);
     }
 }

@@ -205,7 +205,8 @@ static const struct {
     const char *text, *sentence;
 } refusals[] = {
     {"methods: rtn\nw_bits: 3\n", ":2: unknown key 'w_bits', did you mean 'w_bit'; known: title, models,"},
-    {"methods: rtn\ncalib:\n  txt: x\n", ":3: unknown key 'calib.txt', did you mean 'text'; known in calib: text, windows"},
+    {"methods: rtn\ncalib:\n  txt: x\n",
+     ":3: unknown key 'calib.txt', did you mean 'text'; known in calib: text, windows"},
     {"methods: rtn\nzzzzzzzzzzz: 3\n", ":2: unknown key 'zzzzzzzzzzz'; known: title,"},
     {"methods: rtn\nwindows: 3\n", ":2: unknown key 'windows', did you mean 'eval: {windows: ...}'; known: "},
     {"methods: rtn\neval.window: 3\n", ":2: unknown key 'eval.window', did you mean 'eval: {window: ...}'; known: "},
