@@ -1,5 +1,7 @@
 #include "forward.h"
 
+#include "forward_parts.h"
+
 #include "ops.h"
 #include "pool.h"
 
@@ -9,7 +11,7 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { CHUNK_BYTES = 128 << 20, EMBED_ROWS = 256, HEAD_ROWS_A_TASK = 64 };
+enum { CHUNK_BYTES = 128 << 20, EMBED_ROWS = 256 };
 
 int64_t ptq_input_width(const struct ptq_config *c, enum ptq_input input)
 {
@@ -22,30 +24,17 @@ static int64_t qkv_width(const struct ptq_config *c)
     return (c->heads + 2 * c->kv_heads) * c->head_size;
 }
 
-static int64_t min64(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-/* ---- one worker's scratch: the tile's intermediate rows ---- */
-
-struct tile_scratch {
-    float *normed;    /* [TILE][C] */
-    float *mixed;     /* [TILE][H D] */
-    float *mlp;       /* [TILE][2 F] gate and up, or [TILE][F] */
-    float *attention; /* ptq_attention_scratch(T) */
-    float *lse;       /* ptq_lse_scratch(TILE) */
-};
+/* ---- one worker's scratch ---- */
 
 static int64_t mlp_width(const struct ptq_config *c)
 {
     return c->family->activation == PTQ_SILU_GATED ? 2 * c->ff : c->ff;
 }
 
-static struct tile_scratch cut_scratch(const struct ptq_forward *f, int worker)
+struct ptq_tile_scratch ptq_tile_scratch(const struct ptq_forward *f, int worker)
 {
     const struct ptq_config *c = &f->model->config;
-    struct tile_scratch s;
+    struct ptq_tile_scratch s;
     s.normed = f->scratch[worker];
     s.mixed = s.normed + PTQ_TILE_ROWS * c->width;
     s.mlp = s.mixed + PTQ_TILE_ROWS * c->heads * c->head_size;
@@ -132,9 +121,8 @@ static void embed_rows(void *context, int64_t i, int worker)
         }
 }
 
-/* A projection of OPT-350m as float32, or NULL. */
-static enum ptq_status read_projection(const struct ptq_tensor *t, struct ptq_arena *arena, float **out,
-                                       struct ptq_error *err)
+enum ptq_status ptq_read_projection(const struct ptq_tensor *t, struct ptq_arena *arena, float **out,
+                                    struct ptq_error *err)
 {
     *out = NULL;
     if (!t) return PTQ_OK;
@@ -155,7 +143,7 @@ enum ptq_status ptq_forward_embed(struct ptq_forward *f, struct ptq_error *err)
     struct ptq_arena *arena = ptq_arena_make("embedding");
     float *project;
     struct embed_task task = {.f = f, .err = err};
-    enum ptq_status status = read_projection(f->model->project_in, arena, &project, err);
+    enum ptq_status status = ptq_read_projection(f->model->project_in, arena, &project, err);
     if (!status) {
         task.project = project;
         ptq_parallel_for((rows + EMBED_ROWS - 1) / EMBED_ROWS, embed_rows, &task);
@@ -176,7 +164,7 @@ struct block_task {
     atomic_int_fast64_t bad_row;
 };
 
-static void norm(const struct ptq_forward *f, float *y, const float *x, const float *w, const float *b, int64_t rows)
+void ptq_norm_rows(const struct ptq_forward *f, float *y, const float *x, const float *w, const float *b, int64_t rows)
 {
     const struct ptq_config *c = &f->model->config;
     if (c->family->norm == PTQ_RMSNORM)
@@ -205,24 +193,36 @@ static void rotate(const struct ptq_forward *f, float *qkv, int64_t first, int64
     }
 }
 
-/* Norm (where it comes before), q, k, v, rotation. */
-static void tile_in(void *context, int64_t i, int worker)
+/* ---- the steps, each for one tile: rows [first, first + rows) of the batch, x and qkv at its first row ---- */
+
+/* The norm before attention (which = 1) or MLP (2); x as it is where norms come after. */
+static void norm_before(const struct block_task *t, int which, const float *x, float *in, int64_t rows)
 {
-    struct block_task *t = context;
+    const struct ptq_block *b = t->block;
+    if (t->f->model->config.post_norm)
+        memcpy(in, x, sizeof *in * (size_t)(rows * t->f->model->config.width));
+    else
+        ptq_norm_rows(t->f, in, x, which == 1 ? b->norm1_w : b->norm2_w, which == 1 ? b->norm1_b : b->norm2_b, rows);
+}
+
+static void norm_after(const struct block_task *t, int which, float *x, int64_t rows)
+{
+    const struct ptq_block *b = t->block;
+    if (t->f->model->config.post_norm)
+        ptq_norm_rows(t->f, x, x, which == 1 ? b->norm1_w : b->norm2_w, which == 1 ? b->norm1_b : b->norm2_b, rows);
+}
+
+static void tile_qkv(const struct block_task *t, const float *in, int64_t first, int64_t rows)
+{
     const struct ptq_config *c = &t->f->model->config;
     const struct ptq_linear *q = &t->block->linear[PTQ_Q];
-    int64_t first = i * PTQ_TILE_ROWS, rows = min64(PTQ_TILE_ROWS, t->rows - first), ld = qkv_width(c);
-    float *x = t->x + first * c->width, *qkv = t->f->qkv + first * ld;
-    float *in = tapped(t, PTQ_ATTN_IN, first, cut_scratch(t->f, worker).normed);
-    if (c->post_norm)
-        memcpy(in, x, sizeof *in * (size_t)(rows * c->width));
-    else
-        norm(t->f, in, x, t->block->norm1_w, t->block->norm1_b, rows);
+    int64_t ld = qkv_width(c);
+    float *qkv = t->f->qkv + first * ld;
     ptq_ops()->linear(qkv, ld, in, c->width, q->w, q->b, 0, rows, ld, c->width);
     if (t->f->cosine) rotate(t->f, qkv, first, rows);
 }
 
-static void tile_attention(struct block_task *t, float *mixed, int64_t first, int64_t rows, float *scratch)
+static void tile_attention(const struct block_task *t, float *mixed, int64_t first, int64_t rows, float *scratch)
 {
     const struct ptq_config *c = &t->f->model->config;
     int64_t ld = qkv_width(c), width = c->heads * c->head_size, length = t->f->length;
@@ -236,23 +236,40 @@ static void tile_attention(struct block_task *t, float *mixed, int64_t first, in
     }
 }
 
-static void tile_mlp(struct block_task *t, const float *in, float *x, int64_t first, int64_t rows, float *scratch)
+/* x += w in, then the norm where it comes after. */
+static void tile_add(const struct block_task *t, enum ptq_role role, int which, const float *in, int64_t ld, float *x,
+                     int64_t rows)
+{
+    const struct ptq_linear *l = &t->block->linear[role];
+    ptq_ops()->linear(x, l->n, in, ld, l->w, l->b, 1, rows, l->n, l->k);
+    norm_after(t, which, x, rows);
+}
+
+/* out[rows][ld_out] = the activation; gate and up need [rows][2 F] of scratch, which out may be. */
+static void tile_mlp(const struct block_task *t, const float *in, float *out, int64_t ld_out, int64_t rows,
+                     float *scratch)
 {
     const struct ptq_config *c = &t->f->model->config;
-    const struct ptq_linear *gate = &t->block->linear[PTQ_GATE], *up = &t->block->linear[PTQ_UP];
-    const struct ptq_linear *down = &t->block->linear[PTQ_DOWN];
     int gated = c->family->activation == PTQ_SILU_GATED;
-    int64_t ff = c->ff, ld = mlp_width(c), ld_out = t->tap ? ff : ld;
-    float *out = tapped(t, PTQ_MLP_OUT, first, scratch);
+    const struct ptq_linear *stacked = &t->block->linear[gated ? PTQ_GATE : PTQ_UP];
     float *before = gated ? scratch : out;
-    if (!gated) ld = ld_out = ff;
-    const struct ptq_linear *stacked = gated ? gate : up;
-    ptq_ops()->linear(before, ld, in, c->width, stacked->w, stacked->b, 0, rows, ld, c->width);
+    int64_t n = mlp_width(c), ld = gated ? n : ld_out;
+    ptq_ops()->linear(before, ld, in, c->width, stacked->w, stacked->b, 0, rows, n, c->width);
     if (gated)
-        ptq_ops()->silu_mul(out, ld_out, before, before + ff, ld, rows, ff);
+        ptq_ops()->silu_mul(out, ld_out, before, before + c->ff, ld, rows, c->ff);
     else
-        ptq_ops()->relu(out, ld_out, rows, ff);
-    ptq_ops()->linear(x, c->width, out, ld_out, down->w, down->b, 1, rows, c->width, ff);
+        ptq_ops()->relu(out, ld_out, rows, c->ff);
+}
+
+/* ---- a block, its steps fused: two barriers ---- */
+
+static void tile_in(void *context, int64_t i, int worker)
+{
+    struct block_task *t = context;
+    int64_t first = i * PTQ_TILE_ROWS, rows = min64(PTQ_TILE_ROWS, t->rows - first);
+    float *in = tapped(t, PTQ_ATTN_IN, first, ptq_tile_scratch(t->f, worker).normed);
+    norm_before(t, 1, t->x + first * t->f->model->config.width, in, rows);
+    tile_qkv(t, in, first, rows);
 }
 
 static void note_bad_row(struct block_task *t, const float *x, int64_t first, int64_t rows)
@@ -266,30 +283,85 @@ static void note_bad_row(struct block_task *t, const float *x, int64_t first, in
         }
 }
 
-/* Attention, its output, the MLP; x is updated in place. */
 static void tile_out(void *context, int64_t i, int worker)
 {
     struct block_task *t = context;
     const struct ptq_config *c = &t->f->model->config;
-    const struct ptq_block *b = t->block;
-    const struct ptq_linear *o = &b->linear[PTQ_O];
     int64_t n_tiles = (t->rows + PTQ_TILE_ROWS - 1) / PTQ_TILE_ROWS;
     /* The last rows of a window attend to most: they are started first, so that no thread waits long at the end. */
     int64_t first = (n_tiles - 1 - i) * PTQ_TILE_ROWS, rows = min64(PTQ_TILE_ROWS, t->rows - first);
-    struct tile_scratch s = cut_scratch(t->f, worker);
+    struct ptq_tile_scratch s = ptq_tile_scratch(t->f, worker);
     float *x = t->x + first * c->width, *mixed = tapped(t, PTQ_ATTN_OUT, first, s.mixed);
+    float *in = tapped(t, PTQ_MLP_IN, first, s.normed), *act = tapped(t, PTQ_MLP_OUT, first, s.mlp);
+    int64_t ld = act == s.mlp ? mlp_width(c) : c->ff;
     tile_attention(t, mixed, first, rows, s.attention);
-    ptq_ops()->linear(x, c->width, mixed, o->k, o->w, o->b, 1, rows, c->width, o->k);
-    float *in = tapped(t, PTQ_MLP_IN, first, s.normed);
-    if (c->post_norm) {
-        norm(t->f, x, x, b->norm1_w, b->norm1_b, rows);
-        memcpy(in, x, sizeof *in * (size_t)(rows * c->width));
-    } else {
-        norm(t->f, in, x, b->norm2_w, b->norm2_b, rows);
-    }
-    tile_mlp(t, in, x, first, rows, s.mlp);
-    if (c->post_norm) norm(t->f, x, x, b->norm2_w, b->norm2_b, rows);
+    tile_add(t, PTQ_O, 1, mixed, c->heads * c->head_size, x, rows);
+    norm_before(t, 2, x, in, rows);
+    tile_mlp(t, in, act, ld, rows, s.mlp);
+    tile_add(t, PTQ_DOWN, 2, act, ld, x, rows);
     note_bad_row(t, x, first, rows);
+}
+
+/* ---- a block step by step ---- */
+
+struct step_task {
+    struct block_task block;
+    enum ptq_step step;
+    const float *in;
+    float *out;
+};
+
+static void tile_step(void *context, int64_t i, int worker)
+{
+    struct step_task *s = context;
+    struct block_task *t = &s->block;
+    const struct ptq_config *c = &t->f->model->config;
+    int64_t first = i * PTQ_TILE_ROWS, rows = min64(PTQ_TILE_ROWS, t->rows - first), heads = c->heads * c->head_size;
+    struct ptq_tile_scratch scratch = ptq_tile_scratch(t->f, worker);
+    float *x = t->x + first * c->width;
+    switch (s->step) {
+    case PTQ_ATTN_IN_STEP:
+        norm_before(t, 1, x, s->out + first * c->width, rows);
+        break;
+    case PTQ_ATTENTION_STEP:
+        tile_attention(t, s->out + first * heads, first, rows, scratch.attention);
+        break;
+    case PTQ_ATTN_OUT_STEP:
+        tile_add(t, PTQ_O, 1, s->in + first * heads, heads, x, rows);
+        break;
+    case PTQ_MLP_IN_STEP:
+        norm_before(t, 2, x, s->out + first * c->width, rows);
+        break;
+    case PTQ_MLP_STEP:
+        tile_mlp(t, s->in + first * c->width, s->out + first * c->ff, c->ff, rows, scratch.mlp);
+        break;
+    case PTQ_MLP_OUT_STEP:
+        tile_add(t, PTQ_DOWN, 2, s->in + first * c->ff, c->ff, x, rows);
+        break;
+    }
+}
+
+static void tile_step_qkv(void *context, int64_t i, int worker)
+{
+    struct step_task *s = context;
+    int64_t first = i * PTQ_TILE_ROWS;
+    (void)worker;
+    tile_qkv(&s->block, s->in + first * s->block.f->model->config.width, first,
+             min64(PTQ_TILE_ROWS, s->block.rows - first));
+}
+
+void ptq_forward_step(struct ptq_forward *f, const struct ptq_block *block, enum ptq_step step, int64_t window,
+                      int64_t n, const float *in, float *out)
+{
+    assert(step != PTQ_ATTENTION_STEP || n <= f->batch_windows);
+    struct step_task task = {.step = step, .in = in, .out = out};
+    task.block.f = f;
+    task.block.block = block;
+    task.block.x = f->x + window * f->length * f->model->config.width;
+    task.block.rows = n * f->length;
+    int64_t tiles = (task.block.rows + PTQ_TILE_ROWS - 1) / PTQ_TILE_ROWS;
+    if (step == PTQ_ATTENTION_STEP) ptq_parallel_for(tiles, tile_step_qkv, &task);
+    ptq_parallel_for(tiles, tile_step, &task);
 }
 
 enum ptq_status ptq_forward_block(struct ptq_forward *f, const struct ptq_block *block, int64_t index,
@@ -313,109 +385,4 @@ enum ptq_status ptq_forward_block(struct ptq_forward *f, const struct ptq_block 
         if (tap) tap->seen(tap->context, first, rows);
     }
     return PTQ_OK;
-}
-
-/* ---- the head ---- */
-
-struct head_task {
-    struct ptq_forward *f;
-    const float *project;  /* [E][C] or NULL */
-    float *x;              /* [rows][E], normed and projected */
-    float *w;              /* [PTQ_VOCAB_ROWS][E], the vocabulary's tile */
-    int64_t first, n;      /* the tile's ids */
-    struct ptq_lse *state; /* [rows], or NULL where logits are wanted */
-    int32_t *target;       /* [rows] */
-    float *logits;         /* [rows][V] or NULL */
-    struct ptq_error *err; /* [tasks of reading the tile] */
-};
-
-static void finish_rows(void *context, int64_t i, int worker)
-{
-    struct head_task *t = context;
-    const struct ptq_model *m = t->f->model;
-    const struct ptq_config *c = &m->config;
-    int64_t first = i * PTQ_TILE_ROWS, rows = min64(PTQ_TILE_ROWS, t->f->windows * t->f->length - first);
-    float *x = t->f->x + first * c->width, *y = t->x + first * c->embed_width;
-    (void)worker;
-    if (c->final_norm) norm(t->f, x, x, m->final_norm_w, m->final_norm_b, rows);
-    if (t->project)
-        ptq_ops()->linear(y, c->embed_width, x, c->width, t->project, NULL, 0, rows, c->embed_width, c->width);
-}
-
-static void read_head_rows(void *context, int64_t i, int worker)
-{
-    struct head_task *t = context;
-    int64_t at = i * HEAD_ROWS_A_TASK, e = t->f->model->config.embed_width;
-    (void)worker;
-    t->err[i].status = PTQ_OK;
-    ptq_model_rows(t->f->model->head, t->first + at, min64(HEAD_ROWS_A_TASK, t->n - at), t->w + at * e, &t->err[i]);
-}
-
-static void score_rows(void *context, int64_t i, int worker)
-{
-    struct head_task *t = context;
-    int64_t e = t->f->model->config.embed_width, vocab = t->f->model->config.vocab;
-    int64_t first = i * PTQ_TILE_ROWS, rows = min64(PTQ_TILE_ROWS, t->f->windows * t->f->length - first);
-    const float *x = t->x + first * e;
-    if (t->logits)
-        ptq_ops()->linear(t->logits + first * vocab + t->first, vocab, x, e, t->w, NULL, 0, rows, t->n, e);
-    else
-        ptq_ops()->lse(t->state + first, x, t->w, t->target + first, t->first, rows, t->n, e,
-                       cut_scratch(t->f, worker).lse);
-}
-
-/* Final norm and projection, then the vocabulary tile by tile over all rows. */
-static enum ptq_status run_head(struct head_task *t, struct ptq_arena *arena, struct ptq_error *err)
-{
-    struct ptq_forward *f = t->f;
-    const struct ptq_config *c = &f->model->config;
-    int64_t rows = f->windows * f->length, tiles = (rows + PTQ_TILE_ROWS - 1) / PTQ_TILE_ROWS;
-    float *project;
-    PTQ_TRY(read_projection(f->model->project_out, arena, &project, err));
-    t->project = project;
-    t->x = project ? ptq_new(arena, float, rows * c->embed_width) : f->x;
-    t->w = ptq_new(arena, float, PTQ_VOCAB_ROWS * c->embed_width);
-    t->err = ptq_new(arena, struct ptq_error, PTQ_VOCAB_ROWS / HEAD_ROWS_A_TASK);
-    ptq_parallel_for(tiles, finish_rows, t);
-    for (t->first = 0; t->first < c->vocab; t->first += t->n) {
-        t->n = min64(PTQ_VOCAB_ROWS, c->vocab - t->first);
-        int64_t parts = (t->n + HEAD_ROWS_A_TASK - 1) / HEAD_ROWS_A_TASK;
-        ptq_parallel_for(parts, read_head_rows, t);
-        for (int64_t i = 0; i < parts; i++)
-            if (t->err[i].status) {
-                *err = t->err[i];
-                return err->status;
-            }
-        ptq_parallel_for(tiles, score_rows, t);
-    }
-    return PTQ_OK;
-}
-
-enum ptq_status ptq_forward_nll(struct ptq_forward *f, struct ptq_arena *arena, float *nll, struct ptq_error *err)
-{
-    int64_t rows = f->windows * f->length;
-    struct ptq_mark mark = ptq_arena_mark(arena);
-    struct head_task task = {.f = f};
-    task.state = ptq_new(arena, struct ptq_lse, rows);
-    task.target = ptq_new(arena, int32_t, rows);
-    for (int64_t i = 0; i < rows; i++) {
-        task.state[i] = PTQ_LSE_EMPTY;
-        task.target[i] = (i + 1) % f->length ? f->id[i + 1] : -1;
-    }
-    PTQ_TRY(run_head(&task, arena, err));
-    for (int64_t w = 0, at = 0; w < f->windows; w++)
-        for (int64_t t = 0; t + 1 < f->length; t++, at++) {
-            nll[at] = ptq_lse_nll(&task.state[w * f->length + t]);
-            if (!isfinite(nll[at]))
-                return ptq_fail(err, PTQ_ENUMERIC, "window %lld, token %lld: the log-probability is not finite",
-                                (long long)w, (long long)t + 1);
-        }
-    ptq_arena_rewind(arena, mark);
-    return PTQ_OK;
-}
-
-enum ptq_status ptq_forward_logits(struct ptq_forward *f, struct ptq_arena *arena, float *logits, struct ptq_error *err)
-{
-    struct head_task task = {.f = f, .logits = logits};
-    return run_head(&task, arena, err);
 }

@@ -45,6 +45,27 @@ enum ptq_status ptq_forward_embed(struct ptq_forward *f, struct ptq_error *err);
  * and names block, window and token. */
 enum ptq_status ptq_forward_block(struct ptq_forward *f, const struct ptq_block *block, int64_t index,
                                   const struct ptq_tap *tap, struct ptq_error *err);
+/* A block in its six steps, for those who calibrate between them: GPTQ, which quantises a linear before it computes
+ * what the next one sees, and AWQ, which tries weights on one part. Steps with weights read them from block when they
+ * are called, so they may have changed since the step before. Of windows [window, window + n) of f; in and out hold the
+ * rows of these windows only.
+ *
+ *   ATTN_IN    out[rows][C]   = norm1(x), or x where norms come after
+ *   ATTENTION  out[rows][H D] = attention of q, k, v of in [rows][C]; n <= batch_windows
+ *   ATTN_OUT   x += o(in [rows][H D]), and norm1 where it comes after; out is not used
+ *   MLP_IN     out[rows][C]   = norm2(x), or x
+ *   MLP        out[rows][F]   = activation of gate, up of in [rows][C]
+ *   MLP_OUT    x += down(in [rows][F]), and norm2 where it comes after; out is not used */
+enum ptq_step {
+    PTQ_ATTN_IN_STEP,
+    PTQ_ATTENTION_STEP,
+    PTQ_ATTN_OUT_STEP,
+    PTQ_MLP_IN_STEP,
+    PTQ_MLP_STEP,
+    PTQ_MLP_OUT_STEP
+};
+void ptq_forward_step(struct ptq_forward *f, const struct ptq_block *block, enum ptq_step step, int64_t window,
+                      int64_t n, const float *in, float *out);
 /* nll[windows][length - 1] = -ln p(next token). x is used up. */
 enum ptq_status ptq_forward_nll(struct ptq_forward *f, struct ptq_arena *arena, float *nll, struct ptq_error *err);
 /* logits[windows * length][V], for checks on small models. x is used up. */

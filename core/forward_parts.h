@@ -1,0 +1,30 @@
+/* Inside the forward pass: what its two files share. */
+#ifndef PTQ_FORWARD_PARTS_H
+#define PTQ_FORWARD_PARTS_H
+
+#include "forward.h"
+
+/* One worker's scratch: a tile's intermediate rows. */
+struct ptq_tile_scratch {
+    float *normed;    /* [TILE][C] */
+    float *mixed;     /* [TILE][H D] */
+    float *mlp;       /* [TILE][2 F] gate and up, or [TILE][F] */
+    float *attention; /* ptq_attention_scratch(T) */
+    float *lse;       /* ptq_lse_scratch(TILE) */
+};
+
+struct ptq_tile_scratch ptq_tile_scratch(const struct ptq_forward *f, int worker);
+
+/* The model's kind of norm; y may be x. */
+void ptq_norm_rows(const struct ptq_forward *f, float *y, const float *x, const float *w, const float *b, int64_t rows);
+
+/* A projection of OPT-350m as float32 in arena, or NULL where t is. */
+enum ptq_status ptq_read_projection(const struct ptq_tensor *t, struct ptq_arena *arena, float **out,
+                                    struct ptq_error *err);
+
+static inline int64_t min64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+#endif
