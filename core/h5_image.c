@@ -50,21 +50,26 @@ void ptq_h5_mend(unsigned char *image, size_t size)
     for (int i = 0; i < 4; i++) image[CHECKED + i] = (unsigned char)(sum >> 8 * i);
 }
 
-static const char seal_word[] = "\nptq-sha256 ";
+static const char word[] = "\nptq-sha256 ";
+
+static void make_seal(const unsigned char *data, size_t size, char line[PTQ_H5_SEAL + 1])
+{
+    char hex[PTQ_SHA256_HEX];
+    ptq_sha256(data, size, hex);
+    snprintf(line, PTQ_H5_SEAL + 1, "%s%s\n", word, hex);
+}
 
 void ptq_h5_seal(unsigned char *image, size_t size)
 {
-    char hex[PTQ_SHA256_HEX], line[PTQ_H5_SEAL + 1];
-    ptq_sha256(image, size, hex);
-    snprintf(line, sizeof line, "%s%s\n", seal_word, hex);
+    char line[PTQ_H5_SEAL + 1];
+    make_seal(image, size, line);
     memcpy(image + size, line, PTQ_H5_SEAL);
 }
 
 int ptq_h5_check_seal(const unsigned char *file, size_t size)
 {
-    char hex[PTQ_SHA256_HEX];
-    size_t word = sizeof seal_word - 1;
-    if (size < PTQ_H5_SEAL || memcmp(file + size - PTQ_H5_SEAL, seal_word, word)) return -1;
-    ptq_sha256(file, size - PTQ_H5_SEAL, hex);
-    return memcmp(file + size - PTQ_H5_SEAL + word, hex, sizeof hex - 1) == 0;
+    char line[PTQ_H5_SEAL + 1];
+    if (size < PTQ_H5_SEAL || memcmp(file + size - PTQ_H5_SEAL, word, sizeof word - 1)) return -1;
+    make_seal(file, size - PTQ_H5_SEAL, line);
+    return memcmp(file + size - PTQ_H5_SEAL, line, PTQ_H5_SEAL) == 0;
 }
