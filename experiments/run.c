@@ -88,7 +88,8 @@ static void report_done(const struct run *r, const struct ptq_plan_cell *cell, d
     char left[64];
     if (r->options->quiet) return;
     begin_line(r, cell);
-    fprintf(r->log, "ppl %.4g  %.1f s%s%s\n", ppl, seconds, time_left(r, left, sizeof left), *left ? " left" : "");
+    time_left(r, left, sizeof left);
+    fprintf(r->log, "ppl %.2f  %.1f s%s%s\n", ppl, seconds, left, *left ? " left" : "");
 }
 
 static void report_failed(const struct run *r, const struct ptq_plan_cell *cell)
