@@ -39,6 +39,7 @@ static const struct {
     {"empty key", V3(0, 1) "\"\" " T_U8 "1:1 *8", "F: byte 24;key;0 bytes"},
     {"key with newline", V3(0, 1) "3:8 'a' 10:1 'b' " T_U8 "1:1", "F: byte 33;control character 0x0a"},
     {"key with NUL", V3(0, 1) "3:8 'a' 0:1 'b' " T_U8 "1:1", "F: byte 33;control character 0x00"},
+    {"key not UTF-8", V3(0, 1) "3:8 'a' 0xff:1 'b' " T_U8 "1:1", "F: byte 32;key is not UTF-8"},
     {"key twice", V3(0, 2) "\"ab\" " T_U8 "1:1 \"ab\" " T_U8 "1:1", "F:;'ab' is there twice"},
     {"no value", V3(0, 1) "\"abcdefgh\" " T_U32, "F: byte 44: 'abcdefgh': u32 needs 4 bytes;0 more"},
     {"value cut short", V3(0, 1) "\"abcdefgh\" " T_U32 "1:3", "F: byte 44: 'abcdefgh';4 bytes;3 more"},
