@@ -74,7 +74,7 @@ static void check_tokenizer(struct fixture *f)
     check_ids(f, tokenizer, "text.txt", 0, "tokens");
     check_ids(f, tokenizer, "text.txt", 1, "tokens_special");
     check_ids(f, tokenizer, "calib.txt", 0, "calib_tokens");
-    assert_int_equal(ptq_tokenizer_bos(tokenizer), golden_real(&f->g, "/", "bos"));
+    assert_int_equal(ptq_tokenizer_bos(tokenizer), (int32_t)golden_real(&f->g, "/", "bos"));
     ptq_tokenizer_close(tokenizer);
 }
 
@@ -119,7 +119,7 @@ static void check_full_precision(struct fixture *f)
 {
     struct ptq_cell cell = evaluate(f, "fp16", &f->eval);
     double *nll = golden_reals(&f->g, "/", "nll", cell.tokens);
-    assert_int_equal(cell.windows, golden_real(&f->g, "/", "windows"));
+    assert_int_equal(cell.windows, (int64_t)golden_real(&f->g, "/", "windows"));
     for (int64_t i = 0; i < cell.tokens; i++)
         if (!(fabs(cell.nll[i] - nll[i]) <= 5e-5))
             fail_msg("%s: window %lld, token %lld: nll %.7g, expected %.7g", f->g.name, (long long)(i / (WINDOW - 1)),
