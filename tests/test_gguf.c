@@ -77,7 +77,8 @@ static const struct {
     {"product wraps", V3(1, 0) F32("w", 4294967296, 4294967296, 0) "@32 *32", "F:;'w';4294967296"},
     {"bytes wrap", V3(1, 0) F32("w", 4611686018427387904, 1, 0) "@32 *32", "F:;'w' is larger than the whole file"},
     {"row no multiple of a block", V3(1, 0) TENSOR("w", 33, 2, 3, 0) "@32 *99", "F:;'w' is Q4_1;33;multiple of 32"},
-    {"Q4_K", V3(1, 0) TENSOR("w", 256, 1, 12, 0) "@32 *144", "F:;'w' is Q4_K;does not read;readable are: F32 F16 BF16"},
+    {"Q4_K", V3(1, 0) TENSOR("w", 256, 1, 12, 0) "@32 *144",
+     "F:;'w' is Q4_K;does not read;readable are: F32 F16 BF16 Q4_0 Q4_1 Q8_0"},
     {"removed type", V3(1, 0) TENSOR("w", 32, 1, 4, 0) "@32 *32", "F:;'w' is Q4_2 (removed"},
     {"removed type 31", V3(1, 0) TENSOR("w", 32, 1, 31, 0) "@32 *32", "F:;'w' is Q4_0_4_4 (removed"},
     {"type 200", V3(1, 0) TENSOR("w", 32, 1, 200, 0) "@32 *32", "F:;'w';unknown type 200"},
@@ -153,6 +154,27 @@ static void close_spec(struct opened *o)
     ptq_arena_free(o->arena);
 }
 
+/* At the very edge of what is allowed. */
+static void edges_are_taken(void **state)
+{
+    (void)state;
+    static const char *const edge[] = {
+        V3(0, 0),
+        V3(0, 1) "\"a b~\" " T_U8 "1:1",
+        "'GGUF' 2:4 0:8 0:8",
+        V3(1, 0) F32("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde", 1, 1, 0) "@32 *4",
+        V3(1, 0) "\"w\" 4:4 1:8 1:8 1:8 2:8 0:4 0:8 @32 *8",
+        V3(1, 1) "\"general.alignment\" " T_U32 "1:4 " F32("w", 1, 1, 0) "*4",
+        V3(1, 0) F32("0123456789abcdef0123456789abcdef", 1, 1, 0) "*4", /* ends at a multiple of 32: no padding */
+    };
+    for (size_t i = 0; i < sizeof edge / sizeof *edge; i++) {
+        struct opened o = open_spec(edge[i]);
+        if (o.n)
+            assert_ptr_equal((const unsigned char *)o.tensor[0].data + o.tensor[0].bytes, o.file.data + o.file.size);
+        close_spec(&o);
+    }
+}
+
 static void tensors_have_their_places(void **state)
 {
     (void)state;
@@ -187,6 +209,7 @@ static void numbers_of_any_width_are_taken(void **state)
     assert_true(!ptq_gguf_bool(o.gguf, "a.bool", &b, &err) && b == 1);
     assert_true(ptq_gguf_has(o.gguf, "a.u8") && !ptq_gguf_has(o.gguf, "a.u") && !ptq_gguf_has(o.gguf, "zz"));
     assert_refused("u64", ptq_gguf_int(o.gguf, "a.u64", 0, 9, &n, &err), &err, "F:;'a.u64';from 0 to 9");
+    assert_refused("u64", ptq_gguf_int(o.gguf, "a.u64", -9, 9, &n, &err), &err, "F:;'a.u64';from -9 to 9");
     assert_refused("range", ptq_gguf_int(o.gguf, "a.u8", 0, 9, &n, &err), &err, "F:;'a.u8';from 0 to 9;200");
     assert_refused("bool", ptq_gguf_int(o.gguf, "a.bool", 0, 9, &n, &err), &err, "F:;'a.bool';whole number;bool");
     assert_refused("missing", ptq_gguf_int(o.gguf, "b", 0, 9, &n, &err), &err, "F:;'b' is missing");
@@ -212,18 +235,31 @@ static void texts_are_views(void **state)
     close_spec(&o);
 }
 
-static void integer_arrays_of_any_width_are_taken(void **state)
+static void arrays_of_numbers_of_any_width_are_taken(void **state)
 {
     (void)state;
-    struct opened o =
-        open_spec(V3(0, 3) "\"a\" " T_ARRAY T_U16 "2:8 1:2 65535:2 \"b\" " T_ARRAY "11:4 2:8 -1:8 0x100000000:8 "
-                           "\"c\" " T_ARRAY "6:4 1:8 0:4");
+    struct opened o = open_spec(V3(0, 6) "\"a\" " T_ARRAY T_U16 "2:8 1:2 65535:2 "
+                                         "\"b\" " T_ARRAY "11:4 2:8 -1:8 0x80000000:8 "
+                                         "\"c\" " T_ARRAY "6:4 2:8 0:4 0x3f000000:4 "
+                                         "\"d\" " T_ARRAY "11:4 2:8 -0x80000000:8 0x7fffffff:8 "
+                                         "\"e\" " T_ARRAY "12:4 1:8 0x3ff8000000000000:8 "
+                                         "\"f\" " T_ARRAY "10:4 1:8 -1:8 ");
     struct ptq_error err;
+    struct ptq_span *texts;
     int32_t *items;
+    float *reals;
     size_t n;
     assert_true(!ptq_gguf_ints(o.gguf, "a", o.arena, &items, &n, &err) && n == 2 && items[1] == 65535);
+    assert_true(!ptq_gguf_ints(o.gguf, "d", o.arena, &items, &n, &err) && n == 2 && items[1] == INT32_MAX);
+    assert_int_equal(items[0], INT32_MIN);
     assert_refused("wide", ptq_gguf_ints(o.gguf, "b", o.arena, &items, &n, &err), &err, "F:;'b';item 1;32 bits");
+    assert_refused("u64", ptq_gguf_ints(o.gguf, "f", o.arena, &items, &n, &err), &err, "F:;'f';item 0;32 bits");
     assert_refused("f32", ptq_gguf_ints(o.gguf, "c", o.arena, &items, &n, &err), &err, "F:;'c';whole numbers;f32");
+    assert_true(!ptq_gguf_reals(o.gguf, "c", o.arena, &reals, &n, &err) && n == 2 && reals[1] == 0.5f);
+    assert_true(!ptq_gguf_reals(o.gguf, "e", o.arena, &reals, &n, &err) && n == 1 && reals[0] == 1.5f);
+    assert_refused("u16", ptq_gguf_reals(o.gguf, "a", o.arena, &reals, &n, &err), &err, "F:;'a';u16");
+    assert_refused("texts", ptq_gguf_texts(o.gguf, "a", o.arena, &texts, &n, &err), &err,
+                   "F:;'a';strings;array of u16");
     close_spec(&o);
 }
 
@@ -298,10 +334,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_files_are_refused),
+        cmocka_unit_test(edges_are_taken),
         cmocka_unit_test(tensors_have_their_places),
         cmocka_unit_test(numbers_of_any_width_are_taken),
         cmocka_unit_test(texts_are_views),
-        cmocka_unit_test(integer_arrays_of_any_width_are_taken),
+        cmocka_unit_test(arrays_of_numbers_of_any_width_are_taken),
         cmocka_unit_test(values_are_shown),
         cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(every_changed_byte_is_survived),

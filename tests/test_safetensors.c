@@ -80,6 +80,7 @@ static const struct row good[] = {
     {"size 0 at the end", "{" F16("a", "[2]", 0, 4) "," F16("b", "[0]", 4, 4) "}", 0, 4, "a"},
     {"further fields", "{\"a\":{\"dtype\":\"F16\",\"x\":{},\"shape\":[1],\"data_offsets\":[0,2]}}", 0, 2, "a"},
     {"path as name", "{" F16("../../etc/passwd", "[1]", 0, 2) "}", 0, 2, "../../etc/passwd"},
+    {"name with a space", "{" F16(" a b~", "[1]", 0, 2) "}", 0, 2, " a b~"},
     {"rank 8", "{" F16("a", "[1,1,1,1,1,1,1,2]", 0, 4) "}", 0, 4, "a"},
 };
 
