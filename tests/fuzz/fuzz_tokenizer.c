@@ -5,9 +5,7 @@
  * What opens must encode or refuse a text of traps, with ids below its size; and a long piece that is cut must give the
  * ids of the whole.
  *
- *   clang -g -O1 -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -DPTQ_FIXTURES='"tests/fixtures"' -Ibase -Ikernels \
- *     -Idata tests/fuzz/fuzz_tokenizer.c [sources of base and data] -ljansson -lpcre2-8 -lutf8proc -lcrypto -lm
- *   ./a.out -max_len=65536 -timeout=10 -rss_limit_mb=2048 CORPUS */
+ * tests/fuzz/run tokenizer SECONDS */
 #include "tokenizer_parts.h"
 
 #include "mapped.h"

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes small good files for the fuzzers to begin with: make_seeds.py FOLDER gives FOLDER/gguf and FOLDER/safetensors."""
+"""Writes small good files for the fuzzers to begin with: make_seeds.py FOLDER gives FOLDER/gguf and FOLDER/safetensors, and
+FOLDER/tokenizer with the committed tokenizers and the texts that go with them."""
 import json
 import os
 import struct
@@ -39,6 +40,22 @@ def safetensors():
     return struct.pack("<Q", len(encoded)) + encoded + bytes(at + 2)
 
 
+def tokenizers(folder):
+    """The first byte says what a seed is: see fuzz_tokenizer.c."""
+    fixtures = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fixtures", "tokenizers")
+    os.makedirs(folder, exist_ok=True)
+    for name in os.listdir(fixtures):
+        mark = b"g" if name.endswith(".gguf") else b"j" if name.endswith(".tokenizer.json") else None
+        if mark:
+            with open(os.path.join(fixtures, name), "rb") as source, open(os.path.join(folder, name), "wb") as file:
+                file.write(mark + source.read())
+    with open(os.path.join(fixtures, "texts.json"), encoding="utf-8") as source:
+        for i, trap in enumerate(json.load(source)):
+            with open(os.path.join(folder, f"text{i}"), "wb") as file:
+                file.write(bytes([i % 11]) + trap.encode())
+
+
+tokenizers(os.path.join(sys.argv[1], "tokenizer"))
 for kind, make in (("gguf", gguf), ("safetensors", safetensors)):
     folder = os.path.join(sys.argv[1], kind)
     os.makedirs(folder, exist_ok=True)
