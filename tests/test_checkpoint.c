@@ -178,6 +178,22 @@ static void bad_indices_are_refused(void **state)
     }
 }
 
+/* More shards than anybody has, all of them missing: refused before one is looked for. */
+static void an_index_of_very_many_shards_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct bytes b = {0};
+    put(&b, "{\"weight_map\":{\"x\":\"x\"", 22);
+    for (int i = 0; i < 5000; i++) {
+        char entry[64];
+        put(&b, entry, (size_t)snprintf(entry, sizeof entry, ",\"t%d\":\"s%d\"", i, i));
+    }
+    put(&b, "}}", 2);
+    write_test_file(f->folder, INDEX, b.data, b.size);
+    free(b.data);
+    assert_refused("5001 shards", open_in(f, ""), &f->err, INDEX ";more than 4096 shards");
+}
+
 static void links_within_the_folder_are_followed(void **state)
 {
     struct fixture *f = *state;
@@ -374,6 +390,7 @@ int main(void)
         TEST(tensors_of_one_name_in_gguf_are_refused),
         TEST(shards_become_one_checkpoint),
         TEST(bad_indices_are_refused),
+        TEST(an_index_of_very_many_shards_is_refused),
         TEST(links_within_the_folder_are_followed),
         TEST(snapshots_reach_their_blobs_and_no_further),
         TEST(folders_without_safetensors_say_what_to_do),
