@@ -96,7 +96,7 @@ static void test_verdicts(void **state)
     assert_int_equal(judge(&c), PTQ_OFF);
     c = opt_cell("rtn:w3,g128", 121);
     assert_int_equal(judge(&c), PTQ_MATCHES);
-    c = opt_cell("rtn:w3,g128,range=gptq", 121);
+    c = opt_cell("rtn:w3,g128,sym=1", 121);
     assert_int_equal(judge(&c), PTQ_NO_PAPER);
     assert_string_equal(ptq_verdict_name(PTQ_NO_PAPER), "");
     assert_string_equal(ptq_verdict_name(PTQ_OFF), "off");
