@@ -92,10 +92,12 @@ static void names_of_the_manifest_say_how_to_fetch(void **state)
     setenv("PTQ_MANIFEST", in(f, "M"), 1);
     setenv("PTQ_CACHE", in(f, "cache"), 1);
     assert_no_model(f, "big", "big: is not in the cache;cache/models;data/fetch big");
-    assert_no_model(f, "bi", "bi: no such file or folder");
+    assert_no_model(f, "bug", "bug: no such file or folder;no such model;did you mean 'big'?");
+    assert_no_model(f, "xyz", "xyz: no such file or folder");
     assert_no_model(f, "essays", "essays: no such file or folder"); /* a text is no model */
     assert_refused("text", ptq_locate_text(f->arena, "essays", &path, &f->err), &f->err,
                    "cache/texts;data/fetch essays");
+    assert_refused("like", ptq_locate_text(f->arena, "esays", &path, &f->err), &f->err, "no such text;mean 'essays'?");
     assert_refused("text", ptq_locate_text(f->arena, "big", &path, &f->err), &f->err, "big: no such text");
 }
 
