@@ -86,8 +86,8 @@ static void try_gguf(const uint8_t *data, size_t size)
 
 static void try_text(unsigned which, const uint8_t *data, size_t size)
 {
-    static const char *const kinds[] = {"gpt2",  "llama2",  "llama3", "qwen2",   "smollm",   "bloom",
-                                        "added", "pattern", "splits", "partial", "metaspace"};
+    static const char *const kinds[] = {"gpt2",  "llama2", "llama3", "qwen2",   "smollm",   "bloom",
+                                        "added", "cl100k", "splits", "partial", "metaspace"};
     enum { N = sizeof kinds / sizeof *kinds };
     static struct ptq_tokenizer *opened[N];
     static struct ptq_arena *arena;
