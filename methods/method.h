@@ -42,8 +42,9 @@ struct ptq_layer {
     struct ptq_linear_report *report; /* the method fills what only it knows (saturated) */
 };
 
-/* What a method needs to have been gathered at each linear's input. */
-enum { PTQ_NEED_NOTHING = 0, PTQ_NEED_ABSMEAN = 1 };
+/* What a method needs: statistics gathered at each linear's input, and whether it draws at random (only then is the
+ * seed part of what a cell is). */
+enum { PTQ_NEED_NOTHING = 0, PTQ_NEED_ABSMEAN = 1, PTQ_NEED_SEED = 2 };
 
 struct ptq_method {
     const char *name, *summary, *cite;

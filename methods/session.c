@@ -166,23 +166,23 @@ static void describe_texts(struct ptq_arena *arena, const struct ptq_job *job, c
     cell->calib_windows = plan->calib->windows.n;
     cell->calib_window = plan->calib->windows.length;
     cell->calib_protocol =
-        ptq_format(arena, "%s %lld windows of %lld, bos %s, text %.12s",
-                   ptq_sample_name(job->calib_sample), (long long)plan->calib->windows.n,
-                   (long long)plan->calib->windows.length, ptq_bos_name(job->bos), plan->calib_text->sha256);
+        ptq_format(arena, "%s %lld windows of %lld, bos %s, text %.12s", ptq_sample_name(job->calib_sample),
+                   (long long)plan->calib->windows.n, (long long)plan->calib->windows.length, ptq_bos_name(job->bos),
+                   plan->calib_text->sha256);
 }
 
 /* Everything that the numbers depend on and that was asked for; not the machine, which is provenance. */
 static void identify(struct ptq_arena *arena, const struct ptq_planned *plan, struct ptq_cell *cell)
 {
-    const char *rest = "";
-    if (ptq_spec_quantizes(&plan->spec))
-        rest = ptq_format(arena, "seed=%llu\ncalib=%s\ncalib_windows=%lld\ncalib_window=%lld\n",
-                          (unsigned long long)cell->seed, cell->calib_sha256, (long long)cell->calib_windows,
-                          (long long)cell->calib_window);
+    const char *calib = "", *seed = "";
+    if (cell->calib[0])
+        calib = ptq_format(arena, "calib=%s\ncalib_windows=%lld\ncalib_window=%lld\n", cell->calib_sha256,
+                           (long long)cell->calib_windows, (long long)cell->calib_window);
+    if (ptq_spec_need(&plan->spec) & PTQ_NEED_SEED) seed = ptq_format(arena, "seed=%lld\n", (long long)cell->seed);
     cell->config =
-        ptq_format(arena, "schema=%d\nspec=%s\nmodel=%s\ntokens=%s\nwindow=%lld\nprotocol=%s\ndevice=%s\npath=%s\n%s",
+        ptq_format(arena, "schema=%d\nspec=%s\nmodel=%s\ntokens=%s\nwindow=%lld\nprotocol=%s\ndevice=%s\npath=%s\n%s%s",
                    PTQ_RESULTS_SCHEMA, cell->spec, cell->model_sha256, cell->tokens_sha256, (long long)cell->window,
-                   cell->protocol, cell->device, cell->path, rest);
+                   cell->protocol, cell->device, cell->path, calib, seed);
     ptq_cell_identify(cell);
 }
 
