@@ -26,6 +26,8 @@ static const struct command {
      "out quiet",
      ptq_eval},
     {"tokenize", "MODEL|tokenizer.json [FILE|-]", "token ids of a text on one line", "special", ptq_tokenize},
+    {"inspect", "PATH", "what is in a model, a checkpoint file, a results file", "json", ptq_command_inspect},
+    {"table", "FILE.h5...", "results as a table", "format", ptq_command_table},
     {"methods", "", "the methods, their parameters and defaults", "", ptq_command_methods},
     {"models", "", "the model families", "", ptq_command_models},
     {"experiments", "", "the experiments, with their titles and cells", "", ptq_command_experiments},
