@@ -6,7 +6,7 @@
 
 #include <stdio.h>
 
-/* RFC 4180 but for lines that end in one newline, with a line of names; numbers in full; a field that does not apply is empty. */
+/* RFC 4180, but lines end in a newline alone; first a line of names; numbers in full; what does not apply is empty. */
 void ptq_records_csv(struct ptq_arena *arena, const struct ptq_report *report, FILE *out);
 /* One object: title, cells (a record each, numbers that are not finite are null), notes. */
 void ptq_records_json(const struct ptq_report *report, FILE *out);
