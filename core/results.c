@@ -241,6 +241,20 @@ enum ptq_status ptq_results_read(struct ptq_arena *arena, const char *file, stru
     return PTQ_OK;
 }
 
+enum ptq_status ptq_results_experiment(struct ptq_arena *arena, const char *file, const char **experiment,
+                                       const char **yaml, struct ptq_error *err)
+{
+    *experiment = *yaml = "";
+    if (access(file, F_OK)) return PTQ_OK;
+    struct ptq_h5 *h5;
+    PTQ_TRY(ptq_h5_open(file, &h5, err));
+    enum ptq_status status = ptq_cell_file_check(h5, file, err);
+    if (!status) status = ptq_h5_text(h5, "/", "experiment", arena, experiment, err);
+    if (!status) status = ptq_h5_text(h5, "/", "experiment_yaml", arena, yaml, err);
+    ptq_h5_close(h5);
+    return status;
+}
+
 /* ---- joining ---- */
 
 static enum ptq_status write_file(const char *file, const char *experiment, const char *yaml, const struct cells *cells,

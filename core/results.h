@@ -115,6 +115,10 @@ enum ptq_status ptq_results_merge(const char *file, const char *experiment, cons
 enum ptq_status ptq_results_read(struct ptq_arena *arena, const char *file, struct ptq_cell **cells, int *n,
                                  struct ptq_error *err);
 
+/* The experiment's name and its YAML, as FILE has them; "" where only FILE.cells is there yet. In arena. */
+enum ptq_status ptq_results_experiment(struct ptq_arena *arena, const char *file, const char **experiment,
+                                       const char **yaml, struct ptq_error *err);
+
 /* --fresh: removes FILE and FILE.cells. */
 enum ptq_status ptq_results_remove(const char *file, struct ptq_error *err);
 

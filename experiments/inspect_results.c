@@ -1,0 +1,127 @@
+#include "inspect_results.h"
+
+#include "escape.h"
+#include "results.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <string.h>
+
+struct file {
+    struct ptq_arena *arena;
+    const char *path;
+    const char *experiment, *yaml;
+    struct ptq_cell *cell;
+    int n;
+};
+
+/* ---- JSON ---- */
+
+/* Names are bytes, and JSON wants UTF-8. */
+static json_t *text_json(struct ptq_arena *arena, const char *text)
+{
+    json_t *json = json_string(text);
+    return json ? json : json_string(ptq_escape(arena, PTQ_TABLE_TEXT, text));
+}
+
+static json_t *real_json(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+static json_t *cell_json(struct ptq_arena *arena, const struct ptq_cell *c)
+{
+    json_t *json = json_object(), *linears = json_array();
+    json_object_set_new(json, "id", json_string(c->id));
+#define TEXT(name) json_object_set_new(json, #name, text_json(arena, c->name));
+#define INT(name) json_object_set_new(json, #name, json_integer((json_int_t)c->name));
+#define REAL(name) json_object_set_new(json, #name, real_json(c->name));
+#define X(kind, name, doc) kind(name)
+    PTQ_CELL_FIELDS(X)
+#undef X
+#undef TEXT
+#undef INT
+#undef REAL
+    for (int i = 0; i < c->n_linears; i++) {
+        const struct ptq_linear_report *l = &c->linear[i];
+        json_t *linear = json_object();
+        json_object_set_new(linear, "name", text_json(arena, l->name));
+        json_object_set_new(linear, "weight_error", real_json(l->weight_error));
+        json_object_set_new(linear, "output_error", real_json(l->output_error));
+        json_object_set_new(linear, "saturated", json_integer((json_int_t)l->saturated));
+        json_array_append_new(linears, linear);
+    }
+    json_object_set_new(json, "linears", linears);
+    return json;
+}
+
+static void print_json(const struct file *f, FILE *out)
+{
+    json_t *json = json_object(), *cells = json_array();
+    for (int i = 0; i < f->n; i++) json_array_append_new(cells, cell_json(f->arena, &f->cell[i]));
+    json_object_set_new(json, "path", text_json(f->arena, f->path));
+    json_object_set_new(json, "format", json_string("ptq-results"));
+    json_object_set_new(json, "schema", json_integer(PTQ_RESULTS_SCHEMA));
+    json_object_set_new(json, "experiment", text_json(f->arena, f->experiment));
+    json_object_set_new(json, "experiment_yaml", text_json(f->arena, f->yaml));
+    json_object_set_new(json, "cells", cells);
+    json_dumpf(json, out, JSON_INDENT(1));
+    fputs("\n", out);
+    json_decref(json);
+}
+
+/* ---- for people ---- */
+
+/* The linear whose output is farthest off, or, where outputs were not measured, its weights; NULL without linears. */
+static const struct ptq_linear_report *worst_linear(const struct ptq_cell *c)
+{
+    const struct ptq_linear_report *worst = NULL;
+    for (int i = 0; i < c->n_linears; i++) {
+        const struct ptq_linear_report *l = &c->linear[i];
+        double error = l->output_error < 0 ? l->weight_error : l->output_error;
+        if (!worst || error > (worst->output_error < 0 ? worst->weight_error : worst->output_error)) worst = l;
+    }
+    return worst;
+}
+
+static void print_cell(struct ptq_arena *arena, const struct ptq_cell *c, FILE *out)
+{
+    const struct ptq_linear_report *worst = worst_linear(c);
+#define SHOWN(text) ptq_escape(arena, PTQ_TABLE_TEXT, text)
+    fprintf(out, "\n%.12s  %s  %s\n", c->id, SHOWN(c->model), SHOWN(c->spec));
+    fprintf(out, "  ppl %.6g on %s (%s); %lld tokens\n", c->ppl, SHOWN(c->text), SHOWN(c->protocol),
+            (long long)c->tokens);
+    if (c->calib[0]) fprintf(out, "  calibrated on %s (%s)\n", SHOWN(c->calib), SHOWN(c->calib_protocol));
+    fprintf(out, "  seconds: load %.2f, calibrate %.2f, quantise %.2f, evaluate %.2f; peak %.0f MiB\n", c->seconds_load,
+            c->seconds_calibrate, c->seconds_quantize, c->seconds_eval, (double)c->peak_rss_bytes / 1048576);
+    fprintf(out, "  %s on %s, %s, %s, %s, %lld threads, seed %lld\n", SHOWN(c->started), SHOWN(c->host), SHOWN(c->cpu),
+            SHOWN(c->device), SHOWN(c->blas), (long long)c->threads, (long long)c->seed);
+    fprintf(out, "  ptq %s, commit %s, %s\n", SHOWN(c->version), SHOWN(c->commit), SHOWN(c->compiler));
+    if (worst)
+        fprintf(out, "  %d linears, %.3f bits a weight, %lld saturated groups; worst: %s, weight error %.3g%s%s\n",
+                c->n_linears, c->effective_bits, (long long)c->saturated_groups, SHOWN(worst->name),
+                worst->weight_error, worst->output_error < 0 ? "" : ", output error ",
+                worst->output_error < 0 ? "" : ptq_format(arena, "%.3g", worst->output_error));
+#undef SHOWN
+}
+
+static void print_text(const struct file *f, FILE *out)
+{
+    fprintf(out, "%s: results of ptq, schema %d, experiment %s, %d cells\n",
+            ptq_escape(f->arena, PTQ_TABLE_TEXT, f->path), PTQ_RESULTS_SCHEMA,
+            ptq_escape(f->arena, PTQ_TABLE_TEXT, f->experiment), f->n);
+    for (int i = 0; i < f->n; i++) print_cell(f->arena, &f->cell[i], out);
+}
+
+enum ptq_status ptq_inspect_results(const char *path, int json, FILE *out, struct ptq_error *err)
+{
+    struct file f = {.arena = ptq_arena_make("inspect"), .path = path};
+    enum ptq_status status = ptq_results_read(f.arena, path, &f.cell, &f.n, err);
+    if (!status) status = ptq_results_experiment(f.arena, path, &f.experiment, &f.yaml, err);
+    if (!status && json)
+        print_json(&f, out);
+    else if (!status)
+        print_text(&f, out);
+    ptq_arena_free(f.arena);
+    return status;
+}

@@ -1,0 +1,157 @@
+/* diff and inspect of results files. */
+#include "cells.h"
+#include "diff.h"
+#include "inspect_results.h"
+
+#include <jansson.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+static struct ptq_arena *arena;
+static struct ptq_error err;
+static char folder[64];
+static struct ptq_cell *cells;
+
+static const char *at(const char *name)
+{
+    return ptq_format(arena, "%s/%s", folder, name);
+}
+
+static void store(const char *path, const struct ptq_cell *list, int n)
+{
+    char(*keep)[PTQ_SHA256_HEX] = ptq_alloc_array(arena, (size_t)n, sizeof *keep, "ids");
+    for (int i = 0; i < n; i++) {
+        memcpy(keep[i], list[i].id, sizeof *keep);
+        if (ptq_results_put(path, &list[i], &err)) fail_msg("%s", err.text);
+    }
+    if (ptq_results_merge(path, "table1", "seed: 0\n", (const char(*)[PTQ_SHA256_HEX])keep, n, &err))
+        fail_msg("%s", err.text);
+}
+
+static const char *diff(int *equal)
+{
+    char *text;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    if (ptq_diff_results(at("a.h5"), at("b.h5"), out, equal, &err)) fail_msg("%s", err.text);
+    fclose(out);
+    const char *copy = ptq_strdup(arena, text);
+    free(text);
+    return copy;
+}
+
+static void expect_part(const char *text, const char *part)
+{
+    if (!strstr(text, part)) fail_msg("no '%s' in:\n%s", part, text);
+}
+
+static void test_equal(void **state)
+{
+    (void)state;
+    int equal = 0;
+    store(at("a.h5"), cells, 3);
+    store(at("b.h5"), cells, 3);
+    expect_part(diff(&equal), "3 cells in both, 3 of them the same in every token; 0 only in A, 0 only in B");
+    assert_true(equal);
+}
+
+static void test_different(void **state)
+{
+    (void)state;
+    int equal = 1;
+    store(at("a.h5"), cells, 3);
+    cells[1].nll[100] += 0.25f;
+    cells[1].nll_mean += 0.25 / (double)cells[1].tokens;
+    cells[1].ppl = exp(cells[1].nll_mean);
+    cells[2].device = "another processor"; /* the same question under another id */
+    cells[2].config = "another configuration";
+    ptq_cell_identify(&cells[2]);
+    store(at("b.h5"), cells + 1, 3);
+    const char *text = diff(&equal);
+    assert_false(equal);
+    expect_part(text, " 0.25  smollm2  rtn:w3,g64\n");
+    expect_part(text, "fraction=0.001  (other device)\n");
+    expect_part(text, ptq_format(arena, "only in %s: smollm2  fp16", at("a.h5")));
+    expect_part(text,
+                ptq_format(arena, "only in %s: smollm2  salient:w3,g64,select=activation,fraction=0.01 ", at("b.h5")));
+    expect_part(text, "2 cells in both, 1 of them the same in every token; 1 only in A, 1 only in B");
+}
+
+static void test_not_there(void **state)
+{
+    (void)state;
+    int equal;
+    store(at("a.h5"), cells, 1);
+    assert_int_equal(ptq_diff_results(at("a.h5"), at("b.h5"), stdout, &equal, &err), PTQ_EIO);
+    expect_part(err.text, "b.h5: there is no such results file");
+}
+
+static char *inspect(int json)
+{
+    char *text;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    if (ptq_inspect_results(at("a.h5"), json, out, &err)) fail_msg("%s", err.text);
+    fclose(out);
+    char *copy = ptq_strdup(arena, text);
+    free(text);
+    return copy;
+}
+
+static void test_inspect(void **state)
+{
+    (void)state;
+    cells[1].host = "ho\nst\033[1m";
+    store(at("a.h5"), cells, 3);
+    const char *text = inspect(0);
+    expect_part(text, "a.h5: results of ptq, schema 1, experiment table1, 3 cells\n");
+    expect_part(text, "smollm2  salient:w3,g64,select=activation,fraction=0.001\n");
+    expect_part(text, "worst: model.layers.2.mlp.up_proj, weight error 0.03, output error 0.06\n");
+    expect_part(text, "on ho?st?[1m, a processor");
+    json_t *json = json_loads(inspect(1), JSON_REJECT_DUPLICATES, NULL), *list = json_object_get(json, "cells");
+    assert_int_equal(json_array_size(list), 3);
+    assert_string_equal(json_string_value(json_object_get(json, "experiment_yaml")), "seed: 0\n");
+    json_t *rtn = json_array_get(list, 1);
+    assert_true(fabs(json_real_value(json_object_get(rtn, "ppl")) - cells[1].ppl) < 1e-9);
+    assert_int_equal(json_array_size(json_object_get(rtn, "linears")), 3);
+    assert_string_equal(json_string_value(json_object_get(rtn, "id")), cells[1].id);
+    json_decref(json);
+}
+
+static void test_inspect_under_way(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++)
+        if (ptq_results_put(at("a.h5"), &cells[i], &err)) fail_msg("%s", err.text);
+    expect_part(inspect(0), "2 cells\n");
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    arena = ptq_arena_make("test");
+    cells = make_table1(arena, "smollm2");
+    snprintf(folder, sizeof folder, "/tmp/ptq-diff-XXXXXX");
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    int bad = ptq_results_remove(at("a.h5"), &err) || ptq_results_remove(at("b.h5"), &err) || rmdir(folder);
+    ptq_arena_free(arena);
+    return bad;
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(test_##name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {TEST(equal), TEST(different), TEST(not_there), TEST(inspect),
+                                       TEST(inspect_under_way)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
