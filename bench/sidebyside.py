@@ -30,7 +30,10 @@ def run(command):
     """One run: the object that it prints, with what the kernel says of it under "process"."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as talk:
         started = time.monotonic()
-        child = subprocess.Popen(shlex.split(command), stdout=out, stderr=talk)
+        try:
+            child = subprocess.Popen(shlex.split(command), stdout=out, stderr=talk)
+        except OSError as error:
+            sys.exit(f"sidebyside: {error.strerror}: {command}")
         _, status, usage = os.wait4(child.pid, 0)
         wall = time.monotonic() - started
         child.returncode = os.waitstatus_to_exitcode(status)
@@ -81,12 +84,11 @@ def cpu_model():
 
 def machine():
     dirty = "-dirty" if text_of(["git", "status", "--porcelain", "--untracked-files=no"]) else ""
-    load = os.getloadavg()[0]
     return [
         ("date", datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")),
         ("commit", text_of(["git", "rev-parse", "--short", "HEAD"]) + dirty),
         ("CPU", f"{cpu_model()}, {len(os.sched_getaffinity(0))} cores to run on"),
-        ("system", f"{platform.system()} {platform.release()}, load {load:.1f} before the first run"),
+        ("system", f"{platform.system()} {platform.release()}"),
     ]
 
 
@@ -182,7 +184,13 @@ def main():
               f"  {metrics[0].label} {field(result, metrics[0].field) * metrics[0].scale:.4g} {metrics[0].unit}",
               file=sys.stderr, flush=True)
 
+    before = os.getloadavg()[0]
+    if before > 0.5:
+        print(f"sidebyside: the machine is busy (load {before:.1f}): the ratio will not be what it is on a quiet one",
+              file=sys.stderr)
     runs = alternate((options.a[1], options.b[1]), options.reps, say)
+    about.append(("load", f"{before:.1f} before the first run, {os.getloadavg()[0]:.1f} after the last (others' work "
+                          "and ours); on a busy machine a ratio says little"))
     report, good = render(options, metrics, runs, about)
     print(report)
     if options.out:
