@@ -2,9 +2,13 @@
 
 #include "cmd_inspect.h"
 #include "describe.h"
+#include "diff.h"
+#include "diff_models.h"
 #include "experiment.h"
+#include "inspect_results.h"
 #include "locate.h"
 #include "mapped.h"
+#include "plot.h"
 #include "run.h"
 #include "table.h"
 #include "version.h"
@@ -56,18 +60,61 @@ enum ptq_status ptq_command_table(const struct ptq_options *o, struct ptq_error 
     return status;
 }
 
-/* A model's folder or file, or a results file: told by its first bytes. */
+enum ptq_status ptq_command_plot(const struct ptq_options *o, struct ptq_error *err)
+{
+    struct ptq_cell *cells;
+    int n, figures = 0;
+    if (o->n_operands < 1 || !o->out) return ptq_fail(err, PTQ_EUSAGE, "plot needs results files and -o FOLDER");
+    struct ptq_arena *arena = ptq_arena_make("plot");
+    enum ptq_status status = ptq_table_read(arena, o->operand, o->n_operands, &cells, &n, err);
+    if (!status) status = ptq_plot(cells, n, o->out, &figures, err);
+    if (!status && !o->quiet) fprintf(stderr, "%s: %d figure%s\n", o->out, figures, figures == 1 ? "" : "s");
+    ptq_arena_free(arena);
+    return status;
+}
+
+/* Results files are HDF5, and no checkpoint is: the first eight bytes tell. */
+static int is_results(const char *path)
+{
+    static const char magic[] = "\x89HDF\r\n\x1a\n";
+    char start[sizeof magic - 1];
+    FILE *file = fopen(path, "re");
+    if (!file) return 0;
+    size_t got = fread(start, 1, sizeof start, file);
+    fclose(file);
+    return got == sizeof start && memcmp(start, magic, sizeof start) == 0;
+}
+
 enum ptq_status ptq_command_inspect(const struct ptq_options *o, struct ptq_error *err)
 {
     const char *path = o->operand[0];
     if (o->n_operands != 1)
         return ptq_fail(err, PTQ_EUSAGE, "inspect needs one PATH: a model, a checkpoint, a results file");
+    if (is_results(path)) return ptq_inspect_results(path, o->json, stdout, err);
     struct ptq_arena *arena = ptq_arena_make("inspect");
-    enum ptq_status status = PTQ_OK;
-    if (!(status = ptq_locate_model(arena, path, &path, err)))
-        status = ptq_inspect_checkpoint(path, o->json, stdout, err);
+    enum ptq_status status = ptq_locate_model(arena, path, &path, err);
+    if (!status) status = ptq_inspect_checkpoint(path, o->json, stdout, err);
     ptq_arena_free(arena);
     return status;
+}
+
+enum ptq_status ptq_command_diff(const struct ptq_options *o, struct ptq_error *err)
+{
+    const char *a = o->operand[0], *b = o->operand[1];
+    int equal = 0;
+    if (o->n_operands != 2) return ptq_fail(err, PTQ_EUSAGE, "diff needs two models or two results files");
+    if (is_results(a) || is_results(b)) {
+        PTQ_TRY(ptq_diff_results(a, b, stdout, &equal, err));
+    } else {
+        struct ptq_arena *arena = ptq_arena_make("diff");
+        enum ptq_status status = ptq_locate_model(arena, a, &a, err);
+        if (!status) status = ptq_locate_model(arena, b, &b, err);
+        if (!status) status = ptq_diff_models(a, b, stdout, &equal, err);
+        ptq_arena_free(arena);
+        PTQ_TRY(status);
+    }
+    puts(equal ? "equal" : "different");
+    return PTQ_OK;
 }
 
 enum ptq_status ptq_command_methods(const struct ptq_options *o, struct ptq_error *err)

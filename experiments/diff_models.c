@@ -1,0 +1,94 @@
+#include "diff_models.h"
+
+#include "checkpoint.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { CHUNK = 1 << 16 }; /* elements at a time; a multiple of every dtype's block */
+
+struct difference {
+    double worst, squares, power;
+};
+
+static enum ptq_status compare_values(const struct ptq_tensor *a, const struct ptq_tensor *b, float *buffer,
+                                      struct difference *d, struct ptq_error *err)
+{
+    *d = (struct difference){0};
+    for (int64_t first = 0; first < a->count; first += CHUNK) {
+        int64_t n = a->count - first < CHUNK ? a->count - first : CHUNK;
+        PTQ_TRY(ptq_tensor_read(a, first, n, buffer, err));
+        PTQ_TRY(ptq_tensor_read(b, first, n, buffer + CHUNK, err));
+        for (int64_t i = 0; i < n; i++) {
+            double off = (double)buffer[i] - buffer[CHUNK + i];
+            d->worst = fmax(d->worst, fabs(off));
+            d->squares += off * off;
+            d->power += (double)buffer[i] * buffer[i];
+        }
+    }
+    return PTQ_OK;
+}
+
+static int same_shape(const struct ptq_tensor *a, const struct ptq_tensor *b)
+{
+    return a->rank == b->rank && memcmp(a->shape, b->shape, sizeof *a->shape * (size_t)a->rank) == 0;
+}
+
+/* One tensor that both have; *same: whether its values are. */
+static enum ptq_status compare(const struct ptq_tensor *a, const struct ptq_tensor *b, float *buffer, FILE *out,
+                               int *same, struct ptq_error *err)
+{
+    struct difference d;
+    *same = 0;
+    if (!same_shape(a, b)) {
+        fprintf(out, "%-56s shapes differ\n", a->name);
+        return PTQ_OK;
+    }
+    PTQ_TRY(compare_values(a, b, buffer, &d, err));
+    *same = d.worst == 0;
+    if (!*same)
+        fprintf(out, "%-56s largest %.3g, root mean square %.3g, relative %.3g\n", a->name, d.worst,
+                sqrt(d.squares / (double)a->count), d.power > 0 ? sqrt(d.squares / d.power) : INFINITY);
+    if (a->dtype != b->dtype)
+        fprintf(out, "%-56s %s and %s\n", a->name, ptq_dtypes[a->dtype].name, ptq_dtypes[b->dtype].name);
+    return PTQ_OK;
+}
+
+/* Both lists are sorted by name: one walk over them. */
+static enum ptq_status walk(const struct ptq_checkpoint *a, const struct ptq_checkpoint *b, float *buffer, FILE *out,
+                            int *equal, struct ptq_error *err)
+{
+    int both = 0, alike = 0, lone = 0;
+    for (int i = 0, j = 0; i < a->n_tensors || j < b->n_tensors;) {
+        int order = i == a->n_tensors ? 1 : j == b->n_tensors ? -1 : strcmp(a->tensor[i].name, b->tensor[j].name);
+        if (order) {
+            fprintf(out, "%-56s only in %s\n", order < 0 ? a->tensor[i].name : b->tensor[j].name,
+                    order < 0 ? a->path : b->path);
+            lone++;
+        } else {
+            int same;
+            PTQ_TRY(compare(&a->tensor[i], &b->tensor[j], buffer, out, &same, err));
+            alike += same;
+            both++;
+        }
+        i += order <= 0;
+        j += order >= 0;
+    }
+    fprintf(out, "%d tensors in both, %d with the same values, %d that differ; %d in one only\n", both, alike,
+            both - alike, lone);
+    *equal = alike == both && lone == 0;
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_diff_models(const char *a, const char *b, FILE *out, int *equal, struct ptq_error *err)
+{
+    struct ptq_arena *arena = ptq_arena_make("diff");
+    struct ptq_checkpoint first = {0}, second = {0};
+    enum ptq_status status = ptq_checkpoint_open(arena, a, &first, err);
+    if (!status) status = ptq_checkpoint_open(arena, b, &second, err);
+    if (!status) status = walk(&first, &second, ptq_new(arena, float, 2 * CHUNK), out, equal, err);
+    ptq_checkpoint_close(&first);
+    ptq_checkpoint_close(&second);
+    ptq_arena_free(arena);
+    return status;
+}
