@@ -11,7 +11,6 @@
 #include "words.h"
 
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -109,7 +108,6 @@ int main(int argc, char **argv)
         printf("ptq %s (%s)\n%s; %s\n%s\n", ptq_version, ptq_commit, ptq_compiler, ptq_blas_name(), cuda);
         return 0;
     }
-    signal(SIGPIPE, SIG_IGN);
     struct ptq_arena *arena = ptq_arena_make("command line");
     struct ptq_error err = {0};
     enum ptq_status status = flush_output(run(argc, argv, arena, &err), &err);

@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# The command from outside, on the tiny checkpoints: names, flags, JSON keys, exit codes, one sentence an error.
+set -euo pipefail
+ptq=$1
+root=$(cd "$(dirname "$0")/.." && pwd)
+models=$root/tests/fixtures/models
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export PTQ_CACHE=$work/cache
+passed=0
+
+fail() {
+    echo "FAILED: $*" >&2
+    exit 1
+}
+
+# expect CODE WORDS COMMAND...: the exit code, and words that standard error (one line) or output must hold.
+expect() {
+    local code=$1 words=$2 got=0
+    shift 2
+    "$@" >"$work/out" 2>"$work/err" || got=$?
+    [ "$got" -eq "$code" ] || fail "exit $got, not $code: $* ($(cat "$work/err"))"
+    grep -qF -- "$words" "$work/out" "$work/err" || fail "'$words' is not said by: $* ($(cat "$work/err"))"
+    if [ "$code" -ne 0 ] && [ "$(grep -c '' "$work/err")" -ne 1 ]; then fail "not one sentence: $* ($(cat "$work/err"))"; fi
+    passed=$((passed + 1))
+}
+
+eval_llama=("$ptq" eval "$models/llama" --text "$models/text.txt" --window 32 --quiet)
+
+expect 0 'ptq eval' "$ptq" --help
+expect 0 '--max-windows' "$ptq" eval --help
+expect 0 'ptq 0.' "$ptq" --version
+expect 0 'salient' "$ptq" methods
+expect 0 'opt' "$ptq" models
+expect 0 'table1' "$ptq" experiments
+expect 2 "did you mean 'eval'" "$ptq" evil
+expect 2 "did you mean '--window'" "${eval_llama[@]}" --windw 3
+expect 2 '--window needs a value' "$ptq" eval x --window
+expect 2 'must be an integer' "${eval_llama[@]}" --max-windows 0
+expect 2 'eval needs --text' "$ptq" eval "$models/llama"
+expect 2 'g is 0' "${eval_llama[@]}" --method rtn:w3,g0
+expect 2 "did you mean 'rtn'" "${eval_llama[@]}" --method rtm
+expect 2 'needs a calibration text' "${eval_llama[@]}" --method salient:w3,g32
+expect 1 'no-such-model' "$ptq" eval no-such-model --text "$models/text.txt"
+expect 1 'no-such-text' "$ptq" eval "$models/llama" --text no-such-text
+expect 1 'is a folder' "$ptq" eval "$models/llama" --text "$models"
+expect 1 'give 0 windows' "$ptq" eval "$models/llama" --text "$models/text.txt" --window 5000 --quiet
+expect 2 'positions' "$ptq" eval "$models/opt" --text "$models/text.txt" --window 5000 --quiet
+
+# --json: one object with the fixed keys, and nothing else on stdout
+expect 0 '"ppl"' "${eval_llama[@]}" --method rtn:w3,g32 --json
+python3 - "$work/out" <<'PY'
+import json, math, sys
+cell = json.load(open(sys.argv[1]))
+for key in ("ppl nll_mean tokens windows window protocol method model model_sha256 tokens_sha256 calib_sha256 seconds "
+            "tokens_per_second peak_rss_bytes device threads seed version").split():
+    assert key in cell, key
+assert set(cell["seconds"]) == {"load", "calibrate", "quantize", "eval"}
+assert cell["method"] == "rtn:w3,g32" and abs(cell["ppl"] - math.exp(cell["nll_mean"])) < 1e-9 * cell["ppl"]
+PY
+
+# tokenize: from the folder and from tokenizer.json alike, from a pipe, with the template
+expect 0 '' "$ptq" tokenize "$models/llama3" "$models/text.txt"
+cp "$work/out" "$work/ids"
+expect 0 '' bash -c "'$ptq' tokenize '$models/llama3/tokenizer.json' - <'$models/text.txt'"
+cmp "$work/ids" "$work/out"
+expect 0 '' "$ptq" tokenize "$models/llama3" "$models/text.txt" --special
+[ "$(wc -w <"$work/out")" -eq $(($(wc -w <"$work/ids") + 1)) ] || fail 'the template puts one id in front'
+
+# inspect and diff of models
+expect 0 'model.layers.0.self_attn.q_proj.weight' "$ptq" inspect "$models/llama"
+expect 0 '"tensors"' "$ptq" inspect "$models/llama.gguf" --json
+python3 -m json.tool "$work/out" >/dev/null
+expect 0 'equal' "$ptq" diff "$models/llama" "$models/llama"
+expect 0 'different' "$ptq" diff "$models/llama.gguf" "$models/llama-gqa/model.gguf"
+expect 0 'shapes differ' "$ptq" diff "$models/llama" "$models/llama3"
+
+# an experiment: run, run again (nothing to do), table, plot, inspect, diff
+sets=(--set "models=$models/llama" --set "text=$models/text.txt" --set "calib=$models/calib.txt" --set window=32
+    --set windows=8 --set calib_window=32 --set calib_windows=4 --set group_size=32)
+expect 0 '11 of 11' "$ptq" run "$root/experiments/table1.yaml" -o "$work/t.h5" "${sets[@]}"
+before=$(sha256sum <"$work/t.h5")
+expect 0 '' "$ptq" run "$root/experiments/table1.yaml" -o "$work/t.h5" "${sets[@]}"
+[ "$before" = "$(sha256sum <"$work/t.h5")" ] || fail 'a run with nothing to do changed the file'
+[ ! -e "$work/t.h5.cells" ] || fail 'cells were left behind'
+for format in text md csv tex json; do
+    expect 0 '' "$ptq" table "$work/t.h5" --format $format
+    [ -s "$work/out" ] || fail "no $format"
+done
+if command -v gnuplot >/dev/null; then
+    expect 0 '1 figure' "$ptq" plot "$work/t.h5" -o "$work/figures"
+    [ "$(find "$work/figures" -name '*.svg' -o -name '*.png' -o -name '*.csv' | wc -l)" -eq 3 ] || fail 'not three files'
+else
+    echo "skipped: plot, because gnuplot is not installed"
+fi
+expect 0 'salient:w3,g32,select=random,fraction=0.03' "$ptq" inspect "$work/t.h5"
+expect 0 'equal' "$ptq" diff "$work/t.h5" "$work/t.h5"
+expect 2 'unknown key' "$ptq" run "$root/experiments/table1.yaml" -o "$work/t.h5" --set wibble=3
+
+# eval -o adds its cell to what the file holds
+expect 0 'ppl' "${eval_llama[@]}" -o "$work/t.h5" --method rtn:w4,g32
+expect 0 'rtn:w4,g32' "$ptq" inspect "$work/t.h5"
+expect 0 'rtn:w3,g32' "$ptq" inspect "$work/t.h5"
+
+# a results file that is cut in half, and one that is no results file
+head -c $(($(stat -c %s "$work/t.h5") / 2)) "$work/t.h5" >"$work/half.h5"
+expect 1 'half.h5' "$ptq" table "$work/half.h5"
+expect 1 'text.txt' "$ptq" table "$models/text.txt"
+# a reader that goes away is no error to talk about
+"$ptq" inspect "$models/llama" | head -n 1 >/dev/null
+
+# NaN weights: which tensor, which index
+mkdir "$work/nan"
+cp "$models/llama/"{config,tokenizer}.json "$work/nan/"
+python3 - "$models/llama/model.safetensors" "$work/nan/model.safetensors" <<'PY'
+import json, struct, sys
+data = bytearray(open(sys.argv[1], "rb").read())
+n = struct.unpack("<Q", data[:8])[0]
+at = json.loads(data[8:8 + n])["model.layers.1.mlp.up_proj.weight"]["data_offsets"][0]
+data[8 + n + at + 2 * 5:8 + n + at + 2 * 5 + 2] = b"\x00\x7e"
+open(sys.argv[2], "wb").write(data)
+PY
+expect 1 'model.layers.1.mlp.up_proj.weight' "$ptq" eval "$work/nan" --text "$models/text.txt" --window 32 --quiet
+# config.json: a family that is not known, a field that is missing
+sed 's/"llama"/"lama"/' "$models/llama/config.json" >"$work/nan/config.json"
+expect 1 'known: llama, opt' "$ptq" eval "$work/nan" --text "$models/text.txt"
+grep -v hidden_size "$models/llama/config.json" >"$work/nan/config.json"
+expect 1 "hidden_size" "$ptq" eval "$work/nan" --text "$models/text.txt"
+
+echo "$passed passed, 0 failed"
