@@ -24,6 +24,10 @@ enum ptq_status ptq_cell_file_check(struct ptq_h5 *file, const char *path, struc
     int ours = !ptq_h5_text(file, "/", "format", arena, &format, &ignored) && strcmp(format, format_name) == 0;
     ptq_arena_free(arena);
     if (!ours) return ptq_fail(err, PTQ_EINPUT, "%s: is HDF5, but no results file of ptq", path);
+    /* HDF5 is no safe reader of files that it did not write, so what is read has to be as ptq wrote it. */
+    if (!ptq_h5_is_sealed(file))
+        return ptq_fail(err, PTQ_EINPUT,
+                        "%s: is not as ptq wrote it (its SHA-256 is missing at the end); was it changed?", path);
     PTQ_TRY(ptq_h5_int(file, "/", "schema", &schema, err));
     if (schema == PTQ_RESULTS_SCHEMA) return PTQ_OK;
     return ptq_fail(err, PTQ_EINPUT, "%s: is a results file of schema %lld, and this ptq reads schema %d%s", path,

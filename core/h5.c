@@ -16,6 +16,7 @@ struct ptq_h5 {
     hid_t id;
     char *path;
     uint64_t size; /* of the file read: no value in it can be larger */
+    int sealed;
 };
 
 /* Attributes above 64 KB need HDF5's dense storage, which old versions cannot read. */
@@ -84,7 +85,7 @@ void ptq_h5_abandon(struct ptq_h5 *file)
 }
 
 /* What HDF5 itself would say in its own way, or not notice. */
-static enum ptq_status check_file(const char *path, uint64_t *size, struct ptq_error *err)
+static enum ptq_status check_file(const char *path, uint64_t *size, int *sealed, struct ptq_error *err)
 {
     static const unsigned char signature[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
     struct ptq_arena *arena = ptq_arena_make("the check of an HDF5 file");
@@ -96,7 +97,7 @@ static enum ptq_status check_file(const char *path, uint64_t *size, struct ptq_e
             status = ptq_fail(err, PTQ_EINPUT, "%s: is empty (0 bytes), so it is no HDF5 file", path);
         else if (file.size < sizeof signature || memcmp(file.data, signature, sizeof signature))
             status = ptq_fail(err, PTQ_EINPUT, "%s: is no HDF5 file (its first 8 bytes are not HDF5's)", path);
-        else if (ptq_h5_check_seal(file.data, file.size) == 0)
+        else if ((*sealed = ptq_h5_check_seal(file.data, file.size)) == 0)
             status =
                 ptq_fail(err, PTQ_EINPUT, "%s: is damaged: its bytes are not those that were written (SHA-256)", path);
         ptq_unmap(&file);
@@ -109,9 +110,11 @@ enum ptq_status ptq_h5_open(const char *path, struct ptq_h5 **out, struct ptq_er
 {
     ptq_h5_quieten();
     uint64_t size;
-    PTQ_TRY(check_file(path, &size, err));
+    int sealed;
+    PTQ_TRY(check_file(path, &size, &sealed, err));
     struct ptq_h5 *file = new_file(path);
     file->size = size;
+    file->sealed = sealed > 0;
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     /* Files are replaced by rename and never written in place: no lock, which some file systems do not have. */
     H5Pset_file_locking(access, 0, 1);
@@ -132,6 +135,11 @@ void ptq_h5_close(struct ptq_h5 *file)
 }
 
 /* ---- writing ---- */
+int ptq_h5_is_sealed(const struct ptq_h5 *file)
+{
+    return file->sealed;
+}
+
 int ptq_h5_exists(struct ptq_h5 *file, const char *path)
 {
     hid_t object = ptq_h5_find(file->id, path);

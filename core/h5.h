@@ -56,6 +56,9 @@ enum ptq_status ptq_h5_texts(struct ptq_h5 *file, const char *group, const char 
 /* The group, with its parents, where missing. */
 enum ptq_status ptq_h5_put_group(struct ptq_h5 *file, const char *group, struct ptq_error *err);
 
+/* 1 where the open file has the SHA-256 that ptq_h5_commit writes, 0 where it is of other making. */
+int ptq_h5_is_sealed(const struct ptq_h5 *file);
+
 int ptq_h5_exists(struct ptq_h5 *file, const char *path);
 /* Names of the groups in a group, in creation order. */
 enum ptq_status ptq_h5_groups(struct ptq_h5 *file, const char *group, struct ptq_arena *arena, const char ***out,

@@ -171,15 +171,21 @@ static const char *make_script(struct ptq_arena *arena, const struct figure *f, 
 {
     struct ptq_buffer out = {0};
     const char *model = ptq_escape(arena, PTQ_TABLE_TEXT, f->section->model);
-    const char *settings = ptq_section_settings(arena, f->section);
-    const char *what = isnan(f->fp16.ppl) ? "of the perplexity" : "of the difference to FP16 on the same tokens";
+    const struct ptq_cell *first = f->section->row[0]->cell;
+    const char *group = f->section->group_size < 0
+                            ? "one group a row"
+                            : ptq_format(arena, "groups of %lld", (long long)f->section->group_size);
+    const char *what = isnan(f->fp16.ppl) ? "of the perplexity" : "of the difference to FP16";
     set_text(&out, arena, "format", format);
     set_text(&out, arena, "data", data);
     set_text(&out, arena, "output_file", output);
-    set_text(&out, arena, "heading", ptq_format(arena, "%s, %s", model, settings));
+    set_text(&out, arena, "heading",
+             ptq_format(arena, "%s, %lld bits, %s", model, (long long)f->section->w_bit, group));
     set_text(&out, arena, "note",
-             ptq_format(arena, "bars, band: %g %% paired-bootstrap interval %s (%lld tokens)",
-                        100 * report->bootstrap.level, what, (long long)f->section->row[0]->cell->tokens));
+             ptq_format(arena, "%lld tokens of %s; bars and band: %g %% paired-bootstrap interval %s",
+                        (long long)first->tokens,
+                        ptq_escape(arena, PTQ_TABLE_TEXT, ptq_report_short(arena, first->text)),
+                        100 * report->bootstrap.level, what));
     ptq_buffer_add(&out, "array ways = ['by activation', 'by weight', 'at random']\n");
     set_axes(&out, arena, f);
     set_number(&out, "has_fp16", !isnan(f->fp16.ppl));

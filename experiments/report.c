@@ -44,7 +44,7 @@ static const char *label_of(struct ptq_arena *arena, const struct ptq_cell *cell
     return ptq_format(arena, "%s %s %s", cell->method, strcmp(select, "random") ? "by" : "at", select);
 }
 
-static const char *last_part(struct ptq_arena *arena, const char *path)
+const char *ptq_report_short(struct ptq_arena *arena, const char *path)
 {
     size_t length = strlen(path), start = 0;
     while (length > 1 && path[length - 1] == '/') length--;
@@ -159,10 +159,10 @@ static void judge_rows(struct ptq_arena *arena, struct ptq_report *report, const
 /* The short name, with a piece of the hash where another model has the same one. */
 static const char *model_name(struct ptq_arena *arena, const struct ptq_report *report, const struct ptq_cell *cell)
 {
-    const char *name = last_part(arena, cell->model);
+    const char *name = ptq_report_short(arena, cell->model);
     for (int i = 0; i < report->n_rows; i++) {
         const struct ptq_cell *other = report->row[i].cell;
-        if (strcmp(other->model_sha256, cell->model_sha256) && strcmp(last_part(arena, other->model), name) == 0)
+        if (strcmp(other->model_sha256, cell->model_sha256) && strcmp(ptq_report_short(arena, other->model), name) == 0)
             return ptq_format(arena, "%s (%.8s)", name, cell->model_sha256);
     }
     return name;

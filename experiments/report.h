@@ -42,6 +42,9 @@ struct ptq_report {
 enum ptq_status ptq_report_make(struct ptq_arena *arena, const struct ptq_cell *cells, int n, struct ptq_report *out,
                                 struct ptq_error *err);
 
+/* The last part of a path or name. In arena. */
+const char *ptq_report_short(struct ptq_arena *arena, const char *path);
+
 /* "w3 g64", "w4, one group a row", "FP16". */
 const char *ptq_section_settings(struct ptq_arena *arena, const struct ptq_section *section);
 

@@ -6,7 +6,7 @@
 if (format eq 'png') {
     set terminal pngcairo size 1600,1100 font 'DejaVu Sans,11' fontscale 2 linewidth 2 pointscale 2
 } else {
-    set terminal svg size 800,550 dynamic font 'DejaVu Sans, Helvetica, Arial, sans-serif' fontscale 1.0
+    set terminal svg size 800,550 dynamic background 'white' font 'DejaVu Sans, Helvetica, Arial, sans-serif' fontscale 1.0
 }
 set encoding utf8
 

@@ -12,7 +12,7 @@ set output output_file
 set title heading noenhanced font ',13' offset 0,0.2
 set label 1 note noenhanced at screen 0.5,0.035 center font ',9' textcolor rgb grey
 set xlabel 'input channels kept in FP16 (%)' offset 0,0.3
-set ylabel 'perplexity (lower is better)' offset 0.5,0
+set ylabel (y_log ? 'perplexity, log scale (lower is better)' : 'perplexity (lower is better)') offset 0.5,0
 set key at screen 0.5,0.095 center center horizontal Left reverse noenhanced maxrows 1 samplen 2.2 width 0 font ',10'
 set lmargin 9
 set rmargin 8

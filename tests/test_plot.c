@@ -59,7 +59,7 @@ static void test_figures(void **state)
     assert_int_equal(plot(cells, 2 * TABLE1_CELLS), 2);
     assert_int_equal(count("ls -A | wc -l"), 6); /* no script, no temporary file */
     const char *svg = read_text(at("smollm2-135m-instruct-w3-g64.svg"));
-    assert_non_null(strstr(svg, "smollm2-135m-instruct, w3 g64"));
+    assert_non_null(strstr(svg, "smollm2-135m-instruct, 3 bits, groups of 64"));
     assert_non_null(strstr(svg, "chosen by activation"));
     assert_non_null(strstr(svg, "FP16"));
     assert_int_equal(memcmp(read_text(at("smollm2-135m-instruct-w3-g64.png")), "\x89PNG", 4), 0);

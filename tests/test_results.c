@@ -269,6 +269,24 @@ static void test_other_versions(void **state)
     refuse(ptq_results_read(arena, file, &read, &n, &err), PTQ_EINPUT, "is no HDF5 file");
 }
 
+static void test_changed(void **state)
+{
+    (void)state;
+    char *whole;
+    size_t size;
+    struct ptq_cell *read;
+    int n;
+    put(0, 2);
+    merge(2);
+    OK(ptq_read_file(arena, file, 1 << 24, &whole, &size, &err));
+    whole[size / 2] ^= 1;
+    OK(ptq_write_file(file, whole, size, &err));
+    refuse(ptq_results_read(arena, file, &read, &n, &err), PTQ_EINPUT, "its bytes are not those that were written");
+    whole[size / 2] ^= 1;
+    OK(ptq_write_file(file, whole, size - 10, &err)); /* HDF5's own part is whole */
+    refuse(ptq_results_read(arena, file, &read, &n, &err), PTQ_EINPUT, "is not as ptq wrote it");
+}
+
 static void test_numbers_that_do_not_fit(void **state)
 {
     (void)state;
@@ -476,6 +494,7 @@ int main(void)
         TEST(foreign_file_stays),
         TEST(cut),
         TEST(other_versions),
+        TEST(changed),
         TEST(numbers_that_do_not_fit),
         TEST(file_limit),
         TEST(full_disk),
