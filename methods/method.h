@@ -4,6 +4,7 @@
 #define PTQ_METHOD_H
 
 #include "arena.h"
+#include "forward.h"
 #include "qmat.h"
 #include "results.h"
 #include "stats.h"
@@ -45,6 +46,22 @@ struct ptq_layer {
 /* What a method needs to have been gathered at each linear's input. */
 enum { PTQ_NEED_NOTHING = 0, PTQ_NEED_ABSMEAN = 1 };
 
+/* One block for a method that looks at all of it (GPTQ, AWQ). */
+struct ptq_block_task {
+    const struct ptq_spec *spec;
+    const struct ptq_model *model;
+    int64_t index;
+    uint64_t seed;
+    struct ptq_block *block;      /* float32 weights. block_method may transform them (AWQ's scales), function kept: what it
+                                     leaves here is what errors are measured against. It does not round them. */
+    struct ptq_forward *calib;    /* the calibration windows at this block's input; block_method leaves them at its output,
+                                     in full precision (AWQ) or as the quantised block gives it (GPTQ) */
+    struct ptq_arena *arena;      /* keeps codes */
+    struct ptq_arena *scratch;    /* rewound after the block */
+    struct ptq_qmat *q;           /* [PTQ_N_ROLE], to fill */
+    struct ptq_linear_report *report; /* [PTQ_N_ROLE], by role: what only the method knows */
+};
+
 struct ptq_method {
     const char *name, *summary, *cite;
     const struct ptq_param *param; /* ended by a NULL name; may be NULL */
@@ -55,6 +72,8 @@ struct ptq_method {
      * what q points to. NULL where nothing is quantised. */
     enum ptq_status (*quantize)(const struct ptq_spec *spec, const struct ptq_layer *layer, struct ptq_arena *arena,
                                 struct ptq_qmat *q, struct ptq_error *err);
+    /* Instead of quantize: the whole block at once, on calibration windows that travel along. */
+    enum ptq_status (*block_method)(struct ptq_block_task *task, struct ptq_error *err);
 };
 
 /* The registry (registry.c). */
