@@ -166,9 +166,9 @@ static void describe_texts(struct ptq_arena *arena, const struct ptq_job *job, c
     cell->calib_windows = plan->calib->windows.n;
     cell->calib_window = plan->calib->windows.length;
     cell->calib_protocol =
-        ptq_format(arena, "%s %lld windows of %lld, bos %s, text %.12s",
-                   ptq_sample_name(job->calib_sample), (long long)plan->calib->windows.n,
-                   (long long)plan->calib->windows.length, ptq_bos_name(job->bos), plan->calib_text->sha256);
+        ptq_format(arena, "%s %lld windows of %lld, bos %s, text %.12s", ptq_sample_name(job->calib_sample),
+                   (long long)plan->calib->windows.n, (long long)plan->calib->windows.length, ptq_bos_name(job->bos),
+                   plan->calib_text->sha256);
 }
 
 /* Everything that the numbers depend on and that was asked for; not the machine, which is provenance. */
@@ -225,7 +225,7 @@ enum ptq_status ptq_session_plan(struct ptq_session *s, const struct ptq_job *jo
     *plan = (struct ptq_planned){0};
     PTQ_TRY(check_choices(job, err));
     PTQ_TRY(ptq_spec_parse(job->spec ? job->spec : "fp16", &plan->spec, err));
-    if ((ptq_spec_need(&plan->spec) & PTQ_NEED_ABSMEAN) && !job->calib)
+    if (ptq_spec_need(&plan->spec) && !job->calib)
         return ptq_fail(err, PTQ_EUSAGE, "%s needs a calibration text; give --calib FILE", job->spec);
     PTQ_TRY(share_model(s, job->model, &plan->model, err));
     PTQ_TRY(share_text(s, plan->model, job->text, &plan->text, err));

@@ -25,7 +25,7 @@ struct golden {
     struct ptq_arena *arena;
     struct ptq_model model;
     struct ptq_h5 *file;
-    struct ptq_windows eval;
+    struct ptq_windows eval, calib;
     struct ptq_model_stats stats;
     struct ptq_error err;
 };
@@ -48,15 +48,14 @@ static void read_windows(struct golden *g, const char *name, int64_t max, struct
 static void open_golden(struct golden *g, const char *name)
 {
     double windows;
-    struct ptq_windows calib;
     *g = (struct golden){.name = name, .arena = ptq_arena_make("golden")};
     const char *folder = ptq_format(g->arena, "%s/models/%s", PTQ_GOLDEN, name);
     OK(ptq_model_open(g->arena, folder, name, &g->model, &g->err));
     OK(ptq_h5_open(ptq_join(g->arena, folder, "golden.h5"), &g->file, &g->err));
     OK(ptq_h5_real(g->file, "/", "windows", &windows, &g->err));
     read_windows(g, "tokens", (int64_t)windows, &g->eval);
-    read_windows(g, "calib_tokens", 1 << 20, &calib);
-    OK(ptq_stats_gather(g->arena, &g->model, &calib, &g->stats, &g->err));
+    read_windows(g, "calib_tokens", 1 << 20, &g->calib);
+    OK(ptq_stats_gather(g->arena, &g->model, &g->calib, &g->stats, &g->err));
 }
 
 static void close_golden(struct golden *g)
@@ -97,7 +96,7 @@ static void check_ppl(struct golden *g, const char *spec_text, const char *attri
     double want;
     OK(ptq_h5_real(g->file, "/", attribute, &want, &g->err));
     OK(ptq_spec_parse(spec_text, &spec, &g->err));
-    OK(ptq_evaluate(&g->model, &spec, 0, &g->stats, &g->eval, g->arena, &cell, &g->err));
+    OK(ptq_evaluate(&g->model, &spec, 0, &g->stats, &g->calib, &g->eval, g->arena, &cell, &g->err));
     double off = fabs(cell.ppl - want) / want;
     printf("%-8s %-50s ppl %.6f, golden %.6f, off by %.1e\n", g->name, spec_text, cell.ppl, want, off);
     if (!(off <= bound)) fail_msg("%s %s: off by more than %g", g->name, spec_text, bound);
