@@ -80,6 +80,7 @@ struct ptq_linear_report {
     double weight_error; /* ||W' - W||^2 / ||W||^2 */
     double output_error; /* ||X (W' - W)^T||^2 / ||X W^T||^2 on sampled calibration tokens; -1 without calibration */
     int64_t saturated;   /* groups, see saturated_groups */
+    double damp, loss;   /* GPTQ: percdamp that was used in the end, and its own loss; 0 elsewhere; not stored yet */
 };
 
 struct ptq_cell {

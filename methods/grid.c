@@ -20,11 +20,9 @@ static float clamp(float x, float lo, float hi)
     return x < lo ? lo : x > hi ? hi : x;
 }
 
-int ptq_grid_fit(const struct ptq_grid *grid, const float *w, int64_t n, float *scale, float *zero)
+void ptq_grid_ends(const struct ptq_grid *grid, float lo, float hi, float *scale, float *zero)
 {
-    float lo, hi, maxq = (float)((1 << grid->w_bit) - 1);
-    ptq_ops()->minmax(w, n, &lo, &hi);
-    float low = lo, high = hi;
+    float low = lo, high = hi, maxq = (float)((1 << grid->w_bit) - 1);
     if (grid->sym) {
         high = fmaxf(fabsf(lo), fabsf(hi));
         low = -high;
@@ -40,6 +38,13 @@ int ptq_grid_fit(const struct ptq_grid *grid, const float *w, int64_t n, float *
     if (*scale == 0) *scale = 0x1p-24f; /* FP16 arithmetic underflowed: its smallest step */
     float start = rintf(step(grid, low / *scale));
     *zero = grid->sym ? (maxq + 1) / 2 : grid->range == PTQ_RANGE_AWQ ? clamp(-start, 0, maxq) : -start;
+}
+
+int ptq_grid_fit(const struct ptq_grid *grid, const float *w, int64_t n, float *scale, float *zero)
+{
+    float lo, hi, maxq = (float)((1 << grid->w_bit) - 1);
+    ptq_ops()->minmax(w, n, &lo, &hi);
+    ptq_grid_ends(grid, lo, hi, scale, zero);
     return lo / *scale + *zero < -0.5f || hi / *scale + *zero > maxq + 0.5f;
 }
 

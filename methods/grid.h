@@ -22,6 +22,9 @@
 /* scale and zero of w[0..n), n >= 1. Returns 1 where a code is clamped by more than half a step (saturated), else 0. */
 int ptq_grid_fit(const struct ptq_grid *grid, const float *w, int64_t n, float *scale, float *zero);
 
+/* scale and zero from a group's ends alone. */
+void ptq_grid_ends(const struct ptq_grid *grid, float lo, float hi, float *scale, float *zero);
+
 /* Sizes, and zeroed code, scale and zero in arena. */
 void ptq_qmat_make(struct ptq_arena *arena, const struct ptq_grid *grid, int64_t n, int64_t k, struct ptq_qmat *out);
 
