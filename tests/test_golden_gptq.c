@@ -2,6 +2,8 @@
  * block, the loss of every linear, perplexity. Skipped, by name, where the folder is not there. */
 #include "apply.h"
 #include "forward.h"
+#include "gptq_solve.h"
+#include "grid.h"
 #include "h5.h"
 #include "ops.h"
 #include "pipeline.h"
@@ -65,9 +67,10 @@ static void close_golden(struct golden *g)
     ptq_arena_free(g->arena);
 }
 
-/* The first block quantised as the pipeline does it; what its codes stand for is left in block. */
-static void quantize_first(struct golden *g, const struct ptq_spec *spec, struct ptq_block *block,
-                           struct ptq_qmat q[PTQ_N_ROLE])
+/* The first block quantised as the pipeline does it; what its codes stand for is left in block. Returns the windows at
+ * the block's output. */
+static float *quantize_first(struct golden *g, const struct ptq_spec *spec, struct ptq_block *block,
+                             struct ptq_qmat q[PTQ_N_ROLE])
 {
     struct ptq_forward calib;
     struct ptq_linear_report report[PTQ_N_ROLE] = {0};
@@ -86,6 +89,7 @@ static void quantize_first(struct golden *g, const struct ptq_spec *spec, struct
     OK(spec->method->block_method(&task, &g->err));
     ptq_reapply(q, block);
     ptq_arena_free(scratch);
+    return calib.x;
 }
 
 /* The smallest share of equal codes over the block's linears. */
@@ -174,6 +178,88 @@ static void check_configuration(struct golden *g, int w_bit, int group_size, int
     assert_true(off(cell.ppl, want) <= 0.003);
 }
 
+/* ---- both orders: the same bytes for any number of threads, and what true_sequential means ---- */
+
+static void check_threads(struct golden *g, const char *text)
+{
+    struct ptq_spec spec;
+    struct ptq_block block;
+    struct ptq_qmat one[PTQ_N_ROLE] = {0}, two[PTQ_N_ROLE] = {0};
+    OK(ptq_spec_parse(text, &spec, &g->err));
+    ptq_pool_start(1);
+    const float *x = quantize_first(g, &spec, &block, one);
+    ptq_pool_start(2);
+    const float *y = quantize_first(g, &spec, &block, two);
+    assert_memory_equal(x, y, sizeof *x * (size_t)(g->calib.n * WINDOW * g->model.config.width));
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        assert_memory_equal(one[role].code, two[role].code, (size_t)(one[role].n * one[role].k));
+        assert_memory_equal(one[role].scale, two[role].scale,
+                            sizeof(float) * (size_t)(one[role].n * one[role].n_groups));
+    }
+}
+
+struct naive {
+    struct ptq_tap tap;
+    float *h;
+    int64_t k;
+    enum ptq_input input;
+};
+
+static void naive_seen(void *context, int64_t first_row, int64_t rows)
+{
+    struct naive *n = context;
+    (void)first_row;
+    ptq_ops()->gram(n->h, n->k, n->tap.x[n->input], n->k, rows, 0, n->k);
+}
+
+/* The Hessian of one input, by a whole pass through the block as it stands. */
+static void naive_hessian(struct golden *g, const struct ptq_block *block, enum ptq_input input, struct naive *n)
+{
+    struct ptq_forward f;
+    ptq_forward_make(g->arena, &g->model, g->calib.id, g->calib.n, WINDOW, &f);
+    OK(ptq_forward_embed(&f, &g->err));
+    *n = (struct naive){.input = input, .k = ptq_input_width(&g->model.config, input)};
+    n->h = ptq_new(g->arena, float, n->k * n->k);
+    for (int i = 0; i < PTQ_N_INPUT; i++)
+        n->tap.x[i] =
+            ptq_new(g->arena, float, f.batch_windows *WINDOW *ptq_input_width(&g->model.config, (enum ptq_input)i));
+    n->tap.seen = naive_seen;
+    n->tap.context = n;
+    OK(ptq_forward_block(&f, block, 0, &n->tap, &g->err));
+}
+
+/* Four passes, each with the linears of the ones before quantised: the staged order must give these codes. */
+static void check_staged(struct golden *g)
+{
+    struct ptq_spec spec;
+    struct ptq_block staged, block;
+    struct ptq_qmat q[PTQ_N_ROLE] = {0};
+    const struct ptq_gptq_options options = {.percdamp = 0.01};
+    int64_t different = 0, all = 0;
+    OK(ptq_spec_parse("gptq:w3,g32,true_sequential=1", &spec, &g->err));
+    quantize_first(g, &spec, &staged, q);
+    OK(ptq_block_load(&g->model, 0, g->arena, &block, &g->err));
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        struct ptq_linear *l = &block.linear[role];
+        struct naive n;
+        struct ptq_gptq_factor factor;
+        struct ptq_qmat one[PTQ_N_ROLE] = {0};
+        if (!l->n) continue;
+        naive_hessian(g, &block, ptq_role_input[role], &n);
+        double *loss = ptq_new(g->arena, double, l->n);
+        int32_t *saturated = ptq_new(g->arena, int32_t, l->n);
+        OK(ptq_gptq_factorize(g->arena, g->arena, n.h, n.k, 0.01, 0, &factor, &g->err));
+        ptq_qmat_make(g->arena, &spec.grid, l->n, l->k, &one[role]);
+        ptq_gptq_solve(&factor, &options, l->w, g->arena, g->arena, &one[role], loss, saturated);
+        ptq_reapply(one, &block);
+        for (int64_t i = 0; i < l->n * l->k; i++) different += q[role].code[i] != one[role].code[i];
+        all += l->n * l->k;
+    }
+    printf("%-7s true_sequential: %ld of %ld codes differ from four whole passes\n", g->name, (long)different,
+           (long)all);
+    assert_true(different <= all / 200);
+}
+
 static void check_family(const char *name)
 {
     struct golden g;
@@ -182,6 +268,9 @@ static void check_family(const char *name)
         skip();
     }
     open_golden(&g, name);
+    check_threads(&g, "gptq:w3,g32,act_order=1");
+    check_threads(&g, "gptq:w3,g32,true_sequential=1");
+    check_staged(&g);
     check_configuration(&g, 3, -1, 0, 0);
     check_configuration(&g, 3, 32, 0, 0);
     check_configuration(&g, 3, 32, 1, 0);
