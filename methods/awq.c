@@ -77,7 +77,10 @@ static enum ptq_status search_group(struct transform *t, enum ptq_input input, c
     int64_t k = choice->k;
     float *to = t->sample[input];
     for (int64_t row = 0; row < t->rows; row += t->stride, to += k) memcpy(to, x + row * k, sizeof *to * (size_t)k);
-    return ptq_awq_search(t->task, t->options, input, x, middle, choice, err);
+    PTQ_TRY(ptq_awq_search(t->task, t->options, input, x, middle, choice, err));
+    const float *given = t->options->given ? t->options->given[input] : NULL;
+    if (choice->searched && given) memcpy(choice->scale, given, sizeof *given * (size_t)k);
+    return PTQ_OK;
 }
 
 /* The calibration rows through the original block, step by step; between the steps the groups that read what is there.

@@ -16,6 +16,8 @@ struct ptq_awq_options {
     int clip, vo_average;
     int n_ratio;    /* ratios i / n_ratio, i = 0 .. n_ratio - 1 */
     int every_loss; /* 1: no search stops early, so that every loss is whole. The choice is the same */
+    /* [PTQ_N_INPUT]: scales to apply instead of those that the search found, NULL for none; or NULL */
+    const float *const *given;
 };
 
 /* The scale search of one group. */
