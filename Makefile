@@ -5,24 +5,30 @@ export PTQ ?= $(BUILD)/ptq
 # Settings of table1, passed on by the environment: whatever they hold, no shell reads it.
 export MODEL TEXT CALIB BITS GROUP WINDOWS SEED THREADS OUT
 
-.PHONY: build table1 test plots clean help
+MAKEFLAGS += --no-print-directory
+.PHONY: build command configure table1 test plots clean help
 .DEFAULT_GOAL := build
 
-build:
-	@scripts/install-deps --for build
-	@test -f $(BUILD)/CMakeCache.txt || cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=Release $(CMAKE_FLAGS)
+build: configure
 	@cmake --build $(BUILD) --parallel $(JOBS)
 
-table1: build
+command: configure # ptq alone, without the tests
+	@cmake --build $(BUILD) --parallel $(JOBS) --target ptq
+
+configure:
+	@scripts/install-deps --for build
+	@test -f $(BUILD)/Makefile || cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=Release $(CMAKE_FLAGS)
+
+table1: command
 	@scripts/install-deps --for fetch --for plot
 	@scripts/table1
 
 test:
 	@scripts/install-deps --for test
-	@$(MAKE) --no-print-directory build
+	@$(MAKE) build
 	@ctest --test-dir $(BUILD) --output-on-failure
 
-plots: build
+plots: command
 	@scripts/install-deps --for plot
 	@for file in results/*.h5; do \
 	    test -f "$$file" || { echo "results/ holds no .h5 file yet: run make table1"; exit 1; }; \

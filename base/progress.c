@@ -55,11 +55,10 @@ void ptq_progress_step(struct ptq_progress *progress, double amount)
 void ptq_progress_end(struct ptq_progress *progress)
 {
     if (quiet) return;
-    double seconds = ptq_seconds() - progress->started;
     if (isatty(STDERR_FILENO))
-        fprintf(stderr, "\r%-58.58s done  %.1f s\033[K\n", progress->stage, seconds);
+        fprintf(stderr, "\r\033[K"); /* the line was a promise; what came of it is printed by whoever asked */
     else
-        fprintf(stderr, "%s: %.1f s\n", progress->stage, seconds);
+        fprintf(stderr, "%s: %.1f s\n", progress->stage, ptq_seconds() - progress->started);
 }
 
 static void note_signal(int signal_number)

@@ -11,7 +11,9 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { CHUNK_BYTES = 128 << 20, EMBED_ROWS = 256 };
+enum { EMBED_ROWS = 256 };
+
+int64_t ptq_chunk_bytes = 128 << 20;
 
 int64_t ptq_input_width(const struct ptq_config *c, enum ptq_input input)
 {
@@ -54,7 +56,7 @@ static size_t scratch_floats(const struct ptq_forward *f)
 
 int64_t ptq_forward_chunk(const struct ptq_model *model, int64_t length)
 {
-    int64_t fit = CHUNK_BYTES / (int64_t)sizeof(float) / model->config.width / length;
+    int64_t fit = ptq_chunk_bytes / (int64_t)sizeof(float) / model->config.width / length;
     return fit < 1 ? 1 : fit;
 }
 

@@ -35,8 +35,9 @@ struct ptq_forward {
 /* Room for windows of id (not copied); chunk: see ptq_forward_chunk. */
 void ptq_forward_make(struct ptq_arena *arena, const struct ptq_model *model, const int32_t *id, int64_t windows,
                       int64_t length, struct ptq_forward *out);
-/* How many windows fit into the memory that x may take (128 MiB, at least one window). The same for any number of
- * threads. */
+/* How many windows fit into the memory that x may take (ptq_chunk_bytes, 128 MiB; at least one window). The same for
+ * any number of threads. Tests make it small. */
+extern int64_t ptq_chunk_bytes;
 int64_t ptq_forward_chunk(const struct ptq_model *model, int64_t length);
 
 /* x = embeddings (+ positions). Ids outside the vocabulary are PTQ_EINPUT. */

@@ -1,5 +1,6 @@
 #include "h5.h"
 
+#include "h5_image.h"
 #include "h5_path.h"
 #include "mapped.h"
 
@@ -17,8 +18,8 @@ struct ptq_h5 {
     uint64_t size; /* of the file read: no value in it can be larger */
 };
 
-/* Data that claims to be deflated further than this is no data of ours. */
-enum { MOST_DEFLATION = 64 };
+/* Attributes above 64 KB need HDF5's dense storage, which old versions cannot read. */
+enum { LARGEST_ATTRIBUTE = 1 << 15 };
 
 static struct ptq_h5 *new_file(const char *path)
 {
@@ -46,28 +47,32 @@ enum ptq_status ptq_h5_create(const char *path, struct ptq_h5 **out, struct ptq_
     snprintf(name, sizeof name, "ptq-%p", (void *)file);
     hid_t access = H5Pcreate(H5P_FILE_ACCESS), create = H5Pcreate(H5P_FILE_CREATE);
     H5Pset_fapl_core(access, 1 << 20, 0);
-    /* The format of 1.8: its metadata carries checksums, and attributes may be large. */
+    /* The format of 1.8, whose metadata carries checksums. */
     H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V18);
     ptq_h5_object_options(create);
     file->id = H5Fcreate(name, H5F_ACC_EXCL, create, access);
+    enum ptq_status status = PTQ_OK;
+    if (file->id < 0)
+        status = ptq_fail(err, PTQ_EIO, "%s: HDF5 cannot make a file in memory: %s", path, ptq_h5_cause());
     ptq_h5_release(access);
     ptq_h5_release(create);
-    *out = file;
-    if (file->id >= 0) return PTQ_OK;
-    ptq_fail(err, PTQ_EIO, "%s: HDF5 cannot make a file in memory: %s", path, ptq_h5_cause());
-    free_file(file);
-    return err->status;
+    if (status) free_file(file);
+    *out = status ? NULL : file;
+    return status;
 }
 
 enum ptq_status ptq_h5_commit(struct ptq_h5 *file, struct ptq_error *err)
 {
     enum ptq_status status;
     ssize_t size = H5Fflush(file->id, H5F_SCOPE_LOCAL) < 0 ? -1 : H5Fget_file_image(file->id, NULL, 0);
-    void *image = size > 0 ? ptq_realloc(NULL, (size_t)size, 1, "a results file") : NULL;
-    if (image && H5Fget_file_image(file->id, image, (size_t)size) == size)
-        status = ptq_write_file(file->path, image, (size_t)size, err);
-    else
+    void *image = size > 0 ? ptq_realloc(NULL, (size_t)size + PTQ_H5_SEAL, 1, "an HDF5 file") : NULL;
+    if (image && H5Fget_file_image(file->id, image, (size_t)size) == size) {
+        ptq_h5_mend(image, (size_t)size);
+        ptq_h5_seal(image, (size_t)size);
+        status = ptq_write_file(file->path, image, (size_t)size + PTQ_H5_SEAL, err);
+    } else {
         status = ptq_fail(err, PTQ_EIO, "%s: HDF5 cannot make its image: %s", file->path, ptq_h5_cause());
+    }
     free(image);
     free_file(file);
     return status;
@@ -91,6 +96,9 @@ static enum ptq_status check_file(const char *path, uint64_t *size, struct ptq_e
             status = ptq_fail(err, PTQ_EINPUT, "%s: is empty (0 bytes), so it is no HDF5 file", path);
         else if (file.size < sizeof signature || memcmp(file.data, signature, sizeof signature))
             status = ptq_fail(err, PTQ_EINPUT, "%s: is no HDF5 file (its first 8 bytes are not HDF5's)", path);
+        else if (ptq_h5_check_seal(file.data, file.size) == 0)
+            status =
+                ptq_fail(err, PTQ_EINPUT, "%s: is damaged: its bytes are not those that were written (SHA-256)", path);
         ptq_unmap(&file);
     }
     ptq_arena_free(arena);
@@ -108,13 +116,14 @@ enum ptq_status ptq_h5_open(const char *path, struct ptq_h5 **out, struct ptq_er
     /* Files are replaced by rename and never written in place: no lock, which some file systems do not have. */
     H5Pset_file_locking(access, 0, 1);
     file->id = H5Fopen(path, H5F_ACC_RDONLY, access);
+    enum ptq_status status = PTQ_OK;
+    if (file->id < 0)
+        status = ptq_fail(err, PTQ_EINPUT, "%s: is a damaged or truncated HDF5 file of %llu bytes: %s", path,
+                          (unsigned long long)size, ptq_h5_cause());
     ptq_h5_release(access);
-    *out = file;
-    if (file->id >= 0) return PTQ_OK;
-    ptq_fail(err, PTQ_EINPUT, "%s: is a damaged or truncated HDF5 file of %llu bytes: %s", path,
-             (unsigned long long)size, ptq_h5_cause());
-    free_file(file);
-    return err->status;
+    if (status) free_file(file);
+    *out = status ? NULL : file;
+    return status;
 }
 
 void ptq_h5_close(struct ptq_h5 *file)
@@ -133,6 +142,14 @@ int ptq_h5_exists(struct ptq_h5 *file, const char *path)
 static enum ptq_status put_failed(const struct ptq_h5 *file, const char *group, const char *name, struct ptq_error *err)
 {
     return ptq_fail(err, PTQ_EIO, "%s: HDF5 cannot store %s of %s: %s", file->path, name, group, ptq_h5_cause());
+}
+
+enum ptq_status ptq_h5_put_group(struct ptq_h5 *file, const char *group, struct ptq_error *err)
+{
+    hid_t made = ptq_h5_need_group(file->id, group);
+    enum ptq_status status = made < 0 ? put_failed(file, group, "a group", err) : PTQ_OK;
+    ptq_h5_release(made);
+    return status;
 }
 
 static enum ptq_status put_attribute(struct ptq_h5 *file, const char *group, const char *name, hid_t stored, hid_t type,
@@ -158,7 +175,7 @@ static enum ptq_status put_dataset(struct ptq_h5 *file, const char *group, const
     /* All bytes are written at once, so nothing is filled before. */
     H5Pset_fill_time(create, H5D_FILL_TIME_NEVER);
     if (at >= 0 && space >= 0) dataset = H5Dcreate2(at, name, stored, space, H5P_DEFAULT, create, H5P_DEFAULT);
-    int empty = dims[0] == 0 || (rank > 1 && dims[1] == 0);
+    int empty = rank > 0 && (dims[0] == 0 || dims[rank - 1] == 0);
     int good = dataset >= 0 && (empty || H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0);
     enum ptq_status status = good ? PTQ_OK : put_failed(file, group, name, err);
     ptq_h5_release(dataset);
@@ -182,8 +199,13 @@ static hid_t text_type(size_t size)
 enum ptq_status ptq_h5_put_text(struct ptq_h5 *file, const char *group, const char *name, const char *value,
                                 struct ptq_error *err)
 {
-    hid_t type = text_type(strlen(value) + 1);
-    enum ptq_status status = put_attribute(file, group, name, type, type, value, err);
+    size_t size = strlen(value) + 1;
+    hid_t type = text_type(size);
+    enum ptq_status status;
+    if (size <= LARGEST_ATTRIBUTE)
+        status = put_attribute(file, group, name, type, type, value, err);
+    else
+        status = put_dataset(file, group, name, type, type, value, 0, NULL, err);
     ptq_h5_release(type);
     return status;
 }
@@ -254,40 +276,6 @@ static void close_value(struct value *value)
     ptq_h5_release(value->id);
 }
 
-/* 1 where each of the dataset's filters is one that HDF5 itself undoes, and none asks for a plug-in. */
-static int has_known_filters(hid_t create)
-{
-    int n = H5Pget_nfilters(create), known = n >= 0;
-    for (int i = 0; known && i < n; i++) {
-        unsigned flags;
-        size_t values = 0;
-        H5Z_filter_t id = H5Pget_filter2(create, (unsigned)i, &flags, &values, NULL, 0, NULL, NULL);
-        known = id == H5Z_FILTER_DEFLATE || id == H5Z_FILTER_SHUFFLE || id == H5Z_FILTER_FLETCHER32;
-    }
-    return known;
-}
-
-/* 1 where the file's own bytes hold the dataset: no other files, no virtual views, no chunk or deflated data that is
- * out of all proportion to the file, and not only a promise. We write contiguous datasets; h5py's chunked and deflated
- * ones are read too. */
-static int is_stored_plainly(const struct ptq_h5 *file, hid_t dataset, size_t width, uint64_t bytes)
-{
-    hsize_t chunk[2] = {1, 1};
-    hid_t create = H5Dget_create_plist(dataset);
-    H5D_layout_t layout = H5Pget_layout(create);
-    uint64_t least = bytes;
-    int plain = layout == H5D_CONTIGUOUS || layout == H5D_COMPACT || layout == H5D_CHUNKED;
-    plain = plain && H5Pget_external_count(create) == 0 && has_known_filters(create);
-    if (plain && layout == H5D_CHUNKED) {
-        int rank = H5Pget_chunk(create, 2, chunk);
-        uint64_t limit = MOST_DEFLATION * file->size / width;
-        plain = rank >= 1 && rank <= 2 && chunk[0] <= limit && chunk[1] <= limit / chunk[0];
-        least = bytes / MOST_DEFLATION;
-    }
-    ptq_h5_release(create);
-    return plain && (bytes == 0 || H5Dget_storage_size(dataset) > 0) && H5Dget_storage_size(dataset) >= least;
-}
-
 static int measure(const struct ptq_h5 *file, struct value *value)
 {
     hsize_t dims[3] = {1, 1, 1}; /* [n][m][1] is [n][m] */
@@ -300,11 +288,11 @@ static int measure(const struct ptq_h5 *file, struct value *value)
     value->width = H5Tget_size(value->type);
     if (!good || !value->width || __builtin_mul_overflow(dims[0], dims[1], &count) || count > INT64_MAX / 8 ||
         dims[0] > INT64_MAX || dims[1] > INT64_MAX || __builtin_mul_overflow(count, value->width, &bytes) ||
-        bytes / MOST_DEFLATION > file->size || (value->is_attribute && bytes > file->size))
+        bytes / PTQ_H5_MOST_DEFLATION > file->size || (value->is_attribute && bytes > file->size))
         return 0;
     value->rows = (int64_t)dims[0];
     value->columns = (int64_t)dims[1];
-    return value->is_attribute || is_stored_plainly(file, value->id, value->width, bytes);
+    return value->is_attribute || ptq_h5_is_stored(value->id, value->width, bytes, file->size);
 }
 
 static int fits_kind(hid_t type, H5T_class_t kind)
@@ -416,7 +404,9 @@ static enum ptq_status read_texts(const struct ptq_h5 *file, const char *group, 
     *n = value.rows * value.columns;
     *width = value.width + 1;
     *flat = ptq_alloc_array(arena, (size_t)*n, *width, "texts");
-    hid_t type = text_type(*width);
+    hid_t type = H5Tcopy(value.type); /* HDF5 converts sizes and padding, but not between character sets */
+    H5Tset_size(type, *width);
+    H5Tset_strpad(type, H5T_STR_NULLTERM);
     enum ptq_status status = read_value(file, group, name, &value, type, *flat, err);
     ptq_h5_release(type);
     return status;

@@ -11,7 +11,8 @@
 
 struct ptq_h5; /* an open file */
 
-/* A new file, built in memory; ptq_h5_commit writes it to path, whole or not at all. Equal content is equal bytes. */
+/* A new file, built in memory; ptq_h5_commit writes it to path, whole or not at all. Equal content is equal bytes.
+ * Behind HDF5's own bytes stands their SHA-256, which ptq_h5_open checks. */
 enum ptq_status ptq_h5_create(const char *path, struct ptq_h5 **out, struct ptq_error *err);
 enum ptq_status ptq_h5_commit(struct ptq_h5 *file, struct ptq_error *err); /* frees file, on failure too */
 void ptq_h5_abandon(struct ptq_h5 *file);
@@ -19,7 +20,7 @@ enum ptq_status ptq_h5_open(const char *path, struct ptq_h5 **out, struct ptq_er
 void ptq_h5_close(struct ptq_h5 *file);
 
 /* Where: a group path ("/", "/cells/ID"), made with its parents where missing. A scalar becomes an attribute (and
- * replaces one of that name), an array a dataset, whose name must be new. */
+ * replaces one of that name; a text above 32 KB becomes a dataset), an array a dataset, whose name must be new. */
 enum ptq_status ptq_h5_put_text(struct ptq_h5 *file, const char *group, const char *name, const char *value,
                                 struct ptq_error *err);
 enum ptq_status ptq_h5_put_int(struct ptq_h5 *file, const char *group, const char *name, int64_t value,
@@ -35,8 +36,8 @@ enum ptq_status ptq_h5_put_ints(struct ptq_h5 *file, const char *group, const ch
 enum ptq_status ptq_h5_put_texts(struct ptq_h5 *file, const char *group, const char *name, const char *const *data,
                                  int64_t n, struct ptq_error *err);
 
-/* Readers: attribute or dataset of the right kind, of one element for a scalar and of rank 2 at most for an array ([1][n]
- * where it has one dimension; reals, ints and texts come flat), else PTQ_EINPUT. Memory from arena. */
+/* Readers: attribute or dataset of the right kind, of one element for a scalar and of rank 2 at most for an array
+ * ([1][n] where it has one dimension; reals, ints and texts come flat), else PTQ_EINPUT. Memory from arena. */
 enum ptq_status ptq_h5_text(struct ptq_h5 *file, const char *group, const char *name, struct ptq_arena *arena,
                             const char **out, struct ptq_error *err);
 enum ptq_status ptq_h5_int(struct ptq_h5 *file, const char *group, const char *name, int64_t *out,
@@ -51,6 +52,9 @@ enum ptq_status ptq_h5_ints(struct ptq_h5 *file, const char *group, const char *
                             int64_t **out, int64_t *n, struct ptq_error *err);
 enum ptq_status ptq_h5_texts(struct ptq_h5 *file, const char *group, const char *name, struct ptq_arena *arena,
                              const char ***out, int64_t *n, struct ptq_error *err);
+
+/* The group, with its parents, where missing. */
+enum ptq_status ptq_h5_put_group(struct ptq_h5 *file, const char *group, struct ptq_error *err);
 
 int ptq_h5_exists(struct ptq_h5 *file, const char *path);
 /* Names of the groups in a group, in creation order. */

@@ -89,3 +89,34 @@ hid_t ptq_h5_need_group(hid_t root, const char *path)
     }
     return at;
 }
+
+/* 1 where each of the dataset's filters is one that HDF5 itself undoes, and none asks for a plug-in. */
+static int has_known_filters(hid_t create)
+{
+    int n = H5Pget_nfilters(create), known = n >= 0;
+    for (int i = 0; known && i < n; i++) {
+        unsigned flags;
+        size_t values = 0;
+        H5Z_filter_t id = H5Pget_filter2(create, (unsigned)i, &flags, &values, NULL, 0, NULL, NULL);
+        known = id == H5Z_FILTER_DEFLATE || id == H5Z_FILTER_SHUFFLE || id == H5Z_FILTER_FLETCHER32;
+    }
+    return known;
+}
+
+int ptq_h5_is_stored(hid_t dataset, size_t width, uint64_t bytes, uint64_t file_size)
+{
+    hsize_t chunk[2] = {1, 1};
+    hid_t create = H5Dget_create_plist(dataset);
+    H5D_layout_t layout = H5Pget_layout(create);
+    uint64_t least = bytes;
+    int plain = layout == H5D_CONTIGUOUS || layout == H5D_COMPACT || layout == H5D_CHUNKED;
+    plain = plain && H5Pget_external_count(create) == 0 && has_known_filters(create);
+    if (plain && layout == H5D_CHUNKED) {
+        int rank = H5Pget_chunk(create, 2, chunk);
+        uint64_t limit = PTQ_H5_MOST_DEFLATION * file_size / width;
+        plain = rank >= 1 && rank <= 2 && chunk[0] <= limit && chunk[1] <= limit / chunk[0];
+        least = bytes / PTQ_H5_MOST_DEFLATION;
+    }
+    ptq_h5_release(create);
+    return plain && (bytes == 0 || H5Dget_storage_size(dataset) > 0) && H5Dget_storage_size(dataset) >= least;
+}

@@ -4,6 +4,7 @@
 #define PTQ_H5_PATH_H
 
 #include <hdf5.h>
+#include <stdint.h>
 
 enum { PTQ_H5_LONGEST_NAME = 4096 };
 
@@ -23,5 +24,13 @@ int ptq_h5_has_link(hid_t group, const char *name);
 hid_t ptq_h5_find(hid_t file, const char *path);
 /* The group at path, made with its parents where missing; or a negative id. */
 hid_t ptq_h5_need_group(hid_t file, const char *path);
+
+/* Data that claims to be deflated further than this is no data of ours. */
+enum { PTQ_H5_MOST_DEFLATION = 64 };
+
+/* 1 where the file's own bytes hold the dataset's `bytes`: no other files, no virtual views, no chunk or deflated data
+ * that is out of all proportion to the file, and not only a promise. We write contiguous datasets; h5py's chunked and
+ * deflated ones are read too. width: bytes of an element. */
+int ptq_h5_is_stored(hid_t dataset, size_t width, uint64_t bytes, uint64_t file_size);
 
 #endif

@@ -5,7 +5,7 @@
  *     /cells/ID/             one group a cell; ID is the SHA-256 of the cell's canonical configuration
  *         attributes         one for each line of PTQ_CELL_FIELDS, by that name
  *         nll                [windows][scored] float32, -ln p of each scored token (natural log)
- *         linears/           name, weight_error, output_error, saturated (one row a quantised linear)
+ *         linears/           name, weight_error, output_error, saturated, damp, loss (one row a quantised linear)
  *   FILE.h5.cells/ID.h5      cells that are finished but not merged yet (same layout, one cell): what a killed run
  *                            leaves and the next one starts from
  *
@@ -80,7 +80,7 @@ struct ptq_linear_report {
     double weight_error; /* ||W' - W||^2 / ||W||^2 */
     double output_error; /* ||X (W' - W)^T||^2 / ||X W^T||^2 on sampled calibration tokens; -1 without calibration */
     int64_t saturated;   /* groups, see saturated_groups */
-    double damp, loss;   /* GPTQ: percdamp that was used in the end, and its own loss; 0 elsewhere; not stored yet */
+    double damp, loss;   /* GPTQ: percdamp that was used in the end, and its own loss; 0 elsewhere */
 };
 
 struct ptq_cell {
@@ -105,8 +105,10 @@ enum ptq_status ptq_results_put(const char *file, const struct ptq_cell *cell, s
 enum ptq_status ptq_results_ids(struct ptq_arena *arena, const char *file, char (**ids)[PTQ_SHA256_HEX], int *n,
                                 struct ptq_error *err);
 
-/* Joins FILE and FILE.cells into FILE (atomically) and removes FILE.cells. keep[0..n_keep): ids in table order; these
- * and no others are in the new FILE, except that other cells of the old FILE are kept behind them. */
+/* Joins FILE and FILE.cells into FILE (atomically) and removes FILE.cells. keep[0..n_keep): ids in table order, those
+ * that are not finished are left out; every other finished cell, of the old FILE first, is kept behind them. Where both
+ * have a cell, that of FILE.cells is newer and stays. Killed at any moment, the next call completes it; where there is
+ * nothing to do, FILE is not touched. */
 enum ptq_status ptq_results_merge(const char *file, const char *experiment, const char *yaml,
                                   const char (*keep)[PTQ_SHA256_HEX], int n_keep, struct ptq_error *err);
 
@@ -116,5 +118,17 @@ enum ptq_status ptq_results_read(struct ptq_arena *arena, const char *file, stru
 
 /* --fresh: removes FILE and FILE.cells. */
 enum ptq_status ptq_results_remove(const char *file, struct ptq_error *err);
+
+/* One writer at a time. */
+struct ptq_lock {
+    int fd;
+    char *path;
+};
+
+/* Takes FILE.lock for this process, or fails at once with PTQ_EIO and a sentence that names the process that has it.
+ * The kernel gives it back when the process ends, however it ends. Where the file system has no locks (some NFS), none
+ * is taken. ptq_results_merge, put and remove do not take it: who runs them does. */
+enum ptq_status ptq_results_lock(const char *file, struct ptq_lock *out, struct ptq_error *err);
+void ptq_results_unlock(struct ptq_lock *lock);
 
 #endif

@@ -91,11 +91,29 @@ static size_t strip_right(const char *text, size_t size, size_t at)
     return at;
 }
 
-/* A token that is refused because it is no single word is passed over as a whole, as in Hugging Face's search; one
- * whose white space another took keeps what is left. */
+/* What a found token takes; 0 where that is nothing, because the one before took its white space. Without lstrip a
+ * token may begin inside what the one before stripped, and what it leaves of that is text again: as in Hugging Face's
+ * search. */
+static int take(const struct ptq_added_token *token, const char *text, size_t size, size_t at,
+                struct ptq_added_match *match)
+{
+    size_t done = match->end, start = at, end = at + token->size;
+    match->resume = end;
+    if (token->lstrip) {
+        start = strip_left(text, at, done);
+        if (start < done) start = done;
+    }
+    if (token->rstrip) end = strip_right(text, size, end < done ? done : end);
+    if (start >= end) return 0;
+    match->start = start;
+    match->end = end;
+    match->id = token->id;
+    return 1;
+}
+
+/* A token that is refused because it is no single word is passed over as a whole, as in Hugging Face's search. */
 int ptq_added_next(const struct ptq_added *added, const char *text, size_t size, struct ptq_added_match *match)
 {
-    size_t done = match->end;
     for (size_t at = match->resume; added->n && at < size;) {
         const struct ptq_added_token *token = longest_at(added, text + at, size - at);
         if (!token) {
@@ -103,17 +121,9 @@ int ptq_added_next(const struct ptq_added *added, const char *text, size_t size,
             continue;
         }
         size_t end = at + token->size;
-        if (token->single_word && (word_before(text, at) || word_after(text, size, end))) {
-            at = end;
-            continue;
-        }
-        match->resume = end;
-        match->start = token->lstrip ? strip_left(text, at, done) : at;
-        if (match->start < done) match->start = done;
-        match->end = end < done ? done : end;
-        if (token->rstrip) match->end = strip_right(text, size, match->end);
-        match->id = token->id;
-        return 1;
+        int touched = token->single_word && (word_before(text, at) || word_after(text, size, end));
+        if (!touched && take(token, text, size, at, match)) return 1;
+        at = end;
     }
     return 0;
 }

@@ -32,7 +32,7 @@ void ptq_added_ready(struct ptq_added *added, struct ptq_arena *arena);
 
 /* Where a search is in its text, and what it found last. Start with {0}. */
 struct ptq_added_match {
-    size_t start, end; /* what the token takes, white space included */
+    size_t start, end; /* what the token takes, white space included; start may lie before the last end */
     size_t resume;     /* where the search goes on */
     int32_t id;
 };

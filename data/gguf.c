@@ -1,7 +1,9 @@
 #include "gguf.h"
 
 #include "gguf_parse.h"
+#include "unicode.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -204,17 +206,19 @@ size_t ptq_gguf_n_keys(const struct ptq_gguf *g)
     return g->n_kv;
 }
 
-/* A string's beginning with what is not printable replaced. */
+/* A string's beginning, as much as has room, with what is not printable or not UTF-8 replaced. */
 static void show_text(const struct ptq_gguf_value *v, char *out, size_t size)
 {
-    size_t n = v->n < size - 1 ? (size_t)v->n : size - 1;
+    int cut = v->n > size - 1;
+    size_t n = cut ? size - 4 : (size_t)v->n, bad;
     for (size_t i = 0; i < n; i++) out[i] = (char)(v->data[i] < 0x20 || v->data[i] == 0x7f ? ' ' : v->data[i]);
-    out[n] = 0;
-    if (n < v->n && size > 4) memcpy(out + size - 4, "...", 4);
+    while ((bad = ptq_utf8_check(out, n)) < n) out[bad] = '?';
+    snprintf(out + n, 4, "%s", cut ? "..." : "");
 }
 
 const char *ptq_gguf_key(const struct ptq_gguf *g, size_t i, char *value, size_t size)
 {
+    assert(size >= 8);
     const struct ptq_gguf_value *v = &g->kv[i];
     int64_t n;
     int fits;

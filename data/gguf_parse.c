@@ -1,5 +1,7 @@
 #include "gguf_parse.h"
 
+#include "unicode.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,7 +106,7 @@ static enum ptq_status take_u64(struct cursor *c, const char *what, uint64_t *ou
     return PTQ_OK;
 }
 
-/* A name that may appear in messages and in lookups: 1 to limit bytes, no control characters. In the arena. */
+/* A name that may appear in messages and in lookups: 1 to limit bytes of UTF-8, no control characters. In the arena. */
 static enum ptq_status take_name(struct cursor *c, struct ptq_arena *arena, const char *what, size_t limit,
                                  const char **out)
 {
@@ -120,6 +122,8 @@ static enum ptq_status take_name(struct cursor *c, struct ptq_arena *arena, cons
         if (p[i] < 0x20 || p[i] == 0x7f)
             return ptq_fail(c->err, PTQ_EINPUT, "%s: byte %zu: %s holds the control character 0x%02x", c->file->path,
                             start + 8 + i, what, p[i]);
+    if (ptq_utf8_check((const char *)p, (size_t)length) < length)
+        return ptq_fail(c->err, PTQ_EINPUT, "%s: byte %zu: %s is not UTF-8", c->file->path, start + 8, what);
     *out = ptq_strndup(arena, (const char *)p, (size_t)length);
     c->subject = *out;
     return PTQ_OK;

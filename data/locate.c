@@ -1,6 +1,7 @@
 #include "locate.h"
 
 #include "version.h"
+#include "words.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -140,34 +141,48 @@ static enum ptq_status locate_hub(struct ptq_arena *arena, const char *name, con
 
 /* ---- the cache and its MANIFEST ---- */
 
-/* Whether a line of the MANIFEST begins "NAME |" and its second cell is kind. */
-static int line_names(const char *line, const char *name, const char *kind)
+/* Cuts the next cell off *line: what stands before '|', without the blanks around it. */
+static char *next_cell(char **line)
 {
-    size_t length = strlen(name);
-    line += strspn(line, " \t");
-    if (strncmp(line, name, length)) return 0;
-    line += length;
-    line += strspn(line, " \t");
-    if (*line != '|') return 0;
-    line++;
-    line += strspn(line, " \t");
-    length = strlen(kind);
-    return strncmp(line, kind, length) == 0 && strspn(line + length, " \t|") > 0;
+    char *cell = *line + strspn(*line, " \t"), *end = cell + strcspn(cell, "|");
+    *line = *end ? end + 1 : end;
+    while (end > cell && (end[-1] == ' ' || end[-1] == '\t')) end--;
+    *end = 0;
+    return cell;
 }
 
-static int in_manifest(struct ptq_arena *arena, const char *name, const char *kind)
+/* The MANIFEST's names of a kind ("model", "text"); none where there is no MANIFEST. */
+static const char **manifest_names(struct ptq_arena *arena, const char *kind, size_t *n)
 {
     char *text;
-    size_t size;
+    size_t size, lines = 1;
     struct ptq_error ignored;
     const char *own = environment("PTQ_MANIFEST");
     const char *path = own ? own : ptq_join(arena, ptq_source_folder, "data/MANIFEST");
-    if (!ptq_is_file(path) || ptq_read_file(arena, path, MANIFEST_LIMIT, &text, &size, &ignored)) return 0;
-    for (char *line = text; line; line = strchr(line, '\n')) {
-        if (*line == '\n') line++;
-        if (line_names(line, name, kind)) return 1;
+    *n = 0;
+    if (!ptq_is_file(path) || ptq_read_file(arena, path, MANIFEST_LIMIT, &text, &size, &ignored)) return NULL;
+    for (size_t i = 0; i < size; i++) lines += text[i] == '\n';
+    const char **name = ptq_new(arena, const char *, lines);
+    for (char *line; (line = strsep(&text, "\n"));) {
+        char *first = next_cell(&line);
+        if (*first != '#' && strcmp(next_cell(&line), kind) == 0) name[(*n)++] = first;
     }
-    return 0;
+    return name;
+}
+
+/* The sentence for a name that is neither a path nor in the cache's folder: how to fetch it, or what is like it;
+ * PTQ_OK where the MANIFEST has neither. */
+static enum ptq_status ask_manifest(struct ptq_arena *arena, const char *name, const char *kind, struct ptq_error *err)
+{
+    size_t n;
+    const char *const *known = (const char *const *)manifest_names(arena, kind, &n);
+    const char *near = n ? ptq_nearest(name, known, n) : NULL;
+    if (!near) return PTQ_OK;
+    if (strcmp(near, name) == 0)
+        return ptq_fail(err, PTQ_EINPUT, "%s: is not in the cache (%s/%ss) yet; fetch it: data/fetch %s", name,
+                        ptq_cache_folder(arena), kind, name);
+    return ptq_fail(err, PTQ_EINPUT, "%s: no such file or folder, and no such %s in data/MANIFEST; did you mean '%s'?",
+                    name, kind, near);
 }
 
 /* CACHE/folder/NAME or CACHE/folder/NAME.suffix, or NULL. */
@@ -186,9 +201,7 @@ enum ptq_status ptq_locate_model(struct ptq_arena *arena, const char *name, cons
     if (exists(name)) return PTQ_OK;
     if (!ptq_is_bare_name(name)) return locate_hub(arena, name, path, err);
     if ((*path = cached(arena, "models", name, ".gguf"))) return PTQ_OK;
-    if (in_manifest(arena, name, "model"))
-        return ptq_fail(err, PTQ_EINPUT, "%s: is not in the cache (%s/models) yet; fetch it: data/fetch %s", name,
-                        ptq_cache_folder(arena), name);
+    PTQ_TRY(ask_manifest(arena, name, "model", err));
     return locate_hub(arena, name, path, err);
 }
 
@@ -197,9 +210,7 @@ enum ptq_status ptq_locate_text(struct ptq_arena *arena, const char *name, const
     *path = ptq_strdup(arena, name);
     if (exists(name)) return PTQ_OK;
     if (ptq_is_bare_name(name) && (*path = cached(arena, "texts", name, ".txt"))) return PTQ_OK;
-    if (ptq_is_bare_name(name) && in_manifest(arena, name, "text"))
-        return ptq_fail(err, PTQ_EINPUT, "%s: is not in the cache (%s/texts) yet; fetch it: data/fetch %s", name,
-                        ptq_cache_folder(arena), name);
+    if (ptq_is_bare_name(name)) PTQ_TRY(ask_manifest(arena, name, "text", err));
     return ptq_fail(err, PTQ_EINPUT, "%s: no such text; give the path of a file or a text's name of data/MANIFEST",
                     name);
 }

@@ -65,8 +65,6 @@ static enum ptq_status take_dtype(const char *path, const json_t *dtype, struct 
             t->dtype = (enum ptq_dtype)i;
             return PTQ_OK;
         }
-    for (const char *c = name; *c; c++)
-        if ((unsigned char)*c <= 0x20 || *c == 0x7f) name = "?";
     return ptq_fail(err, PTQ_EINPUT, "%s: header: %.*s.dtype '%.20s' is not known; ptq reads F32, F16 and BF16", path,
                     (int)NAME_SHOWN, t->name, name);
 }

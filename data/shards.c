@@ -81,15 +81,12 @@ static enum ptq_status take_names(struct ptq_arena *arena, json_t *map, struct p
         name[n++] = file;
     }
     qsort(name, n, sizeof *name, by_text);
-    size_t different = 0;
+    s->name = name; /* in place: each name once, as a copy that outlives the JSON */
     for (size_t i = 0; i < n; i++) {
-        if (i && strcmp(name[i], name[i - 1]) == 0) continue;
-        if (different++ == MAX_SHARDS)
-            return ptq_fail(err, PTQ_EINPUT, "%s: more than %d shards", s->path, (int)MAX_SHARDS);
+        if (s->n && strcmp(name[i], s->name[s->n - 1]) == 0) continue;
+        if (s->n == MAX_SHARDS) return ptq_fail(err, PTQ_EINPUT, "%s: more than %d shards", s->path, (int)MAX_SHARDS);
+        s->name[s->n++] = ptq_strdup(arena, name[i]);
     }
-    s->name = ptq_new(arena, const char *, different);
-    for (size_t i = 0; i < n; i++)
-        if (!i || strcmp(name[i], name[i - 1])) s->name[s->n++] = ptq_strdup(arena, name[i]);
     return PTQ_OK;
 }
 

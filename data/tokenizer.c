@@ -62,7 +62,8 @@ static enum ptq_status encode_gap(struct encoding *encoding, const char *text, s
     if (size == 0) return PTQ_OK;
     PTQ_TRY(ptq_normalize(&encoding->tokenizer->normalizer, text, size, encoding->scratch, &text, &size, err));
     while (ptq_added_next(&encoding->tokenizer->normal, text, size, &match)) {
-        PTQ_TRY(encode_words(encoding, text + done, match.start - done, at_start && done == 0, err));
+        size_t gap = match.start > done ? match.start - done : 0;
+        PTQ_TRY(encode_words(encoding, text + done, gap, at_start && done == 0, err));
         ptq_bpe_add_id(&encoding->run, match.id);
         done = match.end;
     }
@@ -74,7 +75,7 @@ static enum ptq_status encode_text(struct encoding *encoding, const char *text, 
     struct ptq_added_match match = {0};
     size_t done = 0;
     while (ptq_added_next(&encoding->tokenizer->raw, text, size, &match)) {
-        PTQ_TRY(encode_gap(encoding, text + done, match.start - done, done == 0, err));
+        PTQ_TRY(encode_gap(encoding, text + done, match.start > done ? match.start - done : 0, done == 0, err));
         ptq_bpe_add_id(&encoding->run, match.id);
         done = match.end;
     }

@@ -10,7 +10,7 @@
 
 /* Stored cells are read for their pace; more of them than this teach nothing and cost memory (each holds its nll). */
 enum { MAX_READ_FOR_PACE = 64 };
-/* Failed cells that the last error names. */
+/* Reasons that the last error gives. */
 enum { MAX_NAMED = 3 };
 
 /* ---- labels ---- */
@@ -118,7 +118,10 @@ void ptq_plan_fail(struct ptq_arena *arena, struct ptq_plan *plan, struct ptq_pl
                    const struct ptq_error *why)
 {
     leave_missing(plan, cell, PTQ_PLAN_FAILED);
-    cell->why = ptq_strdup(arena, why->text);
+    /* The pipeline's sentence may begin with the SPEC, as the label does. */
+    size_t length = strlen(cell->job->spec);
+    int named = strncmp(why->text, cell->job->spec, length) == 0 && strncmp(why->text + length, ": ", 2) == 0;
+    cell->why = ptq_strdup(arena, why->text + (named ? length + 2 : 0));
     if (!plan->failed) plan->failed = why->status;
 }
 
@@ -214,19 +217,47 @@ void ptq_plan_print(const struct ptq_plan *plan, FILE *out)
     }
 }
 
+static int same_reason(const struct ptq_plan *plan, int a, int b)
+{
+    return plan->cell[a].why && plan->cell[b].why && strcmp(plan->cell[a].why, plan->cell[b].why) == 0;
+}
+
+/* How many cells failed for the reason of cell[first]; 0 where an earlier cell stands for that reason. */
+static int count_reason(const struct ptq_plan *plan, int first)
+{
+    int n = 0;
+    for (int i = 0; i < first; i++)
+        if (same_reason(plan, i, first)) return 0;
+    for (int i = first; i < plan->n; i++) n += same_reason(plan, i, first);
+    return n;
+}
+
+/* "rtn:w3,g64 and 2 more (why)" for each reason. */
+static void add_reasons(const struct ptq_plan *plan, struct ptq_buffer *list)
+{
+    int named = 0;
+    for (int i = 0; i < plan->n; i++) {
+        int n = count_reason(plan, i);
+        if (n == 0) continue;
+        if (named == MAX_NAMED) {
+            ptq_buffer_add(list, ", and others");
+            return;
+        }
+        ptq_buffer_add(list, "%s%s", named++ ? ", " : "", plan->cell[i].label);
+        if (n > 1) ptq_buffer_add(list, " and %d more", n - 1);
+        ptq_buffer_add(list, " (%.400s)", plan->cell[i].why);
+    }
+}
+
 enum ptq_status ptq_plan_verdict(const struct ptq_plan *plan, const char *file, struct ptq_error *err)
 {
-    int n_failed = ptq_plan_count(plan, PTQ_PLAN_FAILED), named = 0;
+    int n_failed = ptq_plan_count(plan, PTQ_PLAN_FAILED);
     if (n_failed == 0) return PTQ_OK;
     /* An experiment that asks for what cannot be is bad input, however the command line would have been told. */
     enum ptq_status status = plan->failed == PTQ_EUSAGE ? PTQ_EINPUT : plan->failed;
+    if (n_failed == plan->n && count_reason(plan, 0) == n_failed) return ptq_fail(err, status, "%s", plan->cell[0].why);
     struct ptq_buffer list = {0};
-    for (int i = 0; i < plan->n && named < MAX_NAMED; i++) {
-        const struct ptq_plan_cell *cell = &plan->cell[i];
-        if (cell->state != PTQ_PLAN_FAILED) continue;
-        ptq_buffer_add(&list, "%s%s (%.400s)", named++ ? ", " : "", cell->label, cell->why);
-    }
-    if (n_failed > named) ptq_buffer_add(&list, " and %d more", n_failed - named);
+    add_reasons(plan, &list);
     ptq_fail(err, status, "%d of %d cells failed: %s; the same command tries them again, %s keeps the others", n_failed,
              plan->n, list.data, file);
     free(list.data);

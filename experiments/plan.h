@@ -71,7 +71,7 @@ const char *ptq_duration(double seconds, char *text, size_t size);
 /* --dry-run: the cells, done, missing or failed. */
 void ptq_plan_print(const struct ptq_plan *plan, FILE *out);
 
-/* PTQ_OK where no cell failed, else an error that lists them. */
+/* PTQ_OK where no cell failed, else an error that lists them by reason. */
 enum ptq_status ptq_plan_verdict(const struct ptq_plan *plan, const char *file, struct ptq_error *err);
 
 #endif

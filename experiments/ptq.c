@@ -1,6 +1,6 @@
 /* The ptq command: one table of commands. Here alone errors are printed and the process ends. */
+#include "commands.h"
 #include "cuda/cuda.h"
-#include "describe.h"
 #include "eval.h"
 #include "ops.h"
 #include "options.h"
@@ -15,31 +15,22 @@
 #include <stdio.h>
 #include <string.h>
 
-static enum ptq_status command_methods(const struct ptq_options *options, struct ptq_error *err)
-{
-    (void)options, (void)err;
-    ptq_describe_methods(stdout);
-    return PTQ_OK;
-}
-
-static enum ptq_status command_models(const struct ptq_options *options, struct ptq_error *err)
-{
-    (void)options, (void)err;
-    ptq_describe_models(stdout);
-    return PTQ_OK;
-}
-
 static const struct command {
     const char *name, *operands, *summary, *options;
     enum ptq_status (*run)(const struct ptq_options *options, struct ptq_error *err);
 } commands[] = {
+    {"run", "EXPERIMENT.yaml", "an experiment's cells into a results file; goes on where it stopped",
+     "out set fresh dry-run threads launcher jobs quiet", ptq_command_run},
     {"eval", "MODEL", "perplexity of a model, quantised or not, on a text",
      "text method calib window max-windows calib-windows calib-window calib-sample seed threads device path bos json "
      "out quiet",
      ptq_eval},
     {"tokenize", "MODEL|tokenizer.json [FILE|-]", "token ids of a text on one line", "special", ptq_tokenize},
-    {"methods", "", "the methods, their parameters and defaults", "", command_methods},
-    {"models", "", "the model families", "", command_models},
+    {"inspect", "PATH", "what is in a model, a checkpoint file, a results file", "json", ptq_command_inspect},
+    {"table", "FILE.h5...", "results as a table", "format", ptq_command_table},
+    {"methods", "", "the methods, their parameters and defaults", "", ptq_command_methods},
+    {"models", "", "the model families", "", ptq_command_models},
+    {"experiments", "", "the experiments, with their titles and cells", "", ptq_command_experiments},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 

@@ -88,7 +88,8 @@ static void report_done(const struct run *r, const struct ptq_plan_cell *cell, d
     char left[64];
     if (r->options->quiet) return;
     begin_line(r, cell);
-    fprintf(r->log, "ppl %.4g  %.1f s%s%s\n", ppl, seconds, time_left(r, left, sizeof left), *left ? " left" : "");
+    time_left(r, left, sizeof left);
+    fprintf(r->log, "ppl %.2f  %.1f s%s%s\n", ppl, seconds, left, *left ? " left" : "");
 }
 
 static void report_failed(const struct run *r, const struct ptq_plan_cell *cell)
@@ -124,7 +125,7 @@ static enum ptq_status run_cell(struct run *r, struct ptq_arena *arena, struct p
         report_failed(r, planned);
         return PTQ_OK;
     }
-    if (status) return ptq_within(r->err, "%s", planned->label);
+    PTQ_TRY(status);
     PTQ_TRY(ptq_results_put(r->file, &cell, r->err));
     double seconds = ptq_seconds() - started;
     ptq_plan_done(&r->plan, planned, pace_of(&cell, seconds));
@@ -162,14 +163,18 @@ static enum ptq_status run_locked(struct run *r)
     if (r->options->fresh) PTQ_TRY(ptq_results_remove(r->file, r->err));
     PTQ_TRY(ptq_plan_look(&r->plan, r->file, r->err));
     if (!r->options->quiet) print_summary(r, r->log);
+    /* Without a terminal, a line a cell says enough; the stages' lines would only repeat it. */
+    ptq_progress_quiet(r->options->quiet || !isatty(STDERR_FILENO));
     enum ptq_status status = run_missing(r);
+    ptq_progress_quiet(r->options->quiet);
     if (status)
         return ptq_within(r->err, "%d of %d cells are done", ptq_plan_count(&r->plan, PTQ_PLAN_DONE), r->plan.n);
     PTQ_TRY(merge(r));
     char duration[32];
     if (!r->options->quiet && r->n_ran)
-        fprintf(r->log, "%s: %d cell%s run in %s, all are in %s\n", r->experiment.name, r->n_ran,
-                r->n_ran == 1 ? "" : "s", ptq_duration(ptq_seconds() - r->started, duration, sizeof duration), r->file);
+        fprintf(r->log, "%s: %d cell%s run in %s; %s holds %d of %d\n", r->experiment.name, r->n_ran,
+                r->n_ran == 1 ? "" : "s", ptq_duration(ptq_seconds() - r->started, duration, sizeof duration), r->file,
+                ptq_plan_count(&r->plan, PTQ_PLAN_DONE), r->plan.n);
     return PTQ_OK;
 }
 
@@ -183,8 +188,10 @@ static enum ptq_status make_folder_of(struct ptq_arena *arena, const char *file,
 static enum ptq_status run_all(struct run *r)
 {
     struct ptq_lock lock;
-    /* Where nothing can be run, nothing is made either. */
+    /* Where nothing can be run, nothing is made either, and the verdict says why. */
     if (ptq_plan_count(&r->plan, PTQ_PLAN_FAILED) == r->plan.n) return PTQ_OK;
+    for (int i = 0; i < r->plan.n; i++)
+        if (r->plan.cell[i].state == PTQ_PLAN_FAILED) report_failed(r, &r->plan.cell[i]);
     PTQ_TRY(make_folder_of(r->arena, r->file, r->err));
     PTQ_TRY(ptq_results_lock(r->file, &lock, r->err));
     enum ptq_status status = run_locked(r);
@@ -219,8 +226,6 @@ static enum ptq_status plan_and_run(struct run *r)
     PTQ_TRY(ptq_experiment_read(r->arena, o->experiment, o->set, o->n_sets, &r->experiment, r->err));
     PTQ_TRY(choose_file(r));
     PTQ_TRY(ptq_plan_make(r->arena, &r->experiment, r->runner, r->session, &r->plan, r->err));
-    for (int i = 0; i < r->plan.n && !o->dry_run; i++)
-        if (r->plan.cell[i].state == PTQ_PLAN_FAILED) report_failed(r, &r->plan.cell[i]);
     PTQ_TRY(o->dry_run ? dry_run(r) : run_all(r));
     return ptq_plan_verdict(&r->plan, r->file, r->err);
 }

@@ -43,9 +43,9 @@ struct ptq_layer {
     struct ptq_linear_report *report; /* the method fills what only it knows (saturated) */
 };
 
-/* What a method needs of the calibration: statistics at each linear's input; the windows themselves, which every block
- * method needs. */
-enum { PTQ_NEED_NOTHING = 0, PTQ_NEED_ABSMEAN = 1, PTQ_NEED_WINDOWS = 2 };
+/* What a method needs: statistics gathered at each linear's input; whether it draws at random (only then is the seed
+ * part of what a cell is); the calibration windows themselves, which every block method needs. */
+enum { PTQ_NEED_NOTHING = 0, PTQ_NEED_ABSMEAN = 1, PTQ_NEED_SEED = 2, PTQ_NEED_WINDOWS = 4 };
 
 /* One block for a method that looks at all of it (GPTQ, AWQ). */
 struct ptq_block_task {

@@ -98,7 +98,9 @@ static enum ptq_status quantize(const struct ptq_spec *spec, const struct ptq_la
 
 static unsigned need(const struct ptq_spec *spec)
 {
-    return selection(spec) == ACTIVATION ? PTQ_NEED_ABSMEAN : PTQ_NEED_NOTHING;
+    static const unsigned needs[] = {
+        [ACTIVATION] = PTQ_NEED_ABSMEAN, [WEIGHT] = PTQ_NEED_NOTHING, [RANDOM] = PTQ_NEED_SEED};
+    return needs[selection(spec)];
 }
 
 static const struct ptq_param params[] = {

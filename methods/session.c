@@ -174,15 +174,15 @@ static void describe_texts(struct ptq_arena *arena, const struct ptq_job *job, c
 /* Everything that the numbers depend on and that was asked for; not the machine, which is provenance. */
 static void identify(struct ptq_arena *arena, const struct ptq_planned *plan, struct ptq_cell *cell)
 {
-    const char *rest = "";
-    if (ptq_spec_quantizes(&plan->spec))
-        rest = ptq_format(arena, "seed=%llu\ncalib=%s\ncalib_windows=%lld\ncalib_window=%lld\n",
-                          (unsigned long long)cell->seed, cell->calib_sha256, (long long)cell->calib_windows,
-                          (long long)cell->calib_window);
+    const char *calib = "", *seed = "";
+    if (cell->calib[0])
+        calib = ptq_format(arena, "calib=%s\ncalib_windows=%lld\ncalib_window=%lld\n", cell->calib_sha256,
+                           (long long)cell->calib_windows, (long long)cell->calib_window);
+    if (ptq_spec_need(&plan->spec) & PTQ_NEED_SEED) seed = ptq_format(arena, "seed=%lld\n", (long long)cell->seed);
     cell->config =
-        ptq_format(arena, "schema=%d\nspec=%s\nmodel=%s\ntokens=%s\nwindow=%lld\nprotocol=%s\ndevice=%s\npath=%s\n%s",
+        ptq_format(arena, "schema=%d\nspec=%s\nmodel=%s\ntokens=%s\nwindow=%lld\nprotocol=%s\ndevice=%s\npath=%s\n%s%s",
                    PTQ_RESULTS_SCHEMA, cell->spec, cell->model_sha256, cell->tokens_sha256, (long long)cell->window,
-                   cell->protocol, cell->device, cell->path, rest);
+                   cell->protocol, cell->device, cell->path, calib, seed);
     ptq_cell_identify(cell);
 }
 
@@ -225,7 +225,7 @@ enum ptq_status ptq_session_plan(struct ptq_session *s, const struct ptq_job *jo
     *plan = (struct ptq_planned){0};
     PTQ_TRY(check_choices(job, err));
     PTQ_TRY(ptq_spec_parse(job->spec ? job->spec : "fp16", &plan->spec, err));
-    if (ptq_spec_need(&plan->spec) && !job->calib)
+    if ((ptq_spec_need(&plan->spec) & (PTQ_NEED_ABSMEAN | PTQ_NEED_WINDOWS)) && !job->calib)
         return ptq_fail(err, PTQ_EUSAGE, "%s needs a calibration text; give --calib FILE", job->spec);
     PTQ_TRY(share_model(s, job->model, &plan->model, err));
     PTQ_TRY(share_text(s, plan->model, job->text, &plan->text, err));

@@ -2,9 +2,9 @@
 """Writes data/unicode_tables.c: the character classes that Hugging Face tokenizers gives to its regular expressions.
 
 The library itself is asked, code point by code point, so the tables say what it does and not what a Unicode file says:
-\\p{L}, \\p{N} and \\s of its Oniguruma, the `is_numeric` of its Digits step, the \\w of its added tokens. RECENT marks letters and numbers that
-PCRE2 10.42 does not know: those that Unicode 14, the version of Python 3.11, has not assigned. INERT marks what the
-library's normal forms, those of an older Unicode than its expressions, leave alone.
+\\p{L}, \\p{N} and \\s of its Oniguruma, the `is_numeric` of its Digits step, the \\w of its added tokens.
+RECENT marks letters and numbers that PCRE2 10.42 does not know: those that Unicode 14, the version of Python 3.11, has
+not assigned. INERT marks what the library's normal forms, those of an older Unicode than its expressions, leave alone.
 
     pip install tokenizers && python3 scripts/make_unicode.py > data/unicode_tables.c
 """
@@ -44,7 +44,7 @@ def recent(known):
 
 def inert():
     """Characters that Unicode 14 reorders, decomposes or composes, and the library, whose normal forms are older, does
-    not: marks that stay where they are between a mark of lower and one of higher class, letters that do not come apart."""
+    not: marks that stay where they are between one of lower and one of higher class, letters that do not come apart."""
     nfd = normalizers.NFD().normalize_str
     found = set()
     for c in map(chr, ALL):

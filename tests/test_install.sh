@@ -99,20 +99,33 @@ test_quick_when_all_is_there() {
 
 # scripts/table1 with a ptq that writes down what it was called with
 test_table1_settings() {
+    local out
     machine 0
     tool ptq <<END
 printf '<%s>' "\$@" >>"$scratch/calls"; echo >>"$scratch/calls"
 END
-    mkdir -p "$scratch/cache/texts" "$scratch/cache/models" "$scratch/a model" "$scratch/results"
+    mkdir -p "$scratch/cache/texts" "$scratch/a model" "$scratch/folder"
     touch "$scratch/cache/texts/"{t\ \'x\"y,c}.txt
+    export PTQ_CACHE=$scratch/cache PTQ=$scratch/bin/ptq RESULTS=$scratch/fresh
+    export MODEL="$scratch/a model" TEXT="t 'x\"y" CALIB=c
+
     : >"$scratch/calls"
-    PTQ_CACHE=$scratch/cache PTQ=$scratch/bin/ptq OUT=$scratch/results MODEL="$scratch/a model" TEXT="t 'x\"y" CALIB=c \
-        BITS=4 GROUP=32 WINDOWS=5 SEED=7 THREADS=2 PLOTS=$scratch/results expect_exit 0 "$tree/scripts/table1"
-    expect_text "^<run><experiments/table1.yaml><-o><$scratch/results/table1-.*w_bit=4.*\.h5><--set><models=$scratch/a \
-model><--set><text=t 'x\"y><--set><calib=c><--set><w_bit=4>.*<seed=7><--threads><2>$" "$scratch/calls"
-    expect_text '^<table><.*><--format><md>$' "$scratch/calls"
-    expect_text '^<plot><.*><-o><.*>$' "$scratch/calls"
-    [ "$(find "$scratch/results" -name '*.csv' | wc -l)" = 1 ] || fail "no rendered table"
+    OUT="$scratch/my own.h5" BITS=4 GROUP=32 WINDOWS=5 SEED=7 THREADS=2 expect_exit 0 "$tree/scripts/table1"
+    expect_text "^<run><experiments/table1.yaml><-o><$scratch/my own.h5><--set><models=$scratch/a model><--set>\
+<text=t 'x\"y><--set><calib=c><--set><w_bit=4><--set><group_size=32><--set><windows=5><--set><seed=7><--threads><2>$" \
+        "$scratch/calls"
+    expect_text "^<table><$scratch/my own.h5><--format><md>$" "$scratch/calls"
+    expect_text "^<plot><$scratch/my own.h5><-o><$RESULTS/plots/my own>$" "$scratch/calls"
+    [ -f "$scratch/my own.md" ] && [ -f "$scratch/my own.csv" ] && [ -f "$scratch/my own.tex" ] || fail "no tables"
+
+    : >"$scratch/calls" # a name of its own for other settings, in a folder that is not there yet
+    BITS=4 expect_exit 0 "$tree/scripts/table1"
+    out=$(sed -n 's/^<run>.*<-o><\([^>]*\)>.*/\1/p' "$scratch/calls")
+    [[ $out == "$RESULTS"/table1-models=*a_model-text=*-calib=c-w_bit=4.h5 ]] || fail "results in $out"
+    : >"$scratch/calls" # OUT may be a folder
+    OUT=$scratch/folder expect_exit 0 "$tree/scripts/table1"
+    expect_text "^<run>.*<-o><$scratch/folder/table1-models" "$scratch/calls"
+    unset PTQ_CACHE PTQ RESULTS MODEL TEXT CALIB
 }
 
 run_tests

@@ -68,11 +68,27 @@ static void depth_is_bounded(void **state)
     assert_int_equal(status, PTQ_OK);
     nested(101, &status, &err);
     assert_refused("depth 101", status, &err, "F:;byte 100;nested more than 100");
-    json_t *root; /* brackets in strings are no depth, and a quote behind a backslash ends no string */
-    char text[600] = "[\"\\\"";
-    memset(text + 4, '[', 400);
-    memcpy(text + 404, "\"]", 3);
-    assert_int_equal(ptq_json_parse(text, strlen(text), "F", &root, &err), PTQ_OK);
+}
+
+/* Brackets in strings are no depth, a quote behind a backslash ends no string, and what is closed does not count. */
+static void depth_is_counted_right(void **state)
+{
+    (void)state;
+    struct ptq_error err;
+    json_t *root;
+    char text[1024];
+    for (int n = 400; n < 402; n++) {
+        snprintf(text, sizeof text, "[\"\\\\\\\"");
+        size_t used = strlen(text);
+        memset(text + used, '[', (size_t)n);
+        memcpy(text + used + n, "\"]", 3);
+        if (ptq_json_parse(text, strlen(text), "F", &root, &err)) fail_msg("%s", err.text);
+        json_decref(root);
+    }
+    snprintf(text, sizeof text, "[{}");
+    for (int i = 0; i < 150; i++) memcpy(text + 3 + 6 * i, ",[],{}", 7);
+    memcpy(text + 3 + 6 * 150, "]", 2);
+    if (ptq_json_parse(text, strlen(text), "F", &root, &err)) fail_msg("%s", err.text);
     json_decref(root);
 }
 
@@ -122,7 +138,7 @@ static void getters_take_what_is_there(void **state)
     assert_true(!ptq_json_int_or(o, "none", "F", 0, 9, 3, &n, &e) && n == 3);
     assert_true(!ptq_json_int_or(o, "null", "F", 0, 9, 4, &n, &e) && n == 4);
     assert_true(!ptq_json_real(o, "x", "F", 0, 1, &x, &e) && x == 0.5);
-    assert_true(!ptq_json_real(o, "n", "F", 0, 9, &x, &e) && x == 7);
+    assert_true(!ptq_json_real(o, "n", "F", 7, 7, &x, &e) && x == 7);
     assert_true(!ptq_json_real_or(o, "none", "F", 0, 1, 0.25, &x, &e) && x == 0.25);
     assert_true(!ptq_json_bool_or(o, "b", "F", 0, &b, &e) && b == 1);
     assert_true(!ptq_json_bool_or(o, "null", "F", 0, &b, &e) && b == 0);
@@ -161,6 +177,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_texts_are_refused_with_file_line_and_reason),
         cmocka_unit_test(depth_is_bounded),
+        cmocka_unit_test(depth_is_counted_right),
         cmocka_unit_test(files_are_bounded_and_named),
         cmocka_unit_test(getters_take_what_is_there),
         cmocka_unit_test(getters_refuse_with_key_wish_and_value),

@@ -32,6 +32,7 @@ static struct {
     enum ptq_status with;
     int kill_at;           /* which call of run the process does not survive */
     const char *bad_model; /* cannot be planned */
+    int bad_spec;          /* 1: nothing can be planned, for a reason that names the SPEC */
     int n_planned, n_run, sleep_us;
     char order[4096]; /* SPECs in the order in which they were run */
 } fake;
@@ -53,6 +54,7 @@ static enum ptq_status fake_plan(void *session, const struct ptq_job *job, struc
     fake.n_planned++;
     if (fake.bad_model && strcmp(job->model, fake.bad_model) == 0)
         return ptq_fail(err, PTQ_EUSAGE, "model '%s' is not there", job->model);
+    if (fake.bad_spec) return ptq_fail(err, PTQ_EINPUT, "no %s today", job->spec);
     *cell = (struct ptq_cell){0};
 #define PTQ_PRESET_TEXT(name) cell->name = "";
 #define PTQ_PRESET_INT(name)
@@ -92,7 +94,7 @@ static enum ptq_status fake_run(void *session, const struct ptq_job *job, struct
     fake.n_run++;
     if (fake.n_run == fake.kill_at) raise(SIGKILL);
     if (fake.sleep_us) usleep((useconds_t)fake.sleep_us);
-    if (fake.n_run == fake.fail_at) return ptq_fail(err, fake.with, "layer 3: it broke");
+    if (fake.n_run == fake.fail_at) return ptq_fail(err, fake.with, "%s: layer 3: it broke", job->spec);
     cell->nll = ptq_new(where, float, WINDOWS *SCORED);
     double sum = 0;
     for (int i = 0; i < WINDOWS * SCORED; i++)
@@ -304,7 +306,7 @@ static void test_stopped(void **state)
     (void)state;
     const enum ptq_status at_once[] = {PTQ_EINTERRUPT, PTQ_EIO, PTQ_EDEVICE};
     for (int i = 0; i < 3; i++)
-        for (int k = 1; k <= N_CELLS; k++) {
+        for (int k = 1; k <= N_CELLS; k += 5) {
             ptq_results_remove(file, &error);
             fake.fail_at = k;
             fake.with = at_once[i];
@@ -321,7 +323,7 @@ static void test_stopped(void **state)
 static void test_killed(void **state)
 {
     (void)state;
-    for (int k = 1; k <= N_CELLS; k++) {
+    for (int k = 1; k <= N_CELLS; k += 2) {
         ptq_results_remove(file, &error);
         pid_t child = fork();
         if (child == 0) {
@@ -370,20 +372,27 @@ static void test_bad_models(void **state)
     fake.bad_model = "a";
     assert_int_equal(run_with((struct ptq_run_options){0}, &log), PTQ_EINPUT);
     assert_string_equal(fake.order, "fp16 rtn:w3,g64 ");
+    expect_text(log, "x.h5 holds 2 of 4\n");
     expect_text(log, "[1/4] a  fp16  failed: model 'a' is not there\n");
     expect_text(log, "2 cannot be run");
-    expect_text(error.text, "2 of 4 cells failed: a  fp16 (model 'a' is not there), a  rtn:w3,g64 (");
+    expect_text(error.text, "2 of 4 cells failed: a  fp16 and 1 more (model 'a' is not there); the same command");
     expect_results("fp16 rtn:w3,g64 ");
     fake.bad_model = NULL;
     assert_int_equal(run(), PTQ_OK);
     expect_results("fp16 rtn:w3,g64 fp16 rtn:w3,g64 ");
+    /* Three reasons are given, no more. */
+    write_yaml("models: [a, b]\nmethods: ['rtn:w5', 'rtn:w6', 'rtn:w7', 'rtn:w8']\n");
+    fake.bad_spec = 1;
+    assert_int_equal(run(), PTQ_EINPUT);
+    expect_text(error.text, "8 of 8 cells failed: a  rtn:w5,g64 and 1 more (no rtn:w5,g64 today), a  rtn:w6,g64 and 1");
+    expect_text(error.text, "(no rtn:w7,g64 today), and others; the same");
+    fake.bad_spec = 0;
     /* Where no cell can be run nothing is made. */
     const char *other = ptq_join(arena, folder, "none/y.h5");
     write_yaml("models: [a]\nmethods: [fp16, rtn, 'rtn:w4,g-1', 'rtn:w5', 'rtn:w6']\n");
     fake.bad_model = "a";
     assert_int_equal(run_with((struct ptq_run_options){.out = other}, NULL), PTQ_EINPUT);
-    expect_text(error.text, "5 of 5 cells failed: ");
-    expect_text(error.text, " and 2 more; ");
+    assert_string_equal(error.text, "model 'a' is not there");
     assert_false(ptq_is_folder(ptq_join(arena, folder, "none")));
 }
 

@@ -1,0 +1,155 @@
+#include "cell_file.h"
+
+#include <math.h>
+#include <string.h>
+
+static const char format_name[] = "ptq-results";
+
+enum ptq_status ptq_cell_file_begin(struct ptq_h5 *file, const char *experiment, const char *yaml,
+                                    struct ptq_error *err)
+{
+    PTQ_TRY(ptq_h5_put_text(file, "/", "format", format_name, err));
+    PTQ_TRY(ptq_h5_put_int(file, "/", "schema", PTQ_RESULTS_SCHEMA, err));
+    PTQ_TRY(ptq_h5_put_text(file, "/", "experiment", experiment, err));
+    PTQ_TRY(ptq_h5_put_text(file, "/", "experiment_yaml", yaml, err));
+    return ptq_h5_put_group(file, "/cells", err);
+}
+
+enum ptq_status ptq_cell_file_check(struct ptq_h5 *file, const char *path, struct ptq_error *err)
+{
+    const char *format = "";
+    int64_t schema;
+    struct ptq_arena *arena = ptq_arena_make("a results file's marks");
+    struct ptq_error ignored;
+    int ours = !ptq_h5_text(file, "/", "format", arena, &format, &ignored) && strcmp(format, format_name) == 0;
+    ptq_arena_free(arena);
+    if (!ours) return ptq_fail(err, PTQ_EINPUT, "%s: is HDF5, but no results file of ptq", path);
+    PTQ_TRY(ptq_h5_int(file, "/", "schema", &schema, err));
+    if (schema == PTQ_RESULTS_SCHEMA) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT, "%s: is a results file of schema %lld, and this ptq reads schema %d%s", path,
+                    (long long)schema, PTQ_RESULTS_SCHEMA,
+                    schema > PTQ_RESULTS_SCHEMA ? " (a newer ptq wrote it: use that one)" : "");
+}
+
+/* ---- writing ---- */
+
+#define PUT_TEXT(file, group, name, value, err) ptq_h5_put_text(file, group, name, (value) ? (value) : "", err)
+#define PUT_INT ptq_h5_put_int
+#define PUT_REAL ptq_h5_put_real
+
+static enum ptq_status write_linears(struct ptq_h5 *file, const char *group, const struct ptq_cell *cell,
+                                     struct ptq_arena *arena, struct ptq_error *err)
+{
+    int n = cell->n_linears;
+    const char *at = ptq_format(arena, "%s/linears", group), **name = ptq_new(arena, const char *, n);
+    double *weight_error = ptq_new(arena, double, n), *output_error = ptq_new(arena, double, n);
+    double *damp = ptq_new(arena, double, n), *loss = ptq_new(arena, double, n);
+    int64_t *saturated = ptq_new(arena, int64_t, n);
+    for (int i = 0; i < n; i++) {
+        name[i] = cell->linear[i].name;
+        weight_error[i] = cell->linear[i].weight_error;
+        output_error[i] = cell->linear[i].output_error;
+        saturated[i] = cell->linear[i].saturated;
+        damp[i] = cell->linear[i].damp;
+        loss[i] = cell->linear[i].loss;
+    }
+    PTQ_TRY(ptq_h5_put_texts(file, at, "name", name, n, err));
+    PTQ_TRY(ptq_h5_put_reals(file, at, "weight_error", weight_error, n, err));
+    PTQ_TRY(ptq_h5_put_reals(file, at, "output_error", output_error, n, err));
+    PTQ_TRY(ptq_h5_put_reals(file, at, "damp", damp, n, err));
+    PTQ_TRY(ptq_h5_put_reals(file, at, "loss", loss, n, err));
+    return ptq_h5_put_ints(file, at, "saturated", saturated, n, err);
+}
+
+static enum ptq_status write_cell(struct ptq_h5 *file, const struct ptq_cell *cell, struct ptq_arena *arena,
+                                  struct ptq_error *err)
+{
+    const char *group = ptq_format(arena, "/cells/%s", cell->id);
+#define X(kind, name, doc) PTQ_TRY(PUT_##kind(file, group, #name, cell->name, err));
+    PTQ_CELL_FIELDS(X)
+#undef X
+    int64_t scored = cell->windows ? cell->tokens / cell->windows : 0;
+    PTQ_TRY(ptq_h5_put_floats(file, group, "nll", cell->nll, cell->windows, scored, err));
+    return write_linears(file, group, cell, arena, err);
+}
+
+enum ptq_status ptq_cell_write(struct ptq_h5 *file, const struct ptq_cell *cell, struct ptq_error *err)
+{
+    struct ptq_arena *arena = ptq_arena_make("writing a cell");
+    enum ptq_status status = write_cell(file, cell, arena, err);
+    ptq_arena_free(arena);
+    return status;
+}
+
+/* ---- reading ---- */
+
+#define GET_TEXT(file, group, name, out, err) ptq_h5_text(file, group, name, arena, out, err)
+#define GET_INT ptq_h5_int
+#define GET_REAL ptq_h5_real
+
+static enum ptq_status damaged(const char *path, const char *group, const char *what, struct ptq_error *err)
+{
+    return ptq_fail(err, PTQ_EINPUT, "%s: %s: %s; the file is damaged", path, group, what);
+}
+
+static enum ptq_status read_nll(struct ptq_h5 *file, const char *path, const char *group, struct ptq_arena *arena,
+                                struct ptq_cell *cell, struct ptq_error *err)
+{
+    int64_t rows, columns, tokens;
+    PTQ_TRY(ptq_h5_floats(file, group, "nll", arena, &cell->nll, &rows, &columns, err));
+    if (rows != cell->windows || __builtin_mul_overflow(rows, columns, &tokens) || tokens != cell->tokens)
+        return damaged(path, group, "nll has another shape than windows and tokens say", err);
+    double sum = 0;
+    for (int64_t i = 0; i < tokens; i++) sum += cell->nll[i];
+    double mean = tokens ? sum / (double)tokens : 0;
+    if (tokens && isfinite(mean) && !(fabs(mean - cell->nll_mean) <= 1e-4 * (1 + fabs(mean))))
+        return damaged(path, group, "nll does not have the mean that nll_mean says", err);
+    return PTQ_OK;
+}
+
+/* A column that files from before it have not got: zeros there. */
+static enum ptq_status read_newer(struct ptq_h5 *file, const char *at, const char *name, struct ptq_arena *arena,
+                                  double **out, int64_t n, int64_t *found, struct ptq_error *err)
+{
+    *found = n;
+    *out = ptq_new(arena, double, n);
+    if (!ptq_h5_exists(file, ptq_format(arena, "%s/%s", at, name))) return PTQ_OK;
+    return ptq_h5_reals(file, at, name, arena, out, found, err);
+}
+
+static enum ptq_status read_linears(struct ptq_h5 *file, const char *path, const char *group, struct ptq_arena *arena,
+                                    struct ptq_cell *cell, struct ptq_error *err)
+{
+    int64_t n[6], *saturated;
+    const char **name, *at = ptq_format(arena, "%s/linears", group);
+    double *weight_error, *output_error, *damp, *loss;
+    PTQ_TRY(ptq_h5_texts(file, at, "name", arena, &name, &n[0], err));
+    PTQ_TRY(ptq_h5_reals(file, at, "weight_error", arena, &weight_error, &n[1], err));
+    PTQ_TRY(ptq_h5_reals(file, at, "output_error", arena, &output_error, &n[2], err));
+    PTQ_TRY(ptq_h5_ints(file, at, "saturated", arena, &saturated, &n[3], err));
+    PTQ_TRY(read_newer(file, at, "damp", arena, &damp, n[0], &n[4], err));
+    PTQ_TRY(read_newer(file, at, "loss", arena, &loss, n[0], &n[5], err));
+    int equal = 1;
+    for (int i = 1; i < 6; i++) equal &= n[i] == n[0];
+    if (n[0] > INT32_MAX || !equal) return damaged(path, group, "the columns of linears have different lengths", err);
+    cell->n_linears = (int)n[0];
+    cell->linear = ptq_new(arena, struct ptq_linear_report, n[0]);
+    for (int i = 0; i < cell->n_linears; i++)
+        cell->linear[i] =
+            (struct ptq_linear_report){name[i], weight_error[i], output_error[i], saturated[i], damp[i], loss[i]};
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_cell_read(struct ptq_h5 *file, const char *path, const char *id, struct ptq_arena *arena,
+                              struct ptq_cell *cell, struct ptq_error *err)
+{
+    const char *group = ptq_format(arena, "/cells/%s", id);
+    *cell = (struct ptq_cell){0};
+#define X(kind, name, doc) PTQ_TRY(GET_##kind(file, group, #name, &cell->name, err));
+    PTQ_CELL_FIELDS(X)
+#undef X
+    ptq_cell_identify(cell);
+    if (strcmp(cell->id, id)) return damaged(path, group, "its name is not the SHA-256 of its configuration", err);
+    PTQ_TRY(read_nll(file, path, group, arena, cell, err));
+    return read_linears(file, path, group, arena, cell, err);
+}

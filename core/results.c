@@ -1,0 +1,377 @@
+#include "results.h"
+
+#include "cell_file.h"
+#include "mapped.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- names ---- */
+
+static char *cells_folder(struct ptq_arena *arena, const char *file)
+{
+    return ptq_format(arena, "%s.cells", file);
+}
+
+static int is_id(const char *text, size_t length)
+{
+    return length == PTQ_SHA256_HEX - 1 && strspn(text, "0123456789abcdef") >= length;
+}
+
+/* The id in "ID.h5"; 0 where name is something else. */
+static int id_of_name(const char *name, char *id)
+{
+    size_t length = PTQ_SHA256_HEX - 1;
+    if (strlen(name) != length + 3 || !is_id(name, length) || strcmp(name + length, ".h5")) return 0;
+    memcpy(id, name, length);
+    id[length] = 0;
+    return 1;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+/* The ids of the files FILE.cells/ID.h5, whole or not, sorted. */
+static int list_cell_files(struct ptq_arena *arena, const char *folder, char (**ids)[PTQ_SHA256_HEX])
+{
+    char(*found)[PTQ_SHA256_HEX] = NULL, id[PTQ_SHA256_HEX];
+    size_t n = 0, room = 0;
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        if (!id_of_name(entry->d_name, id)) continue;
+        if (n == room) found = ptq_realloc(found, room = 2 * room + 16, sizeof *found, "names of cells");
+        memcpy(found[n++], id, sizeof id);
+    }
+    if (dir) closedir(dir);
+    *ids = ptq_alloc_array(arena, n, sizeof **ids, "names of cells");
+    if (n) {
+        memcpy(*ids, found, n * sizeof **ids);
+        qsort(*ids, n, sizeof **ids, by_id);
+    }
+    free(found);
+    return (int)n;
+}
+
+/* ---- one finished cell ---- */
+
+void ptq_cell_identify(struct ptq_cell *cell)
+{
+    ptq_sha256(cell->config, strlen(cell->config), cell->id);
+}
+
+enum ptq_status ptq_results_put(const char *file, const struct ptq_cell *cell, struct ptq_error *err)
+{
+    struct ptq_arena *arena = ptq_arena_make("a finished cell");
+    const char *folder = cells_folder(arena, file), *path = ptq_format(arena, "%s/%s.h5", folder, cell->id);
+    struct ptq_h5 *h5;
+    enum ptq_status status = ptq_make_folder(folder, err);
+    if (!status) status = ptq_h5_create(path, &h5, err);
+    if (!status) {
+        status = ptq_cell_file_begin(h5, cell->experiment ? cell->experiment : "", "", err);
+        if (!status) status = ptq_cell_write(h5, cell, err);
+        if (status)
+            ptq_h5_abandon(h5);
+        else
+            status = ptq_h5_commit(h5, err);
+    }
+    ptq_arena_free(arena);
+    return status;
+}
+
+/* ---- sets of cells ---- */
+
+struct cells {
+    struct ptq_cell *cell;
+    int n, room;
+    const char *experiment, *yaml; /* of FILE; NULL where there is none */
+};
+
+static void add_cell(struct cells *cells, const struct ptq_cell *cell)
+{
+    if (cells->n == cells->room) {
+        cells->room = 2 * cells->room + 16;
+        cells->cell = ptq_realloc(cells->cell, (size_t)cells->room, sizeof *cells->cell, "cells");
+    }
+    cells->cell[cells->n++] = *cell;
+}
+
+static const struct ptq_cell *find_cell(const struct cells *cells, const char *id)
+{
+    for (int i = 0; i < cells->n; i++)
+        if (strcmp(cells->cell[i].id, id) == 0) return &cells->cell[i];
+    return NULL;
+}
+
+static enum ptq_status read_all(struct ptq_h5 *h5, const char *path, struct ptq_arena *arena, struct cells *cells,
+                                struct ptq_error *err)
+{
+    const char **id;
+    int64_t n;
+    struct ptq_cell cell;
+    PTQ_TRY(ptq_cell_file_check(h5, path, err));
+    PTQ_TRY(ptq_h5_text(h5, "/", "experiment", arena, &cells->experiment, err));
+    PTQ_TRY(ptq_h5_text(h5, "/", "experiment_yaml", arena, &cells->yaml, err));
+    PTQ_TRY(ptq_h5_groups(h5, "/cells", arena, &id, &n, err));
+    for (int64_t i = 0; i < n; i++) {
+        PTQ_TRY(ptq_cell_read(h5, path, id[i], arena, &cell, err));
+        add_cell(cells, &cell);
+    }
+    return PTQ_OK;
+}
+
+static enum ptq_status read_file(const char *path, struct ptq_arena *arena, struct cells *cells, struct ptq_error *err)
+{
+    struct ptq_h5 *h5;
+    PTQ_TRY(ptq_h5_open(path, &h5, err));
+    enum ptq_status status = read_all(h5, path, arena, cells, err);
+    ptq_h5_close(h5);
+    return status;
+}
+
+/* The whole cells of FILE.cells; a damaged one counts as not finished. */
+static void read_folder(const char *folder, struct ptq_arena *arena, struct cells *cells)
+{
+    char(*ids)[PTQ_SHA256_HEX];
+    int n = list_cell_files(arena, folder, &ids);
+    for (int i = 0; i < n; i++) {
+        struct cells one = {0};
+        struct ptq_error ignored;
+        const char *path = ptq_format(arena, "%s/%s.h5", folder, ids[i]);
+        if (!read_file(path, arena, &one, &ignored) && one.n == 1 && strcmp(one.cell[0].id, ids[i]) == 0)
+            add_cell(cells, &one.cell[0]);
+        free(one.cell);
+    }
+}
+
+/* FILE and what lies beside it. FILE.cells is read first: a merge in between moves cells from it to FILE, and so none
+ * is missed. */
+struct stored {
+    struct cells merged, loose;
+};
+
+static void free_stored(struct stored *s)
+{
+    free(s->merged.cell);
+    free(s->loose.cell);
+}
+
+static enum ptq_status hint_fresh(struct ptq_error *err)
+{
+    size_t used = strlen(err->text);
+    snprintf(err->text + used, sizeof err->text - used, "; move it away, or start over with --fresh");
+    return err->status;
+}
+
+static enum ptq_status read_stored(struct ptq_arena *arena, const char *file, struct stored *s, struct ptq_error *err)
+{
+    *s = (struct stored){0};
+    read_folder(cells_folder(arena, file), arena, &s->loose);
+    if (access(file, F_OK)) return PTQ_OK;
+    enum ptq_status status = read_file(file, arena, &s->merged, err);
+    if (!status) return PTQ_OK;
+    free_stored(s);
+    return status == PTQ_EINPUT ? hint_fresh(err) : status;
+}
+
+/* A cell of FILE.cells is newer than one of the same id in FILE. */
+static const struct ptq_cell *newest(const struct stored *s, const char *id)
+{
+    const struct ptq_cell *loose = find_cell(&s->loose, id);
+    return loose ? loose : find_cell(&s->merged, id);
+}
+
+enum ptq_status ptq_results_ids(struct ptq_arena *arena, const char *file, char (**ids)[PTQ_SHA256_HEX], int *n,
+                                struct ptq_error *err)
+{
+    struct ptq_cell *cell;
+    *n = 0;
+    struct ptq_arena *scratch = ptq_arena_make("finished cells");
+    struct stored s;
+    enum ptq_status status = read_stored(scratch, file, &s, err);
+    if (!status) {
+        *ids = ptq_alloc_array(arena, (size_t)(s.merged.n + s.loose.n), sizeof **ids, "ids of finished cells");
+        for (int i = 0; i < s.merged.n + s.loose.n; i++) {
+            cell = i < s.merged.n ? &s.merged.cell[i] : &s.loose.cell[i - s.merged.n];
+            if (i < s.merged.n || !find_cell(&s.merged, cell->id)) memcpy((*ids)[(*n)++], cell->id, sizeof cell->id);
+        }
+        qsort(*ids, (size_t)*n, sizeof **ids, by_id);
+        free_stored(&s);
+    }
+    ptq_arena_free(scratch);
+    return status;
+}
+
+/* All cells once: first those of keep that are finished, then FILE's others, then FILE.cells' others. */
+static void put_in_order(const struct stored *s, const char (*keep)[PTQ_SHA256_HEX], int n_keep, struct cells *out)
+{
+    *out = (struct cells){0};
+    for (int i = 0; i < n_keep; i++) {
+        const struct ptq_cell *cell = newest(s, keep[i]);
+        if (cell && !find_cell(out, keep[i])) add_cell(out, cell);
+    }
+    for (int i = 0; i < s->merged.n; i++)
+        if (!find_cell(out, s->merged.cell[i].id)) add_cell(out, newest(s, s->merged.cell[i].id));
+    for (int i = 0; i < s->loose.n; i++)
+        if (!find_cell(out, s->loose.cell[i].id)) add_cell(out, &s->loose.cell[i]);
+}
+
+enum ptq_status ptq_results_read(struct ptq_arena *arena, const char *file, struct ptq_cell **cells, int *n,
+                                 struct ptq_error *err)
+{
+    struct stored s;
+    struct cells all;
+    PTQ_TRY(read_stored(arena, file, &s, err));
+    put_in_order(&s, NULL, 0, &all);
+    int nothing = !s.merged.yaml && !s.loose.n;
+    *n = all.n;
+    *cells = ptq_new(arena, struct ptq_cell, all.n);
+    if (all.n) memcpy(*cells, all.cell, (size_t)all.n * sizeof **cells);
+    free(all.cell);
+    free_stored(&s);
+    if (nothing) return ptq_fail(err, PTQ_EIO, "%s: there is no such results file, and no finished cell of it", file);
+    return PTQ_OK;
+}
+
+/* ---- joining ---- */
+
+static enum ptq_status write_file(const char *file, const char *experiment, const char *yaml, const struct cells *cells,
+                                  struct ptq_error *err)
+{
+    struct ptq_h5 *h5;
+    PTQ_TRY(ptq_h5_create(file, &h5, err));
+    enum ptq_status status = ptq_cell_file_begin(h5, experiment, yaml, err);
+    for (int i = 0; !status && i < cells->n; i++) status = ptq_cell_write(h5, &cells->cell[i], err);
+    if (!status) return ptq_h5_commit(h5, err);
+    ptq_h5_abandon(h5);
+    return status;
+}
+
+/* 1 where FILE already is what a merge would write. */
+static int is_merged(const struct stored *s, const char *experiment, const char *yaml, const struct cells *all)
+{
+    const struct cells *old = &s->merged;
+    if (s->loose.n || old->n != all->n || !old->yaml || strcmp(old->yaml, yaml) || strcmp(old->experiment, experiment))
+        return 0;
+    for (int i = 0; i < all->n; i++)
+        if (strcmp(old->cell[i].id, all->cell[i].id)) return 0;
+    return 1;
+}
+
+/* Removes our files from FILE.cells, and the folder where nothing else is in it. */
+static enum ptq_status remove_folder(const char *folder, struct ptq_error *err)
+{
+    char id[PTQ_SHA256_HEX];
+    DIR *dir = opendir(folder);
+    if (!dir) {
+        if (errno == ENOENT) return PTQ_OK;
+        return ptq_fail(err, PTQ_EIO, "%s: cannot be removed: %s", folder, strerror(errno));
+    }
+    int cause = 0;
+    for (struct dirent *entry; (entry = readdir(dir));)
+        if (id_of_name(entry->d_name, id) || strncmp(entry->d_name, ".tmp.", 5) == 0)
+            if (unlinkat(dirfd(dir), entry->d_name, 0) && errno != ENOENT) cause = errno;
+    closedir(dir);
+    if (!cause && rmdir(folder) && errno != ENOTEMPTY && errno != EEXIST && errno != ENOENT) cause = errno;
+    if (cause) return ptq_fail(err, PTQ_EIO, "%s: cannot be removed: %s", folder, strerror(cause));
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_results_merge(const char *file, const char *experiment, const char *yaml,
+                                  const char (*keep)[PTQ_SHA256_HEX], int n_keep, struct ptq_error *err)
+{
+    struct ptq_arena *arena = ptq_arena_make("joining results");
+    struct stored s;
+    struct cells all;
+    enum ptq_status status = read_stored(arena, file, &s, err);
+    if (!status) {
+        put_in_order(&s, keep, n_keep, &all);
+        if (!is_merged(&s, experiment, yaml, &all)) status = write_file(file, experiment, yaml, &all, err);
+        if (!status) status = remove_folder(cells_folder(arena, file), err);
+        free(all.cell);
+        free_stored(&s);
+    }
+    ptq_arena_free(arena);
+    return status;
+}
+
+enum ptq_status ptq_results_remove(const char *file, struct ptq_error *err)
+{
+    if (unlink(file) && errno != ENOENT)
+        return ptq_fail(err, PTQ_EIO, "%s: cannot be removed: %s", file, strerror(errno));
+    struct ptq_arena *arena = ptq_arena_make("removing results");
+    enum ptq_status status = remove_folder(cells_folder(arena, file), err);
+    ptq_arena_free(arena);
+    return status;
+}
+
+/* ---- one writer at a time ---- */
+
+static enum ptq_status make_parent(const char *file, struct ptq_error *err)
+{
+    const char *slash = strrchr(file, '/');
+    if (!slash || slash == file) return PTQ_OK;
+    struct ptq_arena *arena = ptq_arena_make("a folder's name");
+    enum ptq_status status = ptq_make_folder(ptq_strndup(arena, file, (size_t)(slash - file)), err);
+    ptq_arena_free(arena);
+    return status;
+}
+
+/* 1 where path still names the open file: whoever held the lock before us may have removed it while we waited. */
+static int is_same_file(int fd, const char *path)
+{
+    struct stat open_file, named;
+    return fstat(fd, &open_file) == 0 && stat(path, &named) == 0 && open_file.st_dev == named.st_dev &&
+           open_file.st_ino == named.st_ino;
+}
+
+static enum ptq_status fail_locked(int fd, const char *file, struct ptq_error *err)
+{
+    char holder[32] = "";
+    ssize_t got = pread(fd, holder, sizeof holder - 1, 0);
+    holder[got > 0 ? strspn(holder, "0123456789") : 0] = 0;
+    close(fd);
+    return ptq_fail(err, PTQ_EIO, "%s: another run%s%s is writing to it; wait for it to end, or give another -o FILE",
+                    file, *holder ? ", process " : "", holder);
+}
+
+static enum ptq_status take_lock(const char *file, struct ptq_lock *lock, struct ptq_error *err)
+{
+    for (;;) {
+        lock->fd = open(lock->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+        if (lock->fd < 0) return ptq_fail(err, PTQ_EIO, "%s: cannot be made: %s", lock->path, strerror(errno));
+        int bad = flock(lock->fd, LOCK_EX | LOCK_NB);
+        if (bad && errno == EWOULDBLOCK) return fail_locked(lock->fd, file, err);
+        if (bad || is_same_file(lock->fd, lock->path)) break;
+        close(lock->fd);
+    }
+    /* Who reads this says whom it waits for; nothing depends on it. */
+    if (ftruncate(lock->fd, 0) == 0) dprintf(lock->fd, "%ld\n", (long)getpid());
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_results_lock(const char *file, struct ptq_lock *out, struct ptq_error *err)
+{
+    PTQ_TRY(make_parent(file, err));
+    size_t size = strlen(file) + sizeof ".lock";
+    *out = (struct ptq_lock){.fd = -1, .path = ptq_realloc(NULL, size, 1, "a lock's name")};
+    snprintf(out->path, size, "%s.lock", file);
+    enum ptq_status status = take_lock(file, out, err);
+    if (status) free(out->path);
+    return status;
+}
+
+void ptq_results_unlock(struct ptq_lock *lock)
+{
+    unlink(lock->path); /* before the lock is given back: see is_same_file */
+    close(lock->fd);
+    free(lock->path);
+}

@@ -1,0 +1,116 @@
+#include "escape.h"
+
+#include "words.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Bytes of the UTF-8 character at text, 0 where there is none that is whole, shortest and printable. */
+static size_t character(const unsigned char *text)
+{
+    if (text[0] < 0x80) return text[0] >= 0x20 && text[0] != 0x7f;
+    size_t n = text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
+    if (text[0] < 0xc2 || text[0] > 0xf4) return 0;
+    for (size_t i = 1; i < n; i++)
+        if ((text[i] & 0xc0) != 0x80) return 0;
+    if (text[0] == 0xc2 && text[1] < 0xa0) return 0;                                            /* C1 controls */
+    if ((text[0] == 0xe0 && text[1] < 0xa0) || (text[0] == 0xf0 && text[1] < 0x90)) return 0;   /* longer than needed */
+    if ((text[0] == 0xed && text[1] >= 0xa0) || (text[0] == 0xf4 && text[1] >= 0x90)) return 0; /* no characters */
+    if (text[0] == 0xe2 && text[1] == 0x80 && (text[2] == 0xa8 || text[2] == 0xa9)) return 0;   /* line separators */
+    if (text[0] == 0xe2 && text[1] == 0x80 && text[2] >= 0xaa && text[2] <= 0xae) return 0; /* change of direction */
+    if (text[0] == 0xe2 && text[1] == 0x81 && text[2] >= 0xa6 && text[2] <= 0xa9) return 0;
+    return n;
+}
+
+static const char *tex_escape(char c)
+{
+    switch (c) {
+    case '\\':
+        return "\\textbackslash{}";
+    case '~':
+        return "\\textasciitilde{}";
+    case '^':
+        return "\\textasciicircum{}";
+    case '<':
+        return "\\textless{}";
+    case '>':
+        return "\\textgreater{}";
+    case '|':
+        return "\\textbar{}";
+    case '"':
+        return "\\textquotedbl{}";
+    case '`':
+        return "\\textasciigrave{}";
+    case '[': /* behind a row's end it would be that end's option */
+        return "{[}";
+    default:
+        return NULL;
+    }
+}
+
+/* next: the character after c. In Markdown a ] matters only where it could end a link's text or name. */
+static void add_ascii(struct ptq_buffer *out, enum ptq_table_format format, char c, char next)
+{
+    const char *replaced = format == PTQ_TABLE_TEX ? tex_escape(c) : NULL;
+    const char *special = format == PTQ_TABLE_TEX ? "&%$#_{}" : format == PTQ_TABLE_MD ? "\\`*_#|~$" : "";
+    if (format == PTQ_TABLE_MD && c == ']' && next && strchr("([:", next)) special = "]";
+    if (format == PTQ_TABLE_MD && (c == '<' || c == '>' || c == '&'))
+        replaced = c == '<' ? "&lt;" : c == '>' ? "&gt;" : "&amp;";
+    if (replaced)
+        ptq_buffer_add(out, "%s", replaced);
+    else
+        ptq_buffer_add(out, "%s%c", strchr(special, c) ? "\\" : "", c);
+}
+
+static const char *csv_field(struct ptq_arena *arena, const char *text)
+{
+    int formula = *text && strchr("=+-@", *text);
+    if (!formula && !strpbrk(text, ",\"") && *text != ' ') return text;
+    struct ptq_buffer out = {0};
+    ptq_buffer_add(&out, "\"%s", formula ? "'" : "");
+    for (; *text; text++) ptq_buffer_add(&out, *text == '"' ? "\"\"" : "%c", *text);
+    ptq_buffer_add(&out, "\"");
+    const char *field = ptq_strdup(arena, out.data);
+    free(out.data);
+    return field;
+}
+
+const char *ptq_escape(struct ptq_arena *arena, enum ptq_table_format format, const char *text)
+{
+    struct ptq_buffer out = {0};
+    ptq_buffer_bytes(&out, "", 0);
+    for (size_t n; *text; text += n ? n : 1) {
+        n = character((const unsigned char *)text);
+        if (n > 1)
+            ptq_buffer_bytes(&out, text, n);
+        else
+            add_ascii(&out, format, n ? *text : '?', text[1]);
+    }
+    const char *escaped = ptq_strdup(arena, out.data);
+    free(out.data);
+    return format == PTQ_TABLE_CSV ? csv_field(arena, escaped) : escaped;
+}
+
+/* ---- numbers ---- */
+
+int ptq_decimals(double value)
+{
+    double size = fabs(value);
+    return size < 10 ? 3 : size < 100 ? 2 : size < 1000 ? 1 : 0;
+}
+
+const char *ptq_number(struct ptq_arena *arena, double value, int decimals, int sign)
+{
+    if (isnan(value)) return "";
+    if (isinf(value)) return value < 0 ? "-inf" : sign ? "+inf" : "inf";
+    if (fabs(value) >= 1e5) return ptq_format(arena, sign ? "%+.3e" : "%.3e", value);
+    return ptq_format(arena, sign ? "%+.*f" : "%.*f", decimals, value);
+}
+
+const char *ptq_interval_text(struct ptq_arena *arena, double low, double high, int decimals, int sign)
+{
+    if (isnan(low) || isnan(high)) return "";
+    return ptq_format(arena, "[%s, %s]", ptq_number(arena, low, decimals, sign),
+                      ptq_number(arena, high, decimals, sign));
+}

@@ -1,0 +1,125 @@
+#include "records.h"
+
+#include "escape.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+
+enum { TEXT, INT, REAL };
+
+/* One field of a record. */
+struct field {
+    int kind;
+    const char *name;
+    const char *text;
+    int64_t integer;
+    double real;
+};
+
+enum { MOST_FIELDS = 96 };
+
+/* Everything that is known of a row, in the order in which it is written. */
+static int list_fields(const struct ptq_report *report, const struct ptq_report_row *row, struct field *f)
+{
+    const struct ptq_cell *c = row->cell;
+    const struct ptq_estimate *e = &row->estimate;
+    const struct ptq_paper_number *p = row->paper;
+    int n = 0;
+#define ADD_TEXT(label, value) f[n++] = (struct field){.kind = TEXT, .name = (label), .text = (value)}
+#define ADD_INT(label, value)                                                                                          \
+    f[n++] = (struct field)                                                                                            \
+    {                                                                                                                  \
+        .kind = INT, .name = (label), .integer = (value)                                                               \
+    }
+#define ADD_REAL(label, value)                                                                                         \
+    f[n++] = (struct field)                                                                                            \
+    {                                                                                                                  \
+        .kind = REAL, .name = (label), .real = (value)                                                                 \
+    }
+#define X(type, name, doc) ADD_##type(#name, c->name);
+    ADD_TEXT("id", c->id);
+    PTQ_CELL_FIELDS(X)
+    ADD_REAL("ppl_low", e->interval.low);
+    ADD_REAL("ppl_high", e->interval.high);
+    ADD_REAL("difference", e->difference);
+    ADD_REAL("difference_low", e->difference_interval.low);
+    ADD_REAL("difference_high", e->difference_interval.high);
+    ADD_INT("bootstrap_block", report->bootstrap.block);
+    ADD_INT("bootstrap_replicates", report->bootstrap.replicates);
+    ADD_INT("bootstrap_seed", (int64_t)report->bootstrap.seed);
+    ADD_REAL("paper_value", p ? p->value : NAN);
+    ADD_REAL("paper_tolerance", p ? p->tolerance : NAN);
+    ADD_TEXT("paper_source", p ? p->source : "");
+    ADD_TEXT("paper_table", p ? p->table : "");
+    ADD_TEXT("paper_note", p ? p->note : "");
+    ADD_TEXT("verdict", ptq_verdict_name(row->verdict));
+#undef X
+#undef ADD_TEXT
+#undef ADD_INT
+#undef ADD_REAL
+    return n;
+}
+
+/* ---- CSV ---- */
+
+static void print_field(struct ptq_arena *arena, const struct field *f, FILE *out)
+{
+    if (f->kind == TEXT)
+        fputs(ptq_escape(arena, PTQ_TABLE_CSV, f->text), out);
+    else if (f->kind == INT)
+        fprintf(out, "%lld", (long long)f->integer);
+    else if (!isnan(f->real))
+        fprintf(out, "%.12g", f->real);
+}
+
+void ptq_records_csv(struct ptq_arena *arena, const struct ptq_report *report, FILE *out)
+{
+    struct field f[MOST_FIELDS];
+    for (int r = -1; r < report->n_rows; r++) {
+        int n = list_fields(report, &report->row[r < 0 ? 0 : r], f);
+        for (int i = 0; i < n; i++) {
+            fputs(i ? "," : "", out);
+            if (r < 0)
+                fputs(f[i].name, out);
+            else
+                print_field(arena, &f[i], out);
+        }
+        fputs("\n", out);
+    }
+}
+
+/* ---- JSON ---- */
+
+static json_t *field_json(const struct field *f)
+{
+    if (f->kind == INT) return json_integer((json_int_t)f->integer);
+    if (f->kind == REAL) return isfinite(f->real) ? json_real(f->real) : json_null();
+    json_t *text = json_string(f->text);
+    if (text) return text;
+    /* Names are bytes, and JSON wants UTF-8. */
+    struct ptq_arena *arena = ptq_arena_make("a record");
+    text = json_string(ptq_escape(arena, PTQ_TABLE_TEXT, f->text));
+    ptq_arena_free(arena);
+    return text;
+}
+
+void ptq_records_json(const struct ptq_report *report, FILE *out)
+{
+    struct field f[MOST_FIELDS];
+    json_t *root = json_object(), *cells = json_array(), *notes = json_array();
+    for (int r = 0; r < report->n_rows; r++) {
+        json_t *record = json_object();
+        int n = list_fields(report, &report->row[r], f);
+        for (int i = 0; i < n; i++) json_object_set_new(record, f[i].name, field_json(&f[i]));
+        json_array_append_new(cells, record);
+    }
+    for (int i = 0; i < report->n_notes; i++)
+        json_array_append_new(notes, field_json(&(struct field){.kind = TEXT, .text = report->note[i]}));
+    json_object_set_new(root, "title", field_json(&(struct field){.kind = TEXT, .text = report->title}));
+    json_object_set_new(root, "cells", cells);
+    json_object_set_new(root, "notes", notes);
+    json_dumpf(root, out, JSON_INDENT(1));
+    fputs("\n", out);
+    json_decref(root);
+}

@@ -1,0 +1,228 @@
+#include "report.h"
+
+#include "report_notes.h"
+
+#include <ctype.h>
+#include <string.h>
+
+/* ---- names ---- */
+
+const char *ptq_report_option(struct ptq_arena *arena, const char *spec, const char *key)
+{
+    size_t length = strlen(key);
+    for (const char *at = strpbrk(spec, ":,"); at; at = strpbrk(at + 1, ","))
+        if (strncmp(at + 1, key, length) == 0 && at[1 + length] == '=')
+            return ptq_strndup(arena, at + 2 + length, strcspn(at + 2 + length, ","));
+    return NULL;
+}
+
+/* What a SPEC says beside method, width, group size, and what the label and the fraction's column say already. */
+static const char *rest_of_spec(struct ptq_arena *arena, const char *spec)
+{
+    const char *rest = "";
+    for (const char *at = strpbrk(spec, ":,"); at; at = strpbrk(at + 1, ",")) {
+        const char *word = at + 1;
+        size_t length = strcspn(word, ",");
+        int grid = (word[0] == 'w' || word[0] == 'g') && (isdigit((unsigned char)word[1]) || word[1] == '-');
+        if (grid || strncmp(word, "select=", 7) == 0 || strncmp(word, "fraction=", 9) == 0) continue;
+        rest = ptq_format(arena, "%s%s%.*s", rest, *rest ? ", " : "", (int)length, word);
+    }
+    return rest;
+}
+
+static const char *label_of(struct ptq_arena *arena, const struct ptq_cell *cell)
+{
+    const char *select = ptq_report_option(arena, cell->spec, "select");
+    if (strcmp(cell->method, "fp16") == 0) return "FP16";
+    if (strcmp(cell->method, "rtn") == 0) return "RTN";
+    if (strcmp(cell->method, "awq") == 0 || strcmp(cell->method, "gptq") == 0) {
+        char *upper = ptq_strdup(arena, cell->method);
+        for (char *c = upper; *c; c++) *c = (char)toupper((unsigned char)*c);
+        return upper;
+    }
+    if (!select) return cell->method;
+    return ptq_format(arena, "%s %s %s", cell->method, strcmp(select, "random") ? "by" : "at", select);
+}
+
+static const char *last_part(struct ptq_arena *arena, const char *path)
+{
+    size_t length = strlen(path), start = 0;
+    while (length > 1 && path[length - 1] == '/') length--;
+    for (size_t i = 0; i + 1 < length; i++)
+        if (path[i] == '/') start = i + 1;
+    return ptq_strndup(arena, path + start, length - start);
+}
+
+const char *ptq_section_settings(struct ptq_arena *arena, const struct ptq_section *section)
+{
+    if (section->w_bit == 16) return "FP16";
+    if (section->group_size == -1) return ptq_format(arena, "w%lld, one group a row", (long long)section->w_bit);
+    return ptq_format(arena, "w%lld g%lld", (long long)section->w_bit, (long long)section->group_size);
+}
+
+/* ---- rows ---- */
+
+static int same_model(const struct ptq_cell *a, const struct ptq_cell *b)
+{
+    return strcmp(a->model_sha256, b->model_sha256) == 0 && strcmp(a->tokens_sha256, b->tokens_sha256) == 0;
+}
+
+static int is_fp16(const struct ptq_cell *cell)
+{
+    return strcmp(cell->method, "fp16") == 0;
+}
+
+/* What differs between the rows and is no part of a SPEC is said in the label. */
+static void label_rows(struct ptq_arena *arena, struct ptq_report *report)
+{
+    int seeds = 0, devices = 0, paths = 0, calibs = 0;
+    const struct ptq_cell *calibrated = NULL;
+    for (int i = 0; i < report->n_rows; i++) {
+        const struct ptq_cell *a = report->row[0].cell, *b = report->row[i].cell;
+        seeds |= a->seed != b->seed;
+        devices |= strcmp(a->device, b->device) != 0;
+        paths |= strcmp(a->path, b->path) != 0;
+        if (!b->calib_protocol[0]) continue;
+        if (calibrated) calibs |= strcmp(calibrated->calib_protocol, b->calib_protocol) != 0;
+        calibrated = b;
+    }
+    for (int i = 0; i < report->n_rows; i++) {
+        struct ptq_report_row *row = &report->row[i];
+        const struct ptq_cell *c = row->cell;
+        row->label = label_of(arena, c);
+        row->rest = rest_of_spec(arena, c->spec);
+        if (*row->rest) row->label = ptq_format(arena, "%s, %s", row->label, row->rest);
+        if (seeds && !is_fp16(c)) row->label = ptq_format(arena, "%s, seed %lld", row->label, (long long)c->seed);
+        if (devices) row->label = ptq_format(arena, "%s, %s", row->label, c->device);
+        if (paths) row->label = ptq_format(arena, "%s, %s", row->label, c->path);
+        if (calibs && c->calib[0]) row->label = ptq_format(arena, "%s, calib %s", row->label, c->calib);
+    }
+}
+
+static enum ptq_status check_protocols(const struct ptq_cell *cells, int n, struct ptq_error *err)
+{
+    for (int i = 1; i < n; i++) {
+        const struct ptq_cell *a = &cells[0], *b = &cells[i];
+        if (strcmp(a->protocol, b->protocol) == 0) continue;
+        return ptq_fail(
+            err, PTQ_EINPUT,
+            "%s %s (%s) and %s %s (%s) were measured by different protocols, and a table does not mix them; "
+            "run them with the same text, window and bos, or print them apart",
+            a->model, a->spec, a->protocol, b->model, b->spec, b->protocol);
+    }
+    return PTQ_OK;
+}
+
+/* Intervals for all rows that share row[first]'s model, at once. */
+static enum ptq_status estimate_model(struct ptq_arena *arena, struct ptq_report *report, int first,
+                                      struct ptq_error *err)
+{
+    const struct ptq_cell **cell = ptq_new(arena, const struct ptq_cell *, report->n_rows);
+    struct ptq_estimate *estimate = ptq_new(arena, struct ptq_estimate, report->n_rows);
+    int n = 0, reference = -1;
+    for (int i = first; i < report->n_rows; i++) {
+        if (!same_model(report->row[first].cell, report->row[i].cell)) continue;
+        if (reference < 0 && is_fp16(report->row[i].cell)) reference = n;
+        cell[n++] = report->row[i].cell;
+    }
+    PTQ_TRY(ptq_bootstrap(cell, n, reference, &report->bootstrap, estimate, err));
+    for (int i = first, at = 0; i < report->n_rows; i++)
+        if (same_model(report->row[first].cell, report->row[i].cell)) report->row[i].estimate = estimate[at++];
+    return PTQ_OK;
+}
+
+static enum ptq_status estimate_rows(struct ptq_arena *arena, struct ptq_report *report, struct ptq_error *err)
+{
+    for (int i = 0; i < report->n_rows; i++) {
+        int seen = 0;
+        for (int j = 0; j < i && !seen; j++) seen = same_model(report->row[j].cell, report->row[i].cell);
+        if (!seen) PTQ_TRY(estimate_model(arena, report, i, err));
+    }
+    return PTQ_OK;
+}
+
+static void judge_rows(struct ptq_arena *arena, struct ptq_report *report, const char **missing)
+{
+    struct ptq_paper paper;
+    struct ptq_error err;
+    *missing = NULL;
+    if (ptq_paper_read(arena, NULL, &paper, &err)) {
+        *missing = ptq_strdup(arena, err.text);
+        return;
+    }
+    for (int i = 0; i < report->n_rows; i++)
+        report->row[i].verdict = ptq_paper_verdict(&paper, report->row[i].cell, &report->row[i].paper);
+}
+
+/* ---- sections ---- */
+
+/* The short name, with a piece of the hash where another model has the same one. */
+static const char *model_name(struct ptq_arena *arena, const struct ptq_report *report, const struct ptq_cell *cell)
+{
+    const char *name = last_part(arena, cell->model);
+    for (int i = 0; i < report->n_rows; i++) {
+        const struct ptq_cell *other = report->row[i].cell;
+        if (strcmp(other->model_sha256, cell->model_sha256) && strcmp(last_part(arena, other->model), name) == 0)
+            return ptq_format(arena, "%s (%.8s)", name, cell->model_sha256);
+    }
+    return name;
+}
+
+static int belongs(const struct ptq_section *section, const struct ptq_cell *of, const struct ptq_cell *cell)
+{
+    return same_model(of, cell) && cell->w_bit == section->w_bit && cell->group_size == section->group_size;
+}
+
+/* A model's FP16 cells stand in front of each of its sections; alone they are one. */
+static void fill_section(struct ptq_arena *arena, struct ptq_report *report, const struct ptq_cell *of,
+                         struct ptq_section *section)
+{
+    *section = (struct ptq_section){.w_bit = of->w_bit, .group_size = of->group_size};
+    section->model = model_name(arena, report, of);
+    section->row = ptq_new(arena, struct ptq_report_row *, report->n_rows);
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < report->n_rows; i++) {
+            const struct ptq_cell *cell = report->row[i].cell;
+            int fits = pass ? belongs(section, of, cell) && !is_fp16(cell) : is_fp16(cell) && same_model(of, cell);
+            if (fits) section->row[section->n++] = &report->row[i];
+        }
+    if (is_fp16(section->row[0]->cell)) section->fp16 = section->row[0];
+}
+
+static int has_quantised(const struct ptq_report *report, const struct ptq_cell *of)
+{
+    for (int i = 0; i < report->n_rows; i++)
+        if (same_model(report->row[i].cell, of) && !is_fp16(report->row[i].cell)) return 1;
+    return 0;
+}
+
+static void make_sections(struct ptq_arena *arena, struct ptq_report *report)
+{
+    const struct ptq_cell **of = ptq_new(arena, const struct ptq_cell *, report->n_rows);
+    report->section = ptq_new(arena, struct ptq_section, report->n_rows);
+    for (int i = 0; i < report->n_rows; i++) {
+        const struct ptq_cell *cell = report->row[i].cell;
+        int seen = is_fp16(cell) && has_quantised(report, cell);
+        for (int s = 0; s < report->n_sections && !seen; s++) seen = belongs(&report->section[s], of[s], cell);
+        if (seen) continue;
+        of[report->n_sections] = cell;
+        fill_section(arena, report, cell, &report->section[report->n_sections++]);
+    }
+}
+
+enum ptq_status ptq_report_make(struct ptq_arena *arena, const struct ptq_cell *cells, int n, struct ptq_report *out,
+                                struct ptq_error *err)
+{
+    const char *missing;
+    if (n < 1) return ptq_fail(err, PTQ_EINPUT, "there is no finished cell to show");
+    PTQ_TRY(check_protocols(cells, n, err));
+    *out = (struct ptq_report){.title = cells[0].experiment, .n_rows = n, .bootstrap = ptq_bootstrap_default};
+    out->row = ptq_new(arena, struct ptq_report_row, n);
+    for (int i = 0; i < n; i++) out->row[i].cell = &cells[i];
+    label_rows(arena, out);
+    PTQ_TRY(estimate_rows(arena, out, err));
+    judge_rows(arena, out, &missing);
+    make_sections(arena, out);
+    ptq_report_notes(arena, out, missing);
+    return PTQ_OK;
+}

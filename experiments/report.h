@@ -1,0 +1,51 @@
+/* From cells to what a table or a plot shows of them: who is compared with whom, intervals, verdicts, footnotes. */
+#ifndef PTQ_REPORT_H
+#define PTQ_REPORT_H
+
+#include "bootstrap.h"
+#include "paper.h"
+#include "results.h"
+
+/* One cell and what is known about it. */
+struct ptq_report_row {
+    const struct ptq_cell *cell;
+    const char *label; /* "FP16", "RTN", "salient by activation", with what tells it from its neighbours */
+    const char *rest;  /* what of its SPEC the label does not say ("range=gptq"), or empty */
+    struct ptq_estimate estimate;
+    const struct ptq_paper_number *paper; /* or NULL */
+    enum ptq_verdict verdict;
+};
+
+/* The cells of one model, width and group size, in stored order, behind the model's FP16 cell. */
+struct ptq_section {
+    const char *model;         /* short name, told apart by a piece of its hash where two models share it */
+    int64_t w_bit, group_size; /* 16 and 0 where the model has an FP16 cell alone */
+    struct ptq_report_row **row;
+    int n;
+    const struct ptq_report_row *fp16; /* row[0], or NULL where the model has none */
+};
+
+struct ptq_report {
+    const char *title;          /* of the experiment */
+    struct ptq_report_row *row; /* each cell once, in the order that was given */
+    int n_rows;
+    struct ptq_section *section;
+    int n_sections;
+    const char **note; /* footnotes, a sentence each */
+    int n_notes;
+    struct ptq_bootstrap bootstrap;
+};
+
+/* cells outlive the report. Memory from arena. Cells of different protocols are PTQ_EINPUT, and the sentence names two
+ * of them; so is an empty table. Where there is no file of published numbers, the report goes without them and a note
+ * says so. */
+enum ptq_status ptq_report_make(struct ptq_arena *arena, const struct ptq_cell *cells, int n, struct ptq_report *out,
+                                struct ptq_error *err);
+
+/* "w3 g64", "w4, one group a row", "FP16". */
+const char *ptq_section_settings(struct ptq_arena *arena, const struct ptq_section *section);
+
+/* The value of KEY in a canonical SPEC ("activation" of select), or NULL. In arena. */
+const char *ptq_report_option(struct ptq_arena *arena, const char *spec, const char *key);
+
+#endif

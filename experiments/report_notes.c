@@ -1,0 +1,147 @@
+#include "report_notes.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { MOST_NOTES = 64 };
+
+static void add(struct ptq_arena *arena, struct ptq_report *report, const char *text)
+{
+    for (int i = 0; i < report->n_notes; i++)
+        if (strcmp(report->note[i], text) == 0) return;
+    if (report->n_notes < MOST_NOTES) report->note[report->n_notes++] = ptq_strdup(arena, text);
+}
+
+/* The different values of a text over all rows, parted by "; ". */
+#define VALUES(arena, report, member) values((arena), (report), offsetof(struct ptq_cell, member))
+
+static const char *values(struct ptq_arena *arena, const struct ptq_report *report, size_t offset)
+{
+    const char *all = "";
+    for (int i = 0; i < report->n_rows; i++) {
+        const char *value = *(const char *const *)((const char *)report->row[i].cell + offset);
+        int seen = !*value;
+        for (int j = 0; j < i && !seen; j++)
+            seen = strcmp(value, *(const char *const *)((const char *)report->row[j].cell + offset)) == 0;
+        if (!seen) all = ptq_format(arena, "%s%s%s", all, *all ? "; " : "", value);
+    }
+    return all;
+}
+
+static void note_protocol(struct ptq_arena *arena, struct ptq_report *report)
+{
+    const struct ptq_cell *c = report->row[0].cell;
+    add(arena, report,
+        ptq_format(arena, "Perplexity of %s: %s; %lld tokens scored.", VALUES(arena, report, text), c->protocol,
+                   (long long)c->tokens));
+}
+
+/* A checkpoint that was quantised before: its type begins with Q or IQ, as GGUF names them. */
+static int was_quantised(const char *dtype)
+{
+    return dtype[0] == 'Q' || strncmp(dtype, "IQ", 2) == 0;
+}
+
+static void note_models(struct ptq_arena *arena, struct ptq_report *report)
+{
+    for (int i = 0; i < report->n_rows; i++) {
+        const struct ptq_cell *c = report->row[i].cell;
+        add(arena, report,
+            ptq_format(arena, "Model %s: %s, weights %s, SHA-256 %.12s.", c->model, c->family, c->source_dtype,
+                       c->model_sha256));
+        if (was_quantised(c->source_dtype))
+            add(arena, report,
+                ptq_format(arena,
+                           "%s comes from a checkpoint that was quantised before (%s, %c bits), so its numbers are not "
+                           "those of the FP16 release.",
+                           c->model, c->source_dtype, c->source_dtype[strcspn(c->source_dtype, "0123456789")]));
+    }
+}
+
+static void note_calibration(struct ptq_arena *arena, struct ptq_report *report)
+{
+    for (int i = 0; i < report->n_rows; i++) {
+        const struct ptq_cell *c = report->row[i].cell;
+        if (!c->calib[0]) continue;
+        add(arena, report, ptq_format(arena, "Calibration on %s: %s.", c->calib, c->calib_protocol));
+        if (strcmp(c->calib, c->text) == 0)
+            add(arena, report,
+                ptq_format(arena,
+                           "Calibration and evaluation read the same text, %s: what is calibrated looks too "
+                           "good.",
+                           c->text));
+    }
+}
+
+static void note_intervals(struct ptq_arena *arena, struct ptq_report *report)
+{
+    const struct ptq_bootstrap *b = &report->bootstrap;
+    int none = 0, missing_fp16 = 0;
+    for (int i = 0; i < report->n_rows; i++) {
+        none |= isnan(report->row[i].estimate.interval.low);
+        missing_fp16 |= isnan(report->row[i].estimate.difference);
+    }
+    if (none)
+        add(arena, report,
+            ptq_format(arena, "No intervals: fewer than %d units of %lld tokens were scored.", PTQ_BOOTSTRAP_LEAST,
+                       (long long)b->block));
+    else
+        add(arena, report,
+            ptq_format(arena,
+                       "Intervals: %g %%, paired bootstrap over units of %lld tokens, %lld replicates, seed %llu; they "
+                       "say what another text of this kind would change, not another calibration or seed.",
+                       100 * b->level, (long long)b->block, (long long)b->replicates, (unsigned long long)b->seed));
+    if (missing_fp16)
+        add(arena, report, "Where a model has no FP16 cell there are no differences; run method fp16 to have them.");
+}
+
+static void note_paper(struct ptq_arena *arena, struct ptq_report *report, const char *missing)
+{
+    if (missing) add(arena, report, ptq_format(arena, "No published numbers: %s.", missing));
+    int other = 0, judged = 0;
+    for (int i = 0; i < report->n_rows; i++) {
+        const struct ptq_paper_number *p = report->row[i].paper;
+        if (!p) continue;
+        add(arena, report, ptq_format(arena, "Paper: %s, table %s (%s).", p->paper, p->table, p->source));
+        int is_other = report->row[i].verdict == PTQ_OTHER_SETTINGS;
+        other |= is_other;
+        judged |= !is_other;
+        if (!is_other && *p->note) add(arena, report, ptq_format(arena, "%s: %s.", report->row[i].label, p->note));
+    }
+    if (judged)
+        add(arena, report,
+            "Verdict: matches where we are within the tolerance that experiments/paper.tsv gives with its reason, "
+            "within "
+            "band up to three times it, else off.");
+    if (other)
+        add(arena, report,
+            "Other settings: the paper's number is for its own text (wikitext-2, all windows of 2048), width, group "
+            "size and FP16 weights, and is shown for orientation.");
+}
+
+static void note_runs(struct ptq_arena *arena, struct ptq_report *report)
+{
+    const char *seeds = "", *commits = VALUES(arena, report, commit);
+    for (int i = 0; i < report->n_rows; i++) {
+        int seen = 0;
+        for (int j = 0; j < i && !seen; j++) seen = report->row[j].cell->seed == report->row[i].cell->seed;
+        if (!seen) seeds = ptq_format(arena, "%s%s%lld", seeds, i ? ", " : "", (long long)report->row[i].cell->seed);
+    }
+    add(arena, report,
+        ptq_format(arena, "ptq %s, commit %s%s; seed %s; %s; %s.", VALUES(arena, report, version), commits,
+                   strchr(commits, ';') ? " (cells come from different commits)" : "", seeds,
+                   VALUES(arena, report, device), VALUES(arena, report, cpu)));
+}
+
+void ptq_report_notes(struct ptq_arena *arena, struct ptq_report *report, const char *missing)
+{
+    report->note = ptq_new(arena, const char *, MOST_NOTES);
+    note_protocol(arena, report);
+    note_models(arena, report);
+    note_calibration(arena, report);
+    note_intervals(arena, report);
+    note_paper(arena, report, missing);
+    note_runs(arena, report);
+}

@@ -1,0 +1,153 @@
+#include "sheet.h"
+
+#include <string.h>
+
+/* The sheet with everything escaped and the columns chosen. */
+struct page {
+    struct ptq_arena *arena;
+    enum ptq_table_format format;
+    const struct ptq_sheet *sheet;
+    int shown[PTQ_SHEET_COLUMNS], n; /* columns of the sheet */
+    int width[PTQ_SHEET_COLUMNS];    /* of shown ones, in characters */
+    FILE *out;
+};
+
+static const char *cell_text(const struct page *page, int row, int column)
+{
+    const char *text = page->sheet->row[row][page->shown[column]];
+    return ptq_escape(page->arena, page->format, text ? text : "");
+}
+
+/* A column's head: its group's name before it where the format has no second line of heads. */
+static const char *head_text(const struct page *page, int column)
+{
+    const struct ptq_sheet_column *c = &page->sheet->column[page->shown[column]];
+    const char *head = ptq_escape(page->arena, page->format, c->head);
+    if (!c->group || page->format == PTQ_TABLE_TEX) return head;
+    return ptq_format(page->arena, "%s %s", ptq_escape(page->arena, page->format, c->group), head);
+}
+
+/* Characters, not bytes: those that go on a character begin with 10. */
+static int characters(const char *text)
+{
+    int n = 0;
+    for (; *text; text++) n += (*text & 0xc0) != 0x80;
+    return n;
+}
+
+static int is_empty(const struct ptq_sheet *sheet, int column)
+{
+    for (int r = 0; r < sheet->n_rows; r++)
+        if (sheet->row[r][column] && *sheet->row[r][column]) return 0;
+    return 1;
+}
+
+static void lay_out(struct page *page)
+{
+    const struct ptq_sheet *sheet = page->sheet;
+    for (int c = 0; c < sheet->n_columns; c++)
+        if (!is_empty(sheet, c) && !(sheet->column[c].not_in_text && page->format == PTQ_TABLE_TEXT))
+            page->shown[page->n++] = c;
+    for (int c = 0; c < page->n; c++) {
+        page->width[c] = characters(head_text(page, c));
+        for (int r = 0; r < sheet->n_rows; r++)
+            if (characters(cell_text(page, r, c)) > page->width[c]) page->width[c] = characters(cell_text(page, r, c));
+    }
+}
+
+static int is_left(const struct page *page, int column)
+{
+    return page->sheet->column[page->shown[column]].left;
+}
+
+static void print_padded(const struct page *page, int column, const char *text, const char *end)
+{
+    int pad = page->width[column] - characters(text);
+    if (is_left(page, column))
+        fprintf(page->out, "%s%*s%s", text, *end == '\n' ? 0 : pad, "", end);
+    else
+        fprintf(page->out, "%*s%s%s", pad, "", text, end);
+}
+
+/* ---- terminal ---- */
+
+static void print_text(const struct page *page)
+{
+    fprintf(page->out, "%s\n\n", ptq_escape(page->arena, page->format, page->sheet->title));
+    for (int r = -1; r < page->sheet->n_rows; r++)
+        for (int c = 0; c < page->n; c++)
+            print_padded(page, c, r < 0 ? head_text(page, c) : cell_text(page, r, c), c + 1 < page->n ? "  " : "\n");
+}
+
+/* ---- Markdown ---- */
+
+static void print_markdown(const struct page *page)
+{
+    fprintf(page->out, "**%s**\n\n", ptq_escape(page->arena, page->format, page->sheet->title));
+    for (int r = -1; r < page->sheet->n_rows; r++) {
+        fputs("| ", page->out);
+        for (int c = 0; c < page->n; c++)
+            print_padded(page, c, r < 0 ? head_text(page, c) : cell_text(page, r, c), c + 1 < page->n ? " | " : " |\n");
+        for (int c = 0; r < 0 && c < page->n; c++)
+            fprintf(page->out, "%s%s%s", c ? "" : "|",
+                    is_left(page, c) ? ":---" : "---:", c + 1 < page->n ? "|" : "|\n");
+    }
+}
+
+/* ---- LaTeX ---- */
+
+static int same_group(const struct page *page, int a, int b)
+{
+    const char *x = page->sheet->column[page->shown[a]].group, *y = page->sheet->column[page->shown[b]].group;
+    return x && y && strcmp(x, y) == 0;
+}
+
+/* The line of groups, each over its columns with a rule under it. */
+static void print_groups(const struct page *page)
+{
+    int any = 0;
+    for (int c = 0; c < page->n; c++) any |= page->sheet->column[page->shown[c]].group != NULL;
+    if (!any) return;
+    for (int c = 0, end; c < page->n; c = end) {
+        const char *group = page->sheet->column[page->shown[c]].group;
+        for (end = c + 1; end < page->n && same_group(page, c, end);) end++;
+        fputs(c ? " & " : "", page->out);
+        if (group)
+            fprintf(page->out, "\\multicolumn{%d}{c}{%s}", end - c, ptq_escape(page->arena, page->format, group));
+    }
+    fputs(" \\\\\n", page->out);
+    for (int c = 0, end; c < page->n; c = end) {
+        for (end = c + 1; end < page->n && same_group(page, c, end);) end++;
+        if (page->sheet->column[page->shown[c]].group) fprintf(page->out, "\\cmidrule(lr){%d-%d}", c + 1, end);
+    }
+    fputs("\n", page->out);
+}
+
+static void print_latex(const struct page *page)
+{
+    fprintf(page->out, "\\begin{table}\n\\centering\n\\caption{%s}\n\\begin{tabular}{",
+            ptq_escape(page->arena, page->format, page->sheet->title));
+    for (int c = 0; c < page->n; c++) fputs(is_left(page, c) ? "l" : "r", page->out);
+    fputs("}\n\\toprule\n", page->out);
+    print_groups(page);
+    for (int r = -1; r < page->sheet->n_rows; r++) {
+        for (int c = 0; c < page->n; c++)
+            fprintf(page->out, "%s%s", r < 0 ? head_text(page, c) : cell_text(page, r, c),
+                    c + 1 < page->n ? " & " : " \\\\\n");
+        if (r < 0) fputs("\\midrule\n", page->out);
+    }
+    fputs("\\bottomrule\n\\end{tabular}\n\\end{table}\n", page->out);
+}
+
+void ptq_sheet_print(const struct ptq_sheet *sheet, enum ptq_table_format format, FILE *out)
+{
+    struct page page = {.arena = ptq_arena_make("a table"), .format = format, .sheet = sheet, .out = out};
+    lay_out(&page);
+    if (format == PTQ_TABLE_MD)
+        print_markdown(&page);
+    else if (format == PTQ_TABLE_TEX)
+        print_latex(&page);
+    else
+        print_text(&page);
+    ptq_arena_free(page.arena);
+}

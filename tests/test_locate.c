@@ -1,0 +1,197 @@
+/* Names to paths: the cache, the MANIFEST, the Hugging Face cache, and the words when something is not here. */
+#include "locate.h"
+
+#include "files.h"
+
+struct fixture {
+    char folder[64];
+    struct ptq_arena *arena;
+    struct ptq_error err;
+};
+
+static const char *const variables[] = {"PTQ_CACHE", "PTQ_MANIFEST", "XDG_CACHE_HOME",
+                                        "HF_HOME",   "HF_HUB_CACHE", "HOME"};
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    make_test_folder(f->folder);
+    f->arena = ptq_arena_make("test");
+    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) unsetenv(variables[i]);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    ptq_arena_free(f->arena);
+    remove_test_folder(f->folder);
+    free(f);
+    return 0;
+}
+
+static const char *in(struct fixture *f, const char *name)
+{
+    return ptq_join(f->arena, f->folder, name);
+}
+
+static void assert_model(struct fixture *f, const char *name, const char *want)
+{
+    const char *path;
+    if (ptq_locate_model(f->arena, name, &path, &f->err)) fail_msg("%s: %s", name, f->err.text);
+    assert_string_equal(path, want);
+}
+
+static void assert_no_model(struct fixture *f, const char *name, const char *words)
+{
+    const char *path;
+    assert_refused(name, ptq_locate_model(f->arena, name, &path, &f->err), &f->err, words);
+    assert_int_equal(f->err.status, PTQ_EINPUT);
+}
+
+/* ---- the cache ---- */
+
+static void the_cache_is_where_the_environment_says(void **state)
+{
+    struct fixture *f = *state;
+    setenv("HOME", "/h", 1);
+    assert_string_equal(ptq_cache_folder(f->arena), "/h/.cache/ptq");
+    setenv("XDG_CACHE_HOME", "/x", 1);
+    assert_string_equal(ptq_cache_folder(f->arena), "/x/ptq");
+    setenv("PTQ_CACHE", "/p", 1);
+    assert_string_equal(ptq_cache_folder(f->arena), "/p");
+    setenv("PTQ_CACHE", "", 1); /* set to nothing is not set */
+    assert_string_equal(ptq_cache_folder(f->arena), "/x/ptq");
+}
+
+static void models_of_the_cache_have_short_names(void **state)
+{
+    struct fixture *f = *state;
+    setenv("PTQ_CACHE", f->folder, 1);
+    write_test_text(f->folder, "models/small.gguf", "");
+    write_test_text(f->folder, "models/folder/config.json", "{}");
+    assert_model(f, "small", in(f, "models/small.gguf"));
+    assert_model(f, "small.gguf", in(f, "models/small.gguf"));
+    assert_model(f, "folder", in(f, "models/folder"));
+}
+
+static void an_existing_path_is_taken_as_it_is(void **state)
+{
+    struct fixture *f = *state;
+    write_test_text(f->folder, "models/small.gguf", "");
+    assert_model(f, in(f, "models/small.gguf"), in(f, "models/small.gguf"));
+    assert_model(f, f->folder, f->folder);
+}
+
+static void names_of_the_manifest_say_how_to_fetch(void **state)
+{
+    struct fixture *f = *state;
+    const char *path;
+    write_test_text(f->folder, "M", "# comment | model\nbig | model | - | x\n essays|text | - | x\n");
+    setenv("PTQ_MANIFEST", in(f, "M"), 1);
+    setenv("PTQ_CACHE", in(f, "cache"), 1);
+    assert_no_model(f, "big", "big: is not in the cache;cache/models;data/fetch big");
+    assert_no_model(f, "bug", "bug: no such file or folder;no such model;did you mean 'big'?");
+    assert_no_model(f, "xyz", "xyz: no such file or folder");
+    assert_no_model(f, "essays", "essays: no such file or folder"); /* a text is no model */
+    assert_refused("text", ptq_locate_text(f->arena, "essays", &path, &f->err), &f->err,
+                   "cache/texts;data/fetch essays");
+    assert_refused("like", ptq_locate_text(f->arena, "esays", &path, &f->err), &f->err, "no such text;mean 'essays'?");
+    assert_refused("text", ptq_locate_text(f->arena, "big", &path, &f->err), &f->err, "big: no such text");
+}
+
+static void texts_of_the_cache_have_short_names(void **state)
+{
+    struct fixture *f = *state;
+    const char *path;
+    setenv("PTQ_CACHE", f->folder, 1);
+    write_test_text(f->folder, "texts/essays.txt", "x");
+    assert_int_equal(ptq_locate_text(f->arena, "essays", &path, &f->err), PTQ_OK);
+    assert_string_equal(path, in(f, "texts/essays.txt"));
+    assert_int_equal(ptq_locate_text(f->arena, path, &path, &f->err), PTQ_OK);
+    assert_refused("above", ptq_locate_text(f->arena, "../texts/none", &path, &f->err), &f->err, "no such text");
+}
+
+/* ---- the hub's cache ---- */
+
+static void write_hub_model(struct fixture *f, const char *hub)
+{
+    const char *model = ptq_format(f->arena, "%s/models--org--name", hub);
+    write_test_text(f->folder, ptq_join(f->arena, model, "refs/main"), "c0ffee\n");
+    write_test_text(f->folder, ptq_join(f->arena, model, "refs/pr/1"), "beef");
+    write_test_text(f->folder, ptq_join(f->arena, model, "snapshots/c0ffee/config.json"), "{}");
+    write_test_text(f->folder, ptq_join(f->arena, model, "snapshots/beef/config.json"), "{}");
+}
+
+static void the_hub_is_where_the_environment_says(void **state)
+{
+    struct fixture *f = *state;
+    const char *tail = "models--org--name/snapshots/c0ffee";
+    write_hub_model(f, "a/.cache/huggingface/hub");
+    write_hub_model(f, "b/huggingface/hub");
+    write_hub_model(f, "c/hub");
+    write_hub_model(f, "d");
+    setenv("HOME", in(f, "a"), 1);
+    assert_model(f, "org/name", ptq_format(f->arena, "%s/a/.cache/huggingface/hub/%s", f->folder, tail));
+    setenv("XDG_CACHE_HOME", in(f, "b"), 1);
+    assert_model(f, "org/name", ptq_format(f->arena, "%s/b/huggingface/hub/%s", f->folder, tail));
+    setenv("HF_HOME", in(f, "c"), 1);
+    assert_model(f, "org/name", ptq_format(f->arena, "%s/c/hub/%s", f->folder, tail));
+    setenv("HF_HUB_CACHE", in(f, "d"), 1);
+    assert_model(f, "org/name", ptq_format(f->arena, "%s/d/%s", f->folder, tail));
+}
+
+static void revisions_are_commits_branches_and_tags(void **state)
+{
+    struct fixture *f = *state;
+    setenv("HF_HUB_CACHE", f->folder, 1);
+    write_hub_model(f, ".");
+    assert_model(f, "org/name@main", in(f, "models--org--name/snapshots/c0ffee"));
+    assert_model(f, "org/name@beef", in(f, "models--org--name/snapshots/beef"));
+    assert_model(f, "org/name@pr/1", in(f, "models--org--name/snapshots/beef"));
+    assert_no_model(f, "org/name@other", "revision other is not in;data/fetch hub org/name@other");
+    assert_no_model(f, "org/name@../../x", "no revision");
+    assert_no_model(f, "org/name@/etc", "no revision");
+    assert_no_model(f, "org/name@", "no revision");
+}
+
+/* What refs/ holds is a file's content: it names a snapshot or nothing. */
+static void a_ref_leads_nowhere_else(void **state)
+{
+    struct fixture *f = *state;
+    setenv("HF_HUB_CACHE", f->folder, 1);
+    write_hub_model(f, ".");
+    write_test_text(f->folder, "secret/config.json", "{}");
+    write_test_text(f->folder, "models--org--name/refs/main", "../../secret");
+    assert_no_model(f, "org/name", "is not in the Hugging Face cache");
+    write_test_text(f->folder, "models--org--name/refs/main", "");
+    assert_no_model(f, "org/name", "is not in the Hugging Face cache");
+}
+
+static void what_is_not_here_says_what_to_do(void **state)
+{
+    struct fixture *f = *state;
+    setenv("HOME", f->folder, 1);
+    assert_no_model(f, "org/other", "org/other: no such file or folder;Hugging Face cache;data/fetch hub org/other");
+    assert_no_model(f, "folder/model.gguf", "folder/model.gguf: no such file or folder, and no name");
+    assert_no_model(f, "a/b/c", "a/b/c: no such file or folder, and no name");
+    assert_no_model(f, "../x", "../x: no such file or folder, and no name");
+    assert_no_model(f, "/x", "/x: no such file or folder, and no name");
+    assert_no_model(f, "", "no such file or folder, and no name");
+    assert_no_model(f, "org/na me", "org/na me: no such file or folder, and no name");
+}
+
+#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(the_cache_is_where_the_environment_says), TEST(models_of_the_cache_have_short_names),
+        TEST(an_existing_path_is_taken_as_it_is),      TEST(names_of_the_manifest_say_how_to_fetch),
+        TEST(texts_of_the_cache_have_short_names),     TEST(the_hub_is_where_the_environment_says),
+        TEST(revisions_are_commits_branches_and_tags), TEST(a_ref_leads_nowhere_else),
+        TEST(what_is_not_here_says_what_to_do),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

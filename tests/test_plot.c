@@ -1,0 +1,233 @@
+/* Figures: whole files, the numbers that were asked for, and names that are never read as commands. */
+#include "cells.h"
+#include "gnuplot.h"
+#include "mapped.h"
+#include "plot.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <signal.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+static struct ptq_arena *arena;
+static struct ptq_error err;
+static char folder[64];
+
+static char *read_text(const char *path)
+{
+    char *text;
+    size_t size;
+    if (ptq_read_file(arena, path, 1 << 24, &text, &size, &err)) fail_msg("%s", err.text);
+    assert_true(size > 0);
+    return text;
+}
+
+static const char *at(const char *name)
+{
+    return ptq_format(arena, "%s/%s", folder, name);
+}
+
+static int plot(const struct ptq_cell *cells, int n)
+{
+    int figures;
+    if (ptq_plot(cells, n, folder, &figures, &err)) fail_msg("%s", err.text);
+    return figures;
+}
+
+/* Runs a command in the folder and gives its first number. */
+static int count(const char *command)
+{
+    int n = -1;
+    FILE *pipe = popen(ptq_format(arena, "cd '%s' && %s", folder, command), "r");
+    assert_int_equal(fscanf(pipe, "%d", &n), 1);
+    pclose(pipe);
+    return n;
+}
+
+static void test_figures(void **state)
+{
+    (void)state;
+    struct ptq_cell *cells = ptq_new(arena, struct ptq_cell, 2 * TABLE1_CELLS);
+    memcpy(cells, make_table1(arena, "smollm2-135m-instruct"), TABLE1_CELLS * sizeof *cells);
+    memcpy(cells + TABLE1_CELLS, make_table1(arena, "facebook/opt-1.3b"), TABLE1_CELLS * sizeof *cells);
+    for (int i = 0; i < TABLE1_CELLS; i++) cells[TABLE1_CELLS + i].model_sha256 = "other";
+    assert_int_equal(plot(cells, 2 * TABLE1_CELLS), 2);
+    assert_int_equal(count("ls -A | wc -l"), 6); /* no script, no temporary file */
+    const char *svg = read_text(at("smollm2-135m-instruct-w3-g64.svg"));
+    assert_non_null(strstr(svg, "smollm2-135m-instruct, w3 g64"));
+    assert_non_null(strstr(svg, "chosen by activation"));
+    assert_non_null(strstr(svg, "FP16"));
+    assert_int_equal(memcmp(read_text(at("smollm2-135m-instruct-w3-g64.png")), "\x89PNG", 4), 0);
+    assert_non_null(read_text(at("opt-1.3b-w3-g64.svg")));
+}
+
+static void test_numbers(void **state)
+{
+    (void)state;
+    struct ptq_cell *cells = make_table1(arena, "m");
+    plot(cells, TABLE1_CELLS);
+    const char *csv = read_text(at("m-w3-g64.csv"));
+    double kept, ppl, low, high;
+    assert_int_equal(count("wc -l < m-w3-g64.csv"), 4);
+    assert_int_equal(sscanf(strchr(csv, '\n'), "\n%lf,%lf,%lf,%lf", &kept, &ppl, &low, &high), 4);
+    assert_true(kept == 0.1 && fabs(ppl - cells[2].ppl) < 1e-6);
+    assert_true(low < ppl && ppl < high && high - low < ppl / 4);
+}
+
+static void test_same_bytes(void **state)
+{
+    (void)state;
+    struct ptq_cell *cells = make_table1(arena, "m");
+    plot(cells, TABLE1_CELLS);
+    const char *first = read_text(at("m-w3-g64.svg"));
+    plot(cells, TABLE1_CELLS);
+    assert_string_equal(first, read_text(at("m-w3-g64.svg")));
+}
+
+/* Missing cells, cells without number, one fraction, no FP16: a figure all the same. */
+static void test_gaps(void **state)
+{
+    (void)state;
+    struct ptq_cell *cells = make_table1(arena, "m");
+    assert_int_equal(plot(cells + 2, 1), 1);
+    assert_int_equal(plot(cells + 1, 5), 1);
+    cells[3].nll[7] = INFINITY;
+    cells[3].ppl = cells[3].nll_mean = INFINITY;
+    assert_int_equal(plot(cells, TABLE1_CELLS), 1);
+    const char *csv = read_text(at("m-w3-g64.csv"));
+    assert_non_null(strstr(csv, "\n1,,,,"));
+    assert_null(strstr(csv, "nan"));
+    assert_null(strstr(csv, "inf"));
+}
+
+static void test_large_range(void **state)
+{
+    (void)state;
+    struct ptq_cell *cells = make_table1(arena, "m");
+    for (int i = 1; i < TABLE1_CELLS; i++) cell_fill(&cells[i], arena, 6 - 0.4 * i);
+    assert_int_equal(plot(cells, TABLE1_CELLS), 1);
+    assert_non_null(read_text(at("m-w3-g64.png")));
+}
+
+static void test_nothing_to_draw(void **state)
+{
+    (void)state;
+    struct ptq_cell *cells = make_table1(arena, "m");
+    assert_int_equal(ptq_plot(cells, 2, folder, NULL, &err), PTQ_EINPUT);
+    assert_non_null(strstr(err.text, "nothing to draw"));
+    cells[2].protocol = "another";
+    assert_int_equal(ptq_plot(cells, 3, folder, NULL, &err), PTQ_EINPUT);
+}
+
+/* A name that would run something, wherever it were read as a script, a shell's line or a path. */
+static void test_hostile_names(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"x'`touch RAN`\"$(touch RAN)\"",
+                                        "x\n!touch RAN\n",
+                                        "'; system('touch RAN'); '",
+                                        "../../x`touch RAN`",
+                                        "|touch RAN",
+                                        "<touch RAN",
+                                        "{/*x}^@`touch RAN`",
+                                        "''`touch RAN`''",
+                                        "'.`touch RAN`.'",
+                                        "\".system('touch RAN').\"",
+                                        "\\' system('touch RAN') \\",
+                                        "\xff\xfe'\\",
+                                        ".hidden",
+                                        "-e",
+                                        ""};
+    char *home = getcwd(NULL, 0);
+    assert_int_equal(chdir(folder), 0);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct ptq_cell *cells = make_table1(arena, names[i]);
+        int figures = 0;
+        if (ptq_plot(cells, TABLE1_CELLS, i % 2 ? "|touch RAN" : "<touch 'RAN'", &figures, &err))
+            fail_msg("%s: %s", names[i], err.text);
+        assert_int_equal(figures, 1);
+    }
+    assert_int_equal(chdir(home), 0);
+    free(home);
+    assert_int_equal(count("find . -name RAN | wc -l"), 0);
+    assert_int_equal(count("find . -name '.tmp*' | wc -l"), 0);
+    assert_int_equal(count("find . -name '*.png' | wc -l"), sizeof names / sizeof *names);
+    assert_int_equal(ptq_plot(make_table1(arena, "m"), TABLE1_CELLS, at("a\nb"), NULL, &err), PTQ_EINPUT);
+}
+
+static void test_quote(void **state)
+{
+    (void)state;
+    assert_string_equal(ptq_gnuplot_quote(arena, "it's `x` \\ \"y\"\n"), "'it'.\"'\".'s `x` \\ \"y\"?'");
+    assert_string_equal(ptq_gnuplot_quote(arena, ""), "''");
+}
+
+static void test_gnuplot_fails(void **state)
+{
+    (void)state;
+    if (ptq_write_file(at("bad.gp"), "a = 1\nplot nonsense(1\n", 22, &err)) fail_msg("%s", err.text);
+    assert_int_equal(ptq_gnuplot_run(at("bad.gp"), &err), PTQ_EIO);
+    assert_non_null(strstr(err.text, "line 2"));
+    char *path = ptq_strdup(arena, getenv("PATH"));
+    setenv("PATH", "/nowhere", 1);
+    assert_int_equal(ptq_gnuplot_run(at("bad.gp"), &err), PTQ_EIO);
+    setenv("PATH", path, 1);
+    assert_non_null(strstr(err.text, "gnuplot-nox"));
+    setenv("PTQ_HOME", "/nowhere", 1);
+    assert_int_equal(ptq_plot(make_table1(arena, "m"), TABLE1_CELLS, folder, NULL, &err), PTQ_EIO);
+    unsetenv("PTQ_HOME");
+    assert_int_equal(count("find . -name '*.svg' -o -name '.tmp*' | wc -l"), 0);
+}
+
+/* Room for the CSV but not for a picture: no half of one. */
+static void test_full_disk(void **state)
+{
+    (void)state;
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        struct rlimit limit = {6000, 6000};
+        struct ptq_cell *cells = make_table1(arena, "m");
+        signal(SIGXFSZ, SIG_IGN);
+        setrlimit(RLIMIT_FSIZE, &limit);
+        _exit(ptq_plot(cells, TABLE1_CELLS, folder, NULL, &err) == PTQ_EIO && strstr(err.text, "m-w3-g64.svg") ? 0 : 1);
+    }
+    int status;
+    waitpid(child, &status, 0);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_int_equal(count("find . -name '*.svg' -o -name '*.png' -o -name '.tmp*' | wc -l"), 0);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    arena = ptq_arena_make("test");
+    snprintf(folder, sizeof folder, "/tmp/ptq-plot-XXXXXX");
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    FILE *pipe = popen(ptq_format(arena, "rm -r '%s'", folder), "r");
+    int bad = pclose(pipe);
+    ptq_arena_free(arena);
+    return bad;
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(test_##name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(figures),         TEST(numbers),       TEST(same_bytes), TEST(gaps),          TEST(large_range),
+        TEST(nothing_to_draw), TEST(hostile_names), TEST(quote),      TEST(gnuplot_fails), TEST(full_disk),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

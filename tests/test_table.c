@@ -1,0 +1,266 @@
+/* Printed tables: as stored in tests/fixtures/table (PTQ_BLESS=1 writes them anew: look at what changed), with hostile
+ * names disarmed, and refused where cells cannot be compared. */
+#include "cells.h"
+#include "mapped.h"
+#include "table.h"
+
+#include <jansson.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+static struct ptq_arena *arena;
+static struct ptq_error err;
+
+static char *print(const struct ptq_cell *cells, int n, enum ptq_table_format format)
+{
+    char *text;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    if (ptq_table_print(cells, n, format, out, &err)) fail_msg("%s", err.text);
+    fclose(out);
+    char *copy = ptq_strdup(arena, text);
+    free(text);
+    return copy;
+}
+
+static void expect(const char *name, const char *text)
+{
+    char *wanted;
+    size_t size;
+    const char *path = ptq_format(arena, "%s/table/%s", PTQ_FIXTURES, name);
+    if (getenv("PTQ_BLESS")) {
+        if (ptq_write_file(path, text, strlen(text), &err)) fail_msg("%s", err.text);
+        return;
+    }
+    if (ptq_read_file(arena, path, 1 << 20, &wanted, &size, &err)) fail_msg("%s", err.text);
+    assert_string_equal(text, wanted);
+}
+
+static void expect_part(const char *text, const char *part)
+{
+    if (!strstr(text, part)) fail_msg("no '%s' in:\n%s", part, text);
+}
+
+static void expect_no_part(const char *text, const char *part)
+{
+    if (strstr(text, part)) fail_msg("'%s' is in:\n%s", part, text);
+}
+
+/* SmolLM2 from a 4-bit file, and a model of the paper's at another width. */
+static struct ptq_cell *two_models(void)
+{
+    struct ptq_cell *cells = ptq_new(arena, struct ptq_cell, 2 * TABLE1_CELLS);
+    memcpy(cells, make_table1(arena, "smollm2-135m-instruct"), TABLE1_CELLS * sizeof *cells);
+    memcpy(cells + TABLE1_CELLS, make_table1(arena, "facebook/opt-1.3b"), TABLE1_CELLS * sizeof *cells);
+    for (int i = 0; i < TABLE1_CELLS; i++) {
+        cells[i].source_dtype = "Q4_1";
+        cells[TABLE1_CELLS + i].model_sha256 = "0000000000000000000000000000000000000000000000000000000000000000";
+        cells[TABLE1_CELLS + i].family = "opt";
+    }
+    return cells;
+}
+
+static void test_as_stored(void **state)
+{
+    (void)state;
+    expect("two.txt", print(two_models(), 2 * TABLE1_CELLS, PTQ_TABLE_TEXT));
+    expect("two.md", print(two_models(), 2 * TABLE1_CELLS, PTQ_TABLE_MD));
+    expect("two.tex", print(two_models(), 2 * TABLE1_CELLS, PTQ_TABLE_TEX));
+}
+
+static void test_verdicts(void **state)
+{
+    (void)state;
+    struct ptq_cell cells[2] = {make_cell(arena, "facebook/opt-1.3b", "fp16", 0),
+                                make_cell(arena, "facebook/opt-1.3b", "rtn:w3,g128", 1)};
+    for (int i = 0; i < 2; i++) {
+        cells[i].family = "opt";
+        cells[i].windows = 140;
+        cells[i].tokens = 140 * 2047;
+        cells[i].protocol = "window 2048, all windows, bos stream, first token not scored, tail dropped, text 0123456";
+        cells[i].nll = ptq_new(arena, float, cells[i].tokens);
+        cells[i].ppl = i ? 119.3 : 14.64;
+        for (int64_t t = 0; t < cells[i].tokens; t++) cells[i].nll[t] = (float)log(cells[i].ppl);
+    }
+    expect("verdicts.txt", print(cells, 2, PTQ_TABLE_TEXT));
+}
+
+static void test_several_settings(void **state)
+{
+    (void)state;
+    static const char *const specs[] = {"fp16", "rtn:w3,g64", "rtn:w4,g64", "rtn:w4,g-1", "rtn:w4,g64,sym=1"};
+    struct ptq_cell cells[6];
+    for (int i = 0; i < 5; i++) cells[i] = make_cell(arena, "m", specs[i], 0.2 * i);
+    cells[5] = make_cell(arena, "m", "rtn:w4,g64", 0.2);
+    cells[5].seed = 7;
+    cells[5].commit = "feedfeedfeedfeedfeedfeedfeedfeedfeedfeed+";
+    expect("settings.txt", print(cells, 6, PTQ_TABLE_TEXT));
+}
+
+static void test_without_fp16(void **state)
+{
+    (void)state;
+    struct ptq_cell *cells = make_table1(arena, "m");
+    const char *text = print(cells + 1, 2, PTQ_TABLE_TEXT);
+    expect_part(text, "no FP16 cell");
+    expect_no_part(text, "above FP16");
+    expect_no_part(text, "nan");
+}
+
+static void test_infinite(void **state)
+{
+    (void)state;
+    struct ptq_cell *cells = make_table1(arena, "m");
+    for (int f = PTQ_TABLE_TEXT; f <= PTQ_TABLE_JSON; f++) {
+        cells[1].nll[5] = INFINITY;
+        cells[1].ppl = cells[1].nll_mean = INFINITY;
+        const char *text = print(cells, 3, (enum ptq_table_format)f);
+        expect_no_part(text, "nan");
+        expect_part(text, f == PTQ_TABLE_JSON ? "null" : "inf");
+    }
+}
+
+static void refuse(const struct ptq_cell *cells, int n, const char *part)
+{
+    FILE *out = fopen("/dev/null", "w");
+    assert_int_equal(ptq_table_print(cells, n, PTQ_TABLE_TEXT, out, &err), PTQ_EINPUT);
+    fclose(out);
+    expect_part(err.text, part);
+}
+
+static void test_refused(void **state)
+{
+    (void)state;
+    struct ptq_cell *cells = make_table1(arena, "m");
+    refuse(cells, 0, "no finished cell");
+    cells[2].protocol = "window 1024, all windows, bos none";
+    refuse(cells, 3, "m fp16 (window 2048");
+    refuse(cells, 3, "and m salient:w3,g64,select=activation,fraction=0.001 (window 1024");
+    cells[2].protocol = cells[0].protocol;
+    enum ptq_table_format format;
+    assert_int_equal(ptq_table_format_parse("html", &format, &err), PTQ_EUSAGE);
+    assert_int_equal(ptq_table_format_parse("tex", &format, &err), PTQ_OK);
+    assert_int_equal(format, PTQ_TABLE_TEX);
+}
+
+/* ---- hostile names ---- */
+
+static const char *escaped(enum ptq_table_format format, const char *text)
+{
+    return ptq_escape(arena, format, text);
+}
+
+static void test_escapes(void **state)
+{
+    (void)state;
+    assert_string_equal(escaped(PTQ_TABLE_TEX, "a_b^c~d\\e{f}$g#h%i&j"),
+                        "a\\_b\\textasciicircum{}c\\textasciitilde{}d\\textbackslash{}e\\{f\\}\\$g\\#h\\%i\\&j");
+    assert_string_equal(escaped(PTQ_TABLE_TEX, "[x]"), "{[}x]");
+    assert_string_equal(escaped(PTQ_TABLE_MD, "a|b`c*d_e<f>&"), "a\\|b\\`c\\*d\\_e&lt;f&gt;&amp;");
+    assert_string_equal(escaped(PTQ_TABLE_MD, "[x](http://y) [1, 2]"), "[x\\](http://y) [1, 2]");
+    assert_string_equal(escaped(PTQ_TABLE_CSV, "plain"), "plain");
+    assert_string_equal(escaped(PTQ_TABLE_CSV, "a,\"b\""), "\"a,\"\"b\"\"\"");
+    assert_string_equal(escaped(PTQ_TABLE_CSV, "=cmd()"), "\"'=cmd()\"");
+    assert_string_equal(escaped(PTQ_TABLE_CSV, "@x"), "\"'@x\"");
+    assert_string_equal(escaped(PTQ_TABLE_CSV, "-x"), "\"'-x\"");
+    assert_string_equal(escaped(PTQ_TABLE_CSV, "\t=x"), "?=x");
+    for (int f = PTQ_TABLE_TEXT; f <= PTQ_TABLE_JSON; f++) {
+        enum ptq_table_format format = (enum ptq_table_format)f;
+        assert_string_equal(escaped(format, ""), "");
+        assert_string_equal(escaped(format, "a\nb\033b\x7f"), "a?b?b?");
+        assert_string_equal(escaped(format, "gr\xc3\xb6\xc3\x9f"), "gr\xc3\xb6\xc3\x9f");
+        assert_string_equal(escaped(format, "\xc3("), "?(");         /* cut short */
+        assert_string_equal(escaped(format, "\xc0\xaf"), "??");      /* too long a form */
+        assert_string_equal(escaped(format, "\xed\xa0\x80"), "???"); /* half a pair */
+        assert_string_equal(escaped(format, "\xe2\x80\xae"
+                                            "x"),
+                            "???x");                                 /* right to left */
+        assert_string_equal(escaped(format, "\xf0\x9f\x98"), "???"); /* cut by the end */
+    }
+}
+
+static void test_hostile_model(void **state)
+{
+    (void)state;
+    struct ptq_cell cells[2] = {make_cell(arena, "a|b\\end{table}\n=c`d`", "fp16", 0),
+                                make_cell(arena, "a|b\\end{table}\n=c`d`", "rtn:w3,g64", 1)};
+    expect_no_part(print(cells, 2, PTQ_TABLE_MD), "a|b");
+    expect_no_part(print(cells, 2, PTQ_TABLE_TEX), "b\\end{table}");
+    expect_no_part(print(cells, 2, PTQ_TABLE_TEXT), "\n=c");
+    expect_no_part(print(cells, 2, PTQ_TABLE_CSV), "\n=c");
+    json_t *json = json_loads(print(cells, 2, PTQ_TABLE_JSON), JSON_REJECT_DUPLICATES, NULL);
+    assert_non_null(json);
+    json_t *first = json_array_get(json_object_get(json, "cells"), 0);
+    assert_string_equal(json_string_value(json_object_get(first, "model")), "a|b\\end{table}\n=c`d`");
+    json_decref(json);
+}
+
+/* ---- records ---- */
+
+static int count(const char *text, char c)
+{
+    int n = 0;
+    for (; *text; text++) n += *text == c;
+    return n;
+}
+
+static void test_records(void **state)
+{
+    (void)state;
+    struct ptq_cell *cells = make_table1(arena, "m");
+    const char *csv = print(cells, TABLE1_CELLS, PTQ_TABLE_CSV);
+    assert_int_equal(count(csv, '\n'), 1 + TABLE1_CELLS);
+    expect_part(csv, "id,experiment,spec,method,model,");
+    expect_part(csv, ",ppl,nll_mean,");
+    expect_part(csv, ",difference_low,");
+    json_t *json = json_loads(print(cells, TABLE1_CELLS, PTQ_TABLE_JSON), JSON_REJECT_DUPLICATES, NULL);
+    json_t *list = json_object_get(json, "cells"), *last = json_array_get(list, TABLE1_CELLS - 1);
+    assert_int_equal(json_array_size(list), TABLE1_CELLS);
+    assert_true(fabs(json_real_value(json_object_get(last, "ppl")) - cells[TABLE1_CELLS - 1].ppl) < 1e-9);
+    assert_true(json_is_null(json_object_get(last, "paper_value")));
+    assert_int_equal(json_integer_value(json_object_get(last, "bootstrap_block")), 64);
+    json_decref(json);
+}
+
+static void test_numbers(void **state)
+{
+    (void)state;
+    static const struct {
+        double value;
+        const char *text;
+    } cases[] = {{5.6, "5.600"},        {21.726, "21.73"}, {119, "119.0"}, {1234.5, "1234"}, {10476, "10476"},
+                 {193210, "1.932e+05"}, {INFINITY, "inf"}, {NAN, ""},      {0, "0.000"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_string_equal(ptq_number(arena, cases[i].value, ptq_decimals(cases[i].value), 0), cases[i].text);
+    assert_string_equal(ptq_number(arena, 0.25, 2, 1), "+0.25");
+    assert_string_equal(ptq_interval_text(arena, -0.5, 1, 1, 1), "[-0.5, +1.0]");
+    assert_string_equal(ptq_interval_text(arena, NAN, 1, 1, 1), "");
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    arena = ptq_arena_make("test");
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    ptq_arena_free(arena);
+    return 0;
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(test_##name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(as_stored), TEST(verdicts), TEST(several_settings), TEST(without_fp16), TEST(infinite),
+        TEST(refused),   TEST(escapes),  TEST(hostile_model),    TEST(records),      TEST(numbers),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
