@@ -53,16 +53,18 @@ struct ptq_block_task {
     const struct ptq_model *model;
     int64_t index;
     uint64_t seed;
-    struct ptq_block *block; /* float32 weights. block_method may transform them (AWQ's scales), function kept: what it
-                                leaves here is what errors are measured against. It does not round them. */
-    struct ptq_forward *calib;     /* all calibration windows at this block's input, [windows * length][C] in memory;
-                                      block_method leaves them at its output, in full precision (AWQ) or as the quantised
-                                      block gives it (GPTQ) */
-    const struct ptq_stats *stats; /* [PTQ_N_INPUT] of the original block, or NULL. A method that rescales inputs puts
-                                      its own (in scratch) in place: the reported output errors are measured on them */
-    struct ptq_arena *arena;       /* keeps codes */
-    struct ptq_arena *scratch;     /* another one, rewound after the block */
-    struct ptq_qmat *q;            /* [PTQ_N_ROLE], to fill (ptq_qmat_make with arena) */
+    /* float32 weights. block_method may transform them (AWQ's scales), function kept: what it leaves here is what
+     * errors are measured against. It does not round them. */
+    struct ptq_block *block;
+    /* All calibration windows at this block's input, [windows * length][C] in memory. block_method leaves them at its
+     * output, in full precision (AWQ) or as the quantised block gives it (GPTQ). */
+    struct ptq_forward *calib;
+    /* [PTQ_N_INPUT] of the original block, or NULL. A method that rescales inputs puts its own (in scratch) in place:
+     * the reported output errors are measured on them. */
+    const struct ptq_stats *stats;
+    struct ptq_arena *arena;          /* keeps codes */
+    struct ptq_arena *scratch;        /* another one, rewound after the block */
+    struct ptq_qmat *q;               /* [PTQ_N_ROLE], to fill (ptq_qmat_make with arena) */
     struct ptq_linear_report *report; /* [PTQ_N_ROLE], by role: what only the method knows */
 };
 
