@@ -286,11 +286,11 @@ static void close_value(struct value *value)
 
 static int measure(const struct ptq_h5 *file, struct value *value)
 {
-    hsize_t dims[2] = {1, 1};
+    hsize_t dims[3] = {1, 1, 1}; /* [n][m][1] is [n][m] */
     hid_t space = value->is_attribute ? H5Aget_space(value->id) : H5Dget_space(value->id);
     int rank = space < 0 ? -1 : H5Sget_simple_extent_ndims(space);
-    int good = rank >= 0 && rank <= 2 && H5Sget_simple_extent_type(space) != H5S_NULL;
-    if (good && rank) good = H5Sget_simple_extent_dims(space, rank == 1 ? dims + 1 : dims, NULL) >= 0;
+    int good = rank >= 0 && rank <= 3 && H5Sget_simple_extent_type(space) != H5S_NULL;
+    if (good && rank) good = H5Sget_simple_extent_dims(space, rank == 1 ? dims + 1 : dims, NULL) >= 0 && dims[2] == 1;
     ptq_h5_release(space);
     uint64_t bytes, count;
     value->width = H5Tget_size(value->type);

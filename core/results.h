@@ -5,7 +5,7 @@
  *     /cells/ID/             one group a cell; ID is the SHA-256 of the cell's canonical configuration
  *         attributes         one for each line of PTQ_CELL_FIELDS, by that name
  *         nll                [windows][scored] float32, -ln p of each scored token (natural log)
- *         linears/           name, weight_error, output_error, saturated (one row a quantised linear)
+ *         linears/           name, weight_error, output_error, saturated, damp, loss (one row a quantised linear)
  *   FILE.h5.cells/ID.h5      cells that are finished but not merged yet (same layout, one cell): what a killed run
  *                            leaves and the next one starts from
  *
@@ -80,6 +80,7 @@ struct ptq_linear_report {
     double weight_error; /* ||W' - W||^2 / ||W||^2 */
     double output_error; /* ||X (W' - W)^T||^2 / ||X W^T||^2 on sampled calibration tokens; -1 without calibration */
     int64_t saturated;   /* groups, see saturated_groups */
+    double damp, loss;   /* GPTQ: percdamp that was used in the end, and its own loss; 0 elsewhere */
 };
 
 struct ptq_cell {

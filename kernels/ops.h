@@ -28,6 +28,21 @@ struct ptq_lse {
 };
 #define PTQ_LSE_EMPTY ((struct ptq_lse){.max = -3.0e38f})
 
+/* Columns of PTQ_LANES rows quantised one after the other, each column's error fed to the columns behind it. All arrays
+ * are transposed: a column's PTQ_LANES values lie side by side. */
+enum { PTQ_LANES = 16 };
+struct ptq_feedback {
+    int64_t columns;
+    int maxq;
+    float *w;       /* [columns][PTQ_LANES], used up */
+    const float *u; /* [columns][ldu], upper triangle with a diagonal that is not 0 */
+    int64_t ldu;
+    const int32_t *group;      /* [columns]: the column's row in scale and zero */
+    const float *scale, *zero; /* [..][PTQ_LANES] */
+    uint8_t *code;             /* [columns][PTQ_LANES] */
+    float *error;              /* [columns][PTQ_LANES] */
+};
+
 struct ptq_ops {
     const char *name;
     /* y[M][N] = x[M][K] w[N][K]^T + b[N], added to y where accumulate. b may be NULL. w rows are K apart. */
@@ -59,6 +74,16 @@ struct ptq_ops {
     void (*dequantize)(float *w, const struct ptq_qmat *q, int64_t row, int64_t rows);
     /* sum[K] += |x[M][K]| by columns, rows in order */
     void (*absmean)(double *sum, const float *x, int64_t ldx, int64_t m, int64_t k);
+    /* Columns [first, first + N) of the upper triangle of X^T X: h[i][j] += sum of x[.][i] x[.][j] for those j and
+     * i <= j; x [M][ldx]. What is written below the diagonal within these columns is not defined. */
+    void (*gram)(float *h, int64_t ldh, const float *x, int64_t ldx, int64_t m, int64_t first, int64_t n);
+    /* y[M][N] -= a[M][K] b[K][N] */
+    void (*subtract)(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
+                     int64_t n, int64_t k);
+    /* For each column i in order, each product and sum rounded to float32:
+     *   code = clamp(rint(w / scale) + zero, 0, maxq)   error = (w - scale (code - zero)) / u[i][i]
+     *   w[j] -= error u[i][j] for the columns j > i */
+    void (*feedback)(const struct ptq_feedback *f);
 };
 
 size_t ptq_attention_scratch(int64_t tokens);

@@ -86,6 +86,16 @@ static enum ptq_status check_codes(const struct ptq_qmat *q, const char *name, s
     return PTQ_OK;
 }
 
+static enum ptq_status finish_linear(struct ptq_linear *linear, const struct ptq_qmat *q, const struct ptq_stats *stats,
+                                     struct ptq_arena *scratch, struct ptq_linear_report *report, struct ptq_error *err)
+{
+    PTQ_TRY(check_codes(q, linear->name, err));
+    struct ptq_mark mark = ptq_arena_mark(scratch);
+    measure(linear, q, stats, scratch, report);
+    ptq_arena_rewind(scratch, mark);
+    return PTQ_OK;
+}
+
 static enum ptq_status apply_linear(const struct ptq_spec *spec, uint64_t seed, const struct ptq_stats *stats,
                                     struct ptq_linear *linear, struct ptq_arena *arena, struct ptq_arena *scratch,
                                     struct ptq_qmat *q, struct ptq_linear_report *report, struct ptq_error *err)
@@ -100,11 +110,7 @@ static enum ptq_status apply_linear(const struct ptq_spec *spec, uint64_t seed, 
                               .report = report};
     ptq_qmat_make(arena, &spec->grid, linear->n, linear->k, q);
     if (spec->method->quantize(spec, &layer, arena, q, err)) return ptq_within(err, "%s", linear->name);
-    PTQ_TRY(check_codes(q, linear->name, err));
-    struct ptq_mark mark = ptq_arena_mark(scratch);
-    measure(linear, q, stats, scratch, report);
-    ptq_arena_rewind(scratch, mark);
-    return PTQ_OK;
+    return finish_linear(linear, q, stats, scratch, report, err);
 }
 
 enum ptq_status ptq_apply(const struct ptq_spec *spec, uint64_t seed, const struct ptq_stats *stats,
@@ -116,6 +122,22 @@ enum ptq_status ptq_apply(const struct ptq_spec *spec, uint64_t seed, const stru
         if (!linear->n) continue;
         PTQ_TRY(apply_linear(spec, seed, stats ? &stats[ptq_role_input[role]] : NULL, linear, arena, scratch, &q[role],
                              &report[(*n_reports)++], err));
+    }
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_apply_codes(const struct ptq_stats *stats, const struct ptq_qmat *q,
+                                const struct ptq_linear_report *report, struct ptq_block *block,
+                                struct ptq_arena *scratch, struct ptq_linear_report *out, int *n_reports,
+                                struct ptq_error *err)
+{
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        struct ptq_linear *linear = &block->linear[role];
+        if (!linear->n) continue;
+        struct ptq_linear_report *to = &out[(*n_reports)++];
+        *to = report[role];
+        to->name = linear->name;
+        PTQ_TRY(finish_linear(linear, &q[role], stats ? &stats[ptq_role_input[role]] : NULL, scratch, to, err));
     }
     return PTQ_OK;
 }

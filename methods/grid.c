@@ -20,11 +20,9 @@ static float clamp(float x, float lo, float hi)
     return x < lo ? lo : x > hi ? hi : x;
 }
 
-int ptq_grid_fit(const struct ptq_grid *grid, const float *w, int64_t n, float *scale, float *zero)
+void ptq_grid_ends(const struct ptq_grid *grid, float lo, float hi, float *scale, float *zero)
 {
-    float lo, hi, maxq = (float)((1 << grid->w_bit) - 1);
-    ptq_ops()->minmax(w, n, &lo, &hi);
-    float low = lo, high = hi;
+    float low = lo, high = hi, maxq = (float)((1 << grid->w_bit) - 1);
     if (grid->sym) {
         high = fmaxf(fabsf(lo), fabsf(hi));
         low = -high;
@@ -40,6 +38,13 @@ int ptq_grid_fit(const struct ptq_grid *grid, const float *w, int64_t n, float *
     if (*scale == 0) *scale = 0x1p-24f; /* FP16 arithmetic underflowed: its smallest step */
     float start = rintf(step(grid, low / *scale));
     *zero = grid->sym ? (maxq + 1) / 2 : grid->range == PTQ_RANGE_AWQ ? clamp(-start, 0, maxq) : -start;
+}
+
+int ptq_grid_fit(const struct ptq_grid *grid, const float *w, int64_t n, float *scale, float *zero)
+{
+    float lo, hi, maxq = (float)((1 << grid->w_bit) - 1);
+    ptq_ops()->minmax(w, n, &lo, &hi);
+    ptq_grid_ends(grid, lo, hi, scale, zero);
     return lo / *scale + *zero < -0.5f || hi / *scale + *zero > maxq + 0.5f;
 }
 
@@ -63,23 +68,28 @@ static void code_f16(uint8_t *code, const float *w, int64_t n, float scale, floa
     for (int64_t i = 0; i < n; i++) code[i] = (uint8_t)clamp(rintf(ptq_f16_round(w[i] / scale)) + zero, 0, (float)maxq);
 }
 
+int64_t ptq_grid_quantize_rows(struct ptq_qmat *q, const float *w, int64_t first, int64_t rows)
+{
+    int64_t g = q->grid.group_size < 0 ? q->k : q->grid.group_size, saturated = 0;
+    int maxq = (1 << q->grid.w_bit) - 1;
+    for (int64_t n = first; n < first + rows; n++)
+        for (int64_t k = 0, at = n * q->n_groups; k < q->k; k += g, at++) {
+            int64_t columns = q->k - k < g ? q->k - k : g;
+            const float *group = w + (n - first) * q->k + k;
+            saturated += ptq_grid_fit(&q->grid, group, columns, &q->scale[at], &q->zero[at]);
+            (q->grid.scale_f16 ? code_f16 : ptq_ops()->code)(q->code + n * q->k + k, group, columns, q->scale[at],
+                                                             q->zero[at], maxq);
+        }
+    return saturated;
+}
+
 static void quantize_rows(void *context, int64_t i, int worker)
 {
     struct quantize_task *t = context;
-    struct ptq_qmat *q = t->q;
-    int64_t g = q->grid.group_size < 0 ? q->k : q->grid.group_size, saturated = 0;
-    int64_t last = (i + 1) * ROWS_A_TASK < q->n ? (i + 1) * ROWS_A_TASK : q->n;
-    int maxq = (1 << q->grid.w_bit) - 1;
+    int64_t first = i * ROWS_A_TASK, left = t->q->n - first;
     (void)worker;
-    for (int64_t n = i * ROWS_A_TASK; n < last; n++)
-        for (int64_t k = 0, at = n * q->n_groups; k < q->k; k += g, at++) {
-            int64_t columns = q->k - k < g ? q->k - k : g;
-            const float *w = t->w + n * q->k + k;
-            saturated += ptq_grid_fit(&q->grid, w, columns, &q->scale[at], &q->zero[at]);
-            (q->grid.scale_f16 ? code_f16 : ptq_ops()->code)(q->code + n * q->k + k, w, columns, q->scale[at],
-                                                             q->zero[at], maxq);
-        }
-    atomic_fetch_add(&t->saturated, saturated);
+    atomic_fetch_add(&t->saturated, ptq_grid_quantize_rows(t->q, t->w + first * t->q->k, first,
+                                                           left < ROWS_A_TASK ? left : ROWS_A_TASK));
 }
 
 int64_t ptq_grid_quantize(struct ptq_qmat *q, const float *w)

@@ -22,11 +22,17 @@
 /* scale and zero of w[0..n), n >= 1. Returns 1 where a code is clamped by more than half a step (saturated), else 0. */
 int ptq_grid_fit(const struct ptq_grid *grid, const float *w, int64_t n, float *scale, float *zero);
 
+/* scale and zero from a group's ends alone. */
+void ptq_grid_ends(const struct ptq_grid *grid, float lo, float hi, float *scale, float *zero);
+
 /* Sizes, and zeroed code, scale and zero in arena. */
 void ptq_qmat_make(struct ptq_arena *arena, const struct ptq_grid *grid, int64_t n, int64_t k, struct ptq_qmat *out);
 
 /* Fits and codes every group of w[N][K], rows in parallel. Returns the number of saturated groups. */
 int64_t ptq_grid_quantize(struct ptq_qmat *q, const float *w);
+
+/* The same for rows [first, first + rows) of q alone, w[rows][K], on the calling thread. */
+int64_t ptq_grid_quantize_rows(struct ptq_qmat *q, const float *w, int64_t first, int64_t rows);
 
 /* Stored bits a weight: codes (not of salient columns), 16 for a scale, w_bit for a zero (none where sym), 16 for a
  * salient weight and 32 for its column's number, 32 for a column's place where permuted. */

@@ -4,6 +4,7 @@
 #define PTQ_METHOD_H
 
 #include "arena.h"
+#include "forward.h"
 #include "qmat.h"
 #include "results.h"
 #include "stats.h"
@@ -42,9 +43,30 @@ struct ptq_layer {
     struct ptq_linear_report *report; /* the method fills what only it knows (saturated) */
 };
 
-/* What a method needs: statistics gathered at each linear's input, and whether it draws at random (only then is the
- * seed part of what a cell is). */
-enum { PTQ_NEED_NOTHING = 0, PTQ_NEED_ABSMEAN = 1, PTQ_NEED_SEED = 2 };
+/* What a method needs: statistics gathered at each linear's input; whether it draws at random (only then is the seed
+ * part of what a cell is); the calibration windows themselves, which every block method needs. */
+enum { PTQ_NEED_NOTHING = 0, PTQ_NEED_ABSMEAN = 1, PTQ_NEED_SEED = 2, PTQ_NEED_WINDOWS = 4 };
+
+/* One block for a method that looks at all of it (GPTQ, AWQ). */
+struct ptq_block_task {
+    const struct ptq_spec *spec;
+    const struct ptq_model *model;
+    int64_t index;
+    uint64_t seed;
+    /* float32 weights. block_method may transform them (AWQ's scales), function kept: what it leaves here is what
+     * errors are measured against. It does not round them. */
+    struct ptq_block *block;
+    /* All calibration windows at this block's input, [windows * length][C] in memory. block_method leaves them at its
+     * output, in full precision (AWQ) or as the quantised block gives it (GPTQ). */
+    struct ptq_forward *calib;
+    /* [PTQ_N_INPUT] of the original block, or NULL. A method that rescales inputs puts its own (in scratch) in place:
+     * the reported output errors are measured on them. */
+    const struct ptq_stats *stats;
+    struct ptq_arena *arena;          /* keeps codes */
+    struct ptq_arena *scratch;        /* another one, rewound after the block */
+    struct ptq_qmat *q;               /* [PTQ_N_ROLE], to fill (ptq_qmat_make with arena) */
+    struct ptq_linear_report *report; /* [PTQ_N_ROLE], by role: what only the method knows */
+};
 
 struct ptq_method {
     const char *name, *summary, *cite;
@@ -56,6 +78,8 @@ struct ptq_method {
      * what q points to. NULL where nothing is quantised. */
     enum ptq_status (*quantize)(const struct ptq_spec *spec, const struct ptq_layer *layer, struct ptq_arena *arena,
                                 struct ptq_qmat *q, struct ptq_error *err);
+    /* Instead of quantize: the whole block at once, on calibration windows that travel along. */
+    enum ptq_status (*block_method)(struct ptq_block_task *task, struct ptq_error *err);
 };
 
 /* The registry (registry.c). */

@@ -8,9 +8,17 @@
 #include "session.h"
 #include "stats.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* A quantised block, kept for the next chunk of windows: its codes, and the norms and biases that a block method may
+ * have transformed. */
+struct kept {
+    struct ptq_qmat q[PTQ_N_ROLE];
+    float *norm[4], *bias[PTQ_N_ROLE]; /* NULL where there is none */
+};
 
 /* A cell under way. */
 struct run {
@@ -18,11 +26,13 @@ struct run {
     const struct ptq_spec *spec;
     uint64_t seed;
     const struct ptq_model_stats *stats; /* or NULL */
+    const struct ptq_windows *calib;     /* or NULL */
     const struct ptq_windows *eval;
-    struct ptq_arena *arena; /* the cell's, for what is kept */
-    struct ptq_arena *work;  /* one chunk's and one block's */
-    struct ptq_qmat (
-        *kept)[PTQ_N_ROLE]; /* codes of every block, where the windows need more than one chunk; else NULL */
+    struct ptq_arena *arena;   /* the cell's, for what is kept */
+    struct ptq_arena *work;    /* one chunk's and one block's */
+    struct ptq_arena *codes;   /* one block's codes, where they are not kept */
+    struct ptq_forward travel; /* the calibration windows on their way, for a block method; x NULL without */
+    struct kept *kept;         /* of every block, where the windows need more than one chunk; else NULL */
     struct ptq_cell *cell;
     struct ptq_progress progress;
     double bits, weights; /* stored bits and weights of the quantised linears */
@@ -38,28 +48,99 @@ static void count_bits(struct run *r, const struct ptq_qmat *q)
     }
 }
 
+/* ---- norms and biases of a block, to and from where they are kept ---- */
+
+static void copy_out(struct ptq_arena *arena, const float *from, int64_t n, float **to)
+{
+    if (!from) return;
+    *to = ptq_new(arena, float, n);
+    memcpy(*to, from, sizeof *from * (size_t)n);
+}
+
+static void keep_vectors(const struct run *r, const struct ptq_block *b, struct kept *kept)
+{
+    const float *norm[] = {b->norm1_w, b->norm1_b, b->norm2_w, b->norm2_b};
+    for (int i = 0; i < 4; i++) copy_out(r->arena, norm[i], r->model->config.width, &kept->norm[i]);
+    for (int role = 0; role < PTQ_N_ROLE; role++)
+        if (b->linear[role].n) copy_out(r->arena, b->linear[role].b, b->linear[role].n, &kept->bias[role]);
+}
+
+static void copy_back(float *to, const float *from, int64_t n)
+{
+    if (from) memcpy(to, from, sizeof *to * (size_t)n);
+}
+
+static void put_back(const struct run *r, const struct kept *kept, struct ptq_block *b)
+{
+    float *norm[] = {b->norm1_w, b->norm1_b, b->norm2_w, b->norm2_b};
+    ptq_reapply(kept->q, b);
+    for (int i = 0; i < 4; i++) copy_back(norm[i], kept->norm[i], r->model->config.width);
+    for (int role = 0; role < PTQ_N_ROLE; role++) copy_back(b->linear[role].b, kept->bias[role], b->linear[role].n);
+}
+
+/* ---- a block quantised ---- */
+
+/* Sets the calibration windows out: all of them, since every block must see what the one before gave for each. They
+ * take windows * length * C floats (128 windows of 2048 at C = 4096: 4 GiB) as long as the first chunk lasts. */
+static enum ptq_status start_calibration(struct run *r, struct ptq_error *err)
+{
+    double started = ptq_seconds();
+    assert(r->calib);
+    ptq_forward_make(r->work, r->model, r->calib->id, r->calib->n, r->calib->length, &r->travel);
+    PTQ_TRY(ptq_forward_embed(&r->travel, err));
+    r->cell->seconds_quantize += ptq_seconds() - started;
+    return PTQ_OK;
+}
+
+static enum ptq_status quantize_block(struct run *r, int64_t index, struct ptq_block *block, struct ptq_qmat *q,
+                                      struct ptq_error *err)
+{
+    const struct ptq_stats *stats = r->stats ? r->stats->input[index] : NULL;
+    struct ptq_arena *arena = r->kept ? r->arena : r->codes;
+    struct ptq_linear_report report[PTQ_N_ROLE] = {0};
+    int *n = &r->cell->n_linears;
+    if (!r->spec->method->block_method)
+        return ptq_apply(r->spec, r->seed, stats, block, arena, r->work, q, r->cell->linear, n, err);
+    struct ptq_block_task task = {.spec = r->spec,
+                                  .model = r->model,
+                                  .index = index,
+                                  .seed = r->seed,
+                                  .block = block,
+                                  .calib = &r->travel,
+                                  .stats = stats,
+                                  .arena = arena,
+                                  .scratch = r->work,
+                                  .q = q,
+                                  .report = report};
+    PTQ_TRY(r->spec->method->block_method(&task, err));
+    ptq_progress_step(&r->progress, (double)r->calib->n);
+    return ptq_apply_codes(task.stats, q, report, block, r->work, r->cell->linear, n, err);
+}
+
 /* The block as the cell wants it: quantised where it is met for the first time, its codes put in place afterwards. */
 static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chunk, struct ptq_block *block,
                                      struct ptq_error *err)
 {
     if (!ptq_spec_quantizes(r->spec)) return PTQ_OK;
     if (!first_chunk) {
-        ptq_reapply(r->kept[index], block);
+        put_back(r, &r->kept[index], block);
         return PTQ_OK;
     }
     double started = ptq_seconds();
     struct ptq_qmat here[PTQ_N_ROLE] = {0};
     int from = r->cell->n_linears;
-    enum ptq_status status =
-        ptq_apply(r->spec, r->seed, r->stats ? r->stats->input[index] : NULL, block, r->kept ? r->arena : r->work,
-                  r->work, here, r->cell->linear, &r->cell->n_linears, err);
-    if (status) return ptq_within(err, "layer %lld", (long long)index);
+    struct ptq_mark mark = ptq_arena_mark(r->codes);
+    if (quantize_block(r, index, block, here, err)) return ptq_within(err, "layer %lld", (long long)index);
     for (int i = from; i < r->cell->n_linears; i++) {
         r->cell->linear[i].name = ptq_strdup(r->arena, r->cell->linear[i].name);
         r->cell->saturated_groups += r->cell->linear[i].saturated;
     }
     count_bits(r, here);
-    if (r->kept) memcpy(r->kept[index], here, sizeof here);
+    if (r->kept) {
+        memcpy(r->kept[index].q, here, sizeof here);
+        keep_vectors(r, block, &r->kept[index]);
+    }
+    ptq_arena_rewind(r->codes, mark);
     r->cell->seconds_quantize += ptq_seconds() - started;
     return PTQ_OK;
 }
@@ -71,6 +152,7 @@ static enum ptq_status run_chunk(struct run *r, int64_t first, int64_t windows, 
     struct ptq_forward f;
     ptq_forward_make(r->work, model, eval->id + first * eval->length, windows, eval->length, &f);
     PTQ_TRY(ptq_forward_embed(&f, err));
+    if (first == 0 && r->spec->method->block_method) PTQ_TRY(start_calibration(r, err));
     for (int64_t b = 0; b < model->config.blocks; b++) {
         struct ptq_mark mark = ptq_arena_mark(r->work);
         struct ptq_block block;
@@ -95,9 +177,10 @@ static enum ptq_status run_chunks(struct run *r, struct ptq_error *err)
     r->cell->nll = ptq_new(r->arena, float, r->cell->tokens);
     if (ptq_spec_quantizes(r->spec)) {
         r->cell->linear = ptq_new(r->arena, struct ptq_linear_report, blocks * PTQ_N_ROLE);
-        if (eval->n > chunk) r->kept = ptq_alloc_array(r->arena, (size_t)blocks, sizeof *r->kept, "codes");
+        if (eval->n > chunk) r->kept = ptq_new(r->arena, struct kept, blocks);
     }
-    ptq_progress_begin(&r->progress, r->cell->spec, (double)(eval->n * blocks));
+    int64_t travelling = r->spec->method->block_method ? r->calib->n : 0;
+    ptq_progress_begin(&r->progress, r->cell->spec, (double)((eval->n + travelling) * blocks));
     for (int64_t first = 0; first < eval->n; first += chunk) {
         struct ptq_mark mark = ptq_arena_mark(r->work);
         PTQ_TRY(run_chunk(r, first, eval->n - first < chunk ? eval->n - first : chunk, err));
@@ -124,16 +207,25 @@ static enum ptq_status summarise(struct run *r, struct ptq_error *err)
 }
 
 enum ptq_status ptq_evaluate(const struct ptq_model *model, const struct ptq_spec *spec, uint64_t seed,
-                             const struct ptq_model_stats *stats, const struct ptq_windows *eval,
-                             struct ptq_arena *arena, struct ptq_cell *cell, struct ptq_error *err)
+                             const struct ptq_model_stats *stats, const struct ptq_windows *calib,
+                             const struct ptq_windows *eval, struct ptq_arena *arena, struct ptq_cell *cell,
+                             struct ptq_error *err)
 {
-    struct run r = {
-        .model = model, .spec = spec, .seed = seed, .stats = stats, .eval = eval, .arena = arena, .cell = cell};
+    struct run r = {.model = model,
+                    .spec = spec,
+                    .seed = seed,
+                    .stats = stats,
+                    .calib = calib,
+                    .eval = eval,
+                    .arena = arena,
+                    .cell = cell};
     double started = ptq_seconds();
     cell->seconds_quantize = 0;
     cell->saturated_groups = cell->n_linears = 0;
     r.work = ptq_arena_make("cell");
+    r.codes = ptq_arena_make("codes");
     enum ptq_status status = run_chunks(&r, err);
+    ptq_arena_free(r.codes);
     ptq_arena_free(r.work);
     if (status) return status;
     cell->seconds_eval = ptq_seconds() - started - cell->seconds_quantize;
@@ -164,7 +256,7 @@ static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_jo
     PTQ_TRY(ptq_session_plan(session, job, &plan, err));
     PTQ_TRY(calibrate(session, &plan, cell, err));
     return ptq_evaluate(&plan.model->model, &plan.spec, job->seed, plan.calib ? plan.calib->stats : NULL,
-                        &plan.eval->windows, arena, cell, err);
+                        plan.calib ? &plan.calib->windows : NULL, &plan.eval->windows, arena, cell, err);
 }
 
 enum ptq_status ptq_cell_run(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,

@@ -225,7 +225,7 @@ enum ptq_status ptq_session_plan(struct ptq_session *s, const struct ptq_job *jo
     *plan = (struct ptq_planned){0};
     PTQ_TRY(check_choices(job, err));
     PTQ_TRY(ptq_spec_parse(job->spec ? job->spec : "fp16", &plan->spec, err));
-    if ((ptq_spec_need(&plan->spec) & PTQ_NEED_ABSMEAN) && !job->calib)
+    if ((ptq_spec_need(&plan->spec) & (PTQ_NEED_ABSMEAN | PTQ_NEED_WINDOWS)) && !job->calib)
         return ptq_fail(err, PTQ_EUSAGE, "%s needs a calibration text; give --calib FILE", job->spec);
     PTQ_TRY(share_model(s, job->model, &plan->model, err));
     PTQ_TRY(share_text(s, plan->model, job->text, &plan->text, err));

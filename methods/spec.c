@@ -247,10 +247,11 @@ int ptq_spec_has(const struct ptq_spec *spec, const char *name)
 
 int ptq_spec_quantizes(const struct ptq_spec *spec)
 {
-    return spec->method->quantize != NULL;
+    return spec->method->quantize != NULL || spec->method->block_method != NULL;
 }
 
 unsigned ptq_spec_need(const struct ptq_spec *spec)
 {
-    return spec->method->need ? spec->method->need(spec) : PTQ_NEED_NOTHING;
+    unsigned need = spec->method->need ? spec->method->need(spec) : PTQ_NEED_NOTHING;
+    return spec->method->block_method ? need | PTQ_NEED_WINDOWS : need;
 }

@@ -74,7 +74,7 @@ static void check_ppl(struct family *f, const char *spec_text, const char *attri
     double want;
     OK(ptq_h5_real(f->g.file, "/", attribute, &want, &f->g.err));
     OK(ptq_spec_parse(spec_text, &spec, &f->g.err));
-    OK(ptq_evaluate(&f->model, &spec, 0, &f->stats, &f->eval, f->g.arena, &cell, &f->g.err));
+    OK(ptq_evaluate(&f->model, &spec, 0, &f->stats, NULL, &f->eval, f->g.arena, &cell, &f->g.err));
     double off = fabs(cell.ppl - want) / want;
     printf("%-8s %-50s ppl %.6f, golden %.6f, off by %.1e\n", f->g.name, spec_text, cell.ppl, want, off);
     if (!(off <= bound)) fail_msg("%s %s: off by more than %g", f->g.name, spec_text, bound);

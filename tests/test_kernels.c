@@ -226,6 +226,54 @@ static void test_codes(void **state)
     }
 }
 
+/* X^T X in two tiles of columns, above the diagonal alone; and the plain difference of a product. */
+static void test_gram(void **state)
+{
+    struct backends *b = *state;
+    struct ptq_rng rng = ptq_rng_make(8, "gram");
+    for (int c = 0; c < PTQ_N_CASES(ptq_matrix_cases); c++) {
+        struct ptq_matrix_case s = ptq_matrix_cases[c];
+        int64_t ld = s.k + 2, half = s.k / 2;
+        float *x = values(&rng, s.m * ld), *want = values(&rng, s.k * ld), *got = copy_of(want, s.k * ld);
+        b->ref.gram(want, ld, x, ld, s.m, 0, s.k);
+        b->cpu.gram(got, ld, x, ld, s.m, half, s.k - half);
+        if (half) b->cpu.gram(got, ld, x, ld, s.m, 0, half);
+        for (int64_t i = 0; i < s.k; i++) memcpy(got + i * ld, want + i * ld, sizeof *got * (size_t)i);
+        agree("gram", c, want, got, s.k * ld);
+        float *a = values(&rng, s.m * s.k), *y = values(&rng, s.m * ld), *also = copy_of(y, s.m * ld);
+        b->ref.subtract(y, ld, a, s.k, want, ld, s.m, s.k, s.k);
+        b->cpu.subtract(also, ld, a, s.k, want, ld, s.m, s.k, s.k);
+        agree("subtract", c, y, also, s.m * ld);
+        free(x), free(want), free(got), free(a), free(y), free(also);
+    }
+}
+
+/* Codes and errors byte for byte, whatever the width of the block. */
+static void test_feedback(void **state)
+{
+    struct backends *b = *state;
+    struct ptq_rng rng = ptq_rng_make(9, "feedback");
+    for (int64_t columns = 1; columns <= 128; columns = columns * 2 + 1) {
+        int64_t n = columns * PTQ_LANES, ldu = columns + 3;
+        float *u = values(&rng, columns * ldu), *want = values(&rng, n), *got = copy_of(want, n);
+        float *scale = values(&rng, 3 * PTQ_LANES), *zero = values(&rng, 3 * PTQ_LANES);
+        float *error = values(&rng, n), *also = copy_of(error, n);
+        uint8_t *code = calloc((size_t)n, 2);
+        int32_t *group = calloc((size_t)columns, sizeof *group);
+        for (int64_t i = 0; i < columns; i++) group[i] = (int32_t)(i % 3);
+        for (int64_t i = 0; i < columns * ldu; i++) u[i] *= i % (ldu + 1) ? 0.1f : 1;
+        for (int i = 0; i < 3 * PTQ_LANES; i++) scale[i] = fabsf(scale[i]) + 0.1f, zero[i] = rintf(fabsf(zero[i]));
+        struct ptq_feedback f = {columns, 7, want, u, ldu, group, scale, zero, code, error};
+        b->ref.feedback(&f);
+        f.w = got, f.code = code + n, f.error = also;
+        b->cpu.feedback(&f);
+        assert_memory_equal(code, code + n, (size_t)n);
+        assert_memory_equal(want, got, sizeof *want * (size_t)(n + GUARD_WORDS));
+        assert_memory_equal(error, also, sizeof *error * (size_t)(n + GUARD_WORDS));
+        free(u), free(want), free(got), free(scale), free(zero), free(error), free(also), free(code), free(group);
+    }
+}
+
 /* softmax and sum_exp far from their maximum, and at lengths around a vector. */
 static void test_exponentials(void **state)
 {
@@ -258,6 +306,7 @@ int main(void)
         cmocka_unit_test(test_activations), cmocka_unit_test(test_rope_and_attention),
         cmocka_unit_test(test_lse),         cmocka_unit_test(test_absmean),
         cmocka_unit_test(test_codes),       cmocka_unit_test(test_exponentials),
+        cmocka_unit_test(test_gram),        cmocka_unit_test(test_feedback),
     };
     int failed = 0;
     const char *backends[] = {"plain", "avx2"};

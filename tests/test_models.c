@@ -105,7 +105,7 @@ static struct ptq_cell evaluate(struct fixture *f, const char *text, const struc
     struct ptq_spec spec;
     struct ptq_cell cell = {0};
     OK(ptq_spec_parse(text, &spec, &f->g.err));
-    OK(ptq_evaluate(&f->model, &spec, 0, &f->stats, windows, f->g.arena, &cell, &f->g.err));
+    OK(ptq_evaluate(&f->model, &spec, 0, &f->stats, NULL, windows, f->g.arena, &cell, &f->g.err));
     return cell;
 }
 

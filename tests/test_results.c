@@ -82,6 +82,7 @@ static void expect_cells(int n)
             assert_true(a->linear[l].weight_error == b->linear[l].weight_error);
             assert_true(a->linear[l].output_error == b->linear[l].output_error);
             assert_int_equal(a->linear[l].saturated, b->linear[l].saturated);
+            assert_true(a->linear[l].damp == b->linear[l].damp && a->linear[l].loss == b->linear[l].loss);
         }
     }
 }

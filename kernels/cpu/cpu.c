@@ -72,6 +72,23 @@ static void lse(struct ptq_lse *state, const float *x, const float *w, const int
     }
 }
 
+/* The rows above the diagonal block are a plain product, the block itself a symmetric one: half the work. */
+static void gram(float *h, int64_t ldh, const float *x, int64_t ldx, int64_t m, int64_t first, int64_t n)
+{
+    if (first > 0)
+        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)first, (int)n, (int)m, 1, x, (int)ldx, x + first,
+                    (int)ldx, 1, h + first, (int)ldh);
+    cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, (int)n, (int)m, 1, x + first, (int)ldx, 1,
+                h + first * ldh + first, (int)ldh);
+}
+
+static void subtract(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
+                     int64_t n, int64_t k)
+{
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)m, (int)n, (int)k, -1, a, (int)lda, b, (int)ldb, 1, y,
+                (int)ldy);
+}
+
 /* ---- what the loops above need, in plain C; cpu_avx2.c replaces them ---- */
 
 static float plain_max(const float *x, int64_t n)
@@ -125,6 +142,8 @@ void ptq_ops_cpu(struct ptq_ops *ops)
     ops->linear = linear;
     ops->attention = attention;
     ops->lse = lse;
+    ops->gram = gram;
+    ops->subtract = subtract;
     const char *wish = getenv("PTQ_KERNELS");
     if (wish && strcmp(wish, "plain") == 0) return;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) ptq_ops_avx2(ops, &ptq_cpu);

@@ -215,6 +215,35 @@ AVX2 static void dequantize_avx2(float *w, const struct ptq_qmat *q, int64_t row
     }
 }
 
+/* Eight rows of a column: codes and errors as ref has them, no step fused. */
+AVX2 static inline __m256 feedback_lanes(const struct ptq_feedback *f, int64_t i, int lane)
+{
+    int64_t at = f->group[i] * PTQ_LANES + lane, place = i * PTQ_LANES + lane;
+    __m256 w = _mm256_loadu_ps(f->w + place), scale = _mm256_loadu_ps(f->scale + at);
+    __m256 zero = _mm256_loadu_ps(f->zero + at);
+    __m256i code = code8(w, scale, zero, _mm256_set1_ps((float)f->maxq));
+    __m256 back = _mm256_mul_ps(scale, _mm256_sub_ps(_mm256_cvtepi32_ps(code), zero));
+    __m256 error = _mm256_div_ps(_mm256_sub_ps(w, back), _mm256_set1_ps(f->u[i * f->ldu + i]));
+    __m128i halves = _mm_packus_epi32(_mm256_castsi256_si128(code), _mm256_extracti128_si256(code, 1));
+    _mm_storel_epi64((__m128i *)(f->code + place), _mm_packus_epi16(halves, halves));
+    _mm256_storeu_ps(f->error + place, error);
+    return error;
+}
+
+AVX2 static void feedback_avx2(const struct ptq_feedback *f)
+{
+    for (int64_t i = 0; i < f->columns; i++) {
+        const float *u = f->u + i * f->ldu;
+        __m256 low = feedback_lanes(f, i, 0), high = feedback_lanes(f, i, 8);
+        for (int64_t j = i + 1; j < f->columns; j++) {
+            float *w = f->w + j * PTQ_LANES;
+            __m256 factor = _mm256_set1_ps(u[j]);
+            _mm256_storeu_ps(w, _mm256_sub_ps(_mm256_loadu_ps(w), _mm256_mul_ps(low, factor)));
+            _mm256_storeu_ps(w + 8, _mm256_sub_ps(_mm256_loadu_ps(w + 8), _mm256_mul_ps(high, factor)));
+        }
+    }
+}
+
 void ptq_ops_avx2(struct ptq_ops *ops, struct ptq_cpu_parts *parts)
 {
     ops->name = "cpu-avx2";
@@ -224,6 +253,7 @@ void ptq_ops_avx2(struct ptq_ops *ops, struct ptq_cpu_parts *parts)
     ops->minmax = minmax_avx2;
     ops->code = code_avx2;
     ops->dequantize = dequantize_avx2;
+    ops->feedback = feedback_avx2;
     *parts = (struct ptq_cpu_parts){max_avx2, sum_exp_avx2, softmax_avx2};
 }
 

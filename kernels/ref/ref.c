@@ -151,6 +151,44 @@ static void absmean(double *sum, const float *x, int64_t ldx, int64_t m, int64_t
         for (int64_t j = 0; j < k; j++) sum[j] += fabsf(x[i * ldx + j]);
 }
 
+static void gram(float *h, int64_t ldh, const float *x, int64_t ldx, int64_t m, int64_t first, int64_t n)
+{
+    for (int64_t j = first; j < first + n; j++)
+        for (int64_t i = 0; i <= j; i++) {
+            double sum = h[i * ldh + j];
+            for (int64_t row = 0; row < m; row++) sum += (double)x[row * ldx + i] * x[row * ldx + j];
+            h[i * ldh + j] = (float)sum;
+        }
+}
+
+static void subtract(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
+                     int64_t n, int64_t k)
+{
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            double sum = y[i * ldy + j];
+            for (int64_t l = 0; l < k; l++) sum -= (double)a[i * lda + l] * b[l * ldb + j];
+            y[i * ldy + j] = (float)sum;
+        }
+}
+
+static void feedback(const struct ptq_feedback *f)
+{
+    for (int64_t i = 0; i < f->columns; i++) {
+        const float *scale = f->scale + f->group[i] * PTQ_LANES, *zero = f->zero + f->group[i] * PTQ_LANES;
+        float *w = f->w + i * PTQ_LANES, *error = f->error + i * PTQ_LANES;
+        for (int lane = 0; lane < PTQ_LANES; lane++) {
+            float q = rintf(w[lane] / scale[lane]) + zero[lane];
+            q = q < 0 ? 0 : q > (float)f->maxq ? (float)f->maxq : q;
+            f->code[i * PTQ_LANES + lane] = (uint8_t)q;
+            error[lane] = (w[lane] - scale[lane] * (q - zero[lane])) / f->u[i * f->ldu + i];
+        }
+        for (int64_t j = i + 1; j < f->columns; j++)
+            for (int lane = 0; lane < PTQ_LANES; lane++)
+                f->w[j * PTQ_LANES + lane] -= error[lane] * f->u[i * f->ldu + j];
+    }
+}
+
 void ptq_ops_ref(struct ptq_ops *ops)
 {
     *ops = (struct ptq_ops){
@@ -167,5 +205,8 @@ void ptq_ops_ref(struct ptq_ops *ops)
         .code = code,
         .dequantize = dequantize,
         .absmean = absmean,
+        .gram = gram,
+        .subtract = subtract,
+        .feedback = feedback,
     };
 }

@@ -1,0 +1,221 @@
+/* awq: activation-aware weight quantisation (arXiv:2306.00978), as llm-awq has it.
+ *
+ *   y = Q(W s) (x / s)        s by groups of linears that read one input (awq_search.h), folded into what comes before
+ *                             (awq_groups.h): the model stays plain
+ *   W' = Q(clamp(W s, -bound, bound))     bound by row and group (awq_clip.h), not for q and k
+ *
+ * In the order of llm-awq auto_scale.py, auto_clip.py and pre_quant.py (commit d6e797a): all groups of a block are
+ * searched on its original weights and full-precision inputs; then all scales are applied and the inputs divided by
+ * them; then bounds are searched on the scaled weights. The next block sees what the original block gives, so nothing
+ * of the calibration is quantised.
+ *
+ *   loss=module|gram          what a trial is judged by, see awq_search.h
+ *   clip=1|0                  with or without bounds
+ *   formula=2023-11|2023-05   the scale without or with the weight term, which llm-awq dropped in commit 02c1dd6
+ *   vo_average=0|1            1 scales v -> o also where query heads share a v, by their mean; llm-awq leaves it out
+ *   grid                      ratios i / grid; 1 leaves s = 1
+ *
+ * Where there are fewer than 512 calibration rows llm-awq's stride of the clip sample is 0 and it stops; here all rows
+ * are taken. */
+#include "awq.h"
+
+#include "awq_clip.h"
+#include "awq_groups.h"
+#include "awq_search.h"
+#include "grid.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { CLIP_ROWS = 512 };
+
+struct ptq_awq_options ptq_awq_options(const struct ptq_spec *spec)
+{
+    return (struct ptq_awq_options){.loss = (enum ptq_awq_loss)ptq_spec_value(spec, "loss"),
+                                    .formula = (enum ptq_awq_formula)ptq_spec_value(spec, "formula"),
+                                    .clip = ptq_spec_value(spec, "clip") != 0,
+                                    .vo_average = ptq_spec_value(spec, "vo_average") != 0,
+                                    .n_ratio = (int)ptq_spec_value(spec, "grid")};
+}
+
+static enum ptq_status refuse_post_norm(const struct ptq_model *model, struct ptq_error *err)
+{
+    if (!model->config.post_norm) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT,
+                    "AWQ folds scales into the norm before attention and MLP, which %s with post_norm has not; "
+                    "take another method",
+                    model->config.family->model_type);
+}
+
+/* ---- the transform ---- */
+
+struct transform {
+    struct ptq_block_task *task;
+    const struct ptq_awq_options *options;
+    struct ptq_awq_report *report;
+    float **sample;
+    int64_t rows, stride;
+};
+
+static void make_report(struct transform *t, struct ptq_arena *arena, int64_t n_sample)
+{
+    *t->report = (struct ptq_awq_report){0};
+    for (int input = 0; input < PTQ_N_INPUT; input++) {
+        struct ptq_awq_choice *c = &t->report->choice[input];
+        c->k = ptq_input_width(&t->task->model->config, (enum ptq_input)input);
+        c->loss = ptq_new(arena, double, t->options->n_ratio);
+        c->scale = ptq_new(arena, float, c->k);
+        for (int64_t k = 0; k < c->k; k++) c->scale[k] = 1;
+        t->sample[input] = ptq_new(arena, float, n_sample * c->k);
+    }
+}
+
+static enum ptq_status search_group(struct transform *t, enum ptq_input input, const float *x, const float *middle,
+                                    struct ptq_error *err)
+{
+    struct ptq_awq_choice *choice = &t->report->choice[input];
+    int64_t k = choice->k;
+    float *to = t->sample[input];
+    for (int64_t row = 0; row < t->rows; row += t->stride, to += k) memcpy(to, x + row * k, sizeof *to * (size_t)k);
+    PTQ_TRY(ptq_awq_search(t->task, t->options, input, x, middle, choice, err));
+    const float *given = t->options->given ? t->options->given[input] : NULL;
+    if (choice->searched && given) memcpy(choice->scale, given, sizeof *given * (size_t)k);
+    return PTQ_OK;
+}
+
+/* The calibration rows through the original block, step by step; between the steps the groups that read what is there.
+ * in and middle are all that is held of them. */
+static enum ptq_status search_block(struct transform *t, struct ptq_error *err)
+{
+    struct ptq_forward *f = t->task->calib;
+    const struct ptq_block *b = t->task->block;
+    const struct ptq_config *c = &t->task->model->config;
+    int64_t heads = ptq_input_width(c, PTQ_ATTN_OUT), all = f->windows;
+    float *in = ptq_new(t->task->scratch, float, t->rows * c->width);
+    float *middle = ptq_new(t->task->scratch, float, t->rows *(heads > c->ff ? heads : c->ff));
+    ptq_forward_step(f, b, PTQ_ATTN_IN_STEP, 0, all, NULL, in);
+    for (int64_t window = 0; window < all; window += f->batch_windows) {
+        int64_t row = window * f->length, n = all - window < f->batch_windows ? all - window : f->batch_windows;
+        ptq_forward_step(f, b, PTQ_ATTENTION_STEP, window, n, in + row * c->width, middle + row * heads);
+    }
+    PTQ_TRY(search_group(t, PTQ_ATTN_IN, in, middle, err));
+    PTQ_TRY(search_group(t, PTQ_ATTN_OUT, middle, NULL, err));
+    ptq_forward_step(f, b, PTQ_ATTN_OUT_STEP, 0, all, middle, NULL);
+    ptq_forward_step(f, b, PTQ_MLP_IN_STEP, 0, all, NULL, in);
+    ptq_forward_step(f, b, PTQ_MLP_STEP, 0, all, in, middle);
+    PTQ_TRY(search_group(t, PTQ_MLP_IN, in, middle, err));
+    PTQ_TRY(search_group(t, PTQ_MLP_OUT, middle, NULL, err));
+    ptq_forward_step(f, b, PTQ_MLP_OUT_STEP, 0, all, middle, NULL);
+    return PTQ_OK;
+}
+
+static void divide_columns(float *x, int64_t rows, int64_t k, const float *s)
+{
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < k; j++) x[i * k + j] /= s[j];
+}
+
+/* Statistics as the scaled block's inputs have them; the original ones are shared by other cells and stay. */
+static void rescale_stats(struct transform *t)
+{
+    const struct ptq_stats *from = t->task->stats;
+    if (!from) return;
+    struct ptq_stats *to = ptq_new(t->task->scratch, struct ptq_stats, PTQ_N_INPUT);
+    for (int input = 0; input < PTQ_N_INPUT; input++) {
+        const float *s = t->report->choice[input].scale;
+        int64_t k = from[input].k, n = from[input].n_sample;
+        to[input] = from[input];
+        to[input].absmean = ptq_new(t->task->scratch, float, k);
+        to[input].sample = ptq_new(t->task->scratch, float, n *k);
+        memcpy(to[input].absmean, from[input].absmean, sizeof(float) * (size_t)k);
+        memcpy(to[input].sample, from[input].sample, sizeof(float) * (size_t)(n * k));
+        divide_columns(to[input].absmean, 1, k, s);
+        divide_columns(to[input].sample, n, k, s);
+    }
+    t->task->stats = to;
+}
+
+enum ptq_status ptq_awq_transform(struct ptq_block_task *task, const struct ptq_awq_options *options,
+                                  struct ptq_arena *arena, struct ptq_awq_report *report, float *sample[PTQ_N_INPUT],
+                                  int64_t *n_sample, struct ptq_error *err)
+{
+    const struct ptq_config *config = &task->model->config;
+    struct transform t = {.task = task, .options = options, .report = report, .sample = sample};
+    PTQ_TRY(refuse_post_norm(task->model, err));
+    t.rows = task->calib->windows * task->calib->length;
+    t.stride = t.rows < CLIP_ROWS ? 1 : t.rows / CLIP_ROWS;
+    *n_sample = (t.rows + t.stride - 1) / t.stride;
+    make_report(&t, arena, *n_sample);
+    struct ptq_mark mark = ptq_arena_mark(task->scratch);
+    PTQ_TRY(search_block(&t, err));
+    ptq_arena_rewind(task->scratch, mark);
+    for (int input = 0; input < PTQ_N_INPUT; input++) {
+        if (!report->choice[input].searched) continue;
+        const float *s = report->choice[input].scale;
+        ptq_awq_apply_scale(config, task->block, &ptq_awq_groups(config)[input], s);
+        divide_columns(sample[input], *n_sample, report->choice[input].k, s);
+    }
+    rescale_stats(&t);
+    return PTQ_OK;
+}
+
+/* ---- the method ---- */
+
+static void quantize_linear(struct ptq_block_task *task, int role, const struct ptq_awq_clip *clip)
+{
+    const struct ptq_linear *linear = &task->block->linear[role];
+    const struct ptq_grid *grid = &task->spec->grid;
+    struct ptq_mark mark = ptq_arena_mark(task->scratch);
+    float *w = ptq_new(task->scratch, float, linear->n * linear->k);
+    ptq_awq_clamp(linear, clip, grid->group_size, w);
+    ptq_qmat_make(task->arena, grid, linear->n, linear->k, &task->q[role]);
+    task->report[role].saturated = ptq_grid_quantize(&task->q[role], w);
+    ptq_arena_rewind(task->scratch, mark);
+}
+
+enum ptq_status ptq_awq_block(struct ptq_block_task *task, const struct ptq_awq_options *options,
+                              struct ptq_arena *arena, struct ptq_awq_report *report, struct ptq_error *err)
+{
+    float *sample[PTQ_N_INPUT];
+    int64_t n_sample;
+    PTQ_TRY(ptq_awq_transform(task, options, arena, report, sample, &n_sample, err));
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        const struct ptq_linear *linear = &task->block->linear[role];
+        struct ptq_awq_clip *clip = &report->clip[role];
+        if (!linear->n) continue;
+        if (options->clip && role != PTQ_Q && role != PTQ_K)
+            ptq_awq_clip_search(&task->spec->grid, linear, sample[ptq_role_input[role]], n_sample, arena, task->scratch,
+                                clip);
+        quantize_linear(task, role, clip);
+    }
+    return PTQ_OK;
+}
+
+static enum ptq_status block_method(struct ptq_block_task *task, struct ptq_error *err)
+{
+    struct ptq_awq_options options = ptq_awq_options(task->spec);
+    struct ptq_awq_report report;
+    return ptq_awq_block(task, &options, task->scratch, &report, err);
+}
+
+static const struct ptq_param params[] = {
+    {.name = "loss",
+     .words = "module|gram",
+     .max = 1,
+     .doc = "a trial's error: of attention and MLP, or of each linear"},
+    {.name = "clip", .fallback = 1, .max = 1, .doc = "1: weights are clipped to searched bounds"},
+    {.name = "formula", .words = "2023-11|2023-05", .max = 1, .doc = "the scale without, or with, the weight term"},
+    {.name = "vo_average", .max = 1, .doc = "1: v -> o is scaled also where heads share a v"},
+    {.name = "grid", .fallback = 20, .min = 1, .max = 1000, .doc = "ratios tried: i / grid; 1: no scales"},
+    {0},
+};
+
+extern const struct ptq_method ptq_method_awq;
+const struct ptq_method ptq_method_awq = {
+    .name = "awq",
+    .summary = "activation-aware scales and clipping",
+    .cite = "arXiv:2306.00978; llm-awq d6e797a",
+    .param = params,
+    .grid = {.w_bit = 3, .group_size = 128},
+    .block_method = block_method,
+};

@@ -1,0 +1,57 @@
+/* What AWQ is asked for and what it chose, by block; and AWQ of one block for callers who want to see that. */
+#ifndef PTQ_AWQ_H
+#define PTQ_AWQ_H
+
+#include "method.h"
+
+enum { PTQ_AWQ_CLIPS = 10 };
+
+enum ptq_awq_loss { PTQ_AWQ_MODULE, PTQ_AWQ_GRAM };
+enum ptq_awq_formula { PTQ_AWQ_2023_11, PTQ_AWQ_2023_05 };
+
+/* The SPEC's switches. */
+struct ptq_awq_options {
+    enum ptq_awq_loss loss;
+    enum ptq_awq_formula formula;
+    int clip, vo_average;
+    int n_ratio;    /* ratios i / n_ratio, i = 0 .. n_ratio - 1 */
+    int every_loss; /* 1: no search stops early, so that every loss is whole. The choice is the same */
+    /* [PTQ_N_INPUT]: scales to apply instead of those that the search found, NULL for none; or NULL */
+    const float *const *given;
+};
+
+/* The scale search of one group. */
+struct ptq_awq_choice {
+    int searched; /* 0: the group is left as it is (v -> o where the shapes differ) */
+    int64_t k;    /* input channels */
+    int ratio;    /* the best i */
+    double *loss; /* [n_ratio] mean squared error at each i; of a search that stopped early, a bound from below */
+    float *scale; /* [K] the scale chosen */
+};
+
+/* The clip search of one linear. */
+struct ptq_awq_clip {
+    int64_t n, n_groups;
+    float *max;                /* [N][n_groups] the bound chosen; NULL: not clipped */
+    int64_t at[PTQ_AWQ_CLIPS]; /* groups whose bound is maxabs (1 - i / 20) */
+};
+
+struct ptq_awq_report {
+    struct ptq_awq_choice choice[PTQ_N_INPUT];
+    struct ptq_awq_clip clip[PTQ_N_ROLE];
+};
+
+struct ptq_awq_options ptq_awq_options(const struct ptq_spec *spec);
+
+/* The scales of a block: all groups searched, then applied to block (its function is unchanged), task->calib moved to
+ * the unscaled block's output, task->stats rescaled. sample[input] becomes [*n_sample][K] calibration rows as the
+ * scaled block has them, every (rows / 512)-th. Everything in arena. */
+enum ptq_status ptq_awq_transform(struct ptq_block_task *task, const struct ptq_awq_options *options,
+                                  struct ptq_arena *arena, struct ptq_awq_report *report, float *sample[PTQ_N_INPUT],
+                                  int64_t *n_sample, struct ptq_error *err);
+
+/* The whole method. report is filled in arena, which is not task->scratch. */
+enum ptq_status ptq_awq_block(struct ptq_block_task *task, const struct ptq_awq_options *options,
+                              struct ptq_arena *arena, struct ptq_awq_report *report, struct ptq_error *err);
+
+#endif

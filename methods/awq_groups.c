@@ -1,0 +1,103 @@
+#include "awq_groups.h"
+
+/* llm-awq auto_scale.py, LLaMA: gate and up are judged by what the MLP gives. */
+static const struct ptq_awq_group gated[PTQ_N_INPUT] = {
+    [PTQ_ATTN_IN] = {PTQ_Q, PTQ_V, PTQ_AWQ_NORM1, PTQ_AWQ_ATTENTION},
+    [PTQ_ATTN_OUT] = {PTQ_O, PTQ_O, PTQ_AWQ_V, PTQ_AWQ_SELF},
+    [PTQ_MLP_IN] = {PTQ_GATE, PTQ_UP, PTQ_AWQ_NORM2, PTQ_AWQ_MLP},
+    [PTQ_MLP_OUT] = {PTQ_DOWN, PTQ_DOWN, PTQ_AWQ_UP, PTQ_AWQ_SELF},
+};
+
+/* OPT: fc1 is judged by itself. 1 / s passes the ReLU, which is positively homogeneous. */
+static const struct ptq_awq_group plain[PTQ_N_INPUT] = {
+    [PTQ_ATTN_IN] = {PTQ_Q, PTQ_V, PTQ_AWQ_NORM1, PTQ_AWQ_ATTENTION},
+    [PTQ_ATTN_OUT] = {PTQ_O, PTQ_O, PTQ_AWQ_V, PTQ_AWQ_SELF},
+    [PTQ_MLP_IN] = {PTQ_UP, PTQ_UP, PTQ_AWQ_NORM2, PTQ_AWQ_SELF},
+    [PTQ_MLP_OUT] = {PTQ_DOWN, PTQ_DOWN, PTQ_AWQ_UP, PTQ_AWQ_SELF},
+};
+
+const struct ptq_awq_group *ptq_awq_groups(const struct ptq_config *config)
+{
+    return config->family->activation == PTQ_SILU_GATED ? gated : plain;
+}
+
+int ptq_awq_scalable(const struct ptq_config *c, const struct ptq_awq_group *group, int vo_average)
+{
+    if (group->prev != PTQ_AWQ_V || vo_average) return 1;
+    return c->kv_heads == c->heads && c->heads * c->head_size == c->width;
+}
+
+/* The row of v from which channel k of o's input is mixed. */
+static int64_t v_row(const struct ptq_config *c, int64_t k)
+{
+    return k / c->head_size / (c->heads / c->kv_heads) * c->head_size + k % c->head_size;
+}
+
+void ptq_awq_share(const struct ptq_config *c, const struct ptq_awq_group *group, float *importance)
+{
+    int64_t sharing = c->heads / c->kv_heads, d = c->head_size;
+    if (group->prev != PTQ_AWQ_V || sharing == 1) return;
+    for (int64_t kv = 0; kv < c->kv_heads; kv++)
+        for (int64_t j = 0; j < d; j++) {
+            float *first = importance + kv * sharing * d + j;
+            double sum = 0;
+            for (int64_t h = 0; h < sharing; h++) sum += first[h * d];
+            for (int64_t h = 0; h < sharing; h++) first[h * d] = (float)(sum / (double)sharing);
+        }
+}
+
+int64_t ptq_awq_outputs(const struct ptq_block *block, const struct ptq_awq_group *group)
+{
+    int64_t n = 0;
+    for (int role = (int)group->first; role <= (int)group->last; role++) n += block->linear[role].n;
+    return n;
+}
+
+/* Nothing where v is NULL: RMSNorm has no bias, most linears have none. */
+static void divide(float *v, const float *s, int64_t n)
+{
+    for (int64_t i = 0; v && i < n; i++) v[i] /= s[i];
+}
+
+static void divide_rows(struct ptq_linear *linear, const float *s)
+{
+    for (int64_t n = 0; n < linear->n; n++)
+        for (int64_t k = 0; k < linear->k; k++) linear->w[n * linear->k + k] /= s[n];
+    divide(linear->b, s, linear->n);
+}
+
+/* s is one value for all channels that are mixed from one row of v: any of them stands for it. */
+static void divide_v(const struct ptq_config *c, struct ptq_linear *v, const float *s)
+{
+    for (int64_t k = 0; k < c->heads * c->head_size; k++) {
+        int64_t n = v_row(c, k);
+        if (k / c->head_size % (c->heads / c->kv_heads)) continue;
+        for (int64_t i = 0; i < v->k; i++) v->w[n * v->k + i] /= s[k];
+        if (v->b) v->b[n] /= s[k];
+    }
+}
+
+void ptq_awq_apply_scale(const struct ptq_config *c, struct ptq_block *b, const struct ptq_awq_group *group,
+                         const float *s)
+{
+    int64_t k = b->linear[group->first].k, n = ptq_awq_outputs(b, group);
+    float *w = b->linear[group->first].w;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < k; j++) w[i * k + j] *= s[j];
+    switch (group->prev) {
+    case PTQ_AWQ_NORM1:
+        divide(b->norm1_w, s, k);
+        divide(b->norm1_b, s, k);
+        break;
+    case PTQ_AWQ_NORM2:
+        divide(b->norm2_w, s, k);
+        divide(b->norm2_b, s, k);
+        break;
+    case PTQ_AWQ_V:
+        divide_v(c, &b->linear[PTQ_V], s);
+        break;
+    case PTQ_AWQ_UP:
+        divide_rows(&b->linear[PTQ_UP], s);
+        break;
+    }
+}

@@ -1,0 +1,311 @@
+#include "awq_search.h"
+
+#include "awq_gram.h"
+#include "grid.h"
+#include "ops.h"
+#include "pool.h"
+#include "progress.h"
+
+#include <math.h>
+#include <string.h>
+
+/* A trial is left after a wave of tiles (weights) or a batch of windows (outputs): fixed cuts, so that what is left and
+ * when does not depend on the threads. */
+enum { TILE = 64, WAVE = 8, OUTPUT_TILE = 256, CHANNELS_A_TASK = 64 };
+/* Sums of one trial beyond the best's by less than this may still be rounding. */
+static const double margin = 1 + 1e-6;
+
+/* One worker's room for a tile of trial weights. */
+struct tile {
+    float *scaled, *delta, *product; /* [TILE][K] */
+    struct ptq_qmat q;               /* of TILE rows */
+};
+
+struct search {
+    struct ptq_block_task *task;
+    const struct ptq_awq_options *options;
+    const struct ptq_awq_group *group;
+    int64_t rows, n, k;
+    const float *x, *w, *middle;
+    float *importance;  /* [K] mean |x| */
+    float *weight_mean; /* [K] of formula=2023-05 */
+    float *gram;        /* [K][K] where the group is judged by itself */
+    float *trial;       /* [N][K] Q(W s) / s where it is judged by a module */
+    float *output;      /* [batch][..] the middle with trial weights */
+    float **moved;      /* [threads][OUTPUT_TILE][C] */
+    struct tile *tile;  /* [threads] */
+    double *sum;        /* of the tiles at work */
+    const float *scale; /* of the trial at work */
+    int64_t first;      /* tile or row of a wave's beginning */
+    int64_t batch_rows;
+};
+
+static int64_t min64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* ---- importance and scales ---- */
+
+struct absmean_task {
+    const struct search *s;
+    double *sum;
+};
+
+static void absmean_channels(void *context, int64_t i, int worker)
+{
+    const struct absmean_task *t = context;
+    int64_t first = i * CHANNELS_A_TASK;
+    (void)worker;
+    ptq_ops()->absmean(t->sum + first, t->s->x + first, t->s->k, t->s->rows, min64(CHANNELS_A_TASK, t->s->k - first));
+}
+
+static enum ptq_status find_importance(struct search *s, struct ptq_error *err)
+{
+    struct absmean_task t = {s, ptq_new(s->task->scratch, double, s->k)};
+    s->importance = ptq_new(s->task->scratch, float, s->k);
+    ptq_parallel_for((s->k + CHANNELS_A_TASK - 1) / CHANNELS_A_TASK, absmean_channels, &t);
+    for (int64_t k = 0; k < s->k; k++) {
+        s->importance[k] = (float)(t.sum[k] / (double)s->rows);
+        if (!isfinite(s->importance[k]))
+            return ptq_fail(err, PTQ_ENUMERIC,
+                            "an activation of input channel %lld is not finite; the checkpoint is damaged or overflows",
+                            (long long)k);
+    }
+    ptq_awq_share(&s->task->model->config, s->group, s->importance);
+    return PTQ_OK;
+}
+
+/* mean over the outputs of |w| / (largest |w| of its group); an all-zero group counts as 0. */
+static void find_weight_mean(struct search *s)
+{
+    const struct ptq_grid *grid = &s->task->spec->grid;
+    int64_t g = grid->group_size < 0 ? s->k : grid->group_size;
+    double *sum = ptq_new(s->task->scratch, double, s->k);
+    s->weight_mean = ptq_new(s->task->scratch, float, s->k);
+    for (int64_t n = 0; n < s->n; n++)
+        for (int64_t k = 0; k < s->k; k += g) {
+            const float *w = s->w + n * s->k + k;
+            int64_t columns = min64(g, s->k - k);
+            float lo, hi;
+            ptq_ops()->minmax(w, columns, &lo, &hi);
+            float most = fmaxf(fabsf(lo), fabsf(hi));
+            for (int64_t i = 0; most > 0 && i < columns; i++) sum[k + i] += fabsf(w[i]) / most;
+        }
+    for (int64_t k = 0; k < s->k; k++) s->weight_mean[k] = (float)(sum[k] / (double)s->n);
+}
+
+/* Where a channel's weights are all 0 the weight term is left out: its scale changes nothing but must be finite. */
+static void make_scale(const struct search *s, double ratio, float *scale)
+{
+    float least = INFINITY, most = 0;
+    for (int64_t k = 0; k < s->k; k++) {
+        float value = powf(s->importance[k], (float)ratio);
+        if (s->weight_mean && s->weight_mean[k] > 0) value /= powf(s->weight_mean[k], (float)(1 - ratio));
+        scale[k] = fmaxf(value, 1e-4f);
+        least = fminf(least, scale[k]);
+        most = fmaxf(most, scale[k]);
+    }
+    float middle = sqrtf(most * least);
+    for (int64_t k = 0; k < s->k; k++) scale[k] /= middle;
+}
+
+/* ---- trial weights ---- */
+
+/* out[rows][K] = Q(W s) / s of rows from first on. */
+static void requantize(const struct search *s, struct tile *tile, int64_t first, int64_t rows, float *out)
+{
+    const float *w = s->w + first * s->k;
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t k = 0; k < s->k; k++) tile->scaled[i * s->k + k] = w[i * s->k + k] * s->scale[k];
+    ptq_grid_quantize_rows(&tile->q, tile->scaled, 0, rows);
+    ptq_ops()->dequantize(out, &tile->q, 0, rows);
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t k = 0; k < s->k; k++) out[i * s->k + k] /= s->scale[k];
+}
+
+static double dot(const float *a, const float *b, int64_t n)
+{
+    double lane[8] = {0}, sum = 0;
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        for (int j = 0; j < 8; j++) lane[j] += (double)a[i + j] * b[i + j];
+    for (; i < n; i++) sum += (double)a[i] * b[i];
+    for (int j = 0; j < 8; j++) sum += lane[j];
+    return sum;
+}
+
+/* ---- loss by the Gram matrix ---- */
+
+static void gram_tile(void *context, int64_t i, int worker)
+{
+    const struct search *s = context;
+    struct tile *tile = &s->tile[worker];
+    int64_t first = (s->first + i) * TILE, rows = min64(TILE, s->n - first), k = s->k;
+    requantize(s, tile, first, rows, tile->delta);
+    for (int64_t j = 0; j < rows * k; j++) tile->delta[j] -= s->w[first * k + j];
+    ptq_ops()->linear(tile->product, k, tile->delta, k, s->gram, NULL, 0, rows, k, k);
+    s->sum[i] = dot(tile->delta, tile->product, rows * k);
+}
+
+static double gram_loss(struct search *s, double limit)
+{
+    int64_t tiles = (s->n + TILE - 1) / TILE;
+    double sum = 0;
+    for (s->first = 0; s->first < tiles && !(sum > limit); s->first += WAVE) {
+        int64_t n = min64(WAVE, tiles - s->first);
+        ptq_parallel_for(n, gram_tile, s);
+        for (int64_t i = 0; i < n; i++) sum += s->sum[i];
+    }
+    return sum;
+}
+
+/* ---- loss by what the module gives ---- */
+
+static const struct ptq_linear *last_linear(const struct search *s)
+{
+    return &s->task->block->linear[s->group->module == PTQ_AWQ_ATTENTION ? PTQ_O : PTQ_DOWN];
+}
+
+static void trial_tile(void *context, int64_t i, int worker)
+{
+    const struct search *s = context;
+    requantize(s, &s->tile[worker], i * TILE, min64(TILE, s->n - i * TILE), s->trial + i * TILE * s->k);
+}
+
+/* The module's last linear is not on trial, so the difference goes through it: o(a) - o(b) = o(a - b). */
+static void output_tile(void *context, int64_t i, int worker)
+{
+    const struct search *s = context;
+    const struct ptq_linear *last = last_linear(s);
+    int64_t first = i * OUTPUT_TILE, rows = min64(OUTPUT_TILE, s->batch_rows - first);
+    float *difference = s->output + first * last->k, *y = s->moved[worker];
+    const float *original = s->middle + (s->first + first) * last->k;
+    for (int64_t j = 0; j < rows * last->k; j++) difference[j] -= original[j];
+    ptq_ops()->linear(y, last->n, difference, last->k, last->w, NULL, 0, rows, last->n, last->k);
+    s->sum[i] = dot(y, y, rows * last->n);
+}
+
+static double module_loss(struct search *s, double limit)
+{
+    struct ptq_forward *f = s->task->calib;
+    struct ptq_block block = *s->task->block;
+    float *w = s->trial;
+    for (int role = (int)s->group->first; role <= (int)s->group->last; role++) {
+        block.linear[role].w = w;
+        w += block.linear[role].n * s->k;
+    }
+    ptq_parallel_for((s->n + TILE - 1) / TILE, trial_tile, s);
+    enum ptq_step step = s->group->module == PTQ_AWQ_ATTENTION ? PTQ_ATTENTION_STEP : PTQ_MLP_STEP;
+    double sum = 0;
+    for (int64_t window = 0; window < f->windows && !(sum > limit); window += f->batch_windows) {
+        int64_t n = min64(f->batch_windows, f->windows - window), tiles;
+        s->first = window * f->length;
+        s->batch_rows = n * f->length;
+        ptq_forward_step(f, &block, step, window, n, s->x + s->first * s->k, s->output);
+        tiles = (s->batch_rows + OUTPUT_TILE - 1) / OUTPUT_TILE;
+        ptq_parallel_for(tiles, output_tile, s);
+        for (int64_t i = 0; i < tiles; i++) sum += s->sum[i];
+    }
+    return sum;
+}
+
+/* ---- the search ---- */
+
+static void make_tiles(struct search *s)
+{
+    struct ptq_arena *a = s->task->scratch;
+    s->tile = ptq_new(a, struct tile, ptq_pool_size());
+    for (int i = 0; i < ptq_pool_size(); i++) {
+        struct tile *tile = &s->tile[i];
+        tile->scaled = ptq_new(a, float, TILE * s->k);
+        if (s->gram) {
+            tile->delta = ptq_new(a, float, TILE * s->k);
+            tile->product = ptq_new(a, float, TILE * s->k);
+        }
+        ptq_qmat_make(a, &s->task->spec->grid, TILE, s->k, &tile->q);
+    }
+}
+
+/* Room, and what all trials share. */
+static enum ptq_status prepare(struct search *s, struct ptq_error *err)
+{
+    struct ptq_arena *a = s->task->scratch;
+    struct ptq_forward *f = s->task->calib;
+    PTQ_TRY(find_importance(s, err));
+    if (s->options->formula == PTQ_AWQ_2023_05) find_weight_mean(s);
+    if (s->group->module == PTQ_AWQ_SELF || s->options->loss == PTQ_AWQ_GRAM) {
+        s->gram = ptq_new(a, float, s->k * s->k);
+        ptq_awq_gram(s->x, s->rows, s->k, s->gram);
+        s->sum = ptq_new(a, double, WAVE);
+    } else {
+        const struct ptq_linear *last = last_linear(s);
+        int64_t batch = f->batch_windows * f->length;
+        s->trial = ptq_new(a, float, s->n * s->k);
+        s->output = ptq_new(a, float, batch * last->k);
+        s->sum = ptq_new(a, double, (batch + OUTPUT_TILE - 1) / OUTPUT_TILE);
+        s->moved = ptq_new(a, float *, ptq_pool_size());
+        for (int i = 0; i < ptq_pool_size(); i++) s->moved[i] = ptq_new(a, float, OUTPUT_TILE * last->n);
+    }
+    make_tiles(s);
+    return PTQ_OK;
+}
+
+/* 0, which is plain rounding and the bound for the rest, then from the middle outwards, where the best mostly is: a
+ * small sum met early lets the others be left early. */
+static void visiting_order(int *order, int n)
+{
+    int at = 0, middle = n / 2;
+    order[at++] = 0;
+    for (int d = 0; d <= n; d++) {
+        if (d && middle - d > 0) order[at++] = middle - d;
+        if (middle + d > 0 && middle + d < n) order[at++] = middle + d;
+    }
+}
+
+static enum ptq_status try_ratios(struct search *s, struct ptq_awq_choice *choice, struct ptq_error *err)
+{
+    int n = s->options->n_ratio, *order = ptq_new(s->task->scratch, int, n);
+    int64_t outputs = s->gram ? s->n : last_linear(s)->n;
+    float *scale = ptq_new(s->task->scratch, float, s->k);
+    double best = INFINITY;
+    s->scale = scale;
+    choice->ratio = -1;
+    visiting_order(order, n);
+    for (int i = 0; i < n; i++) {
+        PTQ_TRY(ptq_interrupted(err));
+        make_scale(s, order[i] / (double)n, scale);
+        double limit = s->options->every_loss ? INFINITY : best * margin;
+        double sum = s->gram ? gram_loss(s, limit) : module_loss(s, limit);
+        choice->loss[order[i]] = sum / ((double)s->rows * (double)outputs);
+        if (!(sum < best || (sum == best && order[i] < choice->ratio))) continue;
+        best = sum;
+        choice->ratio = order[i];
+        memcpy(choice->scale, scale, sizeof *scale * (size_t)s->k);
+    }
+    if (choice->ratio >= 0) return PTQ_OK;
+    return ptq_fail(err, PTQ_ENUMERIC, "no scale gives a finite error; the weights or activations are too large");
+}
+
+enum ptq_status ptq_awq_search(struct ptq_block_task *task, const struct ptq_awq_options *options, enum ptq_input input,
+                               const float *x, const float *middle, struct ptq_awq_choice *choice,
+                               struct ptq_error *err)
+{
+    const struct ptq_awq_group *group = &ptq_awq_groups(&task->model->config)[input];
+    const struct ptq_linear *first = &task->block->linear[group->first];
+    if (!ptq_awq_scalable(&task->model->config, group, options->vo_average)) return PTQ_OK;
+    struct ptq_mark mark = ptq_arena_mark(task->scratch);
+    struct search s = {.task = task,
+                       .options = options,
+                       .group = group,
+                       .rows = task->calib->windows * task->calib->length,
+                       .n = ptq_awq_outputs(task->block, group),
+                       .k = first->k,
+                       .x = x,
+                       .w = first->w,
+                       .middle = middle};
+    if (prepare(&s, err) || try_ratios(&s, choice, err)) return ptq_within(err, "%s", first->name);
+    choice->searched = 1;
+    ptq_arena_rewind(task->scratch, mark);
+    return PTQ_OK;
+}

@@ -1,0 +1,140 @@
+/* U = chol_upper((H + damp)^-1) without an inverse. With J the exchange (J A J turns A round in both directions):
+ *
+ *   J H J = L L^T                lower Cholesky factor of the reversed matrix
+ *   H     = (J L J) (J L J)^T    J L J is upper
+ *   H^-1  = U^T U,  U = (J L J)^-1 = J L^-1 J
+ *
+ * so one POTRF and one TRTRI, 2/3 K^3, take the place of chol, inverse and chol again (4/3 K^3), with less lost to
+ * rounding. Everything here is float64; U is rounded to float32 once, since the column loop is float32. Source of the
+ * conventions: IST-DASLab/gptq gptq.py fasterquant. */
+#include "gptq_factor.h"
+
+#include "pool.h"
+
+#include <lapacke.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROWS_A_TASK = 64 };
+
+struct channel {
+    double diagonal;
+    int32_t index;
+};
+
+static int by_diagonal(const void *a, const void *b)
+{
+    const struct channel *x = a, *y = b;
+    if (x->diagonal != y->diagonal) return x->diagonal < y->diagonal ? 1 : -1;
+    return x->index < y->index ? -1 : x->index > y->index;
+}
+
+/* The diagonal, dead columns marked and set to 1, and its mean. */
+static enum ptq_status read_diagonal(const float *h, int64_t k, double *diagonal, uint8_t *dead, double *mean,
+                                     struct ptq_error *err)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < k; i++) {
+        if (!isfinite(h[i * k + i]))
+            return ptq_fail(err, PTQ_ENUMERIC,
+                            "input channel %lld: the activations of the calibration text are not finite or too large",
+                            (long long)i);
+        dead[i] = h[i * k + i] == 0;
+        diagonal[i] = dead[i] ? 1 : h[i * k + i];
+        sum += diagonal[i];
+    }
+    *mean = sum / (double)k;
+    return PTQ_OK;
+}
+
+static void sort_columns(const double *diagonal, int64_t k, struct ptq_arena *scratch, int32_t *perm)
+{
+    struct channel *channel = ptq_new(scratch, struct channel, k);
+    for (int64_t i = 0; i < k; i++) channel[i] = (struct channel){diagonal[i], (int32_t)i};
+    qsort(channel, (size_t)k, sizeof *channel, by_diagonal);
+    for (int64_t i = 0; i < k; i++) perm[i] = channel[i].index;
+}
+
+struct reverse_task {
+    const float *h;
+    const double *diagonal;
+    const struct ptq_gptq_factor *f;
+    double damp, *a;
+};
+
+/* Row i of a is place K - 1 - i; columns up to the diagonal. */
+static void reverse_rows(void *context, int64_t task, int worker)
+{
+    const struct reverse_task *t = context;
+    int64_t k = t->f->k, end = (task + 1) * ROWS_A_TASK < k ? (task + 1) * ROWS_A_TASK : k;
+    const int32_t *perm = t->f->perm;
+    (void)worker;
+    for (int64_t i = task * ROWS_A_TASK; i < end; i++) {
+        int64_t row = perm ? perm[k - 1 - i] : k - 1 - i;
+        for (int64_t j = 0; j < i; j++) {
+            int64_t column = perm ? perm[k - 1 - j] : k - 1 - j;
+            t->a[i * k + j] = row < column ? t->h[row * k + column] : t->h[column * k + row];
+        }
+        t->a[i * k + i] = t->diagonal[row] + t->damp;
+    }
+}
+
+/* U[p][q] = L^-1[K - 1 - p][K - 1 - q] for q >= p. */
+static void turn_back(void *context, int64_t task, int worker)
+{
+    const struct reverse_task *t = context;
+    int64_t k = t->f->k, end = (task + 1) * ROWS_A_TASK < k ? (task + 1) * ROWS_A_TASK : k;
+    (void)worker;
+    for (int64_t p = task * ROWS_A_TASK; p < end; p++)
+        for (int64_t q = p; q < k; q++) t->f->u[p * k + q] = (float)t->a[(k - 1 - p) * k + k - 1 - q];
+}
+
+/* One attempt. Row-major lower is LAPACK's upper: nothing is transposed. Returns 0, or 1 + the bad pivot's row in a. */
+static int64_t factor_once(struct reverse_task *t)
+{
+    int64_t k = t->f->k, tasks = (k + ROWS_A_TASK - 1) / ROWS_A_TASK;
+    ptq_parallel_for(tasks, reverse_rows, t);
+    int64_t bad = LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'U', (lapack_int)k, t->a, (lapack_int)k);
+    if (!bad) bad = LAPACKE_dtrtri(LAPACK_COL_MAJOR, 'U', 'N', (lapack_int)k, t->a, (lapack_int)k);
+    if (!bad) ptq_parallel_for(tasks, turn_back, t);
+    return bad < 0 ? 1 : bad; /* below 0: LAPACKE found a NaN off the diagonal */
+}
+
+static enum ptq_status climb(struct reverse_task *t, double mean, double percdamp, struct ptq_gptq_factor *out,
+                             struct ptq_error *err)
+{
+    int64_t bad = 0;
+    out->percdamp = percdamp;
+    for (int raise = 0; raise <= PTQ_GPTQ_RAISES; raise++) {
+        if (raise) out->percdamp = out->percdamp > 0 ? out->percdamp * 10 : 1e-4;
+        t->damp = out->percdamp * mean;
+        bad = factor_once(t);
+        if (!bad) return PTQ_OK;
+    }
+    int64_t place = out->k - bad;
+    return ptq_fail(err, PTQ_ENUMERIC,
+                    "the Hessian is not positive definite at input channel %lld, even with percdamp %g (%d times "
+                    "raised tenfold from %g); take more calibration text or a larger percdamp",
+                    (long long)(out->perm ? out->perm[place] : place), out->percdamp, PTQ_GPTQ_RAISES, percdamp);
+}
+
+enum ptq_status ptq_gptq_factorize(struct ptq_arena *arena, struct ptq_arena *scratch, const float *h, int64_t k,
+                                   double percdamp, int act_order, struct ptq_gptq_factor *out, struct ptq_error *err)
+{
+    double mean = 0;
+    *out = (struct ptq_gptq_factor){.k = k};
+    out->dead = ptq_new(arena, uint8_t, k);
+    out->u = ptq_new(arena, float, k *k);
+    if (act_order) out->perm = ptq_new(arena, int32_t, k);
+    struct ptq_mark mark = ptq_arena_mark(scratch);
+    struct reverse_task task = {.h = h, .f = out};
+    double *diagonal = ptq_new(scratch, double, k);
+    task.diagonal = diagonal;
+    PTQ_TRY(read_diagonal(h, k, diagonal, out->dead, &mean, err));
+    if (act_order) sort_columns(diagonal, k, scratch, out->perm);
+    task.a = ptq_new(scratch, double, k *k);
+    PTQ_TRY(climb(&task, mean, percdamp, out, err));
+    ptq_arena_rewind(scratch, mark);
+    return PTQ_OK;
+}

@@ -1,0 +1,27 @@
+/* From a Hessian to the factor that GPTQ's column loop reads: dead columns, order, damping, Cholesky. */
+#ifndef PTQ_GPTQ_FACTOR_H
+#define PTQ_GPTQ_FACTOR_H
+
+#include "arena.h"
+#include "status.h"
+
+#include <stdint.h>
+
+enum { PTQ_GPTQ_RAISES = 3 };
+
+struct ptq_gptq_factor {
+    int64_t k;
+    uint8_t *dead;   /* [K] by column: 1 where the input is always 0 */
+    int32_t *perm;   /* [K]: perm[p] is the column at place p; NULL: places are columns */
+    float *u;        /* [K][K] by place, upper triangle: (H + damp)^-1 = U^T U; 0 below */
+    double percdamp; /* that was used in the end */
+};
+
+/* h [K][K] float32, the upper triangle by column; it is only read. The damping is percdamp times the mean of the
+ * diagonal (dead columns count as 1, as in the published code). Where H + damp is not positive definite, percdamp is
+ * raised tenfold (0 to 1e-4), at most PTQ_GPTQ_RAISES times; then PTQ_ENUMERIC with the column of the first bad pivot.
+ * A value that is not finite is PTQ_ENUMERIC, too. Results in arena; scratch is rewound. */
+enum ptq_status ptq_gptq_factorize(struct ptq_arena *arena, struct ptq_arena *scratch, const float *h, int64_t k,
+                                   double percdamp, int act_order, struct ptq_gptq_factor *out, struct ptq_error *err);
+
+#endif
