@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-const struct ptq_bootstrap ptq_bootstrap_default = {.block = 64, .replicates = 10000, .seed = 0, .level = 0.95};
+const struct ptq_bootstrap ptq_bootstrap_default = {.block = 256, .replicates = 10000, .seed = 0, .level = 0.95};
 
 /* Cells are resampled a few at a time, so that a unit's sums are one short row: how many tokens it has, the reference's
  * nll, and those of up to BATCH - 2 cells. Each batch draws the same units, since it starts the same streams again. */

@@ -221,7 +221,7 @@ static void test_records(void **state)
     assert_int_equal(json_array_size(list), TABLE1_CELLS);
     assert_true(fabs(json_real_value(json_object_get(last, "ppl")) - cells[TABLE1_CELLS - 1].ppl) < 1e-9);
     assert_true(json_is_null(json_object_get(last, "paper_value")));
-    assert_int_equal(json_integer_value(json_object_get(last, "bootstrap_block")), 64);
+    assert_int_equal(json_integer_value(json_object_get(last, "bootstrap_block")), 256);
     json_decref(json);
 }
 
