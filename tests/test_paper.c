@@ -34,7 +34,7 @@ static void test_numbers(void **state)
     assert_true(value_of("Llama-2-7b-hf", "awq:w4,g128") == 5.60);
     assert_true(value_of("llama-65b", "gptq:w3,g128,act_order=1") == 4.21);
     assert_true(value_of("opt-1.3b", "rtn:w3,g-1,range=gptq") == 1.3e4);
-    assert_true(value_of("bloom-7b1", "gptq:w4,g-1") == 11.73);
+    assert_true(value_of("bloom-7b1", "gptq:w4,g-1,act_order=0") == 11.73);
     assert_true(value_of("opt-6.7b", "scale:w3,g128,fraction=0.01,s=2") == 11.92);
     assert_true(value_of("smollm2-135m", "fp16") == -1);
 }
@@ -63,7 +63,7 @@ static void test_specs_are_canonical(void **state)
         assert_string_equal(ptq_spec_format(&spec, arena), paper.number[i].spec);
         known++;
     }
-    assert_true(known > 90);
+    assert_true(known > 250);
 }
 
 static struct ptq_cell opt_cell(const char *spec, double ppl)

@@ -484,23 +484,21 @@ static int tear_down_all(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        TEST(round_trip),
-        TEST(order_is_keep),
-        TEST(same_bytes_in_any_order),
-        TEST(nothing_to_do),
-        TEST(killed_between),
-        TEST(killed_while_writing),
-        TEST(damaged_cell),
-        TEST(foreign_file_stays),
-        TEST(cut),
-        TEST(other_versions),
-        TEST(changed),
-        TEST(numbers_that_do_not_fit),
-        TEST(file_limit),
-        TEST(full_disk),
-        TEST(lock),
-        TEST(lock_race),
-    };
+    const struct CMUnitTest tests[] = {TEST(round_trip),
+                                       TEST(order_is_keep),
+                                       TEST(same_bytes_in_any_order),
+                                       TEST(nothing_to_do),
+                                       TEST(killed_between),
+                                       TEST(killed_while_writing),
+                                       TEST(damaged_cell),
+                                       TEST(foreign_file_stays),
+                                       TEST(cut),
+                                       TEST(other_versions),
+                                       TEST(changed),
+                                       TEST(numbers_that_do_not_fit),
+                                       TEST(file_limit),
+                                       TEST(full_disk),
+                                       TEST(lock),
+                                       TEST(lock_race)};
     return cmocka_run_group_tests(tests, set_up_all, tear_down_all);
 }
