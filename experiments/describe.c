@@ -29,7 +29,7 @@ void ptq_describe_methods(FILE *out)
     for (int i = 0; i < ptq_n_methods; i++) {
         const struct ptq_method *m = ptq_methods[i];
         fprintf(out, "\n%s  %s%s%s\n", m->name, m->summary, m->cite[0] ? "; " : "", m->cite);
-        if (!m->quantize) continue;
+        if (!m->grid.w_bit) continue;
         const double grid[] = {m->grid.w_bit, (double)m->grid.group_size, m->grid.range, m->grid.sym,
                                m->grid.scale_f16};
         const struct ptq_param *p = ptq_grid_params();

@@ -94,9 +94,9 @@ static void test_table1(void **state)
     assert_string_equal(job->text, "anarchism");
     assert_string_equal(job->calib, "perl-doc");
     assert_int_equal(job->window, 2048);
-    assert_int_equal(job->max_windows, 8);
+    assert_int_equal(job->max_windows, 5);
     assert_int_equal(job->calib_window, 512);
-    assert_int_equal(job->calib_windows, 64);
+    assert_int_equal(job->calib_windows, 32);
     assert_int_equal(job->bos, PTQ_BOS_STREAM);
     assert_int_equal(job->calib_sample, PTQ_SAMPLE_FIRST);
     assert_int_equal(job->seed, 0);
