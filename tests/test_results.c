@@ -4,7 +4,6 @@
 #include "mapped.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -386,67 +385,6 @@ static void test_full_disk(void **state)
     assert_int_equal(left, 1); /* FILE.cells alone */
 }
 
-/* ---- two runs ---- */
-
-static void hold_lock_and_die(void)
-{
-    struct ptq_lock lock;
-    need(ptq_results_lock(file, &lock, &err) == PTQ_OK, 1);
-    raise(SIGKILL);
-}
-
-static void test_lock(void **state)
-{
-    (void)state;
-    struct ptq_lock first, second;
-    OK(ptq_results_lock(file, &first, &err));
-    refuse(ptq_results_lock(file, &second, &err), PTQ_EIO, ptq_format(arena, "process %ld is writing", (long)getpid()));
-    ptq_results_unlock(&first);
-    assert_false(ptq_is_file(beside(".lock")));
-    fflush(stdout);
-    pid_t child = fork();
-    if (child == 0) hold_lock_and_die();
-    waitpid(child, NULL, 0);
-    assert_true(ptq_is_file(beside(".lock"))); /* what a killed run leaves does not stop the next */
-    OK(ptq_results_lock(file, &first, &err));
-    ptq_results_unlock(&first);
-    assert_false(ptq_is_file(beside(".lock")));
-}
-
-static void take_and_give(void)
-{
-    for (int i = 0; i < 300; i++) {
-        struct ptq_lock lock;
-        enum ptq_status status = ptq_results_lock(file, &lock, &err);
-        if (status) continue;
-        int mine = open(beside(".held"), O_CREAT | O_EXCL | O_WRONLY, 0600);
-        need(mine >= 0, 3); /* two hold the lock */
-        close(mine);
-        unlink(beside(".held"));
-        ptq_results_unlock(&lock);
-    }
-}
-
-static void test_lock_race(void **state)
-{
-    (void)state;
-    fflush(stdout);
-    pid_t child[3];
-    for (int i = 0; i < 3; i++) {
-        child[i] = fork();
-        if (child[i] == 0) {
-            take_and_give();
-            _exit(0);
-        }
-    }
-    for (int i = 0; i < 3; i++) {
-        int status;
-        waitpid(child[i], &status, 0);
-        assert_true(WIFEXITED(status));
-        assert_int_equal(WEXITSTATUS(status), 0);
-    }
-}
-
 static int set_up(void **state)
 {
     (void)state;
@@ -497,8 +435,6 @@ int main(void)
                                        TEST(changed),
                                        TEST(numbers_that_do_not_fit),
                                        TEST(file_limit),
-                                       TEST(full_disk),
-                                       TEST(lock),
-                                       TEST(lock_race)};
+                                       TEST(full_disk)};
     return cmocka_run_group_tests(tests, set_up_all, tear_down_all);
 }
