@@ -9,7 +9,7 @@ static void print_words(FILE *out, const struct ptq_param *p, double value)
 {
     const char *word = p->words;
     for (int i = 0; i < (int)value; i++) word += strcspn(word, "|") + 1;
-    fprintf(out, "  %-12s %-28s %s [%.*s]\n", p->name, p->words, p->doc, (int)strcspn(word, "|"), word);
+    fprintf(out, "  %-16s %-24s %s [%.*s]\n", p->name, p->words, p->doc, (int)strcspn(word, "|"), word);
 }
 
 static void print_param(FILE *out, const struct ptq_param *p, double value)
@@ -20,7 +20,7 @@ static void print_param(FILE *out, const struct ptq_param *p, double value)
         return;
     }
     snprintf(range, sizeof range, "%g..%g", p->min, p->max);
-    fprintf(out, "  %-12s %-28s %s [%g]\n", p->name, range, p->doc, value);
+    fprintf(out, "  %-16s %-24s %s [%g]\n", p->name, range, p->doc, value);
 }
 
 void ptq_describe_methods(FILE *out)
