@@ -41,17 +41,33 @@ static void print_cell(const struct ptq_cell *c)
            (long long)c->threads, (double)c->peak_rss_bytes / 1048576);
 }
 
-static enum ptq_status run(const struct ptq_options *o, struct ptq_session *session, struct ptq_arena *arena,
-                           struct ptq_cell *cell, struct ptq_error *err)
+static enum ptq_status run_cell(const struct ptq_options *o, struct ptq_session *session, struct ptq_arena *arena,
+                                struct ptq_cell *cell, struct ptq_error *err)
 {
     struct ptq_job job;
     PTQ_TRY(ptq_options_job(o, &job, err));
     job.model = o->operand[0];
     PTQ_TRY(ptq_cell_plan(session, &job, arena, cell, err));
-    PTQ_TRY(ptq_cell_run(session, &job, arena, cell, err));
-    if (!o->out) return PTQ_OK;
-    PTQ_TRY(ptq_results_put(o->out, cell, err));
-    return ptq_results_merge(o->out, "eval", "", (const char(*)[PTQ_SHA256_HEX])cell->id, 1, err);
+    return ptq_cell_run(session, &job, arena, cell, err);
+}
+
+static enum ptq_status store_cell(const char *file, const struct ptq_cell *cell, struct ptq_error *err)
+{
+    PTQ_TRY(ptq_results_put(file, cell, err));
+    return ptq_results_merge(file, "eval", "", (const char(*)[PTQ_SHA256_HEX])cell->id, 1, err);
+}
+
+/* The file is locked before the work, so that a place that cannot be written is told at once. */
+static enum ptq_status run(const struct ptq_options *o, struct ptq_session *session, struct ptq_arena *arena,
+                           struct ptq_cell *cell, struct ptq_error *err)
+{
+    struct ptq_lock lock;
+    if (!o->out) return run_cell(o, session, arena, cell, err);
+    PTQ_TRY(ptq_results_lock(o->out, &lock, err));
+    enum ptq_status status = run_cell(o, session, arena, cell, err);
+    if (!status) status = store_cell(o->out, cell, err);
+    ptq_results_unlock(&lock);
+    return status;
 }
 
 enum ptq_status ptq_eval(const struct ptq_options *options, struct ptq_error *err)
