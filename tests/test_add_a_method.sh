@@ -17,7 +17,8 @@ grep -v '^#define PTQ_METHODS' "$root/methods/registry.h" | sed "s|^#endif|$word
 cmake -S "$work/tree" -B "$work/build" -DPTQ_WERROR=ON -DPTQ_CUDA=OFF >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 cmake --build "$work/build" --target ptq -j"$(nproc)" >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 
-"$work/build/ptq" methods | grep -q '^shrink '
+"$work/build/ptq" methods >"$work/methods"
+grep -q '^shrink ' "$work/methods"
 model=$root/tests/fixtures/models/llama
 ppl() {
     "$work/build/ptq" eval "$model" --text "$root/methods/grid.h" --window 32 --max-windows 8 --method "$1" --json --quiet |

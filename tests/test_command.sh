@@ -107,7 +107,8 @@ head -c $(($(stat -c %s "$work/t.h5") / 2)) "$work/t.h5" >"$work/half.h5"
 expect 1 'half.h5' "$ptq" table "$work/half.h5"
 expect 1 'text.txt' "$ptq" table "$models/text.txt"
 # a reader that goes away is no error to talk about
-"$ptq" inspect "$models/llama" | head -n 1 >/dev/null
+{ "$ptq" inspect "$models/llama" || true; } 2>"$work/err" | head -n 1 >/dev/null
+[ ! -s "$work/err" ] || fail "a closed pipe: $(cat "$work/err")"
 
 # NaN weights: which tensor, which index
 mkdir "$work/nan"

@@ -2,7 +2,7 @@
  * implementations, for every family that is known here. Skipped, by name, where the folder is not there. */
 #include "apply.h"
 #include "forward.h"
-#include "golden.h"
+#include "golden_family.h"
 #include "ops.h"
 #include "pipeline.h"
 #include "pool.h"
@@ -11,37 +11,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-enum { WINDOW = 128 };
-
-/* A family's checkpoint and its golden values. */
-struct family {
-    struct golden g;
-    struct ptq_model model;
-    struct ptq_windows eval;
-    struct ptq_model_stats stats;
-};
-
-#define OK(call) GOLDEN_OK(&f->g, call)
-
-static void open_family(struct family *f, const char *name)
-{
-    struct ptq_arena *names = ptq_arena_make("names");
-    const char *folder = ptq_format(names, "%s/models/%s", PTQ_GOLDEN, name);
-    golden_open(&f->g, name, ptq_join(names, folder, "golden.h5"));
-    OK(ptq_model_open(f->g.arena, folder, name, &f->model, &f->g.err));
-    ptq_arena_free(names);
-    f->eval = golden_windows(&f->g, "tokens", WINDOW, (int64_t)golden_real(&f->g, "/", "windows"));
-    struct ptq_windows calib = golden_windows(&f->g, "calib_tokens", WINDOW, 0);
-    OK(ptq_stats_gather(f->g.arena, &f->model, &calib, &f->stats, &f->g.err));
-}
-
-static void close_family(struct family *f)
-{
-    ptq_model_close(&f->model);
-    golden_close(&f->g);
-}
 
 static void check_logits(struct family *f)
 {
@@ -67,41 +36,43 @@ static void check_logits(struct family *f)
     assert_true(worst <= 1);
 }
 
-static void check_ppl(struct family *f, const char *spec_text, const char *attribute, double bound)
+static void check_ppl(struct family *f, const struct ptq_model_stats *stats, const char *spec_text,
+                      const char *attribute, double bound)
 {
     struct ptq_spec spec;
     struct ptq_cell cell = {0};
     double want;
     OK(ptq_h5_real(f->g.file, "/", attribute, &want, &f->g.err));
     OK(ptq_spec_parse(spec_text, &spec, &f->g.err));
-    OK(ptq_evaluate(&f->model, &spec, 0, &f->stats, NULL, &f->eval, f->g.arena, &cell, &f->g.err));
+    OK(ptq_evaluate(&f->model, &spec, 0, stats, NULL, &f->eval, f->g.arena, &cell, &f->g.err));
     double off = fabs(cell.ppl - want) / want;
     printf("%-8s %-50s ppl %.6f, golden %.6f, off by %.1e\n", f->g.name, spec_text, cell.ppl, want, off);
     if (!(off <= bound)) fail_msg("%s %s: off by more than %g", f->g.name, spec_text, bound);
 }
 
-static void check_cells(struct family *f)
+static void check_cells(struct family *f, const struct ptq_model_stats *stats)
 {
-    check_ppl(f, "fp16", "fp_ppl", 1e-4);
+    check_ppl(f, stats, "fp16", "fp_ppl", 1e-4);
     for (int w = 3; w <= 4; w++)
         for (int i = 0; i < 3; i++) {
             static const int group[] = {-1, 32, 128};
-            check_ppl(f, ptq_format(f->g.arena, "rtn:w%d,g%d", w, group[i]),
+            check_ppl(f, stats, ptq_format(f->g.arena, "rtn:w%d,g%d", w, group[i]),
                       ptq_format(f->g.arena, "rtn_w%d_g%d_ppl", w, group[i]), 2e-4);
         }
     for (int s = 0; s < 2; s++)
         for (int i = 0; i < 3; i++) {
             static const char *const fraction[] = {"0.01", "0.03", "0.1"}, *const select[] = {"activation", "weight"};
-            check_ppl(f, ptq_format(f->g.arena, "salient:w3,g32,select=%s,fraction=%s", select[s], fraction[i]),
+            check_ppl(f, stats, ptq_format(f->g.arena, "salient:w3,g32,select=%s,fraction=%s", select[s], fraction[i]),
                       ptq_format(f->g.arena, "salient_w3_g32_%s_%s_ppl", select[s], fraction[i]), 2e-4);
         }
 }
 
-static void check_mean_abs(struct family *f, const struct ptq_block *block, int role)
+static void check_mean_abs(struct family *f, const struct ptq_model_stats *stats, const struct ptq_block *block,
+                           int role)
 {
     float *want;
     int64_t rows, columns;
-    const struct ptq_stats *s = &f->stats.input[0][ptq_role_input[role]];
+    const struct ptq_stats *s = &stats->input[0][ptq_role_input[role]];
     const char *group = ptq_format(f->g.arena, "/stats/%s", block->linear[role].name);
     OK(ptq_h5_floats(f->g.file, group, "mean_abs", f->g.arena, &want, &rows, &columns, &f->g.err));
     assert_int_equal(rows * columns, s->k);
@@ -132,7 +103,7 @@ static int64_t compare_codes(struct family *f, const struct ptq_linear *l, const
     return ties;
 }
 
-static void check_codes(struct family *f, int w_bit)
+static void check_codes(struct family *f, const struct ptq_model_stats *stats, int w_bit)
 {
     struct ptq_block original, block;
     struct ptq_qmat q[PTQ_N_ROLE] = {0};
@@ -153,54 +124,45 @@ static void check_codes(struct family *f, int w_bit)
         assert_int_equal(rows, block.linear[role].n);
         assert_int_equal(columns, block.linear[role].k);
         ties += compare_codes(f, &original.linear[role], &q[role], block.linear[role].w, want);
-        check_mean_abs(f, &block, role);
+        check_mean_abs(f, stats, &block, role);
     }
     printf("%-8s w%d g32 codes: equal but for %ld ties\n", f->g.name, w_bit, (long)ties);
 }
 
 static void check_family(const char *name)
 {
-    struct family f;
-    open_family(&f, name);
-    check_logits(&f);
-    check_codes(&f, 3);
-    check_codes(&f, 4);
-    check_cells(&f);
-    close_family(&f);
-}
-
-static void skip_without_golden(void)
-{
-    if (access(PTQ_GOLDEN "/models", R_OK) == 0) return;
-    printf("skipped: %s/models is not there\n", PTQ_GOLDEN);
-    skip();
+    struct family family, *f = &family;
+    struct ptq_model_stats stats;
+    family_open(f, name);
+    OK(ptq_stats_gather(f->g.arena, &f->model, &f->calib, &stats, &f->g.err));
+    check_logits(f);
+    check_codes(f, &stats, 3);
+    check_codes(f, &stats, 4);
+    check_cells(f, &stats);
+    family_close(f);
 }
 
 static void test_llama(void **state)
 {
     (void)state;
-    skip_without_golden();
     check_family("llama");
 }
 
 static void test_llama3(void **state)
 {
     (void)state;
-    skip_without_golden();
     check_family("llama3");
 }
 
 static void test_opt(void **state)
 {
     (void)state;
-    skip_without_golden();
     check_family("opt");
 }
 
 static void test_opt350(void **state)
 {
     (void)state;
-    skip_without_golden();
     check_family("opt350");
 }
 

@@ -3,30 +3,15 @@
 #include "apply.h"
 #include "awq.h"
 #include "forward.h"
-#include "h5.h"
+#include "golden_family.h"
 #include "pipeline.h"
 #include "pool.h"
 #include "progress.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <unistd.h>
-#include <cmocka.h>
 
-enum { WINDOW = 128 };
-
-struct golden {
-    const char *name;
-    struct ptq_arena *arena;
-    struct ptq_model model;
-    struct ptq_h5 *file;
-    struct ptq_windows eval, calib;
-    struct ptq_error err;
-    int searches, same_ratio;
-};
+/* Counted over a family. */
+static int searches, same_ratio;
 
 /* The model taken through AWQ block by block. */
 struct run {
@@ -34,40 +19,6 @@ struct run {
     struct ptq_forward calib, eval;
     int64_t groups, same_bound;
 };
-
-#define OK(call)                                                                                                       \
-    do {                                                                                                               \
-        if (call) fail_msg("%s: %s", g->name, g->err.text);                                                            \
-    } while (0)
-
-static void read_windows(struct golden *g, const char *name, int64_t max, struct ptq_windows *out)
-{
-    int64_t *id, n;
-    OK(ptq_h5_ints(g->file, "/", name, g->arena, &id, &n, &g->err));
-    out->length = WINDOW;
-    out->n = n / WINDOW < max ? n / WINDOW : max;
-    out->id = ptq_new(g->arena, int32_t, out->n * WINDOW);
-    for (int64_t i = 0; i < out->n * WINDOW; i++) out->id[i] = (int32_t)id[i];
-}
-
-static void open_golden(struct golden *g, const char *name)
-{
-    double windows;
-    *g = (struct golden){.name = name, .arena = ptq_arena_make("golden")};
-    const char *folder = ptq_format(g->arena, "%s/models/%s", PTQ_GOLDEN, name);
-    OK(ptq_model_open(g->arena, folder, name, &g->model, &g->err));
-    OK(ptq_h5_open(ptq_join(g->arena, folder, "golden.h5"), &g->file, &g->err));
-    OK(ptq_h5_real(g->file, "/", "windows", &windows, &g->err));
-    read_windows(g, "tokens", (int64_t)windows, &g->eval);
-    read_windows(g, "calib_tokens", 1 << 20, &g->calib);
-}
-
-static void close_golden(struct golden *g)
-{
-    ptq_h5_close(g->file);
-    ptq_model_close(&g->model);
-    ptq_arena_free(g->arena);
-}
 
 /* Largest relative difference of two scales. */
 static double apart(const float *a, const float *b, int64_t k)
@@ -78,24 +29,24 @@ static double apart(const float *a, const float *b, int64_t k)
 }
 
 /* The scale that llm-awq found in its search `number`, of k channels. */
-static const float *golden_scale(struct golden *g, const char *config, int number, int64_t k)
+static const float *golden_scale(struct family *f, const char *config, int number, int64_t k)
 {
     float *want;
     int64_t rows, columns;
-    OK(ptq_h5_floats(g->file, ptq_format(g->arena, "/awq/%s/scale", config), ptq_format(g->arena, "%02d", number),
-                     g->arena, &want, &rows, &columns, &g->err));
+    OK(ptq_h5_floats(f->g.file, ptq_format(f->g.arena, "/awq/%s/scale", config), ptq_format(f->g.arena, "%02d", number),
+                     f->g.arena, &want, &rows, &columns, &f->g.err));
     assert_int_equal(rows * columns, k);
     return want;
 }
 
 /* One search: the same scale; where not, both losses, with what the golden scale is nearest to among our ratios. */
-static void check_scale(struct golden *g, const char *config, const char *linear, const struct ptq_awq_choice *choice,
+static void check_scale(struct family *f, const char *config, const char *linear, const struct ptq_awq_choice *choice,
                         const float *want)
 {
-    g->searches++;
+    searches++;
     double off = apart(choice->scale, want, choice->k);
     if (off <= 1e-3) {
-        g->same_ratio++;
+        same_ratio++;
         return;
     }
     /* log s is r log mean|x| + c: the golden r from the channels where ours is largest and smallest. */
@@ -107,22 +58,22 @@ static void check_scale(struct golden *g, const char *config, const char *linear
     double theirs =
         choice->ratio * log((double)want[high] / want[low]) / log((double)choice->scale[high] / choice->scale[low]);
     int nearest = (int)rint(theirs);
-    printf("%-8s %s %s: scale off by %.1e: ratio %d with loss %.8e, golden %.2f with %.8e\n", g->name, config, linear,
+    printf("%-8s %s %s: scale off by %.1e: ratio %d with loss %.8e, golden %.2f with %.8e\n", f->g.name, config, linear,
            off, choice->ratio, choice->loss[choice->ratio], theirs,
            nearest >= 0 && nearest < 20 ? choice->loss[nearest] : NAN);
 }
 
-static void count_bounds(struct golden *g, const char *config, const char *linear, const struct ptq_awq_clip *clip,
+static void count_bounds(struct family *f, const char *config, const char *linear, const struct ptq_awq_clip *clip,
                          struct run *run)
 {
     float *want;
     int64_t rows, columns;
-    const char *group = ptq_format(g->arena, "/awq/%s/clip", config);
+    const char *group = ptq_format(f->g.arena, "/awq/%s/clip", config);
     if (!clip->max) {
-        assert_false(ptq_h5_exists(g->file, ptq_format(g->arena, "%s/%s", group, linear)));
+        assert_false(ptq_h5_exists(f->g.file, ptq_format(f->g.arena, "%s/%s", group, linear)));
         return;
     }
-    OK(ptq_h5_floats(g->file, group, linear, g->arena, &want, &rows, &columns, &g->err));
+    OK(ptq_h5_floats(f->g.file, group, linear, f->g.arena, &want, &rows, &columns, &f->g.err));
     assert_int_equal(rows, clip->n);
     assert_int_equal(columns, clip->n_groups);
     for (int64_t i = 0; i < rows * columns; i++)
@@ -131,7 +82,7 @@ static void count_bounds(struct golden *g, const char *config, const char *linea
 }
 
 /* One block of a run: quantised, the evaluation windows moved through what came out. */
-static void run_block(struct golden *g, const struct ptq_awq_options *options, const char *config, int64_t index,
+static void run_block(struct family *f, const struct ptq_awq_options *options, const char *config, int64_t index,
                       struct run *run, struct ptq_awq_report *report)
 {
     struct ptq_block block;
@@ -139,7 +90,7 @@ static void run_block(struct golden *g, const struct ptq_awq_options *options, c
     struct ptq_linear_report linear[PTQ_N_ROLE] = {0};
     struct ptq_arena *scratch = ptq_arena_make("scratch"), *codes = ptq_arena_make("codes");
     struct ptq_block_task task = {.spec = run->spec,
-                                  .model = &g->model,
+                                  .model = &f->model,
                                   .index = index,
                                   .block = &block,
                                   .calib = &run->calib,
@@ -147,31 +98,31 @@ static void run_block(struct golden *g, const struct ptq_awq_options *options, c
                                   .scratch = scratch,
                                   .q = q,
                                   .report = linear};
-    OK(ptq_block_load(&g->model, index, scratch, &block, &g->err));
-    OK(ptq_awq_block(&task, options, g->arena, report, &g->err));
+    OK(ptq_block_load(&f->model, index, scratch, &block, &f->g.err));
+    OK(ptq_awq_block(&task, options, f->g.arena, report, &f->g.err));
     for (int role = 0; role < PTQ_N_ROLE; role++)
-        if (block.linear[role].n) count_bounds(g, config, block.linear[role].name, &report->clip[role], run);
+        if (block.linear[role].n) count_bounds(f, config, block.linear[role].name, &report->clip[role], run);
     ptq_reapply(q, &block);
-    OK(ptq_forward_block(&run->eval, &block, index, NULL, &g->err));
+    OK(ptq_forward_block(&run->eval, &block, index, NULL, &f->g.err));
     ptq_arena_free(codes);
     ptq_arena_free(scratch);
 }
 
-static void start_run(struct golden *g, const struct ptq_spec *spec, struct run *run)
+static void start_run(struct family *f, const struct ptq_spec *spec, struct run *run)
 {
     *run = (struct run){.spec = spec};
-    ptq_forward_make(g->arena, &g->model, g->calib.id, g->calib.n, WINDOW, &run->calib);
-    ptq_forward_make(g->arena, &g->model, g->eval.id, g->eval.n, WINDOW, &run->eval);
-    OK(ptq_forward_embed(&run->calib, &g->err));
-    OK(ptq_forward_embed(&run->eval, &g->err));
+    ptq_forward_make(f->g.arena, &f->model, f->calib.id, f->calib.n, WINDOW, &run->calib);
+    ptq_forward_make(f->g.arena, &f->model, f->eval.id, f->eval.n, WINDOW, &run->eval);
+    OK(ptq_forward_embed(&run->calib, &f->g.err));
+    OK(ptq_forward_embed(&run->eval, &f->g.err));
 }
 
-static double finish_run(struct golden *g, struct run *run)
+static double finish_run(struct family *f, struct run *run)
 {
-    int64_t n = g->eval.n * (WINDOW - 1);
-    float *nll = ptq_new(g->arena, float, n);
+    int64_t n = f->eval.n * (WINDOW - 1);
+    float *nll = ptq_new(f->g.arena, float, n);
     double sum = 0;
-    OK(ptq_forward_nll(&run->eval, g->arena, nll, &g->err));
+    OK(ptq_forward_nll(&run->eval, f->g.arena, nll, &f->g.err));
     for (int64_t i = 0; i < n; i++) sum += nll[i];
     return exp(sum / (double)n);
 }
@@ -180,63 +131,59 @@ static double finish_run(struct golden *g, struct run *run)
  * bounded on both sides, and then its ends lie on a tie of rounding (maxabs / scale is (2^w_bit - 1) / 2 up to the last
  * bit): which way that falls depends on the last bits of the scales. So bounds and perplexity are compared closely
  * where the scales are the same, and loosely where they are our own. */
-static void check_config(struct golden *g, int w_bit, int group_size)
+static void check_config(struct family *f, int w_bit, int group_size)
 {
     struct ptq_spec spec;
     struct run own, same;
     struct ptq_awq_report report;
-    const char *config = ptq_format(g->arena, "w%d_g%d", w_bit, group_size);
+    const char *config = ptq_format(f->g.arena, "w%d_g%d", w_bit, group_size);
     double want;
     int number = 0;
-    OK(ptq_spec_parse(ptq_format(g->arena, "awq:w%d,g%d", w_bit, group_size), &spec, &g->err));
-    OK(ptq_h5_real(g->file, "/", ptq_format(g->arena, "awq_%s_ppl", config), &want, &g->err));
+    OK(ptq_spec_parse(ptq_format(f->g.arena, "awq:w%d,g%d", w_bit, group_size), &spec, &f->g.err));
+    OK(ptq_h5_real(f->g.file, "/", ptq_format(f->g.arena, "awq_%s_ppl", config), &want, &f->g.err));
     struct ptq_awq_options options = ptq_awq_options(&spec), given = options;
-    start_run(g, &spec, &own);
-    start_run(g, &spec, &same);
+    start_run(f, &spec, &own);
+    start_run(f, &spec, &same);
     options.every_loss = 1;
     given.n_ratio = 1;
-    for (int64_t b = 0; b < g->model.config.blocks; b++) {
+    for (int64_t b = 0; b < f->model.config.blocks; b++) {
         const float *scale[PTQ_N_INPUT] = {0};
         const char *linear[] = {"attn_in", "attn_out", "mlp_in", "mlp_out"};
-        run_block(g, &options, config, b, &own, &report);
+        run_block(f, &options, config, b, &own, &report);
         for (int input = 0; input < PTQ_N_INPUT; input++) {
             if (!report.choice[input].searched) continue;
-            scale[input] = golden_scale(g, config, number++, report.choice[input].k);
-            check_scale(g, config, ptq_format(g->arena, "block %d %s", (int)b, linear[input]), &report.choice[input],
+            scale[input] = golden_scale(f, config, number++, report.choice[input].k);
+            check_scale(f, config, ptq_format(f->g.arena, "block %d %s", (int)b, linear[input]), &report.choice[input],
                         scale[input]);
         }
         given.given = scale;
-        run_block(g, &given, config, b, &same, &report);
+        run_block(f, &given, config, b, &same, &report);
     }
-    double own_ppl = finish_run(g, &own) / want - 1, same_ppl = finish_run(g, &same) / want - 1;
+    double own_ppl = finish_run(f, &own) / want - 1, same_ppl = finish_run(f, &same) / want - 1;
     printf(
         "%-8s %s: bounds %.3f %%, with llm-awq's scales %.3f %% of %ld; ppl %.5f off by %+.1e, with its scales %+.1e\n",
-        g->name, config, 100 * (double)own.same_bound / (double)own.groups,
+        f->g.name, config, 100 * (double)own.same_bound / (double)own.groups,
         100 * (double)same.same_bound / (double)same.groups, (long)own.groups, want, own_ppl, same_ppl);
-    if ((double)same.same_bound < 0.995 * (double)same.groups) fail_msg("%s %s: bounds differ", g->name, config);
-    if ((double)own.same_bound < 0.95 * (double)own.groups) fail_msg("%s %s: own bounds differ", g->name, config);
-    if (!(fabs(same_ppl) <= 1e-4)) fail_msg("%s %s: perplexity off by more than 0.01 %%", g->name, config);
-    if (!(fabs(own_ppl) <= 4e-3)) fail_msg("%s %s: own perplexity off by more than 0.4 %%", g->name, config);
+    if ((double)same.same_bound < 0.995 * (double)same.groups) fail_msg("%s %s: bounds differ", f->g.name, config);
+    if ((double)own.same_bound < 0.95 * (double)own.groups) fail_msg("%s %s: own bounds differ", f->g.name, config);
+    if (!(fabs(same_ppl) <= 1e-4)) fail_msg("%s %s: perplexity off by more than 0.01 %%", f->g.name, config);
+    if (!(fabs(own_ppl) <= 4e-3)) fail_msg("%s %s: own perplexity off by more than 0.4 %%", f->g.name, config);
     struct ptq_cell cell = {0};
     if (group_size != 128) return;
-    OK(ptq_evaluate(&g->model, &spec, 0, NULL, &g->calib, &g->eval, g->arena, &cell, &g->err));
-    if (!(fabs(cell.ppl / want - 1 - own_ppl) <= 1e-6)) fail_msg("%s %s: the pipeline differs", g->name, config);
+    OK(ptq_evaluate(&f->model, &spec, 0, NULL, &f->calib, &f->eval, f->g.arena, &cell, &f->g.err));
+    if (!(fabs(cell.ppl / want - 1 - own_ppl) <= 1e-6)) fail_msg("%s %s: the pipeline differs", f->g.name, config);
 }
 
 static void check_family(const char *name)
 {
     static const int bits[] = {3, 3, 4}, size[] = {32, 128, 32};
-    struct golden golden, *g = &golden;
-    if (access(PTQ_GOLDEN "/models", R_OK)) {
-        printf("skipped: %s/models is not there\n", PTQ_GOLDEN);
-        skip();
-    }
-    open_golden(g, name);
-    for (int i = 0; i < 3; i++) check_config(g, bits[i], size[i]);
-    printf("%-8s scales of %d of %d searches\n", name, g->same_ratio, g->searches);
-    if (g->same_ratio < 0.99 * g->searches)
-        fail_msg("%s: %d searches end elsewhere", name, g->searches - g->same_ratio);
-    close_golden(g);
+    struct family family, *f = &family;
+    searches = same_ratio = 0;
+    family_open(f, name);
+    for (int i = 0; i < 3; i++) check_config(f, bits[i], size[i]);
+    printf("%-8s scales of %d of %d searches\n", name, same_ratio, searches);
+    if (same_ratio < 0.99 * searches) fail_msg("%s: %d searches end elsewhere", name, searches - same_ratio);
+    family_close(f);
 }
 
 static void test_llama(void **state)
@@ -259,17 +206,16 @@ static void test_opt(void **state)
 
 static void test_post_norm(void **state)
 {
-    struct golden golden, *g = &golden;
+    struct family family, *f = &family;
     struct ptq_spec spec;
     struct ptq_cell cell = {0};
     (void)state;
-    if (access(PTQ_GOLDEN "/models", R_OK)) skip();
-    open_golden(g, "opt350");
-    OK(ptq_spec_parse("awq:w3,g32", &spec, &g->err));
-    assert_int_equal(ptq_evaluate(&g->model, &spec, 0, NULL, &g->calib, &g->eval, g->arena, &cell, &g->err),
+    family_open(f, "opt350");
+    OK(ptq_spec_parse("awq:w3,g32", &spec, &f->g.err));
+    assert_int_equal(ptq_evaluate(&f->model, &spec, 0, NULL, &f->calib, &f->eval, f->g.arena, &cell, &f->g.err),
                      PTQ_EINPUT);
-    printf("opt350: %s\n", g->err.text);
-    close_golden(g);
+    printf("opt350: %s\n", f->g.err.text);
+    family_close(f);
 }
 
 int main(void)

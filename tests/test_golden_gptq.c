@@ -4,7 +4,7 @@
 #include "forward.h"
 #include "gptq_solve.h"
 #include "grid.h"
-#include "h5.h"
+#include "golden_family.h"
 #include "ops.h"
 #include "pipeline.h"
 #include "pool.h"
@@ -12,100 +12,51 @@
 #include "rng.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-#include <cmocka.h>
 
-enum { WINDOW = 128, ORDERS = 8 };
+enum { ORDERS = 8 };
 static const double loss_bound = 0.005;
-
-struct golden {
-    const char *name;
-    struct ptq_arena *arena;
-    struct ptq_model model;
-    struct ptq_h5 *file;
-    struct ptq_windows eval, calib;
-    struct ptq_error err;
-};
-
-#define OK(call)                                                                                                       \
-    do {                                                                                                               \
-        if (call) fail_msg("%s: %s", g->name, g->err.text);                                                            \
-    } while (0)
-
-static void read_windows(struct golden *g, const char *name, int64_t max, struct ptq_windows *out)
-{
-    int64_t *id, n;
-    OK(ptq_h5_ints(g->file, "/", name, g->arena, &id, &n, &g->err));
-    out->length = WINDOW;
-    out->n = n / WINDOW < max ? n / WINDOW : max;
-    out->id = ptq_new(g->arena, int32_t, out->n * WINDOW);
-    for (int64_t i = 0; i < out->n * WINDOW; i++) out->id[i] = (int32_t)id[i];
-}
-
-static void open_golden(struct golden *g, const char *name)
-{
-    double windows;
-    *g = (struct golden){.name = name, .arena = ptq_arena_make("golden")};
-    const char *folder = ptq_format(g->arena, "%s/models/%s", PTQ_GOLDEN, name);
-    OK(ptq_model_open(g->arena, folder, name, &g->model, &g->err));
-    OK(ptq_h5_open(ptq_join(g->arena, folder, "golden.h5"), &g->file, &g->err));
-    OK(ptq_h5_real(g->file, "/", "windows", &windows, &g->err));
-    read_windows(g, "tokens", (int64_t)windows, &g->eval);
-    read_windows(g, "calib_tokens", 1 << 20, &g->calib);
-}
-
-static void close_golden(struct golden *g)
-{
-    ptq_h5_close(g->file);
-    ptq_model_close(&g->model);
-    ptq_arena_free(g->arena);
-}
 
 /* The first block quantised as the pipeline does it; what its codes stand for is left in block. Returns the windows at
  * the block's output. */
-static float *quantize_first(struct golden *g, const struct ptq_spec *spec, struct ptq_block *block,
+static float *quantize_first(struct family *f, const struct ptq_spec *spec, struct ptq_block *block,
                              struct ptq_qmat q[PTQ_N_ROLE])
 {
     struct ptq_forward calib;
     struct ptq_linear_report report[PTQ_N_ROLE] = {0};
     struct ptq_arena *scratch = ptq_arena_make("scratch");
-    ptq_forward_make(g->arena, &g->model, g->calib.id, g->calib.n, WINDOW, &calib);
-    OK(ptq_forward_embed(&calib, &g->err));
-    OK(ptq_block_load(&g->model, 0, g->arena, block, &g->err));
+    ptq_forward_make(f->g.arena, &f->model, f->calib.id, f->calib.n, WINDOW, &calib);
+    OK(ptq_forward_embed(&calib, &f->g.err));
+    OK(ptq_block_load(&f->model, 0, f->g.arena, block, &f->g.err));
     struct ptq_block_task task = {.spec = spec,
-                                  .model = &g->model,
+                                  .model = &f->model,
                                   .block = block,
                                   .calib = &calib,
-                                  .arena = g->arena,
+                                  .arena = f->g.arena,
                                   .scratch = scratch,
                                   .q = q,
                                   .report = report};
-    OK(spec->method->block_method(&task, &g->err));
+    OK(spec->method->block_method(&task, &f->g.err));
     ptq_reapply(q, block);
     ptq_arena_free(scratch);
     return calib.x;
 }
 
 /* The smallest share of equal codes over the block's linears. */
-static double equal_codes(struct golden *g, const struct ptq_spec *spec, const char *group)
+static double equal_codes(struct family *f, const struct ptq_spec *spec, const char *group)
 {
     struct ptq_block block;
     struct ptq_qmat q[PTQ_N_ROLE] = {0};
     double worst = 1;
-    quantize_first(g, spec, &block, q);
+    quantize_first(f, spec, &block, q);
     for (int role = 0; role < PTQ_N_ROLE; role++) {
         const struct ptq_linear *l = &block.linear[role];
         float *want;
         int64_t rows, columns, equal = 0;
         if (!l->n) continue;
-        OK(ptq_h5_floats(g->file, ptq_format(g->arena, "%s/%s", group, l->name), "q", g->arena, &want, &rows, &columns,
-                         &g->err));
+        OK(ptq_h5_floats(f->g.file, ptq_format(f->g.arena, "%s/%s", group, l->name), "q", f->g.arena, &want, &rows,
+                         &columns, &f->g.err));
         assert_true(rows == l->n && columns == l->k);
         for (int64_t i = 0; i < rows * columns; i++)
             equal += fabsf(l->w[i] - want[i]) <= 1e-4f * fabsf(want[i]) + 1e-7f;
@@ -117,14 +68,14 @@ static double equal_codes(struct golden *g, const struct ptq_spec *spec, const c
 }
 
 /* The calibration windows in another order: the same Hessian but for the order of its sums. */
-static struct ptq_windows shuffled(struct golden *g, int order)
+static struct ptq_windows shuffled(struct family *f, int order)
 {
-    struct ptq_windows w = g->calib;
+    struct ptq_windows w = f->calib;
     struct ptq_rng rng = ptq_rng_make((uint64_t)order, "order of sums");
-    int32_t *place = ptq_new(g->arena, int32_t, w.n);
-    w.id = ptq_new(g->arena, int32_t, w.n * WINDOW);
+    int32_t *place = ptq_new(f->g.arena, int32_t, w.n);
+    w.id = ptq_new(f->g.arena, int32_t, w.n * WINDOW);
     ptq_rng_permutation(&rng, place, (int32_t)w.n);
-    for (int64_t i = 0; i < w.n; i++) memcpy(w.id + i * WINDOW, g->calib.id + place[i] * WINDOW, sizeof *w.id * WINDOW);
+    for (int64_t i = 0; i < w.n; i++) memcpy(w.id + i * WINDOW, f->calib.id + place[i] * WINDOW, sizeof *w.id * WINDOW);
     return w;
 }
 
@@ -136,18 +87,18 @@ static double off(double got, double want)
 /* The largest relative difference of a linear's loss, over all blocks. A code at a tie falls either way with the order
  * of sums, and what follows it in its row, and in later blocks, falls elsewhere; so a linear beyond the bound is
  * looked at in other orders of summation, and counts as it is in the nearest one. */
-static double losses_off(struct golden *g, const struct ptq_spec *spec, const struct ptq_cell *cell, const char *group)
+static double losses_off(struct family *f, const struct ptq_spec *spec, const struct ptq_cell *cell, const char *group)
 {
     double worst = 0, want;
     struct ptq_cell other[ORDERS] = {0};
     for (int i = 0; i < cell->n_linears; i++) {
         const char *name = cell->linear[i].name;
-        OK(ptq_h5_real(g->file, ptq_format(g->arena, "%s/%s", group, name), "loss", &want, &g->err));
+        OK(ptq_h5_real(f->g.file, ptq_format(f->g.arena, "%s/%s", group, name), "loss", &want, &f->g.err));
         double best = off(cell->linear[i].loss, want);
         for (int order = 0; order < ORDERS && best > loss_bound; order++) {
-            struct ptq_windows calib = shuffled(g, order);
+            struct ptq_windows calib = shuffled(f, order);
             if (!other[order].n_linears)
-                OK(ptq_evaluate(&g->model, spec, 0, NULL, &calib, &g->eval, g->arena, &other[order], &g->err));
+                OK(ptq_evaluate(&f->model, spec, 0, NULL, &calib, &f->eval, f->g.arena, &other[order], &f->g.err));
             printf("           %-36s loss %.6g, golden %.6g; order of sums %d: %.6g\n", name, cell->linear[i].loss,
                    want, order, other[order].linear[i].loss);
             best = fmin(best, off(other[order].linear[i].loss, want));
@@ -157,21 +108,21 @@ static double losses_off(struct golden *g, const struct ptq_spec *spec, const st
     return worst;
 }
 
-static void check_configuration(struct golden *g, int w_bit, int group_size, int act, int fixed)
+static void check_configuration(struct family *f, int w_bit, int group_size, int act, int fixed)
 {
     struct ptq_spec spec;
     struct ptq_cell cell = {0};
     double want;
     const char *text =
-        ptq_format(g->arena, "gptq:w%d,g%d,act_order=%d,static_groups=%d", w_bit, group_size, act, fixed);
-    const char *name = ptq_format(g->arena, "w%d_g%d_act%d_static%d", w_bit, group_size, act, fixed);
-    const char *group = ptq_format(g->arena, "/gptq/%s", name);
-    OK(ptq_spec_parse(text, &spec, &g->err));
-    double codes = equal_codes(g, &spec, group);
-    OK(ptq_evaluate(&g->model, &spec, 0, NULL, &g->calib, &g->eval, g->arena, &cell, &g->err));
-    double loss = losses_off(g, &spec, &cell, group);
-    OK(ptq_h5_real(g->file, "/", ptq_format(g->arena, "gptq_%s_ppl", name), &want, &g->err));
-    printf("%-7s %-24s codes >= %.3f %%, losses within %.3f %%, ppl %.4f, golden %.4f: %.4f %%\n", g->name, name,
+        ptq_format(f->g.arena, "gptq:w%d,g%d,act_order=%d,static_groups=%d", w_bit, group_size, act, fixed);
+    const char *name = ptq_format(f->g.arena, "w%d_g%d_act%d_static%d", w_bit, group_size, act, fixed);
+    const char *group = ptq_format(f->g.arena, "/gptq/%s", name);
+    OK(ptq_spec_parse(text, &spec, &f->g.err));
+    double codes = equal_codes(f, &spec, group);
+    OK(ptq_evaluate(&f->model, &spec, 0, NULL, &f->calib, &f->eval, f->g.arena, &cell, &f->g.err));
+    double loss = losses_off(f, &spec, &cell, group);
+    OK(ptq_h5_real(f->g.file, "/", ptq_format(f->g.arena, "gptq_%s_ppl", name), &want, &f->g.err));
+    printf("%-7s %-24s codes >= %.3f %%, losses within %.3f %%, ppl %.4f, golden %.4f: %.4f %%\n", f->g.name, name,
            100 * codes, 100 * loss, cell.ppl, want, 100 * off(cell.ppl, want));
     assert_true(codes >= 0.995);
     assert_true(loss <= loss_bound);
@@ -180,17 +131,17 @@ static void check_configuration(struct golden *g, int w_bit, int group_size, int
 
 /* ---- both orders: the same bytes for any number of threads, and what true_sequential means ---- */
 
-static void check_threads(struct golden *g, const char *text)
+static void check_threads(struct family *f, const char *text)
 {
     struct ptq_spec spec;
     struct ptq_block block;
     struct ptq_qmat one[PTQ_N_ROLE] = {0}, two[PTQ_N_ROLE] = {0};
-    OK(ptq_spec_parse(text, &spec, &g->err));
+    OK(ptq_spec_parse(text, &spec, &f->g.err));
     ptq_pool_start(1);
-    const float *x = quantize_first(g, &spec, &block, one);
+    const float *x = quantize_first(f, &spec, &block, one);
     ptq_pool_start(2);
-    const float *y = quantize_first(g, &spec, &block, two);
-    assert_memory_equal(x, y, sizeof *x * (size_t)(g->calib.n * WINDOW * g->model.config.width));
+    const float *y = quantize_first(f, &spec, &block, two);
+    assert_memory_equal(x, y, sizeof *x * (size_t)(f->calib.n * WINDOW * f->model.config.width));
     for (int role = 0; role < PTQ_N_ROLE; role++) {
         assert_memory_equal(one[role].code, two[role].code, (size_t)(one[role].n * one[role].k));
         assert_memory_equal(one[role].scale, two[role].scale,
@@ -213,71 +164,67 @@ static void naive_seen(void *context, int64_t first_row, int64_t rows)
 }
 
 /* The Hessian of one input, by a whole pass through the block as it stands. */
-static void naive_hessian(struct golden *g, const struct ptq_block *block, enum ptq_input input, struct naive *n)
+static void naive_hessian(struct family *f, const struct ptq_block *block, enum ptq_input input, struct naive *n)
 {
-    struct ptq_forward f;
-    ptq_forward_make(g->arena, &g->model, g->calib.id, g->calib.n, WINDOW, &f);
-    OK(ptq_forward_embed(&f, &g->err));
-    *n = (struct naive){.input = input, .k = ptq_input_width(&g->model.config, input)};
-    n->h = ptq_new(g->arena, float, n->k * n->k);
+    struct ptq_forward pass;
+    ptq_forward_make(f->g.arena, &f->model, f->calib.id, f->calib.n, WINDOW, &pass);
+    OK(ptq_forward_embed(&pass, &f->g.err));
+    *n = (struct naive){.input = input, .k = ptq_input_width(&f->model.config, input)};
+    n->h = ptq_new(f->g.arena, float, n->k * n->k);
     for (int i = 0; i < PTQ_N_INPUT; i++)
-        n->tap.x[i] =
-            ptq_new(g->arena, float, f.batch_windows *WINDOW *ptq_input_width(&g->model.config, (enum ptq_input)i));
+        n->tap.x[i] = ptq_new(f->g.arena, float,
+                              pass.batch_windows *WINDOW *ptq_input_width(&f->model.config, (enum ptq_input)i));
     n->tap.seen = naive_seen;
     n->tap.context = n;
-    OK(ptq_forward_block(&f, block, 0, &n->tap, &g->err));
+    OK(ptq_forward_block(&pass, block, 0, &n->tap, &f->g.err));
 }
 
 /* Four passes, each with the linears of the ones before quantised: the staged order must give these codes. */
-static void check_staged(struct golden *g)
+static void check_staged(struct family *f)
 {
     struct ptq_spec spec;
     struct ptq_block staged, block;
     struct ptq_qmat q[PTQ_N_ROLE] = {0};
     const struct ptq_gptq_options options = {.percdamp = 0.01};
     int64_t different = 0, all = 0;
-    OK(ptq_spec_parse("gptq:w3,g32,true_sequential=1", &spec, &g->err));
-    quantize_first(g, &spec, &staged, q);
-    OK(ptq_block_load(&g->model, 0, g->arena, &block, &g->err));
+    OK(ptq_spec_parse("gptq:w3,g32,true_sequential=1", &spec, &f->g.err));
+    quantize_first(f, &spec, &staged, q);
+    OK(ptq_block_load(&f->model, 0, f->g.arena, &block, &f->g.err));
     for (int role = 0; role < PTQ_N_ROLE; role++) {
         struct ptq_linear *l = &block.linear[role];
         struct naive n;
         struct ptq_gptq_factor factor;
         struct ptq_qmat one[PTQ_N_ROLE] = {0};
         if (!l->n) continue;
-        naive_hessian(g, &block, ptq_role_input[role], &n);
-        double *loss = ptq_new(g->arena, double, l->n);
-        int32_t *saturated = ptq_new(g->arena, int32_t, l->n);
-        OK(ptq_gptq_factorize(g->arena, g->arena, n.h, n.k, 0.01, 0, &factor, &g->err));
-        ptq_qmat_make(g->arena, &spec.grid, l->n, l->k, &one[role]);
-        ptq_gptq_solve(&factor, &options, l->w, g->arena, g->arena, &one[role], loss, saturated);
+        naive_hessian(f, &block, ptq_role_input[role], &n);
+        double *loss = ptq_new(f->g.arena, double, l->n);
+        int32_t *saturated = ptq_new(f->g.arena, int32_t, l->n);
+        OK(ptq_gptq_factorize(f->g.arena, f->g.arena, n.h, n.k, 0.01, 0, &factor, &f->g.err));
+        ptq_qmat_make(f->g.arena, &spec.grid, l->n, l->k, &one[role]);
+        ptq_gptq_solve(&factor, &options, l->w, f->g.arena, f->g.arena, &one[role], loss, saturated);
         ptq_reapply(one, &block);
         for (int64_t i = 0; i < l->n * l->k; i++) different += q[role].code[i] != one[role].code[i];
         all += l->n * l->k;
     }
-    printf("%-7s true_sequential: %ld of %ld codes differ from four whole passes\n", g->name, (long)different,
+    printf("%-7s true_sequential: %ld of %ld codes differ from four whole passes\n", f->g.name, (long)different,
            (long)all);
     assert_true(different <= all / 200);
 }
 
 static void check_family(const char *name)
 {
-    struct golden g;
-    if (access(PTQ_GOLDEN "/models", R_OK)) {
-        printf("skipped: %s/models is not there\n", PTQ_GOLDEN);
-        skip();
-    }
-    open_golden(&g, name);
-    check_threads(&g, "gptq:w3,g32,act_order=1");
-    check_threads(&g, "gptq:w3,g32,true_sequential=1");
-    check_staged(&g);
-    check_configuration(&g, 3, -1, 0, 0);
-    check_configuration(&g, 3, 32, 0, 0);
-    check_configuration(&g, 3, 32, 1, 0);
-    check_configuration(&g, 3, 32, 1, 1);
-    check_configuration(&g, 4, 32, 0, 0);
-    check_configuration(&g, 4, 128, 0, 0);
-    close_golden(&g);
+    struct family family, *f = &family;
+    family_open(f, name);
+    check_threads(f, "gptq:w3,g32,act_order=1");
+    check_threads(f, "gptq:w3,g32,true_sequential=1");
+    check_staged(f);
+    check_configuration(f, 3, -1, 0, 0);
+    check_configuration(f, 3, 32, 0, 0);
+    check_configuration(f, 3, 32, 1, 0);
+    check_configuration(f, 3, 32, 1, 1);
+    check_configuration(f, 4, 32, 0, 0);
+    check_configuration(f, 4, 128, 0, 0);
+    family_close(f);
 }
 
 static void test_llama(void **state)

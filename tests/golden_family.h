@@ -1,0 +1,43 @@
+/* One family of ../shared/golden/models, opened: the checkpoint, its golden values, the evaluation and the calibration
+ * windows that the values were made on. For the three tests that hold methods against published code. */
+#ifndef PTQ_TESTS_GOLDEN_FAMILY_H
+#define PTQ_TESTS_GOLDEN_FAMILY_H
+
+#include "golden.h"
+#include "model.h"
+
+#include <unistd.h>
+
+enum { WINDOW = 128 };
+
+struct family {
+    struct golden g;
+    struct ptq_model model;
+    struct ptq_windows eval, calib;
+};
+
+#define OK(call) GOLDEN_OK(&f->g, call)
+
+/* Where the golden folder is not there the test is skipped, and says so. */
+static inline void family_open(struct family *f, const char *name)
+{
+    if (access(PTQ_GOLDEN "/models", R_OK)) {
+        printf("skipped: %s/models is not there\n", PTQ_GOLDEN);
+        skip();
+    }
+    struct ptq_arena *names = ptq_arena_make("names");
+    const char *folder = ptq_format(names, "%s/models/%s", PTQ_GOLDEN, name);
+    golden_open(&f->g, name, ptq_join(names, folder, "golden.h5"));
+    OK(ptq_model_open(f->g.arena, folder, name, &f->model, &f->g.err));
+    ptq_arena_free(names);
+    f->eval = golden_windows(&f->g, "tokens", WINDOW, (int64_t)golden_real(&f->g, "/", "windows"));
+    f->calib = golden_windows(&f->g, "calib_tokens", WINDOW, 0);
+}
+
+static inline void family_close(struct family *f)
+{
+    ptq_model_close(&f->model);
+    golden_close(&f->g);
+}
+
+#endif
