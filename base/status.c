@@ -4,23 +4,15 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct {
-    const char *text;
-    int exit_code;
-} statuses[] = {
-#define X(name, text, code) [PTQ_##name] = {text, code},
+static const int exit_codes[] = {
+#define X(name, text, code) [PTQ_##name] = code,
     PTQ_STATUS_MAP(X)
 #undef X
 };
 
-const char *ptq_status_text(enum ptq_status status)
-{
-    return statuses[status].text;
-}
-
 int ptq_status_exit_code(enum ptq_status status)
 {
-    return statuses[status].exit_code;
+    return exit_codes[status];
 }
 
 /* File names and tensor names come from strangers: what is printed to a terminal holds no control characters. */

@@ -47,7 +47,6 @@ enum ptq_status ptq_within(struct ptq_error *err, const char *format, ...) __att
         if (ptq_try_ != PTQ_OK) return ptq_try_;                                                                       \
     } while (0)
 
-const char *ptq_status_text(enum ptq_status status);
 int ptq_status_exit_code(enum ptq_status status);
 
 #endif

@@ -317,8 +317,31 @@ enum ptq_status ptq_results_merge(const char *file, const char *experiment, cons
     return status;
 }
 
+enum ptq_status ptq_results_check_name(const char *file, struct ptq_error *err)
+{
+    if (!*file) return ptq_fail(err, PTQ_EUSAGE, "-o is empty; give the name of a results file, such as x.h5");
+    if (ptq_is_folder(file) || file[strlen(file) - 1] == '/')
+        return ptq_fail(err, PTQ_EUSAGE, "-o %s: is a folder; give the name of a results file in it, such as x.h5",
+                        file);
+    return PTQ_OK;
+}
+
+/* Only what HDF5 wrote, or nobody: a name mistyped behind -o must not cost a text or a model. */
+static enum ptq_status check_removable(const char *file, struct ptq_error *err)
+{
+    static const char magic[] = "\x89HDF\r\n\x1a\n";
+    char start[sizeof magic - 1];
+    FILE *f = fopen(file, "re");
+    if (!f) return PTQ_OK;
+    size_t got = fread(start, 1, sizeof start, f);
+    fclose(f);
+    if (got == 0 || memcmp(start, magic, got) == 0) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT, "%s: is no results file, and is not removed; give another name behind -o", file);
+}
+
 enum ptq_status ptq_results_remove(const char *file, struct ptq_error *err)
 {
+    PTQ_TRY(check_removable(file, err));
     if (unlink(file) && errno != ENOENT)
         return ptq_fail(err, PTQ_EIO, "%s: cannot be removed: %s", file, strerror(errno));
     struct ptq_arena *arena = ptq_arena_make("removing results");

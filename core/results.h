@@ -120,7 +120,10 @@ enum ptq_status ptq_results_read(struct ptq_arena *arena, const char *file, stru
 enum ptq_status ptq_results_experiment(struct ptq_arena *arena, const char *file, const char **experiment,
                                        const char **yaml, struct ptq_error *err);
 
-/* --fresh: removes FILE and FILE.cells. */
+/* Refuses what cannot be a results file's name: nothing, or a folder. */
+enum ptq_status ptq_results_check_name(const char *file, struct ptq_error *err);
+
+/* --fresh: removes FILE and FILE.cells. A FILE that is not HDF5 is PTQ_EINPUT and stays. */
 enum ptq_status ptq_results_remove(const char *file, struct ptq_error *err);
 
 /* One writer at a time. */

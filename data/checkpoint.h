@@ -45,7 +45,8 @@ void ptq_checkpoint_close(struct ptq_checkpoint *checkpoint);
 /* NULL where there is none. */
 const struct ptq_tensor *ptq_checkpoint_find(const struct ptq_checkpoint *checkpoint, const char *name);
 
-/* SHA-256 of the model: of the file where it is one; of "name sha256\n" lines in name order where there are several. */
+/* SHA-256 of the model: of a single file; of a folder that of "name sha256\n" lines, config.json and then the weights in
+ * name order, because config.json (rotary base, norm epsilon) changes what the weights mean. */
 enum ptq_status ptq_checkpoint_sha256(const struct ptq_checkpoint *checkpoint, char hex[PTQ_SHA256_HEX],
                                       struct ptq_error *err);
 

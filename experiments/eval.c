@@ -1,5 +1,6 @@
 #include "eval.h"
 
+#include "mapped.h"
 #include "pipeline.h"
 #include "progress.h"
 
@@ -51,21 +52,33 @@ static enum ptq_status run_cell(const struct ptq_options *o, struct ptq_session 
     return ptq_cell_run(session, &job, arena, cell, err);
 }
 
-static enum ptq_status store_cell(const char *file, const struct ptq_cell *cell, struct ptq_error *err)
+/* The cell joins what FILE holds; an experiment's name and text in it stay. */
+static enum ptq_status store_cell(const char *file, const char *experiment, const char *yaml,
+                                  const struct ptq_cell *cell, struct ptq_error *err)
 {
     PTQ_TRY(ptq_results_put(file, cell, err));
-    return ptq_results_merge(file, "eval", "", (const char(*)[PTQ_SHA256_HEX])cell->id, 1, err);
+    return ptq_results_merge(file, *experiment ? experiment : "eval", yaml, (const char(*)[PTQ_SHA256_HEX])cell->id, 1,
+                             err);
 }
 
-/* The file is locked before the work, so that a place that cannot be written is told at once. */
+/* The file is looked at before the work, so that one which cannot take the cell is told at once. */
+static enum ptq_status run_and_store(const struct ptq_options *o, struct ptq_session *session, struct ptq_arena *arena,
+                                     struct ptq_cell *cell, struct ptq_error *err)
+{
+    const char *experiment = "", *yaml = "";
+    if (ptq_is_file(o->out)) PTQ_TRY(ptq_results_experiment(arena, o->out, &experiment, &yaml, err));
+    PTQ_TRY(run_cell(o, session, arena, cell, err));
+    return store_cell(o->out, experiment, yaml, cell, err);
+}
+
 static enum ptq_status run(const struct ptq_options *o, struct ptq_session *session, struct ptq_arena *arena,
                            struct ptq_cell *cell, struct ptq_error *err)
 {
     struct ptq_lock lock;
     if (!o->out) return run_cell(o, session, arena, cell, err);
+    PTQ_TRY(ptq_results_check_name(o->out, err));
     PTQ_TRY(ptq_results_lock(o->out, &lock, err));
-    enum ptq_status status = run_cell(o, session, arena, cell, err);
-    if (!status) status = store_cell(o->out, cell, err);
+    enum ptq_status status = run_and_store(o, session, arena, cell, err);
     ptq_results_unlock(&lock);
     return status;
 }

@@ -208,16 +208,11 @@ static enum ptq_status dry_run(struct run *r)
     return PTQ_OK;
 }
 
-/* A results file is given by name; a folder there, or a text that somebody wants to keep, is refused. */
 static enum ptq_status choose_file(struct run *r)
 {
     const char *out = r->options->out;
     r->file = out ? out : ptq_format(r->arena, "results/%s.h5", r->experiment.name);
-    if (!*r->file) return ptq_fail(r->err, PTQ_EUSAGE, "-o is empty; give the name of a results file, such as x.h5");
-    if (ptq_is_folder(r->file) || r->file[strlen(r->file) - 1] == '/')
-        return ptq_fail(r->err, PTQ_EUSAGE, "-o %s: is a folder; give the name of a results file in it, such as x.h5",
-                        r->file);
-    return PTQ_OK;
+    return ptq_results_check_name(r->file, r->err);
 }
 
 static enum ptq_status plan_and_run(struct run *r)

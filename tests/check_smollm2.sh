@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The default model against the golden perplexities of ../shared/golden/smollm2/table1.json, each within 0.1 %. Takes
-# minutes, so it is a stage of CI and no ctest:  tests/check_smollm2.sh build/ptq [SPEC...]
+# minutes, so it is no ctest; CI runs four of the rows:  tests/check_smollm2.sh build/ptq [SPEC...]
 set -euo pipefail
 ptq=$1
 shift

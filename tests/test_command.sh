@@ -101,6 +101,21 @@ expect 2 'unknown key' "$ptq" run "$root/experiments/table1.yaml" -o "$work/t.h5
 expect 0 'ppl' "${eval_llama[@]}" -o "$work/t.h5" --method rtn:w4,g32
 expect 0 'rtn:w4,g32' "$ptq" inspect "$work/t.h5"
 expect 0 'rtn:w3,g32' "$ptq" inspect "$work/t.h5"
+expect 0 'experiment table1' "$ptq" inspect "$work/t.h5" # the experiment's name stays
+# what is no results file is refused before the work, and stays; nothing is left beside it
+echo mine >"$work/notes.md"
+expect 1 'is no HDF5 file' "${eval_llama[@]}" -o "$work/notes.md"
+expect 1 'is not removed' "$ptq" run "$root/experiments/table1.yaml" -o "$work/notes.md" --fresh "${sets[@]}"
+[ "$(cat "$work/notes.md")" = mine ] || fail 'a text was overwritten'
+[ ! -e "$work/notes.md.cells" ] || fail 'a folder was left behind'
+expect 2 'is a folder' "${eval_llama[@]}" -o "$work"
+# another config.json is another model
+cp -r "$models/llama" "$work/other"
+sed -i 's/"rope_theta": [0-9.]*/"rope_theta": 17.0/' "$work/other/config.json"
+expect 0 '"model_sha256"' "${eval_llama[@]}" --json
+before=$(grep model_sha256 "$work/out")
+expect 0 '"model_sha256"' "$ptq" eval "$work/other" --text "$models/text.txt" --window 32 --quiet --json
+[ "$before" != "$(grep model_sha256 "$work/out")" ] || fail 'config.json is not part of the model'
 
 # a results file that is cut in half, and one that is no results file
 head -c $(($(stat -c %s "$work/t.h5") / 2)) "$work/t.h5" >"$work/half.h5"

@@ -399,6 +399,7 @@ static int tear_down(void **state)
 {
     (void)state;
     char *folder = ptq_strndup(arena, file, strlen(file) - 5);
+    unlink(file);
     if (ptq_results_remove(file, &err)) return -1;
     return rmdir(folder);
 }
