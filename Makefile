@@ -6,6 +6,13 @@ export PTQ ?= $(BUILD)/ptq
 export MODEL TEXT CALIB BITS GROUP WINDOWS SEED THREADS OUT
 
 MAKEFLAGS += --no-print-directory
+# A misspelt setting would run something else for minutes.
+KNOWN := MODEL TEXT CALIB BITS GROUP WINDOWS SEED THREADS OUT PLOTS BUILD JOBS PTQ CMAKE_FLAGS
+UNKNOWN := $(filter-out $(KNOWN),$(foreach w,$(MAKEOVERRIDES),$(if $(findstring =,$w),$(firstword $(subst =, ,$w)))))
+ifneq ($(filter table1,$(MAKECMDGOALS)),)
+$(if $(UNKNOWN),$(error make table1 knows no $(UNKNOWN); it knows $(KNOWN)))
+endif
+
 .PHONY: build command configure table1 test plots clean help
 .DEFAULT_GOAL := build
 

@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static int quiet;
+static int quiet, line_open;
 static volatile sig_atomic_t seen_signal;
 
 void ptq_progress_quiet(int value)
@@ -37,7 +37,14 @@ static void show(struct ptq_progress *progress, double now)
     fprintf(stderr, "\r%-58.58s %3.0f %%  %.0f s, %.0f s left \033[K", progress->stage, floor(100 * fraction),
             now - progress->started, ceil(left));
     fflush(stderr);
+    line_open = 1;
     progress->shown = now;
+}
+
+void ptq_progress_clear(void)
+{
+    if (line_open) fprintf(stderr, "\r\033[K");
+    line_open = 0;
 }
 
 void ptq_progress_begin(struct ptq_progress *progress, const char *stage, double total)
@@ -56,7 +63,7 @@ void ptq_progress_end(struct ptq_progress *progress)
 {
     if (quiet) return;
     if (isatty(STDERR_FILENO))
-        fprintf(stderr, "\r\033[K"); /* the line was a promise; what came of it is printed by whoever asked */
+        ptq_progress_clear(); /* the line was a promise; what came of it is printed by whoever asked */
     else
         fprintf(stderr, "%s: %.1f s\n", progress->stage, ptq_seconds() - progress->started);
 }
@@ -85,5 +92,5 @@ int ptq_signal_seen(void)
 enum ptq_status ptq_interrupted(struct ptq_error *err)
 {
     if (!seen_signal) return PTQ_OK;
-    return ptq_fail(err, PTQ_EINTERRUPT, "stopped by a signal; finished cells are kept, the same command goes on");
+    return ptq_fail(err, PTQ_EINTERRUPT, "stopped by a signal; what was finished is kept");
 }

@@ -15,6 +15,8 @@ void ptq_progress_quiet(int quiet); /* 1: nothing is printed (the default is to 
 void ptq_progress_begin(struct ptq_progress *progress, const char *stage, double total);
 void ptq_progress_step(struct ptq_progress *progress, double amount);
 void ptq_progress_end(struct ptq_progress *progress);
+/* Takes back a line that is still open, before something else is printed on stderr. */
+void ptq_progress_clear(void);
 
 double ptq_seconds(void);           /* monotonic clock */
 long long ptq_peak_rss_bytes(void); /* of this process so far */

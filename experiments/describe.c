@@ -19,7 +19,7 @@ static void print_param(FILE *out, const struct ptq_param *p, double value)
         print_words(out, p, value);
         return;
     }
-    snprintf(range, sizeof range, "%g..%g", p->min, p->max);
+    snprintf(range, sizeof range, "%.10g..%.10g", p->min, p->max);
     fprintf(out, "  %-16s %-24s %s [%g]\n", p->name, range, p->doc, value);
 }
 

@@ -29,7 +29,7 @@ static const struct option {
     {"device", TEXT, AT(device), 0, 0, "NAME", "cpu [cpu]"},
     {"path", TEXT, AT(path), 0, 0, "NAME", "fp32: codes dequantised for sgemm [fp32]"},
     {"bos", TEXT, AT(bos), 0, 0, "WHERE", "stream: once at the start; none; window: before each window [stream]"},
-    {"out", TEXT, AT(out), 0, 0, "PATH", "where results go (-o)"},
+    {"out", TEXT, AT(out), 0, 0, "PATH", "the results file, or the folder of figures (-o); eval adds its cell to what a file holds"},
     {"json", FLAG, AT(json), 0, 0, NULL, "one JSON object on stdout"},
     {"fresh", FLAG, AT(fresh), 0, 0, NULL, "start over: drop the results that are there"},
     {"set", SET, 0, 0, 0, "KEY=VALUE", "change a key of the experiment; may be given several times"},

@@ -10,6 +10,7 @@
 #include "version.h"
 #include "words.h"
 
+#include <malloc.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -108,11 +109,14 @@ int main(int argc, char **argv)
         printf("ptq %s (%s)\n%s; %s\n%s\n", ptq_version, ptq_commit, ptq_compiler, ptq_blas_name(), cuda);
         return 0;
     }
+    /* Large blocks come from the system and go back to it; left to itself, the allocator keeps them between cells. */
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
     struct ptq_arena *arena = ptq_arena_make("command line");
     struct ptq_error err = {0};
     enum ptq_status status = flush_output(run(argc, argv, arena, &err), &err);
     ptq_arena_free(arena);
     if (status == PTQ_OK) return 0;
+    ptq_progress_clear();
     fprintf(stderr, "ptq: %s\n", err.text);
     return status == PTQ_EINTERRUPT ? 128 + ptq_signal_seen() : ptq_status_exit_code(status);
 }

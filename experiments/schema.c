@@ -101,13 +101,13 @@ static const struct ptq_key keys[PTQ_N_SETTINGS] = {
     [PTQ_SET_DEVICE] = {.name = "device",
                         .kind = PTQ_KEY_WORD,
                         .fallback = "cpu",
-                        .words = "cpu|cuda",
+                        .words = "cpu",
                         .doc = "where the arithmetic runs"},
     [PTQ_SET_PATH] = {.name = "path",
                       .kind = PTQ_KEY_WORD,
                       .fallback = "fp32",
-                      .words = "fp32|packed",
-                      .doc = "how quantised weights are evaluated: dequantised, or as they are packed"},
+                      .words = "fp32",
+                      .doc = "how quantised weights are evaluated: dequantised"},
 };
 
 const struct ptq_key *ptq_setting_key(enum ptq_setting_id id)

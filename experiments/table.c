@@ -30,7 +30,7 @@ static const char *percent(struct ptq_arena *arena, double fraction)
 
 static double seconds(const struct ptq_cell *c)
 {
-    return c->seconds_load + c->seconds_calibrate + c->seconds_quantize + c->seconds_eval;
+    return c->seconds_quantize + c->seconds_eval;
 }
 
 static const char *paper_text(struct ptq_arena *arena, const struct ptq_report_row *row)

@@ -5,6 +5,7 @@
 #include "grid.h"
 #include "locate.h"
 #include "progress.h"
+#include "provenance.h"
 #include "session.h"
 #include "stats.h"
 
@@ -253,6 +254,7 @@ static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_jo
                                 struct ptq_cell *cell, struct ptq_error *err)
 {
     struct ptq_planned plan;
+    ptq_provenance(arena, cell); /* `started` is this cell's, not the plan's */
     PTQ_TRY(ptq_session_plan(session, job, &plan, err));
     PTQ_TRY(calibrate(session, &plan, cell, err));
     return ptq_evaluate(&plan.model->model, &plan.spec, job->seed, plan.calib ? plan.calib->stats : NULL,

@@ -234,7 +234,7 @@ static const struct {
     {"methods: rtn\neval: {windows: 0}\n", ":2: eval.windows is '0'"},
     {"methods: rtn\neval: {windows: [1, 2]}\n", ":2: eval.windows is a list"},
     {"methods: rtn\neval: {bos: nones}\n", ":2: eval.bos is 'nones'; it must be one of stream|none|window"},
-    {"methods: rtn\ndevice: tpu\n", ":2: device is 'tpu'; it must be one of cpu|cuda"},
+    {"methods: rtn\ndevice: tpu\n", ":2: device is 'tpu'; it must be one of cpu"},
     {"methods: rtn\ntitle: \"a\\nb\"\n", ":2: title is of several lines"},
     {"methods: rtn\nmodels: ['']\n", ":2: models is empty"},
     {"methods: rtn\nmethods: fp16\n", ":2: key 'methods' is there already, in line 1"},
