@@ -198,17 +198,16 @@ static enum ptq_status fetch(const char *path, struct ptq_model_stats *out, stru
     return status;
 }
 
-enum ptq_status ptq_stats_get(struct ptq_arena *arena, const struct ptq_model *model, const char *model_sha256,
+enum ptq_status ptq_stats_get(struct ptq_arena *arena, const struct ptq_model *model, const char *identity,
                               const struct ptq_windows *windows, const char *folder, struct ptq_model_stats *out,
                               struct ptq_error *err)
 {
     if (!folder) return ptq_stats_gather(arena, model, windows, out, err);
     char key[PTQ_SHA256_HEX];
     /* Other kernels or another BLAS sum in another order: theirs is another cache entry. */
-    const char *identity =
-        ptq_format(arena, "%s %s %s %lldx%lld %s %s", stats_version, model_sha256, windows->sha256,
-                   (long long)windows->n, (long long)windows->length, ptq_ops()->name, ptq_blas_name());
-    ptq_sha256(identity, strlen(identity), key);
+    const char *what = ptq_format(arena, "%s %s %s %lldx%lld %s %s", stats_version, identity, windows->sha256,
+                                  (long long)windows->n, (long long)windows->length, ptq_ops()->name, ptq_blas_name());
+    ptq_sha256(what, strlen(what), key);
     const char *path = ptq_format(arena, "%s/%s.h5", folder, key);
     struct ptq_error cache;
     make_stats(arena, model, windows->n * windows->length, out);

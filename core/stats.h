@@ -33,9 +33,10 @@ enum ptq_status ptq_stats_gather(struct ptq_arena *arena, const struct ptq_model
                                  const struct ptq_windows *windows, struct ptq_model_stats *out, struct ptq_error *err);
 
 /* The same, from FOLDER/KEY.h5 where that is there and whole, else gathered and kept there (a cache that cannot be
- * written is no error). The key is made of the model's and the windows' SHA-256 and of what computes. folder NULL: no
+ * written is no error). The key is made of the model's identity
+ * (SHA-256 of weights and config), the windows' SHA-256 and of what computes. folder NULL: no
  * cache. */
-enum ptq_status ptq_stats_get(struct ptq_arena *arena, const struct ptq_model *model, const char *model_sha256,
+enum ptq_status ptq_stats_get(struct ptq_arena *arena, const struct ptq_model *model, const char *identity,
                               const struct ptq_windows *windows, const char *folder, struct ptq_model_stats *out,
                               struct ptq_error *err);
 

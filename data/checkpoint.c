@@ -167,25 +167,27 @@ static enum ptq_status add_file(struct ptq_sha256 *all, const struct ptq_mapped 
     return PTQ_OK;
 }
 
-static enum ptq_status add_config(struct ptq_sha256 *all, const struct ptq_checkpoint *c, struct ptq_error *err)
+enum ptq_status ptq_checkpoint_sha256(const struct ptq_checkpoint *c, char hex[PTQ_SHA256_HEX], struct ptq_error *err)
 {
-    struct ptq_arena *arena = ptq_arena_make("config.json");
-    struct ptq_mapped file = {0};
-    const char *path = ptq_join(arena, c->folder, "config.json");
-    enum ptq_status status = ptq_is_file(path) ? ptq_map(arena, path, &file, err) : PTQ_OK;
-    if (!status && file.path) status = add_file(all, &file, err);
-    ptq_unmap(&file);
-    ptq_arena_free(arena);
+    if (c->n_files == 1) return hash_file(&c->file[0], hex, err);
+    struct ptq_sha256 *all = ptq_sha256_begin();
+    enum ptq_status status = PTQ_OK;
+    for (int i = 0; i < c->n_files && !status; i++) status = add_file(all, &c->file[i], err); /* in name order */
+    ptq_sha256_end(all, hex);
     return status;
 }
 
-enum ptq_status ptq_checkpoint_sha256(const struct ptq_checkpoint *c, char hex[PTQ_SHA256_HEX], struct ptq_error *err)
+enum ptq_status ptq_checkpoint_config_sha256(const struct ptq_checkpoint *c, char hex[PTQ_SHA256_HEX],
+                                             struct ptq_error *err)
 {
-    if (!c->folder) return hash_file(&c->file[0], hex, err);
-    struct ptq_sha256 *all = ptq_sha256_begin();
-    enum ptq_status status = add_config(all, c, err);
-    for (int i = 0; i < c->n_files && !status; i++) status = add_file(all, &c->file[i], err); /* in name order */
-    ptq_sha256_end(all, hex);
+    struct ptq_arena *arena = ptq_arena_make("config.json");
+    struct ptq_mapped file = {0};
+    hex[0] = 0;
+    const char *path = c->folder ? ptq_join(arena, c->folder, "config.json") : "";
+    enum ptq_status status = ptq_is_file(path) ? ptq_map(arena, path, &file, err) : PTQ_OK;
+    if (!status && file.path) status = hash_file(&file, hex, err);
+    ptq_unmap(&file);
+    ptq_arena_free(arena);
     return status;
 }
 

@@ -45,10 +45,14 @@ void ptq_checkpoint_close(struct ptq_checkpoint *checkpoint);
 /* NULL where there is none. */
 const struct ptq_tensor *ptq_checkpoint_find(const struct ptq_checkpoint *checkpoint, const char *name);
 
-/* SHA-256 of the model: of a single file; of a folder that of "name sha256\n" lines, config.json and then the weights in
- * name order, because config.json (rotary base, norm epsilon) changes what the weights mean. */
+/* SHA-256 of the weights: of the file where it is one; of "name sha256\n" lines in name order where there are several.
+ */
 enum ptq_status ptq_checkpoint_sha256(const struct ptq_checkpoint *checkpoint, char hex[PTQ_SHA256_HEX],
                                       struct ptq_error *err);
+/* SHA-256 of config.json, which changes what the weights mean (rotary base, norm epsilon) and so is part of a model's
+ * identity; "" where there is none (a GGUF carries its own). */
+enum ptq_status ptq_checkpoint_config_sha256(const struct ptq_checkpoint *checkpoint, char hex[PTQ_SHA256_HEX],
+                                             struct ptq_error *err);
 
 /* Elements [first, first + n) of the flattened tensor as float32. Asserts the range; first and n are multiples of the
  * dtype's block. Fails with PTQ_EINPUT when the dtype is known only by its size, with PTQ_ENUMERIC when a value is NaN

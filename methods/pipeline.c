@@ -242,8 +242,9 @@ static enum ptq_status calibrate(struct ptq_session *s, const struct ptq_planned
     if (calib && !calib->stats) {
         double started = ptq_seconds();
         const char *folder = ptq_format(s->arena, "%s/stats", ptq_cache_folder(s->arena));
+        const char *identity = ptq_format(s->arena, "%s %s", plan->model->sha256, plan->model->config_sha256);
         struct ptq_model_stats *stats = ptq_new(s->arena, struct ptq_model_stats, 1);
-        PTQ_TRY(ptq_stats_get(s->arena, &plan->model->model, plan->model->sha256, &calib->windows, folder, stats, err));
+        PTQ_TRY(ptq_stats_get(s->arena, &plan->model->model, identity, &calib->windows, folder, stats, err));
         calib->stats = stats;
         if (!stats->from_cache) cell->seconds_calibrate = ptq_seconds() - started;
     }

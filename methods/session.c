@@ -50,6 +50,7 @@ static enum ptq_status share_model(struct ptq_session *s, const char *name, stru
     PTQ_TRY(ptq_model_open(s->arena, path, name, &m->model, err));
     enum ptq_status status = open_tokenizer(s, m, err);
     if (!status) status = ptq_checkpoint_sha256(&m->model.checkpoint, m->sha256, err);
+    if (!status) status = ptq_checkpoint_config_sha256(&m->model.checkpoint, m->config_sha256, err);
     if (status) {
         ptq_tokenizer_close(m->tokenizer);
         ptq_model_close(&m->model);
@@ -174,15 +175,16 @@ static void describe_texts(struct ptq_arena *arena, const struct ptq_job *job, c
 /* Everything that the numbers depend on and that was asked for; not the machine, which is provenance. */
 static void identify(struct ptq_arena *arena, const struct ptq_planned *plan, struct ptq_cell *cell)
 {
-    const char *calib = "", *seed = "";
+    const char *calib = "", *seed = "", *model = "";
+    if (plan->model->config_sha256[0]) model = ptq_format(arena, "model_config=%s\n", plan->model->config_sha256);
     if (cell->calib[0])
         calib = ptq_format(arena, "calib=%s\ncalib_windows=%lld\ncalib_window=%lld\n", cell->calib_sha256,
                            (long long)cell->calib_windows, (long long)cell->calib_window);
     if (ptq_spec_need(&plan->spec) & PTQ_NEED_SEED) seed = ptq_format(arena, "seed=%lld\n", (long long)cell->seed);
-    cell->config =
-        ptq_format(arena, "schema=%d\nspec=%s\nmodel=%s\ntokens=%s\nwindow=%lld\nprotocol=%s\ndevice=%s\npath=%s\n%s%s",
-                   PTQ_RESULTS_SCHEMA, cell->spec, cell->model_sha256, cell->tokens_sha256, (long long)cell->window,
-                   cell->protocol, cell->device, cell->path, calib, seed);
+    cell->config = ptq_format(
+        arena, "schema=%d\nspec=%s\nmodel=%s\ntokens=%s\nwindow=%lld\nprotocol=%s\ndevice=%s\npath=%s\n%s%s%s",
+        PTQ_RESULTS_SCHEMA, cell->spec, cell->model_sha256, cell->tokens_sha256, (long long)cell->window,
+        cell->protocol, cell->device, cell->path, model, calib, seed);
     ptq_cell_identify(cell);
 }
 

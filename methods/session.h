@@ -30,7 +30,7 @@ struct ptq_shared_model {
     struct ptq_shared_model *next;
     struct ptq_model model;
     struct ptq_tokenizer *tokenizer;
-    char sha256[PTQ_SHA256_HEX];
+    char sha256[PTQ_SHA256_HEX], config_sha256[PTQ_SHA256_HEX];
     struct ptq_shared_text *text;
 };
 

@@ -339,7 +339,7 @@ static void one_file_has_its_own_hash(void **state)
 }
 
 /* The same weights mean something else under another config.json. */
-static void a_folder_has_its_config_in_its_hash(void **state)
+static void a_folder_has_its_config_hash(void **state)
 {
     struct fixture *f = *state;
     char hex[3][PTQ_SHA256_HEX];
@@ -348,7 +348,7 @@ static void a_folder_has_its_config_in_its_hash(void **state)
         write_shard(f->folder, "model.safetensors", "ab", 0x3c00);
         write_test_text(f->folder, "config.json", config[i]);
         assert_opens(f, "", 2);
-        assert_int_equal(ptq_checkpoint_sha256(&f->checkpoint, hex[i], &f->err), PTQ_OK);
+        assert_int_equal(ptq_checkpoint_config_sha256(&f->checkpoint, hex[i], &f->err), PTQ_OK);
         ptq_checkpoint_close(&f->checkpoint);
     }
     assert_string_not_equal(hex[0], hex[1]);
@@ -416,7 +416,7 @@ int main(void)
         TEST(a_bad_scale_in_gguf_is_named),
         TEST(a_dtype_of_known_size_only_is_no_weight),
         TEST(one_file_has_its_own_hash),
-        TEST(a_folder_has_its_config_in_its_hash),
+        TEST(a_folder_has_its_config_hash),
         TEST(shards_have_the_hash_of_their_list),
         TEST(golden_models_are_read_in_full),
     };

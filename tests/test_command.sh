@@ -109,13 +109,13 @@ expect 1 'is not removed' "$ptq" run "$root/experiments/table1.yaml" -o "$work/n
 [ "$(cat "$work/notes.md")" = mine ] || fail 'a text was overwritten'
 [ ! -e "$work/notes.md.cells" ] || fail 'a folder was left behind'
 expect 2 'is a folder' "${eval_llama[@]}" -o "$work"
-# another config.json is another model
+# another config.json is another model: its cells are not taken for those that are there
 cp -r "$models/llama" "$work/other"
-sed -i 's/"rope_theta": [0-9.]*/"rope_theta": 17.0/' "$work/other/config.json"
-expect 0 '"model_sha256"' "${eval_llama[@]}" --json
-before=$(grep model_sha256 "$work/out")
-expect 0 '"model_sha256"' "$ptq" eval "$work/other" --text "$models/text.txt" --window 32 --quiet --json
-[ "$before" != "$(grep model_sha256 "$work/out")" ] || fail 'config.json is not part of the model'
+for theta in 10000.0 17.0; do
+    sed -i "s/\"rope_theta\": [0-9.]*/\"rope_theta\": $theta/" "$work/other/config.json"
+    expect 0 '1 of' "$ptq" run "$root/experiments/table1.yaml" -o "$work/c.h5" "${sets[@]}" --set "models=$work/other" --set methods=fp16
+done
+expect 0 '2 cells' "$ptq" inspect "$work/c.h5"
 
 # a results file that is cut in half, and one that is no results file
 head -c $(($(stat -c %s "$work/t.h5") / 2)) "$work/t.h5" >"$work/half.h5"
