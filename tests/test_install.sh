@@ -121,7 +121,12 @@ END
     : >"$scratch/calls" # a name of its own for other settings, in a folder that is not there yet
     BITS=4 expect_exit 0 "$tree/scripts/table1"
     out=$(sed -n 's/^<run>.*<-o><\([^>]*\)>.*/\1/p' "$scratch/calls")
-    [[ $out == "$RESULTS"/table1-models=*a_model-text=*-calib=c-w_bit=4.h5 ]] || fail "results in $out"
+    [[ $out == "$RESULTS"/table1-models=*a_model.*-text=*-calib=c-w_bit=4.h5 ]] || fail "results in $out"
+    : >"$scratch/calls" # models whose long paths end alike have files of their own
+    mkdir -p "$scratch/another/a model"
+    MODEL="$scratch/another/a model" BITS=4 expect_exit 0 "$tree/scripts/table1"
+    [ "$out" != "$(sed -n 's/^<run>.*<-o><\([^>]*\)>.*/\1/p' "$scratch/calls")" ] || fail "both in $out"
+    TEXT=no/such/text expect_exit 1 "$tree/scripts/table1"
     : >"$scratch/calls" # OUT may be a folder
     OUT=$scratch/folder expect_exit 0 "$tree/scripts/table1"
     expect_text "^<run>.*<-o><$scratch/folder/table1-models" "$scratch/calls"
