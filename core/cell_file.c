@@ -41,28 +41,23 @@ enum ptq_status ptq_cell_file_check(struct ptq_h5 *file, const char *path, struc
 #define PUT_INT ptq_h5_put_int
 #define PUT_REAL ptq_h5_put_real
 
+#define PUTS_INT ptq_h5_put_ints
+#define PUTS_REAL ptq_h5_put_reals
+
 static enum ptq_status write_linears(struct ptq_h5 *file, const char *group, const struct ptq_cell *cell,
                                      struct ptq_arena *arena, struct ptq_error *err)
 {
     int n = cell->n_linears;
     const char *at = ptq_format(arena, "%s/linears", group), **name = ptq_new(arena, const char *, n);
-    double *weight_error = ptq_new(arena, double, n), *output_error = ptq_new(arena, double, n);
-    double *damp = ptq_new(arena, double, n), *loss = ptq_new(arena, double, n);
-    int64_t *saturated = ptq_new(arena, int64_t, n);
-    for (int i = 0; i < n; i++) {
-        name[i] = cell->linear[i].name;
-        weight_error[i] = cell->linear[i].weight_error;
-        output_error[i] = cell->linear[i].output_error;
-        saturated[i] = cell->linear[i].saturated;
-        damp[i] = cell->linear[i].damp;
-        loss[i] = cell->linear[i].loss;
-    }
+    for (int i = 0; i < n; i++) name[i] = cell->linear[i].name;
     PTQ_TRY(ptq_h5_put_texts(file, at, "name", name, n, err));
-    PTQ_TRY(ptq_h5_put_reals(file, at, "weight_error", weight_error, n, err));
-    PTQ_TRY(ptq_h5_put_reals(file, at, "output_error", output_error, n, err));
-    PTQ_TRY(ptq_h5_put_reals(file, at, "damp", damp, n, err));
-    PTQ_TRY(ptq_h5_put_reals(file, at, "loss", loss, n, err));
-    return ptq_h5_put_ints(file, at, "saturated", saturated, n, err);
+#define X(kind, field, doc)                                                                                            \
+    PTQ_FIELD_TYPE_##kind *field = ptq_new(arena, PTQ_FIELD_TYPE_##kind, n);                                           \
+    for (int i = 0; i < n; i++) field[i] = cell->linear[i].field;                                                      \
+    PTQ_TRY(PUTS_##kind(file, at, #field, field, n, err));
+    PTQ_LINEAR_FIELDS(X)
+#undef X
+    return PTQ_OK;
 }
 
 static enum ptq_status write_cell(struct ptq_h5 *file, const struct ptq_cell *cell, struct ptq_arena *arena,
@@ -111,36 +106,29 @@ static enum ptq_status read_nll(struct ptq_h5 *file, const char *path, const cha
     return PTQ_OK;
 }
 
-/* A column that files from before it have not got: zeros there. */
-static enum ptq_status read_newer(struct ptq_h5 *file, const char *at, const char *name, struct ptq_arena *arena,
-                                  double **out, int64_t n, int64_t *found, struct ptq_error *err)
-{
-    *found = n;
-    *out = ptq_new(arena, double, n);
-    if (!ptq_h5_exists(file, ptq_format(arena, "%s/%s", at, name))) return PTQ_OK;
-    return ptq_h5_reals(file, at, name, arena, out, found, err);
-}
+#define GETS_INT ptq_h5_ints
+#define GETS_REAL ptq_h5_reals
 
 static enum ptq_status read_linears(struct ptq_h5 *file, const char *path, const char *group, struct ptq_arena *arena,
                                     struct ptq_cell *cell, struct ptq_error *err)
 {
-    int64_t n[6], *saturated;
+    int64_t rows, n;
     const char **name, *at = ptq_format(arena, "%s/linears", group);
-    double *weight_error, *output_error, *damp, *loss;
-    PTQ_TRY(ptq_h5_texts(file, at, "name", arena, &name, &n[0], err));
-    PTQ_TRY(ptq_h5_reals(file, at, "weight_error", arena, &weight_error, &n[1], err));
-    PTQ_TRY(ptq_h5_reals(file, at, "output_error", arena, &output_error, &n[2], err));
-    PTQ_TRY(ptq_h5_ints(file, at, "saturated", arena, &saturated, &n[3], err));
-    PTQ_TRY(read_newer(file, at, "damp", arena, &damp, n[0], &n[4], err));
-    PTQ_TRY(read_newer(file, at, "loss", arena, &loss, n[0], &n[5], err));
-    int equal = 1;
-    for (int i = 1; i < 6; i++) equal &= n[i] == n[0];
-    if (n[0] > INT32_MAX || !equal) return damaged(path, group, "the columns of linears have different lengths", err);
-    cell->n_linears = (int)n[0];
-    cell->linear = ptq_new(arena, struct ptq_linear_report, n[0]);
-    for (int i = 0; i < cell->n_linears; i++)
-        cell->linear[i] =
-            (struct ptq_linear_report){name[i], weight_error[i], output_error[i], saturated[i], damp[i], loss[i]};
+    PTQ_TRY(ptq_h5_texts(file, at, "name", arena, &name, &rows, err));
+    if (rows > INT32_MAX) return damaged(path, group, "linears has too many rows", err);
+    cell->n_linears = (int)rows;
+    cell->linear = ptq_new(arena, struct ptq_linear_report, rows);
+    for (int64_t i = 0; i < rows; i++) cell->linear[i].name = name[i];
+        /* A column that the file is older than stays at zeros. */
+#define X(kind, field, doc)                                                                                            \
+    if (ptq_h5_exists(file, ptq_format(arena, "%s/" #field, at))) {                                                    \
+        PTQ_FIELD_TYPE_##kind *field;                                                                                  \
+        PTQ_TRY(GETS_##kind(file, at, #field, arena, &field, &n, err));                                                \
+        if (n != rows) return damaged(path, group, "the columns of linears have different lengths", err);              \
+        for (int64_t i = 0; i < rows; i++) cell->linear[i].field = field[i];                                           \
+    }
+    PTQ_LINEAR_FIELDS(X)
+#undef X
     return PTQ_OK;
 }
 

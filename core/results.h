@@ -5,7 +5,7 @@
  *     /cells/ID/             one group a cell; ID is the SHA-256 of the cell's canonical configuration
  *         attributes         one for each line of PTQ_CELL_FIELDS, by that name
  *         nll                [windows][scored] float32, -ln p of each scored token (natural log)
- *         linears/           name, weight_error, output_error, saturated, damp, loss (one row a quantised linear)
+ *         linears/           name, and one column for each line of PTQ_LINEAR_FIELDS; one row a quantised linear
  *   FILE.h5.cells/ID.h5      cells that are finished but not merged yet (same layout, one cell): what a killed run
  *                            leaves and the next one starts from
  *
@@ -74,13 +74,23 @@ enum { PTQ_RESULTS_SCHEMA = 1 };
 #define PTQ_FIELD_TYPE_INT int64_t
 #define PTQ_FIELD_TYPE_REAL double
 
+/* The one table of what is reported of a quantised linear, beside its name: kind, name, what it is. A column that does
+ * not apply, or that a file is older than, holds zeros. */
+#define PTQ_LINEAR_FIELDS(X)                                                                                           \
+    X(REAL, weight_error, "||W' - W||^2 / ||W||^2")                                                                    \
+    X(REAL, output_error, "||X (W' - W)^T||^2 / ||X W^T||^2 on sampled calibration tokens; -1 without calibration")    \
+    X(INT, saturated, "groups, see saturated_groups")                                                                  \
+    X(REAL, damp, "GPTQ: percdamp that was used in the end")                                                           \
+    X(REAL, loss, "GPTQ, OBQ: the method's own loss")                                                                  \
+    X(REAL, alpha, "AWQ: the ratio that was chosen for the linear's input; 0 leaves it as it is")                      \
+    X(REAL, clip, "AWQ: mean over the groups of bound / largest weight; 1 clips nothing")
+
 /* One quantised linear's report. */
 struct ptq_linear_report {
-    const char *name;    /* "model.layers.3.self_attn.q_proj" or the GGUF name's equivalent */
-    double weight_error; /* ||W' - W||^2 / ||W||^2 */
-    double output_error; /* ||X (W' - W)^T||^2 / ||X W^T||^2 on sampled calibration tokens; -1 without calibration */
-    int64_t saturated;   /* groups, see saturated_groups */
-    double damp, loss;   /* GPTQ: percdamp that was used in the end, and its own loss; 0 elsewhere */
+    const char *name; /* "model.layers.3.self_attn.q_proj" or the GGUF name's equivalent */
+#define X(kind, name, doc) PTQ_FIELD_TYPE_##kind name;
+    PTQ_LINEAR_FIELDS(X)
+#undef X
 };
 
 struct ptq_cell {

@@ -46,9 +46,13 @@ static json_t *cell_json(struct ptq_arena *arena, const struct ptq_cell *c)
         const struct ptq_linear_report *l = &c->linear[i];
         json_t *linear = json_object();
         json_object_set_new(linear, "name", text_json(arena, l->name));
-        json_object_set_new(linear, "weight_error", real_json(l->weight_error));
-        json_object_set_new(linear, "output_error", real_json(l->output_error));
-        json_object_set_new(linear, "saturated", json_integer((json_int_t)l->saturated));
+#define INT(field) json_object_set_new(linear, #field, json_integer((json_int_t)l->field));
+#define REAL(field) json_object_set_new(linear, #field, real_json(l->field));
+#define X(kind, field, doc) kind(field)
+        PTQ_LINEAR_FIELDS(X)
+#undef X
+#undef INT
+#undef REAL
         json_array_append_new(linears, linear);
     }
     json_object_set_new(json, "linears", linears);

@@ -11,7 +11,8 @@
  *
  *   loss=module|gram          what a trial is judged by, see awq_search.h
  *   clip=1|0                  with or without bounds
- *   formula=2023-11|2023-05   the scale without or with the weight term, which llm-awq dropped in commit 02c1dd6
+ *   formula=2023-11|2023-05   the scale without or with the weight term, which llm-awq dropped in commit 02c1dd6;
+ *          |autoawq           with it as AutoAWQ kept it
  *   vo_average=0|1            1 scales v -> o also where query heads share a v, by their mean; llm-awq leaves it out
  *   grid                      ratios i / grid; 1 leaves s = 1
  *
@@ -173,6 +174,14 @@ static void quantize_linear(struct ptq_block_task *task, int role, const struct 
     ptq_arena_rewind(task->scratch, mark);
 }
 
+/* Mean of bound / largest weight; 1 where nothing is clipped. */
+static double mean_clip(const struct ptq_awq_clip *clip)
+{
+    double sum = 0;
+    for (int i = 0; clip->max && i < PTQ_AWQ_CLIPS; i++) sum += (double)clip->at[i] * (1 - i / 20.0);
+    return clip->max ? sum / (double)(clip->n * clip->n_groups) : 1;
+}
+
 enum ptq_status ptq_awq_block(struct ptq_block_task *task, const struct ptq_awq_options *options,
                               struct ptq_arena *arena, struct ptq_awq_report *report, struct ptq_error *err)
 {
@@ -187,6 +196,8 @@ enum ptq_status ptq_awq_block(struct ptq_block_task *task, const struct ptq_awq_
             ptq_awq_clip_search(&task->spec->grid, linear, sample[ptq_role_input[role]], n_sample, arena, task->scratch,
                                 clip);
         quantize_linear(task, role, clip);
+        task->report[role].alpha = (double)report->choice[ptq_role_input[role]].ratio / options->n_ratio;
+        task->report[role].clip = mean_clip(clip);
     }
     return PTQ_OK;
 }
@@ -204,7 +215,10 @@ static const struct ptq_param params[] = {
      .max = 1,
      .doc = "a trial's error: of attention and MLP, or of each linear"},
     {.name = "clip", .fallback = 1, .max = 1, .doc = "1: weights are clipped to searched bounds"},
-    {.name = "formula", .words = "2023-11|2023-05", .max = 1, .doc = "the scale without, or with, the weight term"},
+    {.name = "formula",
+     .words = "2023-11|2023-05|autoawq",
+     .max = 2,
+     .doc = "the scale without, with, or with AutoAWQ's weight term"},
     {.name = "vo_average", .max = 1, .doc = "1: v -> o is scaled also where heads share a v"},
     {.name = "grid", .fallback = 20, .min = 1, .max = 1000, .doc = "ratios tried: i / grid; 1: no scales"},
     {0},

@@ -7,7 +7,7 @@
 enum { PTQ_AWQ_CLIPS = 10 };
 
 enum ptq_awq_loss { PTQ_AWQ_MODULE, PTQ_AWQ_GRAM };
-enum ptq_awq_formula { PTQ_AWQ_2023_11, PTQ_AWQ_2023_05 };
+enum ptq_awq_formula { PTQ_AWQ_2023_11, PTQ_AWQ_2023_05, PTQ_AWQ_AUTOAWQ };
 
 /* The SPEC's switches. */
 struct ptq_awq_options {

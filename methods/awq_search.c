@@ -95,13 +95,20 @@ static void find_weight_mean(struct search *s)
     for (int64_t k = 0; k < s->k; k++) s->weight_mean[k] = (float)(sum[k] / (double)s->n);
 }
 
-/* Where a channel's weights are all 0 the weight term is left out: its scale changes nothing but must be finite. */
+/* What a channel's scale is divided by. Where its weights are all 0 the term is left out: the scale changes nothing but
+ * must be finite. */
+static float weight_term(const struct search *s, int64_t k, double ratio)
+{
+    float more = s->options->formula == PTQ_AWQ_AUTOAWQ ? 1e-4f : 0;
+    if (!s->weight_mean || s->weight_mean[k] == 0) return 1;
+    return powf(s->weight_mean[k], (float)(1 - ratio)) + more;
+}
+
 static void make_scale(const struct search *s, double ratio, float *scale)
 {
     float least = INFINITY, most = 0;
     for (int64_t k = 0; k < s->k; k++) {
-        float value = powf(s->importance[k], (float)ratio);
-        if (s->weight_mean && s->weight_mean[k] > 0) value /= powf(s->weight_mean[k], (float)(1 - ratio));
+        float value = powf(s->importance[k], (float)ratio) / weight_term(s, k, ratio);
         scale[k] = fmaxf(value, 1e-4f);
         least = fminf(least, scale[k]);
         most = fmaxf(most, scale[k]);
@@ -233,7 +240,7 @@ static enum ptq_status prepare(struct search *s, struct ptq_error *err)
     struct ptq_arena *a = s->task->scratch;
     struct ptq_forward *f = s->task->calib;
     PTQ_TRY(find_importance(s, err));
-    if (s->options->formula == PTQ_AWQ_2023_05) find_weight_mean(s);
+    if (s->options->formula != PTQ_AWQ_2023_11) find_weight_mean(s);
     if (s->group->module == PTQ_AWQ_SELF || s->options->loss == PTQ_AWQ_GRAM) {
         s->gram = ptq_new(a, float, s->k * s->k);
         ptq_awq_gram(s->x, s->rows, s->k, s->gram);

@@ -2,6 +2,7 @@
  *
  *   s(r) = clamp(mean|x|^r, 1e-4) / sqrt(max s min s)                          formula=2023-11
  *   s(r) = clamp(mean|x|^r / mean_n(|w_n| / max|w_n,group|)^(1 - r), 1e-4) / sqrt(..)   formula=2023-05
+ *   s(r) = clamp(mean|x|^r / (mean_n(..)^(1 - r) + 1e-4), 1e-4) / sqrt(..)     formula=autoawq, its duo_scaling
  *   r*   = the first argmin over r = i / 20, i = 0 .. 19, of the mean squared error of the module with Q(W s) / s
  *
  * Sources: llm-awq auto_scale.py, _search_module_scale and get_weight_scale (before and after commit 02c1dd6); equation

@@ -34,12 +34,14 @@ static inline void cell_linears(struct ptq_cell *c, struct ptq_arena *arena)
     c->n_linears = c->w_bit == 16 ? 0 : 3;
     c->linear = ptq_new(arena, struct ptq_linear_report, c->n_linears);
     for (int i = 0; i < c->n_linears; i++)
-        c->linear[i] = (struct ptq_linear_report){ptq_format(arena, "model.layers.%d.mlp.up_proj", i),
-                                                  0.01 * (i + 1),
-                                                  c->calib[0] ? 0.02 * (i + 1) : -1,
-                                                  i,
-                                                  0.01,
-                                                  5.0 * i};
+        c->linear[i] = (struct ptq_linear_report){.name = ptq_format(arena, "model.layers.%d.mlp.up_proj", i),
+                                                  .weight_error = 0.01 * (i + 1),
+                                                  .output_error = c->calib[0] ? 0.02 * (i + 1) : -1,
+                                                  .saturated = i,
+                                                  .damp = 0.01,
+                                                  .loss = 5.0 * i,
+                                                  .alpha = 0.05 * i,
+                                                  .clip = 1 - 0.1 * i};
 }
 
 static inline struct ptq_cell make_cell(struct ptq_arena *arena, const char *model, const char *spec, double nats_lost)
