@@ -54,10 +54,17 @@ static size_t scratch_floats(const struct ptq_forward *f)
 
 /* ---- making ---- */
 
+static int64_t batch_windows(int64_t length)
+{
+    return length < PTQ_BATCH_ROWS ? PTQ_BATCH_ROWS / length : 1;
+}
+
+/* Whole batches, so that tiles, and with them the last bits, are the same however many chunks there are. */
 int64_t ptq_forward_chunk(const struct ptq_model *model, int64_t length)
 {
     int64_t fit = ptq_chunk_bytes / (int64_t)sizeof(float) / model->config.width / length;
-    return fit < 1 ? 1 : fit;
+    int64_t batch = batch_windows(length);
+    return fit < 1 ? 1 : fit > batch ? fit / batch * batch : fit;
 }
 
 /* Angles in float32, position times frequency, as the reference has them. */
@@ -80,7 +87,7 @@ void ptq_forward_make(struct ptq_arena *arena, const struct ptq_model *model, co
 {
     const struct ptq_config *c = &model->config;
     *out = (struct ptq_forward){.model = model, .id = id, .windows = windows, .length = length};
-    out->batch_windows = min64(windows, length < PTQ_BATCH_ROWS ? PTQ_BATCH_ROWS / length : 1);
+    out->batch_windows = min64(windows, batch_windows(length));
     out->x = ptq_new(arena, float, windows *length * c->width);
     out->qkv = ptq_new(arena, float, out->batch_windows *length *qkv_width(c));
     out->scratch = ptq_new(arena, float *, ptq_pool_size());

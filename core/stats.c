@@ -1,208 +1,315 @@
 #include "stats.h"
 
 #include "forward.h"
-#include "h5.h"
 #include "mapped.h"
 #include "ops.h"
 #include "pool.h"
 #include "progress.h"
+#include "stats_cache.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
-enum { CHANNELS_A_TASK = 64 };
+enum { CHANNELS_A_TASK = 64, GRAM_COLUMNS = 128, LEVELS = 4 };
 /* Raised whenever what is gathered changes its meaning, so that no old cache is taken for it. */
-static const char stats_version[] = "ptq-stats-1";
+static const char stats_version[] = "ptq-stats-2";
 
-struct gather {
-    const struct ptq_config *config;
-    struct ptq_stats *stats;  /* [PTQ_N_INPUT] of the block in work */
-    double *sum[PTQ_N_INPUT]; /* [K] */
-    const struct ptq_tap *tap;
-    int64_t chunk_first, batch_first, rows, total; /* rows: of the batch; total: of the calibration */
+/* One input while rows pass.
+ *
+ * Sums of |x| are float32 and of four levels, as torch's sum over the first dimension has them, which the published
+ * code takes its means from: rows are added to level 0, and after every 2^p rows a level is added to the next one and
+ * begins anew, p = max(4, ceil(log2 rows) / 4). AWQ's clip sits on ties, and the last bits of these means decide many
+ * of them (docs/decisions.md). The sums do not depend on how rows come in batches. */
+struct watched {
+    struct ptq_stats *means;
+    struct ptq_moments *moments; /* or NULL */
+    float *level[LEVELS];        /* [K] each */
+    int64_t seen;                /* rows */
 };
 
-struct sum_task {
-    const struct gather *g;
-    int input;
+struct watch {
+    struct watched input[PTQ_N_INPUT];
+    const struct ptq_tap *tap;
+    int64_t batch; /* rows at work */
+};
+
+static int64_t min64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* ---- sums ---- */
+
+static int level_power(int64_t rows)
+{
+    int log = 0;
+    while ((int64_t)1 << log < rows) log++;
+    return log / LEVELS > 4 ? log / LEVELS : 4;
+}
+
+/* After row number `at`: every level that is full goes into the next one. */
+static void carry(const struct watched *w, int64_t at, int power, int64_t first, int64_t n)
+{
+    for (int level = 1; level < LEVELS; level++) {
+        for (int64_t k = first; k < first + n; k++) {
+            w->level[level][k] += w->level[level - 1][k];
+            w->level[level - 1][k] = 0;
+        }
+        if (at & ((((int64_t)1 << power) - 1) << level * power)) return;
+    }
+}
+
+struct input_task {
+    const struct watched *w;
+    const float *x;
+    int64_t rows;
 };
 
 static void sum_channels(void *context, int64_t i, int worker)
 {
-    const struct sum_task *t = context;
-    const struct ptq_stats *s = &t->g->stats[t->input];
-    int64_t first = i * CHANNELS_A_TASK, n = s->k - first < CHANNELS_A_TASK ? s->k - first : CHANNELS_A_TASK;
+    const struct input_task *t = context;
+    int64_t k = t->w->means->k, first = i * CHANNELS_A_TASK, n = min64(CHANNELS_A_TASK, k - first), run;
+    int power = level_power(t->w->means->rows);
     (void)worker;
-    ptq_ops()->absmean(t->g->sum[t->input] + first, t->g->tap->x[t->input] + first, s->k, t->g->rows, n);
+    for (int64_t row = 0; row < t->rows; row += run) {
+        int64_t step = (int64_t)1 << power, at = t->w->seen + row;
+        run = min64(step - at % step, t->rows - row);
+        ptq_ops()->abssum(t->w->level[0] + first, t->x + row * k + first, k, run, n);
+        if ((at + run) % step == 0) carry(t->w, at + run, power, first, n);
+    }
 }
 
-/* Sample i is row floor(i * total / n_sample) of the whole calibration. */
-static void copy_samples(const struct gather *g, int input)
+/* The last columns are the longest: they are started first. */
+static void gram_columns(void *context, int64_t i, int worker)
 {
-    struct ptq_stats *s = &g->stats[input];
-    int64_t first = g->chunk_first + g->batch_first;
+    const struct input_task *t = context;
+    int64_t k = t->w->means->k, tiles = (k + GRAM_COLUMNS - 1) / GRAM_COLUMNS, first = (tiles - 1 - i) * GRAM_COLUMNS;
+    (void)worker;
+    ptq_ops()->gram(t->w->moments->gram, k, t->x, k, t->rows, first, min64(GRAM_COLUMNS, k - first));
+}
+
+/* Sample i is row floor(i * rows / n_sample) of the whole calibration, moments' row i is row i * stride. */
+static void copy_rows(const struct watched *w, const float *x, int64_t rows)
+{
+    const struct ptq_stats *s = w->means;
+    int64_t stride = s->rows < PTQ_STATS_ROWS ? 1 : s->rows / PTQ_STATS_ROWS;
     for (int64_t i = 0; i < s->n_sample; i++) {
-        int64_t row = i * g->total / s->n_sample - first;
-        if (row < 0 || row >= g->rows) continue;
-        memcpy(s->sample + i * s->k, g->tap->x[input] + row * s->k, sizeof(float) * (size_t)s->k);
+        int64_t row = i * s->rows / s->n_sample - w->seen;
+        if (row >= 0 && row < rows) memcpy(s->sample + i * s->k, x + row * s->k, sizeof *x * (size_t)s->k);
     }
+    for (int64_t i = (w->seen + stride - 1) / stride; w->moments && i * stride < w->seen + rows; i++)
+        memcpy(w->moments->row + i * s->k, x + (i * stride - w->seen) * s->k, sizeof *x * (size_t)s->k);
 }
 
 static void seen(void *context, int64_t first_row, int64_t rows)
 {
-    struct gather *g = context;
-    g->batch_first = first_row;
-    g->rows = rows;
+    struct watch *watch = context;
+    (void)first_row;
     for (int input = 0; input < PTQ_N_INPUT; input++) {
-        struct sum_task task = {g, input};
-        ptq_parallel_for((g->stats[input].k + CHANNELS_A_TASK - 1) / CHANNELS_A_TASK, sum_channels, &task);
-        copy_samples(g, input);
+        struct watched *w = &watch->input[input];
+        struct input_task task = {w, watch->tap->x[input], rows};
+        ptq_parallel_for((w->means->k + CHANNELS_A_TASK - 1) / CHANNELS_A_TASK, sum_channels, &task);
+        if (w->moments) ptq_parallel_for((w->means->k + GRAM_COLUMNS - 1) / GRAM_COLUMNS, gram_columns, &task);
+        copy_rows(w, task.x, rows);
+        w->seen += rows;
     }
 }
 
-static void make_stats(struct ptq_arena *arena, const struct ptq_model *model, int64_t rows,
+/* ---- one block ---- */
+
+static void make_means(struct ptq_arena *arena, const struct ptq_config *config, int64_t rows,
+                       struct ptq_stats out[PTQ_N_INPUT])
+{
+    for (int input = 0; input < PTQ_N_INPUT; input++) {
+        struct ptq_stats *s = &out[input];
+        s->k = ptq_input_width(config, (enum ptq_input)input);
+        s->rows = rows;
+        s->n_sample = min64(rows, PTQ_STATS_SAMPLE);
+        s->absmean = ptq_new(arena, float, s->k);
+        s->sample = ptq_new(arena, float, s->n_sample * s->k);
+    }
+}
+
+static void make_moments(struct ptq_arena *arena, const struct ptq_stats like[PTQ_N_INPUT],
+                         struct ptq_moments out[PTQ_N_INPUT])
+{
+    for (int input = 0; input < PTQ_N_INPUT; input++) {
+        int64_t k = like[input].k, rows = like[input].rows, stride = rows < PTQ_STATS_ROWS ? 1 : rows / PTQ_STATS_ROWS;
+        out[input] = (struct ptq_moments){.k = k, .n_row = (rows + stride - 1) / stride};
+        out[input].gram = ptq_new(arena, float, k *k);
+        out[input].row = ptq_new(arena, float, out[input].n_row *k);
+    }
+}
+
+static void begin_watch(struct ptq_arena *arena, struct ptq_stats means[PTQ_N_INPUT], struct watch *out)
+{
+    *out = (struct watch){0};
+    for (int input = 0; input < PTQ_N_INPUT; input++) {
+        out->input[input].means = &means[input];
+        for (int level = 0; level < LEVELS; level++)
+            out->input[input].level[level] = ptq_new(arena, float, means[input].k);
+    }
+}
+
+static void end_watch(struct watch *watch)
+{
+    for (int input = 0; input < PTQ_N_INPUT; input++) {
+        struct watched *w = &watch->input[input];
+        int64_t size = w->means->k;
+        for (int64_t k = 0; k < size; k++) {
+            for (int level = 1; level < LEVELS; level++) w->level[0][k] += w->level[level][k];
+            w->means->absmean[k] = w->level[0][k] / (float)w->means->rows;
+        }
+        /* The tiles write a little below the diagonal. */
+        for (int64_t i = 1; w->moments && i < size; i++)
+            memset(w->moments->gram + i * size, 0, sizeof(float) * (size_t)i);
+    }
+}
+
+static void make_tap(struct ptq_arena *arena, const struct ptq_forward *f, struct ptq_tap *tap)
+{
+    *tap = (struct ptq_tap){.seen = seen};
+    for (int input = 0; input < PTQ_N_INPUT; input++) {
+        int64_t k = ptq_input_width(&f->model->config, (enum ptq_input)input);
+        tap->x[input] = ptq_new(arena, float, f->batch_windows * f->length * k);
+    }
+}
+
+static enum ptq_status watch_block(struct ptq_forward *f, const struct ptq_block *block, int64_t index,
+                                   struct ptq_tap *tap, struct watch *watch, struct ptq_moments *moments,
+                                   struct ptq_error *err)
+{
+    for (int input = 0; input < PTQ_N_INPUT; input++) watch->input[input].moments = moments ? &moments[input] : NULL;
+    tap->context = watch;
+    watch->tap = tap;
+    return ptq_forward_block(f, block, index, tap, err);
+}
+
+enum ptq_status ptq_stats_block(struct ptq_arena *arena, struct ptq_forward *f, const struct ptq_block *block,
+                                int64_t index, struct ptq_stats means[PTQ_N_INPUT],
+                                struct ptq_moments moments[PTQ_N_INPUT], struct ptq_error *err)
+{
+    struct ptq_tap tap;
+    struct watch watch;
+    make_means(arena, &f->model->config, f->windows * f->length, means);
+    make_moments(arena, means, moments);
+    begin_watch(arena, means, &watch);
+    make_tap(arena, f, &tap);
+    PTQ_TRY(watch_block(f, block, index, &tap, &watch, moments, err));
+    end_watch(&watch);
+    return PTQ_OK;
+}
+
+/* ---- the model ---- */
+
+struct gather {
+    const struct ptq_model *model;
+    const struct ptq_windows *windows;
+    int with_moments;
+    struct ptq_arena *arena, *work;
+    struct watch *watch; /* [blocks] */
+    struct ptq_model_stats *out;
+    struct ptq_progress progress;
+};
+
+/* The block's moments to where they stay: a file, or, where none can be written, memory. */
+static void keep_moments(struct gather *g, int64_t b, const struct ptq_moments *moments)
+{
+    struct ptq_error cache;
+    if (g->out->folder && ptq_moments_store(g->out->folder, b, moments, &cache) == PTQ_OK) return;
+    struct ptq_moments *kept = g->out->moments[b];
+    make_moments(g->arena, g->out->input[b], kept);
+    for (int input = 0; input < PTQ_N_INPUT; input++) {
+        int64_t k = kept[input].k;
+        memcpy(kept[input].gram, moments[input].gram, sizeof(float) * (size_t)(k * k));
+        memcpy(kept[input].row, moments[input].row, sizeof(float) * (size_t)(kept[input].n_row * k));
+    }
+}
+
+static enum ptq_status gather_block(struct gather *g, struct ptq_forward *f, int64_t b, int last, struct ptq_tap *tap,
+                                    struct ptq_error *err)
+{
+    struct ptq_block block;
+    struct ptq_moments moments[PTQ_N_INPUT];
+    PTQ_TRY(ptq_interrupted(err));
+    PTQ_TRY(ptq_block_load(g->model, b, g->work, &block, err));
+    if (g->with_moments) make_moments(g->work, g->out->input[b], moments);
+    PTQ_TRY(watch_block(f, &block, b, tap, &g->watch[b], g->with_moments ? moments : NULL, err));
+    if (last) end_watch(&g->watch[b]);
+    if (g->with_moments) keep_moments(g, b, moments);
+    ptq_progress_step(&g->progress, (double)f->windows);
+    return PTQ_OK;
+}
+
+/* Sums are kept from one chunk of windows to the next. Moments are too large for that: with them there is one chunk,
+ * whose activations take windows * length * C floats, as they do for GPTQ. */
+static enum ptq_status gather_all(struct gather *g, struct ptq_error *err)
+{
+    const struct ptq_windows *w = g->windows;
+    int64_t chunk = g->with_moments ? w->n : ptq_forward_chunk(g->model, w->length);
+    g->watch = ptq_new(g->work, struct watch, g->out->blocks);
+    for (int64_t b = 0; b < g->out->blocks; b++) begin_watch(g->work, g->out->input[b], &g->watch[b]);
+    ptq_progress_begin(&g->progress, "calibration", (double)(w->n * g->out->blocks));
+    for (int64_t first = 0; first < w->n; first += chunk) {
+        struct ptq_mark mark = ptq_arena_mark(g->work);
+        struct ptq_forward f;
+        struct ptq_tap tap;
+        ptq_forward_make(g->work, g->model, w->id + first * w->length, min64(chunk, w->n - first), w->length, &f);
+        make_tap(g->work, &f, &tap);
+        PTQ_TRY(ptq_forward_embed(&f, err));
+        for (int64_t b = 0; b < g->out->blocks; b++) {
+            struct ptq_mark inner = ptq_arena_mark(g->work);
+            PTQ_TRY(gather_block(g, &f, b, first + chunk >= w->n, &tap, err));
+            ptq_arena_rewind(g->work, inner);
+        }
+        ptq_arena_rewind(g->work, mark);
+    }
+    ptq_progress_end(&g->progress);
+    return PTQ_OK;
+}
+
+static void make_stats(struct ptq_arena *arena, const struct ptq_model *model, int64_t rows, int with_moments,
                        struct ptq_model_stats *out)
 {
-    out->blocks = model->config.blocks;
-    out->from_cache = 0;
+    *out = (struct ptq_model_stats){.blocks = model->config.blocks, .has_moments = with_moments};
     out->input = ptq_alloc_array(arena, (size_t)out->blocks, sizeof *out->input, "statistics");
-    for (int64_t b = 0; b < out->blocks; b++)
-        for (int input = 0; input < PTQ_N_INPUT; input++) {
-            struct ptq_stats *s = &out->input[b][input];
-            s->k = ptq_input_width(&model->config, input);
-            s->rows = rows;
-            s->n_sample = rows < PTQ_STATS_SAMPLE ? rows : PTQ_STATS_SAMPLE;
-            s->absmean = ptq_new(arena, float, s->k);
-            s->sample = ptq_new(arena, float, s->n_sample * s->k);
-        }
+    out->moments = ptq_alloc_array(arena, (size_t)out->blocks, sizeof *out->moments, "moments");
+    for (int64_t b = 0; b < out->blocks; b++) make_means(arena, &model->config, rows, out->input[b]);
 }
 
-/* One chunk of windows through all blocks; sums are kept for the next chunk. */
-static enum ptq_status gather_chunk(struct ptq_arena *work, const struct ptq_model *model, struct ptq_forward *f,
-                                    struct gather *g, double *(*sum)[PTQ_N_INPUT], struct ptq_model_stats *out,
-                                    struct ptq_progress *progress, struct ptq_error *err)
+static enum ptq_status gather(struct ptq_arena *arena, const struct ptq_model *model, const struct ptq_windows *windows,
+                              struct ptq_model_stats *out, struct ptq_error *err)
 {
-    struct ptq_tap tap = {.seen = seen, .context = g};
-    for (int input = 0; input < PTQ_N_INPUT; input++)
-        tap.x[input] = ptq_new(work, float, f->batch_windows * f->length * ptq_input_width(g->config, input));
-    g->tap = &tap;
-    PTQ_TRY(ptq_forward_embed(f, err));
-    for (int64_t b = 0; b < out->blocks; b++) {
-        struct ptq_mark mark = ptq_arena_mark(work);
-        struct ptq_block block;
-        PTQ_TRY(ptq_interrupted(err));
-        PTQ_TRY(ptq_block_load(model, b, work, &block, err));
-        g->stats = out->input[b];
-        memcpy(g->sum, sum[b], sizeof g->sum);
-        PTQ_TRY(ptq_forward_block(f, &block, b, &tap, err));
-        ptq_arena_rewind(work, mark);
-        ptq_progress_step(progress, (double)f->windows);
-    }
-    return PTQ_OK;
-}
-
-static enum ptq_status gather_all(struct ptq_arena *work, const struct ptq_model *model, const struct ptq_windows *w,
-                                  struct ptq_model_stats *out, struct ptq_error *err)
-{
-    double *(*sum)[PTQ_N_INPUT] = ptq_alloc_array(work, (size_t)out->blocks, sizeof *sum, "sums");
-    for (int64_t b = 0; b < out->blocks; b++)
-        for (int input = 0; input < PTQ_N_INPUT; input++) sum[b][input] = ptq_new(work, double, out->input[b][input].k);
-    struct gather g = {.config = &model->config, .total = w->n * w->length};
-    struct ptq_progress progress;
-    ptq_progress_begin(&progress, "calibration", (double)(w->n * out->blocks));
-    int64_t chunk = ptq_forward_chunk(model, w->length);
-    for (int64_t first = 0; first < w->n; first += chunk) {
-        struct ptq_mark mark = ptq_arena_mark(work);
-        struct ptq_forward f;
-        int64_t n = w->n - first < chunk ? w->n - first : chunk;
-        g.chunk_first = first * w->length;
-        ptq_forward_make(work, model, w->id + first * w->length, n, w->length, &f);
-        PTQ_TRY(gather_chunk(work, model, &f, &g, sum, out, &progress, err));
-        ptq_arena_rewind(work, mark);
-    }
-    ptq_progress_end(&progress);
-    for (int64_t b = 0; b < out->blocks; b++)
-        for (int input = 0; input < PTQ_N_INPUT; input++) {
-            struct ptq_stats *s = &out->input[b][input];
-            for (int64_t k = 0; k < s->k; k++) s->absmean[k] = (float)(sum[b][input][k] / (double)s->rows);
-        }
-    return PTQ_OK;
-}
-
-enum ptq_status ptq_stats_gather(struct ptq_arena *arena, const struct ptq_model *model,
-                                 const struct ptq_windows *windows, struct ptq_model_stats *out, struct ptq_error *err)
-{
-    make_stats(arena, model, windows->n * windows->length, out);
-    struct ptq_arena *work = ptq_arena_make("calibration");
-    enum ptq_status status = gather_all(work, model, windows, out, err);
-    ptq_arena_free(work);
+    struct gather g = {.model = model, .windows = windows, .arena = arena, .out = out};
+    g.with_moments = out->has_moments;
+    g.work = ptq_arena_make("calibration");
+    enum ptq_status status = gather_all(&g, err);
+    ptq_arena_free(g.work);
     return status ? ptq_within(err, "calibration") : PTQ_OK;
 }
 
-/* ---- the cache ---- */
-
-static void group_name(char out[64], int64_t block, int input)
+enum ptq_status ptq_stats_gather(struct ptq_arena *arena, const struct ptq_model *model,
+                                 const struct ptq_windows *windows, int with_moments, struct ptq_model_stats *out,
+                                 struct ptq_error *err)
 {
-    snprintf(out, 64, "/block%lld/%s", (long long)block, ptq_input_name[input]);
+    make_stats(arena, model, windows->n * windows->length, with_moments, out);
+    return gather(arena, model, windows, out, err);
 }
 
-static enum ptq_status store(const char *path, const struct ptq_model_stats *stats, struct ptq_error *err)
+enum ptq_status ptq_stats_moments(const struct ptq_model_stats *stats, int64_t block, struct ptq_arena *arena,
+                                  struct ptq_moments out[PTQ_N_INPUT], struct ptq_error *err)
 {
-    struct ptq_h5 *file;
-    PTQ_TRY(ptq_h5_create(path, &file, err));
-    enum ptq_status status = PTQ_OK;
-    for (int64_t b = 0; !status && b < stats->blocks; b++)
-        for (int input = 0; !status && input < PTQ_N_INPUT; input++) {
-            const struct ptq_stats *s = &stats->input[b][input];
-            char group[64];
-            group_name(group, b, input);
-            status = ptq_h5_put_floats(file, group, "absmean", s->absmean, 1, s->k, err);
-            if (!status) status = ptq_h5_put_floats(file, group, "sample", s->sample, s->n_sample, s->k, err);
-        }
-    if (!status) return ptq_h5_commit(file, err);
-    ptq_h5_abandon(file);
-    return status;
-}
-
-static enum ptq_status fetch_floats(struct ptq_h5 *file, const char *group, const char *name, float *out, int64_t rows,
-                                    int64_t columns, struct ptq_error *err)
-{
-    struct ptq_arena *arena = ptq_arena_make("cached statistics");
-    float *data;
-    int64_t r, c;
-    enum ptq_status status = ptq_h5_floats(file, group, name, arena, &data, &r, &c, err);
-    if (!status && r * c != rows * columns) status = ptq_fail(err, PTQ_EINPUT, "%s/%s has another size", group, name);
-    for (int64_t i = 0; !status && i < rows * columns; i++) {
-        if (!isfinite(data[i])) status = ptq_fail(err, PTQ_EINPUT, "%s/%s is not finite", group, name);
-        out[i] = data[i];
-    }
-    ptq_arena_free(arena);
-    return status;
-}
-
-static enum ptq_status fetch(const char *path, struct ptq_model_stats *out, struct ptq_error *err)
-{
-    struct ptq_h5 *file;
-    PTQ_TRY(ptq_h5_open(path, &file, err));
-    enum ptq_status status = PTQ_OK;
-    for (int64_t b = 0; !status && b < out->blocks; b++)
-        for (int input = 0; !status && input < PTQ_N_INPUT; input++) {
-            struct ptq_stats *s = &out->input[b][input];
-            char group[64];
-            group_name(group, b, input);
-            status = fetch_floats(file, group, "absmean", s->absmean, 1, s->k, err);
-            if (!status) status = fetch_floats(file, group, "sample", s->sample, s->n_sample, s->k, err);
-        }
-    ptq_h5_close(file);
-    return status;
+    if (!stats->moments[block][0].gram)
+        return ptq_moments_fetch(stats->folder, block, stats->input[block], arena, out, err);
+    memcpy(out, stats->moments[block], sizeof *out * PTQ_N_INPUT);
+    return PTQ_OK;
 }
 
 enum ptq_status ptq_stats_get(struct ptq_arena *arena, const struct ptq_model *model, const char *identity,
-                              const struct ptq_windows *windows, const char *folder, struct ptq_model_stats *out,
-                              struct ptq_error *err)
+                              const struct ptq_windows *windows, int with_moments, const char *folder,
+                              struct ptq_model_stats *out, struct ptq_error *err)
 {
-    if (!folder) return ptq_stats_gather(arena, model, windows, out, err);
+    if (!folder) return ptq_stats_gather(arena, model, windows, with_moments, out, err);
     char key[PTQ_SHA256_HEX];
     /* Other kernels or another BLAS sum in another order: theirs is another cache entry. */
     const char *what = ptq_format(arena, "%s %s %s %lldx%lld %s %s", stats_version, identity, windows->sha256,
@@ -210,12 +317,14 @@ enum ptq_status ptq_stats_get(struct ptq_arena *arena, const struct ptq_model *m
     ptq_sha256(what, strlen(what), key);
     const char *path = ptq_format(arena, "%s/%s.h5", folder, key);
     struct ptq_error cache;
-    make_stats(arena, model, windows->n * windows->length, out);
-    if (ptq_is_file(path) && fetch(path, out, &cache) == PTQ_OK) {
+    make_stats(arena, model, windows->n * windows->length, with_moments, out);
+    out->folder = ptq_format(arena, "%s/%s.blocks", folder, key);
+    if (ptq_is_file(path) && ptq_means_fetch(path, out, &cache) == PTQ_OK &&
+        (!with_moments || ptq_moments_are_there(out->folder, out->blocks))) {
         out->from_cache = 1;
         return PTQ_OK;
     }
-    PTQ_TRY(ptq_stats_gather(arena, model, windows, out, err));
-    if (ptq_make_folder(folder, &cache) == PTQ_OK) store(path, out, &cache);
+    PTQ_TRY(gather(arena, model, windows, out, err));
+    if (ptq_make_folder(folder, &cache) == PTQ_OK) ptq_means_store(path, out, &cache);
     return PTQ_OK;
 }

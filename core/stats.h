@@ -1,43 +1,67 @@
 /* What calibration saw at the inputs of a model's linears. Statistics hang on the input, not on the linear: q, k and v
- * read one input and share one entry. One pass over the calibration windows in full precision serves every cell. */
+ * read one input and share one entry. One pass over the calibration windows in full precision serves every cell, of any
+ * width or group size.
+ *
+ * Means are small and held for the whole model. Moments (a Gram matrix an input) are as large as the weights: they are
+ * kept in one file a block and read block by block. */
 #ifndef PTQ_STATS_H
 #define PTQ_STATS_H
 
 #include "family.h"
+#include "forward.h"
 
 #include <stdint.h>
 
-struct ptq_model;
-struct ptq_windows;
+/* PTQ_STATS_ROWS: llm-awq's clip search looks at every floor(rows / 512)-th calibration row. */
+enum { PTQ_STATS_SAMPLE = 64, PTQ_STATS_ROWS = 512 };
 
-enum { PTQ_STATS_SAMPLE = 64 };
-
-/* Of one input of one block. */
+/* Means, of one input of one block. */
 struct ptq_stats {
     int64_t k;      /* channels */
     int64_t rows;   /* tokens seen */
-    float *absmean; /* [K] mean |x_k| over all rows */
+    float *absmean; /* [K] mean |x_k| over all rows, summed as torch sums (stats.c) */
     float *sample;  /* [n_sample][K] rows at even distances over all windows */
     int64_t n_sample;
+};
+
+/* Moments, of one input of one block. */
+struct ptq_moments {
+    int64_t k;
+    float *gram; /* [K][K] X^T X over all rows; the upper triangle, zeros below */
+    float *row;  /* [n_row][K] every max(1, rows / 512)-th row */
+    int64_t n_row;
 };
 
 /* Of a model. */
 struct ptq_model_stats {
     int64_t blocks;
     struct ptq_stats (*input)[PTQ_N_INPUT]; /* [blocks] */
+    int has_moments;
+    struct ptq_moments (*moments)[PTQ_N_INPUT]; /* [blocks], or NULL where they are in files */
+    const char *folder;                         /* of the block files */
     int from_cache;
 };
 
-/* Runs the windows through the model in full precision. Memory from arena. */
+/* Runs the windows through the model in full precision. with_moments: they are gathered too and held in memory. Memory
+ * from arena. */
 enum ptq_status ptq_stats_gather(struct ptq_arena *arena, const struct ptq_model *model,
-                                 const struct ptq_windows *windows, struct ptq_model_stats *out, struct ptq_error *err);
+                                 const struct ptq_windows *windows, int with_moments, struct ptq_model_stats *out,
+                                 struct ptq_error *err);
 
-/* The same, from FOLDER/KEY.h5 where that is there and whole, else gathered and kept there (a cache that cannot be
- * written is no error). The key is made of the model's identity
- * (SHA-256 of weights and config), the windows' SHA-256 and of what computes. folder NULL: no
- * cache. */
+/* The same, from FOLDER/KEY.h5 and FOLDER/KEY.blocks where they are there and whole, else gathered and kept there. A
+ * cache that cannot be written is no error: then moments are held in memory. The key is made of the model's identity
+ * (SHA-256 of weights and config), the windows' SHA-256 and of what computes. folder NULL: no cache. */
 enum ptq_status ptq_stats_get(struct ptq_arena *arena, const struct ptq_model *model, const char *identity,
-                              const struct ptq_windows *windows, const char *folder, struct ptq_model_stats *out,
-                              struct ptq_error *err);
+                              const struct ptq_windows *windows, int with_moments, const char *folder,
+                              struct ptq_model_stats *out, struct ptq_error *err);
+
+/* A block's moments, read into arena where they are in a file. */
+enum ptq_status ptq_stats_moments(const struct ptq_model_stats *stats, int64_t block, struct ptq_arena *arena,
+                                  struct ptq_moments out[PTQ_N_INPUT], struct ptq_error *err);
+
+/* One block by itself: f, at its input, moves through block, and means and moments of all its rows are filled. */
+enum ptq_status ptq_stats_block(struct ptq_arena *arena, struct ptq_forward *f, const struct ptq_block *block,
+                                int64_t index, struct ptq_stats means[PTQ_N_INPUT],
+                                struct ptq_moments moments[PTQ_N_INPUT], struct ptq_error *err);
 
 #endif

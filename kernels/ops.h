@@ -72,8 +72,8 @@ struct ptq_ops {
     void (*code)(uint8_t *code, const float *w, int64_t n, float scale, float zero, int maxq);
     /* Rows [row, row + rows) of q as float32, w[rows][K]: scale * (code - zero), salient columns put back. */
     void (*dequantize)(float *w, const struct ptq_qmat *q, int64_t row, int64_t rows);
-    /* sum[K] += |x[M][K]| by columns, rows in order */
-    void (*absmean)(double *sum, const float *x, int64_t ldx, int64_t m, int64_t k);
+    /* sum[K] += |x[M][K]| by columns, rows in order, in float32 */
+    void (*abssum)(float *sum, const float *x, int64_t ldx, int64_t m, int64_t k);
     /* Columns [first, first + N) of the upper triangle of X^T X: h[i][j] += sum of x[.][i] x[.][j] for those j and
      * i <= j; x [M][ldx]. What is written below the diagonal within these columns is not defined. */
     void (*gram)(float *h, int64_t ldh, const float *x, int64_t ldx, int64_t m, int64_t first, int64_t n);

@@ -24,11 +24,10 @@
 #include "awq_groups.h"
 #include "awq_search.h"
 #include "grid.h"
+#include "progress.h"
 
-#include <math.h>
+#include <assert.h>
 #include <string.h>
-
-enum { CLIP_ROWS = 512 };
 
 struct ptq_awq_options ptq_awq_options(const struct ptq_spec *spec)
 {
@@ -54,11 +53,9 @@ struct transform {
     struct ptq_block_task *task;
     const struct ptq_awq_options *options;
     struct ptq_awq_report *report;
-    float **sample;
-    int64_t rows, stride;
 };
 
-static void make_report(struct transform *t, struct ptq_arena *arena, int64_t n_sample)
+static void make_report(struct transform *t, struct ptq_arena *arena)
 {
     *t->report = (struct ptq_awq_report){0};
     for (int input = 0; input < PTQ_N_INPUT; input++) {
@@ -67,7 +64,6 @@ static void make_report(struct transform *t, struct ptq_arena *arena, int64_t n_
         c->loss = ptq_new(arena, double, t->options->n_ratio);
         c->scale = ptq_new(arena, float, c->k);
         for (int64_t k = 0; k < c->k; k++) c->scale[k] = 1;
-        t->sample[input] = ptq_new(arena, float, n_sample * c->k);
     }
 }
 
@@ -75,38 +71,42 @@ static enum ptq_status search_group(struct transform *t, enum ptq_input input, c
                                     struct ptq_error *err)
 {
     struct ptq_awq_choice *choice = &t->report->choice[input];
-    int64_t k = choice->k;
-    float *to = t->sample[input];
-    for (int64_t row = 0; row < t->rows; row += t->stride, to += k) memcpy(to, x + row * k, sizeof *to * (size_t)k);
     PTQ_TRY(ptq_awq_search(t->task, t->options, input, x, middle, choice, err));
     const float *given = t->options->given ? t->options->given[input] : NULL;
-    if (choice->searched && given) memcpy(choice->scale, given, sizeof *given * (size_t)k);
+    if (choice->searched && given) memcpy(choice->scale, given, sizeof *given * (size_t)choice->k);
     return PTQ_OK;
 }
 
-/* The calibration rows through the original block, step by step; between the steps the groups that read what is there.
- * in and middle are all that is held of them. */
-static enum ptq_status search_block(struct transform *t, struct ptq_error *err)
+/* loss=module: the calibration rows through the original block, step by step; between the steps the groups that read
+ * what is there. in and middle are all that is held of them. */
+static enum ptq_status search_travelling(struct transform *t, struct ptq_error *err)
 {
     struct ptq_forward *f = t->task->calib;
     const struct ptq_block *b = t->task->block;
     const struct ptq_config *c = &t->task->model->config;
-    int64_t heads = ptq_input_width(c, PTQ_ATTN_OUT), all = f->windows;
-    float *in = ptq_new(t->task->scratch, float, t->rows * c->width);
-    float *middle = ptq_new(t->task->scratch, float, t->rows *(heads > c->ff ? heads : c->ff));
+    int64_t heads = ptq_input_width(c, PTQ_ATTN_OUT), all = f->windows, rows = all * f->length;
+    float *in = ptq_new(t->task->scratch, float, rows * c->width);
+    float *middle = ptq_new(t->task->scratch, float, rows *(heads > c->ff ? heads : c->ff));
     ptq_forward_step(f, b, PTQ_ATTN_IN_STEP, 0, all, NULL, in);
     for (int64_t window = 0; window < all; window += f->batch_windows) {
         int64_t row = window * f->length, n = all - window < f->batch_windows ? all - window : f->batch_windows;
         ptq_forward_step(f, b, PTQ_ATTENTION_STEP, window, n, in + row * c->width, middle + row * heads);
     }
     PTQ_TRY(search_group(t, PTQ_ATTN_IN, in, middle, err));
-    PTQ_TRY(search_group(t, PTQ_ATTN_OUT, middle, NULL, err));
+    PTQ_TRY(search_group(t, PTQ_ATTN_OUT, NULL, NULL, err));
     ptq_forward_step(f, b, PTQ_ATTN_OUT_STEP, 0, all, middle, NULL);
     ptq_forward_step(f, b, PTQ_MLP_IN_STEP, 0, all, NULL, in);
     ptq_forward_step(f, b, PTQ_MLP_STEP, 0, all, in, middle);
     PTQ_TRY(search_group(t, PTQ_MLP_IN, in, middle, err));
-    PTQ_TRY(search_group(t, PTQ_MLP_OUT, middle, NULL, err));
+    PTQ_TRY(search_group(t, PTQ_MLP_OUT, NULL, NULL, err));
     ptq_forward_step(f, b, PTQ_MLP_OUT_STEP, 0, all, middle, NULL);
+    return PTQ_OK;
+}
+
+/* loss=gram: the moments are all that is needed. */
+static enum ptq_status search_standing(struct transform *t, struct ptq_error *err)
+{
+    for (int input = 0; input < PTQ_N_INPUT; input++) PTQ_TRY(search_group(t, (enum ptq_input)input, NULL, NULL, err));
     return PTQ_OK;
 }
 
@@ -116,46 +116,43 @@ static void divide_columns(float *x, int64_t rows, int64_t k, const float *s)
         for (int64_t j = 0; j < k; j++) x[i * k + j] /= s[j];
 }
 
-/* Statistics as the scaled block's inputs have them; the original ones are shared by other cells and stay. */
+static float *divided_copy(struct ptq_arena *arena, const float *x, int64_t rows, int64_t k, const float *s)
+{
+    float *to = ptq_new(arena, float, rows *k);
+    memcpy(to, x, sizeof *x * (size_t)(rows * k));
+    divide_columns(to, rows, k, s);
+    return to;
+}
+
+/* Means as the scaled block's inputs have them; the original ones are shared by other cells and stay. */
 static void rescale_stats(struct transform *t)
 {
     const struct ptq_stats *from = t->task->stats;
-    if (!from) return;
     struct ptq_stats *to = ptq_new(t->task->scratch, struct ptq_stats, PTQ_N_INPUT);
     for (int input = 0; input < PTQ_N_INPUT; input++) {
         const float *s = t->report->choice[input].scale;
-        int64_t k = from[input].k, n = from[input].n_sample;
+        int64_t k = from[input].k;
         to[input] = from[input];
-        to[input].absmean = ptq_new(t->task->scratch, float, k);
-        to[input].sample = ptq_new(t->task->scratch, float, n *k);
-        memcpy(to[input].absmean, from[input].absmean, sizeof(float) * (size_t)k);
-        memcpy(to[input].sample, from[input].sample, sizeof(float) * (size_t)(n * k));
-        divide_columns(to[input].absmean, 1, k, s);
-        divide_columns(to[input].sample, n, k, s);
+        to[input].absmean = divided_copy(t->task->scratch, from[input].absmean, 1, k, s);
+        to[input].sample = divided_copy(t->task->scratch, from[input].sample, from[input].n_sample, k, s);
     }
     t->task->stats = to;
 }
 
 enum ptq_status ptq_awq_transform(struct ptq_block_task *task, const struct ptq_awq_options *options,
-                                  struct ptq_arena *arena, struct ptq_awq_report *report, float *sample[PTQ_N_INPUT],
-                                  int64_t *n_sample, struct ptq_error *err)
+                                  struct ptq_arena *arena, struct ptq_awq_report *report, struct ptq_error *err)
 {
     const struct ptq_config *config = &task->model->config;
-    struct transform t = {.task = task, .options = options, .report = report, .sample = sample};
+    struct transform t = {.task = task, .options = options, .report = report};
     PTQ_TRY(refuse_post_norm(task->model, err));
-    t.rows = task->calib->windows * task->calib->length;
-    t.stride = t.rows < CLIP_ROWS ? 1 : t.rows / CLIP_ROWS;
-    *n_sample = (t.rows + t.stride - 1) / t.stride;
-    make_report(&t, arena, *n_sample);
+    assert(task->stats && task->moments);
+    make_report(&t, arena);
     struct ptq_mark mark = ptq_arena_mark(task->scratch);
-    PTQ_TRY(search_block(&t, err));
+    PTQ_TRY((options->loss == PTQ_AWQ_GRAM ? search_standing : search_travelling)(&t, err));
     ptq_arena_rewind(task->scratch, mark);
-    for (int input = 0; input < PTQ_N_INPUT; input++) {
-        if (!report->choice[input].searched) continue;
-        const float *s = report->choice[input].scale;
-        ptq_awq_apply_scale(config, task->block, &ptq_awq_groups(config)[input], s);
-        divide_columns(sample[input], *n_sample, report->choice[input].k, s);
-    }
+    for (int input = 0; input < PTQ_N_INPUT; input++)
+        if (report->choice[input].searched)
+            ptq_awq_apply_scale(config, task->block, &ptq_awq_groups(config)[input], report->choice[input].scale);
     rescale_stats(&t);
     return PTQ_OK;
 }
@@ -182,24 +179,37 @@ static double mean_clip(const struct ptq_awq_clip *clip)
     return clip->max ? sum / (double)(clip->n * clip->n_groups) : 1;
 }
 
+/* The bounds of a linear, found on the calibration rows as the scaled block has them. */
+static void clip_linear(struct ptq_block_task *task, int role, const struct ptq_awq_choice *choice,
+                        struct ptq_arena *arena, struct ptq_awq_clip *clip)
+{
+    const struct ptq_moments *m = &task->moments[ptq_role_input[role]];
+    float *sample = divided_copy(task->scratch, m->row, m->n_row, m->k, choice->scale);
+    ptq_awq_clip_search(&task->spec->grid, &task->block->linear[role], sample, m->n_row, arena, task->scratch, clip);
+}
+
 enum ptq_status ptq_awq_block(struct ptq_block_task *task, const struct ptq_awq_options *options,
                               struct ptq_arena *arena, struct ptq_awq_report *report, struct ptq_error *err)
 {
-    float *sample[PTQ_N_INPUT];
-    int64_t n_sample;
-    PTQ_TRY(ptq_awq_transform(task, options, arena, report, sample, &n_sample, err));
+    PTQ_TRY(ptq_awq_transform(task, options, arena, report, err));
     for (int role = 0; role < PTQ_N_ROLE; role++) {
-        const struct ptq_linear *linear = &task->block->linear[role];
+        const struct ptq_awq_choice *choice = &report->choice[ptq_role_input[role]];
         struct ptq_awq_clip *clip = &report->clip[role];
-        if (!linear->n) continue;
-        if (options->clip && role != PTQ_Q && role != PTQ_K)
-            ptq_awq_clip_search(&task->spec->grid, linear, sample[ptq_role_input[role]], n_sample, arena, task->scratch,
-                                clip);
+        if (!task->block->linear[role].n) continue;
+        PTQ_TRY(ptq_interrupted(err));
+        if (options->clip && role != PTQ_Q && role != PTQ_K) clip_linear(task, role, choice, arena, clip);
         quantize_linear(task, role, clip);
-        task->report[role].alpha = (double)report->choice[ptq_role_input[role]].ratio / options->n_ratio;
+        task->report[role].alpha = (double)choice->ratio / options->n_ratio;
         task->report[role].clip = mean_clip(clip);
     }
     return PTQ_OK;
+}
+
+/* The moments of the calibration tell everything but what a module gives: for that the windows travel along. */
+static unsigned need(const struct ptq_spec *spec)
+{
+    int module = (enum ptq_awq_loss)ptq_spec_value(spec, "loss") == PTQ_AWQ_MODULE;
+    return PTQ_NEED_MOMENTS | (module ? PTQ_NEED_WINDOWS : PTQ_NEED_NOTHING);
 }
 
 static enum ptq_status block_method(struct ptq_block_task *task, struct ptq_error *err)
@@ -231,5 +241,6 @@ const struct ptq_method ptq_method_awq = {
     .cite = "arXiv:2306.00978; llm-awq d6e797a",
     .param = params,
     .grid = {.w_bit = 3, .group_size = 128},
+    .need = need,
     .block_method = block_method,
 };

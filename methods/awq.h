@@ -43,14 +43,13 @@ struct ptq_awq_report {
 
 struct ptq_awq_options ptq_awq_options(const struct ptq_spec *spec);
 
-/* The scales of a block: all groups searched, then applied to block (its function is unchanged), task->calib moved to
- * the unscaled block's output, task->stats rescaled. sample[input] becomes [*n_sample][K] calibration rows as the
- * scaled block has them, every (rows / 512)-th. Everything in arena. */
+/* The scales of a block: all groups searched on task->moments, then applied to block, whose function is unchanged;
+ * task->stats rescaled. With loss=module task->calib is moved to the unscaled block's output; with loss=gram it is not
+ * looked at. report is filled in arena. */
 enum ptq_status ptq_awq_transform(struct ptq_block_task *task, const struct ptq_awq_options *options,
-                                  struct ptq_arena *arena, struct ptq_awq_report *report, float *sample[PTQ_N_INPUT],
-                                  int64_t *n_sample, struct ptq_error *err);
+                                  struct ptq_arena *arena, struct ptq_awq_report *report, struct ptq_error *err);
 
-/* The whole method. report is filled in arena, which is not task->scratch. */
+/* The whole method. */
 enum ptq_status ptq_awq_block(struct ptq_block_task *task, const struct ptq_awq_options *options,
                               struct ptq_arena *arena, struct ptq_awq_report *report, struct ptq_error *err);
 

@@ -11,25 +11,29 @@
 
 /* A trial is left after a wave of tiles (weights) or a batch of windows (outputs): fixed cuts, so that what is left and
  * when does not depend on the threads. */
-enum { TILE = 64, WAVE = 8, OUTPUT_TILE = 256, CHANNELS_A_TASK = 64 };
+enum { TILE = 64, WAVE = 8, OUTPUT_TILE = 256 };
 /* Sums of one trial beyond the best's by less than this may still be rounding. */
 static const double margin = 1 + 1e-6;
 
 /* One worker's room for a tile of trial weights. */
 struct tile {
-    float *scaled, *delta, *product; /* [TILE][K] */
-    struct ptq_qmat q;               /* of TILE rows */
+    float *scaled, *delta; /* [TILE][K] */
+    float *product;        /* [TILE][PTQ_AWQ_PANEL] */
+    struct ptq_qmat q;     /* of TILE rows */
 };
 
 struct search {
     struct ptq_block_task *task;
     const struct ptq_awq_options *options;
     const struct ptq_awq_group *group;
+    enum ptq_input input;
     int64_t rows, n, k;
     const float *x, *w, *middle;
+    const struct ptq_stats *means;
     float *importance;  /* [K] mean |x| */
     float *weight_mean; /* [K] of formula=2023-05 */
-    float *gram;        /* [K][K] where the group is judged by itself */
+    int by_gram;        /* the linears are judged by themselves */
+    struct ptq_awq_gram gram;
     float *trial;       /* [N][K] Q(W s) / s where it is judged by a module */
     float *output;      /* [batch][..] the middle with trial weights */
     float **moved;      /* [threads][OUTPUT_TILE][C] */
@@ -47,31 +51,15 @@ static int64_t min64(int64_t a, int64_t b)
 
 /* ---- importance and scales ---- */
 
-struct absmean_task {
-    const struct search *s;
-    double *sum;
-};
-
-static void absmean_channels(void *context, int64_t i, int worker)
-{
-    const struct absmean_task *t = context;
-    int64_t first = i * CHANNELS_A_TASK;
-    (void)worker;
-    ptq_ops()->absmean(t->sum + first, t->s->x + first, t->s->k, t->s->rows, min64(CHANNELS_A_TASK, t->s->k - first));
-}
-
 static enum ptq_status find_importance(struct search *s, struct ptq_error *err)
 {
-    struct absmean_task t = {s, ptq_new(s->task->scratch, double, s->k)};
     s->importance = ptq_new(s->task->scratch, float, s->k);
-    ptq_parallel_for((s->k + CHANNELS_A_TASK - 1) / CHANNELS_A_TASK, absmean_channels, &t);
-    for (int64_t k = 0; k < s->k; k++) {
-        s->importance[k] = (float)(t.sum[k] / (double)s->rows);
+    memcpy(s->importance, s->means->absmean, sizeof(float) * (size_t)s->k);
+    for (int64_t k = 0; k < s->k; k++)
         if (!isfinite(s->importance[k]))
             return ptq_fail(err, PTQ_ENUMERIC,
                             "an activation of input channel %lld is not finite; the checkpoint is damaged or overflows",
                             (long long)k);
-    }
     ptq_awq_share(&s->task->model->config, s->group, s->importance);
     return PTQ_OK;
 }
@@ -151,8 +139,7 @@ static void gram_tile(void *context, int64_t i, int worker)
     int64_t first = (s->first + i) * TILE, rows = min64(TILE, s->n - first), k = s->k;
     requantize(s, tile, first, rows, tile->delta);
     for (int64_t j = 0; j < rows * k; j++) tile->delta[j] -= s->w[first * k + j];
-    ptq_ops()->linear(tile->product, k, tile->delta, k, s->gram, NULL, 0, rows, k, k);
-    s->sum[i] = dot(tile->delta, tile->product, rows * k);
+    s->sum[i] = ptq_awq_gram_loss(&s->gram, tile->delta, rows, tile->product);
 }
 
 static double gram_loss(struct search *s, double limit)
@@ -226,9 +213,9 @@ static void make_tiles(struct search *s)
     for (int i = 0; i < ptq_pool_size(); i++) {
         struct tile *tile = &s->tile[i];
         tile->scaled = ptq_new(a, float, TILE * s->k);
-        if (s->gram) {
+        if (s->by_gram) {
             tile->delta = ptq_new(a, float, TILE * s->k);
-            tile->product = ptq_new(a, float, TILE * s->k);
+            tile->product = ptq_new(a, float, TILE *PTQ_AWQ_PANEL);
         }
         ptq_qmat_make(a, &s->task->spec->grid, TILE, s->k, &tile->q);
     }
@@ -238,16 +225,15 @@ static void make_tiles(struct search *s)
 static enum ptq_status prepare(struct search *s, struct ptq_error *err)
 {
     struct ptq_arena *a = s->task->scratch;
-    struct ptq_forward *f = s->task->calib;
     PTQ_TRY(find_importance(s, err));
     if (s->options->formula != PTQ_AWQ_2023_11) find_weight_mean(s);
-    if (s->group->module == PTQ_AWQ_SELF || s->options->loss == PTQ_AWQ_GRAM) {
-        s->gram = ptq_new(a, float, s->k * s->k);
-        ptq_awq_gram(s->x, s->rows, s->k, s->gram);
+    s->by_gram = s->group->module == PTQ_AWQ_SELF || s->options->loss == PTQ_AWQ_GRAM;
+    if (s->by_gram) {
+        s->gram = ptq_awq_gram_make(a, s->task->moments[s->input].gram, s->k);
         s->sum = ptq_new(a, double, WAVE);
     } else {
         const struct ptq_linear *last = last_linear(s);
-        int64_t batch = f->batch_windows * f->length;
+        int64_t batch = s->task->calib->batch_windows * s->task->calib->length;
         s->trial = ptq_new(a, float, s->n * s->k);
         s->output = ptq_new(a, float, batch * last->k);
         s->sum = ptq_new(a, double, (batch + OUTPUT_TILE - 1) / OUTPUT_TILE);
@@ -273,7 +259,7 @@ static void visiting_order(int *order, int n)
 static enum ptq_status try_ratios(struct search *s, struct ptq_awq_choice *choice, struct ptq_error *err)
 {
     int n = s->options->n_ratio, *order = ptq_new(s->task->scratch, int, n);
-    int64_t outputs = s->gram ? s->n : last_linear(s)->n;
+    int64_t outputs = s->by_gram ? s->n : last_linear(s)->n;
     float *scale = ptq_new(s->task->scratch, float, s->k);
     double best = INFINITY;
     s->scale = scale;
@@ -283,7 +269,7 @@ static enum ptq_status try_ratios(struct search *s, struct ptq_awq_choice *choic
         PTQ_TRY(ptq_interrupted(err));
         make_scale(s, order[i] / (double)n, scale);
         double limit = s->options->every_loss ? INFINITY : best * margin;
-        double sum = s->gram ? gram_loss(s, limit) : module_loss(s, limit);
+        double sum = s->by_gram ? gram_loss(s, limit) : module_loss(s, limit);
         choice->loss[order[i]] = sum / ((double)s->rows * (double)outputs);
         if (!(sum < best || (sum == best && order[i] < choice->ratio))) continue;
         best = sum;
@@ -305,7 +291,9 @@ enum ptq_status ptq_awq_search(struct ptq_block_task *task, const struct ptq_awq
     struct search s = {.task = task,
                        .options = options,
                        .group = group,
-                       .rows = task->calib->windows * task->calib->length,
+                       .input = input,
+                       .means = &task->stats[input],
+                       .rows = task->stats[input].rows,
                        .n = ptq_awq_outputs(task->block, group),
                        .k = first->k,
                        .x = x,

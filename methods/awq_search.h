@@ -19,8 +19,9 @@
 #include "awq_groups.h"
 
 /* Searches the group of `input` of task's block, whose weights are not changed. x[rows][K] is its input for all
- * calibration rows; middle[rows][..] what goes into o (attention) or down (MLP) with the original weights, not read for
- * the other groups. choice->loss and ->scale are there; everything else is filled. */
+ * calibration rows; middle[rows][..] what goes into o (attention) or down (MLP) with the original weights: both are
+ * read only where a module judges. task->stats and task->moments are those of the block. choice->loss and ->scale are
+ * there; everything else is filled. */
 enum ptq_status ptq_awq_search(struct ptq_block_task *task, const struct ptq_awq_options *options, enum ptq_input input,
                                const float *x, const float *middle, struct ptq_awq_choice *choice,
                                struct ptq_error *err);

@@ -296,6 +296,12 @@ static enum ptq_status staged(struct work *w, struct ptq_error *err)
 
 /* ---- the method ---- */
 
+static unsigned need(const struct ptq_spec *spec)
+{
+    (void)spec;
+    return PTQ_NEED_WINDOWS;
+}
+
 static enum ptq_status block_method(struct ptq_block_task *task, struct ptq_error *err)
 {
     const struct ptq_spec *spec = task->spec;
@@ -333,5 +339,6 @@ const struct ptq_method ptq_method_gptq = {
     .cite = "arXiv:2210.17323; IST-DASLab/gptq 2d65066",
     .param = params,
     .grid = {.w_bit = 4, .group_size = 128, .range = PTQ_RANGE_GPTQ},
+    .need = need,
     .block_method = block_method,
 };

@@ -43,9 +43,10 @@ struct ptq_layer {
     struct ptq_linear_report *report; /* the method fills what only it knows (saturated) */
 };
 
-/* What a method needs: statistics gathered at each linear's input; whether it draws at random (only then is the seed
- * part of what a cell is); the calibration windows themselves, which every block method needs. */
-enum { PTQ_NEED_NOTHING = 0, PTQ_NEED_ABSMEAN = 1, PTQ_NEED_SEED = 2, PTQ_NEED_WINDOWS = 4 };
+/* What a method needs: means, or means and moments, of each linear's input in full precision (core/stats.h); whether it
+ * draws at random (only then is the seed part of what a cell is); the calibration windows themselves, travelling from
+ * block to block. */
+enum { PTQ_NEED_NOTHING = 0, PTQ_NEED_ABSMEAN = 1, PTQ_NEED_SEED = 2, PTQ_NEED_WINDOWS = 4, PTQ_NEED_MOMENTS = 8 };
 
 /* One block for a method that looks at all of it (GPTQ, AWQ). */
 struct ptq_block_task {
@@ -56,9 +57,10 @@ struct ptq_block_task {
     /* float32 weights. block_method may transform them (AWQ's scales), function kept: what it leaves here is what
      * errors are measured against. It does not round them. */
     struct ptq_block *block;
-    /* All calibration windows at this block's input, [windows * length][C] in memory. block_method leaves them at its
-     * output, in full precision (AWQ) or as the quantised block gives it (GPTQ). */
+    /* NULL without PTQ_NEED_WINDOWS. All calibration windows at this block's input, [windows * length][C] in memory.
+     * block_method leaves them at its output, in full precision (AWQ) or as the quantised block gives it (GPTQ). */
     struct ptq_forward *calib;
+    const struct ptq_moments *moments; /* [PTQ_N_INPUT] of the original block; NULL without PTQ_NEED_MOMENTS */
     /* [PTQ_N_INPUT] of the original block, or NULL. A method that rescales inputs puts its own (in scratch) in place:
      * the reported output errors are measured on them. */
     const struct ptq_stats *stats;

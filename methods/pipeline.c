@@ -32,7 +32,7 @@ struct run {
     struct ptq_arena *arena;   /* the cell's, for what is kept */
     struct ptq_arena *work;    /* one chunk's and one block's */
     struct ptq_arena *codes;   /* one block's codes, where they are not kept */
-    struct ptq_forward travel; /* the calibration windows on their way, for a block method; x NULL without */
+    struct ptq_forward travel; /* the calibration windows on their way, where the method needs them */
     struct kept *kept;         /* of every block, where the windows need more than one chunk; else NULL */
     struct ptq_cell *cell;
     struct ptq_progress progress;
@@ -83,6 +83,11 @@ static void put_back(const struct run *r, const struct kept *kept, struct ptq_bl
 
 /* Sets the calibration windows out: all of them, since every block must see what the one before gave for each. They
  * take windows * length * C floats (128 windows of 2048 at C = 4096: 4 GiB) as long as the first chunk lasts. */
+static int travels(const struct run *r)
+{
+    return (ptq_spec_need(r->spec) & PTQ_NEED_WINDOWS) != 0;
+}
+
 static enum ptq_status start_calibration(struct run *r, struct ptq_error *err)
 {
     double started = ptq_seconds();
@@ -100,6 +105,9 @@ static enum ptq_status quantize_block(struct run *r, int64_t index, struct ptq_b
     struct ptq_arena *arena = r->kept ? r->arena : r->codes;
     struct ptq_linear_report report[PTQ_N_ROLE] = {0};
     int *n = &r->cell->n_linears;
+    struct ptq_moments moments[PTQ_N_INPUT];
+    int with_moments = (ptq_spec_need(r->spec) & PTQ_NEED_MOMENTS) != 0;
+    if (with_moments) PTQ_TRY(ptq_stats_moments(r->stats, index, r->work, moments, err));
     if (!r->spec->method->block_method)
         return ptq_apply(r->spec, r->seed, stats, block, arena, r->work, q, r->cell->linear, n, err);
     struct ptq_block_task task = {.spec = r->spec,
@@ -107,14 +115,15 @@ static enum ptq_status quantize_block(struct run *r, int64_t index, struct ptq_b
                                   .index = index,
                                   .seed = r->seed,
                                   .block = block,
-                                  .calib = &r->travel,
+                                  .calib = travels(r) ? &r->travel : NULL,
+                                  .moments = with_moments ? moments : NULL,
                                   .stats = stats,
                                   .arena = arena,
                                   .scratch = r->work,
                                   .q = q,
                                   .report = report};
     PTQ_TRY(r->spec->method->block_method(&task, err));
-    ptq_progress_step(&r->progress, (double)r->calib->n);
+    if (travels(r)) ptq_progress_step(&r->progress, (double)r->calib->n);
     return ptq_apply_codes(task.stats, q, report, block, r->work, r->cell->linear, n, err);
 }
 
@@ -153,7 +162,7 @@ static enum ptq_status run_chunk(struct run *r, int64_t first, int64_t windows, 
     struct ptq_forward f;
     ptq_forward_make(r->work, model, eval->id + first * eval->length, windows, eval->length, &f);
     PTQ_TRY(ptq_forward_embed(&f, err));
-    if (first == 0 && r->spec->method->block_method) PTQ_TRY(start_calibration(r, err));
+    if (first == 0 && travels(r)) PTQ_TRY(start_calibration(r, err));
     for (int64_t b = 0; b < model->config.blocks; b++) {
         struct ptq_mark mark = ptq_arena_mark(r->work);
         struct ptq_block block;
@@ -180,7 +189,7 @@ static enum ptq_status run_chunks(struct run *r, struct ptq_error *err)
         r->cell->linear = ptq_new(r->arena, struct ptq_linear_report, blocks * PTQ_N_ROLE);
         if (eval->n > chunk) r->kept = ptq_new(r->arena, struct kept, blocks);
     }
-    int64_t travelling = r->spec->method->block_method ? r->calib->n : 0;
+    int64_t travelling = travels(r) ? r->calib->n : 0;
     ptq_progress_begin(&r->progress, r->cell->spec, (double)((eval->n + travelling) * blocks));
     for (int64_t first = 0; first < eval->n; first += chunk) {
         struct ptq_mark mark = ptq_arena_mark(r->work);
@@ -239,12 +248,13 @@ static enum ptq_status calibrate(struct ptq_session *s, const struct ptq_planned
 {
     struct ptq_shared_windows *calib = plan->calib;
     cell->seconds_calibrate = 0;
-    if (calib && !calib->stats) {
+    if (calib && !(calib->stats && calib->stats->has_moments >= calib->with_moments)) {
         double started = ptq_seconds();
         const char *folder = ptq_format(s->arena, "%s/stats", ptq_cache_folder(s->arena));
         const char *identity = ptq_format(s->arena, "%s %s", plan->model->sha256, plan->model->config_sha256);
         struct ptq_model_stats *stats = ptq_new(s->arena, struct ptq_model_stats, 1);
-        PTQ_TRY(ptq_stats_get(s->arena, &plan->model->model, identity, &calib->windows, folder, stats, err));
+        PTQ_TRY(ptq_stats_get(s->arena, &plan->model->model, identity, &calib->windows, calib->with_moments, folder,
+                              stats, err));
         calib->stats = stats;
         if (!stats->from_cache) cell->seconds_calibrate = ptq_seconds() - started;
     }

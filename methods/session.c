@@ -227,14 +227,16 @@ enum ptq_status ptq_session_plan(struct ptq_session *s, const struct ptq_job *jo
     *plan = (struct ptq_planned){0};
     PTQ_TRY(check_choices(job, err));
     PTQ_TRY(ptq_spec_parse(job->spec ? job->spec : "fp16", &plan->spec, err));
-    if ((ptq_spec_need(&plan->spec) & (PTQ_NEED_ABSMEAN | PTQ_NEED_WINDOWS)) && !job->calib)
+    if ((ptq_spec_need(&plan->spec) & (PTQ_NEED_ABSMEAN | PTQ_NEED_WINDOWS | PTQ_NEED_MOMENTS)) && !job->calib)
         return ptq_fail(err, PTQ_EUSAGE, "%s needs a calibration text; give --calib FILE", job->spec);
     PTQ_TRY(share_model(s, job->model, &plan->model, err));
     PTQ_TRY(share_text(s, plan->model, job->text, &plan->text, err));
     PTQ_TRY(eval_windows(s, job, plan, err));
     if (!uses_calib(job, &plan->spec)) return PTQ_OK;
     PTQ_TRY(share_text(s, plan->model, job->calib, &plan->calib_text, err));
-    return calib_windows(s, job, plan, err);
+    PTQ_TRY(calib_windows(s, job, plan, err));
+    plan->calib->with_moments |= (ptq_spec_need(&plan->spec) & PTQ_NEED_MOMENTS) != 0;
+    return PTQ_OK;
 }
 
 enum ptq_status ptq_cell_plan(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,

@@ -14,6 +14,7 @@ struct ptq_shared_windows {
     enum ptq_sample sample;
     uint64_t seed;
     struct ptq_windows windows;
+    int with_moments;              /* some cell that was planned needs them: one pass gathers both */
     struct ptq_model_stats *stats; /* of these windows as calibration, once measured */
 };
 

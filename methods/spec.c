@@ -252,6 +252,5 @@ int ptq_spec_quantizes(const struct ptq_spec *spec)
 
 unsigned ptq_spec_need(const struct ptq_spec *spec)
 {
-    unsigned need = spec->method->need ? spec->method->need(spec) : PTQ_NEED_NOTHING;
-    return spec->method->block_method ? need | PTQ_NEED_WINDOWS : need;
+    return spec->method->need ? spec->method->need(spec) : PTQ_NEED_NOTHING;
 }

@@ -32,6 +32,8 @@ struct fixture {
     struct ptq_qmat q[PTQ_N_ROLE];
     struct ptq_linear_report report[PTQ_N_ROLE];
     struct ptq_awq_report awq;
+    struct ptq_stats means[PTQ_N_INPUT];
+    struct ptq_moments moments[PTQ_N_INPUT];
     struct ptq_block_task task;
     struct ptq_error err;
 };
@@ -102,6 +104,15 @@ static inline void fill_calibration(struct fixture *f)
     f->calib.x = random_values(f, "x", ROWS * f->model.config.width, 1, 0);
 }
 
+/* Means and moments of the original block on these activations, which stay. */
+static inline void measure_calibration(struct fixture *f)
+{
+    struct ptq_forward moved;
+    ptq_forward_make(f->arena, &f->model, NULL, WINDOWS, LENGTH, &moved);
+    memcpy(moved.x, f->calib.x, sizeof(float) * (size_t)(ROWS * f->model.config.width));
+    if (ptq_stats_block(f->arena, &moved, &f->original, 0, f->means, f->moments, &f->err)) fail_msg("%s", f->err.text);
+}
+
 static inline void make(struct fixture *f, enum kind kind, const char *spec)
 {
     *f = (struct fixture){.arena = ptq_arena_make("fixture"), .scratch = ptq_arena_make("scratch")};
@@ -110,10 +121,13 @@ static inline void make(struct fixture *f, enum kind kind, const char *spec)
     f->original = make_block(f, kind);
     f->block = make_block(f, kind);
     fill_calibration(f);
+    measure_calibration(f);
     f->task = (struct ptq_block_task){.spec = &f->spec,
                                       .model = &f->model,
                                       .block = &f->block,
                                       .calib = &f->calib,
+                                      .stats = f->means,
+                                      .moments = f->moments,
                                       .arena = f->arena,
                                       .scratch = f->scratch,
                                       .q = f->q,

@@ -42,14 +42,12 @@ static void test_function_is_kept(void **state)
         make(&f, (enum kind)kind, "awq:w3,g16,vo_average=1");
         struct ptq_awq_options options = ptq_awq_options(&f.spec);
         struct ptq_forward given, before;
-        float *sample[PTQ_N_INPUT];
-        int64_t n_sample, n = ROWS * f.model.config.width;
+        int64_t n = ROWS * f.model.config.width;
         ptq_forward_make(f.arena, &f.model, NULL, WINDOWS, LENGTH, &given);
         ptq_forward_make(f.arena, &f.model, NULL, WINDOWS, LENGTH, &before);
         memcpy(given.x, f.calib.x, sizeof(float) * (size_t)n);
         memcpy(before.x, f.calib.x, sizeof(float) * (size_t)n);
-        assert_int_equal(ptq_awq_transform(&f.task, &options, f.arena, &f.awq, sample, &n_sample, &f.err), PTQ_OK);
-        assert_int_equal(n_sample, ROWS);
+        assert_int_equal(ptq_awq_transform(&f.task, &options, f.arena, &f.awq, &f.err), PTQ_OK);
         assert_int_equal(ptq_forward_block(&before, &f.original, 0, NULL, &f.err), PTQ_OK);
         assert_int_equal(ptq_forward_block(&given, &f.block, 0, NULL, &f.err), PTQ_OK);
         double size = 0, moved = 0, scaled = 0;
@@ -351,7 +349,7 @@ static void test_infinite_activation(void **state)
     (void)state;
     make(&f, GATED, "awq:w3,g16");
     struct ptq_awq_options options = ptq_awq_options(&f.spec);
-    f.block.norm1_w[5] = INFINITY;
+    f.means[PTQ_ATTN_IN].absmean[5] = INFINITY;
     assert_int_equal(ptq_awq_block(&f.task, &options, f.arena, &f.awq, &f.err), PTQ_ENUMERIC);
     assert_non_null(strstr(f.err.text, "linear 0: an activation of input channel 5 is not finite"));
     drop(&f);
@@ -361,25 +359,19 @@ static void test_infinite_activation(void **state)
 static void test_stats_follow(void **state)
 {
     struct fixture f;
-    struct ptq_stats stats[PTQ_N_INPUT] = {0};
     (void)state;
     make(&f, GATED, "awq:w3,g16");
-    for (int input = 0; input < PTQ_N_INPUT; input++) {
-        int64_t k = ptq_input_width(&f.model.config, (enum ptq_input)input);
-        stats[input] = (struct ptq_stats){.k = k, .rows = 3, .n_sample = 2};
-        stats[input].absmean = ptq_new(f.arena, float, k);
-        stats[input].sample = ptq_new(f.arena, float, 2 * k);
-        for (int64_t i = 0; i < k; i++) stats[input].absmean[i] = stats[input].sample[k + i] = 1;
-    }
-    f.task.stats = stats;
     run(&f, 0);
-    assert_ptr_not_equal(f.task.stats, stats);
-    for (int input = 0; input < PTQ_N_INPUT; input++)
-        for (int64_t k = 0; k < stats[input].k; k++) {
-            assert_true(stats[input].absmean[k] == 1);
-            assert_true(f.task.stats[input].absmean[k] == 1 / f.awq.choice[input].scale[k]);
-            assert_true(f.task.stats[input].sample[stats[input].k + k] == 1 / f.awq.choice[input].scale[k]);
+    assert_ptr_not_equal(f.task.stats, f.means);
+    for (int input = 0; input < PTQ_N_INPUT; input++) {
+        const struct ptq_stats *was = &f.means[input], *is = &f.task.stats[input];
+        for (int64_t i = 0; i < was->k * (1 + was->n_sample); i++) {
+            int64_t k = i % was->k, row = i / was->k - 1;
+            float before = row < 0 ? was->absmean[k] : was->sample[row * was->k + k];
+            float after = row < 0 ? is->absmean[k] : is->sample[row * was->k + k];
+            assert_true(after == before / f.awq.choice[input].scale[k]);
         }
+    }
     drop(&f);
 }
 

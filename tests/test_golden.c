@@ -134,7 +134,7 @@ static void check_family(const char *name)
     struct family family, *f = &family;
     struct ptq_model_stats stats;
     family_open(f, name);
-    OK(ptq_stats_gather(f->g.arena, &f->model, &f->calib, &stats, &f->g.err));
+    OK(ptq_stats_gather(f->g.arena, &f->model, &f->calib, 0, &stats, &f->g.err));
     check_logits(f);
     check_codes(f, &stats, 3);
     check_codes(f, &stats, 4);

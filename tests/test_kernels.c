@@ -166,16 +166,16 @@ static void test_lse(void **state)
     }
 }
 
-static void test_absmean(void **state)
+static void test_abssum(void **state)
 {
     struct backends *b = *state;
-    struct ptq_rng rng = ptq_rng_make(6, "absmean");
+    struct ptq_rng rng = ptq_rng_make(6, "abssum");
     for (int c = 0; c < PTQ_N_CASES(ptq_matrix_cases); c++) {
         struct ptq_matrix_case s = ptq_matrix_cases[c];
         float *x = values(&rng, s.m * s.k);
-        double *want = calloc((size_t)s.k * 2, sizeof *want), *got = want + s.k;
-        b->ref.absmean(want, x, s.k, s.m, s.k);
-        b->cpu.absmean(got, x, s.k, s.m, s.k);
+        float *want = calloc((size_t)s.k * 2, sizeof *want), *got = want + s.k;
+        b->ref.abssum(want, x, s.k, s.m, s.k);
+        b->cpu.abssum(got, x, s.k, s.m, s.k);
         assert_memory_equal(want, got, sizeof *want * (size_t)s.k);
         free(x), free(want);
     }
@@ -304,7 +304,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_linear),      cmocka_unit_test(test_norms),
         cmocka_unit_test(test_activations), cmocka_unit_test(test_rope_and_attention),
-        cmocka_unit_test(test_lse),         cmocka_unit_test(test_absmean),
+        cmocka_unit_test(test_lse),         cmocka_unit_test(test_abssum),
         cmocka_unit_test(test_codes),       cmocka_unit_test(test_exponentials),
         cmocka_unit_test(test_gram),        cmocka_unit_test(test_feedback),
     };

@@ -37,7 +37,7 @@ static void open_fixture(struct fixture *f, const char *name, const char *expect
     OK(ptq_model_open(f->g.arena, in_models(f->g.arena, name), name, &f->model, &f->g.err));
     f->eval = golden_windows(&f->g, "tokens", WINDOW, 0);
     f->calib = golden_windows(&f->g, "calib_tokens", WINDOW, 0);
-    OK(ptq_stats_gather(f->g.arena, &f->model, &f->calib, &f->stats, &f->g.err));
+    OK(ptq_stats_gather(f->g.arena, &f->model, &f->calib, 0, &f->stats, &f->g.err));
 }
 
 static void close_fixture(struct fixture *f)

@@ -153,6 +153,21 @@ AVX2 static void silu_mul_avx2(float *y, int64_t ldy, const float *gate, const f
     }
 }
 
+/* Each column's rows in order, as in ref: the sums are the same bytes. */
+AVX2 static void abssum_avx2(float *sum, const float *x, int64_t ldx, int64_t m, int64_t k)
+{
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    int64_t j = 0;
+    for (; j + 8 <= k; j += 8) {
+        __m256 total = _mm256_loadu_ps(sum + j);
+        for (int64_t i = 0; i < m; i++)
+            total = _mm256_add_ps(total, _mm256_andnot_ps(sign, _mm256_loadu_ps(x + i * ldx + j)));
+        _mm256_storeu_ps(sum + j, total);
+    }
+    for (int64_t i = 0; j < k && i < m; i++)
+        for (int64_t l = j; l < k; l++) sum[l] += fabsf(x[i * ldx + l]);
+}
+
 AVX2 static void minmax_avx2(const float *w, int64_t n, float *min, float *max)
 {
     __m256 low = _mm256_set1_ps(w[0]), high = low;
@@ -250,6 +265,7 @@ void ptq_ops_avx2(struct ptq_ops *ops, struct ptq_cpu_parts *parts)
     ops->rmsnorm = rmsnorm_avx2;
     ops->layernorm = layernorm_avx2;
     ops->silu_mul = silu_mul_avx2;
+    ops->abssum = abssum_avx2;
     ops->minmax = minmax_avx2;
     ops->code = code_avx2;
     ops->dequantize = dequantize_avx2;

@@ -145,7 +145,7 @@ static void dequantize(float *w, const struct ptq_qmat *q, int64_t row, int64_t 
     }
 }
 
-static void absmean(double *sum, const float *x, int64_t ldx, int64_t m, int64_t k)
+static void abssum(float *sum, const float *x, int64_t ldx, int64_t m, int64_t k)
 {
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < k; j++) sum[j] += fabsf(x[i * ldx + j]);
@@ -204,7 +204,7 @@ void ptq_ops_ref(struct ptq_ops *ops)
         .minmax = minmax,
         .code = code,
         .dequantize = dequantize,
-        .absmean = absmean,
+        .abssum = abssum,
         .gram = gram,
         .subtract = subtract,
         .feedback = feedback,
