@@ -92,3 +92,15 @@ enum ptq_status ptq_windows_cut(struct ptq_arena *arena, const struct ptq_stream
     hash_ids(out->id, out->n * length, out->sha256);
     return PTQ_OK;
 }
+
+void ptq_windows_shuffle(struct ptq_arena *arena, uint64_t order, struct ptq_windows *w)
+{
+    if (!order) return;
+    struct ptq_rng rng = ptq_rng_make(order, "order of windows");
+    int32_t *from = ptq_new(arena, int32_t, w->n), *id = ptq_new(arena, int32_t, w->n * w->length);
+    ptq_rng_permutation(&rng, from, (int32_t)w->n);
+    for (int64_t i = 0; i < w->n; i++)
+        memcpy(id + i * w->length, w->id + from[i] * w->length, sizeof *id * (size_t)w->length);
+    w->id = id;
+    hash_ids(id, w->n * w->length, w->sha256);
+}

@@ -34,6 +34,9 @@ enum ptq_status ptq_windows_cut(struct ptq_arena *arena, const struct ptq_stream
                                 int64_t length, int64_t max, int64_t need, enum ptq_bos bos, enum ptq_sample sample,
                                 uint64_t seed, struct ptq_windows *out, struct ptq_error *err);
 
+/* Puts the windows into the order-th shuffled order (0: they stay): the same calibration summed in another order. */
+void ptq_windows_shuffle(struct ptq_arena *arena, uint64_t order, struct ptq_windows *windows);
+
 const char *ptq_bos_name(enum ptq_bos bos);
 enum ptq_status ptq_bos_parse(const char *text, enum ptq_bos *out, struct ptq_error *err);
 const char *ptq_sample_name(enum ptq_sample sample);

@@ -99,6 +99,51 @@ static void label_rows(struct ptq_arena *arena, struct ptq_report *report)
     }
 }
 
+/* ---- orders of summation: the noise floor ---- */
+
+/* The SPEC without order=, and 1 in *shuffled where it had one. */
+static const char *without_order(struct ptq_arena *arena, const char *spec, int *shuffled)
+{
+    static const char key[] = ",order=";
+    const char *at = strstr(spec, key), *rest = at ? at + sizeof key - 1 : "";
+    *shuffled = at != NULL;
+    return at ? ptq_format(arena, "%.*s%s", (int)(at - spec), spec, rest + strcspn(rest, ",")) : spec;
+}
+
+/* 1 where b is a but for the order in which its calibration was summed. */
+static int other_order(struct ptq_arena *arena, const struct ptq_cell *a, const struct ptq_cell *b)
+{
+    int first, second;
+    const char *spec = without_order(arena, a->spec, &first);
+    return strcmp(without_order(arena, b->spec, &second), spec) == 0 && !first && second && same_model(a, b) &&
+           strcmp(a->calib, b->calib) == 0 && strcmp(a->calib_protocol, b->calib_protocol) == 0 && a->seed == b->seed &&
+           strcmp(a->device, b->device) == 0 && strcmp(a->path, b->path) == 0;
+}
+
+static void count_order(struct ptq_report_row *row, double ppl)
+{
+    row->lowest = row->n_orders && row->lowest < ppl ? row->lowest : ppl;
+    row->highest = row->n_orders && row->highest > ppl ? row->highest : ppl;
+    row->n_orders++;
+}
+
+static void gather_rows(struct ptq_arena *arena, const struct ptq_cell *cells, int n, struct ptq_report *out)
+{
+    out->row = ptq_new(arena, struct ptq_report_row, n);
+    for (int i = 0; i < n; i++) {
+        int of = -1;
+        for (int j = 0; j < n && of < 0; j++)
+            if (other_order(arena, &cells[j], &cells[i])) of = j;
+        if (of < 0) out->row[out->n_rows++].cell = &cells[i];
+    }
+    for (int r = 0; r < out->n_rows; r++) {
+        struct ptq_report_row *row = &out->row[r];
+        count_order(row, row->cell->ppl);
+        for (int i = 0; i < n; i++)
+            if (other_order(arena, row->cell, &cells[i])) count_order(row, cells[i].ppl);
+    }
+}
+
 static enum ptq_status check_protocols(const struct ptq_cell *cells, int n, struct ptq_error *err)
 {
     for (int i = 1; i < n; i++) {
@@ -216,9 +261,8 @@ enum ptq_status ptq_report_make(struct ptq_arena *arena, const struct ptq_cell *
     const char *missing;
     if (n < 1) return ptq_fail(err, PTQ_EINPUT, "there is no finished cell to show");
     PTQ_TRY(check_protocols(cells, n, err));
-    *out = (struct ptq_report){.title = cells[0].experiment, .n_rows = n, .bootstrap = ptq_bootstrap_default};
-    out->row = ptq_new(arena, struct ptq_report_row, n);
-    for (int i = 0; i < n; i++) out->row[i].cell = &cells[i];
+    *out = (struct ptq_report){.title = cells[0].experiment, .bootstrap = ptq_bootstrap_default};
+    gather_rows(arena, cells, n, out);
     label_rows(arena, out);
     PTQ_TRY(estimate_rows(arena, out, err));
     judge_rows(arena, out, &missing);

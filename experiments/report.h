@@ -14,6 +14,10 @@ struct ptq_report_row {
     struct ptq_estimate estimate;
     const struct ptq_paper_number *paper; /* or NULL */
     enum ptq_verdict verdict;
+    /* Cells that differ from this one in the order of the calibration's sums alone stand in no row of their own: how
+     * many orders there are with this one, and the smallest and largest perplexity. n_orders is 1 without any. */
+    int n_orders;
+    double lowest, highest;
 };
 
 /* The cells of one model, width and group size, in stored order, behind the model's FP16 cell. */
@@ -27,7 +31,7 @@ struct ptq_section {
 
 struct ptq_report {
     const char *title;          /* of the experiment */
-    struct ptq_report_row *row; /* each cell once, in the order that was given */
+    struct ptq_report_row *row; /* each cell that is no other order of another one, in the order that was given */
     int n_rows;
     struct ptq_section *section;
     int n_sections;

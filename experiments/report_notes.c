@@ -97,6 +97,17 @@ static void note_intervals(struct ptq_arena *arena, struct ptq_report *report)
         add(arena, report, "Where a model has no FP16 cell there are no differences; run method fp16 to have them.");
 }
 
+static void note_noise(struct ptq_arena *arena, struct ptq_report *report)
+{
+    for (int i = 0; i < report->n_rows; i++)
+        if (report->row[i].n_orders > 1) {
+            add(arena, report,
+                "Noise: half the range of perplexity over the orders (how many, in brackets) in which the same "
+                "calibration windows were summed; a smaller difference says nothing about a method.");
+            return;
+        }
+}
+
 static void note_paper(struct ptq_arena *arena, struct ptq_report *report, const char *missing)
 {
     if (missing) add(arena, report, ptq_format(arena, "No published numbers: %s.", missing));
@@ -142,6 +153,7 @@ void ptq_report_notes(struct ptq_arena *arena, struct ptq_report *report, const 
     note_models(arena, report);
     note_calibration(arena, report);
     note_intervals(arena, report);
+    note_noise(arena, report);
     note_paper(arena, report, missing);
     note_runs(arena, report);
 }

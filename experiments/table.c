@@ -39,6 +39,12 @@ static const char *paper_text(struct ptq_arena *arena, const struct ptq_report_r
     return row->verdict == PTQ_OTHER_SETTINGS ? ptq_format(arena, "(%s)", row->paper->printed) : row->paper->printed;
 }
 
+/* Half the range over the orders of summation. */
+static double noise_of(const struct ptq_report_row *row)
+{
+    return (row->highest - row->lowest) / 2;
+}
+
 static void list_row(struct ptq_arena *arena, const struct ptq_report_row *row, const char **out)
 {
     const struct ptq_estimate *e = &row->estimate;
@@ -52,6 +58,9 @@ static void list_row(struct ptq_arena *arena, const struct ptq_report_row *row, 
     out[n++] = ptq_interval_text(arena, i->low, i->high, decimals, 0);
     out[n++] = is_reference ? "" : ptq_number(arena, e->difference, decimals, 1);
     out[n++] = is_reference ? "" : ptq_interval_text(arena, d->low, d->high, decimals, 1);
+    out[n++] = row->n_orders < 2
+                   ? ""
+                   : ptq_format(arena, "%s (%d)", ptq_number(arena, noise_of(row), decimals, 0), row->n_orders);
     out[n++] = ptq_format(arena, "%.1f", seconds(row->cell));
     out[n++] = paper_text(arena, row);
     out[n++] = ptq_verdict_name(row->verdict);
@@ -68,10 +77,11 @@ static void print_list(struct ptq_arena *arena, const struct ptq_section *sectio
                    {.head = "95 % interval", .not_in_text = 1},
                    {.head = "above FP16"},
                    {.head = "95 % interval"},
+                   {.head = "noise"},
                    {.head = "seconds"},
                    {.head = "paper"},
                    {.head = "verdict", .left = 1}},
-        .n_columns = 10,
+        .n_columns = 11,
         .n_rows = section->n,
     };
     sheet.title = ptq_format(arena, "%s, %s", section->model, ptq_section_settings(arena, section));

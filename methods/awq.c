@@ -231,6 +231,7 @@ static const struct ptq_param params[] = {
      .doc = "the scale without, with, or with AutoAWQ's weight term"},
     {.name = "vo_average", .max = 1, .doc = "1: v -> o is scaled also where heads share a v"},
     {.name = "grid", .fallback = 20, .min = 1, .max = 1000, .doc = "ratios tried: i / grid; 1: no scales"},
+    {.name = "order", .max = 1 << 20, .doc = "0: calibration summed as it comes; n: in the n-th shuffled order"},
     {0},
 };
 

@@ -329,6 +329,7 @@ static const struct ptq_param params[] = {
     {.name = "percdamp", .fallback = 0.01, .max = 10, .doc = "damping, in means of the Hessian's diagonal"},
     {.name = "fresh_groups", .max = 1, .doc = "1: groups' grids see all earlier errors; 0: as published"},
     {.name = "mse", .max = 1, .doc = "1: ranges shrunk to where sum |error|^2.4 is least"},
+    {.name = "order", .max = 1 << 20, .doc = "0: calibration summed as it comes; n: in the n-th shuffled order"},
     {0},
 };
 

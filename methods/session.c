@@ -98,7 +98,7 @@ static enum ptq_status share_windows(struct ptq_session *s, const struct ptq_job
 {
     for (struct ptq_shared_windows *w = text->windows; w; w = w->next)
         if (w->length == want.length && w->max == want.max && w->bos == job->bos && w->sample == want.sample &&
-            w->seed == job->seed) {
+            w->seed == job->seed && w->order == want.order) {
             *out = w;
             return PTQ_OK;
         }
@@ -106,6 +106,7 @@ static enum ptq_status share_windows(struct ptq_session *s, const struct ptq_job
     want.seed = job->seed;
     PTQ_TRY(ptq_windows_cut(s->arena, &text->ids, text->name, want.length, want.max, want.max, want.bos, want.sample,
                             want.seed, &want.windows, err));
+    ptq_windows_shuffle(s->arena, want.order, &want.windows);
     want.next = text->windows;
     text->windows = *out = ptq_new(s->arena, struct ptq_shared_windows, 1);
     **out = want;
@@ -136,6 +137,7 @@ static enum ptq_status calib_windows(struct ptq_session *s, const struct ptq_job
         return ptq_fail(err, PTQ_EUSAGE, "calib_window is %lld, but %s has only %lld positions; take a shorter one",
                         (long long)window, plan->model->model.name, (long long)c->positions);
     struct ptq_shared_windows want = {.length = window, .max = n, .sample = job->calib_sample};
+    if (ptq_spec_has(&plan->spec, "order")) want.order = (uint64_t)ptq_spec_value(&plan->spec, "order");
     return share_windows(s, job, plan->calib_text, want, &plan->calib, err);
 }
 

@@ -12,7 +12,7 @@ struct ptq_shared_windows {
     int64_t length, max;
     enum ptq_bos bos;
     enum ptq_sample sample;
-    uint64_t seed;
+    uint64_t seed, order;
     struct ptq_windows windows;
     int with_moments;              /* some cell that was planned needs them: one pass gathers both */
     struct ptq_model_stats *stats; /* of these windows as calibration, once measured */
