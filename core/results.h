@@ -80,10 +80,15 @@ enum { PTQ_RESULTS_SCHEMA = 1 };
     X(REAL, weight_error, "||W' - W||^2 / ||W||^2")                                                                    \
     X(REAL, output_error, "||X (W' - W)^T||^2 / ||X W^T||^2 on sampled calibration tokens; -1 without calibration")    \
     X(INT, saturated, "groups, see saturated_groups")                                                                  \
+    X(INT, groups, "groups of all rows: what means over linears weigh by")                                             \
     X(REAL, damp, "GPTQ: percdamp that was used in the end")                                                           \
     X(REAL, loss, "GPTQ, OBQ: the method's own loss")                                                                  \
     X(REAL, alpha, "AWQ: the ratio that was chosen for the linear's input; 0 leaves it as it is")                      \
-    X(REAL, clip, "AWQ: mean over the groups of bound / largest weight; 1 clips nothing")
+    X(REAL, clip, "AWQ: mean over the groups of bound / largest weight; 1 clips nothing")                              \
+    X(REAL, salient_groups, "scale: share of the groups that hold a salient channel")                                  \
+    X(REAL, delta_changed, "scale: share of all groups whose scale s changed")                                         \
+    X(REAL, delta_ratio, "scale: mean over all groups of their scale with s / without")                                \
+    X(REAL, delta_over_s, "scale: delta_ratio / s, the error left to a salient weight")
 
 /* One quantised linear's report. */
 struct ptq_linear_report {

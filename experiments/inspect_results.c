@@ -29,6 +29,40 @@ static json_t *real_json(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
+/* What AWQ's Table 2 prints, over all groups of the cell; groups is 0 where the method scales no channels. */
+struct deltas {
+    double groups, salient, changed, ratio, over_s;
+};
+
+static struct deltas sum_deltas(const struct ptq_cell *c)
+{
+    struct deltas d = {0};
+    for (int i = 0; i < c->n_linears; i++) {
+        const struct ptq_linear_report *l = &c->linear[i];
+        if (!(l->delta_ratio > 0)) continue;
+        double groups = (double)l->groups;
+        d.groups += groups;
+        d.salient += groups * l->salient_groups;
+        d.changed += groups * l->delta_changed;
+        d.ratio += groups * l->delta_ratio;
+        d.over_s += groups * l->delta_over_s;
+    }
+    if (!(d.groups > 0)) return (struct deltas){0};
+    return (struct deltas){d.groups, d.salient / d.groups, d.changed / d.groups, d.ratio / d.groups,
+                           d.over_s / d.groups};
+}
+
+static json_t *deltas_json(const struct deltas *d)
+{
+    json_t *json = json_object();
+    json_object_set_new(json, "groups", json_integer((json_int_t)d->groups));
+    json_object_set_new(json, "salient_groups", real_json(d->salient));
+    json_object_set_new(json, "delta_changed", real_json(d->changed));
+    json_object_set_new(json, "delta_ratio", real_json(d->ratio));
+    json_object_set_new(json, "delta_over_s", real_json(d->over_s));
+    return json;
+}
+
 static json_t *cell_json(struct ptq_arena *arena, const struct ptq_cell *c)
 {
     json_t *json = json_object(), *linears = json_array();
@@ -55,6 +89,8 @@ static json_t *cell_json(struct ptq_arena *arena, const struct ptq_cell *c)
 #undef REAL
         json_array_append_new(linears, linear);
     }
+    struct deltas deltas = sum_deltas(c);
+    if (deltas.groups > 0) json_object_set_new(json, "deltas", deltas_json(&deltas));
     json_object_set_new(json, "linears", linears);
     return json;
 }
@@ -106,6 +142,12 @@ static void print_cell(struct ptq_arena *arena, const struct ptq_cell *c, FILE *
                 c->n_linears, c->effective_bits, (long long)c->saturated_groups, SHOWN(worst->name),
                 worst->weight_error, worst->output_error < 0 ? "" : ", output error ",
                 worst->output_error < 0 ? "" : ptq_format(arena, "%.3g", worst->output_error));
+    struct deltas d = sum_deltas(c);
+    if (d.groups > 0)
+        fprintf(
+            out,
+            "  group scales: %.2f %% changed, mean ratio %.4f, over s %.4f; %.2f %% of %.0f hold a salient channel\n",
+            100 * d.changed, d.ratio, d.over_s, 100 * d.salient, d.groups);
 #undef SHOWN
 }
 

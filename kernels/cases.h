@@ -16,14 +16,17 @@ static const struct ptq_attention_case {
 } ptq_attention_cases[] = {{1, 1, 4, 0, 1},     {2, 2, 8, 0, 7},    {4, 2, 16, 5, 9},  {9, 3, 64, 0, 130},
                            {9, 3, 64, 200, 56}, {4, 1, 32, 127, 3}, {2, 1, 10, 0, 257}};
 
-/* Quantised linears: rows, inputs, bits, group (-1: the row), salient columns, act_order. */
+/* Quantised linears: rows, inputs, bits, group (-1: the row), salient columns, act_order, divided
+ * columns. */
 static const struct ptq_qmat_case {
     int64_t n, k;
     int w_bit;
     int64_t group_size, n_keep;
     int permuted;
-} ptq_qmat_cases[] = {{1, 1, 2, -1, 0, 0},    {3, 32, 3, 32, 0, 0}, {5, 50, 4, 24, 0, 0},  {7, 96, 3, 64, 2, 0},
-                      {4, 128, 8, 128, 1, 0}, {6, 72, 4, 16, 0, 1}, {9, 576, 3, 64, 6, 0}, {2, 40, 5, 100, 1, 1}};
+    int64_t n_divided;
+} ptq_qmat_cases[] = {{1, 1, 2, -1, 0, 0, 0},   {3, 32, 3, 32, 0, 0, 0},   {5, 50, 4, 24, 0, 0, 3},
+                      {7, 96, 3, 64, 2, 0, 0},  {4, 128, 8, 128, 1, 0, 1}, {6, 72, 4, 16, 0, 1, 5},
+                      {9, 576, 3, 64, 6, 0, 6}, {2, 40, 5, 100, 1, 1, 0}};
 
 #define PTQ_N_CASES(cases) ((int)(sizeof(cases) / sizeof *(cases)))
 

@@ -3,7 +3,9 @@
  *   w[n][k] ~ scale[n][g(k)] * (code[n][k] - zero[n][g(k)])         g(k) = position(k) / G
  *
  * position(k) is k, or the place of column k in perm (act_order: groups are consecutive in permuted order). Where G
- * does not divide K the last group is shorter. Salient columns keep[0..n_keep) override their codes by FP16 values. */
+ * does not divide K the last group is shorter. Columns divided[0..n_divided) are then divided by their divisor (their
+ * codes are those of weights that were multiplied by it). Salient columns keep[0..n_keep) override their codes by FP16
+ * values. */
 #ifndef PTQ_QMAT_H
 #define PTQ_QMAT_H
 
@@ -28,6 +30,9 @@ struct ptq_qmat {
     int32_t *keep;       /* [n_keep] salient columns, ascending */
     float *kept;         /* [N][n_keep], values that FP16 holds */
     int64_t n_keep;
+    int32_t *divided; /* [n_divided] columns, ascending; none of them in keep */
+    float *divisor;   /* [n_divided] */
+    int64_t n_divided;
 };
 
 /* Groups in a row of k inputs. */

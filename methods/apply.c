@@ -90,6 +90,7 @@ static enum ptq_status finish_linear(struct ptq_linear *linear, const struct ptq
                                      struct ptq_arena *scratch, struct ptq_linear_report *report, struct ptq_error *err)
 {
     PTQ_TRY(check_codes(q, linear->name, err));
+    report->groups = q->n * q->n_groups;
     struct ptq_mark mark = ptq_arena_mark(scratch);
     measure(linear, q, stats, scratch, report);
     ptq_arena_rewind(scratch, mark);

@@ -1,9 +1,11 @@
 /* gptq: round column by column, each column's error made good by the columns that are still free.
  *
- *   H   = (2 / n) sum over n windows of X^T X               a running mean; one for all linears of one input
+ *   H   = (2 / n) sum over n windows of X^T X               methods/hessian.c, with true_sequential's two orders
  *   H  += percdamp mean(diag H) I                           dead inputs (H_kk = 0): H_kk = 1 and their weights 0
  *   U   = upper Cholesky factor of H^-1
  *   q_i = grid(w_i),   e = (w_i - q_i) / U_ii,   w_j -= e U_ij  for j > i      loss = sum e^2 / 2
+ *
+ * With dW = W - Q row by row, dW = E U, so sum e^2 = tr(dW H dW^T) with the damped H: OBQ's loss is in the same unit.
  *
  * Columns go in blocks of 128; a group's scale and zero come from the weights as they stand before the group's block,
  * so with G < 128 the later groups of a block do not see that block's own errors: the published code does that, and
@@ -12,314 +14,35 @@
  *
  *   act_order=1        columns by falling H_kk, equal ones by number; groups are consecutive in that order
  *   static_groups=1    groups are of neighbouring columns, their grids found beforehand in the original weights
- *   true_sequential=0  all linears of a block are calibrated with its original weights, then the block runs again
- *   true_sequential=1  q, k, v; o; gate, up; down: each with what is before it quantised already
  *
- * In both orders the next block sees what the quantised one gives. The staged order runs each linear once, with its
- * final weights, by core/forward.h's steps. Sources: arXiv:2210.17323; IST-DASLab/gptq gptq.py, quant.py, opt.py and
- * llama.py (2d65066). */
-#include "apply.h"
+ * Sources: arXiv:2210.17323; IST-DASLab/gptq gptq.py, quant.py (2d65066). */
 #include "gptq_factor.h"
 #include "gptq_solve.h"
-#include "grid.h"
+#include "hessian.h"
 #include "method.h"
-#include "ops.h"
-#include "pool.h"
-#include "progress.h"
 
-#include <assert.h>
-#include <math.h>
-#include <string.h>
-
-/* Activations that are kept from one stage to the next take this much, or what the windows themselves take if that is
- * more; the others are computed again. */
-enum { GRAM_COLUMNS = 128, SCALE_ROWS = 64, HELD_BYTES = 128 << 20 };
-
-/* One block under way. */
-struct work {
-    struct ptq_block_task *task;
-    struct ptq_forward *f;
-    struct ptq_gptq_options options;
-    struct ptq_block quantized; /* the block with float32 weights of what is coded so far */
-    float *h[PTQ_N_INPUT];      /* [K][K], upper triangle */
-    int64_t seen[PTQ_N_INPUT];  /* windows in h */
-    float *scaled;              /* [T][max(C, H D, F)], one window */
-    float *in, *wide;           /* one batch: [rows][C], [rows][max(H D, F)] */
-    float *held;
-    int64_t held_floats;
-};
-
-static int64_t width_of(const struct work *w, enum ptq_input input)
+static enum ptq_status solve(const void *options, struct ptq_hessian_problem *p, struct ptq_error *err)
 {
-    return ptq_input_width(&w->f->model->config, input);
-}
-
-/* ---- the Hessian ---- */
-
-struct gram_task {
-    float *h;
-    const float *x; /* one window */
-    float *scaled;  /* sqrt(2 / n) x */
-    int64_t k, rows, n;
-};
-
-static void scale_rows(void *context, int64_t i, int worker)
-{
-    const struct gram_task *t = context;
-    int64_t end = (i + 1) * SCALE_ROWS < t->rows ? (i + 1) * SCALE_ROWS : t->rows;
-    float scale = (float)sqrt(2.0 / (double)t->n);
-    (void)worker;
-    for (int64_t at = i * SCALE_ROWS * t->k; at < end * t->k; at++) t->scaled[at] = scale * t->x[at];
-}
-
-/* The last columns are the longest: they are started first. */
-static void gram_columns(void *context, int64_t i, int worker)
-{
-    const struct gram_task *t = context;
-    int64_t tiles = (t->k + GRAM_COLUMNS - 1) / GRAM_COLUMNS, first = (tiles - 1 - i) * GRAM_COLUMNS;
-    int64_t end = first + GRAM_COLUMNS < t->k ? first + GRAM_COLUMNS : t->k;
-    float fade = (float)((double)(t->n - 1) / (double)t->n);
-    (void)worker;
-    for (int64_t row = 0; row < end; row++)
-        for (int64_t column = first; column < end; column++) t->h[row * t->k + column] *= fade;
-    ptq_ops()->gram(t->h, t->k, t->scaled, t->k, t->rows, first, end - first);
-}
-
-/* The running mean over windows, one after the other as in the published code: H of n - 1 windows times (n - 1) / n,
- * plus 2 / n X^T X. */
-static void add_gram(struct work *w, enum ptq_input input, const float *x, int64_t windows)
-{
-    struct gram_task t = {.h = w->h[input], .scaled = w->scaled, .k = width_of(w, input), .rows = w->f->length};
-    for (int64_t i = 0; i < windows; i++) {
-        t.x = x + i * t.rows * t.k;
-        t.n = ++w->seen[input];
-        ptq_parallel_for((t.rows + SCALE_ROWS - 1) / SCALE_ROWS, scale_rows, &t);
-        ptq_parallel_for((t.k + GRAM_COLUMNS - 1) / GRAM_COLUMNS, gram_columns, &t);
-    }
-}
-
-static void make_hessian(struct work *w, enum ptq_input input)
-{
-    int64_t k = width_of(w, input);
-    w->h[input] = ptq_new(w->task->scratch, float, k *k);
-}
-
-/* ---- the linears that read one input, as one problem ---- */
-
-static void report_rows(const struct work *w, int role, int64_t first, const struct ptq_gptq_factor *factor,
-                        const double *loss, const int32_t *saturated)
-{
-    struct ptq_linear_report *report = &w->task->report[role];
-    report->damp = factor->percdamp;
-    for (int64_t n = first; n < first + w->task->block->linear[role].n; n++) {
-        report->loss += loss[n];
-        report->saturated += saturated[n];
-    }
-}
-
-/* q, k, v (or gate, up) are rows [first, ..) of the stack: their codes are views of its codes. */
-static void share_rows(struct work *w, enum ptq_input input, const struct ptq_qmat *stack,
-                       const struct ptq_gptq_factor *factor, const double *loss, const int32_t *saturated)
-{
-    struct ptq_qmat fresh[PTQ_N_ROLE] = {0};
-    float *weights = ptq_new(w->task->scratch, float, stack->n * stack->k);
-    int64_t first = 0;
-    for (int role = 0; role < PTQ_N_ROLE; role++) {
-        const struct ptq_linear *linear = &w->task->block->linear[role];
-        if (ptq_role_input[role] != input || !linear->n) continue;
-        fresh[role] = *stack;
-        fresh[role].n = linear->n;
-        fresh[role].code += first * stack->k;
-        fresh[role].scale += first * stack->n_groups;
-        fresh[role].zero += first * stack->n_groups;
-        w->task->q[role] = fresh[role];
-        w->quantized.linear[role].w = weights + first * stack->k;
-        report_rows(w, role, first, factor, loss, saturated);
-        first += linear->n;
-    }
-    ptq_reapply(fresh, &w->quantized);
-}
-
-static enum ptq_status solve(struct work *w, enum ptq_input input, const float *weights, struct ptq_qmat *stack,
-                             double *loss, int32_t *saturated, struct ptq_gptq_factor *factor, struct ptq_error *err)
-{
-    struct ptq_arena *scratch = w->task->scratch;
-    PTQ_TRY(ptq_gptq_factorize(scratch, scratch, w->h[input], stack->k, w->options.percdamp, w->options.act_order,
-                               factor, err));
-    ptq_gptq_solve(factor, &w->options, weights, w->task->arena, scratch, stack, loss, saturated);
-    return PTQ_OK;
-}
-
-/* Codes of all linears that read this input, and their float32 weights into w->quantized. */
-static enum ptq_status quantize(struct work *w, enum ptq_input input, struct ptq_error *err)
-{
-    const struct ptq_block *block = w->task->block;
-    const struct ptq_linear *top = NULL;
-    struct ptq_qmat stack;
+    const struct ptq_gptq_options *o = options;
     struct ptq_gptq_factor factor;
-    int64_t n = 0;
-    for (int role = 0; role < PTQ_N_ROLE; role++) {
-        if (ptq_role_input[role] != input || !block->linear[role].n) continue;
-        if (!top) top = &block->linear[role];
-        assert(block->linear[role].w == top->w + n * top->k);
-        n += block->linear[role].n;
-    }
-    ptq_qmat_make(w->task->arena, &w->task->spec->grid, n, top->k, &stack);
-    double *loss = ptq_new(w->task->scratch, double, n);
-    int32_t *saturated = ptq_new(w->task->scratch, int32_t, n);
-    PTQ_TRY(ptq_interrupted(err));
-    struct ptq_mark mark = ptq_arena_mark(w->task->scratch);
-    if (solve(w, input, top->w, &stack, loss, saturated, &factor, err)) return ptq_within(err, "%s", top->name);
-    ptq_arena_rewind(w->task->scratch, mark);
-    share_rows(w, input, &stack, &factor, loss, saturated);
+    PTQ_TRY(ptq_gptq_factorize(p->scratch, p->scratch, p->h, p->q->k, o->percdamp, o->act_order, &factor, err));
+    p->percdamp = factor.percdamp;
+    ptq_gptq_solve(&factor, o, p->w, p->arena, p->scratch, p->q, p->loss, p->saturated);
     return PTQ_OK;
-}
-
-/* ---- one-shot order ---- */
-
-/* A batch through the original block, but for the last product, whose result nobody reads; x is put back. */
-static void look_at(struct work *w, int64_t window, int64_t n, float *saved)
-{
-    struct ptq_forward *f = w->f;
-    const struct ptq_block *block = w->task->block;
-    int64_t size = n * f->length * f->model->config.width;
-    float *x = f->x + window * f->length * f->model->config.width;
-    memcpy(saved, x, sizeof *x * (size_t)size);
-    ptq_forward_step(f, block, PTQ_ATTN_IN_STEP, window, n, NULL, w->in);
-    add_gram(w, PTQ_ATTN_IN, w->in, n);
-    ptq_forward_step(f, block, PTQ_ATTENTION_STEP, window, n, w->in, w->wide);
-    add_gram(w, PTQ_ATTN_OUT, w->wide, n);
-    ptq_forward_step(f, block, PTQ_ATTN_OUT_STEP, window, n, w->wide, NULL);
-    ptq_forward_step(f, block, PTQ_MLP_IN_STEP, window, n, NULL, w->in);
-    add_gram(w, PTQ_MLP_IN, w->in, n);
-    ptq_forward_step(f, block, PTQ_MLP_STEP, window, n, w->in, w->wide);
-    add_gram(w, PTQ_MLP_OUT, w->wide, n);
-    memcpy(x, saved, sizeof *x * (size_t)size);
-}
-
-static int64_t batch_at(const struct work *w, int64_t window)
-{
-    int64_t left = w->f->windows - window;
-    return left < w->f->batch_windows ? left : w->f->batch_windows;
-}
-
-static enum ptq_status one_shot(struct work *w, struct ptq_error *err)
-{
-    struct ptq_forward *f = w->f;
-    float *saved = ptq_new(w->task->scratch, float, f->batch_windows * f->length * f->model->config.width);
-    for (int input = 0; input < PTQ_N_INPUT; input++) make_hessian(w, input);
-    for (int64_t window = 0; window < f->windows; window += f->batch_windows) {
-        PTQ_TRY(ptq_interrupted(err));
-        look_at(w, window, batch_at(w, window), saved);
-    }
-    for (int input = 0; input < PTQ_N_INPUT; input++) PTQ_TRY(quantize(w, input, err));
-    return ptq_forward_block(f, &w->quantized, w->task->index, NULL, err);
-}
-
-/* ---- staged order ---- */
-
-/* Where a batch's outputs of the stage before are, or go: held, or (1 is returned) in the batch's own room, where they
- * are computed again when they are needed. */
-static int place(const struct work *w, int64_t window, int64_t n, int64_t width, float **out)
-{
-    int64_t first = window * w->f->length * width;
-    int again = first + n * w->f->length * width > w->held_floats;
-    *out = again ? w->wide : w->held + first;
-    return again;
-}
-
-static void attention(struct work *w, int64_t window, int64_t n, float *out)
-{
-    ptq_forward_step(w->f, &w->quantized, PTQ_ATTN_IN_STEP, window, n, NULL, w->in);
-    ptq_forward_step(w->f, &w->quantized, PTQ_ATTENTION_STEP, window, n, w->in, out);
-}
-
-static void mlp(struct work *w, int64_t window, int64_t n, float *out)
-{
-    ptq_forward_step(w->f, &w->quantized, PTQ_MLP_IN_STEP, window, n, NULL, w->in);
-    ptq_forward_step(w->f, &w->quantized, PTQ_MLP_STEP, window, n, w->in, out);
-}
-
-/* Gathers the Hessian of one input for one batch; what is before the input is quantised already. */
-static void gather(struct work *w, enum ptq_input input, int64_t window, int64_t n)
-{
-    float *wide;
-    int again = 0;
-    switch (input) {
-    case PTQ_ATTN_IN:
-        ptq_forward_step(w->f, &w->quantized, PTQ_ATTN_IN_STEP, window, n, NULL, w->in);
-        add_gram(w, input, w->in, n);
-        break;
-    case PTQ_ATTN_OUT:
-        place(w, window, n, width_of(w, PTQ_ATTN_OUT), &wide);
-        attention(w, window, n, wide);
-        add_gram(w, input, wide, n);
-        break;
-    case PTQ_MLP_IN:
-        again = place(w, window, n, width_of(w, PTQ_ATTN_OUT), &wide);
-        if (again) attention(w, window, n, wide);
-        ptq_forward_step(w->f, &w->quantized, PTQ_ATTN_OUT_STEP, window, n, wide, NULL);
-        ptq_forward_step(w->f, &w->quantized, PTQ_MLP_IN_STEP, window, n, NULL, w->in);
-        add_gram(w, input, w->in, n);
-        break;
-    default:
-        place(w, window, n, width_of(w, PTQ_MLP_OUT), &wide);
-        mlp(w, window, n, wide);
-        add_gram(w, input, wide, n);
-    }
-}
-
-static enum ptq_status staged(struct work *w, struct ptq_error *err)
-{
-    struct ptq_forward *f = w->f;
-    int64_t x = f->windows * f->length * f->model->config.width, rows = f->windows * f->length;
-    int64_t most = width_of(w, PTQ_MLP_OUT) > width_of(w, PTQ_ATTN_OUT) ? PTQ_MLP_OUT : PTQ_ATTN_OUT;
-    w->held_floats = HELD_BYTES / (int64_t)sizeof(float) > x ? HELD_BYTES / (int64_t)sizeof(float) : x;
-    if (w->held_floats > rows * width_of(w, most)) w->held_floats = rows * width_of(w, most);
-    w->held = ptq_new(w->task->scratch, float, w->held_floats);
-    for (int input = 0; input < PTQ_N_INPUT; input++) {
-        make_hessian(w, input);
-        for (int64_t window = 0; window < f->windows; window += f->batch_windows) {
-            PTQ_TRY(ptq_interrupted(err));
-            gather(w, input, window, batch_at(w, window));
-        }
-        PTQ_TRY(quantize(w, input, err));
-    }
-    for (int64_t window = 0; window < f->windows; window += f->batch_windows) {
-        int64_t n = batch_at(w, window);
-        float *wide;
-        if (place(w, window, n, width_of(w, PTQ_MLP_OUT), &wide)) mlp(w, window, n, wide);
-        ptq_forward_step(f, &w->quantized, PTQ_MLP_OUT_STEP, window, n, wide, NULL);
-    }
-    return PTQ_OK;
-}
-
-/* ---- the method ---- */
-
-static unsigned need(const struct ptq_spec *spec)
-{
-    (void)spec;
-    return PTQ_NEED_WINDOWS;
 }
 
 static enum ptq_status block_method(struct ptq_block_task *task, struct ptq_error *err)
 {
     const struct ptq_spec *spec = task->spec;
-    struct work w = {.task = task, .f = task->calib, .quantized = *task->block};
     if (spec->grid.scale_f16)
         return ptq_fail(err, PTQ_EUSAGE, "gptq's arithmetic is fp32, as in the published code; leave scale_dtype away");
-    w.options = (struct ptq_gptq_options){.percdamp = ptq_spec_value(spec, "percdamp"),
-                                          .act_order = (int)ptq_spec_value(spec, "act_order"),
-                                          .static_groups = (int)ptq_spec_value(spec, "static_groups"),
-                                          .fresh_groups = (int)ptq_spec_value(spec, "fresh_groups"),
-                                          .mse = (int)ptq_spec_value(spec, "mse")};
-    int64_t rows = w.f->batch_windows * w.f->length, out = width_of(&w, PTQ_ATTN_OUT), ff = width_of(&w, PTQ_MLP_OUT);
-    int64_t widest = out > ff ? out : ff;
-    if (w.f->model->config.width > widest) widest = w.f->model->config.width;
-    w.in = ptq_new(task->scratch, float, rows *w.f->model->config.width);
-    w.wide = ptq_new(task->scratch, float, rows *(out > ff ? out : ff));
-    w.scaled = ptq_new(task->scratch, float, w.f->length *widest);
-    return ptq_spec_value(spec, "true_sequential") ? staged(&w, err) : one_shot(&w, err);
+    struct ptq_gptq_options options = {.percdamp = ptq_spec_value(spec, "percdamp"),
+                                       .act_order = (int)ptq_spec_value(spec, "act_order"),
+                                       .static_groups = (int)ptq_spec_value(spec, "static_groups"),
+                                       .fresh_groups = (int)ptq_spec_value(spec, "fresh_groups"),
+                                       .mse = (int)ptq_spec_value(spec, "mse")};
+    struct ptq_hessian_solver solver = {solve, &options, (int)ptq_spec_value(spec, "true_sequential")};
+    return ptq_hessian_block(task, &solver, err);
 }
 
 static const struct ptq_param params[] = {
@@ -340,6 +63,6 @@ const struct ptq_method ptq_method_gptq = {
     .cite = "arXiv:2210.17323; IST-DASLab/gptq 2d65066",
     .param = params,
     .grid = {.w_bit = 4, .group_size = 128, .range = PTQ_RANGE_GPTQ},
-    .need = need,
+    .need = ptq_hessian_need,
     .block_method = block_method,
 };

@@ -5,8 +5,8 @@
  *   H^-1  = U^T U,  U = (J L J)^-1 = J L^-1 J
  *
  * so one POTRF and one TRTRI, 2/3 K^3, take the place of chol, inverse and chol again (4/3 K^3), with less lost to
- * rounding. Everything here is float64; U is rounded to float32 once, since the column loop is float32. Source of the
- * conventions: IST-DASLab/gptq gptq.py fasterquant. */
+ * rounding. OBQ wants H^-1 itself: one POTRF and one POTRI. Everything here is float64; U is rounded to float32 once,
+ * since the column loop is float32. Source of the conventions: IST-DASLab/gptq gptq.py fasterquant. */
 #include "gptq_factor.h"
 
 #include "pool.h"
@@ -61,6 +61,7 @@ struct reverse_task {
     const double *diagonal;
     const struct ptq_gptq_factor *f;
     double damp, *a;
+    double *inverse; /* [K][K] by place, or NULL: U is wanted */
 };
 
 /* Row i of a is place K - 1 - i; columns up to the diagonal. */
@@ -90,14 +91,30 @@ static void turn_back(void *context, int64_t task, int worker)
         for (int64_t q = p; q < k; q++) t->f->u[p * k + q] = (float)t->a[(k - 1 - p) * k + k - 1 - q];
 }
 
+/* (J H J)^-1 = J H^-1 J: both triangles of the inverse. */
+static void turn_inverse(void *context, int64_t task, int worker)
+{
+    const struct reverse_task *t = context;
+    int64_t k = t->f->k, end = (task + 1) * ROWS_A_TASK < k ? (task + 1) * ROWS_A_TASK : k;
+    (void)worker;
+    for (int64_t p = task * ROWS_A_TASK; p < end; p++)
+        for (int64_t q = 0; q < k; q++) {
+            int64_t row = k - 1 - (p < q ? p : q), column = k - 1 - (p < q ? q : p);
+            t->inverse[p * k + q] = t->a[row * k + column];
+        }
+}
+
 /* One attempt. Row-major lower is LAPACK's upper: nothing is transposed. Returns 0, or 1 + the bad pivot's row in a. */
 static int64_t factor_once(struct reverse_task *t)
 {
     int64_t k = t->f->k, tasks = (k + ROWS_A_TASK - 1) / ROWS_A_TASK;
     ptq_parallel_for(tasks, reverse_rows, t);
     int64_t bad = LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'U', (lapack_int)k, t->a, (lapack_int)k);
-    if (!bad) bad = LAPACKE_dtrtri(LAPACK_COL_MAJOR, 'U', 'N', (lapack_int)k, t->a, (lapack_int)k);
-    if (!bad) ptq_parallel_for(tasks, turn_back, t);
+    if (!bad && t->inverse)
+        bad = LAPACKE_dpotri(LAPACK_COL_MAJOR, 'U', (lapack_int)k, t->a, (lapack_int)k);
+    else if (!bad)
+        bad = LAPACKE_dtrtri(LAPACK_COL_MAJOR, 'U', 'N', (lapack_int)k, t->a, (lapack_int)k);
+    if (!bad) ptq_parallel_for(tasks, t->inverse ? turn_inverse : turn_back, t);
     return bad < 0 ? 1 : bad; /* below 0: LAPACKE found a NaN off the diagonal */
 }
 
@@ -119,16 +136,16 @@ static enum ptq_status climb(struct reverse_task *t, double mean, double percdam
                     (long long)(out->perm ? out->perm[place] : place), out->percdamp, PTQ_GPTQ_RAISES, percdamp);
 }
 
-enum ptq_status ptq_gptq_factorize(struct ptq_arena *arena, struct ptq_arena *scratch, const float *h, int64_t k,
-                                   double percdamp, int act_order, struct ptq_gptq_factor *out, struct ptq_error *err)
+/* out->u or, where given, inverse; dead, perm and percdamp. */
+static enum ptq_status prepare(struct ptq_arena *arena, struct ptq_arena *scratch, const float *h, double percdamp,
+                               int act_order, double *inverse, struct ptq_gptq_factor *out, struct ptq_error *err)
 {
     double mean = 0;
-    *out = (struct ptq_gptq_factor){.k = k};
+    int64_t k = out->k;
     out->dead = ptq_new(arena, uint8_t, k);
-    out->u = ptq_new(arena, float, k *k);
     if (act_order) out->perm = ptq_new(arena, int32_t, k);
     struct ptq_mark mark = ptq_arena_mark(scratch);
-    struct reverse_task task = {.h = h, .f = out};
+    struct reverse_task task = {.h = h, .f = out, .inverse = inverse};
     double *diagonal = ptq_new(scratch, double, k);
     task.diagonal = diagonal;
     PTQ_TRY(read_diagonal(h, k, diagonal, out->dead, &mean, err));
@@ -137,4 +154,20 @@ enum ptq_status ptq_gptq_factorize(struct ptq_arena *arena, struct ptq_arena *sc
     PTQ_TRY(climb(&task, mean, percdamp, out, err));
     ptq_arena_rewind(scratch, mark);
     return PTQ_OK;
+}
+
+enum ptq_status ptq_gptq_factorize(struct ptq_arena *arena, struct ptq_arena *scratch, const float *h, int64_t k,
+                                   double percdamp, int act_order, struct ptq_gptq_factor *out, struct ptq_error *err)
+{
+    *out = (struct ptq_gptq_factor){.k = k};
+    out->u = ptq_new(arena, float, k *k);
+    return prepare(arena, scratch, h, percdamp, act_order, NULL, out, err);
+}
+
+enum ptq_status ptq_gptq_invert(struct ptq_arena *arena, struct ptq_arena *scratch, const float *h, int64_t k,
+                                double percdamp, double **inverse, struct ptq_gptq_factor *out, struct ptq_error *err)
+{
+    *out = (struct ptq_gptq_factor){.k = k};
+    *inverse = ptq_new(arena, double, k *k);
+    return prepare(arena, scratch, h, percdamp, 0, *inverse, out, err);
 }

@@ -24,4 +24,8 @@ struct ptq_gptq_factor {
 enum ptq_status ptq_gptq_factorize(struct ptq_arena *arena, struct ptq_arena *scratch, const float *h, int64_t k,
                                    double percdamp, int act_order, struct ptq_gptq_factor *out, struct ptq_error *err);
 
+/* The same, but *inverse [K][K] is (H + damp)^-1 in float64, columns as they are; out has dead and percdamp alone. */
+enum ptq_status ptq_gptq_invert(struct ptq_arena *arena, struct ptq_arena *scratch, const float *h, int64_t k,
+                                double percdamp, double **inverse, struct ptq_gptq_factor *out, struct ptq_error *err);
+
 #endif

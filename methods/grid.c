@@ -103,5 +103,5 @@ double ptq_qmat_bits(const struct ptq_qmat *q)
 {
     double zero = q->grid.sym ? 0 : q->grid.w_bit, n = (double)q->n, k = (double)q->k, keep = (double)q->n_keep;
     double bits = n * (k - keep) * q->grid.w_bit + n * (double)q->n_groups * (16 + zero) + keep * (16 * n + 32);
-    return (bits + (q->perm ? 32 * k : 0)) / (n * k);
+    return (bits + (q->perm ? 32 * k : 0) + 64 * (double)q->n_divided) / (n * k);
 }

@@ -35,7 +35,8 @@ int64_t ptq_grid_quantize(struct ptq_qmat *q, const float *w);
 int64_t ptq_grid_quantize_rows(struct ptq_qmat *q, const float *w, int64_t first, int64_t rows);
 
 /* Stored bits a weight: codes (not of salient columns), 16 for a scale, w_bit for a zero (none where sym), 16 for a
- * salient weight and 32 for its column's number, 32 for a column's place where permuted. */
+ * salient weight and 32 for its column's number, 32 for a column's place where permuted, 64 for a divided column's
+ * number and divisor. */
 double ptq_qmat_bits(const struct ptq_qmat *q);
 
 #endif

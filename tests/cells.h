@@ -38,6 +38,7 @@ static inline void cell_linears(struct ptq_cell *c, struct ptq_arena *arena)
                                                   .weight_error = 0.01 * (i + 1),
                                                   .output_error = c->calib[0] ? 0.02 * (i + 1) : -1,
                                                   .saturated = i,
+                                                  .groups = 64 * (i + 1),
                                                   .damp = 0.01,
                                                   .loss = 5.0 * i,
                                                   .alpha = 0.05 * i,

@@ -184,7 +184,9 @@ static void test_abssum(void **state)
 static void make_qmat(struct ptq_qmat *q, const struct ptq_qmat_case *s, struct ptq_rng *rng)
 {
     int64_t groups = ptq_n_groups(s->k, s->group_size);
-    *q = (struct ptq_qmat){.n = s->n, .k = s->k, .n_groups = groups, .n_keep = s->n_keep};
+    *q = (struct ptq_qmat){.n = s->n, .k = s->k, .n_groups = groups};
+    q->n_keep = s->n_keep;
+    q->n_divided = s->n_divided;
     q->grid = (struct ptq_grid){.w_bit = s->w_bit, .group_size = s->group_size};
     q->code = malloc((size_t)(s->n * s->k));
     q->scale = values(rng, s->n * groups);
@@ -194,6 +196,9 @@ static void make_qmat(struct ptq_qmat *q, const struct ptq_qmat_case *s, struct 
     q->perm = s->permuted ? calloc((size_t)s->k, sizeof *q->perm) : NULL;
     if (q->perm) ptq_rng_permutation(rng, q->perm, (int32_t)s->k);
     for (int64_t i = 0; i < s->n_keep; i++) q->keep[i] = (int32_t)(i * s->k / s->n_keep);
+    q->divided = calloc((size_t)s->n_divided + 1, sizeof *q->divided);
+    q->divisor = values(rng, s->n_divided);
+    for (int64_t i = 0; i < s->n_divided; i++) q->divided[i] = (int32_t)(i * s->k / s->n_divided + 1);
     for (int64_t i = 0; i < s->n * s->k; i++) q->code[i] = (uint8_t)ptq_rng_below(rng, 1u << s->w_bit);
     for (int64_t i = 0; i < s->n * groups; i++) q->zero[i] = (float)ptq_rng_below(rng, 1u << s->w_bit);
 }
@@ -222,7 +227,7 @@ static void test_codes(void **state)
         assert_memory_equal(codes, codes + q.k, (size_t)q.k);
         assert_int_equal(codes[0], 5); /* 2.5 to even, plus the zero */
         free(want), free(got), free(codes), free(q.code), free(q.scale), free(q.zero), free(q.kept), free(q.keep),
-            free(q.perm);
+            free(q.perm), free(q.divided), free(q.divisor);
     }
 }
 

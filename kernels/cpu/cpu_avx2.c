@@ -226,6 +226,7 @@ AVX2 static void dequantize_avx2(float *w, const struct ptq_qmat *q, int64_t row
         for (int64_t k = 0, group = n * q->n_groups; k < q->k; k += g, group++)
             dequantize_group(w + k, q->code + n * q->k + k, q->k - k < g ? q->k - k : g, q->scale[group],
                              q->zero[group]);
+        for (int64_t i = 0; i < q->n_divided; i++) w[q->divided[i]] /= q->divisor[i];
         for (int64_t i = 0; i < q->n_keep; i++) w[q->keep[i]] = q->kept[n * q->n_keep + i];
     }
 }

@@ -141,6 +141,7 @@ static void dequantize(float *w, const struct ptq_qmat *q, int64_t row, int64_t 
             int64_t column = q->perm ? q->perm[p] : p, group = n * q->n_groups + p / g;
             w[column] = q->scale[group] * ((float)q->code[n * q->k + column] - q->zero[group]);
         }
+        for (int64_t i = 0; i < q->n_divided; i++) w[q->divided[i]] /= q->divisor[i];
         for (int64_t i = 0; i < q->n_keep; i++) w[q->keep[i]] = q->kept[n * q->n_keep + i];
     }
 }

@@ -1,0 +1,290 @@
+/* H = (2 / n) sum over n windows of X^T X: a running mean, one for all linears of one input.
+ *
+ *   true_sequential=0  all linears of a block are calibrated with its original weights, then the block runs again
+ *   true_sequential=1  q, k, v; o; gate, up; down: each with what is before it quantised already
+ *
+ * In both orders the next block sees what the quantised one gives. The staged order runs each linear once, with its
+ * final weights, by core/forward.h's steps. Source of both: IST-DASLab/gptq opt.py and llama.py (2d65066). */
+#include "hessian.h"
+
+#include "apply.h"
+#include "grid.h"
+#include "ops.h"
+#include "pool.h"
+#include "progress.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+/* Activations that are kept from one stage to the next take this much, or what the windows themselves take if that is
+ * more; the others are computed again. */
+enum { GRAM_COLUMNS = 128, SCALE_ROWS = 64, HELD_BYTES = 128 << 20 };
+
+/* One block under way. */
+struct work {
+    struct ptq_block_task *task;
+    struct ptq_forward *f;
+    const struct ptq_hessian_solver *solver;
+    struct ptq_block quantized; /* the block with float32 weights of what is coded so far */
+    float *h[PTQ_N_INPUT];      /* [K][K], upper triangle */
+    int64_t seen[PTQ_N_INPUT];  /* windows in h */
+    float *scaled;              /* [T][max(C, H D, F)], one window */
+    float *in, *wide;           /* one batch: [rows][C], [rows][max(H D, F)] */
+    float *held;
+    int64_t held_floats;
+};
+
+static int64_t width_of(const struct work *w, enum ptq_input input)
+{
+    return ptq_input_width(&w->f->model->config, input);
+}
+
+/* ---- the Hessian ---- */
+
+struct gram_task {
+    float *h;
+    const float *x; /* one window */
+    float *scaled;  /* sqrt(2 / n) x */
+    int64_t k, rows, n;
+};
+
+static void scale_rows(void *context, int64_t i, int worker)
+{
+    const struct gram_task *t = context;
+    int64_t end = (i + 1) * SCALE_ROWS < t->rows ? (i + 1) * SCALE_ROWS : t->rows;
+    float scale = (float)sqrt(2.0 / (double)t->n);
+    (void)worker;
+    for (int64_t at = i * SCALE_ROWS * t->k; at < end * t->k; at++) t->scaled[at] = scale * t->x[at];
+}
+
+/* The last columns are the longest: they are started first. */
+static void gram_columns(void *context, int64_t i, int worker)
+{
+    const struct gram_task *t = context;
+    int64_t tiles = (t->k + GRAM_COLUMNS - 1) / GRAM_COLUMNS, first = (tiles - 1 - i) * GRAM_COLUMNS;
+    int64_t end = first + GRAM_COLUMNS < t->k ? first + GRAM_COLUMNS : t->k;
+    float fade = (float)((double)(t->n - 1) / (double)t->n);
+    (void)worker;
+    for (int64_t row = 0; row < end; row++)
+        for (int64_t column = first; column < end; column++) t->h[row * t->k + column] *= fade;
+    ptq_ops()->gram(t->h, t->k, t->scaled, t->k, t->rows, first, end - first);
+}
+
+/* The running mean over windows, one after the other as in the published code: H of n - 1 windows times (n - 1) / n,
+ * plus 2 / n X^T X. */
+static void add_gram(struct work *w, enum ptq_input input, const float *x, int64_t windows)
+{
+    struct gram_task t = {.h = w->h[input], .scaled = w->scaled, .k = width_of(w, input), .rows = w->f->length};
+    for (int64_t i = 0; i < windows; i++) {
+        t.x = x + i * t.rows * t.k;
+        t.n = ++w->seen[input];
+        ptq_parallel_for((t.rows + SCALE_ROWS - 1) / SCALE_ROWS, scale_rows, &t);
+        ptq_parallel_for((t.k + GRAM_COLUMNS - 1) / GRAM_COLUMNS, gram_columns, &t);
+    }
+}
+
+static void make_hessian(struct work *w, enum ptq_input input)
+{
+    int64_t k = width_of(w, input);
+    w->h[input] = ptq_new(w->task->scratch, float, k *k);
+}
+
+/* ---- the linears that read one input, as one problem ---- */
+
+static void report_rows(const struct work *w, int role, int64_t first, const struct ptq_hessian_problem *p)
+{
+    struct ptq_linear_report *report = &w->task->report[role];
+    report->damp = p->percdamp;
+    for (int64_t n = first; n < first + w->task->block->linear[role].n; n++) {
+        report->loss += p->loss[n];
+        report->saturated += p->saturated[n];
+    }
+}
+
+/* q, k, v (or gate, up) are rows [first, ..) of the stack: their codes are views of its codes. */
+static void share_rows(struct work *w, enum ptq_input input, const struct ptq_hessian_problem *p)
+{
+    struct ptq_qmat fresh[PTQ_N_ROLE] = {0};
+    const struct ptq_qmat *stack = p->q;
+    float *weights = ptq_new(w->task->scratch, float, stack->n * stack->k);
+    int64_t first = 0;
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        const struct ptq_linear *linear = &w->task->block->linear[role];
+        if (ptq_role_input[role] != input || !linear->n) continue;
+        fresh[role] = *stack;
+        fresh[role].n = linear->n;
+        fresh[role].code += first * stack->k;
+        fresh[role].scale += first * stack->n_groups;
+        fresh[role].zero += first * stack->n_groups;
+        w->task->q[role] = fresh[role];
+        w->quantized.linear[role].w = weights + first * stack->k;
+        report_rows(w, role, first, p);
+        first += linear->n;
+    }
+    ptq_reapply(fresh, &w->quantized);
+}
+
+/* Codes of all linears that read this input, and their float32 weights into w->quantized. */
+static enum ptq_status quantize(struct work *w, enum ptq_input input, struct ptq_error *err)
+{
+    const struct ptq_block *block = w->task->block;
+    const struct ptq_linear *top = NULL;
+    struct ptq_qmat stack;
+    int64_t n = 0;
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        if (ptq_role_input[role] != input || !block->linear[role].n) continue;
+        if (!top) top = &block->linear[role];
+        assert(block->linear[role].w == top->w + n * top->k);
+        n += block->linear[role].n;
+    }
+    ptq_qmat_make(w->task->arena, &w->task->spec->grid, n, top->k, &stack);
+    struct ptq_hessian_problem p = {.h = w->h[input], .w = top->w, .q = &stack, .arena = w->task->arena};
+    p.scratch = w->task->scratch;
+    p.loss = ptq_new(w->task->scratch, double, n);
+    p.saturated = ptq_new(w->task->scratch, int32_t, n);
+    PTQ_TRY(ptq_interrupted(err));
+    struct ptq_mark mark = ptq_arena_mark(w->task->scratch);
+    if (w->solver->solve(w->solver->options, &p, err)) return ptq_within(err, "%s", top->name);
+    ptq_arena_rewind(w->task->scratch, mark);
+    share_rows(w, input, &p);
+    return PTQ_OK;
+}
+
+/* ---- one-shot order ---- */
+
+/* A batch through the original block, but for the last product, whose result nobody reads; x is put back. */
+static void look_at(struct work *w, int64_t window, int64_t n, float *saved)
+{
+    struct ptq_forward *f = w->f;
+    const struct ptq_block *block = w->task->block;
+    int64_t size = n * f->length * f->model->config.width;
+    float *x = f->x + window * f->length * f->model->config.width;
+    memcpy(saved, x, sizeof *x * (size_t)size);
+    ptq_forward_step(f, block, PTQ_ATTN_IN_STEP, window, n, NULL, w->in);
+    add_gram(w, PTQ_ATTN_IN, w->in, n);
+    ptq_forward_step(f, block, PTQ_ATTENTION_STEP, window, n, w->in, w->wide);
+    add_gram(w, PTQ_ATTN_OUT, w->wide, n);
+    ptq_forward_step(f, block, PTQ_ATTN_OUT_STEP, window, n, w->wide, NULL);
+    ptq_forward_step(f, block, PTQ_MLP_IN_STEP, window, n, NULL, w->in);
+    add_gram(w, PTQ_MLP_IN, w->in, n);
+    ptq_forward_step(f, block, PTQ_MLP_STEP, window, n, w->in, w->wide);
+    add_gram(w, PTQ_MLP_OUT, w->wide, n);
+    memcpy(x, saved, sizeof *x * (size_t)size);
+}
+
+static int64_t batch_at(const struct work *w, int64_t window)
+{
+    int64_t left = w->f->windows - window;
+    return left < w->f->batch_windows ? left : w->f->batch_windows;
+}
+
+static enum ptq_status one_shot(struct work *w, struct ptq_error *err)
+{
+    struct ptq_forward *f = w->f;
+    float *saved = ptq_new(w->task->scratch, float, f->batch_windows * f->length * f->model->config.width);
+    for (int input = 0; input < PTQ_N_INPUT; input++) make_hessian(w, input);
+    for (int64_t window = 0; window < f->windows; window += f->batch_windows) {
+        PTQ_TRY(ptq_interrupted(err));
+        look_at(w, window, batch_at(w, window), saved);
+    }
+    for (int input = 0; input < PTQ_N_INPUT; input++) PTQ_TRY(quantize(w, input, err));
+    return ptq_forward_block(f, &w->quantized, w->task->index, NULL, err);
+}
+
+/* ---- staged order ---- */
+
+/* Where a batch's outputs of the stage before are, or go: held, or (1 is returned) in the batch's own room, where they
+ * are computed again when they are needed. */
+static int place(const struct work *w, int64_t window, int64_t n, int64_t width, float **out)
+{
+    int64_t first = window * w->f->length * width;
+    int again = first + n * w->f->length * width > w->held_floats;
+    *out = again ? w->wide : w->held + first;
+    return again;
+}
+
+static void attention(struct work *w, int64_t window, int64_t n, float *out)
+{
+    ptq_forward_step(w->f, &w->quantized, PTQ_ATTN_IN_STEP, window, n, NULL, w->in);
+    ptq_forward_step(w->f, &w->quantized, PTQ_ATTENTION_STEP, window, n, w->in, out);
+}
+
+static void mlp(struct work *w, int64_t window, int64_t n, float *out)
+{
+    ptq_forward_step(w->f, &w->quantized, PTQ_MLP_IN_STEP, window, n, NULL, w->in);
+    ptq_forward_step(w->f, &w->quantized, PTQ_MLP_STEP, window, n, w->in, out);
+}
+
+/* Gathers the Hessian of one input for one batch; what is before the input is quantised already. */
+static void gather(struct work *w, enum ptq_input input, int64_t window, int64_t n)
+{
+    float *wide;
+    int again = 0;
+    switch (input) {
+    case PTQ_ATTN_IN:
+        ptq_forward_step(w->f, &w->quantized, PTQ_ATTN_IN_STEP, window, n, NULL, w->in);
+        add_gram(w, input, w->in, n);
+        break;
+    case PTQ_ATTN_OUT:
+        place(w, window, n, width_of(w, PTQ_ATTN_OUT), &wide);
+        attention(w, window, n, wide);
+        add_gram(w, input, wide, n);
+        break;
+    case PTQ_MLP_IN:
+        again = place(w, window, n, width_of(w, PTQ_ATTN_OUT), &wide);
+        if (again) attention(w, window, n, wide);
+        ptq_forward_step(w->f, &w->quantized, PTQ_ATTN_OUT_STEP, window, n, wide, NULL);
+        ptq_forward_step(w->f, &w->quantized, PTQ_MLP_IN_STEP, window, n, NULL, w->in);
+        add_gram(w, input, w->in, n);
+        break;
+    default:
+        place(w, window, n, width_of(w, PTQ_MLP_OUT), &wide);
+        mlp(w, window, n, wide);
+        add_gram(w, input, wide, n);
+    }
+}
+
+static enum ptq_status staged(struct work *w, struct ptq_error *err)
+{
+    struct ptq_forward *f = w->f;
+    int64_t x = f->windows * f->length * f->model->config.width, rows = f->windows * f->length;
+    int64_t most = width_of(w, PTQ_MLP_OUT) > width_of(w, PTQ_ATTN_OUT) ? PTQ_MLP_OUT : PTQ_ATTN_OUT;
+    w->held_floats = HELD_BYTES / (int64_t)sizeof(float) > x ? HELD_BYTES / (int64_t)sizeof(float) : x;
+    if (w->held_floats > rows * width_of(w, most)) w->held_floats = rows * width_of(w, most);
+    w->held = ptq_new(w->task->scratch, float, w->held_floats);
+    for (int input = 0; input < PTQ_N_INPUT; input++) {
+        make_hessian(w, input);
+        for (int64_t window = 0; window < f->windows; window += f->batch_windows) {
+            PTQ_TRY(ptq_interrupted(err));
+            gather(w, input, window, batch_at(w, window));
+        }
+        PTQ_TRY(quantize(w, input, err));
+    }
+    for (int64_t window = 0; window < f->windows; window += f->batch_windows) {
+        int64_t n = batch_at(w, window);
+        float *wide;
+        if (place(w, window, n, width_of(w, PTQ_MLP_OUT), &wide)) mlp(w, window, n, wide);
+        ptq_forward_step(f, &w->quantized, PTQ_MLP_OUT_STEP, window, n, wide, NULL);
+    }
+    return PTQ_OK;
+}
+
+unsigned ptq_hessian_need(const struct ptq_spec *spec)
+{
+    (void)spec;
+    return PTQ_NEED_WINDOWS;
+}
+
+enum ptq_status ptq_hessian_block(struct ptq_block_task *task, const struct ptq_hessian_solver *solver,
+                                  struct ptq_error *err)
+{
+    struct work w = {.task = task, .f = task->calib, .quantized = *task->block, .solver = solver};
+    int64_t rows = w.f->batch_windows * w.f->length, out = width_of(&w, PTQ_ATTN_OUT), ff = width_of(&w, PTQ_MLP_OUT);
+    int64_t widest = out > ff ? out : ff;
+    if (w.f->model->config.width > widest) widest = w.f->model->config.width;
+    w.in = ptq_new(task->scratch, float, rows *w.f->model->config.width);
+    w.wide = ptq_new(task->scratch, float, rows *(out > ff ? out : ff));
+    w.scaled = ptq_new(task->scratch, float, w.f->length *widest);
+    return solver->true_sequential ? staged(&w, err) : one_shot(&w, err);
+}
