@@ -35,7 +35,7 @@ static const char *label_of(struct ptq_arena *arena, const struct ptq_cell *cell
     const char *select = ptq_report_option(arena, cell->spec, "select");
     if (strcmp(cell->method, "fp16") == 0) return "FP16";
     if (strcmp(cell->method, "rtn") == 0) return "RTN";
-    if (strcmp(cell->method, "awq") == 0 || strcmp(cell->method, "gptq") == 0) {
+    if (strstr(cell->method, "awq") || strstr(cell->method, "gptq") || strcmp(cell->method, "obq") == 0) {
         char *upper = ptq_strdup(arena, cell->method);
         for (char *c = upper; *c; c++) *c = (char)toupper((unsigned char)*c);
         return upper;

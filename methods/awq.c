@@ -31,7 +31,8 @@
 
 struct ptq_awq_options ptq_awq_options(const struct ptq_spec *spec)
 {
-    return (struct ptq_awq_options){.loss = (enum ptq_awq_loss)ptq_spec_value(spec, "loss"),
+    int has_loss = ptq_spec_has(spec, "loss");
+    return (struct ptq_awq_options){.loss = has_loss ? (enum ptq_awq_loss)ptq_spec_value(spec, "loss") : PTQ_AWQ_GRAM,
                                     .formula = (enum ptq_awq_formula)ptq_spec_value(spec, "formula"),
                                     .clip = ptq_spec_value(spec, "clip") != 0,
                                     .vo_average = ptq_spec_value(spec, "vo_average") != 0,
@@ -171,18 +172,19 @@ static void quantize_linear(struct ptq_block_task *task, int role, const struct 
     ptq_arena_rewind(task->scratch, mark);
 }
 
-/* Mean of bound / largest weight; 1 where nothing is clipped. */
-static double mean_clip(const struct ptq_awq_clip *clip)
+void ptq_awq_describe(const struct ptq_awq_options *options, const struct ptq_awq_choice *choice,
+                      const struct ptq_awq_clip *clip, struct ptq_linear_report *report)
 {
     double sum = 0;
     for (int i = 0; clip->max && i < PTQ_AWQ_CLIPS; i++) sum += (double)clip->at[i] * (1 - i / 20.0);
-    return clip->max ? sum / (double)(clip->n * clip->n_groups) : 1;
+    report->alpha = (double)choice->ratio / options->n_ratio;
+    report->clip = clip->max ? sum / (double)(clip->n * clip->n_groups) : 1;
 }
 
-/* The bounds of a linear, found on the calibration rows as the scaled block has them. */
-static void clip_linear(struct ptq_block_task *task, int role, const struct ptq_awq_choice *choice,
-                        struct ptq_arena *arena, struct ptq_awq_clip *clip)
+void ptq_awq_clip_linear(struct ptq_block_task *task, int role, const struct ptq_awq_choice *choice,
+                         struct ptq_arena *arena, struct ptq_awq_clip *clip)
 {
+    if (role == PTQ_Q || role == PTQ_K) return;
     const struct ptq_moments *m = &task->moments[ptq_role_input[role]];
     float *sample = divided_copy(task->scratch, m->row, m->n_row, m->k, choice->scale);
     ptq_awq_clip_search(&task->spec->grid, &task->block->linear[role], sample, m->n_row, arena, task->scratch, clip);
@@ -197,10 +199,9 @@ enum ptq_status ptq_awq_block(struct ptq_block_task *task, const struct ptq_awq_
         struct ptq_awq_clip *clip = &report->clip[role];
         if (!task->block->linear[role].n) continue;
         PTQ_TRY(ptq_interrupted(err));
-        if (options->clip && role != PTQ_Q && role != PTQ_K) clip_linear(task, role, choice, arena, clip);
+        if (options->clip) ptq_awq_clip_linear(task, role, choice, arena, clip);
         quantize_linear(task, role, clip);
-        task->report[role].alpha = (double)choice->ratio / options->n_ratio;
-        task->report[role].clip = mean_clip(clip);
+        ptq_awq_describe(options, choice, clip, &task->report[role]);
     }
     return PTQ_OK;
 }
@@ -225,13 +226,8 @@ static const struct ptq_param params[] = {
      .max = 1,
      .doc = "a trial's error: of attention and MLP, or of each linear"},
     {.name = "clip", .fallback = 1, .max = 1, .doc = "1: weights are clipped to searched bounds"},
-    {.name = "formula",
-     .words = "2023-11|2023-05|autoawq",
-     .max = 2,
-     .doc = "the scale without, with, or with AutoAWQ's weight term"},
-    {.name = "vo_average", .max = 1, .doc = "1: v -> o is scaled also where heads share a v"},
-    {.name = "grid", .fallback = 20, .min = 1, .max = 1000, .doc = "ratios tried: i / grid; 1: no scales"},
-    {.name = "order", .max = 1 << 20, .doc = "0: calibration summed as it comes; n: in the n-th shuffled order"},
+    PTQ_AWQ_SCALE_PARAMS,
+    PTQ_ORDER_PARAM,
     {0},
 };
 

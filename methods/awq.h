@@ -41,6 +41,18 @@ struct ptq_awq_report {
     struct ptq_awq_clip clip[PTQ_N_ROLE];
 };
 
+/* Parameters of the scales, for every method that has them. */
+#define PTQ_AWQ_SCALE_PARAMS                                                                                           \
+    {.name = "formula",                                                                                                \
+     .words = "2023-11|2023-05|autoawq",                                                                               \
+     .max = 2,                                                                                                         \
+     .doc = "the scale without, with, or with AutoAWQ's weight term"},                                                 \
+        {.name = "vo_average", .max = 1, .doc = "1: v -> o is scaled also where heads share a v"},                     \
+    {                                                                                                                  \
+        .name = "grid", .fallback = 20, .min = 1, .max = 1000, .doc = "ratios tried: i / grid; 1: no scales"           \
+    }
+
+/* loss is gram where the method has no such parameter. */
 struct ptq_awq_options ptq_awq_options(const struct ptq_spec *spec);
 
 /* The scales of a block: all groups searched on task->moments, then applied to block, whose function is unchanged;
@@ -48,6 +60,14 @@ struct ptq_awq_options ptq_awq_options(const struct ptq_spec *spec);
  * looked at. report is filled in arena. */
 enum ptq_status ptq_awq_transform(struct ptq_block_task *task, const struct ptq_awq_options *options,
                                   struct ptq_arena *arena, struct ptq_awq_report *report, struct ptq_error *err);
+
+/* The bounds of a linear, none for q and k, found on the calibration rows as the scaled block has them. */
+void ptq_awq_clip_linear(struct ptq_block_task *task, int role, const struct ptq_awq_choice *choice,
+                         struct ptq_arena *arena, struct ptq_awq_clip *clip);
+
+/* alpha and clip of a linear's report. */
+void ptq_awq_describe(const struct ptq_awq_options *options, const struct ptq_awq_choice *choice,
+                      const struct ptq_awq_clip *clip, struct ptq_linear_report *report);
 
 /* The whole method. */
 enum ptq_status ptq_awq_block(struct ptq_block_task *task, const struct ptq_awq_options *options,

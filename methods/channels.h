@@ -7,10 +7,7 @@
 /* The parameter `select`, in the order of its words. */
 enum ptq_select { PTQ_SELECT_ACTIVATION, PTQ_SELECT_WEIGHT, PTQ_SELECT_RANDOM };
 #define PTQ_SELECT_PARAM                                                                                               \
-    {                                                                                                                  \
-        .name = "select", .words = "activation|weight|random", .max = 2, .doc = "what tells a channel's importance",   \
-        .always = 1                                                                                                    \
-    }
+    .name = "select", .words = "activation|weight|random", .max = 2, .doc = "what tells a channel's importance"
 
 /* PTQ_NEED_* of a spec that has `select`. */
 unsigned ptq_channels_need(const struct ptq_spec *spec);

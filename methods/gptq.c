@@ -16,10 +16,10 @@
  *   static_groups=1    groups are of neighbouring columns, their grids found beforehand in the original weights
  *
  * Sources: arXiv:2210.17323; IST-DASLab/gptq gptq.py, quant.py (2d65066). */
+#include "gptq.h"
+
 #include "gptq_factor.h"
 #include "gptq_solve.h"
-#include "hessian.h"
-#include "method.h"
 
 static enum ptq_status solve(const void *options, struct ptq_hessian_problem *p, struct ptq_error *err)
 {
@@ -31,11 +31,12 @@ static enum ptq_status solve(const void *options, struct ptq_hessian_problem *p,
     return PTQ_OK;
 }
 
-static enum ptq_status block_method(struct ptq_block_task *task, struct ptq_error *err)
+enum ptq_status ptq_gptq_block(struct ptq_block_task *task, struct ptq_error *err)
 {
     const struct ptq_spec *spec = task->spec;
     if (spec->grid.scale_f16)
-        return ptq_fail(err, PTQ_EUSAGE, "gptq's arithmetic is fp32, as in the published code; leave scale_dtype away");
+        return ptq_fail(err, PTQ_EUSAGE, "%s's arithmetic is fp32, as in the published code; leave scale_dtype away",
+                        spec->method->name);
     struct ptq_gptq_options options = {.percdamp = ptq_spec_value(spec, "percdamp"),
                                        .act_order = (int)ptq_spec_value(spec, "act_order"),
                                        .static_groups = (int)ptq_spec_value(spec, "static_groups"),
@@ -45,16 +46,7 @@ static enum ptq_status block_method(struct ptq_block_task *task, struct ptq_erro
     return ptq_hessian_block(task, &solver, err);
 }
 
-static const struct ptq_param params[] = {
-    {.name = "act_order", .max = 1, .doc = "1: columns by falling diagonal of the Hessian", .always = 1},
-    {.name = "static_groups", .max = 1, .doc = "1: groups' grids from the original weights, beforehand"},
-    {.name = "true_sequential", .max = 1, .doc = "1: q, k, v; o; gate, up; down, each after the ones before it"},
-    {.name = "percdamp", .fallback = 0.01, .max = 10, .doc = "damping, in means of the Hessian's diagonal"},
-    {.name = "fresh_groups", .max = 1, .doc = "1: groups' grids see all earlier errors; 0: as published"},
-    {.name = "mse", .max = 1, .doc = "1: ranges shrunk to where sum |error|^2.4 is least"},
-    {.name = "order", .max = 1 << 20, .doc = "0: calibration summed as it comes; n: in the n-th shuffled order"},
-    {0},
-};
+static const struct ptq_param params[] = {PTQ_GPTQ_PARAMS, PTQ_ORDER_PARAM, {0}};
 
 extern const struct ptq_method ptq_method_gptq;
 const struct ptq_method ptq_method_gptq = {
@@ -64,5 +56,5 @@ const struct ptq_method ptq_method_gptq = {
     .param = params,
     .grid = {.w_bit = 4, .group_size = 128, .range = PTQ_RANGE_GPTQ},
     .need = ptq_hessian_need,
-    .block_method = block_method,
+    .block_method = ptq_gptq_block,
 };

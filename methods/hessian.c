@@ -29,6 +29,7 @@ struct work {
     struct ptq_block quantized; /* the block with float32 weights of what is coded so far */
     float *h[PTQ_N_INPUT];      /* [K][K], upper triangle */
     int64_t seen[PTQ_N_INPUT];  /* windows in h */
+    struct ptq_stats *saw;      /* [PTQ_N_INPUT]: rows of what went into h, for the reported output errors */
     float *scaled;              /* [T][max(C, H D, F)], one window */
     float *in, *wide;           /* one batch: [rows][C], [rows][max(H D, F)] */
     float *held;
@@ -71,11 +72,38 @@ static void gram_columns(void *context, int64_t i, int worker)
     ptq_ops()->gram(t->h, t->k, t->scaled, t->k, t->rows, first, end - first);
 }
 
+static void make_samples(struct work *w)
+{
+    struct ptq_arena *arena = w->task->scratch;
+    w->saw = ptq_new(arena, struct ptq_stats, PTQ_N_INPUT);
+    for (int input = 0; input < PTQ_N_INPUT; input++) {
+        struct ptq_stats *s = &w->saw[input];
+        s->k = width_of(w, (enum ptq_input)input);
+        s->rows = w->f->windows * w->f->length;
+        s->n_sample = s->rows < PTQ_STATS_SAMPLE ? s->rows : PTQ_STATS_SAMPLE;
+        s->sample = ptq_new(arena, float, s->n_sample * s->k);
+    }
+    w->task->stats = w->saw;
+}
+
+/* Sample i is row floor(i * rows / n_sample), as in core/stats.c. */
+static void copy_samples(const struct work *w, enum ptq_input input, const float *x, int64_t windows)
+{
+    const struct ptq_stats *s = &w->saw[input];
+    int64_t first = w->seen[input] * w->f->length;
+    for (int64_t i = 0; i < s->n_sample; i++) {
+        int64_t row = i * s->rows / s->n_sample - first;
+        if (row < 0 || row >= windows * w->f->length) continue;
+        memcpy(s->sample + i * s->k, x + row * s->k, sizeof *x * (size_t)s->k);
+    }
+}
+
 /* The running mean over windows, one after the other as in the published code: H of n - 1 windows times (n - 1) / n,
  * plus 2 / n X^T X. */
 static void add_gram(struct work *w, enum ptq_input input, const float *x, int64_t windows)
 {
     struct gram_task t = {.h = w->h[input], .scaled = w->scaled, .k = width_of(w, input), .rows = w->f->length};
+    copy_samples(w, input, x, windows);
     for (int64_t i = 0; i < windows; i++) {
         t.x = x + i * t.rows * t.k;
         t.n = ++w->seen[input];
@@ -286,5 +314,6 @@ enum ptq_status ptq_hessian_block(struct ptq_block_task *task, const struct ptq_
     w.in = ptq_new(task->scratch, float, rows *w.f->model->config.width);
     w.wide = ptq_new(task->scratch, float, rows *(out > ff ? out : ff));
     w.scaled = ptq_new(task->scratch, float, w.f->length *widest);
+    make_samples(&w);
     return solver->true_sequential ? staged(&w, err) : one_shot(&w, err);
 }

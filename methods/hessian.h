@@ -18,6 +18,13 @@ struct ptq_hessian_problem {
     struct ptq_arena *arena, *scratch; /* keeps what q points to; rewound by the solver or its caller */
 };
 
+/* Parameters of every method that solves such problems. */
+#define PTQ_HESSIAN_PARAMS                                                                                             \
+    {.name = "true_sequential", .max = 1, .doc = "1: q, k, v; o; gate, up; down, each after the ones before it"},      \
+    {                                                                                                                  \
+        .name = "percdamp", .fallback = 0.01, .max = 10, .doc = "damping, in means of the Hessian's diagonal"          \
+    }
+
 struct ptq_hessian_solver {
     enum ptq_status (*solve)(const void *options, struct ptq_hessian_problem *problem, struct ptq_error *err);
     const void *options;
@@ -28,7 +35,7 @@ struct ptq_hessian_solver {
 unsigned ptq_hessian_need(const struct ptq_spec *spec);
 
 /* A block_method: fills task->q and task->report (damp, loss, saturated), and leaves task->calib at what the quantised
- * block gives. */
+ * block gives, task->stats at a sample of what the linears read: the reported output errors are on that. */
 enum ptq_status ptq_hessian_block(struct ptq_block_task *task, const struct ptq_hessian_solver *solver,
                                   struct ptq_error *err);
 

@@ -24,6 +24,12 @@ struct ptq_param {
     int always; /* 1: part of the canonical SPEC even where it has its default */
 };
 
+/* Of every method that sums over the calibration windows; the pipeline puts them into that order. */
+#define PTQ_ORDER_PARAM                                                                                                \
+    {                                                                                                                  \
+        .name = "order", .max = 1 << 20, .doc = "0: calibration summed as it comes; n: in the n-th shuffled order"     \
+    }
+
 struct ptq_method;
 
 /* A cell's method with everything chosen: the parsed SPEC. */

@@ -53,8 +53,8 @@ static enum ptq_status block_method(struct ptq_block_task *task, struct ptq_erro
 
 static const struct ptq_param params[] = {
     {.name = "outliers", .fallback = 1, .max = 1, .doc = "1: weights more than half a step off the grid go first"},
-    {.name = "true_sequential", .max = 1, .doc = "1: q, k, v; o; gate, up; down, each after the ones before it"},
-    {.name = "percdamp", .fallback = 0.01, .max = 10, .doc = "damping, in means of the Hessian's diagonal"},
+    PTQ_HESSIAN_PARAMS,
+    PTQ_ORDER_PARAM,
     {0},
 };
 

@@ -92,7 +92,7 @@ static enum ptq_status quantize(const struct ptq_spec *spec, const struct ptq_la
 }
 
 static const struct ptq_param params[] = {
-    PTQ_SELECT_PARAM,
+    {PTQ_SELECT_PARAM},
     {.name = "fraction",
      .fallback = 0.01,
      .min = 0,
