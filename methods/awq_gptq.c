@@ -51,11 +51,9 @@ static unsigned need(const struct ptq_spec *spec)
 }
 
 static const struct ptq_param params[] = {
-    PTQ_GPTQ_PARAMS,
-    PTQ_AWQ_SCALE_PARAMS,
-    {.name = "clip", .max = 1, .doc = "1: weights are clipped to searched bounds before GPTQ"},
-    PTQ_ORDER_PARAM,
-    {0},
+    {PTQ_ACT_ORDER_PARAM}, PTQ_GPTQ_PARAMS,
+    PTQ_AWQ_SCALE_PARAMS,  {.name = "clip", .max = 1, .doc = "1: weights are clipped to searched bounds before GPTQ"},
+    PTQ_ORDER_PARAM,       {0},
 };
 
 extern const struct ptq_method ptq_method_awq_gptq;

@@ -46,7 +46,12 @@ enum ptq_status ptq_gptq_block(struct ptq_block_task *task, struct ptq_error *er
     return ptq_hessian_block(task, &solver, err);
 }
 
-static const struct ptq_param params[] = {PTQ_GPTQ_PARAMS, PTQ_ORDER_PARAM, {0}};
+static const struct ptq_param params[] = {
+    {PTQ_ACT_ORDER_PARAM, .always = 1},
+    PTQ_GPTQ_PARAMS,
+    PTQ_ORDER_PARAM,
+    {0},
+};
 
 extern const struct ptq_method ptq_method_gptq;
 const struct ptq_method ptq_method_gptq = {

@@ -5,16 +5,16 @@
 #include "hessian.h"
 
 /* Of every method that ends in ptq_gptq_block. */
+#define PTQ_ACT_ORDER_PARAM .name = "act_order", .max = 1, .doc = "1: columns by falling diagonal of the Hessian"
 #define PTQ_GPTQ_PARAMS                                                                                                \
-    {.name = "act_order", .max = 1, .doc = "1: columns by falling diagonal of the Hessian", .always = 1},              \
-        {.name = "static_groups", .max = 1, .doc = "1: groups' grids from the original weights, beforehand"},          \
+    {.name = "static_groups", .max = 1, .doc = "1: groups' grids from the original weights, beforehand"},              \
         PTQ_HESSIAN_PARAMS,                                                                                            \
         {.name = "fresh_groups", .max = 1, .doc = "1: groups' grids see all earlier errors; 0: as published"},         \
     {                                                                                                                  \
         .name = "mse", .max = 1, .doc = "1: ranges shrunk to where sum |error|^2.4 is least"                           \
     }
 
-/* A block_method whose SPEC has PTQ_GPTQ_PARAMS. */
+/* A block_method whose SPEC has both. */
 enum ptq_status ptq_gptq_block(struct ptq_block_task *task, struct ptq_error *err);
 
 #endif
