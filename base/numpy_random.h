@@ -1,6 +1,6 @@
 /* The permutation of numpy.random.default_rng(seed), by which Hugging Face datasets shuffles: PCG64 (O'Neill 2014,
- * XSL-RR 128/64) seeded through SeedSequence, bounded draws by mask and rejection. NumPy leaves itself free to change the
- * stream of default_rng (NEP 19); these are the numbers of NumPy 2.4. */
+ * XSL-RR 128/64) seeded through SeedSequence, bounded draws by mask and rejection. NumPy leaves itself free to change
+ * the stream of default_rng (NEP 19); these are the numbers of NumPy 2.4. */
 #ifndef PTQ_NUMPY_RANDOM_H
 #define PTQ_NUMPY_RANDOM_H
 

@@ -2,6 +2,7 @@
 
 #include "family.h"
 #include "method.h"
+#include "preset.h"
 
 #include <string.h>
 
@@ -23,6 +24,16 @@ static void print_param(FILE *out, const struct ptq_param *p, double value)
     fprintf(out, "  %-16s %-24s %s [%g]\n", p->name, range, p->doc, value);
 }
 
+/* A preset's switches are long: they have a line of their own. */
+static void print_presets(FILE *out, const char *method)
+{
+    for (const struct ptq_preset *p = ptq_presets; p->name; p++) {
+        if (strcmp(p->method, method) != 0) continue;
+        fprintf(out, "  preset=%-16s %s\n  %-23s = %s, calib.sample=%s\n", p->name, p->doc, "", p->items,
+                ptq_sample_name(p->sample));
+    }
+}
+
 void ptq_describe_methods(FILE *out)
 {
     fprintf(out, "SPEC is METHOD, or METHOD:wBITS,gGROUP,key=value,...   ranges, what it is, [default]\n");
@@ -35,6 +46,7 @@ void ptq_describe_methods(FILE *out)
         const struct ptq_param *p = ptq_grid_params();
         for (int j = 0; p[j].name; j++) print_param(out, &p[j], grid[j]);
         for (p = m->param; p && p->name; p++) print_param(out, p, p->fallback);
+        print_presets(out, m->name);
     }
 }
 

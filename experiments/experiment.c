@@ -57,8 +57,10 @@ static const struct ptq_value *value(const struct crossing *c, enum ptq_setting_
     return &c->setting[id].value[c->at[id]];
 }
 
-static struct ptq_job make_job(const struct crossing *c, const char *spec)
+/* The SPEC is canonical by now and names no preset: what that says of the sampling is kept here. */
+static struct ptq_job make_job(const struct crossing *c, const struct ptq_variant *variant, const char *spec)
 {
+    enum ptq_sample sample = (enum ptq_sample)value(c, PTQ_SET_CALIB_SAMPLE)->number;
     return (struct ptq_job){
         .experiment = c->out->name,
         .model = value(c, PTQ_SET_MODELS)->text,
@@ -70,7 +72,7 @@ static struct ptq_job make_job(const struct crossing *c, const char *spec)
         .calib_window = value(c, PTQ_SET_CALIB_WINDOW)->number,
         .calib_windows = value(c, PTQ_SET_CALIB_WINDOWS)->number,
         .bos = (enum ptq_bos)value(c, PTQ_SET_EVAL_BOS)->number,
-        .calib_sample = (enum ptq_sample)value(c, PTQ_SET_CALIB_SAMPLE)->number,
+        .calib_sample = sample == PTQ_SAMPLE_AUTO ? variant->sample : sample,
         .seed = (uint64_t)value(c, PTQ_SET_SEED)->number,
         .device = value(c, PTQ_SET_DEVICE)->text,
         .path = value(c, PTQ_SET_PATH)->text,
@@ -81,7 +83,7 @@ static struct ptq_job make_job(const struct crossing *c, const char *spec)
 static uint64_t job_hash(const struct ptq_job *job)
 {
     const char *texts[] = {job->model, job->spec, job->text, job->calib};
-    uint64_t numbers[] = {(uint64_t)job->calib_windows, job->seed}, hash = 14695981039346656037u;
+    uint64_t numbers[] = {(uint64_t)job->calib_windows, job->seed, job->calib_sample}, hash = 14695981039346656037u;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         for (const char *c = texts[i]; *c; c++) hash = (hash ^ (unsigned char)*c) * 1099511628211u;
         hash *= 1099511628211u;
@@ -93,7 +95,8 @@ static uint64_t job_hash(const struct ptq_job *job)
 static int same_job(const struct ptq_job *a, const struct ptq_job *b)
 {
     return strcmp(a->spec, b->spec) == 0 && strcmp(a->model, b->model) == 0 && strcmp(a->text, b->text) == 0 &&
-           strcmp(a->calib, b->calib) == 0 && a->calib_windows == b->calib_windows && a->seed == b->seed;
+           strcmp(a->calib, b->calib) == 0 && a->calib_windows == b->calib_windows && a->seed == b->seed &&
+           a->calib_sample == b->calib_sample;
 }
 
 static void add_job(struct crossing *c, const struct ptq_job *job)
@@ -135,7 +138,7 @@ static enum ptq_status cross(struct crossing *c)
             if (!c->variant[v].quantizes && !first_of_quantized(c)) continue;
             PTQ_TRY(ptq_variant_spec(c->arena, &c->variant[v], value(c, PTQ_SET_W_BIT)->number,
                                      value(c, PTQ_SET_GROUP_SIZE)->number, &spec, c->err));
-            struct ptq_job job = make_job(c, spec);
+            struct ptq_job job = make_job(c, &c->variant[v], spec);
             add_job(c, &job);
         }
     while (advance(c));

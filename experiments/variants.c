@@ -52,13 +52,15 @@ static enum ptq_status add_variant(struct reader *r, const char *text, const str
     PTQ_TRY(check(text, node, &spec, r->err));
     if (r->n == r->limit) return ptq_yaml_fail(node, r->err, "more than %d methods with their parameters", r->limit);
     const char *colon = strchr(text, ':'), *items = colon ? colon + 1 : "";
+    const char *pinned = spec.preset ? spec.preset->items : "";
     size_t length = colon ? (size_t)(colon - text) : strlen(text);
     r->variant[r->n++] = (struct ptq_variant){
         .node = node,
         .method = ptq_strndup(r->arena, text, length),
         .items = items,
-        .has_w = gives(items, 'w'),
-        .has_g = gives(items, 'g'),
+        .has_w = gives(items, 'w') || gives(pinned, 'w'),
+        .has_g = gives(items, 'g') || gives(pinned, 'g'),
+        .sample = spec.preset ? spec.preset->sample : PTQ_SAMPLE_AUTO,
         .quantizes = ptq_spec_quantizes(&spec),
     };
     return PTQ_OK;

@@ -4,6 +4,7 @@
 
 #include "arena.h"
 #include "status.h"
+#include "tokens.h"
 #include "yaml_tree.h"
 
 #include <stdint.h>
@@ -12,7 +13,8 @@
 struct ptq_variant {
     const struct ptq_yaml *node; /* where it stands, for errors */
     const char *method, *items;  /* "salient", "select=weight,fraction=0.01" */
-    int has_w, has_g;            /* 1: items give it, so it is not crossed */
+    int has_w, has_g;            /* 1: items or their preset give it, so it is not crossed */
+    enum ptq_sample sample;      /* the preset's, or auto */
     int quantizes;               /* 0: crosses with nothing that only quantised cells have */
 };
 

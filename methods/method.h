@@ -5,6 +5,7 @@
 
 #include "arena.h"
 #include "forward.h"
+#include "preset.h"
 #include "qmat.h"
 #include "results.h"
 #include "stats.h"
@@ -36,7 +37,8 @@ struct ptq_method;
 struct ptq_spec {
     const struct ptq_method *method;
     struct ptq_grid grid;
-    double value[PTQ_MAX_PARAM]; /* of method->param, in its order */
+    double value[PTQ_MAX_PARAM];     /* of method->param, in its order */
+    const struct ptq_preset *preset; /* what was asked for by name, or NULL; its switches are in the above */
 };
 
 /* One linear to quantise. */
@@ -94,9 +96,10 @@ struct ptq_method {
 extern const struct ptq_method *const ptq_methods[];
 extern const int ptq_n_methods;
 
-/* "rtn:w3,g128,range=gptq" to a spec; unknown names are answered with the nearest one. */
+/* "rtn:w3,g128,range=gptq" to a spec; unknown names are answered with the nearest one. preset=NAME sets the preset's
+ * keys, whatever its place; keys given beside it win. */
 enum ptq_status ptq_spec_parse(const char *text, struct ptq_spec *out, struct ptq_error *err);
-/* The canonical text: method, w, g, what is not default. In arena. */
+/* The canonical text: method, w, g, what is not default, and no preset. In arena. */
 const char *ptq_spec_format(const struct ptq_spec *spec, struct ptq_arena *arena);
 /* The value of a parameter by name. Asserts that the method has it. */
 double ptq_spec_value(const struct ptq_spec *spec, const char *name);

@@ -23,7 +23,7 @@ struct ptq_job {
     int64_t calib_window;         /* [512] */
     int64_t calib_windows;        /* [64] */
     enum ptq_bos bos;             /* [stream] */
-    enum ptq_sample calib_sample; /* [first] */
+    enum ptq_sample calib_sample; /* [the preset's, else first] */
     uint64_t seed;
     const char *device; /* ["cpu"] */
     const char *path;   /* ["fp32"] */

@@ -5,6 +5,7 @@
 #include "mapped.h"
 #include "progress.h"
 #include "provenance.h"
+#include "sampling.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -61,40 +62,84 @@ static enum ptq_status share_model(struct ptq_session *s, const char *name, stru
     return PTQ_OK;
 }
 
-static enum ptq_status share_text(struct ptq_session *s, struct ptq_shared_model *model, const char *name,
-                                  struct ptq_shared_text **out, struct ptq_error *err)
+static enum ptq_status read_stream(struct ptq_session *s, struct ptq_shared_model *model, const char *text, size_t size,
+                                   struct ptq_shared_text *t, struct ptq_error *err)
 {
-    for (struct ptq_shared_text *t = model->text; t; t = t->next)
-        if (strcmp(t->name, name) == 0) {
-            *out = t;
-            return PTQ_OK;
-        }
-    const char *path;
-    PTQ_TRY(ptq_locate_text(s->arena, name, &path, err));
-    struct ptq_shared_text *t = ptq_new(s->arena, struct ptq_shared_text, 1);
-    t->name = ptq_strdup(s->arena, name);
+    struct ptq_stream_ids *ids = ptq_new(s->arena, struct ptq_stream_ids, 1);
+    if (ptq_tokenizer_encode(model->tokenizer, text, size, 0, s->arena, &ids->id, &ids->n, err))
+        return ptq_within(err, "%s", t->path);
+    ids->bos = ptq_tokenizer_bos(model->tokenizer);
+    t->ids = ids;
+    return PTQ_OK;
+}
+
+/* Documents of a plain text point into it, so it is kept; those of JSON lines are copies. */
+static enum ptq_status read_documents(struct ptq_session *s, const char *text, size_t size, struct ptq_shared_text *t,
+                                      struct ptq_error *err)
+{
+    struct ptq_documents *documents = ptq_new(s->arena, struct ptq_documents, 1);
+    if (!ptq_is_json_lines(t->path)) text = ptq_strndup(s->arena, text, size);
+    PTQ_TRY(ptq_documents_read(s->arena, t->path, text, size, documents, err));
+    t->documents = documents;
+    return PTQ_OK;
+}
+
+/* Reads t's file for the form that is missing. */
+static enum ptq_status read_text(struct ptq_session *s, struct ptq_shared_model *model, struct ptq_shared_text *t,
+                                 int as_documents, struct ptq_error *err)
+{
     struct ptq_arena *work = ptq_arena_make("text");
     char *text;
     size_t size;
-    enum ptq_status status = ptq_read_file(work, path, TEXT_LIMIT, &text, &size, err);
+    enum ptq_status status = ptq_read_file(work, t->path, TEXT_LIMIT, &text, &size, err);
     if (!status) {
         ptq_sha256(text, size, t->sha256);
-        status = ptq_tokenizer_encode(model->tokenizer, text, size, 0, s->arena, &t->ids.id, &t->ids.n, err);
-        if (status) ptq_within(err, "%s", path);
+        status = as_documents ? read_documents(s, text, size, t, err) : read_stream(s, model, text, size, t, err);
     }
     ptq_arena_free(work);
-    if (status) return status;
-    t->ids.bos = ptq_tokenizer_bos(model->tokenizer);
-    t->next = model->text;
-    model->text = *out = t;
+    return status;
+}
+
+/* sample: what is to be taken of the text. */
+static enum ptq_status share_text(struct ptq_session *s, struct ptq_shared_model *model, const char *name,
+                                  enum ptq_sample sample, struct ptq_shared_text **out, struct ptq_error *err)
+{
+    struct ptq_shared_text *t = model->text;
+    while (t && strcmp(t->name, name) != 0) t = t->next;
+    int is_new = t == NULL;
+    if (is_new) {
+        t = ptq_new(s->arena, struct ptq_shared_text, 1);
+        PTQ_TRY(ptq_locate_text(s->arena, name, &t->path, err));
+        t->name = ptq_strdup(s->arena, name);
+    }
+    int as_documents = ptq_samples_documents(sample, t->path);
+    if (as_documents ? !t->documents : !t->ids) PTQ_TRY(read_text(s, model, t, as_documents, err));
+    if (is_new) {
+        t->next = model->text;
+        model->text = t;
+    }
+    *out = t;
     return PTQ_OK;
 }
 
 /* ---- the evaluation's and the calibration's windows ---- */
 
-static enum ptq_status share_windows(struct ptq_session *s, const struct ptq_job *job, struct ptq_shared_text *text,
-                                     struct ptq_shared_windows want, struct ptq_shared_windows **out,
-                                     struct ptq_error *err)
+static enum ptq_status take_windows(struct ptq_session *s, const struct ptq_planned *plan,
+                                    const struct ptq_shared_text *text, struct ptq_shared_windows *want,
+                                    struct ptq_error *err)
+{
+    if (!ptq_samples_documents(want->sample, text->path))
+        return ptq_windows_cut(s->arena, text->ids, text->name, want->length, want->max, want->max, want->bos,
+                               want->sample, want->seed, &want->windows, err);
+    struct ptq_sampling sampling = {
+        .sample = want->sample, .bos = want->bos, .length = want->length, .n = want->max, .seed = want->seed};
+    return ptq_sample_documents(s->arena, plan->model->tokenizer, text->documents, text->name, &sampling,
+                                &want->windows, err);
+}
+
+static enum ptq_status share_windows(struct ptq_session *s, const struct ptq_job *job, const struct ptq_planned *plan,
+                                     struct ptq_shared_text *text, struct ptq_shared_windows want,
+                                     struct ptq_shared_windows **out, struct ptq_error *err)
 {
     for (struct ptq_shared_windows *w = text->windows; w; w = w->next)
         if (w->length == want.length && w->max == want.max && w->bos == job->bos && w->sample == want.sample &&
@@ -104,8 +149,7 @@ static enum ptq_status share_windows(struct ptq_session *s, const struct ptq_job
         }
     want.bos = job->bos;
     want.seed = job->seed;
-    PTQ_TRY(ptq_windows_cut(s->arena, &text->ids, text->name, want.length, want.max, want.max, want.bos, want.sample,
-                            want.seed, &want.windows, err));
+    PTQ_TRY(take_windows(s, plan, text, &want, err));
     ptq_windows_shuffle(s->arena, want.order, &want.windows);
     want.next = text->windows;
     text->windows = *out = ptq_new(s->arena, struct ptq_shared_windows, 1);
@@ -122,8 +166,15 @@ static enum ptq_status eval_windows(struct ptq_session *s, const struct ptq_job 
     if (c->family->position == PTQ_LEARNED && window > c->positions)
         return ptq_fail(err, PTQ_EUSAGE, "window is %lld, but %s has only %lld positions; take a shorter window",
                         (long long)window, plan->model->model.name, (long long)c->positions);
-    struct ptq_shared_windows want = {.length = window, .max = job->max_windows};
-    return share_windows(s, job, plan->text, want, &plan->eval, err);
+    struct ptq_shared_windows want = {.length = window, .max = job->max_windows, .sample = PTQ_SAMPLE_FIRST};
+    return share_windows(s, job, plan, plan->text, want, &plan->eval, err);
+}
+
+/* What is asked for, else the preset's, else the first windows. */
+static enum ptq_sample sample_of(const struct ptq_job *job, const struct ptq_spec *spec)
+{
+    if (job->calib_sample != PTQ_SAMPLE_AUTO) return job->calib_sample;
+    return spec->preset ? spec->preset->sample : PTQ_SAMPLE_FIRST;
 }
 
 static enum ptq_status calib_windows(struct ptq_session *s, const struct ptq_job *job, struct ptq_planned *plan,
@@ -136,9 +187,9 @@ static enum ptq_status calib_windows(struct ptq_session *s, const struct ptq_job
     if (c->family->position == PTQ_LEARNED && window > c->positions)
         return ptq_fail(err, PTQ_EUSAGE, "calib_window is %lld, but %s has only %lld positions; take a shorter one",
                         (long long)window, plan->model->model.name, (long long)c->positions);
-    struct ptq_shared_windows want = {.length = window, .max = n, .sample = job->calib_sample};
+    struct ptq_shared_windows want = {.length = window, .max = n, .sample = plan->sample};
     if (ptq_spec_has(&plan->spec, "order")) want.order = (uint64_t)ptq_spec_value(&plan->spec, "order");
-    return share_windows(s, job, plan->calib_text, want, &plan->calib, err);
+    return share_windows(s, job, plan, plan->calib_text, want, &plan->calib, err);
 }
 
 /* ---- the cell's configuration ---- */
@@ -147,6 +198,15 @@ static enum ptq_status calib_windows(struct ptq_session *s, const struct ptq_job
 static int uses_calib(const struct ptq_job *job, const struct ptq_spec *spec)
 {
     return job->calib && ptq_spec_quantizes(spec);
+}
+
+/* What the windows were made of, where that is not one stream. */
+static const char *sources(struct ptq_arena *arena, const struct ptq_planned *plan)
+{
+    if (!ptq_samples_documents(plan->sample, plan->calib_text->path)) return "";
+    if (plan->sample == PTQ_SAMPLE_GPTQ) return ", each of a document";
+    return ptq_format(arena, " of %lld %s", (long long)plan->calib->max,
+                      plan->calib_text->documents->paragraphs ? "paragraphs" : "documents");
 }
 
 static void describe_texts(struct ptq_arena *arena, const struct ptq_job *job, const struct ptq_planned *plan,
@@ -169,9 +229,9 @@ static void describe_texts(struct ptq_arena *arena, const struct ptq_job *job, c
     cell->calib_windows = plan->calib->windows.n;
     cell->calib_window = plan->calib->windows.length;
     cell->calib_protocol =
-        ptq_format(arena, "%s %lld windows of %lld, bos %s, text %.12s", ptq_sample_name(job->calib_sample),
-                   (long long)plan->calib->windows.n, (long long)plan->calib->windows.length, ptq_bos_name(job->bos),
-                   plan->calib_text->sha256);
+        ptq_format(arena, "%s %lld windows of %lld%s, bos %s, text %.12s", ptq_sample_name(plan->sample),
+                   (long long)plan->calib->windows.n, (long long)plan->calib->windows.length, sources(arena, plan),
+                   ptq_bos_name(job->bos), plan->calib_text->sha256);
 }
 
 /* Everything that the numbers depend on and that was asked for; not the machine, which is provenance. */
@@ -232,10 +292,12 @@ enum ptq_status ptq_session_plan(struct ptq_session *s, const struct ptq_job *jo
     if ((ptq_spec_need(&plan->spec) & (PTQ_NEED_ABSMEAN | PTQ_NEED_WINDOWS | PTQ_NEED_MOMENTS)) && !job->calib)
         return ptq_fail(err, PTQ_EUSAGE, "%s needs a calibration text; give --calib FILE", job->spec);
     PTQ_TRY(share_model(s, job->model, &plan->model, err));
-    PTQ_TRY(share_text(s, plan->model, job->text, &plan->text, err));
+    PTQ_TRY(share_text(s, plan->model, job->text, PTQ_SAMPLE_FIRST, &plan->text, err));
     PTQ_TRY(eval_windows(s, job, plan, err));
     if (!uses_calib(job, &plan->spec)) return PTQ_OK;
-    PTQ_TRY(share_text(s, plan->model, job->calib, &plan->calib_text, err));
+    plan->sample = sample_of(job, &plan->spec);
+    PTQ_TRY(ptq_sampling_check(plan->sample, job->bos, err));
+    PTQ_TRY(share_text(s, plan->model, job->calib, plan->sample, &plan->calib_text, err));
     PTQ_TRY(calib_windows(s, job, plan, err));
     plan->calib->with_moments |= (ptq_spec_need(&plan->spec) & PTQ_NEED_MOMENTS) != 0;
     return PTQ_OK;

@@ -2,6 +2,7 @@
 #ifndef PTQ_SESSION_H
 #define PTQ_SESSION_H
 
+#include "documents.h"
 #include "model.h"
 #include "pipeline.h"
 #include "tokenizer.h"
@@ -18,12 +19,13 @@ struct ptq_shared_windows {
     struct ptq_model_stats *stats; /* of these windows as calibration, once measured */
 };
 
-/* A text as one model's tokenizer sees it. */
+/* A text as one model's tokenizer sees it: as a stream, as documents, or both; NULL where nobody asked. */
 struct ptq_shared_text {
     struct ptq_shared_text *next;
-    const char *name;
+    const char *name, *path;
     char sha256[PTQ_SHA256_HEX];
-    struct ptq_stream_ids ids;
+    struct ptq_stream_ids *ids;
+    struct ptq_documents *documents;
     struct ptq_shared_windows *windows;
 };
 
@@ -43,6 +45,7 @@ struct ptq_session {
 /* A job, checked and looked up. All pointers belong to the session. */
 struct ptq_planned {
     struct ptq_spec spec;
+    enum ptq_sample sample; /* of the calibration; never auto */
     struct ptq_shared_model *model;
     struct ptq_shared_text *text, *calib_text; /* calib NULL where the cell uses none */
     struct ptq_shared_windows *eval, *calib;

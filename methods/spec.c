@@ -8,6 +8,7 @@
 #include <string.h>
 
 enum { MAX_SPEC = 400, MAX_NAMES = 64 };
+#define PRESET "preset="
 
 /* ---- the parameters that every quantising method shares: its grid ---- */
 
@@ -113,8 +114,9 @@ static enum ptq_status unknown_key(const struct ptq_method *method, const char *
     size_t n = 0;
     struct ptq_buffer list = {0};
     for (int pass = 0; pass < 2; pass++)
-        for (const struct ptq_param *p = pass ? method->param : grid_params; p && p->name && n < MAX_NAMES; p++)
+        for (const struct ptq_param *p = pass ? method->param : grid_params; p && p->name && n < MAX_NAMES - 1; p++)
             names[n++] = p->name;
+    if (ptq_preset_any(method->name)) names[n++] = "preset";
     for (size_t i = 0; i < n; i++) ptq_buffer_add(&list, "%s%s", i ? ", " : "", names[i]);
     const char *near = ptq_nearest(key, names, n);
     enum ptq_status status = ptq_fail(err, PTQ_EUSAGE, "%s has no parameter '%s'%s%s%s; it has %s", method->name, key,
@@ -123,20 +125,24 @@ static enum ptq_status unknown_key(const struct ptq_method *method, const char *
     return status;
 }
 
+/* Which keys were given, by their places: no key is given twice. */
+struct seen {
+    unsigned grid, own;
+};
+
 /* One item: "w3", "g-1" or "key=value". */
-static enum ptq_status read_item(struct ptq_spec *spec, char *item, unsigned *seen_grid, unsigned *seen_own,
-                                 struct ptq_error *err)
+static enum ptq_status read_item(struct ptq_spec *spec, const char *item, struct seen *seen, struct ptq_error *err)
 {
-    char *equals = strchr(item, '='), key[2] = {item[0], 0};
-    const char *value = equals ? equals + 1 : item + 1, *name = equals ? item : key;
-    if (equals) *equals = 0;
+    const char *equals = strchr(item, '='), *value = equals ? equals + 1 : item + 1;
+    char name[MAX_SPEC];
     if (!equals && strchr("wg", item[0] ? item[0] : '?') == NULL) return unknown_key(spec->method, item, err);
+    snprintf(name, sizeof name, "%.*s", equals ? (int)(equals - item) : 1, item);
     int i = param_find(grid_params, name), own = param_find(spec->method->param, name);
-    unsigned *seen = i >= 0 ? seen_grid : seen_own;
+    unsigned *given = i >= 0 ? &seen->grid : &seen->own;
     int place = i >= 0 ? i : own;
     if (place < 0) return unknown_key(spec->method, name, err);
-    if (*seen >> place & 1) return ptq_fail(err, PTQ_EUSAGE, "%s is given twice", name);
-    *seen |= 1u << place;
+    if (*given >> place & 1) return ptq_fail(err, PTQ_EUSAGE, "%s is given twice", name);
+    *given |= 1u << place;
     double number;
     PTQ_TRY(read_value(i >= 0 ? &grid_params[i] : &spec->method->param[own], value, &number, err));
     if (i == 1 && number == 0)
@@ -145,6 +151,41 @@ static enum ptq_status read_item(struct ptq_spec *spec, char *item, unsigned *se
         grid_set(&spec->grid, i, number);
     else
         spec->value[own] = number;
+    return PTQ_OK;
+}
+
+/* The preset's name where the item is "preset=NAME", else NULL. */
+static const char *preset_name(const char *item)
+{
+    return strncmp(item, PRESET, strlen(PRESET)) == 0 ? item + strlen(PRESET) : NULL;
+}
+
+/* "a,b,c", each item but the preset by itself; text is cut up. */
+static enum ptq_status read_items(struct ptq_spec *spec, char *text, struct ptq_error *err)
+{
+    struct seen seen = {0};
+    while (text) {
+        char *comma = strchr(text, ',');
+        if (comma) *comma = 0;
+        if (!preset_name(text)) PTQ_TRY(read_item(spec, text, &seen, err));
+        text = comma ? comma + 1 : NULL;
+    }
+    return PTQ_OK;
+}
+
+/* The preset among the items of text, if there is one: its keys are set before all others. */
+static enum ptq_status read_preset(struct ptq_spec *spec, const char *text, struct ptq_error *err)
+{
+    for (; text; text = strchr(text, ','), text += text != NULL) {
+        char name[MAX_SPEC], items[MAX_SPEC];
+        const char *start = preset_name(text);
+        if (!start) continue;
+        if (spec->preset) return ptq_fail(err, PTQ_EUSAGE, "preset is given twice");
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(start, ","), start);
+        PTQ_TRY(ptq_preset_find(name, spec->method->name, &spec->preset, err));
+        snprintf(items, sizeof items, "%s", spec->preset->items);
+        PTQ_TRY(read_items(spec, items, err));
+    }
     return PTQ_OK;
 }
 
@@ -176,14 +217,8 @@ static enum ptq_status read_spec(char *text, struct ptq_spec *out, struct ptq_er
     assert(param_count(out->method->param) <= PTQ_MAX_PARAM);
     for (int i = 0; i < param_count(out->method->param); i++) out->value[i] = out->method->param[i].fallback;
     if (rest && !ptq_spec_quantizes(out)) return ptq_fail(err, PTQ_EUSAGE, "%s takes no parameters", text);
-    unsigned seen_grid = 0, seen_own = 0;
-    while (rest) {
-        char *comma = strchr(rest, ',');
-        if (comma) *comma = 0;
-        PTQ_TRY(read_item(out, rest, &seen_grid, &seen_own, err));
-        rest = comma ? comma + 1 : NULL;
-    }
-    return PTQ_OK;
+    PTQ_TRY(read_preset(out, rest, err));
+    return read_items(out, rest, err);
 }
 
 enum ptq_status ptq_spec_parse(const char *text, struct ptq_spec *out, struct ptq_error *err)

@@ -20,6 +20,14 @@ static const char *const canonical[][2] = {
     {"salient:w3,g64", "salient:w3,g64,select=activation,fraction=0.01"},
     {"salient:fraction=0.001,select=random,g64,w3", "salient:w3,g64,select=random,fraction=0.001"},
     {"salient:w3,g64,select=weight,fraction=3e-2", "salient:w3,g64,select=weight,fraction=0.03"},
+    {"awq:preset=awq-paper", "awq:w3,g128,scale_dtype=fp16"},
+    {"awq:w4,preset=awq-2023", "awq:w4,g128,scale_dtype=fp16,formula=2023-05"},
+    {"awq:w4,g64,preset=autoawq", "awq:w4,g64,scale_dtype=fp16,formula=autoawq"},
+    {"awq:preset=autoawq,g64,w4", "awq:w4,g64,scale_dtype=fp16,formula=autoawq"},
+    {"awq:clip=0,preset=awq-paper,scale_dtype=fp32", "awq:w3,g128,clip=0"},
+    {"gptq:w3,preset=gptq-iclr", "gptq:w3,g-1,act_order=0"},
+    {"gptq:preset=gptq-llama,percdamp=0.1", "gptq:w4,g-1,act_order=1,true_sequential=1,percdamp=0.1"},
+    {"gptq:preset=autogptq", "gptq:w4,g128,sym=1,act_order=1,true_sequential=1"},
 };
 
 /* Each bad text and words that the sentence must hold. */
@@ -43,6 +51,15 @@ static const char *const refused[][2] = {
     {"salient:fraction=1.5", "from 0 to 1"},
     {"salient:fraction=nan", "a number"},
     {"salient:fraction=", "a number"},
+    {"awq:preset=awq-papr", "did you mean 'awq-paper'; awq has awq-paper, awq-2023, autoawq"},
+    {"awq:preset=gptq-llama", "preset 'gptq-llama' belongs to gptq, not to awq"},
+    {"rtn:preset=awq-paper", "belongs to awq"},
+    {"rtn:preset=best", "rtn has no presets"},
+    {"awq:preset=awq-paper,preset=awq-2023", "preset is given twice"},
+    {"awq:preset=", "preset '' is not known"},
+    {"awq:preset", "no parameter 'preset'"},
+    {"awq:preset=awq-paper,g64,g32", "g is given twice"},
+    {"gptq:presets=gptq-llama", "did you mean 'preset'"},
 };
 
 static void test_canonical(void **state)
@@ -71,6 +88,25 @@ static void test_refused(void **state)
     }
 }
 
+/* Every preset is a SPEC of its method, keeps its name out of the canonical one, and is known as asked for. */
+static void test_presets(void **state)
+{
+    (void)state;
+    struct ptq_arena *arena = ptq_arena_make("test");
+    for (const struct ptq_preset *p = ptq_presets; p->name; p++) {
+        struct ptq_spec spec, plain;
+        struct ptq_error err;
+        const char *text = ptq_format(arena, "%s:preset=%s", p->method, p->name);
+        if (ptq_spec_parse(text, &spec, &err)) fail_msg("%s", err.text);
+        assert_ptr_equal(spec.preset, p);
+        assert_null(strstr(ptq_spec_format(&spec, arena), "preset"));
+        assert_int_equal(ptq_spec_parse(ptq_format(arena, "%s:%s", p->method, p->items), &plain, &err), PTQ_OK);
+        assert_string_equal(ptq_spec_format(&spec, arena), ptq_spec_format(&plain, arena));
+        assert_null(plain.preset);
+    }
+    ptq_arena_free(arena);
+}
+
 static void test_long(void **state)
 {
     (void)state;
@@ -85,6 +121,6 @@ static void test_long(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_canonical), cmocka_unit_test(test_refused),
-                                       cmocka_unit_test(test_long)};
+                                       cmocka_unit_test(test_presets), cmocka_unit_test(test_long)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
