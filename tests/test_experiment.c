@@ -112,6 +112,7 @@ static void test_defaults(void **state)
     assert_int_equal(read_text("methods: rtn\n", NULL, 0, &x), PTQ_OK);
     expect_specs(&x, specs, 1);
     assert_int_equal(x.job->window, 0); /* auto */
+    assert_int_equal(x.job->calib_sample, PTQ_SAMPLE_AUTO);
     assert_int_equal(x.job->max_windows, 8);
 }
 
@@ -173,6 +174,22 @@ static void test_methods(void **state)
     x.job[7] = x.job[8];
     x.n_jobs--;
     expect_specs(&x, specs, 8);
+}
+
+/* A preset's group size is not crossed, its sampling goes with the cell, and what is said beside it wins. */
+static void test_presets(void **state)
+{
+    (void)state;
+    static const char *const specs[] = {"gptq:w3,g-1,act_order=0", "awq:w3,g64,scale_dtype=fp16"};
+    struct ptq_experiment x;
+    const char *text = "methods:\n  - gptq: {preset: gptq-iclr}\n  - awq: {group_size: 64, preset: awq-paper}\n";
+    const char *sets[] = {"calib.sample=random"};
+    assert_int_equal(read_text(text, NULL, 0, &x), PTQ_OK);
+    expect_specs(&x, specs, 2);
+    assert_int_equal(x.job[0].calib_sample, PTQ_SAMPLE_GPTQ);
+    assert_int_equal(x.job[1].calib_sample, PTQ_SAMPLE_AWQ);
+    assert_int_equal(read_text(text, sets, 1, &x), PTQ_OK);
+    assert_int_equal(x.job[1].calib_sample, PTQ_SAMPLE_RANDOM);
 }
 
 static void test_set(void **state)
@@ -397,6 +414,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_table1, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_defaults, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_presets, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_axes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_methods, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_set, set_up, tear_down),
