@@ -15,9 +15,11 @@
  *
  * all over ALL groups of the linear, whether or not they hold a salient channel. The paper does not name its
  * population. Its third line is its second over s, so the two share one; and of the first it says "of the channels",
- * none left out. Figures for the groups that hold a salient channel alone (salient_groups is their share) follow: a
- * group without one has Delta' = Delta, so they are delta_changed / salient_groups and
- * 1 + (delta_ratio - 1) / salient_groups. Means over linears weigh each by its groups. */
+ * none left out. SmolLM2-135M at w3, g128 (71 % of its groups hold a salient channel), s = 1.25, 1.5, 2, 4, over all
+ * groups: mean ratio 1.004, 1.010, 1.030, 1.181 where the paper has 1.005, 1.013, 1.038, 1.213 for OPT-6.7B; over the
+ * groups that hold one it would be 1.25 at s = 4. Figures for the groups that hold a salient channel alone
+ * (salient_groups is their share) follow: a group without one has Delta' = Delta, so they are delta_changed /
+ * salient_groups and 1 + (delta_ratio - 1) / salient_groups. Means over linears weigh each by its groups. */
 #include "channels.h"
 #include "dtype.h"
 #include "grid.h"

@@ -122,6 +122,32 @@ static void test_inspect(void **state)
     json_decref(json);
 }
 
+/* Groups 64, 128 and 192 weigh the linears 1 : 2 : 3. Cells of other methods have no deltas. */
+static void test_inspect_deltas(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        struct ptq_linear_report *l = &cells[1].linear[i];
+        l->salient_groups = 0.6;
+        l->delta_changed = 0.12 * i;
+        l->delta_ratio = 1 + 0.06 * i;
+        l->delta_over_s = l->delta_ratio / 2;
+    }
+    store(at("a.h5"), cells, 3);
+    expect_part(inspect(0), "group scales: 16.00 % changed, mean ratio 1.0800, over s 0.5400; 60.00 % of 384 hold");
+    json_t *json = json_loads(inspect(1), JSON_REJECT_DUPLICATES, NULL), *list = json_object_get(json, "cells");
+    double salient, changed, ratio, over_s;
+    json_int_t groups;
+    assert_null(json_object_get(json_array_get(list, 2), "deltas"));
+    assert_int_equal(json_unpack(json_object_get(json_array_get(list, 1), "deltas"), "{s:I, s:f, s:f, s:f, s:f}",
+                                 "groups", &groups, "salient_groups", &salient, "delta_changed", &changed,
+                                 "delta_ratio", &ratio, "delta_over_s", &over_s),
+                     0);
+    assert_true(groups == 384 && fabs(salient - 0.6) < 1e-12 && fabs(changed - 0.16) < 1e-12);
+    assert_true(fabs(ratio - 1.08) < 1e-12 && fabs(over_s - 0.54) < 1e-12);
+    json_decref(json);
+}
+
 static void test_inspect_under_way(void **state)
 {
     (void)state;
@@ -151,7 +177,7 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(equal), TEST(different), TEST(not_there), TEST(inspect),
-                                       TEST(inspect_under_way)};
+    const struct CMUnitTest tests[] = {TEST(equal),   TEST(different),      TEST(not_there),
+                                       TEST(inspect), TEST(inspect_deltas), TEST(inspect_under_way)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

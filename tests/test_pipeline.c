@@ -154,10 +154,11 @@ static void test_same_bytes(void **state)
 {
     (void)state;
     static const char *const specs[] = {"fp16", "rtn:w3,g32", "salient:w3,g32,select=activation,fraction=0.03",
-                                        "salient:w3,g32,select=random,fraction=0.03"};
+                                        "salient:w3,g32,select=random,fraction=0.03",
+                                        "scale:w3,g32,fraction=0.1,s=1.5"};
     int64_t whole = ptq_chunk_bytes;
     for (int i = 0; i < N_FIXTURES; i++)
-        for (int s = 0; s < 4; s++) {
+        for (int s = 0; s < 5; s++) {
             struct check c[3];
             struct ptq_cell cell[3];
             for (int run = 0; run < 3; run++) {
