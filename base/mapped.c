@@ -153,19 +153,25 @@ static int write_all(int fd, const unsigned char *data, size_t bytes)
     return 0;
 }
 
-enum ptq_status ptq_write_file(const char *path, const void *data, size_t bytes, struct ptq_error *err)
+enum ptq_status ptq_write_pieces(const char *path, const struct ptq_piece *piece, int n, struct ptq_error *err)
 {
     char temporary[4096 + 300];
     temporary_name(path, temporary, sizeof temporary);
     int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0) return ptq_fail(err, PTQ_EIO, "%s: cannot be written: %s", path, strerror(errno));
-    int bad = write_all(fd, data, bytes), cause = errno;
+    int bad = 0, cause = 0;
+    for (int i = 0; i < n && !bad; i++) bad = write_all(fd, piece[i].data, piece[i].bytes), cause = errno;
     if (close(fd) && !bad) bad = 1, cause = errno;
     if (bad) {
         unlink(temporary);
         return ptq_fail(err, PTQ_EIO, "%s: cannot be written: %s", path, strerror(cause));
     }
     return ptq_publish(temporary, path, err);
+}
+
+enum ptq_status ptq_write_file(const char *path, const void *data, size_t bytes, struct ptq_error *err)
+{
+    return ptq_write_pieces(path, &(struct ptq_piece){data, bytes}, 1, err);
 }
 
 void ptq_sweep_temporaries(const char *path)

@@ -27,6 +27,13 @@ enum ptq_status ptq_read_file(struct ptq_arena *arena, const char *path, size_t 
 /* Writes bytes to path through a temporary file in the same folder, fsync and rename. On failure path is what it was
  * before and no temporary file is left. */
 enum ptq_status ptq_write_file(const char *path, const void *data, size_t bytes, struct ptq_error *err);
+/* The same of several pieces, one behind the other, so that what is large need not be copied to stand beside its head.
+ */
+struct ptq_piece {
+    const void *data;
+    size_t bytes;
+};
+enum ptq_status ptq_write_pieces(const char *path, const struct ptq_piece *piece, int n, struct ptq_error *err);
 
 /* The temporary name that belongs to path ("DIR/.tmp.NAME.PID"), and the two ends of its life: publish = fsync, rename,
  * fsync of the folder. For writers that cannot go through ptq_write_file (HDF5, gnuplot). */

@@ -2,16 +2,18 @@
 
 #include <math.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
-static int quiet, line_open;
+static enum ptq_quiet quiet;
+static int line_open;
 static volatile sig_atomic_t seen_signal;
 
-void ptq_progress_quiet(int value)
+void ptq_progress_quiet(enum ptq_quiet value)
 {
     quiet = value;
 }
@@ -66,6 +68,17 @@ void ptq_progress_end(struct ptq_progress *progress)
         ptq_progress_clear(); /* the line was a promise; what came of it is printed by whoever asked */
     else
         fprintf(stderr, "%s: %.1f s\n", progress->stage, ptq_seconds() - progress->started);
+}
+
+void ptq_progress_note(const char *format, ...)
+{
+    va_list values;
+    if (quiet == PTQ_QUIET) return;
+    ptq_progress_clear();
+    va_start(values, format);
+    vfprintf(stderr, format, values);
+    va_end(values);
+    fputc('\n', stderr);
 }
 
 static void note_signal(int signal_number)

@@ -11,10 +11,14 @@ struct ptq_progress {
     double started, shown;
 };
 
-void ptq_progress_quiet(int quiet); /* 1: nothing is printed (the default is to print) */
+/* How much is printed: everything (the default), no progress but notes, nothing. */
+enum ptq_quiet { PTQ_LOUD, PTQ_NOTES_ONLY, PTQ_QUIET };
+void ptq_progress_quiet(enum ptq_quiet quiet);
 void ptq_progress_begin(struct ptq_progress *progress, const char *stage, double total);
 void ptq_progress_step(struct ptq_progress *progress, double amount);
 void ptq_progress_end(struct ptq_progress *progress);
+/* One line that stays: what somebody who comes back later wants to know of a run. */
+void ptq_progress_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Takes back a line that is still open, before something else is printed on stderr. */
 void ptq_progress_clear(void);
 

@@ -44,20 +44,28 @@ enum ptq_status ptq_cell_file_check(struct ptq_h5 *file, const char *path, struc
 #define PUTS_INT ptq_h5_put_ints
 #define PUTS_REAL ptq_h5_put_reals
 
-static enum ptq_status write_linears(struct ptq_h5 *file, const char *group, const struct ptq_cell *cell,
+static enum ptq_status write_linears(struct ptq_h5 *file, const char *at, const struct ptq_linear_report *linear, int n,
                                      struct ptq_arena *arena, struct ptq_error *err)
 {
-    int n = cell->n_linears;
-    const char *at = ptq_format(arena, "%s/linears", group), **name = ptq_new(arena, const char *, n);
-    for (int i = 0; i < n; i++) name[i] = cell->linear[i].name;
+    const char **name = ptq_new(arena, const char *, n);
+    for (int i = 0; i < n; i++) name[i] = linear[i].name;
     PTQ_TRY(ptq_h5_put_texts(file, at, "name", name, n, err));
 #define X(kind, field, doc)                                                                                            \
     PTQ_FIELD_TYPE_##kind *field = ptq_new(arena, PTQ_FIELD_TYPE_##kind, n);                                           \
-    for (int i = 0; i < n; i++) field[i] = cell->linear[i].field;                                                      \
+    for (int i = 0; i < n; i++) field[i] = linear[i].field;                                                            \
     PTQ_TRY(PUTS_##kind(file, at, #field, field, n, err));
     PTQ_LINEAR_FIELDS(X)
 #undef X
     return PTQ_OK;
+}
+
+enum ptq_status ptq_linears_write(struct ptq_h5 *file, const char *group, const struct ptq_linear_report *linear, int n,
+                                  struct ptq_error *err)
+{
+    struct ptq_arena *arena = ptq_arena_make("writing reports");
+    enum ptq_status status = write_linears(file, ptq_format(arena, "%s/linears", group), linear, n, arena, err);
+    ptq_arena_free(arena);
+    return status;
 }
 
 static enum ptq_status write_cell(struct ptq_h5 *file, const struct ptq_cell *cell, struct ptq_arena *arena,
@@ -69,7 +77,7 @@ static enum ptq_status write_cell(struct ptq_h5 *file, const struct ptq_cell *ce
 #undef X
     int64_t scored = cell->windows ? cell->tokens / cell->windows : 0;
     PTQ_TRY(ptq_h5_put_floats(file, group, "nll", cell->nll, cell->windows, scored, err));
-    return write_linears(file, group, cell, arena, err);
+    return ptq_linears_write(file, group, cell->linear, cell->n_linears, err);
 }
 
 enum ptq_status ptq_cell_write(struct ptq_h5 *file, const struct ptq_cell *cell, struct ptq_error *err)
@@ -109,23 +117,23 @@ static enum ptq_status read_nll(struct ptq_h5 *file, const char *path, const cha
 #define GETS_INT ptq_h5_ints
 #define GETS_REAL ptq_h5_reals
 
-static enum ptq_status read_linears(struct ptq_h5 *file, const char *path, const char *group, struct ptq_arena *arena,
-                                    struct ptq_cell *cell, struct ptq_error *err)
+enum ptq_status ptq_linears_read(struct ptq_h5 *file, const char *path, const char *group, struct ptq_arena *arena,
+                                 struct ptq_linear_report **out, int *n_out, struct ptq_error *err)
 {
     int64_t rows, n;
     const char **name, *at = ptq_format(arena, "%s/linears", group);
     PTQ_TRY(ptq_h5_texts(file, at, "name", arena, &name, &rows, err));
     if (rows > INT32_MAX) return damaged(path, group, "linears has too many rows", err);
-    cell->n_linears = (int)rows;
-    cell->linear = ptq_new(arena, struct ptq_linear_report, rows);
-    for (int64_t i = 0; i < rows; i++) cell->linear[i].name = name[i];
+    *n_out = (int)rows;
+    struct ptq_linear_report *linear = *out = ptq_new(arena, struct ptq_linear_report, rows);
+    for (int64_t i = 0; i < rows; i++) linear[i].name = name[i];
         /* A column that the file is older than stays at zeros. */
 #define X(kind, field, doc)                                                                                            \
     if (ptq_h5_exists(file, ptq_format(arena, "%s/" #field, at))) {                                                    \
         PTQ_FIELD_TYPE_##kind *field;                                                                                  \
         PTQ_TRY(GETS_##kind(file, at, #field, arena, &field, &n, err));                                                \
         if (n != rows) return damaged(path, group, "the columns of linears have different lengths", err);              \
-        for (int64_t i = 0; i < rows; i++) cell->linear[i].field = field[i];                                           \
+        for (int64_t i = 0; i < rows; i++) linear[i].field = field[i];                                                 \
     }
     PTQ_LINEAR_FIELDS(X)
 #undef X
@@ -143,5 +151,5 @@ enum ptq_status ptq_cell_read(struct ptq_h5 *file, const char *path, const char 
     ptq_cell_identify(cell);
     if (strcmp(cell->id, id)) return damaged(path, group, "its name is not the SHA-256 of its configuration", err);
     PTQ_TRY(read_nll(file, path, group, arena, cell, err));
-    return read_linears(file, path, group, arena, cell, err);
+    return ptq_linears_read(file, path, group, arena, &cell->linear, &cell->n_linears, err);
 }

@@ -18,4 +18,11 @@ enum ptq_status ptq_cell_write(struct ptq_h5 *file, const struct ptq_cell *cell,
 enum ptq_status ptq_cell_read(struct ptq_h5 *file, const char *path, const char *id, struct ptq_arena *arena,
                               struct ptq_cell *cell, struct ptq_error *err);
 
+/* GROUP/linears of any file: what is reported of linear[n]. */
+enum ptq_status ptq_linears_write(struct ptq_h5 *file, const char *group, const struct ptq_linear_report *linear, int n,
+                                  struct ptq_error *err);
+/* Memory from arena. Fails with PTQ_EINPUT where the columns do not fit each other. */
+enum ptq_status ptq_linears_read(struct ptq_h5 *file, const char *path, const char *group, struct ptq_arena *arena,
+                                 struct ptq_linear_report **linear, int *n, struct ptq_error *err);
+
 #endif

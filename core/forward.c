@@ -369,6 +369,7 @@ void ptq_forward_step(struct ptq_forward *f, const struct ptq_block *block, enum
     task.block.x = f->x + window * f->length * f->model->config.width;
     task.block.rows = n * f->length;
     int64_t tiles = (task.block.rows + PTQ_TILE_ROWS - 1) / PTQ_TILE_ROWS;
+    if (step == PTQ_ATTN_OUT_STEP || step == PTQ_MLP_OUT_STEP) f->moved = 1;
     if (step == PTQ_ATTENTION_STEP) ptq_parallel_for(tiles, tile_step_qkv, &task);
     ptq_parallel_for(tiles, tile_step, &task);
 }
@@ -377,6 +378,7 @@ enum ptq_status ptq_forward_block(struct ptq_forward *f, const struct ptq_block 
                                   const struct ptq_tap *tap, struct ptq_error *err)
 {
     int64_t c = f->model->config.width;
+    f->moved = 1;
     for (int64_t window = 0; window < f->windows; window += f->batch_windows) {
         int64_t first = window * f->length, rows = min64(f->batch_windows, f->windows - window) * f->length;
         struct block_task task = {.f = f, .block = block, .tap = tap, .x = f->x + first * c, .rows = rows};

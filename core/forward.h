@@ -26,6 +26,7 @@ struct ptq_forward {
     const int32_t *id; /* [windows][length] */
     int64_t windows, length;
     float *x;              /* [windows * length][C] */
+    int moved;             /* 1: a step has changed x; who puts x back, or counts the blocks, clears it */
     int64_t batch_windows; /* windows that go through a block together */
     float *qkv;            /* [batch_windows * length][(H + 2 H_kv) D] */
     float *cosine, *sine;  /* [length][D / 2], NULL without rotation */

@@ -251,6 +251,13 @@ enum ptq_status ptq_h5_put_ints(struct ptq_h5 *file, const char *group, const ch
     return put_dataset(file, group, name, H5T_STD_I64LE, H5T_NATIVE_INT64, data, 1, dims, err);
 }
 
+enum ptq_status ptq_h5_put_bytes(struct ptq_h5 *file, const char *group, const char *name, const uint8_t *data,
+                                 int64_t rows, int64_t columns, struct ptq_error *err)
+{
+    const hsize_t dims[] = {(hsize_t)rows, (hsize_t)columns};
+    return put_dataset(file, group, name, H5T_STD_U8LE, H5T_NATIVE_UINT8, data, 2, dims, err);
+}
+
 enum ptq_status ptq_h5_put_texts(struct ptq_h5 *file, const char *group, const char *name, const char *const *data,
                                  int64_t n, struct ptq_error *err)
 {
@@ -400,6 +407,16 @@ enum ptq_status ptq_h5_ints(struct ptq_h5 *file, const char *group, const char *
     *n = value.rows * value.columns;
     *out = ptq_new(arena, int64_t, *n);
     return read_value(file, group, name, &value, H5T_NATIVE_INT64, *out, err);
+}
+
+enum ptq_status ptq_h5_bytes(struct ptq_h5 *file, const char *group, const char *name, struct ptq_arena *arena,
+                             uint8_t **out, int64_t *n, struct ptq_error *err)
+{
+    struct value value;
+    PTQ_TRY(find_value(file, group, name, H5T_INTEGER, 0, &value, err));
+    *n = value.rows * value.columns;
+    *out = ptq_new(arena, uint8_t, *n);
+    return read_value(file, group, name, &value, H5T_NATIVE_UINT8, *out, err);
 }
 
 /* n texts of width bytes each, not necessarily with a NUL in the file. */

@@ -33,11 +33,13 @@ enum ptq_status ptq_h5_put_reals(struct ptq_h5 *file, const char *group, const c
                                  int64_t n, struct ptq_error *err);
 enum ptq_status ptq_h5_put_ints(struct ptq_h5 *file, const char *group, const char *name, const int64_t *data,
                                 int64_t n, struct ptq_error *err);
+enum ptq_status ptq_h5_put_bytes(struct ptq_h5 *file, const char *group, const char *name, const uint8_t *data,
+                                 int64_t rows, int64_t columns, struct ptq_error *err);
 enum ptq_status ptq_h5_put_texts(struct ptq_h5 *file, const char *group, const char *name, const char *const *data,
                                  int64_t n, struct ptq_error *err);
 
 /* Readers: attribute or dataset of the right kind, of one element for a scalar and of rank 2 at most for an array
- * ([1][n] where it has one dimension; reals, ints and texts come flat), else PTQ_EINPUT. Memory from arena. */
+ * ([1][n] where it has one dimension; reals, ints, bytes and texts come flat), else PTQ_EINPUT. Memory from arena. */
 enum ptq_status ptq_h5_text(struct ptq_h5 *file, const char *group, const char *name, struct ptq_arena *arena,
                             const char **out, struct ptq_error *err);
 enum ptq_status ptq_h5_int(struct ptq_h5 *file, const char *group, const char *name, int64_t *out,
@@ -50,6 +52,8 @@ enum ptq_status ptq_h5_reals(struct ptq_h5 *file, const char *group, const char 
                              double **out, int64_t *n, struct ptq_error *err);
 enum ptq_status ptq_h5_ints(struct ptq_h5 *file, const char *group, const char *name, struct ptq_arena *arena,
                             int64_t **out, int64_t *n, struct ptq_error *err);
+enum ptq_status ptq_h5_bytes(struct ptq_h5 *file, const char *group, const char *name, struct ptq_arena *arena,
+                             uint8_t **out, int64_t *n, struct ptq_error *err);
 enum ptq_status ptq_h5_texts(struct ptq_h5 *file, const char *group, const char *name, struct ptq_arena *arena,
                              const char ***out, int64_t *n, struct ptq_error *err);
 

@@ -25,11 +25,16 @@ static int is_id(const char *text, size_t length)
     return length == PTQ_SHA256_HEX - 1 && strspn(text, "0123456789abcdef") >= length;
 }
 
-/* The id in "ID.h5"; 0 where name is something else. */
-static int id_of_name(const char *name, char *id)
+char *ptq_results_part(struct ptq_arena *arena, const char *file, const char *id)
+{
+    return ptq_format(arena, "%s.cells/%s.part", file, id);
+}
+
+/* The id in "ID.h5" or "ID.part"; 0 where name is something else. */
+static int id_of_name(const char *name, const char *suffix, char *id)
 {
     size_t length = PTQ_SHA256_HEX - 1;
-    if (strlen(name) != length + 3 || !is_id(name, length) || strcmp(name + length, ".h5")) return 0;
+    if (strlen(name) != length + strlen(suffix) || !is_id(name, length) || strcmp(name + length, suffix)) return 0;
     memcpy(id, name, length);
     id[length] = 0;
     return 1;
@@ -47,7 +52,7 @@ static int list_cell_files(struct ptq_arena *arena, const char *folder, char (**
     size_t n = 0, room = 0;
     DIR *dir = opendir(folder);
     for (struct dirent *entry; dir && (entry = readdir(dir));) {
-        if (!id_of_name(entry->d_name, id)) continue;
+        if (!id_of_name(entry->d_name, ".h5", id)) continue;
         if (n == room) found = ptq_realloc(found, room = 2 * room + 16, sizeof *found, "names of cells");
         memcpy(found[n++], id, sizeof id);
     }
@@ -68,6 +73,25 @@ void ptq_cell_identify(struct ptq_cell *cell)
     ptq_sha256(cell->config, strlen(cell->config), cell->id);
 }
 
+/* Removes a folder whose files are all ours; returns errno, or 0. No other thread writes in it: see ptq_results_lock.
+ */
+static int remove_part(int parent, const char *name)
+{
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), cause = 0;
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir) {
+        cause = errno;
+        if (fd >= 0) close(fd);
+        return cause == ENOENT ? 0 : cause;
+    }
+    for (struct dirent *entry; (entry = readdir(dir));)
+        if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..") && unlinkat(dirfd(dir), entry->d_name, 0))
+            cause = errno;
+    closedir(dir);
+    if (!cause && unlinkat(parent, name, AT_REMOVEDIR) && errno != ENOENT) cause = errno;
+    return cause;
+}
+
 enum ptq_status ptq_results_put(const char *file, const struct ptq_cell *cell, struct ptq_error *err)
 {
     struct ptq_arena *arena = ptq_arena_make("a finished cell");
@@ -83,6 +107,7 @@ enum ptq_status ptq_results_put(const char *file, const struct ptq_cell *cell, s
         else
             status = ptq_h5_commit(h5, err);
     }
+    if (!status) remove_part(AT_FDCWD, ptq_results_part(arena, file, cell->id)); /* else the merge tries again */
     ptq_arena_free(arena);
     return status;
 }
@@ -280,8 +305,9 @@ static int is_merged(const struct stored *s, const char *experiment, const char 
     return 1;
 }
 
-/* Removes our files from FILE.cells, and the folder where nothing else is in it. */
-static enum ptq_status remove_folder(const char *folder, struct ptq_error *err)
+/* Removes our files from FILE.cells, parts of finished cells only (NULL: all parts), and the folder where nothing else
+ * is in it: another cell may come back for its part. */
+static enum ptq_status remove_folder(const char *folder, const struct cells *finished, struct ptq_error *err)
 {
     char id[PTQ_SHA256_HEX];
     DIR *dir = opendir(folder);
@@ -290,9 +316,14 @@ static enum ptq_status remove_folder(const char *folder, struct ptq_error *err)
         return ptq_fail(err, PTQ_EIO, "%s: cannot be removed: %s", folder, strerror(errno));
     }
     int cause = 0;
-    for (struct dirent *entry; (entry = readdir(dir));)
-        if (id_of_name(entry->d_name, id) || strncmp(entry->d_name, ".tmp.", 5) == 0)
-            if (unlinkat(dirfd(dir), entry->d_name, 0) && errno != ENOENT) cause = errno;
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        int bad = 0;
+        if (id_of_name(entry->d_name, ".h5", id) || strncmp(entry->d_name, ".tmp.", 5) == 0)
+            bad = unlinkat(dirfd(dir), entry->d_name, 0) && errno != ENOENT ? errno : 0;
+        else if (id_of_name(entry->d_name, ".part", id) && (!finished || find_cell(finished, id)))
+            bad = remove_part(dirfd(dir), entry->d_name);
+        if (bad) cause = bad;
+    }
     closedir(dir);
     if (!cause && rmdir(folder) && errno != ENOTEMPTY && errno != EEXIST && errno != ENOENT) cause = errno;
     if (cause) return ptq_fail(err, PTQ_EIO, "%s: cannot be removed: %s", folder, strerror(cause));
@@ -309,7 +340,7 @@ enum ptq_status ptq_results_merge(const char *file, const char *experiment, cons
     if (!status) {
         put_in_order(&s, keep, n_keep, &all);
         if (!is_merged(&s, experiment, yaml, &all)) status = write_file(file, experiment, yaml, &all, err);
-        if (!status) status = remove_folder(cells_folder(arena, file), err);
+        if (!status) status = remove_folder(cells_folder(arena, file), &all, err);
         free(all.cell);
         free_stored(&s);
     }
@@ -345,7 +376,7 @@ enum ptq_status ptq_results_remove(const char *file, struct ptq_error *err)
     if (unlink(file) && errno != ENOENT)
         return ptq_fail(err, PTQ_EIO, "%s: cannot be removed: %s", file, strerror(errno));
     struct ptq_arena *arena = ptq_arena_make("removing results");
-    enum ptq_status status = remove_folder(cells_folder(arena, file), err);
+    enum ptq_status status = remove_folder(cells_folder(arena, file), NULL, err);
     ptq_arena_free(arena);
     return status;
 }

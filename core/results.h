@@ -8,6 +8,7 @@
  *         linears/           name, and one column for each line of PTQ_LINEAR_FIELDS; one row a quantised linear
  *   FILE.h5.cells/ID.h5      cells that are finished but not merged yet (same layout, one cell): what a killed run
  *                            leaves and the next one starts from
+ *   FILE.h5.cells/ID.part/   what is finished of a cell under way (methods/part.h)
  *
  * A file appears under its name only when it is whole: temporary, flush, fsync, rename. */
 #ifndef PTQ_RESULTS_H
@@ -106,12 +107,16 @@ struct ptq_cell {
     float *nll; /* [windows][scored], scored = tokens / windows */
     struct ptq_linear_report *linear;
     int n_linears;
+    const char *part; /* folder for what is finished while the cell is under way, or NULL; not stored */
 };
 
 /* id = SHA-256 of config. */
 void ptq_cell_identify(struct ptq_cell *cell);
 
-/* Writes one finished cell to FILE.cells/ID.h5, atomically. */
+/* The name of FILE.cells/ID.part, which need not be there. In arena. */
+char *ptq_results_part(struct ptq_arena *arena, const char *file, const char *id);
+
+/* Writes one finished cell to FILE.cells/ID.h5, atomically, and removes its ID.part. */
 enum ptq_status ptq_results_put(const char *file, const struct ptq_cell *cell, struct ptq_error *err);
 
 /* The ids that are finished: in FILE and in FILE.cells. *ids [*n] sorted, in arena. A FILE that is missing is empty;
@@ -120,10 +125,10 @@ enum ptq_status ptq_results_put(const char *file, const struct ptq_cell *cell, s
 enum ptq_status ptq_results_ids(struct ptq_arena *arena, const char *file, char (**ids)[PTQ_SHA256_HEX], int *n,
                                 struct ptq_error *err);
 
-/* Joins FILE and FILE.cells into FILE (atomically) and removes FILE.cells. keep[0..n_keep): ids in table order, those
- * that are not finished are left out; every other finished cell, of the old FILE first, is kept behind them. Where both
- * have a cell, that of FILE.cells is newer and stays. Killed at any moment, the next call completes it; where there is
- * nothing to do, FILE is not touched. */
+/* Joins FILE and FILE.cells into FILE (atomically) and removes FILE.cells, but for the parts of other cells.
+ * keep[0..n_keep): ids in table order, those that are not finished are left out; every other finished cell, of the old
+ * FILE first, is kept behind them. Where both have a cell, that of FILE.cells is newer and stays. Killed at any moment,
+ * the next call completes it; where there is nothing to do, FILE is not touched. */
 enum ptq_status ptq_results_merge(const char *file, const char *experiment, const char *yaml,
                                   const char (*keep)[PTQ_SHA256_HEX], int n_keep, struct ptq_error *err);
 
@@ -138,7 +143,7 @@ enum ptq_status ptq_results_experiment(struct ptq_arena *arena, const char *file
 /* Refuses what cannot be a results file's name: nothing, or a folder. */
 enum ptq_status ptq_results_check_name(const char *file, struct ptq_error *err);
 
-/* --fresh: removes FILE and FILE.cells. A FILE that is not HDF5 is PTQ_EINPUT and stays. */
+/* --fresh: removes FILE and FILE.cells with all parts. A FILE that is not HDF5 is PTQ_EINPUT and stays. */
 enum ptq_status ptq_results_remove(const char *file, struct ptq_error *err);
 
 /* One writer at a time. */

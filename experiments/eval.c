@@ -49,6 +49,7 @@ static enum ptq_status run_cell(const struct ptq_options *o, struct ptq_session 
     PTQ_TRY(ptq_options_job(o, &job, err));
     job.model = o->operand[0];
     PTQ_TRY(ptq_cell_plan(session, &job, arena, cell, err));
+    if (o->out) cell->part = ptq_results_part(arena, o->out, cell->id);
     return ptq_cell_run(session, &job, arena, cell, err);
 }
 

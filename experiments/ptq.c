@@ -82,7 +82,7 @@ static enum ptq_status run(int argc, char **argv, struct ptq_arena *arena, struc
         print_help(command);
         return PTQ_OK;
     }
-    ptq_progress_quiet(options.quiet);
+    ptq_progress_quiet(options.quiet ? PTQ_QUIET : PTQ_LOUD);
     ptq_catch_signals();
     ptq_pool_start(options.threads ? (int)options.threads : usable_cores());
     enum ptq_status status = command->run(&options, err);

@@ -119,6 +119,7 @@ static enum ptq_status run_cell(struct run *r, struct ptq_arena *arena, struct p
     struct ptq_cell cell = planned->cell;
     double started = ptq_seconds();
     PTQ_TRY(ptq_interrupted(r->err));
+    cell.part = ptq_results_part(arena, r->file, cell.id);
     enum ptq_status status = r->runner->run(r->session, planned->job, arena, &cell, r->err);
     if (is_of_the_cell(status)) {
         ptq_plan_fail(r->arena, &r->plan, planned, r->err);
@@ -164,9 +165,10 @@ static enum ptq_status run_locked(struct run *r)
     PTQ_TRY(ptq_plan_look(&r->plan, r->file, r->err));
     if (!r->options->quiet) print_summary(r, r->log);
     /* Without a terminal, a line a cell says enough; the stages' lines would only repeat it. */
-    ptq_progress_quiet(r->options->quiet || !isatty(STDERR_FILENO));
+    enum ptq_quiet asked = r->options->quiet ? PTQ_QUIET : PTQ_LOUD;
+    ptq_progress_quiet(!asked && !isatty(STDERR_FILENO) ? PTQ_NOTES_ONLY : asked);
     enum ptq_status status = run_missing(r);
-    ptq_progress_quiet(r->options->quiet);
+    ptq_progress_quiet(asked);
     if (status)
         return ptq_within(r->err, "%d of %d cells are done", ptq_plan_count(&r->plan, PTQ_PLAN_DONE), r->plan.n);
     PTQ_TRY(merge(r));

@@ -188,6 +188,7 @@ static void look_at(struct work *w, int64_t window, int64_t n, float *saved)
     const struct ptq_block *block = w->task->block;
     int64_t size = n * f->length * f->model->config.width;
     float *x = f->x + window * f->length * f->model->config.width;
+    int moved = f->moved;
     memcpy(saved, x, sizeof *x * (size_t)size);
     ptq_forward_step(f, block, PTQ_ATTN_IN_STEP, window, n, NULL, w->in);
     add_gram(w, PTQ_ATTN_IN, w->in, n);
@@ -199,6 +200,7 @@ static void look_at(struct work *w, int64_t window, int64_t n, float *saved)
     ptq_forward_step(f, block, PTQ_MLP_STEP, window, n, w->in, w->wide);
     add_gram(w, PTQ_MLP_OUT, w->wide, n);
     memcpy(x, saved, sizeof *x * (size_t)size);
+    f->moved = moved;
 }
 
 static int64_t batch_at(const struct work *w, int64_t window)

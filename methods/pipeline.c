@@ -4,6 +4,7 @@
 #include "forward.h"
 #include "grid.h"
 #include "locate.h"
+#include "part.h"
 #include "progress.h"
 #include "provenance.h"
 #include "session.h"
@@ -13,13 +14,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* A quantised block, kept for the next chunk of windows: its codes, and the norms and biases that a block method may
- * have transformed. */
-struct kept {
-    struct ptq_qmat q[PTQ_N_ROLE];
-    float *norm[4], *bias[PTQ_N_ROLE]; /* NULL where there is none */
-};
 
 /* A cell under way. */
 struct run {
@@ -33,7 +27,10 @@ struct run {
     struct ptq_arena *work;    /* one chunk's and one block's */
     struct ptq_arena *codes;   /* one block's codes, where they are not kept */
     struct ptq_forward travel; /* the calibration windows on their way, where the method needs them */
-    struct kept *kept;         /* of every block, where the windows need more than one chunk; else NULL */
+    struct ptq_kept *kept;     /* of every block, where the windows need more than one chunk; else NULL */
+    struct ptq_part *part;     /* what is finished, on disk; or NULL */
+    int64_t resumed, position; /* blocks that are there from an earlier run; blocks that are finished */
+    double earlier;            /* seconds of seconds_quantize that the earlier run took */
     struct ptq_cell *cell;
     struct ptq_progress progress;
     double bits, weights; /* stored bits and weights of the quantised linears */
@@ -58,12 +55,22 @@ static void copy_out(struct ptq_arena *arena, const float *from, int64_t n, floa
     memcpy(*to, from, sizeof *from * (size_t)n);
 }
 
-static void keep_vectors(const struct run *r, const struct ptq_block *b, struct kept *kept)
+/* The block with its codes as it is now; nothing is copied. */
+static struct ptq_kept view(const struct ptq_block *b, const struct ptq_qmat *q)
 {
-    const float *norm[] = {b->norm1_w, b->norm1_b, b->norm2_w, b->norm2_b};
-    for (int i = 0; i < 4; i++) copy_out(r->arena, norm[i], r->model->config.width, &kept->norm[i]);
+    struct ptq_kept kept = {.norm = {b->norm1_w, b->norm1_b, b->norm2_w, b->norm2_b}};
+    memcpy(kept.q, q, sizeof kept.q);
     for (int role = 0; role < PTQ_N_ROLE; role++)
-        if (b->linear[role].n) copy_out(r->arena, b->linear[role].b, b->linear[role].n, &kept->bias[role]);
+        if (b->linear[role].n) kept.bias[role] = b->linear[role].b;
+    return kept;
+}
+
+static void keep(const struct run *r, const struct ptq_kept *now, struct ptq_kept *kept)
+{
+    memcpy(kept->q, now->q, sizeof kept->q);
+    for (int i = 0; i < 4; i++) copy_out(r->arena, now->norm[i], r->model->config.width, &kept->norm[i]);
+    for (int role = 0; role < PTQ_N_ROLE; role++)
+        copy_out(r->arena, now->bias[role], now->q[role].n, &kept->bias[role]);
 }
 
 static void copy_back(float *to, const float *from, int64_t n)
@@ -71,7 +78,7 @@ static void copy_back(float *to, const float *from, int64_t n)
     if (from) memcpy(to, from, sizeof *to * (size_t)n);
 }
 
-static void put_back(const struct run *r, const struct kept *kept, struct ptq_block *b)
+static void put_back(const struct run *r, const struct ptq_kept *kept, struct ptq_block *b)
 {
     float *norm[] = {b->norm1_w, b->norm1_b, b->norm2_w, b->norm2_b};
     ptq_reapply(kept->q, b);
@@ -81,20 +88,22 @@ static void put_back(const struct run *r, const struct kept *kept, struct ptq_bl
 
 /* ---- a block quantised ---- */
 
-/* Sets the calibration windows out: all of them, since every block must see what the one before gave for each. They
- * take windows * length * C floats (128 windows of 2048 at C = 4096: 4 GiB) as long as the first chunk lasts. */
 static int travels(const struct run *r)
 {
     return (ptq_spec_need(r->spec) & PTQ_NEED_WINDOWS) != 0;
 }
 
+/* Sets the calibration windows out: all of them, since every block must see what the one before gave for each. They
+ * take windows * length * C floats (128 windows of 2048 at C = 4096: 4 GiB) as long as the first chunk lasts. Where an
+ * earlier run left them at some block, they are set out there. */
 static enum ptq_status start_calibration(struct run *r, struct ptq_error *err)
 {
     double started = ptq_seconds();
     assert(r->calib);
     ptq_forward_make(r->work, r->model, r->calib->id, r->calib->n, r->calib->length, &r->travel);
-    PTQ_TRY(ptq_forward_embed(&r->travel, err));
-    r->cell->seconds_quantize += ptq_seconds() - started;
+    if (r->part) r->resumed = r->position = ptq_part_resume(r->part, &r->travel, &r->earlier);
+    if (!r->resumed) PTQ_TRY(ptq_forward_embed(&r->travel, err));
+    r->cell->seconds_quantize += r->earlier + ptq_seconds() - started;
     return PTQ_OK;
 }
 
@@ -127,6 +136,40 @@ static enum ptq_status quantize_block(struct run *r, int64_t index, struct ptq_b
     return ptq_apply_codes(task.stats, q, report, block, r->work, r->cell->linear, n, err);
 }
 
+/* The block as an earlier run of this cell left it. */
+static enum ptq_status restore_block(struct run *r, int64_t index, struct ptq_block *block, struct ptq_qmat *q,
+                                     struct ptq_error *err)
+{
+    struct ptq_kept kept;
+    struct ptq_linear_report *report;
+    int n;
+    PTQ_TRY(ptq_part_get(r->part, index, r->kept ? r->arena : r->codes, &kept, &report, &n, err));
+    int linears = 0, fits = 1;
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        const struct ptq_linear *linear = &block->linear[role];
+        linears += linear->n > 0;
+        fits &= kept.q[role].n == linear->n && (!linear->n || kept.q[role].k == linear->k);
+    }
+    if (!fits || n != linears)
+        return ptq_fail(err, PTQ_EINPUT, "%s: holds another model's blocks; remove this folder", r->cell->part);
+    memcpy(q, kept.q, sizeof kept.q);
+    memcpy(r->cell->linear + r->cell->n_linears, report, sizeof *report * (size_t)n);
+    r->cell->n_linears += n;
+    put_back(r, &kept, block);
+    ptq_progress_step(&r->progress, (double)r->calib->n);
+    return PTQ_OK;
+}
+
+/* A block is finished: what of it goes to disk. */
+static void save_block(struct run *r, int64_t index, const struct ptq_kept *now, int from, double started)
+{
+    r->travel.moved = 0;
+    r->position = index + 1;
+    if (!r->part) return;
+    ptq_part_put(r->part, index, now, r->cell->linear + from, r->cell->n_linears - from);
+    ptq_part_move(r->part, r->position, &r->travel, r->cell->seconds_quantize + ptq_seconds() - started, 0);
+}
+
 /* The block as the cell wants it: quantised where it is met for the first time, its codes put in place afterwards. */
 static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chunk, struct ptq_block *block,
                                      struct ptq_error *err)
@@ -140,16 +183,17 @@ static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chu
     struct ptq_qmat here[PTQ_N_ROLE] = {0};
     int from = r->cell->n_linears;
     struct ptq_mark mark = ptq_arena_mark(r->codes);
-    if (quantize_block(r, index, block, here, err)) return ptq_within(err, "layer %lld", (long long)index);
+    int again = index < r->resumed;
+    if (again ? restore_block(r, index, block, here, err) : quantize_block(r, index, block, here, err))
+        return ptq_within(err, "layer %lld", (long long)index);
     for (int i = from; i < r->cell->n_linears; i++) {
         r->cell->linear[i].name = ptq_strdup(r->arena, r->cell->linear[i].name);
         r->cell->saturated_groups += r->cell->linear[i].saturated;
     }
     count_bits(r, here);
-    if (r->kept) {
-        memcpy(r->kept[index].q, here, sizeof here);
-        keep_vectors(r, block, &r->kept[index]);
-    }
+    struct ptq_kept now = view(block, here);
+    if (r->kept) keep(r, &now, &r->kept[index]);
+    if (!again) save_block(r, index, &now, from, started);
     ptq_arena_rewind(r->codes, mark);
     r->cell->seconds_quantize += ptq_seconds() - started;
     return PTQ_OK;
@@ -187,7 +231,7 @@ static enum ptq_status run_chunks(struct run *r, struct ptq_error *err)
     r->cell->nll = ptq_new(r->arena, float, r->cell->tokens);
     if (ptq_spec_quantizes(r->spec)) {
         r->cell->linear = ptq_new(r->arena, struct ptq_linear_report, blocks * PTQ_N_ROLE);
-        if (eval->n > chunk) r->kept = ptq_new(r->arena, struct kept, blocks);
+        if (eval->n > chunk) r->kept = ptq_new(r->arena, struct ptq_kept, blocks);
     }
     int64_t travelling = travels(r) ? r->calib->n : 0;
     ptq_progress_begin(&r->progress, r->cell->spec, (double)((eval->n + travelling) * blocks));
@@ -198,6 +242,16 @@ static enum ptq_status run_chunks(struct run *r, struct ptq_error *err)
     }
     ptq_progress_end(&r->progress);
     return PTQ_OK;
+}
+
+/* All of it, with what is finished on disk. Who stops it while x is at a block's input wants to go on there. */
+static enum ptq_status run_with_part(struct run *r, struct ptq_error *err)
+{
+    if (travels(r)) PTQ_TRY(ptq_part_open(r->work, r->cell, &r->model->config, &r->part, err));
+    enum ptq_status status = run_chunks(r, err);
+    if (status == PTQ_EINTERRUPT && r->part && !r->travel.moved)
+        ptq_part_move(r->part, r->position, &r->travel, r->cell->seconds_quantize, 1);
+    return status;
 }
 
 /* Sums in float64, token after token. */
@@ -234,11 +288,11 @@ enum ptq_status ptq_evaluate(const struct ptq_model *model, const struct ptq_spe
     cell->saturated_groups = cell->n_linears = 0;
     r.work = ptq_arena_make("cell");
     r.codes = ptq_arena_make("codes");
-    enum ptq_status status = run_chunks(&r, err);
+    enum ptq_status status = run_with_part(&r, err);
     ptq_arena_free(r.codes);
     ptq_arena_free(r.work);
     if (status) return status;
-    cell->seconds_eval = ptq_seconds() - started - cell->seconds_quantize;
+    cell->seconds_eval = ptq_seconds() - started - (cell->seconds_quantize - r.earlier);
     return summarise(&r, err);
 }
 

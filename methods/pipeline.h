@@ -39,7 +39,8 @@ void ptq_session_free(struct ptq_session *session);
 enum ptq_status ptq_cell_plan(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,
                               struct ptq_cell *cell, struct ptq_error *err);
 /* Runs a planned cell: statistics where needed, then block after block quantised and evaluated, and fills the rest of
- * the cell. Stops with PTQ_EINTERRUPT soon after Ctrl-C; nothing is half-written, since nothing is written here. */
+ * the cell. Stops with PTQ_EINTERRUPT soon after Ctrl-C. Where cell->part names a folder, a block method keeps there
+ * what is finished, and goes on from it (part.h); nothing else is written here. */
 enum ptq_status ptq_cell_run(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,
                              struct ptq_cell *cell, struct ptq_error *err);
 

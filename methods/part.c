@@ -1,0 +1,320 @@
+#include "part.h"
+
+#include "cell_file.h"
+#include "mapped.h"
+#include "progress.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DIGEST = PTQ_SHA256_HEX - 1 };
+
+static const double default_pause = 60;
+static const char magic[16] = "ptq-next-x 1\n";
+
+struct head {
+    char magic[16];
+    char stamp[72]; /* 64 hex digits and zeros */
+    int64_t position, rows, columns;
+    double seconds;
+};
+
+struct ptq_part {
+    const char *folder, *spec, *next; /* next: the path of next.x */
+    char stamp[PTQ_SHA256_HEX];
+    int64_t blocks, width;
+    double pause, last; /* seconds between two next.x; when the last one was written */
+    int64_t written;    /* the position of next.x, 0 where it is not ours */
+    int given_up;       /* 1: the disk did not take something, so nothing more is written */
+};
+
+static enum ptq_status read_pause(double *out, struct ptq_error *err)
+{
+    const char *text = getenv("PTQ_CHECKPOINT_SECONDS");
+    char *end;
+    *out = default_pause;
+    if (!text || !*text) return PTQ_OK;
+    *out = strtod(text, &end);
+    if (*end || end == text || !(*out >= 0))
+        return ptq_fail(err, PTQ_EUSAGE, "PTQ_CHECKPOINT_SECONDS is '%.40s'; give a number of seconds from 0 on", text);
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_part_open(struct ptq_arena *arena, const struct ptq_cell *cell, const struct ptq_config *config,
+                              struct ptq_part **out, struct ptq_error *err)
+{
+    *out = NULL;
+    if (!cell->part) return PTQ_OK;
+    struct ptq_part *p = ptq_new(arena, struct ptq_part, 1);
+    PTQ_TRY(read_pause(&p->pause, err));
+    const char *stamp = ptq_format(arena, "id=%s\nkernels=%s\nblas=%s\nversion=%s\ncommit=%s\ncompiler=%s\n", cell->id,
+                                   cell->kernels, cell->blas, cell->version, cell->commit, cell->compiler);
+    ptq_sha256(stamp, strlen(stamp), p->stamp);
+    p->folder = cell->part;
+    p->spec = cell->spec;
+    p->next = ptq_format(arena, "%s/next.x", p->folder);
+    p->blocks = config->blocks;
+    p->width = config->width;
+    p->last = ptq_seconds();
+    *out = p;
+    return PTQ_OK;
+}
+
+static const char *block_path(const struct ptq_part *p, int64_t index, struct ptq_arena *arena)
+{
+    return ptq_format(arena, "%s/block-%04lld.h5", p->folder, (long long)index);
+}
+
+/* ---- the calibration windows ---- */
+
+/* x of a position has so many rows. */
+static int64_t rows_at(const struct ptq_part *p, int64_t position, const struct ptq_forward *travel)
+{
+    return position == p->blocks ? 0 : travel->windows * travel->length;
+}
+
+static void hash_pieces(const struct ptq_piece *piece, int n, char digest[PTQ_SHA256_HEX])
+{
+    struct ptq_sha256 *hash = ptq_sha256_begin();
+    for (int i = 0; i < n; i++) ptq_sha256_add(hash, piece[i].data, piece[i].bytes);
+    ptq_sha256_end(hash, digest);
+}
+
+static void give_up(struct ptq_part *p, const struct ptq_error *err)
+{
+    ptq_progress_note("%s: goes on, but were it killed it could not be resumed from here on: %s", p->spec, err->text);
+    p->given_up = 1;
+}
+
+void ptq_part_move(struct ptq_part *p, int64_t position, const struct ptq_forward *travel, double seconds, int now)
+{
+    int due = now || position == p->blocks || ptq_seconds() - p->last >= p->pause;
+    if (p->given_up || position <= p->written || !due) return;
+    struct ptq_error err;
+    struct head head = {
+        .position = position, .rows = rows_at(p, position, travel), .columns = p->width, .seconds = seconds};
+    memcpy(head.magic, magic, sizeof magic);
+    memcpy(head.stamp, p->stamp, DIGEST);
+    char digest[PTQ_SHA256_HEX];
+    struct ptq_piece piece[] = {
+        {&head, sizeof head}, {travel->x, sizeof(float) * (size_t)(head.rows * head.columns)}, {digest, DIGEST}};
+    hash_pieces(piece, 2, digest);
+    if (ptq_write_pieces(p->next, piece, 3, &err)) {
+        give_up(p, &err);
+        return;
+    }
+    p->written = position;
+    p->last = ptq_seconds();
+}
+
+/* Why a next.x cannot be gone on from; NULL where it can. */
+static const char *check_next(const struct ptq_part *p, const struct ptq_mapped *file, const struct ptq_forward *travel,
+                              struct head *head)
+{
+    if (file->size < sizeof *head + DIGEST) return "is cut short";
+    memcpy(head, file->data, sizeof *head);
+    char digest[PTQ_SHA256_HEX];
+    hash_pieces(&(struct ptq_piece){file->data, file->size - DIGEST}, 1, digest);
+    if (memcmp(digest, file->data + file->size - DIGEST, DIGEST)) return "is damaged (SHA-256)";
+    if (memcmp(head->magic, magic, sizeof magic) || memcmp(head->stamp, p->stamp, DIGEST))
+        return "is another cell's, or was made by another build or other kernels";
+    if (head->position < 1 || head->position > p->blocks || head->columns != p->width ||
+        head->rows != rows_at(p, head->position, travel) ||
+        file->size != sizeof *head + sizeof(float) * (size_t)(head->rows * head->columns) + DIGEST)
+        return "has another shape than the cell's";
+    return NULL;
+}
+
+/* All blocks before position are there and whole. */
+static enum ptq_status check_blocks(const struct ptq_part *p, int64_t position, struct ptq_arena *scratch,
+                                    struct ptq_error *err)
+{
+    for (int64_t i = 0; i < position; i++) {
+        struct ptq_mark mark = ptq_arena_mark(scratch);
+        struct ptq_kept kept;
+        struct ptq_linear_report *report;
+        int n;
+        PTQ_TRY(ptq_part_get(p, i, scratch, &kept, &report, &n, err));
+        ptq_arena_rewind(scratch, mark);
+    }
+    return PTQ_OK;
+}
+
+static enum ptq_status take_up(struct ptq_part *p, struct ptq_arena *scratch, struct ptq_forward *travel,
+                               double *seconds, struct ptq_error *err)
+{
+    struct ptq_mapped file;
+    struct head head;
+    PTQ_TRY(ptq_map(scratch, p->next, &file, err));
+    const char *why = check_next(p, &file, travel, &head);
+    enum ptq_status status = why ? ptq_fail(err, PTQ_EINPUT, "%s: %s", p->next, why) : PTQ_OK;
+    if (!status) status = check_blocks(p, head.position, scratch, err);
+    if (!status) {
+        memcpy(travel->x, file.data + sizeof head, sizeof(float) * (size_t)(head.rows * head.columns));
+        *seconds = head.seconds;
+        p->written = head.position;
+    }
+    ptq_unmap(&file);
+    return status;
+}
+
+int64_t ptq_part_resume(struct ptq_part *p, struct ptq_forward *travel, double *seconds)
+{
+    ptq_sweep_temporaries(p->next);
+    if (!ptq_is_file(p->next)) return 0;
+    struct ptq_error err;
+    struct ptq_arena *scratch = ptq_arena_make("a finished part");
+    if (take_up(p, scratch, travel, seconds, &err))
+        ptq_progress_note("%s: starts at its first block, since what is kept of it cannot be used: %s", p->spec,
+                          err.text);
+    else if (p->written < p->blocks)
+        ptq_progress_note("%s: resumed at block %lld of %lld", p->spec, (long long)p->written + 1,
+                          (long long)p->blocks);
+    else
+        ptq_progress_note("%s: resumed behind its last block, number %lld", p->spec, (long long)p->blocks);
+    ptq_arena_free(scratch);
+    return p->written;
+}
+
+/* ---- a block ---- */
+
+/* Into group /ROLE. */
+static enum ptq_status put_linear(struct ptq_h5 *h5, const char *at, const struct ptq_qmat *q, const float *bias,
+                                  struct ptq_arena *arena, struct ptq_error *err)
+{
+    const int64_t number[] = {q->n,        q->k,          q->grid.w_bit,     q->grid.group_size,
+                              q->grid.sym, q->grid.range, q->grid.scale_f16, q->n_keep};
+    int64_t *perm = ptq_new(arena, int64_t, q->k);
+    PTQ_TRY(ptq_h5_put_ints(h5, at, "numbers", number, sizeof number / sizeof *number, err));
+    PTQ_TRY(ptq_h5_put_bytes(h5, at, "code", q->code, q->n, q->k, err));
+    PTQ_TRY(ptq_h5_put_floats(h5, at, "scale", q->scale, q->n, q->n_groups, err));
+    PTQ_TRY(ptq_h5_put_floats(h5, at, "zero", q->zero, q->n, q->n_groups, err));
+    if (bias) PTQ_TRY(ptq_h5_put_floats(h5, at, "bias", bias, 1, q->n, err));
+    for (int64_t i = 0; q->perm && i < q->k; i++) perm[i] = q->perm[i];
+    if (q->perm) PTQ_TRY(ptq_h5_put_ints(h5, at, "perm", perm, q->k, err));
+    for (int64_t i = 0; i < q->n_keep; i++) perm[i] = q->keep[i];
+    if (q->n_keep) PTQ_TRY(ptq_h5_put_ints(h5, at, "keep", perm, q->n_keep, err));
+    return q->n_keep ? ptq_h5_put_floats(h5, at, "kept", q->kept, q->n, q->n_keep, err) : PTQ_OK;
+}
+
+static enum ptq_status put_block(const struct ptq_part *p, struct ptq_h5 *h5, int64_t index,
+                                 const struct ptq_kept *kept, const struct ptq_linear_report *report, int n,
+                                 struct ptq_arena *arena, struct ptq_error *err)
+{
+    PTQ_TRY(ptq_h5_put_text(h5, "/", "stamp", p->stamp, err));
+    PTQ_TRY(ptq_h5_put_int(h5, "/", "block", index, err));
+    for (int role = 0; role < PTQ_N_ROLE; role++)
+        if (kept->q[role].n)
+            PTQ_TRY(put_linear(h5, ptq_format(arena, "/%d", role), &kept->q[role], kept->bias[role], arena, err));
+    for (int i = 0; i < 4; i++)
+        if (kept->norm[i])
+            PTQ_TRY(ptq_h5_put_floats(h5, "/", ptq_format(arena, "norm%d", i), kept->norm[i], 1, p->width, err));
+    return ptq_linears_write(h5, "/reports", report, n, err);
+}
+
+static enum ptq_status write_block(const struct ptq_part *p, int64_t index, const struct ptq_kept *kept,
+                                   const struct ptq_linear_report *report, int n, struct ptq_arena *arena,
+                                   struct ptq_error *err)
+{
+    struct ptq_h5 *h5;
+    PTQ_TRY(ptq_make_folder(p->folder, err));
+    PTQ_TRY(ptq_h5_create(block_path(p, index, arena), &h5, err));
+    enum ptq_status status = put_block(p, h5, index, kept, report, n, arena, err);
+    if (!status) return ptq_h5_commit(h5, err);
+    ptq_h5_abandon(h5);
+    return status;
+}
+
+void ptq_part_put(struct ptq_part *p, int64_t index, const struct ptq_kept *kept,
+                  const struct ptq_linear_report *report, int n)
+{
+    struct ptq_error err;
+    struct ptq_arena *arena = ptq_arena_make("a finished block");
+    if (!p->given_up && write_block(p, index, kept, report, n, arena, &err)) give_up(p, &err);
+    ptq_arena_free(arena);
+}
+
+/* ---- a block read ---- */
+
+/* Exactly n floats; *out stays NULL where there is no such array. */
+static enum ptq_status get_floats(struct ptq_h5 *h5, const char *at, const char *name, int64_t n,
+                                  struct ptq_arena *arena, float **out, struct ptq_error *err)
+{
+    int64_t rows, columns;
+    *out = NULL;
+    if (!ptq_h5_exists(h5, ptq_format(arena, "%s/%s", at, name))) return PTQ_OK;
+    PTQ_TRY(ptq_h5_floats(h5, at, name, arena, out, &rows, &columns, err));
+    if (rows * columns == n) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT, "%s of %s has another size than the linear's", name, at);
+}
+
+static enum ptq_status get_columns(struct ptq_h5 *h5, const char *at, const char *name, int64_t n,
+                                   struct ptq_arena *arena, int32_t **out, struct ptq_error *err)
+{
+    int64_t *column, found;
+    *out = NULL;
+    if (!ptq_h5_exists(h5, ptq_format(arena, "%s/%s", at, name))) return PTQ_OK;
+    PTQ_TRY(ptq_h5_ints(h5, at, name, arena, &column, &found, err));
+    if (found != n) return ptq_fail(err, PTQ_EINPUT, "%s of %s has another size than the linear's", name, at);
+    *out = ptq_new(arena, int32_t, n);
+    for (int64_t i = 0; i < n; i++) (*out)[i] = (int32_t)column[i];
+    return PTQ_OK;
+}
+
+static enum ptq_status get_linear(struct ptq_h5 *h5, const char *at, struct ptq_arena *arena, struct ptq_qmat *q,
+                                  float **bias, struct ptq_error *err)
+{
+    int64_t *number, found;
+    PTQ_TRY(ptq_h5_ints(h5, at, "numbers", arena, &number, &found, err));
+    if (found != 8) return ptq_fail(err, PTQ_EINPUT, "numbers of %s are not 8", at);
+    *q = (struct ptq_qmat){.n = number[0], .k = number[1], .n_keep = number[7]};
+    q->grid = (struct ptq_grid){.w_bit = (int)number[2],
+                                .group_size = number[3],
+                                .sym = (int)number[4],
+                                .range = (enum ptq_range)number[5],
+                                .scale_f16 = (int)number[6]};
+    q->n_groups = ptq_n_groups(q->k, q->grid.group_size);
+    PTQ_TRY(ptq_h5_bytes(h5, at, "code", arena, &q->code, &found, err));
+    if (found != q->n * q->k) return ptq_fail(err, PTQ_EINPUT, "code of %s has another size than the linear's", at);
+    PTQ_TRY(get_floats(h5, at, "scale", q->n * q->n_groups, arena, &q->scale, err));
+    PTQ_TRY(get_floats(h5, at, "zero", q->n * q->n_groups, arena, &q->zero, err));
+    PTQ_TRY(get_floats(h5, at, "bias", q->n, arena, bias, err));
+    PTQ_TRY(get_columns(h5, at, "perm", q->k, arena, &q->perm, err));
+    PTQ_TRY(get_columns(h5, at, "keep", q->n_keep, arena, &q->keep, err));
+    PTQ_TRY(get_floats(h5, at, "kept", q->n * q->n_keep, arena, &q->kept, err));
+    if (q->scale && q->zero && !q->n_keep == !q->keep && !q->n_keep == !q->kept) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT, "an array of %s is missing", at);
+}
+
+static enum ptq_status get_block(const struct ptq_part *p, struct ptq_h5 *h5, int64_t index, struct ptq_arena *arena,
+                                 struct ptq_kept *out, struct ptq_error *err)
+{
+    const char *stamp;
+    int64_t block;
+    if (!ptq_h5_is_sealed(h5)) return ptq_fail(err, PTQ_EINPUT, "is damaged: its SHA-256 is missing at the end");
+    PTQ_TRY(ptq_h5_text(h5, "/", "stamp", arena, &stamp, err));
+    PTQ_TRY(ptq_h5_int(h5, "/", "block", &block, err));
+    if (strcmp(stamp, p->stamp) || block != index)
+        return ptq_fail(err, PTQ_EINPUT, "is another cell's, or was made by another build or other kernels");
+    *out = (struct ptq_kept){0};
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        const char *at = ptq_format(arena, "/%d", role);
+        if (ptq_h5_exists(h5, at)) PTQ_TRY(get_linear(h5, at, arena, &out->q[role], &out->bias[role], err));
+    }
+    for (int i = 0; i < 4; i++)
+        PTQ_TRY(get_floats(h5, "", ptq_format(arena, "norm%d", i), p->width, arena, &out->norm[i], err));
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_part_get(const struct ptq_part *p, int64_t index, struct ptq_arena *arena, struct ptq_kept *out,
+                             struct ptq_linear_report **report, int *n, struct ptq_error *err)
+{
+    const char *path = block_path(p, index, arena);
+    struct ptq_h5 *h5;
+    PTQ_TRY(ptq_h5_open(path, &h5, err));
+    enum ptq_status status = get_block(p, h5, index, arena, out, err);
+    if (!status) status = ptq_linears_read(h5, path, "/reports", arena, report, n, err);
+    ptq_h5_close(h5);
+    return status ? ptq_within(err, "%s", path) : PTQ_OK;
+}
