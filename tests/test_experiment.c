@@ -98,7 +98,7 @@ static void test_table1(void **state)
     assert_int_equal(job->calib_window, 512);
     assert_int_equal(job->calib_windows, 32);
     assert_int_equal(job->bos, PTQ_BOS_STREAM);
-    assert_int_equal(job->calib_sample, PTQ_SAMPLE_AUTO);
+    assert_int_equal(job->calib_sample, PTQ_SAMPLE_FIRST);
     assert_int_equal(job->seed, 0);
     assert_string_equal(job->device, "cpu");
     assert_string_equal(job->path, "fp32");
