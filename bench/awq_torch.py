@@ -123,7 +123,8 @@ def quantize_block(torch, block, hidden, call, options):
     return following
 
 
-def quantize(torch, model, hidden, call, options):
+def quantize(torch, model, windows, options):
+    hidden, call = blocks_torch.first_inputs(torch, model, windows)
     for block in model.model.layers:
         hidden = quantize_block(torch, block, hidden, call, options)
 

@@ -1,9 +1,7 @@
 """What the torch sides that quantise have in common: options, model, calibration windows, one JSON object at the end.
 
-A side is a function quantize(torch, model, hidden, call, options) that changes the weights of model's blocks in place:
-
-  hidden   [windows][tokens][width], what the first block reads
-  call     the other arguments of a block: positions, and no mask (SDPA is causal by itself)
+A side is a function quantize(torch, model, windows, options) that changes the weights of model's blocks in place, given
+the calibration's ids [windows][tokens]. What it returns, a dictionary or nothing, joins the object that is printed.
 """
 import argparse
 import json
@@ -43,7 +41,8 @@ def windows_of(torch, path, n, length):
 
 
 def first_inputs(torch, model, windows):
-    """hidden and call, caught on their way into the first block."""
+    """What the first block is called with: hidden [windows][tokens][width], and the other arguments: positions, and no
+    mask, since SDPA is causal by itself."""
     caught = {}
 
     def catch(_, args, kwargs):
@@ -81,8 +80,7 @@ def run(options, quantize):
     text = windows_of(torch, options.eval_ids, 1, options.calib_window)
     loaded = time.monotonic()
     with torch.no_grad():
-        hidden, call = first_inputs(torch, model, calib)
-        quantize(torch, model, hidden, call, options)
+        more = quantize(torch, model, calib, options) or {}
     quantized = time.monotonic()
     nll = evaluate(torch, model, text) / (text.numel() - 1)
     print(json.dumps({
@@ -90,4 +88,4 @@ def run(options, quantize):
         "seconds": {"import": imported - started, "load": loaded - imported, "quantize": quantized - loaded,
                     "calibrate": 0.0, "eval": time.monotonic() - quantized},
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "version": f"transformers {transformers.__version__}, torch {torch.__version__}"}))
+        "version": f"transformers {transformers.__version__}, torch {torch.__version__}", **more}))

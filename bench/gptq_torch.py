@@ -115,7 +115,8 @@ def quantize_stage(torch, block, parts, hidden, call, options):
                                    options.group_size, options.percdamp, options.act_order)[0]
 
 
-def quantize(torch, model, hidden, call, options):
+def quantize(torch, model, windows, options):
+    hidden, call = blocks_torch.first_inputs(torch, model, windows)
     following = torch.zeros_like(hidden)
     for block in model.model.layers:
         parts = blocks_torch.linears(torch, block)
