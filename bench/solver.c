@@ -5,6 +5,7 @@
  * Prints one JSON object; writes the codes, one byte each, to CODES for the other side to compare. */
 #include "gptq_solve.h"
 #include "grid.h"
+#include "ops.h"
 #include "pool.h"
 #include "progress.h"
 #include "version.h"
@@ -69,6 +70,7 @@ int main(int argc, char **argv)
     read_floats(file, argv[1], w, (size_t)(n * k));
     read_floats(file, argv[1], h, (size_t)(k * k));
     fclose(file);
+    ptq_ops(); /* BLAS on one thread, as everywhere in ptq */
     ptq_pool_start((int)atoll(argv[3]));
     struct ptq_qmat q;
     solve(arena, w, h, n, k, &q);
