@@ -10,8 +10,8 @@ its GPTQ finds a group's grid in the original weights.
 import os
 import sys
 
-os.environ.setdefault("LOGURU_LEVEL", "ERROR")
 os.environ.setdefault("TQDM_DISABLE", "1")
+STDOUT, sys.stdout = sys.stdout, sys.stderr  # its log goes to what stdout is now: the JSON object must stand alone
 
 import blocks_torch
 import llmcompressor
@@ -32,12 +32,9 @@ def recipe_of(options):
 
 def quantize(torch, model, windows, options):
     loader = torch.utils.data.DataLoader([{"input_ids": window} for window in windows], batch_size=1)
-    stdout, sys.stdout = sys.stdout, sys.stderr  # where it talks, the JSON object must stand alone
-    try:
-        llmcompressor.oneshot(model=model, dataset=loader, recipe=recipe_of(options), pipeline="sequential",
-                              num_calibration_samples=len(windows), max_seq_length=windows.shape[1])
-    finally:
-        sys.stdout = stdout
+    llmcompressor.oneshot(model=model, dataset=loader, recipe=recipe_of(options), pipeline="sequential",
+                          num_calibration_samples=len(windows), max_seq_length=windows.shape[1])
+    sys.stdout = STDOUT
     return {"version": f"llm-compressor {llmcompressor.__version__}, torch {torch.__version__}"}
 
 
