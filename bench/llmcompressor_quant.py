@@ -19,6 +19,7 @@ from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from llmcompressor.modifiers.gptq import GPTQModifier
 from llmcompressor.modifiers.quantization import QuantizationModifier
 from llmcompressor.modifiers.transform.awq import AWQModifier
+from llmcompressor.pipelines.cache import IntermediatesCache
 
 
 def recipe_of(options):
@@ -32,6 +33,8 @@ def recipe_of(options):
 
 def quantize(torch, model, windows, options):
     loader = torch.utils.data.DataLoader([{"input_ids": window} for window in windows], batch_size=1)
+    if not torch.cuda.is_available():  # its AWQ pins memory without asking, and stops
+        IntermediatesCache.pin_memory = lambda *_, **__: None
     llmcompressor.oneshot(model=model, dataset=loader, recipe=recipe_of(options), pipeline="sequential",
                           num_calibration_samples=len(windows), max_seq_length=windows.shape[1])
     sys.stdout = STDOUT
