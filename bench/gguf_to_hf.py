@@ -8,8 +8,9 @@ transformers' own importer (which builds the tokenizer and, by version, the weig
   q, k     llama.cpp stores the rows of a head as (pair, half); they go back to (half, pair)
   config   from the metadata alone
   tokens   tokenizer.json from the metadata, for the two pre-tokenizers smollm and gpt-2
+  blocks   all, or the first N with --layers N: the same sizes, and a benchmark whose time grows by the block is short
 
-    gguf_to_hf.py FILE.gguf FOLDER
+    gguf_to_hf.py FILE.gguf FOLDER [--layers N]
 """
 import argparse
 import json
@@ -57,12 +58,12 @@ def unpermute(w, heads):
     return w.reshape(heads, rows // heads // 2, 2, columns).swapaxes(1, 2).reshape(rows, columns)
 
 
-def config_of(get, tensors):
+def config_of(get, tensors, layers):
     width, heads = get("llama.embedding_length"), get("llama.attention.head_count")
     return {
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "float16",
         "hidden_size": width, "intermediate_size": get("llama.feed_forward_length"),
-        "num_hidden_layers": get("llama.block_count"), "num_attention_heads": heads,
+        "num_hidden_layers": layers, "num_attention_heads": heads,
         "num_key_value_heads": get("llama.attention.head_count_kv", heads), "head_dim": width // heads,
         "max_position_embeddings": get("llama.context_length"),
         "rms_norm_eps": float(f"{get('llama.attention.layer_norm_rms_epsilon'):.6g}"),
@@ -96,12 +97,20 @@ def tokenizer_of(get):
     }
 
 
-def read_tensors(reader, get):
+def block_of(name):
+    """The number of the block that a tensor is in; -1 outside."""
+    match = re.match(r"blk\.(\d+)\.", name)
+    return int(match[1]) if match else -1
+
+
+def read_tensors(reader, get, layers):
     """Hugging Face name -> FP16 array."""
     heads = {"attn_q": get("llama.attention.head_count")}
     heads["attn_k"] = get("llama.attention.head_count_kv", heads["attn_q"])
     tensors = {}
     for tensor in reader.tensors:
+        if block_of(tensor.name) >= layers:
+            continue
         name, part = hf_name(tensor.name)
         w = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
         w = w.reshape([int(n) for n in reversed(tensor.shape)])
@@ -121,17 +130,18 @@ def write_json(folder, name, value):
         json.dump(value, file, ensure_ascii=False, indent=1)
 
 
-def convert(source, folder):
+def convert(source, folder, layers):
     reader = gguf.GGUFReader(source)
     get = metadata(reader)
     if get("general.architecture") != "llama":
         sys.exit("gguf_to_hf: only the llama architecture is known")
-    tensors = read_tensors(reader, get)
+    layers = min(layers or get("llama.block_count"), get("llama.block_count"))
+    tensors = read_tensors(reader, get, layers)
     temporary = folder + ".tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     os.makedirs(temporary)
     save_file(tensors, os.path.join(temporary, "model.safetensors"), metadata={"format": "pt"})
-    write_json(temporary, "config.json", config_of(get, tensors))
+    write_json(temporary, "config.json", config_of(get, tensors, layers))
     write_json(temporary, "tokenizer.json", tokenizer_of(get))
     shutil.rmtree(folder, ignore_errors=True)
     os.rename(temporary, folder)
@@ -141,8 +151,9 @@ def main():
     parser = argparse.ArgumentParser(description="a llama GGUF as a Hugging Face folder in FP16")
     parser.add_argument("gguf")
     parser.add_argument("folder")
+    parser.add_argument("--layers", type=int, default=0, help="keep the first N blocks (default: all)")
     options = parser.parse_args()
-    convert(options.gguf, options.folder.rstrip("/"))
+    convert(options.gguf, options.folder.rstrip("/"), options.layers)
 
 
 if __name__ == "__main__":

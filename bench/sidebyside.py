@@ -8,10 +8,11 @@ compared, with the range beside them. The report goes to standard output and, wi
 
     sidebyside.py --title T [--reps 5] --a NAME COMMAND --b NAME COMMAND
                   --metric FIELD LABEL UNIT SCALE higher|lower [GOAL] ...   GOAL: A must be so many times better
-                  [--equal FIELD TOLERANCE] [--note TEXT]... [--out FILE.md]
+                  [--equal FIELD TOLERANCE]... [--note TEXT]... [--out FILE.md]
 
-A field may be nested ("seconds.eval"), or one of process.wall, process.cpu, process.peak. Exit 1 where a command
-fails, where an --equal field differs, or where a goal is missed.
+A field may be nested ("seconds.eval"), a sum of such ("seconds.calibrate+seconds.quantize"), or one of process.wall,
+process.cpu, process.peak. {fresh} in a command is an empty folder of that run's own, gone afterwards. Exit 1 where a
+command fails, where an --equal field differs, or where a goal is missed.
 """
 import argparse
 import datetime
@@ -28,10 +29,11 @@ import time
 
 def run(command):
     """One run: the object that it prints, with what the kernel says of it under "process"."""
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as talk:
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as talk, tempfile.TemporaryDirectory() as fresh:
+        words = [word.replace("{fresh}", fresh) for word in shlex.split(command)]
         started = time.monotonic()
         try:
-            child = subprocess.Popen(shlex.split(command), stdout=out, stderr=talk)
+            child = subprocess.Popen(words, stdout=out, stderr=talk)
         except OSError as error:
             sys.exit(f"sidebyside: {error.strerror}: {command}")
         _, status, usage = os.wait4(child.pid, 0)
@@ -51,6 +53,8 @@ def run(command):
 
 
 def field(result, name):
+    if "+" in name:
+        return sum(field(result, part) for part in name.split("+"))
     for part in name.split("."):
         if not isinstance(result, dict) or part not in result:
             sys.exit(f"sidebyside: a result has no field {name}")
@@ -146,8 +150,8 @@ def render(options, metrics, runs, about):
              f"Medians of {options.reps} runs each, taken by turns; smallest and largest in brackets. The "
              f"ratio says how many times better {names[0]} is.", "",
              render_table(["", names[0], names[1], "ratio", "goal"], list(rows)), ""]
-    if options.equal:
-        sentence, same = check_equal(runs, options.equal)
+    for equal in options.equal:
+        sentence, same = check_equal(runs, equal)
         lines += [sentence, ""]
         good = good and same
     lines += [note + "\n" for note in options.note]
@@ -165,7 +169,7 @@ def parse():
     parser.add_argument("--a", nargs=2, required=True, metavar=("NAME", "COMMAND"))
     parser.add_argument("--b", nargs=2, required=True, metavar=("NAME", "COMMAND"))
     parser.add_argument("--metric", nargs="+", action="append", required=True, metavar="WORD")
-    parser.add_argument("--equal", nargs=2, metavar=("FIELD", "TOLERANCE"))
+    parser.add_argument("--equal", nargs=2, action="append", default=[], metavar=("FIELD", "TOLERANCE"))
     parser.add_argument("--note", action="append", default=[])
     parser.add_argument("--out", help="a Markdown file")
     options = parser.parse_args()
