@@ -45,6 +45,9 @@ static int list_fields(const struct ptq_report *report, const struct ptq_report_
     ADD_REAL("difference", e->difference);
     ADD_REAL("difference_low", e->difference_interval.low);
     ADD_REAL("difference_high", e->difference_interval.high);
+    ADD_INT("orders", row->n_orders);
+    ADD_REAL("lowest_of_orders", row->lowest);
+    ADD_REAL("highest_of_orders", row->highest);
     ADD_INT("bootstrap_block", report->bootstrap.block);
     ADD_INT("bootstrap_replicates", report->bootstrap.replicates);
     ADD_INT("bootstrap_seed", (int64_t)report->bootstrap.seed);

@@ -2,6 +2,7 @@
  * names disarmed, and refused where cells cannot be compared. */
 #include "cells.h"
 #include "mapped.h"
+#include "report.h"
 #include "table.h"
 
 #include <jansson.h>
@@ -240,6 +241,33 @@ static void test_numbers(void **state)
     assert_string_equal(ptq_interval_text(arena, NAN, 1, 1, 1), "");
 }
 
+/* Other orders of the calibration's sums stand in one row with the first, as its noise; other calibrations do not. */
+static void test_orders(void **state)
+{
+    (void)state;
+    struct ptq_cell cells[] = {
+        make_cell(arena, "m", "fp16", 0),
+        make_cell(arena, "m", "gptq:w3,g64,act_order=0", 0.50),
+        make_cell(arena, "m", "gptq:w3,g64,act_order=0,order=1", 0.55),
+        make_cell(arena, "m", "gptq:w3,g64,act_order=0,order=2", 0.52),
+        make_cell(arena, "m", "gptq:w3,g64,act_order=0,order=3", 0.40),
+        make_cell(arena, "m", "gptq:w3,g64,act_order=1", 0.45),
+    };
+    struct ptq_report report;
+    cells[4].calib = "another text";
+    if (ptq_report_make(arena, cells, 6, &report, &err)) fail_msg("%s", err.text);
+    assert_int_equal(report.n_rows, 4);
+    assert_ptr_equal(report.row[1].cell, &cells[1]);
+    assert_int_equal(report.row[1].n_orders, 3);
+    assert_true(report.row[1].lowest == cells[1].ppl && report.row[1].highest == cells[2].ppl);
+    assert_ptr_equal(report.row[2].cell, &cells[4]);
+    assert_int_equal(report.row[2].n_orders, 1);
+    const char *text = print(cells, 6, PTQ_TABLE_MD);
+    expect_part(text, ptq_format(arena, "%.2f (3)", (cells[2].ppl - cells[1].ppl) / 2));
+    expect_part(text, "Noise: half the range of perplexity");
+    expect_no_part(print(cells + 4, 2, PTQ_TABLE_MD), "noise");
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -259,8 +287,8 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(as_stored), TEST(verdicts), TEST(several_settings), TEST(without_fp16), TEST(infinite),
-        TEST(refused),   TEST(escapes),  TEST(hostile_model),    TEST(records),      TEST(numbers),
+        TEST(as_stored), TEST(verdicts),      TEST(several_settings), TEST(without_fp16), TEST(infinite), TEST(refused),
+        TEST(escapes),   TEST(hostile_model), TEST(records),          TEST(numbers),      TEST(orders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
