@@ -152,5 +152,7 @@ enum ptq_status ptq_moments_fetch(const char *folder, int64_t block, const struc
         }
         ptq_h5_close(file);
     }
-    return status ? ptq_within(err, "statistics %s (remove it, and it is measured again)", path) : PTQ_OK;
+    if (!status) return PTQ_OK;
+    remove(path);
+    return ptq_within(err, "statistics %s were damaged and are removed; run again, and they are measured again", path);
 }

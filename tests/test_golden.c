@@ -82,6 +82,25 @@ static void check_mean_abs(struct family *f, const struct ptq_model_stats *stats
                      (double)s->absmean[k], (double)want[k]);
 }
 
+/* Entries of X^T X against the size that Cauchy and Schwarz allow them. */
+static void check_gram(struct family *f, const struct ptq_model_stats *stats, const struct ptq_block *block, int role)
+{
+    float *want;
+    int64_t rows, columns;
+    const struct ptq_moments *m = &stats->moments[0][ptq_role_input[role]];
+    OK(ptq_h5_floats(f->g.file, ptq_format(f->g.arena, "/stats/%s", block->linear[role].name), "gram", f->g.arena,
+                     &want, &rows, &columns, &f->g.err));
+    assert_int_equal(rows, m->k);
+    assert_int_equal(columns, m->k);
+    for (int64_t i = 0; i < m->k; i++)
+        for (int64_t j = i; j < m->k; j++) {
+            double size = sqrt((double)want[i * m->k + i] * want[j * m->k + j]);
+            if (fabs((double)m->gram[i * m->k + j] - want[i * m->k + j]) > 1e-4 * size + 1e-6)
+                fail_msg("%s %s: Gram matrix [%ld, %ld] is %g, golden %g", f->g.name, block->linear[role].name, (long)i,
+                         (long)j, (double)m->gram[i * m->k + j], (double)want[i * m->k + j]);
+        }
+}
+
 /* How far w / scale is from a tie of rounding. */
 static double from_tie(double w, double scale)
 {
@@ -125,6 +144,7 @@ static void check_codes(struct family *f, const struct ptq_model_stats *stats, i
         assert_int_equal(columns, block.linear[role].k);
         ties += compare_codes(f, &original.linear[role], &q[role], block.linear[role].w, want);
         check_mean_abs(f, stats, &block, role);
+        check_gram(f, stats, &block, role);
     }
     printf("%-8s w%d g32 codes: equal but for %ld ties\n", f->g.name, w_bit, (long)ties);
 }
@@ -134,7 +154,7 @@ static void check_family(const char *name)
     struct family family, *f = &family;
     struct ptq_model_stats stats;
     family_open(f, name);
-    OK(ptq_stats_gather(f->g.arena, &f->model, &f->calib, 0, &stats, &f->g.err));
+    OK(ptq_stats_gather(f->g.arena, &f->model, &f->calib, 1, &stats, &f->g.err));
     check_logits(f);
     check_codes(f, &stats, 3);
     check_codes(f, &stats, 4);

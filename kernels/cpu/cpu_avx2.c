@@ -232,7 +232,7 @@ AVX2 static void dequantize_avx2(float *w, const struct ptq_qmat *q, int64_t row
 }
 
 /* Eight rows of a column: codes and errors as ref has them, no step fused. */
-AVX2 static inline __m256 feedback_lanes(const struct ptq_feedback *f, int64_t i, int lane)
+AVX2 static inline void feedback_lanes(const struct ptq_feedback *f, int64_t i, int lane)
 {
     int64_t at = f->group[i] * PTQ_LANES + lane, place = i * PTQ_LANES + lane;
     __m256 w = _mm256_loadu_ps(f->w + place), scale = _mm256_loadu_ps(f->scale + at);
@@ -243,20 +243,37 @@ AVX2 static inline __m256 feedback_lanes(const struct ptq_feedback *f, int64_t i
     __m128i halves = _mm_packus_epi32(_mm256_castsi256_si128(code), _mm256_extracti128_si256(code, 1));
     _mm_storel_epi64((__m128i *)(f->code + place), _mm_packus_epi16(halves, halves));
     _mm256_storeu_ps(f->error + place, error);
-    return error;
 }
 
+/* w of a column, two halves of lanes, less what the errors of columns [first, first + n) bring: one after the other, so
+ * that the bytes are those of ref. */
+AVX2 static inline void feed_column(const struct ptq_feedback *f, int64_t first, int64_t n, int64_t column)
+{
+    float *w = f->w + column * PTQ_LANES;
+    const float *error = f->error + first * PTQ_LANES;
+    __m256 low = _mm256_loadu_ps(w), high = _mm256_loadu_ps(w + 8);
+    for (int64_t i = 0; i < n; i++, error += PTQ_LANES) {
+        __m256 factor = _mm256_set1_ps(f->u[(first + i) * f->ldu + column]);
+        low = _mm256_sub_ps(low, _mm256_mul_ps(_mm256_loadu_ps(error), factor));
+        high = _mm256_sub_ps(high, _mm256_mul_ps(_mm256_loadu_ps(error + 8), factor));
+    }
+    _mm256_storeu_ps(w, low);
+    _mm256_storeu_ps(w + 8, high);
+}
+
+/* Columns in runs: a column behind the run is loaded and stored once for all of it. */
 AVX2 static void feedback_avx2(const struct ptq_feedback *f)
 {
-    for (int64_t i = 0; i < f->columns; i++) {
-        const float *u = f->u + i * f->ldu;
-        __m256 low = feedback_lanes(f, i, 0), high = feedback_lanes(f, i, 8);
-        for (int64_t j = i + 1; j < f->columns; j++) {
-            float *w = f->w + j * PTQ_LANES;
-            __m256 factor = _mm256_set1_ps(u[j]);
-            _mm256_storeu_ps(w, _mm256_sub_ps(_mm256_loadu_ps(w), _mm256_mul_ps(low, factor)));
-            _mm256_storeu_ps(w + 8, _mm256_sub_ps(_mm256_loadu_ps(w + 8), _mm256_mul_ps(high, factor)));
+    enum { RUN = 8 };
+    for (int64_t first = 0; first < f->columns; first += RUN) {
+        int64_t end = first + RUN < f->columns ? first + RUN : f->columns;
+        for (int64_t i = first; i < end; i++) {
+            feedback_lanes(f, i, 0);
+            feedback_lanes(f, i, 8);
+            for (int64_t j = i + 1; j < end; j++) feed_column(f, i, 1, j);
         }
+        if (end - first < RUN) return;
+        for (int64_t j = end; j < f->columns; j++) feed_column(f, first, RUN, j);
     }
 }
 
