@@ -19,7 +19,7 @@
 
 /* Activations that are kept from one stage to the next take this much, or what the windows themselves take if that is
  * more; the others are computed again. */
-enum { GRAM_COLUMNS = 128, SCALE_ROWS = 64, HELD_BYTES = 512 << 20 };
+enum { GRAM_COLUMNS = 128, SCALE_ROWS = 64, HELD_BYTES = 192 << 20 };
 
 /* One block under way. */
 struct work {
