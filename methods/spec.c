@@ -14,7 +14,7 @@ enum { MAX_SPEC = 400, MAX_NAMES = 64 };
 
 static const struct ptq_param grid_params[] = {
     {.name = "w", .min = 2, .max = 8, .doc = "bits of a code (w_bit)"},
-    {.name = "g", .min = -1, .max = 1 << 20, .doc = "inputs that share a scale (group_size); -1: the whole row"},
+    {.name = "g", .min = -1, .max = 1 << 20, .doc = "inputs that share a scale (group_size), not 0; -1: the whole row"},
     {.name = "range", .words = "awq|gptq", .max = 1, .doc = "awq: min..max as they are; gptq: stretched to hold 0"},
     {.name = "sym", .max = 1, .doc = "1: symmetric grid"},
     {.name = "scale_dtype", .words = "fp32|fp16", .max = 1, .doc = "arithmetic that finds scales and codes"},
