@@ -15,7 +15,7 @@ fi
 export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0"
 
 run=("$ptq" eval "$models/llama" --text "$models/text.txt" --window 32 --max-windows 2 --bos none --threads 1 --quiet)
-second=(--method rtn:w3,g32) # the cell that is joined, and how it is named in a table
+second=(--method "rtn:w3,g32") # the cell that is joined, and how it is named in a table
 title=RTN
 
 # A results file with one cell, so that a second one is joined to it.
@@ -63,7 +63,7 @@ test_killed_while_tidying() { fault unlinkat signal=SIGKILL; }
 # The same of a cell that keeps its finished blocks, after every one of them.
 with_blocks() {
     local title=GPTQ PTQ_CHECKPOINT_SECONDS=0 PTQ_CACHE=$scratch/cache
-    local second=(--method gptq:w3,g32 --calib "$models/calib.txt" --calib-windows 2 --calib-window 32)
+    local second=(--method "gptq:w3,g32" --calib "$models/calib.txt" --calib-windows 2 --calib-window 32)
     export PTQ_CHECKPOINT_SECONDS PTQ_CACHE
     fault "$@"
 }
