@@ -6,7 +6,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/tree"
-for folder in base kernels data core methods experiments tests; do cp -r "$root/$folder" "$work/tree/"; done
+for folder in base kernels data core methods experiments bench tests; do cp -r "$root/$folder" "$work/tree/"; done
 cp "$root/CMakeLists.txt" "$work/tree/"
 
 awk '/^```c$/ {n++; inside = 1; next} /^```$/ {inside = 0} inside && n == 1' "$root/docs/add-a-method.md" \
