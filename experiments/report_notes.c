@@ -102,8 +102,9 @@ static void note_noise(struct ptq_arena *arena, struct ptq_report *report)
     for (int i = 0; i < report->n_rows; i++)
         if (report->row[i].n_orders > 1) {
             add(arena, report,
-                "Noise: half the range of perplexity over the orders (how many, in brackets) in which the same "
-                "calibration windows were summed; a smaller difference says nothing about a method.");
+                "Noise: what perplexity differs by at most between the orders (how many, in brackets) in which the "
+                "same "
+                "calibration windows were summed; a smaller difference of two methods says nothing.");
             return;
         }
 }

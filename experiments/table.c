@@ -39,10 +39,10 @@ static const char *paper_text(struct ptq_arena *arena, const struct ptq_report_r
     return row->verdict == PTQ_OTHER_SETTINGS ? ptq_format(arena, "(%s)", row->paper->printed) : row->paper->printed;
 }
 
-/* Half the range over the orders of summation. */
+/* What two orders of summation differ by at most. */
 static double noise_of(const struct ptq_report_row *row)
 {
-    return (row->highest - row->lowest) / 2;
+    return row->highest - row->lowest;
 }
 
 static void list_row(struct ptq_arena *arena, const struct ptq_report_row *row, const char **out)

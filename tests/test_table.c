@@ -263,8 +263,8 @@ static void test_orders(void **state)
     assert_ptr_equal(report.row[2].cell, &cells[4]);
     assert_int_equal(report.row[2].n_orders, 1);
     const char *text = print(cells, 6, PTQ_TABLE_MD);
-    expect_part(text, ptq_format(arena, "%.2f (3)", (cells[2].ppl - cells[1].ppl) / 2));
-    expect_part(text, "Noise: half the range of perplexity");
+    expect_part(text, ptq_format(arena, "%.2f (3)", cells[2].ppl - cells[1].ppl));
+    expect_part(text, "Noise: what perplexity differs by at most");
     expect_no_part(print(cells + 4, 2, PTQ_TABLE_MD), "noise");
 }
 
