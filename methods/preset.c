@@ -59,10 +59,11 @@ static enum ptq_status refuse(const char *name, const char *method, struct ptq_e
     const char *names[MAX_PRESETS];
     size_t n = 0;
     struct ptq_buffer list = {0};
-    for (const struct ptq_preset *p = ptq_presets; p->name; p++) {
+    for (const struct ptq_preset *p = ptq_presets; p->name; p++)
         if (strcmp(p->name, name) == 0)
             return ptq_fail(err, PTQ_EUSAGE, "preset '%s' belongs to %s, not to %s; write %s:preset=%s", name,
                             p->method, method, p->method, name);
+    for (const struct ptq_preset *p = ptq_presets; p->name; p++) {
         if (strcmp(p->method, method) != 0) continue;
         ptq_buffer_add(&list, "%s%s", n ? ", " : "", p->name);
         names[n++] = p->name;
