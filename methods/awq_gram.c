@@ -27,7 +27,7 @@ struct ptq_awq_gram ptq_awq_gram_make(struct ptq_arena *arena, const float *h, i
     return out;
 }
 
-static double dot(const float *a, const float *b, int64_t n)
+double ptq_awq_dot(const float *a, const float *b, int64_t n)
 {
     double lane[8] = {0}, sum = 0;
     int64_t i = 0;
@@ -44,7 +44,7 @@ double ptq_awq_gram_loss(const struct ptq_awq_gram *gram, const float *d, int64_
     for (int64_t p = 0; p < gram->n_panels; p++) {
         int64_t first = p * PTQ_AWQ_PANEL, end = min64(first + PTQ_AWQ_PANEL, gram->k), n = end - first;
         ptq_ops()->linear(scratch, n, d, gram->k, gram->panel[p], NULL, 0, rows, n, end);
-        for (int64_t row = 0; row < rows; row++) sum += dot(d + row * gram->k + first, scratch + row * n, n);
+        for (int64_t row = 0; row < rows; row++) sum += ptq_awq_dot(d + row * gram->k + first, scratch + row * n, n);
     }
     return sum;
 }

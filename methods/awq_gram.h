@@ -24,6 +24,9 @@ struct ptq_awq_gram ptq_awq_gram_make(struct ptq_arena *arena, const float *h, i
 /* The sum over rows of d H d^T of d[rows][K]. scratch: rows * PTQ_AWQ_PANEL floats. */
 double ptq_awq_gram_loss(const struct ptq_awq_gram *gram, const float *d, int64_t rows, float *scratch);
 
+/* a . b in float64, in eight lanes. */
+double ptq_awq_dot(const float *a, const float *b, int64_t n);
+
 /* h[K][K] gets below its diagonal what is above. */
 void ptq_awq_mirror(float *h, int64_t k);
 

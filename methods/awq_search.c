@@ -119,17 +119,6 @@ static void requantize(const struct search *s, struct tile *tile, int64_t first,
         for (int64_t k = 0; k < s->k; k++) out[i * s->k + k] /= s->scale[k];
 }
 
-static double dot(const float *a, const float *b, int64_t n)
-{
-    double lane[8] = {0}, sum = 0;
-    int64_t i = 0;
-    for (; i + 8 <= n; i += 8)
-        for (int j = 0; j < 8; j++) lane[j] += (double)a[i + j] * b[i + j];
-    for (; i < n; i++) sum += (double)a[i] * b[i];
-    for (int j = 0; j < 8; j++) sum += lane[j];
-    return sum;
-}
-
 /* ---- loss by the Gram matrix ---- */
 
 static void gram_tile(void *context, int64_t i, int worker)
@@ -177,7 +166,7 @@ static void output_tile(void *context, int64_t i, int worker)
     const float *original = s->middle + (s->first + first) * last->k;
     for (int64_t j = 0; j < rows * last->k; j++) difference[j] -= original[j];
     ptq_ops()->linear(y, last->n, difference, last->k, last->w, NULL, 0, rows, last->n, last->k);
-    s->sum[i] = dot(y, y, rows * last->n);
+    s->sum[i] = ptq_awq_dot(y, y, rows * last->n);
 }
 
 static double module_loss(struct search *s, double limit)
