@@ -36,6 +36,7 @@ struct ptq_block {
     struct ptq_linear linear[PTQ_N_ROLE];
     int64_t window;                               /* keys that a query sees, its own among them; 0: all before it */
     float *norm1_w, *norm1_b, *norm2_w, *norm2_b; /* b NULL for RMSNorm */
+    const float *activation_scale; /* [F] down reads the activation divided by this (AWQ's ScaledActivation), or NULL */
 };
 
 /* Opens a folder or a file (path), checks that every tensor is there in its shape. run arena; ptq_model_close. */
