@@ -10,11 +10,15 @@ static const struct ptq_matrix_case {
 } ptq_matrix_cases[] = {{1, 1, 1},     {1, 7, 5},      {3, 16, 8},     {5, 33, 31},    {8, 64, 64},
                         {17, 100, 96}, {64, 128, 128}, {129, 65, 200}, {512, 960, 576}};
 
-/* Causal attention of query rows [first, first + m). */
+/* Causal attention of query rows [first, first + m); window keys are seen (0: all); alibi: with slopes. */
 static const struct ptq_attention_case {
-    int64_t heads, kv_heads, d, first, m;
-} ptq_attention_cases[] = {{1, 1, 4, 0, 1},     {2, 2, 8, 0, 7},    {4, 2, 16, 5, 9},  {9, 3, 64, 0, 130},
-                           {9, 3, 64, 200, 56}, {4, 1, 32, 127, 3}, {2, 1, 10, 0, 257}};
+    int64_t heads, kv_heads, d, first, m, window;
+    int alibi;
+} ptq_attention_cases[] = {
+    {1, 1, 4, 0, 1, 0, 0},     {2, 2, 8, 0, 7, 0, 0},     {4, 2, 16, 5, 9, 0, 0},     {9, 3, 64, 0, 130, 0, 0},
+    {9, 3, 64, 200, 56, 0, 0}, {4, 1, 32, 127, 3, 0, 0},  {2, 1, 10, 0, 257, 0, 0},   {1, 1, 4, 0, 5, 1, 0},
+    {2, 2, 8, 3, 9, 4, 0},     {4, 2, 16, 0, 300, 48, 0}, {4, 2, 16, 250, 60, 48, 0}, {2, 1, 8, 0, 20, 20, 0},
+    {2, 1, 8, 0, 20, 1000, 0}, {3, 3, 12, 0, 150, 0, 1},  {4, 4, 16, 130, 9, 0, 1},   {3, 1, 8, 17, 140, 33, 1}};
 
 /* Quantised linears: rows, inputs, bits, group (-1: the row), salient columns, act_order, divided
  * columns. */

@@ -18,7 +18,9 @@
 /* Attention of one window. Query head h reads key and value head h / (heads / kv_heads). */
 struct ptq_attention {
     int64_t heads, kv_heads, head_size;
-    float scale; /* of the dot products, 1 / sqrt(D) */
+    float scale;        /* of the dot products, 1 / sqrt(D) */
+    int64_t window;     /* keys that a query sees, its own among them; 0: all up to its own */
+    const float *slope; /* [heads] ALiBi (arXiv:2108.12409): slope[h] (key - query) is added to a score; or NULL */
 };
 
 /* A row's running log-sum-exp over the vocabulary, begun with PTQ_LSE_EMPTY. */
@@ -79,6 +81,9 @@ struct ptq_ops {
     void (*attention)(float *y, int64_t ldy, const float *q, const float *k, const float *v, int64_t ldqkv,
                       const struct ptq_attention *shape, int64_t first, int64_t m, float *scratch);
     void (*relu)(float *x, int64_t ldx, int64_t m, int64_t n);
+    /* x[M][N] in place: x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))); x / 2 (1 + erf(x / sqrt 2)) */
+    void (*gelu_tanh)(float *x, int64_t ldx, int64_t m, int64_t n);
+    void (*gelu_erf)(float *x, int64_t ldx, int64_t m, int64_t n);
     /* y[M][N] = silu(gate[M][N]) * up[M][N], all three ld apart but y, which is ldy apart */
     void (*silu_mul)(float *y, int64_t ldy, const float *gate, const float *up, int64_t ld, int64_t m, int64_t n);
     /* Adds the logits x[M][K] w[N][K]^T of the vocabulary's [first, first + N) to the rows' log-sum-exps; target[M] are

@@ -41,6 +41,9 @@ struct ptq_awq_options ptq_awq_options(const struct ptq_spec *spec)
 
 static enum ptq_status refuse_post_norm(const struct ptq_model *model, struct ptq_error *err)
 {
+    if (ptq_fused_qkv(model->config.family))
+        return ptq_fail(err, PTQ_EINPUT, "which of %s's linears share a scale in AWQ is not known; take another method",
+                        model->config.family->model_type);
     if (!model->config.post_norm) return PTQ_OK;
     return ptq_fail(err, PTQ_EINPUT,
                     "AWQ folds scales into the norm before attention and MLP, which %s with post_norm has not; "

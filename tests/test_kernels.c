@@ -108,13 +108,41 @@ static void test_activations(void **state)
     }
 }
 
+/* Both forms, on random values by NMSE and on a ramp by the relative error of each value: the tail counts, too. */
+static void test_gelu(void **state)
+{
+    struct backends *b = *state;
+    struct ptq_rng rng = ptq_rng_make(10, "gelu");
+    for (int c = 0; c < PTQ_N_CASES(ptq_matrix_cases); c++)
+        for (int form = 0; form < 2; form++) {
+            struct ptq_matrix_case s = ptq_matrix_cases[c];
+            int64_t ld = s.n + 3;
+            float *want = values(&rng, s.m * ld), *got = copy_of(want, s.m * ld);
+            (form ? b->ref.gelu_erf : b->ref.gelu_tanh)(want, ld, s.m, s.n);
+            (form ? b->cpu.gelu_erf : b->cpu.gelu_tanh)(got, ld, s.m, s.n);
+            agree(form ? "gelu_erf" : "gelu_tanh", c, want, got, s.m * ld);
+            free(want), free(got);
+        }
+    for (int form = 0; form < 2; form++)
+        for (int i = -3000; i <= 3000; i++) {
+            float x = (float)i / 100, want = x, got = x;
+            (form ? b->ref.gelu_erf : b->ref.gelu_tanh)(&want, 1, 1, 1);
+            (form ? b->cpu.gelu_erf : b->cpu.gelu_tanh)(&got, 1, 1, 1);
+            if (!(fabsf(got - want) <= (x > -8 ? 4e-6f * fabsf(want) : 0) + 1e-12f))
+                fail_msg("gelu form %d of %g is %.9g, expected %.9g", form, (double)x, (double)got, (double)want);
+        }
+}
+
 static void test_rope_and_attention(void **state)
 {
     struct backends *b = *state;
     struct ptq_rng rng = ptq_rng_make(4, "attention");
     for (int c = 0; c < PTQ_N_CASES(ptq_attention_cases); c++) {
         struct ptq_attention_case s = ptq_attention_cases[c];
-        struct ptq_attention shape = {s.heads, s.kv_heads, s.d, 1 / sqrtf((float)s.d)};
+        float slope[16];
+        for (int h = 0; h < 16; h++) slope[h] = powf(0.7f, (float)h);
+        struct ptq_attention shape = {
+            s.heads, s.kv_heads, s.d, 1 / sqrtf((float)s.d), s.window, s.alibi ? slope : NULL};
         int64_t t = s.first + s.m, ld = (s.heads + 2 * s.kv_heads) * s.d, width = s.heads * s.d;
         float *qkv = values(&rng, t * ld), *turned = copy_of(qkv, t * ld);
         float *cosine = values(&rng, t * s.d / 2), *sine = values(&rng, t * s.d / 2);
@@ -292,6 +320,7 @@ int main(void)
         cmocka_unit_test(test_lse),         cmocka_unit_test(test_abssum),
         cmocka_unit_test(test_codes),       cmocka_unit_test(test_exponentials),
         cmocka_unit_test(test_gram),        cmocka_unit_test(test_feedback),
+        cmocka_unit_test(test_gelu),
     };
     int failed = 0;
     const char *backends[] = {"plain", "avx2"};

@@ -26,21 +26,31 @@ static void linear(float *y, int64_t ldy, const float *x, int64_t ldx, const flo
                 accumulate || b ? 1.0f : 0.0f, y, (int)ldy);
 }
 
-/* Query rows [first, first + m) of one head, m <= QUERY_ROWS: scores of the keys up to the last row that any of them
- * may see, softmax by rows over what each may see, then the mix of the values. */
-static void attend(float *y, int64_t ldy, const float *q, const float *k, const float *v, int64_t ld, int64_t d,
-                   float scale, int64_t first, int64_t m, float *score)
+/* One query's scores [keys], of which it sees [from, end), to their softmax; the others become 0. */
+static void weigh(float *score, int64_t keys, int64_t from, int64_t end, float slope)
 {
-    int64_t keys = first + m;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m, (int)keys, (int)d, scale, q, (int)ld, k, (int)ld, 0,
-                score, (int)keys);
+    for (int64_t t = from; slope != 0 && t < end; t++) score[t] += slope * (float)(t - end + 1);
+    ptq_cpu.softmax(score + from, end - from);
+    memset(score, 0, sizeof *score * (size_t)from);
+    memset(score + end, 0, sizeof *score * (size_t)(keys - end));
+}
+
+/* Query rows [first, first + m) of head h, m <= QUERY_ROWS: scores of the keys that any of them sees, softmax by rows
+ * over what each sees, then the mix of the values. k and v begin at the window's first key. */
+static void attend(float *y, int64_t ldy, const float *q, const float *k, const float *v, int64_t ld, int64_t h,
+                   const struct ptq_attention *shape, int64_t first, int64_t m, float *score)
+{
+    int64_t d = shape->head_size, window = shape->window ? shape->window : first + m;
+    int64_t begin = first < window ? 0 : first - window + 1, keys = first + m - begin;
+    float slope = shape->slope ? shape->slope[h] : 0;
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m, (int)keys, (int)d, shape->scale, q, (int)ld,
+                k + begin * ld, (int)ld, 0, score, (int)keys);
     for (int64_t i = 0; i < m; i++) {
-        float *row = score + i * keys;
-        ptq_cpu.softmax(row, first + i + 1);
-        memset(row + first + i + 1, 0, sizeof *row * (size_t)(m - i - 1));
+        int64_t end = first + i + 1 - begin;
+        weigh(score + i * keys, keys, end < window ? 0 : end - window, end, slope);
     }
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)m, (int)d, (int)keys, 1, score, (int)keys, v, (int)ld,
-                0, y, (int)ldy);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)m, (int)d, (int)keys, 1, score, (int)keys,
+                v + begin * ld, (int)ld, 0, y, (int)ldy);
 }
 
 static void attention(float *y, int64_t ldy, const float *q, const float *k, const float *v, int64_t ldqkv,
@@ -49,8 +59,8 @@ static void attention(float *y, int64_t ldy, const float *q, const float *k, con
     int64_t d = shape->head_size, per_kv = shape->heads / shape->kv_heads;
     for (int64_t i = 0; i < m; i += QUERY_ROWS)
         for (int64_t h = 0; h < shape->heads; h++)
-            attend(y + i * ldy + h * d, ldy, q + i * ldqkv + h * d, k + h / per_kv * d, v + h / per_kv * d, ldqkv, d,
-                   shape->scale, first + i, m - i < QUERY_ROWS ? m - i : QUERY_ROWS, scratch);
+            attend(y + i * ldy + h * d, ldy, q + i * ldqkv + h * d, k + h / per_kv * d, v + h / per_kv * d, ldqkv, h,
+                   shape, first + i, m - i < QUERY_ROWS ? m - i : QUERY_ROWS, scratch);
 }
 
 static void lse(struct ptq_lse *state, const float *x, const float *w, const int32_t *target, int64_t first, int64_t m,

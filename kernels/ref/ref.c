@@ -57,20 +57,22 @@ static void rope(float *x, int64_t ldx, const float *cosine, const float *sine, 
             }
 }
 
-/* One query row of one head: softmax over keys [0, last]. */
-static void attend(float *y, const float *q, const float *k, const float *v, int64_t ld, int64_t last, int64_t d,
-                   float scale, float *score)
+/* One query row of one head: softmax over the keys up to `last` that it sees. */
+static void attend(float *y, const float *q, const float *k, const float *v, int64_t ld, int64_t last, int64_t head,
+                   const struct ptq_attention *shape, float *score)
 {
+    int64_t d = shape->head_size, from = shape->window && last >= shape->window ? last - shape->window + 1 : 0;
     float max = -INFINITY;
-    for (int64_t t = 0; t <= last; t++) {
-        score[t] = (float)(dot(q, k + t * ld, d) * scale);
+    for (int64_t t = from; t <= last; t++) {
+        score[t] = (float)(dot(q, k + t * ld, d) * shape->scale);
+        if (shape->slope) score[t] += shape->slope[head] * (float)(t - last);
         if (score[t] > max) max = score[t];
     }
     double sum = 0;
-    for (int64_t t = 0; t <= last; t++) sum += score[t] = expf(score[t] - max);
+    for (int64_t t = from; t <= last; t++) sum += score[t] = expf(score[t] - max);
     for (int64_t j = 0; j < d; j++) {
         double mixed = 0;
-        for (int64_t t = 0; t <= last; t++) mixed += (double)score[t] * v[t * ld + j];
+        for (int64_t t = from; t <= last; t++) mixed += (double)score[t] * v[t * ld + j];
         y[j] = (float)(mixed / sum);
     }
 }
@@ -82,7 +84,7 @@ static void attention(float *y, int64_t ldy, const float *q, const float *k, con
     for (int64_t h = 0; h < shape->heads; h++)
         for (int64_t i = 0; i < m; i++)
             attend(y + i * ldy + h * d, q + i * ldqkv + h * d, k + h / per_kv * d, v + h / per_kv * d, ldqkv, first + i,
-                   d, shape->scale, scratch);
+                   h, shape, scratch);
 }
 
 static void relu(float *x, int64_t ldx, int64_t m, int64_t n)
@@ -90,6 +92,24 @@ static void relu(float *x, int64_t ldx, int64_t m, int64_t n)
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++)
             if (x[i * ldx + j] < 0) x[i * ldx + j] = 0;
+}
+
+static void gelu_tanh(float *x, int64_t ldx, int64_t m, int64_t n)
+{
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            double v = x[i * ldx + j];
+            x[i * ldx + j] = (float)(0.5 * v * (1 + tanh(sqrt(2 / M_PI) * (v + 0.044715 * v * v * v))));
+        }
+}
+
+static void gelu_erf(float *x, int64_t ldx, int64_t m, int64_t n)
+{
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            double v = x[i * ldx + j];
+            x[i * ldx + j] = (float)(0.5 * v * erfc(-v / sqrt(2)));
+        }
 }
 
 static void silu_mul(float *y, int64_t ldy, const float *gate, const float *up, int64_t ld, int64_t m, int64_t n)
@@ -201,6 +221,8 @@ void ptq_ops_ref(struct ptq_ops *ops)
         .rope = rope,
         .attention = attention,
         .relu = relu,
+        .gelu_tanh = gelu_tanh,
+        .gelu_erf = gelu_erf,
         .silu_mul = silu_mul,
         .lse = lse,
         .minmax = minmax,
