@@ -9,6 +9,7 @@
 #ifndef PTQ_OPS_H
 #define PTQ_OPS_H
 
+#include "packed.h"
 #include "qmat.h"
 
 #include <stddef.h>
@@ -43,6 +44,24 @@ struct ptq_feedback {
     const float *scale, *zero; /* [..][PTQ_LANES] */
     uint8_t *code;             /* [columns][PTQ_LANES] */
     float *error;              /* [columns][PTQ_LANES] */
+};
+
+/* Activations of M tokens as a packed linear reads them (its places: permuted, filled up, divided columns divided):
+ * integers of 16 bits, with one scale for each token and chunk. A chunk is a group, or 128 places of it where it is
+ * longer, so that the sum of its products, at most 128 * 255 * 32767, is exact in 32 bits.
+ *
+ *   x ~ scale * integer, scale = max |x| of the chunk / 32767, integer = rint(x * (32767 / max |x|))
+ *
+ * A chunk below 2^-100 is 0. A value that is not finite makes its chunk's scale NaN, and with that every output of its
+ * token. Salient columns are 0 here and stand in kept. */
+enum { PTQ_CHUNK = 128 };
+struct ptq_acts {
+    int64_t m;
+    int16_t *x;   /* [chunk][M][places of the chunk]: the chunk from place p on is at x + p M */
+    float *scale; /* [chunk][M] */
+    int32_t *sum; /* [chunk][M], of the integers */
+    float *kept;  /* [M][n_keep] */
+    float *row;   /* scratch */
 };
 
 struct ptq_ops {
@@ -89,17 +108,34 @@ struct ptq_ops {
      *   code = clamp(rint(w / scale) + zero, 0, maxq)   error = (w - scale (code - zero)) / u[i][i]
      *   w[j] -= error u[i][j] for the columns j > i */
     void (*feedback)(const struct ptq_feedback *f);
+    /* Fills a (ptq_acts_make, a->m rows) from x[M][K] for w, or for any other linear with the same places, divisors and
+     * salient columns (ptq_packed_alike). */
+    void (*acts)(struct ptq_acts *a, const struct ptq_packed *w, const float *x, int64_t ldx);
+    /* y[M][N] = x w^T + b, added to y where accumulate, for the outputs of tiles [tile, tile + tiles). Of each output,
+     * chunk after chunk, in float32: t = fma(scale of w * scale of x, sum of (code - zero) * integer, t), from t = 0;
+     * then the salient columns, t = fma(kept, x, t); then b, then y. Integer sums are exact, so these are the same
+     * bytes for every backend, tile and M. */
+    void (*packed)(float *y, int64_t ldy, const struct ptq_acts *x, const struct ptq_packed *w, const float *b,
+                   int accumulate, int64_t tile, int64_t tiles);
 };
+
+/* Bytes for the activations of m tokens, and the arrays put into memory (64-byte aligned) of that size. */
+size_t ptq_acts_bytes(const struct ptq_packed *w, int64_t m);
+void ptq_acts_make(struct ptq_acts *a, const struct ptq_packed *w, int64_t m, void *memory);
+/* 1 where activations made for a serve b. */
+int ptq_packed_alike(const struct ptq_packed *a, const struct ptq_packed *b);
 
 size_t ptq_attention_scratch(int64_t tokens);
 size_t ptq_lse_scratch(int64_t m);
 
 /* Fills every slot with the plain version. */
 void ptq_ops_ref(struct ptq_ops *ops);
-/* ref, overwritten by OpenBLAS and by what this processor can do (AVX2 with FMA and F16C, or nothing). */
+/* ref, overwritten by OpenBLAS and by what this processor can do (AVX2 with FMA and F16C, AVX-512 with VNNI, or
+ * nothing). */
 void ptq_ops_cpu(struct ptq_ops *ops);
 /* The backend in use: cpu. Chosen at the first call; PTQ_KERNELS=ref|plain|avx2 in the environment narrows the choice
- * (ref: the plain versions only; plain: OpenBLAS, no AVX2), for tests and for the curious. */
+ * (ref: the plain versions only; plain: OpenBLAS, no AVX2; avx2: no AVX-512), for tests and for the curious.
+ * PTQ_PACKED=ref|avx2 narrows that of the packed kernels alone. */
 const struct ptq_ops *ptq_ops(void);
 
 /* "OpenBLAS 0.3.21 Haswell": what does the matrix products, for provenance. Static storage. */

@@ -3,6 +3,8 @@
  * OpenBLAS runs on the calling thread alone (ptq's own threads share out the tiles), so a product's sums have one order
  * whatever the number of threads. */
 #include "cpu.h"
+#include "dtype_fast.h"
+#include "packed_parts.h"
 
 #include <assert.h>
 #include <cblas.h>
@@ -144,6 +146,25 @@ const char *ptq_blas_name(void)
     return name;
 }
 
+int ptq_cpu_has(const struct ptq_packed_parts *p)
+{
+    int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && ptq_fast_has();
+    if (p == &ptq_packed_avx2) return avx2;
+    return avx2 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+
+static void choose_packed(struct ptq_ops *ops, int avx2)
+{
+    const char *wish = getenv("PTQ_PACKED");
+    if (wish && strcmp(wish, "ref") == 0) return;
+    avx2 |= wish && strcmp(wish, "avx2") == 0;
+    if (!avx2 && ptq_cpu_has(&ptq_packed_avx512))
+        ptq_ops_packed(ops, &ptq_packed_avx512);
+    else if (ptq_cpu_has(&ptq_packed_avx2))
+        ptq_ops_packed(ops, &ptq_packed_avx2);
+}
+
 void ptq_ops_cpu(struct ptq_ops *ops)
 {
     openblas_set_num_threads(1);
@@ -157,4 +178,5 @@ void ptq_ops_cpu(struct ptq_ops *ops)
     const char *wish = getenv("PTQ_KERNELS");
     if (wish && strcmp(wish, "plain") == 0) return;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) ptq_ops_avx2(ops, &ptq_cpu);
+    choose_packed(ops, wish && strcmp(wish, "avx2") == 0);
 }

@@ -1,5 +1,6 @@
 /* The slow true version of every operation: one loop nest each, sums in float64, read it to know what is meant. */
 #include "ops.h"
+#include "ref.h"
 
 #include <math.h>
 #include <string.h>
@@ -232,4 +233,5 @@ void ptq_ops_ref(struct ptq_ops *ops)
         .subtract = subtract,
         .feedback = feedback,
     };
+    ptq_packed_ref(ops);
 }
