@@ -33,7 +33,7 @@ struct ptq_lse {
 
 /* Columns of PTQ_LANES rows quantised one after the other, each column's error fed to the columns behind it. All arrays
  * are transposed: a column's PTQ_LANES values lie side by side. */
-enum { PTQ_LANES = 16 };
+enum { PTQ_LANES = 32 };
 struct ptq_feedback {
     int64_t columns;
     int maxq;
@@ -43,6 +43,7 @@ struct ptq_feedback {
     const int32_t *group;      /* [columns]: the column's row in scale and zero */
     const float *scale, *zero; /* [..][PTQ_LANES] */
     uint8_t *code;             /* [columns][PTQ_LANES] */
+    float *back;               /* [columns][PTQ_LANES]: the codes' values */
     float *error;              /* [columns][PTQ_LANES] */
 };
 
@@ -101,11 +102,13 @@ struct ptq_ops {
     /* Columns [first, first + N) of the upper triangle of X^T X: h[i][j] += sum of x[.][i] x[.][j] for those j and
      * i <= j; x [M][ldx]. What is written below the diagonal within these columns is not defined. */
     void (*gram)(float *h, int64_t ldh, const float *x, int64_t ldx, int64_t m, int64_t first, int64_t n);
-    /* y[M][N] -= a[M][K] b[K][N] */
-    void (*subtract)(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
-                     int64_t n, int64_t k);
-    /* For each column i in order, each product and sum rounded to float32:
-     *   code = clamp(rint(w / scale) + zero, 0, maxq)   error = (w - scale (code - zero)) / u[i][i]
+    /* y[M][N] += a[K][M]^T b[K][N] */
+    void (*add_product)(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
+                        int64_t n, int64_t k);
+    /* x[M][N] = r^-T x; r [M][ldr] upper triangle with a diagonal that is not 0 */
+    void (*substitute)(float *x, int64_t ldx, const float *r, int64_t ldr, int64_t m, int64_t n);
+    /* For each column i in order, rounded to float32 at each step, but the last one fused:
+     *   code = clamp(rint(w / scale) + zero, 0, maxq)   back = scale (code - zero)   error = (w - back) (1 / u[i][i])
      *   w[j] -= error u[i][j] for the columns j > i */
     void (*feedback)(const struct ptq_feedback *f);
     /* Fills a (ptq_acts_make, a->m rows) from x[M][K] for w, or for any other linear with the same places, divisors and

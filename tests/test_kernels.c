@@ -253,11 +253,30 @@ static void test_gram(void **state)
         if (half) b->cpu.gram(got, ld, x, ld, s.m, 0, half);
         for (int64_t i = 0; i < s.k; i++) memcpy(got + i * ld, want + i * ld, sizeof *got * (size_t)i);
         agree("gram", c, want, got, s.k * ld);
-        float *a = values(&rng, s.m * s.k), *y = values(&rng, s.m * ld), *also = copy_of(y, s.m * ld);
-        b->ref.subtract(y, ld, a, s.k, want, ld, s.m, s.k, s.k);
-        b->cpu.subtract(also, ld, a, s.k, want, ld, s.m, s.k, s.k);
-        agree("subtract", c, y, also, s.m * ld);
-        free(x), free(want), free(got), free(a), free(y), free(also);
+        free(x), free(want), free(got);
+    }
+}
+
+/* y += a^T b, and r^T x = y solved for x; r: what rounds to a well-conditioned triangle. */
+static void test_products(void **state)
+{
+    struct backends *b = *state;
+    struct ptq_rng rng = ptq_rng_make(10, "products");
+    for (int c = 0; c < PTQ_N_CASES(ptq_matrix_cases); c++) {
+        struct ptq_matrix_case s = ptq_matrix_cases[c];
+        int64_t lda = s.m + 3, ld = s.n + 2;
+        float *a = values(&rng, s.k * lda), *with = values(&rng, s.k * ld);
+        float *want = values(&rng, s.m * ld), *got = copy_of(want, s.m * ld), *r = values(&rng, s.m * lda);
+        b->ref.add_product(want, ld, a, lda, with, ld, s.m, s.n, s.k);
+        b->cpu.add_product(got, ld, a, lda, with, ld, s.m, s.n, s.k);
+        agree("add_product", c, want, got, s.m * ld);
+        for (int64_t i = 0; i < s.m; i++)
+            for (int64_t j = 0; j < s.m; j++) r[i * lda + j] *= i == j ? 1 : 1 / (float)s.m;
+        for (int64_t i = 0; i < s.m; i++) r[i * lda + i] += r[i * lda + i] < 0 ? -1 : 1;
+        b->ref.substitute(want, ld, r, lda, s.m, s.n);
+        b->cpu.substitute(got, ld, r, lda, s.m, s.n);
+        agree("substitute", c, want, got, s.m * ld);
+        free(a), free(with), free(want), free(got), free(r);
     }
 }
 
@@ -270,19 +289,21 @@ static void test_feedback(void **state)
         int64_t n = columns * PTQ_LANES, ldu = columns + 3;
         float *u = values(&rng, columns * ldu), *want = values(&rng, n), *got = copy_of(want, n);
         float *scale = values(&rng, 3 * PTQ_LANES), *zero = values(&rng, 3 * PTQ_LANES);
-        float *error = values(&rng, n), *also = copy_of(error, n);
+        float *error = values(&rng, n), *also = copy_of(error, n), *back = values(&rng, n), *same = copy_of(back, n);
         uint8_t *code = calloc((size_t)n, 2);
         int32_t *group = calloc((size_t)columns, sizeof *group);
         for (int64_t i = 0; i < columns; i++) group[i] = (int32_t)(i % 3);
         for (int64_t i = 0; i < columns * ldu; i++) u[i] *= i % (ldu + 1) ? 0.1f : 1;
         for (int i = 0; i < 3 * PTQ_LANES; i++) scale[i] = fabsf(scale[i]) + 0.1f, zero[i] = rintf(fabsf(zero[i]));
-        struct ptq_feedback f = {columns, 7, want, u, ldu, group, scale, zero, code, error};
+        struct ptq_feedback f = {columns, 7, want, u, ldu, group, scale, zero, code, back, error};
         b->ref.feedback(&f);
-        f.w = got, f.code = code + n, f.error = also;
+        f.w = got, f.code = code + n, f.error = also, f.back = same;
         b->cpu.feedback(&f);
         assert_memory_equal(code, code + n, (size_t)n);
         assert_memory_equal(want, got, sizeof *want * (size_t)(n + GUARD_WORDS));
         assert_memory_equal(error, also, sizeof *error * (size_t)(n + GUARD_WORDS));
+        assert_memory_equal(back, same, sizeof *back * (size_t)(n + GUARD_WORDS));
+        free(back), free(same);
         free(u), free(want), free(got), free(scale), free(zero), free(error), free(also), free(code), free(group);
     }
 }
@@ -321,6 +342,7 @@ int main(void)
         cmocka_unit_test(test_codes),       cmocka_unit_test(test_exponentials),
         cmocka_unit_test(test_gram),        cmocka_unit_test(test_feedback),
         cmocka_unit_test(test_gelu),
+        cmocka_unit_test(test_products),
     };
     int failed = 0;
     const char *backends[] = {"plain", "avx2"};

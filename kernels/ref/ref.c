@@ -183,14 +183,24 @@ static void gram(float *h, int64_t ldh, const float *x, int64_t ldx, int64_t m, 
         }
 }
 
-static void subtract(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
-                     int64_t n, int64_t k)
+static void add_product(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
+                        int64_t n, int64_t k)
 {
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++) {
-            double sum = y[i * ldy + j];
-            for (int64_t l = 0; l < k; l++) sum -= (double)a[i * lda + l] * b[l * ldb + j];
-            y[i * ldy + j] = (float)sum;
+            float sum = 0;
+            for (int64_t p = 0; p < k; p++) sum += a[p * lda + i] * b[p * ldb + j];
+            y[i * ldy + j] += sum;
+        }
+}
+
+static void substitute(float *x, int64_t ldx, const float *r, int64_t ldr, int64_t m, int64_t n)
+{
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            float sum = x[i * ldx + j];
+            for (int64_t p = 0; p < i; p++) sum -= r[p * ldr + i] * x[p * ldx + j];
+            x[i * ldx + j] = sum / r[i * ldr + i];
         }
 }
 
@@ -198,16 +208,17 @@ static void feedback(const struct ptq_feedback *f)
 {
     for (int64_t i = 0; i < f->columns; i++) {
         const float *scale = f->scale + f->group[i] * PTQ_LANES, *zero = f->zero + f->group[i] * PTQ_LANES;
-        float *w = f->w + i * PTQ_LANES, *error = f->error + i * PTQ_LANES;
+        const float inverse = 1 / f->u[i * f->ldu + i];
         for (int lane = 0; lane < PTQ_LANES; lane++) {
-            float q = rintf(w[lane] / scale[lane]) + zero[lane];
+            int64_t at = i * PTQ_LANES + lane;
+            float q = rintf(f->w[at] / scale[lane]) + zero[lane];
             q = q < 0 ? 0 : q > (float)f->maxq ? (float)f->maxq : q;
-            f->code[i * PTQ_LANES + lane] = (uint8_t)q;
-            error[lane] = (w[lane] - scale[lane] * (q - zero[lane])) / f->u[i * f->ldu + i];
+            f->code[at] = (uint8_t)q;
+            f->back[at] = scale[lane] * (q - zero[lane]);
+            f->error[at] = (f->w[at] - f->back[at]) * inverse;
+            for (int64_t j = i + 1; j < f->columns; j++)
+                f->w[j * PTQ_LANES + lane] = fmaf(-f->error[at], f->u[i * f->ldu + j], f->w[j * PTQ_LANES + lane]);
         }
-        for (int64_t j = i + 1; j < f->columns; j++)
-            for (int lane = 0; lane < PTQ_LANES; lane++)
-                f->w[j * PTQ_LANES + lane] -= error[lane] * f->u[i * f->ldu + j];
     }
 }
 
@@ -230,7 +241,8 @@ void ptq_ops_ref(struct ptq_ops *ops)
         .dequantize = dequantize,
         .abssum = abssum,
         .gram = gram,
-        .subtract = subtract,
+        .add_product = add_product,
+        .substitute = substitute,
         .feedback = feedback,
     };
     ptq_packed_ref(ops);
