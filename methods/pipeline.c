@@ -303,21 +303,14 @@ enum ptq_status ptq_evaluate(const struct ptq_model *model, const struct ptq_spe
     return summarise(&r, err);
 }
 
-/* A method whose windows travel measures what it needs on the way (GPTQ); all others report errors on the statistics
- * even where they do not read them (RTN). */
-static int reads_stats(const struct ptq_spec *spec)
-{
-    unsigned need = ptq_spec_need(spec);
-    return need & (PTQ_NEED_ABSMEAN | PTQ_NEED_MOMENTS) || !(need & PTQ_NEED_WINDOWS);
-}
-
 /* Statistics of the cell's calibration, where it has one: measured by the first cell that asks. */
 static enum ptq_status calibrate(struct ptq_session *s, const struct ptq_planned *plan, struct ptq_cell *cell,
                                  struct ptq_error *err)
 {
     struct ptq_shared_windows *calib = plan->calib;
     cell->seconds_calibrate = 0;
-    if (calib && reads_stats(&plan->spec) && !(calib->stats && calib->stats->has_moments >= calib->with_moments)) {
+    if (calib && ptq_spec_reads_stats(&plan->spec) &&
+        !(calib->stats && calib->stats->has_moments >= calib->with_moments)) {
         double started = ptq_seconds();
         const char *folder = ptq_format(s->arena, "%s/stats", ptq_cache_folder(s->arena));
         const char *identity = ptq_format(s->arena, "%s %s", plan->model->sha256, plan->model->config_sha256);
@@ -338,7 +331,7 @@ static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_jo
     PTQ_TRY(ptq_session_plan(session, job, &plan, err));
     PTQ_TRY(calibrate(session, &plan, cell, err));
     return ptq_evaluate(&plan.model->model, &plan.spec, job->seed,
-                        plan.calib && reads_stats(&plan.spec) ? plan.calib->stats : NULL,
+                        plan.calib && ptq_spec_reads_stats(&plan.spec) ? plan.calib->stats : NULL,
                         plan.calib ? &plan.calib->windows : NULL, &plan.eval->windows, arena, cell, err);
 }
 
