@@ -53,7 +53,7 @@ static inline struct ptq_cell make_cell(struct ptq_arena *arena, const char *mod
 #define TEXT(field) c.field = "";
 #define INT(field)
 #define REAL(field)
-#define X(kind, name, doc) kind(name)
+#define X(kind, name, ...) kind(name)
     PTQ_CELL_FIELDS(X)
 #undef X
 #undef TEXT

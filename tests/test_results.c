@@ -68,7 +68,7 @@ static void expect_cells(int n)
 #define TEXT(name) assert_string_equal(a->name, b->name);
 #define INT(name) assert_int_equal(a->name, b->name);
 #define REAL(name) assert_memory_equal(&a->name, &b->name, sizeof a->name);
-#define X(kind, name, doc) kind(name)
+#define X(kind, name, ...) kind(name)
         PTQ_CELL_FIELDS(X)
 #undef X
 #undef TEXT
