@@ -1,5 +1,6 @@
 #include "experiment.h"
 
+#include "layout.h"
 #include "mapped.h"
 #include "schema.h"
 #include "variants.h"
@@ -175,6 +176,10 @@ enum ptq_status ptq_experiment_read(struct ptq_arena *arena, const char *path, c
     PTQ_TRY(ptq_yaml_read(arena, path, &root, &text, err));
     PTQ_TRY(ptq_settings_read(arena, path, root, sets, n_sets, c.setting, err));
     PTQ_TRY(ptq_variants_read(arena, c.setting[PTQ_SET_METHODS].node, PTQ_MAX_CELLS, &c.variant, &c.n_variants, err));
+    if (ptq_yaml_get(root, "layout")) {
+        struct ptq_layout layout; /* a table's business, but what is wrong is said before anything runs */
+        PTQ_TRY(ptq_layout_read(arena, ptq_yaml_get(root, "layout"), &layout, err));
+    }
     out->name = name_of(arena, path);
     out->title = c.setting[PTQ_SET_TITLE].value->text;
     out->yaml = with_sets(arena, text, sets, n_sets);
