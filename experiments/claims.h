@@ -1,4 +1,4 @@
-/* Claims of the articles, each judged by what was measured: experiments/claims/*.yaml, `ptq claims`.
+/* Claims of the articles, each judged by what was measured: experiments/claims/, `ptq claims`.
  *
  *   claims:
  *     - name: rtn-poor                        # one word
