@@ -78,7 +78,8 @@ static enum ptq_status run_spread(MEASURE)
     struct ptq_group g;
     double mean = 0, squares = 0;
     PTQ_TRY(ptq_claim_select(arena, cells, t->of[0], &g, err));
-    if (g.n < 2) return ptq_fail(err, PTQ_EINPUT, "%s was calibrated once, so nothing is known of its spread", t->of[0]);
+    if (g.n < 2)
+        return ptq_fail(err, PTQ_EINPUT, "%s was calibrated once, so nothing is known of its spread", t->of[0]);
     for (int i = 0; i < g.n; i++) mean += g.cell[i]->ppl / g.n;
     for (int i = 0; i < g.n; i++) squares += (g.cell[i]->ppl - mean) * (g.cell[i]->ppl - mean);
     t->value = 100 * sqrt(squares / (g.n - 1)) / mean;
@@ -125,9 +126,8 @@ static enum ptq_status count_weights(struct ptq_arena *arena, const struct ptq_c
     *linears = (double)c->blocks * width * (2 * q + 2 * kv + mlp * (double)c->ff);
     *others = -*linears;
     for (int i = 0; i < model.checkpoint.n_tensors; i++) *others += (double)model.checkpoint.tensor[i].count;
-    const struct ptq_tensor *head = c->tied && model.names->head
-                                        ? ptq_checkpoint_find(&model.checkpoint, model.names->head)
-                                        : NULL;
+    const struct ptq_tensor *head =
+        c->tied && model.names->head ? ptq_checkpoint_find(&model.checkpoint, model.names->head) : NULL;
     if (head && head != model.embed) *others -= (double)head->count;
     ptq_model_close(&model);
     return PTQ_OK;
@@ -165,8 +165,8 @@ static enum ptq_status run_model_mib(MEASURE)
 
 /* ---- cost ---- */
 
-/* Seconds of a group's mean cell. The statistics that a method reads may have come from the cache: then the largest time
- * that any cell of the file took for them is counted, and where all came from it the sentence says so. */
+/* Seconds of a group's mean cell. The statistics that a method reads may have come from the cache: then the largest
+ * time that any cell of the file took for them is counted, and where all came from it the sentence says so. */
 static enum ptq_status mean_seconds(struct ptq_arena *arena, const struct ptq_claim_cells *cells, const char *selector,
                                     double *out, const char **why, struct ptq_error *err)
 {
@@ -324,7 +324,8 @@ static const struct ptq_claim_measure measures[] = {
     {"seconds", "wall seconds of calibrating and quantising", 1, 0, 0, 0, "s", run_seconds},
     {"seconds_ratio", "those of `of` over those of `to`", 1, 1, 0, 0, "times", run_seconds_ratio},
     {"peak_mib", "peak resident memory of the process up to the cell's end", 1, 0, 0, 0, "MiB", run_peak},
-    {"gradients", "peak memory over what the linears in FP16 and an FP32 gradient for each weight would take", 1, 0, 0, 0, "%", run_gradients},
+    {"gradients", "peak memory over what the linears in FP16 and an FP32 gradient for each weight would take", 1, 0, 0,
+     0, "%", run_gradients},
     {"damped", "linears whose Hessian needed more damping than was asked for", 1, 0, 0, 0, "", run_damped},
     {"switches", "parameters that the method has", 1, 0, 0, 0, "", run_switches},
     {"bench", "a number of a benchmark's report (file, row, column)", 0, 0, 0, 1, "times", run_bench},

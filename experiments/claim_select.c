@@ -33,9 +33,9 @@ static enum ptq_status read_condition(struct ptq_arena *arena, const char *word,
     else if (strcmp(key, "calib_windows") == 0 && strcmp(value, "most") == 0)
         w->windows = MOST;
     else if (strcmp(key, "calib_windows") != 0 || !ptq_parse_int(value, 1, INT64_MAX, &w->windows))
-        return ptq_fail(err, PTQ_EINPUT,
-                        "the condition '%.60s' is not known; known: text=, calib=, seed=N, calib_windows=N, least, most",
-                        word);
+        return ptq_fail(
+            err, PTQ_EINPUT,
+            "the condition '%.60s' is not known; known: text=, calib=, seed=N, calib_windows=N, least, most", word);
     return PTQ_OK;
 }
 
@@ -99,8 +99,7 @@ static void keep_extreme(const struct ptq_cell **cell, int *n, int64_t which)
 static enum ptq_status check(const struct ptq_claim_cells *cells, const char *selector,
                              const struct ptq_cell *const *cell, int n, struct ptq_error *err)
 {
-    if (n == 0)
-        return ptq_fail(err, PTQ_EINPUT, "%s has no cell '%s'", cells->experiment, selector);
+    if (n == 0) return ptq_fail(err, PTQ_EINPUT, "%s has no cell '%s'", cells->experiment, selector);
     for (int i = 1; i < n; i++)
         if (strcmp(cell[0]->spec, cell[i]->spec))
             return ptq_fail(err, PTQ_EINPUT, "'%s' means several cells of %s, %s and %s; say more", selector,

@@ -23,16 +23,11 @@ struct field {
 
 #define AT(member) offsetof(struct ptq_claim_test, member)
 static const struct field test_fields[] = {
-    {"what", TEXT, AT(what), 0},
-    {"experiment", TEXT, AT(experiment), 0},
-    {"measure", MEASURE, AT(measure), 0},
-    {"of", SELECTORS, AT(of), AT(n_of)},
-    {"to", SELECTORS, AT(to), AT(n_to)},
-    {"from", SELECTORS, AT(from), AT(n_from)},
-    {"file", TEXT, AT(file), 0},
-    {"row", TEXT, AT(row), 0},
-    {"column", TEXT, AT(column), 0},
-    {"above", NUMBER, AT(above), 0},
+    {"what", TEXT, AT(what), 0},          {"experiment", TEXT, AT(experiment), 0},
+    {"measure", MEASURE, AT(measure), 0}, {"of", SELECTORS, AT(of), AT(n_of)},
+    {"to", SELECTORS, AT(to), AT(n_to)},  {"from", SELECTORS, AT(from), AT(n_from)},
+    {"file", TEXT, AT(file), 0},          {"row", TEXT, AT(row), 0},
+    {"column", TEXT, AT(column), 0},      {"above", NUMBER, AT(above), 0},
     {"below", NUMBER, AT(below), 0},
 };
 #undef AT
@@ -52,9 +47,9 @@ static enum ptq_status unknown(const struct ptq_yaml *node, const char *what, co
     const char *near = ptq_nearest(word, names, n);
     struct ptq_buffer known = {0};
     for (size_t i = 0; i < n; i++) ptq_buffer_add(&known, "%s%s", i ? ", " : "", names[i]);
-    enum ptq_status status = ptq_yaml_fail(node, err, "unknown %s '%.40s'%s%s%s; known: %s", what, word,
-                                           near ? ", did you mean '" : "", near ? near : "", near ? "'" : "",
-                                           known.data);
+    enum ptq_status status =
+        ptq_yaml_fail(node, err, "unknown %s '%.40s'%s%s%s; known: %s", what, word, near ? ", did you mean '" : "",
+                      near ? near : "", near ? "'" : "", known.data);
     free(known.data);
     return status;
 }
@@ -157,8 +152,7 @@ static void add_experiment(struct ptq_claims *claims, const char *name)
 
 /* A list of tests; their experiments are added to the set's. */
 static enum ptq_status read_tests(struct ptq_arena *arena, const struct ptq_yaml *list, int judged,
-                                  struct ptq_claim_test **out, int *n, struct ptq_claims *claims,
-                                  struct ptq_error *err)
+                                  struct ptq_claim_test **out, int *n, struct ptq_claims *claims, struct ptq_error *err)
 {
     PTQ_TRY(need_kind(list, PTQ_YAML_SEQUENCE, "a list of tests", err));
     *out = ptq_new(arena, struct ptq_claim_test, list->n);
@@ -245,8 +239,7 @@ enum ptq_status ptq_claims_read(struct ptq_arena *arena, const char *path, struc
         else if (strcmp(node->key, "claims"))
             return unknown(node, "key", node->key, known, 3, err);
     }
-    for (const struct ptq_yaml *node = list->child; node; node = node->next)
-        PTQ_TRY(read_claim(arena, node, out, err));
+    for (const struct ptq_yaml *node = list->child; node; node = node->next) PTQ_TRY(read_claim(arena, node, out, err));
     return PTQ_OK;
 }
 

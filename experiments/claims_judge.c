@@ -23,7 +23,8 @@ static enum ptq_claim_verdict decide(const struct ptq_claim_test *t)
     double low = isnan(t->interval.low) ? t->value : t->interval.low;
     double high = isnan(t->interval.high) ? t->value : t->interval.high;
     if (isnan(t->value)) return PTQ_CLAIM_CANNOT;
-    if (wants_above) return low > threshold ? PTQ_CLAIM_HOLDS : high <= threshold ? PTQ_CLAIM_FAILS : PTQ_CLAIM_UNDECIDED;
+    if (wants_above)
+        return low > threshold ? PTQ_CLAIM_HOLDS : high <= threshold ? PTQ_CLAIM_FAILS : PTQ_CLAIM_UNDECIDED;
     return high < threshold ? PTQ_CLAIM_HOLDS : low >= threshold ? PTQ_CLAIM_FAILS : PTQ_CLAIM_UNDECIDED;
 }
 
@@ -65,8 +66,9 @@ static void note_cells(struct ptq_arena *arena, struct ptq_claims *claims, const
         add_note(claims, ptq_format(arena, "Model %s (%s, weights %s, SHA-256 %.12s).", c->model, c->family,
                                     c->source_dtype, c->model_sha256));
         if (c->source_dtype[0] == 'Q')
-            add_note(claims, ptq_format(arena, "%s comes from a checkpoint that was quantised before (%s): what holds "
-                                               "of it need not hold of an FP16 release, nor of a larger model.",
+            add_note(claims, ptq_format(arena,
+                                        "%s comes from a checkpoint that was quantised before (%s): what holds "
+                                        "of it need not hold of an FP16 release, nor of a larger model.",
                                         c->model, c->source_dtype));
         for (int j = 0; j < cells[i].n; j++) {
             const struct ptq_cell *d = &cells[i].cell[j];
@@ -79,11 +81,11 @@ static void note_cells(struct ptq_arena *arena, struct ptq_claims *claims, const
 static void note_method(struct ptq_arena *arena, struct ptq_claims *claims)
 {
     const struct ptq_bootstrap *b = &ptq_bootstrap_default;
-    add_note(claims, ptq_format(arena,
-                                "Intervals: %g %%, paired bootstrap over units of %lld tokens, %lld replicates, seed "
-                                "%llu; where a number is of several calibration draws, these are drawn again too.",
-                                100 * b->level, (long long)b->block, (long long)b->replicates,
-                                (unsigned long long)b->seed));
+    add_note(claims,
+             ptq_format(arena,
+                        "Intervals: %g %%, paired bootstrap over units of %lld tokens, %lld replicates, seed "
+                        "%llu; where a number is of several calibration draws, these are drawn again too.",
+                        100 * b->level, (long long)b->block, (long long)b->replicates, (unsigned long long)b->seed));
     add_note(claims, "A test holds where its whole interval is on the claimed side of the threshold, does not where it "
                      "is on the other, and is not decided where the threshold is inside. A claim is as good as its "
                      "worst test.");

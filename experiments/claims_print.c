@@ -88,8 +88,8 @@ static void print_claim(const struct page *p, const struct ptq_claim *claim)
 /* "- WHAT: WHY", once. */
 static void add_remark(const struct page *p, const char *what, const char *why, struct ptq_buffer *remarks)
 {
-    const char *line = ptq_format(p->arena, "%s%s: %s.\n", p->format == PTQ_TABLE_MD ? "- " : "  ", escaped(p, what),
-                                  escaped(p, why));
+    const char *line =
+        ptq_format(p->arena, "%s%s: %s.\n", p->format == PTQ_TABLE_MD ? "- " : "  ", escaped(p, what), escaped(p, why));
     if (!remarks->data || !strstr(remarks->data, line)) ptq_buffer_add(remarks, "%s", line);
 }
 
@@ -102,8 +102,7 @@ static void print_comparison(const struct page *p)
                               .n_rows = c->n_rows};
     struct ptq_buffer remarks = {0};
     if (!c->n_rows) return;
-    for (int s = 0; s < c->n_sides; s++)
-        sheet.column[1 + s] = (struct ptq_sheet_column){.head = c->side[s], .left = 1};
+    for (int s = 0; s < c->n_sides; s++) sheet.column[1 + s] = (struct ptq_sheet_column){.head = c->side[s], .left = 1};
     sheet.row = ptq_alloc_array(p->arena, (size_t)sheet.n_rows, sizeof *sheet.row, "claims");
     for (int r = 0; r < c->n_rows; r++) {
         sheet.row[r][0] = c->row[r].what;

@@ -85,15 +85,15 @@ static enum ptq_status finish(struct ptq_arena *arena, const struct ptq_yaml *no
                               struct ptq_error *err)
 {
     if (!out->n_rows || !out->n_columns || !out->n_values)
-        return ptq_yaml_fail(node, err, "layout needs rows, columns and values, such as "
-                                        "{rows: [method], columns: [model], values: [ppl]}");
+        return ptq_yaml_fail(node, err,
+                             "layout needs rows, columns and values, such as "
+                             "{rows: [method], columns: [model], values: [ppl]}");
     for (int i = 0; i < out->n_rows + out->n_columns; i++) {
         const struct ptq_layout_key *key = i < out->n_rows ? out->row[i] : out->column[i - out->n_rows];
         if (count_key(out, key->name) > 1)
             return ptq_yaml_fail(node, err, "layout: key '%s' stands twice; leave one out", key->name);
     }
-    if (out->n_values > 1 && !count_key(out, "value"))
-        out->column[out->n_columns++] = ptq_layout_key(arena, "value");
+    if (out->n_values > 1 && !count_key(out, "value")) out->column[out->n_columns++] = ptq_layout_key(arena, "value");
     return PTQ_OK;
 }
 

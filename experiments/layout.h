@@ -51,7 +51,8 @@ struct ptq_layout {
     int plain; /* 1: cells with further parameters in their SPEC are left to the lists */
 };
 
-/* Reads the mapping. Fails with PTQ_EINPUT: an unknown key, value or parameter, one that stands twice, an empty list. */
+/* Reads the mapping. Fails with PTQ_EINPUT: an unknown key, value or parameter, one that stands twice, an empty list.
+ */
 enum ptq_status ptq_layout_read(struct ptq_arena *arena, const struct ptq_yaml *node, struct ptq_layout *out,
                                 struct ptq_error *err);
 /* The layout in an experiment's text, as a results file stores it; *found: 0 where it has none. */

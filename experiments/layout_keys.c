@@ -145,7 +145,7 @@ const struct ptq_layout_key *ptq_layout_key(struct ptq_arena *arena, const char 
     int known = is_param(ptq_grid_params(), name);
     for (int i = 0; i < N_KEYS; i++)
         if (strcmp(keys[i].name, name) == 0) return &keys[i];
-    for (int i = 0; ptq_methods[i] && !known; i++) known = is_param(ptq_methods[i]->param, name);
+    for (int i = 0; i < ptq_n_methods && !known; i++) known = is_param(ptq_methods[i]->param, name);
     if (!known) return NULL;
     struct ptq_layout_key *key = ptq_new(arena, struct ptq_layout_key, 1);
     *key = (struct ptq_layout_key){.name = ptq_strdup(arena, name)};

@@ -187,8 +187,7 @@ static void finish_slot(const struct making *m, struct ptq_pivot_slot *slot)
     slot->spread = slot->n > 1 ? sqrt(slot->spread / (slot->n - 1)) : NAN;
     if (slot->n == 0) slot->mean = slot->low = slot->high = NAN;
     if (slot->n > 0 && slot->value->metric)
-        slot->verdict =
-            ptq_paper_judge(&m->paper, slot->row->cell, slot->value->metric, slot->mean, &slot->paper);
+        slot->verdict = ptq_paper_judge(&m->paper, slot->row->cell, slot->value->metric, slot->mean, &slot->paper);
 }
 
 void ptq_pivot_make(struct ptq_arena *arena, const struct ptq_layout *layout, const struct ptq_report *report,
@@ -268,8 +267,10 @@ enum ptq_status ptq_pivot_sheet(struct ptq_arena *arena, const struct ptq_pivot 
     int n_keys = pivot->layout->n_rows;
     *out = (struct ptq_sheet){.title = title, .n_columns = n_keys + pivot->n_columns};
     if (out->n_columns > PTQ_SHEET_COLUMNS)
-        return ptq_fail(err, PTQ_EINPUT, "the layout makes %d columns and at most %d fit; move a key of its columns to "
-                        "its rows", out->n_columns, PTQ_SHEET_COLUMNS);
+        return ptq_fail(err, PTQ_EINPUT,
+                        "the layout makes %d columns and at most %d fit; move a key of its columns to "
+                        "its rows",
+                        out->n_columns, PTQ_SHEET_COLUMNS);
     for (int k = 0; k < n_keys; k++) {
         const char *name = pivot->layout->row[k]->name;
         char *head = ptq_strdup(arena, ptq_layout_is_value(pivot->layout->row[k]) ? "" : name);

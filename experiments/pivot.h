@@ -9,11 +9,11 @@
 /* Where a row and a column cross. */
 struct ptq_pivot_slot {
     const struct ptq_layout_value *value;
-    int n;                        /* cells that fell here, 0 to many (seeds) */
-    double mean;                  /* of their numbers; NaN where none has one */
-    double spread;                /* standard deviation of n > 1, else NaN */
-    double low, high;             /* n = 1: 95 % interval or NaN; n > 1: the least and the largest */
-    const struct ptq_report_row *row; /* the first of them */
+    int n;                                /* cells that fell here, 0 to many (seeds) */
+    double mean;                          /* of their numbers; NaN where none has one */
+    double spread;                        /* standard deviation of n > 1, else NaN */
+    double low, high;                     /* n = 1: 95 % interval or NaN; n > 1: the least and the largest */
+    const struct ptq_report_row *row;     /* the first of them */
     const struct ptq_paper_number *paper; /* what was published for it, or NULL */
     enum ptq_verdict verdict;
 };

@@ -34,7 +34,8 @@ static const struct command {
     {"plot", "FILE.h5...", "results as figures: SVG, PNG and their numbers as CSV", "out quiet", ptq_command_plot},
     {"methods", "", "the methods, their parameters and defaults", "", ptq_command_methods},
     {"models", "", "the model families", "", ptq_command_models},
-    {"experiments", "[EXPERIMENT.yaml]", "the experiments, with their titles and cells; of one, what it reads", "set quick", ptq_command_experiments},
+    {"experiments", "[EXPERIMENT.yaml]", "the experiments, with their titles and cells; of one, what it reads",
+     "set quick", ptq_command_experiments},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 

@@ -224,8 +224,8 @@ static enum ptq_status dry_run(struct run *r)
 static enum ptq_status choose_file(struct run *r)
 {
     const char *out = r->options->out;
-    r->file = out ? out : ptq_format(r->arena, "results/%s%s.h5", r->options->quick_form ? "quick/" : "",
-                                      r->experiment.name);
+    r->file =
+        out ? out : ptq_format(r->arena, "results/%s%s.h5", r->options->quick_form ? "quick/" : "", r->experiment.name);
     return ptq_results_check_name(r->file, r->err);
 }
 

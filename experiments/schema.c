@@ -375,8 +375,10 @@ static enum ptq_status lay_quick(const struct ptq_yaml *root, const struct ptq_y
     const struct ptq_yaml *quick = ptq_yaml_get(root, "quick");
     int id;
     if (!quick)
-        return ptq_fail(err, PTQ_EUSAGE, "--set quick=1: %s has no section quick; write one, such as "
-                        "quick: {windows: 2}, or leave it out", root->file);
+        return ptq_fail(err, PTQ_EUSAGE,
+                        "--set quick=1: %s has no section quick; write one, such as "
+                        "quick: {windows: 2}, or leave it out",
+                        root->file);
     for (const struct ptq_yaml *node = quick->child; node; node = node->next) {
         if (find_set_key(node->key, &id, err)) return ptq_yaml_within(node, err);
         nodes[id] = node;
