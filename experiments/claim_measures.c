@@ -282,7 +282,8 @@ static enum ptq_status find_number(struct ptq_arena *arena, char *text, const ch
                                    struct ptq_error *err)
 {
     int column = -1;
-    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+    for (char *line = text, *next; line; line = next) {
+        if ((next = strchr(line, '\n'))) *next++ = 0;
         if (*line != '|') continue;
         const char *first = table_cell(arena, line, 0);
         int here = find_column(arena, line, t->column);

@@ -131,7 +131,10 @@ enum ptq_status ptq_layout_of_yaml(struct ptq_arena *arena, const char *file, co
     const struct ptq_yaml *node = ptq_yaml_get(root, "layout");
     if (!node) return PTQ_OK;
     *found = 1;
-    return ptq_layout_read(arena, node, out, err);
+    PTQ_TRY(ptq_layout_read(arena, node, out, err));
+    const struct ptq_yaml *title = ptq_yaml_get(root, "title");
+    out->title = title ? title->text : NULL;
+    return PTQ_OK;
 }
 
 void ptq_layout_of_cells(struct ptq_arena *arena, const struct ptq_cell *cells, int n, struct ptq_layout *out,

@@ -48,6 +48,7 @@ struct ptq_layout {
     const struct ptq_layout_key *row[PTQ_LAYOUT_KEYS + 1], *column[PTQ_LAYOUT_KEYS + 1];
     const struct ptq_layout_value *value[PTQ_LAYOUT_VALUES];
     int n_rows, n_columns, n_values;
+    const char *title; /* of the experiment, or NULL */
     int plain; /* 1: cells with further parameters in their SPEC are left to the lists */
 };
 

@@ -95,14 +95,12 @@ static void print_list(struct ptq_arena *arena, const struct ptq_section *sectio
 
 /* ---- the paper's arrangement ---- */
 
+/* The experiment's title; one value alone is named in no column, so here. */
 static const char *arranged_title(struct ptq_arena *arena, const struct ptq_layout *layout)
 {
-    const char *title = layout->plain ? "Perplexity, and what is kept in FP16" : NULL;
-    for (int v = 0; v < layout->n_values && !layout->plain; v++) {
-        const char *doc = layout->value[v]->doc;
-        title = title ? ptq_format(arena, "%s; %s", title, doc) : doc;
-    }
-    return title;
+    if (layout->plain) return "Perplexity, and what is kept in FP16";
+    if (!layout->title) return layout->value[0]->doc;
+    return layout->n_values > 1 ? layout->title : ptq_format(arena, "%s: %s", layout->title, layout->value[0]->doc);
 }
 
 /* A layout that nobody asked for is left out where it does not fit. */
