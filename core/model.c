@@ -32,9 +32,9 @@ static void linear_shape(const struct ptq_config *c, enum ptq_role role, int64_t
     *k = inputs[ptq_role_input[role]];
 }
 
-struct ptq_layout ptq_linear_layout(const struct ptq_model *m, enum ptq_role role)
+struct ptq_row_layout ptq_linear_layout(const struct ptq_model *m, enum ptq_role role)
 {
-    struct ptq_layout layout = {.head_size = m->config.head_size, .transposed = m->names->transposed};
+    struct ptq_row_layout layout = {.head_size = m->config.head_size, .transposed = m->names->transposed};
     if (role <= PTQ_K) layout.order = m->names->order;
     linear_shape(&m->config, role, &layout.n, &layout.k);
     return layout;
@@ -290,7 +290,7 @@ static enum ptq_status read_biases(const struct ptq_model *m, int64_t block, str
         PTQ_TRY(find_linear(m, block, role, ".bias", 0, &t, err));
         if (!t) continue;
         present[ptq_role_input[role]] = 1;
-        struct ptq_layout layout = ptq_linear_layout(m, role);
+        struct ptq_row_layout layout = ptq_linear_layout(m, role);
         for (int64_t r = 0; r < l->n; r++) PTQ_TRY(ptq_tensor_read(t, ptq_file_row(&layout, r), 1, &l->b[r], err));
     }
     for (int role = 0; role < PTQ_N_ROLE; role++)
@@ -306,7 +306,7 @@ enum ptq_status ptq_block_load(const struct ptq_model *m, int64_t i, struct ptq_
     if (m->config.sliding && (!m->config.slides || m->config.slides[i])) out->window = m->config.sliding;
     for (int input = 0; input < PTQ_N_INPUT; input++) place_group(m, input, arena, out);
     for (int role = 0; role < PTQ_N_ROLE; role++) {
-        struct ptq_layout layout = ptq_linear_layout(m, role);
+        struct ptq_row_layout layout = ptq_linear_layout(m, role);
         if (out->linear[role].n) most += ptq_n_row_tasks(&layout);
     }
     struct ptq_row_task *task = ptq_new(arena, struct ptq_row_task, most);
@@ -316,7 +316,7 @@ enum ptq_status ptq_block_load(const struct ptq_model *m, int64_t i, struct ptq_
         if (!l->n) continue;
         tensor_name(l->name, m->config.family->hf.prefix[0], m->config.family->hf.linear[role], i, "");
         PTQ_TRY(find_linear(m, i, role, ".weight", 1, &t, err));
-        struct ptq_layout layout = ptq_linear_layout(m, role);
+        struct ptq_row_layout layout = ptq_linear_layout(m, role);
         n_tasks += ptq_row_tasks(t, &layout, l->w, task + n_tasks);
     }
     PTQ_TRY(ptq_read_rows(task, n_tasks, arena, err));

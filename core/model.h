@@ -49,7 +49,7 @@ enum ptq_status ptq_block_load(const struct ptq_model *model, int64_t i, struct 
                                struct ptq_error *err);
 
 /* How the model's container has a linear's rows: what undoes it on the way in redoes it on the way out. */
-struct ptq_layout ptq_linear_layout(const struct ptq_model *model, enum ptq_role role);
+struct ptq_row_layout ptq_linear_layout(const struct ptq_model *model, enum ptq_role role);
 
 /* Rows of the embedding, of the head: [rows][embed_width] as float32. */
 enum ptq_status ptq_model_rows(const struct ptq_tensor *tensor, int64_t first, int64_t rows, float *out,
