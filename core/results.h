@@ -6,6 +6,8 @@
  *         attributes         one for each line of PTQ_CELL_FIELDS, by that name
  *         nll                [windows][scored] float32, -ln p of each scored token (natural log)
  *         linears/           name, and one column for each line of PTQ_LINEAR_FIELDS; one row a quantised linear
+ *         inputs/            where the cell read statistics: name, one column for each line of PTQ_INPUT_FIELDS, and
+ *                            ranked [inputs][PTQ_INPUT_RANKS] float32; one row an input of a block
  *   FILE.h5.cells/ID.h5      cells that are finished but not merged yet (same layout, one cell): what a killed run
  *                            leaves and the next one starts from
  *   FILE.h5.cells/ID.part/   what is finished of a cell under way (methods/part.h)
@@ -99,6 +101,24 @@ struct ptq_linear_report {
 #undef X
 };
 
+/* The one table of what calibration saw at an input of a block, beside its name and ranked: kind, name, what it is. */
+#define PTQ_INPUT_FIELDS(X)                                                                                            \
+    X(INT, channels, "K, input channels")                                                                              \
+    X(INT, top1, "the channel with the largest mean |x| over the calibration tokens, from 0")                          \
+    X(INT, top2, "the one with the next")                                                                              \
+    X(INT, top3, "and the next; -1 where there are fewer channels")                                                    \
+    X(REAL, median, "median over the channels of mean |x|")
+
+/* One input's report. */
+enum { PTQ_INPUT_RANKS = 16 };
+struct ptq_input_report {
+    const char *name; /* "3.mlp_in": block and input */
+#define X(kind, name, doc) PTQ_FIELD_TYPE_##kind name;
+    PTQ_INPUT_FIELDS(X)
+#undef X
+    float ranked[PTQ_INPUT_RANKS]; /* mean |x| of the channel of rank min(2^i, K), rank 1 being the largest */
+};
+
 struct ptq_cell {
     char id[PTQ_SHA256_HEX];
 #define X(kind, name, doc) PTQ_FIELD_TYPE_##kind name;
@@ -107,6 +127,8 @@ struct ptq_cell {
     float *nll; /* [windows][scored], scored = tokens / windows */
     struct ptq_linear_report *linear;
     int n_linears;
+    struct ptq_input_report *input;
+    int n_inputs;     /* blocks * PTQ_N_INPUT, or 0 where no statistics were read, or the file is older */
     const char *part; /* folder for what is finished while the cell is under way, or NULL; not stored */
 };
 

@@ -4,6 +4,7 @@
 #include "eval.h"
 #include "ops.h"
 #include "options.h"
+#include "page.h"
 #include "pool.h"
 #include "progress.h"
 #include "tokenize.h"
@@ -30,6 +31,8 @@ static const struct command {
     {"diff", "A B", "two models, tensor by tensor; two results, cell by cell", "", ptq_command_diff},
     {"table", "FILE.h5...", "results as a table", "format", ptq_command_table},
     {"plot", "FILE.h5...", "results as figures: SVG, PNG and their numbers as CSV", "out quiet", ptq_command_plot},
+    {"report", "FILE.h5...", "results as one page: tables, figures, provenance, what failed; HTML and PDF",
+     "out format quiet", ptq_command_report},
     {"methods", "", "the methods, their parameters and defaults", "", ptq_command_methods},
     {"models", "", "the model families", "", ptq_command_models},
     {"experiments", "", "the experiments, with their titles and cells", "", ptq_command_experiments},

@@ -1,5 +1,6 @@
 #include "run.h"
 
+#include "failures.h"
 #include "mapped.h"
 #include "pipeline.h"
 #include "progress.h"
@@ -169,6 +170,7 @@ static enum ptq_status run_locked(struct run *r)
     ptq_progress_quiet(!asked && !isatty(STDERR_FILENO) ? PTQ_NOTES_ONLY : asked);
     enum ptq_status status = run_missing(r);
     ptq_progress_quiet(asked);
+    if (!status) status = ptq_failures_write(r->file, &r->plan, r->err);
     if (status)
         return ptq_within(r->err, "%d of %d cells are done", ptq_plan_count(&r->plan, PTQ_PLAN_DONE), r->plan.n);
     PTQ_TRY(merge(r));
