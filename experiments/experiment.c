@@ -95,6 +95,7 @@ static struct ptq_job make_job(const struct crossing *c, const struct ptq_varian
         .seed = (uint64_t)value(c, PTQ_SET_SEED)->number,
         .device = value(c, PTQ_SET_DEVICE)->text,
         .path = value(c, PTQ_SET_PATH)->text,
+        .reference = (int)value(c, PTQ_SET_EVAL_REFERENCE)->number,
     };
 }
 

@@ -15,7 +15,7 @@ struct ptq_options {
     int n_operands;
     const char *text, *method, *calib, *device, *path, *bos, *calib_sample, *out, *launcher, *format, *reuse;
     int64_t window, max_windows, calib_windows, calib_window, seed, threads, jobs;
-    int json, fresh, special, dry_run, quiet, help, quick;
+    int json, reference, fresh, special, dry_run, quiet, help, quick;
     const char *set[PTQ_MAX_SETS]; /* --set key=value, in order */
     int n_sets;
 };

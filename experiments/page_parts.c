@@ -225,7 +225,7 @@ static void print_values(const struct ptq_page *page)
     }
 #define INT(name, doc)
 #define REAL(name, doc)
-#define X(kind, name, doc) kind(name, doc)
+#define X(kind, name, unit, doc) kind(name, doc)
     PTQ_CELL_FIELDS(X)
 #undef X
 #undef TEXT

@@ -23,7 +23,8 @@ static const struct command {
     {"run", "EXPERIMENT.yaml", "an experiment's cells into a results file; goes on where it stopped",
      "out set quick reuse fresh dry-run threads launcher jobs quiet", ptq_command_run},
     {"eval", "MODEL", "perplexity of a model, quantised or not, on a text",
-     "text method calib window max-windows calib-windows calib-window calib-sample seed threads device path bos json "
+     "text method calib window max-windows calib-windows calib-window calib-sample seed threads device path bos "
+     "reference json "
      "out quiet",
      ptq_eval},
     {"tokenize", "MODEL|tokenizer.json [FILE|-]", "token ids of a text on one line", "special", ptq_tokenize},

@@ -25,8 +25,9 @@ struct ptq_lse {
     float max;    /* largest logit so far */
     double sum;   /* sum of exp(logit - max) */
     float target; /* the target's logit, once its tile was seen */
+    int32_t top;  /* the id of max, the first of equal ones */
 };
-#define PTQ_LSE_EMPTY ((struct ptq_lse){.max = -3.0e38f})
+#define PTQ_LSE_EMPTY ((struct ptq_lse){.max = -3.0e38f, .top = -1})
 
 /* Columns of PTQ_LANES rows quantised one after the other, each column's error fed to the columns behind it. All arrays
  * are transposed: a column's PTQ_LANES values lie side by side. */
@@ -66,6 +67,10 @@ struct ptq_ops {
      * ids, a negative one is never met. scratch: ptq_lse_scratch floats. The product is never held whole. */
     void (*lse)(struct ptq_lse *state, const float *x, const float *w, const int32_t *target, int64_t first, int64_t m,
                 int64_t n, int64_t k, float *scratch);
+    /* As lse, and keeps mean[M][K] = sum over the rows of w seen so far of exp(logit - max) w: divided by sum, it is
+     * what w is on average under the row's softmax. Begun with zeros. */
+    void (*lse_mean)(struct ptq_lse *state, float *mean, const float *x, const float *w, const int32_t *target,
+                     int64_t first, int64_t m, int64_t n, int64_t k, float *scratch);
     /* min and max of w[0..n), n >= 1 */
     void (*minmax)(const float *w, int64_t n, float *min, float *max);
     /* code[i] = clamp(rint(w[i] / scale) + zero, 0, maxq), rounding half to even */
@@ -101,5 +106,7 @@ const struct ptq_ops *ptq_ops(void);
 const char *ptq_blas_name(void);
 /* nll of a finished row: log(sum) + max - target. */
 float ptq_lse_nll(const struct ptq_lse *state);
+/* log Z of a finished row: log(sum) + max. */
+double ptq_lse_log(const struct ptq_lse *state);
 
 #endif

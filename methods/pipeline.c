@@ -1,6 +1,7 @@
 #include "pipeline.h"
 
 #include "apply.h"
+#include "compare.h"
 #include "forward.h"
 #include "grid.h"
 #include "inputs.h"
@@ -33,6 +34,7 @@ struct run {
     int64_t resumed, position; /* blocks that are there from an earlier run; blocks that are finished */
     double earlier;            /* seconds of seconds_quantize that the earlier run took */
     struct ptq_cell *cell;
+    struct ptq_comparison compare;
     struct ptq_progress progress;
     double bits, weights; /* stored bits and weights of the quantised linears */
 };
@@ -205,6 +207,7 @@ static enum ptq_status run_chunk(struct run *r, int64_t first, int64_t windows, 
     const struct ptq_model *model = r->model;
     const struct ptq_windows *eval = r->eval;
     struct ptq_forward f;
+    PTQ_TRY(ptq_compare_prepare(&r->compare, first, windows, err));
     ptq_forward_make(r->work, model, eval->id + first * eval->length, windows, eval->length, &f);
     PTQ_TRY(ptq_forward_embed(&f, err));
     if (first == 0 && travels(r)) PTQ_TRY(start_calibration(r, err));
@@ -218,7 +221,7 @@ static enum ptq_status run_chunk(struct run *r, int64_t first, int64_t windows, 
         ptq_arena_rewind(r->work, mark);
         ptq_progress_step(&r->progress, (double)windows);
     }
-    return ptq_forward_nll(&f, r->work, r->cell->nll + first * (eval->length - 1), err);
+    return ptq_compare_score(&r->compare, &f, first, r->work, err);
 }
 
 static enum ptq_status run_chunks(struct run *r, struct ptq_error *err)
@@ -229,7 +232,7 @@ static enum ptq_status run_chunks(struct run *r, struct ptq_error *err)
     r->cell->windows = eval->n;
     r->cell->window = eval->length;
     r->cell->tokens = eval->n * (eval->length - 1);
-    r->cell->nll = ptq_new(r->arena, float, r->cell->tokens);
+    ptq_compare_begin(r->cell, ptq_spec_quantizes(r->spec), r->arena, &r->compare);
     if (ptq_spec_quantizes(r->spec)) {
         r->cell->linear = ptq_new(r->arena, struct ptq_linear_report, blocks * PTQ_N_ROLE);
         if (eval->n > chunk) r->kept = ptq_new(r->arena, struct ptq_kept, blocks);
@@ -294,7 +297,8 @@ enum ptq_status ptq_evaluate(const struct ptq_model *model, const struct ptq_spe
     ptq_arena_free(r.codes);
     ptq_arena_free(r.work);
     if (status) return status;
-    cell->seconds_eval = ptq_seconds() - started - (cell->seconds_quantize - r.earlier);
+    cell->seconds_eval = ptq_seconds() - started - (cell->seconds_quantize - r.earlier) - r.compare.seconds;
+    ptq_compare_end(&r.compare, cell);
     return summarise(&r, err);
 }
 
@@ -325,6 +329,17 @@ static enum ptq_status calibrate(struct ptq_session *s, const struct ptq_planned
     return PTQ_OK;
 }
 
+/* What all cells of one model and one evaluation text are compared with. */
+static struct ptq_reference *reference_of(struct ptq_session *s, const struct ptq_planned *plan)
+{
+    struct ptq_shared_windows *eval = plan->eval;
+    const char *folder = ptq_format(s->arena, "%s/reference", ptq_cache_folder(s->arena));
+    const char *identity = ptq_format(s->arena, "%s %s", plan->model->sha256, plan->model->config_sha256);
+    if (!eval->reference)
+        eval->reference = ptq_reference_make(s->arena, &plan->model->model, identity, &eval->windows, folder);
+    return eval->reference;
+}
+
 static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,
                                 struct ptq_cell *cell, struct ptq_error *err)
 {
@@ -332,6 +347,7 @@ static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_jo
     ptq_provenance(arena, cell); /* `started` is this cell's, not the plan's */
     PTQ_TRY(ptq_session_plan(session, job, &plan, err));
     PTQ_TRY(calibrate(session, &plan, cell, err));
+    cell->reference = job->reference ? reference_of(session, &plan) : NULL;
     return ptq_evaluate(&plan.model->model, &plan.spec, job->seed,
                         plan.calib && reads_stats(&plan.spec) ? plan.calib->stats : NULL,
                         plan.calib ? &plan.calib->windows : NULL, &plan.eval->windows, arena, cell, err);

@@ -84,9 +84,9 @@ AVX2 static float sum_exp_avx2(const float *x, int64_t n, float max)
     return sum8(sum);
 }
 
-AVX2 static void softmax_avx2(float *x, int64_t n)
+AVX2 static float exp_in_place_avx2(float *x, int64_t n, float max)
 {
-    __m256 sum = _mm256_setzero_ps(), shift = _mm256_set1_ps(max_avx2(x, n));
+    __m256 sum = _mm256_setzero_ps(), shift = _mm256_set1_ps(max);
     int64_t i = 0;
     for (; i + 8 <= n; i += 8) {
         __m256 e = exp8(_mm256_sub_ps(_mm256_loadu_ps(x + i), shift));
@@ -98,8 +98,13 @@ AVX2 static void softmax_avx2(float *x, int64_t n)
         store_tail(x + i, n - i, e);
         sum = _mm256_add_ps(sum, e);
     }
-    float inverse = 1 / sum8(sum);
-    for (i = 0; i < n; i++) x[i] *= inverse;
+    return sum8(sum);
+}
+
+AVX2 static void softmax_avx2(float *x, int64_t n)
+{
+    float inverse = 1 / exp_in_place_avx2(x, n, max_avx2(x, n));
+    for (int64_t i = 0; i < n; i++) x[i] *= inverse;
 }
 
 AVX2 static void rmsnorm_avx2(float *y, const float *x, const float *g, float eps, int64_t m, int64_t k)
@@ -288,7 +293,7 @@ void ptq_ops_avx2(struct ptq_ops *ops, struct ptq_cpu_parts *parts)
     ops->code = code_avx2;
     ops->dequantize = dequantize_avx2;
     ops->feedback = feedback_avx2;
-    *parts = (struct ptq_cpu_parts){max_avx2, sum_exp_avx2, softmax_avx2};
+    *parts = (struct ptq_cpu_parts){max_avx2, sum_exp_avx2, exp_in_place_avx2, softmax_avx2};
 }
 
 #else

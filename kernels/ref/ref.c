@@ -100,19 +100,39 @@ static void silu_mul(float *y, int64_t ldy, const float *gate, const float *up, 
         }
 }
 
+/* One more logit of a row; what its earlier sums must be multiplied by, for the maximum that may have moved. */
+static double lse_step(struct ptq_lse *state, float logit, int64_t id, int32_t target)
+{
+    double factor = 1;
+    if (logit > state->max) {
+        factor = exp((double)state->max - logit);
+        state->sum *= factor;
+        state->max = logit;
+        state->top = (int32_t)id;
+    }
+    state->sum += exp((double)logit - state->max);
+    if (target == id) state->target = logit;
+    return factor;
+}
+
 static void lse(struct ptq_lse *state, const float *x, const float *w, const int32_t *target, int64_t first, int64_t m,
                 int64_t n, int64_t k, float *scratch)
 {
     (void)scratch;
     for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) lse_step(&state[i], (float)dot(x + i * k, w + j * k, k), first + j, target[i]);
+}
+
+static void lse_mean(struct ptq_lse *state, float *mean, const float *x, const float *w, const int32_t *target,
+                     int64_t first, int64_t m, int64_t n, int64_t k, float *scratch)
+{
+    (void)scratch;
+    for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++) {
             float logit = (float)dot(x + i * k, w + j * k, k);
-            if (logit > state[i].max) {
-                state[i].sum *= exp((double)state[i].max - logit);
-                state[i].max = logit;
-            }
-            state[i].sum += exp((double)logit - state[i].max);
-            if (target[i] == first + j) state[i].target = logit;
+            double factor = lse_step(&state[i], logit, first + j, target[i]);
+            double weight = exp((double)logit - state[i].max);
+            for (int64_t l = 0; l < k; l++) mean[i * k + l] = (float)(mean[i * k + l] * factor + weight * w[j * k + l]);
         }
 }
 
@@ -202,6 +222,7 @@ void ptq_ops_ref(struct ptq_ops *ops)
         .relu = relu,
         .silu_mul = silu_mul,
         .lse = lse,
+        .lse_mean = lse_mean,
         .minmax = minmax,
         .code = code,
         .dequantize = dequantize,
