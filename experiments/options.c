@@ -46,7 +46,7 @@ static const struct option {
     {"merge", FLAG, AT(merge), 0, 0, NULL, "run nothing; check and join what is finished"},
     {"dry-run", FLAG, AT(dry_run), 0, 0, NULL, "print the cells and what is done, run nothing"},
     {"special", FLAG, AT(special), 0, 0, NULL, "apply the tokenizer's own template"},
-    {"format", TEXT, AT(format), 0, 0, "NAME", "text, md, csv, tex or json [text]"},
+    {"format", TEXT, AT(format), 0, 0, "NAME", "table: text, md, csv, tex or json [text]; report: html or pdf [pdf]"},
     {"quiet", FLAG, AT(quiet), 0, 0, NULL, "no progress on stderr"},
     {"help", FLAG, AT(help), 0, 0, NULL, "this text (-h)"},
 #undef AT

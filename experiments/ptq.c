@@ -4,6 +4,7 @@
 #include "eval.h"
 #include "ops.h"
 #include "options.h"
+#include "page.h"
 #include "pool.h"
 #include "progress.h"
 #include "tokenize.h"
@@ -33,6 +34,8 @@ static const struct command {
     {"claims", "CLAIMS.yaml [FOLDER]", "what the articles claim, judged by the results in a folder", "format dry-run",
      ptq_command_claims},
     {"plot", "FILE.h5...", "results as figures: SVG, PNG and their numbers as CSV", "out quiet", ptq_command_plot},
+    {"report", "FILE.h5...", "results as one page: tables, figures, provenance, what failed; HTML and PDF",
+     "out format quiet", ptq_command_report},
     {"methods", "", "the methods, their parameters and defaults", "", ptq_command_methods},
     {"models", "", "the model families", "", ptq_command_models},
     {"experiments", "[EXPERIMENT.yaml]", "the experiments, with their titles and cells; of one, what it reads",

@@ -4,6 +4,7 @@
 #include "compare.h"
 #include "forward.h"
 #include "grid.h"
+#include "inputs.h"
 #include "locate.h"
 #include "part.h"
 #include "progress.h"
@@ -295,7 +296,8 @@ enum ptq_status ptq_evaluate(const struct ptq_model *model, const struct ptq_spe
                     .cell = cell};
     double started = ptq_seconds();
     cell->seconds_quantize = 0;
-    cell->saturated_groups = cell->n_linears = 0;
+    cell->saturated_groups = cell->n_linears = cell->n_inputs = 0;
+    if (stats) ptq_inputs_report(arena, stats, cell);
     r.work = ptq_arena_make("cell");
     r.codes = ptq_arena_make("codes");
     enum ptq_status status = run_with_part(&r, err);
