@@ -1,5 +1,6 @@
 #include "model.h"
 
+#include "inventory.h"
 #include "pool.h"
 
 #include <assert.h>
@@ -48,6 +49,11 @@ static enum ptq_status wrong_shape(const struct ptq_model *m, const struct ptq_t
                     t->name, is, (long long)n, (long long)k);
 }
 
+static void mark(const struct ptq_model *m, const struct ptq_tensor *t)
+{
+    if (t) m->used[t - m->checkpoint.tensor] = 1;
+}
+
 /* A matrix [n][k], or a vector [n] where k < 0. needed: missing is an error, else *out is NULL. */
 static enum ptq_status find(const struct ptq_model *m, const char *name, int64_t n, int64_t k, int needed,
                             const struct ptq_tensor **out, struct ptq_error *err)
@@ -55,6 +61,7 @@ static enum ptq_status find(const struct ptq_model *m, const char *name, int64_t
     *out = ptq_checkpoint_find(&m->checkpoint, name);
     if (!*out && needed) return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is missing", m->checkpoint.path, name);
     if (!*out) return PTQ_OK;
+    mark(m, *out);
     int fits = k < 0 ? (*out)->rank == 1 && (*out)->shape[0] == n
                      : (*out)->rank == 2 && (*out)->shape[0] == n && (*out)->shape[1] == k;
     return fits ? PTQ_OK : wrong_shape(m, *out, n, k, err);
@@ -68,6 +75,22 @@ static enum ptq_status find_linear(const struct ptq_model *m, int64_t block, enu
     linear_shape(&m->config, role, &n, &k);
     tensor_name(name, m->prefix, m->names->linear[role], block, suffix);
     return find(m, name, n, suffix[1] == 'b' ? -1 : k, needed, out, err);
+}
+
+/* The tensors of a linear that is there as codes; *found 0 where it is not. */
+static enum ptq_status find_quantized(const struct ptq_model *m, int64_t block, enum ptq_role role,
+                                      struct ptq_quantized_linear *out, int *found, struct ptq_error *err)
+{
+    char name[NAME_SIZE];
+    int64_t n, k;
+    *found = 0;
+    if (!m->quantization) return PTQ_OK;
+    linear_shape(&m->config, role, &n, &k);
+    tensor_name(name, m->prefix, m->names->linear[role], block, "");
+    PTQ_TRY(ptq_quantized_find(m->quantization, &m->checkpoint, name, n, k, out, found, err));
+    const struct ptq_tensor *part[] = {out->codes, out->zeros, out->scales, out->g_idx};
+    for (int i = 0; *found && i < 4; i++) mark(m, part[i]);
+    return PTQ_OK;
 }
 
 /* ---- opening ---- */
@@ -164,6 +187,19 @@ static enum ptq_status make_rope(struct ptq_arena *arena, struct ptq_model *m, s
     return PTQ_OK;
 }
 
+static enum ptq_status check_linear(const struct ptq_model *m, int64_t block, enum ptq_role role, struct ptq_error *err)
+{
+    struct ptq_quantized_linear codes;
+    const struct ptq_tensor *t;
+    int found;
+    PTQ_TRY(find_linear(m, block, role, ".bias", 0, &t, err));
+    PTQ_TRY(find_quantized(m, block, role, &codes, &found, err));
+    if (found) return PTQ_OK;
+    if (find_linear(m, block, role, ".weight", 1, &t, err) && m->quantization)
+        return ptq_within(err, "neither as %s nor unquantised", m->quantization->text);
+    return t ? PTQ_OK : err->status;
+}
+
 /* Every tensor of every block, before anything is computed. */
 static enum ptq_status check_blocks(const struct ptq_model *m, struct ptq_error *err)
 {
@@ -171,12 +207,29 @@ static enum ptq_status check_blocks(const struct ptq_model *m, struct ptq_error 
     char name[NAME_SIZE];
     for (int64_t i = 0; i < m->config.blocks; i++) {
         for (int role = 0; role < PTQ_N_ROLE; role++)
-            if (m->names->linear[role]) PTQ_TRY(find_linear(m, i, role, ".weight", 1, &t, err));
+            if (m->names->linear[role]) PTQ_TRY(check_linear(m, i, role, err));
         for (int norm = 0; norm < 2; norm++) {
             tensor_name(name, m->prefix, norm ? m->names->norm2 : m->names->norm1, i, ".weight");
             PTQ_TRY(find(m, name, m->config.width, -1, 1, &t, err));
+            tensor_name(name, m->prefix, norm ? m->names->norm2 : m->names->norm1, i, ".bias");
+            if (m->config.family->norm == PTQ_LAYERNORM) PTQ_TRY(find(m, name, m->config.width, -1, 1, &t, err));
         }
     }
+    return PTQ_OK;
+}
+
+static enum ptq_status name_source(struct ptq_model *m, struct ptq_error *err)
+{
+    struct ptq_quantized_linear codes;
+    const struct ptq_tensor *first;
+    int found;
+    PTQ_TRY(find_quantized(m, 0, PTQ_Q, &codes, &found, err));
+    if (found) {
+        m->source_dtype = m->quantization->text;
+        return PTQ_OK;
+    }
+    PTQ_TRY(find_linear(m, 0, PTQ_Q, ".weight", 1, &first, err));
+    m->source_dtype = ptq_dtypes[first->dtype].name;
     return PTQ_OK;
 }
 
@@ -191,17 +244,17 @@ static enum ptq_status open_model(struct ptq_arena *arena, struct ptq_model *m, 
             return ptq_fail(err, PTQ_EINPUT, "%s: a single safetensors file has no config.json; give its folder",
                             file->path);
         PTQ_TRY(ptq_config_from_json(arena, ptq_join(arena, file->folder, "config.json"), &m->config, err));
+        PTQ_TRY(ptq_quantization_read(arena, file->folder, &m->quantization, err));
     }
+    m->used = ptq_new(arena, unsigned char, file->n_tensors);
     m->names = m->gguf ? &m->config.family->ggml : &m->config.family->hf;
     PTQ_TRY(find_outer(m, err));
     PTQ_TRY(check_blocks(m, err));
     if (m->config.final_norm)
         PTQ_TRY(read_norm(m, m->names->final_norm, 0, arena, &m->final_norm_w, &m->final_norm_b, err));
     if (m->config.family->position == PTQ_ROPE) PTQ_TRY(make_rope(arena, m, err));
-    const struct ptq_tensor *first;
-    PTQ_TRY(find_linear(m, 0, PTQ_Q, ".weight", 1, &first, err));
-    m->source_dtype = ptq_dtypes[first->dtype].name;
-    return PTQ_OK;
+    PTQ_TRY(name_source(m, err));
+    return ptq_inventory_check(file, m->used, m->config.family->model_type, err);
 }
 
 enum ptq_status ptq_model_open(struct ptq_arena *arena, const char *path, const char *name, struct ptq_model *out,
@@ -268,6 +321,22 @@ static enum ptq_status run_row_tasks(struct row_task *task, int64_t n, struct pt
     return PTQ_OK;
 }
 
+/* A linear that is there as codes, as the weights that they stand for; *done 0 where it is not. */
+static enum ptq_status load_quantized(const struct ptq_model *m, int64_t block, enum ptq_role role,
+                                      struct ptq_arena *arena, const struct ptq_linear *l, int *done,
+                                      struct ptq_error *err)
+{
+    struct ptq_quantized_linear codes;
+    struct ptq_qmat q;
+    PTQ_TRY(find_quantized(m, block, role, &codes, done, err));
+    if (!*done) return PTQ_OK;
+    struct ptq_mark mark = ptq_arena_mark(arena);
+    enum ptq_status status = ptq_quantized_codes(m->quantization, &codes, arena, &q, err);
+    if (!status) status = ptq_quantized_weights(&q, l->name, l->w, err);
+    ptq_arena_rewind(arena, mark);
+    return status;
+}
+
 /* w and b of the linears of one input, one behind the other. */
 static void place_group(const struct ptq_model *m, enum ptq_input input, struct ptq_arena *arena, struct ptq_block *out)
 {
@@ -326,6 +395,9 @@ enum ptq_status ptq_block_load(const struct ptq_model *m, int64_t i, struct ptq_
         const struct ptq_tensor *t;
         if (!l->n) continue;
         tensor_name(l->name, m->config.family->hf.prefix[0], m->config.family->hf.linear[role], i, "");
+        int done;
+        PTQ_TRY(load_quantized(m, i, (enum ptq_role)role, arena, l, &done, err));
+        if (done) continue;
         PTQ_TRY(find_linear(m, i, role, ".weight", 1, &t, err));
         int64_t head = m->gguf && m->config.family->gguf_rotary_pairs && role <= PTQ_K ? m->config.head_size : 0;
         for (int64_t r = 0; r < l->n; r += ROWS_A_TASK)

@@ -5,6 +5,7 @@
 
 #include "checkpoint.h"
 #include "family.h"
+#include "quantized.h"
 
 struct ptq_model {
     const char *name; /* as it was asked for */
@@ -16,8 +17,10 @@ struct ptq_model {
     /* looked up and shape-checked at opening; norms and biases read when needed */
     const struct ptq_tensor *embed, *head, *positions, *project_in, *project_out;
     float *final_norm_w, *final_norm_b;
-    float *rope_frequency;    /* [D / 2] radians per position */
-    const char *source_dtype; /* of the first block's linears */
+    float *rope_frequency;                 /* [D / 2] radians per position */
+    const char *source_dtype;              /* of the first block's linears; "gptq 4 bits" where they are codes */
+    struct ptq_quantization *quantization; /* of a checkpoint that another program could run as it is, or NULL */
+    unsigned char *used;                   /* [tensors of the checkpoint] 1: the model has asked for it */
 };
 
 /* One linear of a block, float32. */
