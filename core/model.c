@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { NAME_SIZE = 160, ROWS_A_TASK = 64 };
+enum { NAME_SIZE = PTQ_NAME_SIZE, ROWS_A_TASK = 64 };
 
 /* ---- names ---- */
 
@@ -47,6 +47,19 @@ static enum ptq_status wrong_shape(const struct ptq_model *m, const struct ptq_t
                         t->name, is, (long long)n);
     return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is [%s]; the config asks for [%lld, %lld]", m->checkpoint.path,
                     t->name, is, (long long)n, (long long)k);
+}
+
+void ptq_linear_size(const struct ptq_config *config, enum ptq_role role, int64_t *n, int64_t *k)
+{
+    *n = *k = 0;
+    if (config->family->hf.linear[role]) linear_shape(config, role, n, k);
+}
+
+void ptq_hf_name(const struct ptq_config *config, const char *pattern, int64_t block, const char *suffix,
+                 char out[PTQ_NAME_SIZE])
+{
+    const struct ptq_names *hf = &config->family->hf;
+    tensor_name(out, pattern == hf->head ? "" : hf->prefix[0], pattern, block, suffix);
 }
 
 static void mark(const struct ptq_model *m, const struct ptq_tensor *t)
@@ -91,6 +104,13 @@ static enum ptq_status find_quantized(const struct ptq_model *m, int64_t block, 
     const struct ptq_tensor *part[] = {out->codes, out->zeros, out->scales, out->g_idx};
     for (int i = 0; *found && i < 4; i++) mark(m, part[i]);
     return PTQ_OK;
+}
+
+int ptq_model_has_bias(const struct ptq_model *m, int64_t block, enum ptq_role role)
+{
+    char name[NAME_SIZE];
+    tensor_name(name, m->prefix, m->names->linear[role], block, ".bias");
+    return ptq_checkpoint_find(&m->checkpoint, name) != NULL;
 }
 
 /* ---- opening ---- */

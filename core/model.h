@@ -46,6 +46,17 @@ void ptq_model_close(struct ptq_model *model);
 enum ptq_status ptq_block_load(const struct ptq_model *model, int64_t i, struct ptq_arena *arena, struct ptq_block *out,
                                struct ptq_error *err);
 
+/* What a linear has in every block; n = 0 where the family has no such role. */
+void ptq_linear_size(const struct ptq_config *config, enum ptq_role role, int64_t *n, int64_t *k);
+/* Whether the checkpoint has a bias for it. */
+int ptq_model_has_bias(const struct ptq_model *model, int64_t block, enum ptq_role role);
+
+enum { PTQ_NAME_SIZE = 160 };
+/* A tensor's Hugging Face name, whatever the container: prefix, pattern (of family->hf) with the block put in, suffix.
+ * The head has no prefix. */
+void ptq_hf_name(const struct ptq_config *config, const char *pattern, int64_t block, const char *suffix,
+                 char out[PTQ_NAME_SIZE]);
+
 /* Rows of the embedding, of the head: [rows][embed_width] as float32. */
 enum ptq_status ptq_model_rows(const struct ptq_tensor *tensor, int64_t first, int64_t rows, float *out,
                                struct ptq_error *err);
