@@ -6,6 +6,7 @@
 #include "checkpoint.h"
 #include "family.h"
 #include "quantized.h"
+#include "rows.h"
 
 struct ptq_model {
     const char *name; /* as it was asked for */
@@ -16,8 +17,10 @@ struct ptq_model {
     int gguf;
     /* looked up and shape-checked at opening; norms and biases read when needed */
     const struct ptq_tensor *embed, *head, *positions, *project_in, *project_out;
+    float *embed_norm_w, *embed_norm_b; /* of the embedding (BLOOM), NULL where there is none */
     float *final_norm_w, *final_norm_b;
     float *rope_frequency;                 /* [D / 2] radians per position */
+    float *alibi_slope;                    /* [H] */
     const char *source_dtype;              /* of the first block's linears; "gptq 4 bits" where they are codes */
     struct ptq_quantization *quantization; /* of a checkpoint that another program could run as it is, or NULL */
     unsigned char *used;                   /* [tensors of the checkpoint] 1: the model has asked for it */
@@ -31,10 +34,12 @@ struct ptq_linear {
     int64_t n, k;
 };
 
-/* One decoder block. Roles that the family has not got have n = 0. */
+/* One decoder block. Roles that the family has not got have n = 0; where q, k and v are fused, q is all three. */
 struct ptq_block {
     struct ptq_linear linear[PTQ_N_ROLE];
+    int64_t window;                               /* keys that a query sees, its own among them; 0: all before it */
     float *norm1_w, *norm1_b, *norm2_w, *norm2_b; /* b NULL for RMSNorm */
+    const float *activation_scale; /* [F] down reads the activation divided by this (AWQ's ScaledActivation), or NULL */
 };
 
 /* Opens a folder or a file (path), checks that every tensor is there in its shape. run arena; ptq_model_close. */
@@ -56,6 +61,10 @@ enum { PTQ_NAME_SIZE = 160 };
  * The head has no prefix. */
 void ptq_hf_name(const struct ptq_config *config, const char *pattern, int64_t block, const char *suffix,
                  char out[PTQ_NAME_SIZE]);
+/* How a container of these names has a linear's rows. */
+struct ptq_layout ptq_layout_in(const struct ptq_config *config, const struct ptq_names *names, enum ptq_role role);
+/* How the model's container has a linear's rows: what undoes it on the way in redoes it on the way out. */
+struct ptq_layout ptq_linear_layout(const struct ptq_model *model, enum ptq_role role);
 
 /* Rows of the embedding, of the head: [rows][embed_width] as float32. */
 enum ptq_status ptq_model_rows(const struct ptq_tensor *tensor, int64_t first, int64_t rows, float *out,

@@ -61,6 +61,8 @@ static void list_row(struct ptq_arena *arena, const struct ptq_report_row *row, 
     out[n++] = row->n_orders < 2
                    ? ""
                    : ptq_format(arena, "%s (%d)", ptq_number(arena, noise_of(row), decimals, 0), row->n_orders);
+    out[n++] = row->cell->kl ? ptq_number(arena, row->cell->kl_mean, 4, 0) : "";
+    out[n++] = row->cell->kl ? ptq_format(arena, "%.2f", 100 * row->cell->same_top) : "";
     out[n++] = ptq_format(arena, "%.1f", seconds(row->cell));
     out[n++] = paper_text(arena, row);
     out[n++] = ptq_verdict_name(row->verdict);
@@ -78,10 +80,12 @@ static void print_list(struct ptq_arena *arena, const struct ptq_section *sectio
                    {.head = "above FP16"},
                    {.head = "95 % interval"},
                    {.head = "noise"},
+                   {.head = "KL to FP16"},
+                   {.head = "same top-1 %"},
                    {.head = "seconds"},
                    {.head = "paper"},
                    {.head = "verdict", .left = 1}},
-        .n_columns = 11,
+        .n_columns = 13,
         .n_rows = section->n,
     };
     sheet.title = ptq_format(arena, "%s, %s", section->model, ptq_section_settings(arena, section));

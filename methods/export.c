@@ -1,5 +1,6 @@
 #include "export.h"
 
+#include "awq_groups.h"
 #include "dtype.h"
 #include "words.h"
 
@@ -75,11 +76,30 @@ int ptq_export_reorders(const struct ptq_spec *spec)
            spec->grid.group_size > 0;
 }
 
+/* Whether the method is one with AWQ's scales, in a family where one of them stays behind the activation. */
+static int scales_activation(const struct ptq_export *x)
+{
+    const struct ptq_awq_family *family;
+    struct ptq_error ignored;
+    if (!ptq_spec_has(x->spec, "formula") || ptq_awq_family(&x->model->config, &family, &ignored)) return 0;
+    return family->group[PTQ_MLP_OUT].prev == PTQ_AWQ_ACTIVATION;
+}
+
 enum ptq_status ptq_export_needs_codes(const struct ptq_export *x, struct ptq_error *err)
 {
     if (!ptq_spec_quantizes(x->spec))
         return ptq_fail(err, PTQ_EUSAGE, "%s quantises nothing; --format fp16 writes its weights",
                         x->spec->method->name);
+    if (x->model->config.family->hf.transposed)
+        return ptq_fail(err, PTQ_EINPUT,
+                        "%s stores its linears the other way round (Conv1D), which readers of this container do not "
+                        "replace; --format fp16 writes what the codes stand for",
+                        x->model->config.family->model_type);
+    if (scales_activation(x))
+        return ptq_fail(err, PTQ_EINPUT,
+                        "%s divides what %s's activation gives, which no container has a place for; --format fp16 "
+                        "writes weights that do the same",
+                        x->spec->method->name, x->model->config.family->model_type);
     if (ptq_spec_has(x->spec, "fraction"))
         return ptq_fail(err, PTQ_EUSAGE,
                         "%s has columns that are not codes alone, which this container has no place for; --format fp16 "

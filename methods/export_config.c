@@ -84,18 +84,30 @@ static double short_real(double value)
     return strtod(text, NULL);
 }
 
+/* The first of the names that a size may have ("n_embd|hidden_size"). */
+static void put_size(const struct ptq_export *x, json_t *json, const char *names, int64_t value)
+{
+    if (names) json_object_set_new(json, ptq_strndup(x->scratch, names, strcspn(names, "|")), json_integer(value));
+}
+
 /* From what a GGUF's metadata said; the family's own names for the sizes. */
 static enum ptq_status config_from_gguf(const struct ptq_export *x, json_t **out, struct ptq_error *err)
 {
     const struct ptq_config *c = &x->model->config;
-    const char *const *key = c->family->json_keys; /* width, blocks, heads, key/value heads, ff, epsilon */
-    const int64_t size[] = {c->width, c->blocks, c->heads, c->kv_heads, c->ff};
-    json_t *json = json_pack("{s:[s], s:s, s:I, s:I, s:b}", "architectures", architecture(x), "model_type",
-                             c->family->model_type, "vocab_size", (json_int_t)c->vocab, "max_position_embeddings",
-                             (json_int_t)c->positions, "tie_word_embeddings", x->model->head == x->model->embed);
-    for (int i = 0; i < 5; i++)
-        if (key[i]) json_object_set_new(json, key[i], json_integer(size[i]));
-    if (key[5]) json_object_set_new(json, key[5], json_real(short_real(c->norm_eps)));
+    const struct ptq_config_keys *keys = &c->family->keys;
+    if (c->family->norm != PTQ_RMSNORM)
+        return ptq_fail(err, PTQ_EINPUT, "%s: config.json of the %s family is not made from a GGUF; take its folder",
+                        x->model->name, c->family->model_type);
+    json_t *json =
+        json_pack("{s:[s], s:s, s:I, s:b, s:f}", "architectures", architecture(x), "model_type", c->family->model_type,
+                  "vocab_size", (json_int_t)c->vocab, "tie_word_embeddings", x->model->head == x->model->embed,
+                  keys->eps ? keys->eps : "norm_eps", short_real(c->norm_eps));
+    put_size(x, json, keys->width, c->width);
+    put_size(x, json, keys->blocks, c->blocks);
+    put_size(x, json, keys->heads, c->heads);
+    put_size(x, json, keys->kv_heads, c->kv_heads);
+    put_size(x, json, keys->ff, c->ff);
+    put_size(x, json, keys->positions, c->positions);
     json_object_set_new(json, "head_dim", json_integer(c->head_size));
     json_object_set_new(json, "attention_bias", json_boolean(ptq_model_has_bias(x->model, 0, PTQ_Q)));
     if (c->family->activation == PTQ_SILU_GATED) json_object_set_new(json, "hidden_act", json_string("silu"));

@@ -37,6 +37,23 @@ static const char *norm_pattern(const struct ptq_model *m, int i)
 
 static const char *const norm_suffix[] = {".weight", ".bias", ".weight", ".bias"};
 
+/* Norms outside the blocks, weight and bias by turns as norm_suffix has them. */
+struct outer_norm {
+    const char *pattern;
+    const float *x;
+};
+enum { N_OUTER_NORM = 4 };
+
+static void list_norms(const struct ptq_model *m, struct outer_norm out[N_OUTER_NORM])
+{
+    const struct ptq_names *hf = &m->config.family->hf;
+    const struct outer_norm all[N_OUTER_NORM] = {{hf->embed_norm, m->embed_norm_w},
+                                                 {hf->embed_norm, m->embed_norm_b},
+                                                 {hf->final_norm, m->final_norm_w},
+                                                 {hf->final_norm, m->final_norm_b}};
+    memcpy(out, all, sizeof all);
+}
+
 const char *ptq_part_name(const struct ptq_linear *linear, const char *part, char out[PTQ_NAME_SIZE + 16])
 {
     snprintf(out, PTQ_NAME_SIZE + 16, "%s.%s", linear->name, part);
@@ -67,10 +84,11 @@ static void plan_outer(const struct ptq_export *x, struct ptq_tensor_writer *to)
         ptq_hf_name(&m->config, outer[i].pattern, 0, ".weight", name);
         ptq_tensor_plan(to, name, PTQ_F16, outer[i].tensor->shape[0], outer[i].tensor->shape[1]);
     }
-    const float *norm[] = {m->final_norm_w, m->final_norm_b};
-    for (int i = 0; i < 2; i++) {
-        if (!norm[i]) continue;
-        ptq_hf_name(&m->config, m->config.family->hf.final_norm, 0, norm_suffix[i], name);
+    struct outer_norm norm[N_OUTER_NORM];
+    list_norms(m, norm);
+    for (int i = 0; i < N_OUTER_NORM; i++) {
+        if (!norm[i].x) continue;
+        ptq_hf_name(&m->config, norm[i].pattern, 0, norm_suffix[i], name);
         ptq_tensor_plan(to, name, PTQ_F16, m->config.width, -1);
     }
 }
@@ -125,11 +143,12 @@ static enum ptq_status write_outer(const struct ptq_export *x, struct ptq_tensor
         ptq_hf_name(&m->config, outer[i].pattern, 0, ".weight", name);
         PTQ_TRY(write_rows(x, to, name, outer[i].tensor, err));
     }
-    const float *norm[] = {m->final_norm_w, m->final_norm_b};
-    for (int i = 0; i < 2; i++) {
-        if (!norm[i]) continue;
-        ptq_hf_name(&m->config, m->config.family->hf.final_norm, 0, norm_suffix[i], name);
-        PTQ_TRY(ptq_tensor_write_f16(to, name, norm[i], m->config.width, err));
+    struct outer_norm norm[N_OUTER_NORM];
+    list_norms(m, norm);
+    for (int i = 0; i < N_OUTER_NORM; i++) {
+        if (!norm[i].x) continue;
+        ptq_hf_name(&m->config, norm[i].pattern, 0, norm_suffix[i], name);
+        PTQ_TRY(ptq_tensor_write_f16(to, name, norm[i].x, m->config.width, err));
     }
     return PTQ_OK;
 }
@@ -161,6 +180,49 @@ static enum ptq_status write_bias(const struct ptq_export *x, struct ptq_tensor_
     return PTQ_OK;
 }
 
+/* size bytes a row, ours to the file's order; NULL stays NULL. */
+static void *in_file_order(struct ptq_arena *arena, const struct ptq_layout *layout, const void *rows, int64_t size)
+{
+    if (!rows) return NULL;
+    unsigned char *to = ptq_new(arena, unsigned char, layout->n *size);
+    for (int64_t row = 0; row < layout->n; row++)
+        memcpy(to + ptq_file_row(layout, row) * size, (const unsigned char *)rows + row * size, (size_t)size);
+    return to;
+}
+
+/* Where a method divides what the activation gives (AWQ behind GELU), the weights that do the same without that. */
+static float *undo_activation_scale(const struct ptq_export *x, const struct ptq_linear *l, const float *scale)
+{
+    float *w = ptq_new(x->scratch, float, l->n * l->k);
+    for (int64_t n = 0; n < l->n; n++)
+        for (int64_t k = 0; k < l->k; k++) w[n * l->k + k] = l->w[n * l->k + k] / scale[k];
+    return w;
+}
+
+static enum ptq_status write_linear(const struct ptq_export *x, int64_t index, enum ptq_role role,
+                                    const struct ptq_block *block, const struct ptq_qmat *q, struct ptq_error *err)
+{
+    const struct folder *f = x->state;
+    const struct ptq_linear *linear = &block->linear[role];
+    const struct ptq_config *c = &x->model->config;
+    struct ptq_layout layout = ptq_layout_in(c, &c->family->hf, role);
+    struct ptq_linear l = *linear;
+    struct ptq_qmat codes = *q;
+    if (block->activation_scale && ptq_role_input[role] == PTQ_MLP_OUT)
+        l.w = undo_activation_scale(x, linear, block->activation_scale);
+    if (layout.order != PTQ_ROWS_PLAIN) {
+        l.w = in_file_order(x->scratch, &layout, l.w, l.k * (int64_t)sizeof *l.w);
+        l.b = in_file_order(x->scratch, &layout, l.b, sizeof *l.b);
+        if (q->n) {
+            codes.code = in_file_order(x->scratch, &layout, q->code, q->k);
+            codes.scale = in_file_order(x->scratch, &layout, q->scale, q->n_groups * (int64_t)sizeof *q->scale);
+            codes.zero = in_file_order(x->scratch, &layout, q->zero, q->n_groups * (int64_t)sizeof *q->zero);
+        }
+    }
+    PTQ_TRY(f->linears->write(x, f->writer, &l, &codes, err));
+    return write_bias(x, f->writer, index, role, &l, err);
+}
+
 enum ptq_status ptq_folder_block(struct ptq_export *x, int64_t index, const struct ptq_block *block,
                                  const struct ptq_qmat *q, struct ptq_error *err)
 {
@@ -173,12 +235,10 @@ enum ptq_status ptq_folder_block(struct ptq_export *x, int64_t index, const stru
         PTQ_TRY(ptq_tensor_write_f16(f->writer, name, norm[i], x->model->config.width, err));
     }
     for (int role = 0; role < PTQ_N_ROLE; role++) {
-        const struct ptq_linear *linear = &block->linear[role];
-        if (!linear->n) continue;
+        if (!block->linear[role].n) continue;
         struct ptq_mark mark = ptq_arena_mark(x->scratch);
-        PTQ_TRY(f->linears->write(x, f->writer, linear, &q[role], err));
+        PTQ_TRY(write_linear(x, index, (enum ptq_role)role, block, &q[role], err));
         ptq_arena_rewind(x->scratch, mark);
-        PTQ_TRY(write_bias(x, f->writer, index, (enum ptq_role)role, linear, err));
     }
     return PTQ_OK;
 }

@@ -4,17 +4,23 @@
 
 static void plan(const struct ptq_export *x, struct ptq_tensor_writer *to, const char *name, int64_t n, int64_t k)
 {
-    (void)x;
     char full[PTQ_NAME_SIZE + 16];
     snprintf(full, sizeof full, "%s.weight", name);
-    ptq_tensor_plan(to, full, PTQ_F16, n, k);
+    int transposed = x->model->config.family->hf.transposed;
+    ptq_tensor_plan(to, full, PTQ_F16, transposed ? k : n, transposed ? n : k);
 }
 
 static enum ptq_status write(const struct ptq_export *x, struct ptq_tensor_writer *to, const struct ptq_linear *linear,
                              const struct ptq_qmat *q, struct ptq_error *err)
 {
     char name[PTQ_NAME_SIZE + 16];
-    (void)x, (void)q;
+    (void)q;
+    if (x->model->config.family->hf.transposed) {
+        float *turned = ptq_new(x->scratch, float, linear->n * linear->k);
+        for (int64_t i = 0; i < linear->n; i++)
+            for (int64_t j = 0; j < linear->k; j++) turned[j * linear->n + i] = linear->w[i * linear->k + j];
+        return ptq_tensor_write_f16(to, ptq_part_name(linear, "weight", name), turned, linear->n * linear->k, err);
+    }
     return ptq_tensor_write_f16(to, ptq_part_name(linear, "weight", name), linear->w, linear->n * linear->k, err);
 }
 

@@ -46,6 +46,9 @@ static enum ptq_status check(const struct ptq_export *x, struct ptq_error *err)
     if (!family->gguf || family->norm != PTQ_RMSNORM)
         return ptq_fail(err, PTQ_EINPUT, "llama.cpp's names for the %s family are not known to ptq",
                         family->model_type);
+    if (x->model->config.sliding)
+        return ptq_fail(err, PTQ_EINPUT, "llama.cpp's %s has no sliding window, which this model's blocks have",
+                        family->gguf);
     if (!find_kind(&x->spec->grid))
         return ptq_fail(err, PTQ_EUSAGE,
                         "a GGUF holds without loss w4,g32,sym=1 (Q4_0), w4,g32 (Q4_1) and w8,g32,sym=1 (Q8_0), and "
@@ -247,21 +250,22 @@ static unsigned char *put_group(unsigned char *to, const struct kind *kind, cons
     return to + GROUP / 2;
 }
 
-/* The row of ours that stands at row f of the file: llama.cpp has a head's halves interleaved. */
-static int64_t our_row(int64_t f, int64_t head)
+/* Our row at each row of the file: llama.cpp has the halves of a rotated head interleaved. */
+static int64_t *rows_of_file(struct ptq_arena *arena, const struct ptq_layout *layout)
 {
-    int64_t at = f % head;
-    return f - at + at % 2 * (head / 2) + at / 2;
+    int64_t *ours = ptq_new(arena, int64_t, layout->n);
+    for (int64_t row = 0; row < layout->n; row++) ours[ptq_file_row(layout, row)] = row;
+    return ours;
 }
 
-static enum ptq_status write_codes(const struct ptq_export *x, const char *name, const struct ptq_qmat *q, int64_t head,
-                                   struct ptq_error *err)
+static enum ptq_status write_codes(const struct ptq_export *x, const char *name, const struct ptq_qmat *q,
+                                   const int64_t *ours, struct ptq_error *err)
 {
     const struct gguf *g = x->state;
     size_t bytes = (size_t)(q->n_groups * ptq_dtypes[g->kind->dtype].block_bytes);
     unsigned char *row = ptq_new(x->scratch, unsigned char, bytes);
     for (int64_t f = 0; f < q->n; f++) {
-        int64_t n = head ? our_row(f, head) : f;
+        int64_t n = ours[f];
         unsigned char *to = row;
         for (int64_t i = 0; i < q->n_groups; i++)
             to = put_group(to, g->kind, q->code + n * q->k + i * GROUP, q->scale[n * q->n_groups + i],
@@ -289,15 +293,16 @@ static enum ptq_status check_minima(const struct ptq_export *x, const char *name
 static enum ptq_status write_linear(const struct ptq_export *x, int64_t index, enum ptq_role role,
                                     const struct ptq_linear *l, const struct ptq_qmat *q, struct ptq_error *err)
 {
-    const struct ptq_config *c = &x->model->config;
-    const char *pattern = c->family->ggml.linear[role];
-    int64_t head = c->family->gguf_rotary_pairs && role <= PTQ_K ? c->head_size : 0;
+    const struct ptq_names *ggml = &x->model->config.family->ggml;
+    struct ptq_layout layout = ptq_layout_in(&x->model->config, ggml, role);
+    const int64_t *ours = rows_of_file(x->scratch, &layout);
     PTQ_TRY(ptq_export_check_codes(x, l->name, q, 0, err));
     PTQ_TRY(check_minima(x, l->name, q, err));
-    PTQ_TRY(write_codes(x, tensor_name(x, pattern, index, ".weight"), q, head, err));
+    PTQ_TRY(write_codes(x, tensor_name(x, ggml->linear[role], index, ".weight"), q, ours, err));
     if (!l->b || !ptq_model_has_bias(x->model, index, role)) return PTQ_OK;
-    if (head) return ptq_fail(err, PTQ_EINPUT, "%s: a bias of rotated q or k in GGUF is not known", l->name);
-    return write_floats(x, pattern, index, ".bias", l->b, l->n, err);
+    float *bias = ptq_new(x->scratch, float, l->n);
+    for (int64_t f = 0; f < l->n; f++) bias[f] = l->b[ours[f]];
+    return write_floats(x, ggml->linear[role], index, ".bias", bias, l->n, err);
 }
 
 static enum ptq_status block(struct ptq_export *x, int64_t index, const struct ptq_block *b, const struct ptq_qmat *q,
