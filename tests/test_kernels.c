@@ -3,6 +3,7 @@
 #include "cases.h"
 #include "cpu/cpu.h"
 #include "ops.h"
+#include "qmats.h"
 #include "rng.h"
 
 #include <math.h>
@@ -181,35 +182,14 @@ static void test_abssum(void **state)
     }
 }
 
-static void make_qmat(struct ptq_qmat *q, const struct ptq_qmat_case *s, struct ptq_rng *rng)
-{
-    int64_t groups = ptq_n_groups(s->k, s->group_size);
-    *q = (struct ptq_qmat){.n = s->n, .k = s->k, .n_groups = groups};
-    q->n_keep = s->n_keep;
-    q->n_divided = s->n_divided;
-    q->grid = (struct ptq_grid){.w_bit = s->w_bit, .group_size = s->group_size};
-    q->code = malloc((size_t)(s->n * s->k));
-    q->scale = values(rng, s->n * groups);
-    q->zero = values(rng, s->n * groups);
-    q->kept = values(rng, s->n * s->n_keep);
-    q->keep = calloc((size_t)s->n_keep + 1, sizeof *q->keep);
-    q->perm = s->permuted ? calloc((size_t)s->k, sizeof *q->perm) : NULL;
-    if (q->perm) ptq_rng_permutation(rng, q->perm, (int32_t)s->k);
-    for (int64_t i = 0; i < s->n_keep; i++) q->keep[i] = (int32_t)(i * s->k / s->n_keep);
-    q->divided = calloc((size_t)s->n_divided + 1, sizeof *q->divided);
-    q->divisor = values(rng, s->n_divided);
-    for (int64_t i = 0; i < s->n_divided; i++) q->divided[i] = (int32_t)(i * s->k / s->n_divided + 1);
-    for (int64_t i = 0; i < s->n * s->k; i++) q->code[i] = (uint8_t)ptq_rng_below(rng, 1u << s->w_bit);
-    for (int64_t i = 0; i < s->n * groups; i++) q->zero[i] = (float)ptq_rng_below(rng, 1u << s->w_bit);
-}
-
 static void test_codes(void **state)
 {
     struct backends *b = *state;
     struct ptq_rng rng = ptq_rng_make(7, "codes");
     for (int c = 0; c < PTQ_N_CASES(ptq_qmat_cases); c++) {
+        struct ptq_arena *arena = ptq_arena_make("test");
         struct ptq_qmat q;
-        make_qmat(&q, &ptq_qmat_cases[c], &rng);
+        make_qmat(arena, &q, &ptq_qmat_cases[c], 0, 0, &rng);
         float *want = values(&rng, q.n * q.k), *got = copy_of(want, q.n * q.k);
         b->ref.dequantize(want, &q, 0, q.n);
         b->cpu.dequantize(got, &q, 0, q.n);
@@ -226,8 +206,8 @@ static void test_codes(void **state)
         b->cpu.code(codes + q.k, want, q.k, scale, 3, 7);
         assert_memory_equal(codes, codes + q.k, (size_t)q.k);
         assert_int_equal(codes[0], 5); /* 2.5 to even, plus the zero */
-        free(want), free(got), free(codes), free(q.code), free(q.scale), free(q.zero), free(q.kept), free(q.keep),
-            free(q.perm), free(q.divided), free(q.divisor);
+        free(want), free(got), free(codes);
+        ptq_arena_free(arena);
     }
 }
 
