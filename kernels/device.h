@@ -7,6 +7,7 @@
 #define PTQ_DEVICE_H
 
 #include "ops.h"
+#include "packed.h"
 
 #include <stddef.h>
 
@@ -14,9 +15,23 @@
 extern "C" {
 #endif
 
+/* How a packed linear is computed. Only the first is meant to be used; the others are what it is compared with. */
+enum ptq_packed_kernel {
+    PTQ_PACKED_BEST,   /* activations permuted once, before */
+    PTQ_PACKED_GATHER, /* each tile of weights gathers its activations by perm, as kernels that read a g_idx do; no
+                        * salient and no divided columns */
+    PTQ_PACKED_PLAIN   /* one thread an output, no vector loads, atomic sums: as GPTQ's first kernel works */
+};
+
 struct ptq_device {
     const char *name; /* "NVIDIA H100 80GB HBM3"; "emulated CUDA" */
     struct ptq_ops ops;
+    /* y[m][N] = x[m][K] w^T + b, added to y where accumulate. w: pointers on the device (its image, uploaded and
+     * looked at there). x is rounded to FP16 once, after a power of two that brings its token into range; codes are
+     * exact and sums float32. scratch: packed_scratch bytes. */
+    void (*packed)(float *y, int64_t ldy, const float *x, int64_t ldx, const struct ptq_packed *w, const float *b,
+                   int accumulate, int64_t m, void *scratch, enum ptq_packed_kernel kind);
+    size_t (*packed_scratch)(const struct ptq_packed *w, int64_t m);
     /* bytes of device memory, or NULL where there is no room; not cleared. */
     void *(*take)(size_t bytes);
     void (*give)(void *memory);

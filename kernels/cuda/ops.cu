@@ -3,6 +3,7 @@
 
 #include "../device.h"
 #include "memory.cuh"
+#include "packed.cuh"
 
 namespace ptq_cuda
 {
@@ -36,6 +37,8 @@ const struct ptq_device *device(char *why, size_t size)
     table.ops.abssum = abssum;
     table.ops.gram = gram;
     table.ops.subtract = subtract;
+    table.packed = packed_linear;
+    table.packed_scratch = packed_scratch;
     table.name = name;
     return &table;
 }

@@ -24,6 +24,8 @@
 
 #define __global__ static
 #define __device__
+#define __host__
+#define PTQ_UNROLL
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 

@@ -10,6 +10,8 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
+#define PTQ_UNROLL _Pragma("unroll")
+
 extern __shared__ __align__(16) unsigned char ptq_shared_bytes[];
 
 template <class T> __device__ __forceinline__ T *ptq_shared()
