@@ -18,9 +18,11 @@
 
 enum { WINDOWS = 9, LENGTH = 64, ROWS = WINDOWS * LENGTH };
 
-/* The kinds of blocks: gated with as many v as q heads, gated with shared v, OPT's with biases. */
-enum kind { GATED, SHARED, PLAIN };
-static const char *const kind_name[] = {"gated", "shared v", "plain"};
+/* The kinds of blocks: gated with as many v as q heads, gated with shared v, OPT's with biases, GPT-2's with q, k, v
+ * fused and a scale behind its GELU, and BLOOM's, judged as a whole. */
+enum kind { GATED, SHARED, PLAIN, FUSED, WHOLE, N_KINDS };
+static const char *const kind_name[] = {"gated", "shared v", "plain", "fused", "whole"};
+static const char *const kind_family[] = {"llama", "llama", "opt", "gpt2", "bloom"};
 
 /* One block on random activations. */
 struct fixture {
@@ -57,7 +59,7 @@ static inline void make_model(struct fixture *f, enum kind kind)
 {
     struct ptq_config *c = &f->model.config;
     for (int i = 0; i < ptq_n_families; i++)
-        if (strcmp(ptq_families[i]->model_type, kind == PLAIN ? "opt" : "llama") == 0) c->family = ptq_families[i];
+        if (strcmp(ptq_families[i]->model_type, kind_family[kind]) == 0) c->family = ptq_families[i];
     c->activation = c->family->activation;
     c->blocks = 1;
     c->width = 48;
@@ -66,7 +68,11 @@ static inline void make_model(struct fixture *f, enum kind kind)
     c->head_size = 12;
     c->ff = 80;
     c->norm_eps = 1e-5;
-    if (kind == PLAIN) return;
+    if (c->family->position == PTQ_ALIBI) {
+        f->model.alibi_slope = ptq_new(f->arena, float, 4);
+        for (int i = 0; i < 4; i++) f->model.alibi_slope[i] = (float)pow(2, -2 * (i + 1));
+    }
+    if (c->family->position != PTQ_ROPE) return;
     f->model.rope_frequency = ptq_new(f->arena, float, 6);
     for (int i = 0; i < 6; i++) f->model.rope_frequency[i] = (float)pow(10000, -i / 6.0);
 }
@@ -75,14 +81,16 @@ static inline struct ptq_block make_block(struct fixture *f, enum kind kind)
 {
     const struct ptq_config *c = &f->model.config;
     int64_t kv = c->kv_heads * c->head_size;
-    const int64_t n[PTQ_N_ROLE] = {c->width, kv, kv, c->width, kind == PLAIN ? 0 : c->ff, c->ff, c->width};
+    int plain = kind >= PLAIN, fused = ptq_fused_qkv(c->family);
+    const int64_t n[PTQ_N_ROLE] = {
+        fused ? 3 * c->width : c->width, fused ? 0 : kv, fused ? 0 : kv, c->width, plain ? 0 : c->ff, c->ff, c->width};
     struct ptq_block b = {0};
     for (int input = 0; input < PTQ_N_INPUT; input++) {
         int64_t k = ptq_input_width(c, (enum ptq_input)input), outputs = 0;
         for (int role = 0; role < PTQ_N_ROLE; role++)
             outputs += ptq_role_input[role] == (enum ptq_input)input ? n[role] : 0;
         float *w = random_values(f, ptq_input_name[input], outputs * k, 0.1, 0);
-        float *bias = kind == PLAIN ? random_values(f, "bias", outputs, 0.1, 0) : NULL;
+        float *bias = plain ? random_values(f, "bias", outputs, 0.1, 0) : NULL;
         for (int role = 0; role < PTQ_N_ROLE; role++) {
             if (ptq_role_input[role] != (enum ptq_input)input || !n[role]) continue;
             b.linear[role] = (struct ptq_linear){.w = w, .b = bias, .n = n[role], .k = k};
@@ -93,7 +101,7 @@ static inline struct ptq_block make_block(struct fixture *f, enum kind kind)
     }
     b.norm1_w = random_values(f, "norm1", c->width, 1, 1);
     b.norm2_w = random_values(f, "norm2", c->width, 1, 1);
-    if (kind != PLAIN) return b;
+    if (!plain) return b;
     b.norm1_b = random_values(f, "norm1 b", c->width, 0.3, 0);
     b.norm2_b = random_values(f, "norm2 b", c->width, 0.3, 0);
     return b;

@@ -18,7 +18,7 @@ static void assert_same_codes(const struct ptq_qmat *a, const struct ptq_qmat *b
 static void test_ratio_0_is_rtn(void **state)
 {
     (void)state;
-    for (int kind = GATED; kind <= PLAIN; kind++) {
+    for (int kind = GATED; kind < N_KINDS; kind++) {
         struct fixture f;
         make(&f, (enum kind)kind, "awq:w3,g16,clip=0,grid=1");
         run(&f, 0);
@@ -37,7 +37,7 @@ static void test_ratio_0_is_rtn(void **state)
 static void test_function_is_kept(void **state)
 {
     (void)state;
-    for (int kind = GATED; kind <= PLAIN; kind++) {
+    for (int kind = GATED; kind < N_KINDS; kind++) {
         struct fixture f;
         make(&f, (enum kind)kind, "awq:w3,g16,vo_average=1");
         struct ptq_awq_options options = ptq_awq_options(&f.spec);
@@ -63,7 +63,7 @@ static void test_function_is_kept(void **state)
         }
         printf("%-8s scaled %d groups, %d not by 1: output off by %.1e of the largest\n", kind_name[kind], searched,
                apart, scaled / size);
-        assert_int_equal(searched, 4);
+        assert_int_equal(searched, kind >= FUSED ? 3 : 4); /* v -> o is left where q, k, v are fused */
         assert_true(apart >= 2);
         assert_true(scaled <= 1e-4 * size);
         assert_true(moved <= 1e-5 * size);
@@ -82,6 +82,39 @@ static void test_shared_v_is_left(void **state)
     assert_null(f.awq.clip[PTQ_Q].max);
     assert_null(f.awq.clip[PTQ_K].max);
     assert_non_null(f.awq.clip[PTQ_V].max);
+    drop(&f);
+}
+
+/* What llm-awq's names decide: all of GPT-2's c_attn is clipped, nothing of BLOOM's query_key_value; and the scale
+ * behind the activation goes with the block. */
+static void test_fused_blocks(void **state)
+{
+    (void)state;
+    for (int kind = FUSED; kind <= WHOLE; kind++) {
+        struct fixture f;
+        make(&f, (enum kind)kind, "awq:w3,g16,vo_average=1");
+        run(&f, 0);
+        assert_int_equal(f.awq.clip[PTQ_Q].max != NULL, kind == FUSED);
+        assert_non_null(f.awq.clip[PTQ_O].max);
+        assert_false(f.awq.choice[PTQ_ATTN_OUT].searched);
+        assert_ptr_equal(f.block.activation_scale, f.awq.choice[PTQ_MLP_OUT].scale);
+        drop(&f);
+    }
+}
+
+/* A family without groups is refused by its name. */
+static void test_unknown_groups(void **state)
+{
+    struct fixture f;
+    (void)state;
+    make(&f, GATED, "awq:w3,g16");
+    struct ptq_family other = *f.model.config.family;
+    struct ptq_awq_options options = ptq_awq_options(&f.spec);
+    other.model_type = "gptj";
+    f.model.config.family = &other;
+    assert_int_equal(ptq_awq_block(&f.task, &options, f.arena, &f.awq, &f.err), PTQ_EINPUT);
+    assert_non_null(strstr(f.err.text, "AWQ of gptj is not known"));
+    assert_non_null(strstr(f.err.text, "take another method"));
     drop(&f);
 }
 
@@ -203,7 +236,7 @@ static void test_early_stop(void **state)
     static const char *const spec[] = {"awq:w3,g16", "awq:w3,g16,loss=gram", "awq:w2,g-1,formula=2023-05",
                                        "awq:w4,g32,loss=gram,vo_average=1"};
     (void)state;
-    for (int kind = GATED; kind <= PLAIN; kind++)
+    for (int kind = GATED; kind < N_KINDS; kind++)
         for (int i = 0; i < 4; i++) {
             struct fixture whole, early;
             make(&whole, (enum kind)kind, spec[i]);
@@ -393,6 +426,8 @@ int main(void)
         cmocka_unit_test(test_ratio_0_is_rtn),
         cmocka_unit_test(test_function_is_kept),
         cmocka_unit_test(test_shared_v_is_left),
+        cmocka_unit_test(test_fused_blocks),
+        cmocka_unit_test(test_unknown_groups),
         cmocka_unit_test(test_losses),
         cmocka_unit_test(test_early_stop),
         cmocka_unit_test(test_threads),

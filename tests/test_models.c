@@ -23,6 +23,7 @@ struct fixture {
 };
 
 #define OK(call) GOLDEN_OK(&f->g, call)
+#define OK_OF(f, call) GOLDEN_OK(&(f)->g, call)
 
 static const char *in_models(struct ptq_arena *arena, const char *name)
 {
@@ -171,27 +172,41 @@ static void quantise_first_block(struct fixture *f, const char *text, struct ptq
     OK(ptq_apply(&spec, 0, f->stats.input[0], block, f->g.arena, f->g.arena, q, report, &n, &f->g.err));
 }
 
-static void check_floats(struct fixture *f, const char *group, const char *name, const float *got, int64_t n)
+/* What is expected has its rows as the family's own container has them: BLOOM's q, k, v head by head, also where the
+ * model came from a GGUF. */
+static int64_t expected_row(const struct fixture *f, int role, int64_t row)
 {
-    double *want = golden_reals(&f->g, group, name, n);
-    for (int64_t i = 0; i < n; i++)
-        if (got[i] != (float)want[i])
+    struct ptq_layout layout = ptq_linear_layout(&f->model, (enum ptq_role)role);
+    layout.order = role == PTQ_Q ? f->model.config.family->hf.order : PTQ_ROWS_PLAIN;
+    return ptq_file_row(&layout, row);
+}
+
+static void check_rows(struct fixture *f, const char *group, const char *name, int role, const float *got, int64_t n,
+                       int64_t columns)
+{
+    double *want = golden_reals(&f->g, group, name, n * columns);
+    for (int64_t i = 0; i < n * columns; i++) {
+        double expected = want[expected_row(f, role, i / columns) * columns + i % columns];
+        if (got[i] != (float)expected)
             fail_msg("%s: %s: %s[%lld] is %.9g, expected %.9g", f->g.name, group, name, (long long)i, (double)got[i],
-                     want[i]);
+                     expected);
+    }
 }
 
 /* Codes are equal to the last one: both sides divide and round in float32. */
-static void check_codes(struct fixture *f, const char *group, const struct ptq_qmat *q)
+static void check_codes(struct fixture *f, const char *group, int role, const struct ptq_qmat *q)
 {
     int64_t n;
     int32_t *code = golden_ids(&f->g, group, "code", &n);
     assert_int_equal(n, q->n * q->k);
-    check_floats(f, group, "scale", q->scale, q->n * q->n_groups);
-    check_floats(f, group, "zero", q->zero, q->n * q->n_groups);
-    for (int64_t i = 0; i < n; i++)
-        if (q->code[i] != code[i])
+    check_rows(f, group, "scale", role, q->scale, q->n, q->n_groups);
+    check_rows(f, group, "zero", role, q->zero, q->n, q->n_groups);
+    for (int64_t i = 0; i < n; i++) {
+        int32_t want = code[expected_row(f, role, i / q->k) * q->k + i % q->k];
+        if (q->code[i] != want)
             fail_msg("%s: %s: code [%lld][%lld] is %d, expected %d", f->g.name, group, (long long)(i / q->k),
-                     (long long)(i % q->k), q->code[i], code[i]);
+                     (long long)(i % q->k), q->code[i], want);
+    }
 }
 
 static void check_kept(struct fixture *f, const char *group, const char *linear, const struct ptq_qmat *q)
@@ -217,7 +232,7 @@ static int check_spec(struct fixture *f, const char *method, const char *spec)
         if (q[role].n_keep)
             check_kept(f, group, block.linear[role].name, &q[role]);
         else
-            check_codes(f, linear, &q[role]);
+            check_codes(f, linear, role, &q[role]);
     }
     double want = golden_real(&f->g, group, "ppl"), got = evaluate(f, spec, &f->eval).ppl;
     printf("%-20s %-52s ppl %.4f, expected %.4f, %d linears compared\n", f->g.name, spec, got, want, compared);
@@ -236,17 +251,64 @@ static void check_method(struct fixture *f, const char *method, int64_t least, i
     assert_true(compared >= least_compared);
 }
 
+static void check_model(struct fixture *f)
+{
+    check_tokenizer(f);
+    check_logits(f);
+    check_full_precision(f);
+    check_bos(f);
+    check_mean_abs(f);
+}
+
 static void check_fixture(const char *name, const char *expected)
 {
     struct fixture f;
     open_fixture(&f, name, expected);
-    check_tokenizer(&f);
-    check_logits(&f);
-    check_full_precision(&f);
-    check_bos(&f);
-    check_mean_abs(&f);
+    check_model(&f);
     check_method(&f, "rtn", 8, 3 * 6);
     check_method(&f, "salient", 4, 4 * 6);
+    close_fixture(&f);
+}
+
+/* ---- further families (make_families.py) ---- */
+
+/* The first block's scales of AWQ, and the perplexity of its rounded model. */
+static void check_awq_spec(struct fixture *f, const char *text)
+{
+    struct ptq_spec spec;
+    struct ptq_cell cell = {0};
+    const char *group = ptq_format(f->g.arena, "/awq/%s", text);
+    OK(ptq_spec_parse(text, &spec, &f->g.err));
+    OK(ptq_evaluate(&f->model, &spec, 0, &f->stats, &f->calib, &f->eval, f->g.arena, &cell, &f->g.err));
+    for (int i = 0; i < cell.n_linears / f->model.config.blocks; i++) {
+        static const char *const input[] = {"attn_in", NULL, "mlp_in", "mlp_out"};
+        if (!input[i]) continue;
+        double ratio = golden_real(&f->g, ptq_join(f->g.arena, group, input[i]), "ratio");
+        if (fabs(cell.linear[i].alpha * 20 - ratio) > 1e-9)
+            fail_msg("%s: %s: %s ends at %g / 20, expected %g", f->g.name, text, cell.linear[i].name,
+                     cell.linear[i].alpha * 20, ratio);
+    }
+    double want = golden_real(&f->g, group, "ppl");
+    printf("%-20s %-52s ppl %.4f, expected %.4f\n", f->g.name, text, cell.ppl, want);
+    check_ppl(f, text, cell.ppl, want);
+}
+
+static void check_further(const char *name, const char *expected, int linears)
+{
+    struct fixture f;
+    const char **spec;
+    int64_t n;
+    open_fixture(&f, name, expected);
+    check_model(&f);
+    check_method(&f, "rtn", 2, 2 * linears);
+    check_method(&f, "salient", 2, 2 * linears);
+    close_fixture(&f);
+    if (linears > 4) return;
+    open_fixture(&f, name, expected);
+    OK_OF(&f, ptq_stats_gather(f.g.arena, &f.model, &f.calib, 1, &f.stats, &f.g.err));
+    OK_OF(&f, ptq_h5_groups(f.g.file, "/awq", f.g.arena, &spec, &n, &f.g.err));
+    assert_true(n >= 1);
+    for (int64_t i = 0; i < n; i++) check_awq_spec(&f, spec[i]);
     close_fixture(&f);
 }
 
@@ -286,6 +348,48 @@ static void test_opt350_post_norm(void **state)
     check_fixture("opt350", "opt350/expected.h5");
 }
 
+static void test_qwen2(void **state)
+{
+    (void)state;
+    check_further("qwen2", "qwen2/expected.h5", 7);
+}
+
+static void test_qwen2_from_gguf(void **state)
+{
+    (void)state;
+    check_further("qwen2-gguf/model.gguf", "qwen2-gguf/expected.h5", 7);
+}
+
+static void test_mistral(void **state)
+{
+    (void)state;
+    check_further("mistral", "mistral/expected.h5", 7);
+}
+
+static void test_gpt2(void **state)
+{
+    (void)state;
+    check_further("gpt2", "gpt2/expected.h5", 4);
+}
+
+static void test_gpt2_from_gguf(void **state)
+{
+    (void)state;
+    check_further("gpt2.gguf", "gpt2/expected.h5", 4);
+}
+
+static void test_bloom(void **state)
+{
+    (void)state;
+    check_further("bloom", "bloom/expected.h5", 4);
+}
+
+static void test_bloom_from_gguf(void **state)
+{
+    (void)state;
+    check_further("bloom.gguf", "bloom/expected.h5", 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -295,6 +399,13 @@ int main(void)
         cmocka_unit_test(test_grouped_queries_from_gguf),
         cmocka_unit_test(test_opt),
         cmocka_unit_test(test_opt350_post_norm),
+        cmocka_unit_test(test_qwen2),
+        cmocka_unit_test(test_qwen2_from_gguf),
+        cmocka_unit_test(test_mistral),
+        cmocka_unit_test(test_gpt2),
+        cmocka_unit_test(test_gpt2_from_gguf),
+        cmocka_unit_test(test_bloom),
+        cmocka_unit_test(test_bloom_from_gguf),
     };
     ptq_progress_quiet(1);
     ptq_pool_start(2);

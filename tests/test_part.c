@@ -194,8 +194,8 @@ static void test_killed(void **state)
     (void)state;
     static const char *const specs[] = {"gptq:w3,g32", "gptq:w3,g32,act_order=1,true_sequential=1", "awq:w3,g32",
                                         "awq:w3,g32,clip=0"};
-    static const char *const models[] = {MODELS "llama", MODELS "opt", MODELS "llama-gqa/model.gguf"};
-    for (int m = 0; m < 3; m++)
+    static const char *const models[] = {MODELS "llama", MODELS "opt", MODELS "llama-gqa/model.gguf", MODELS "gpt2"};
+    for (int m = 0; m < 4; m++)
         for (int s = 0; s < 4; s++)
             for (int threads = 1; threads <= 2; threads++) {
                 struct attempt a = {.model = models[m], .spec = specs[s], .threads = threads, .chunks = threads};

@@ -1,0 +1,320 @@
+/* Configurations of every family as they are published: both spellings of each key, what is refused and how it is said;
+ * and checkpoints whose tensors are called otherwise, or are missing. */
+#include "model.h"
+
+#include "files.h"
+#include "mapped.h"
+
+#include <math.h>
+
+#define MODELS PTQ_FIXTURES "/models/"
+
+struct fixture {
+    char folder[64];
+    struct ptq_arena *arena;
+    struct ptq_config config;
+    struct ptq_model model;
+    struct ptq_error err;
+};
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    make_test_folder(f->folder);
+    f->arena = ptq_arena_make("test");
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    ptq_arena_free(f->arena);
+    remove_test_folder(f->folder);
+    free(f);
+    return 0;
+}
+
+static enum ptq_status read_config(struct fixture *f, const char *json)
+{
+    write_test_text(f->folder, "config.json", json);
+    return ptq_config_from_json(f->arena, ptq_join(f->arena, f->folder, "config.json"), &f->config, &f->err);
+}
+
+static const struct ptq_config *known(struct fixture *f, const char *json)
+{
+    if (read_config(f, json)) fail_msg("%s", f->err.text);
+    return &f->config;
+}
+
+/* What most configs below have. */
+#define SIZES                                                                                                          \
+    "\"hidden_size\": 64, \"num_hidden_layers\": 3, \"num_attention_heads\": 4, \"intermediate_size\": 96, "           \
+    "\"vocab_size\": 100, \"max_position_embeddings\": 128"
+
+/* ---- what is read ---- */
+
+static void llama_3_2_1b(void **state)
+{
+    struct fixture *f = *state;
+    const struct ptq_config *c = known(
+        f, "{\"model_type\": \"llama\", \"hidden_size\": 2048, \"intermediate_size\": 8192, \"num_hidden_layers\": 16, "
+           "\"num_attention_heads\": 32, \"num_key_value_heads\": 8, \"head_dim\": 64, \"vocab_size\": 128256, "
+           "\"max_position_embeddings\": 131072, \"rms_norm_eps\": 1e-05, \"rope_theta\": 500000.0, "
+           "\"tie_word_embeddings\": true, \"hidden_act\": \"silu\", \"attention_bias\": false, \"mlp_bias\": false, "
+           "\"rope_scaling\": {\"factor\": 32.0, \"high_freq_factor\": 4.0, \"low_freq_factor\": 1.0, "
+           "\"original_max_position_embeddings\": 8192, \"rope_type\": \"llama3\"}}");
+    assert_true(c->tied && c->kv_heads == 8 && c->head_size == 64 && c->blocks == 16 && !c->sliding && !c->biased);
+    assert_string_equal(c->rope_type, "llama3");
+    assert_true(c->rope_factor == 32 && c->rope_theta == 500000 && c->rope_original == 8192);
+}
+
+/* Old keys and new ones: the same model. */
+static void rope_is_spelt_in_two_ways(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const text[] = {
+        "{\"model_type\": \"llama\", " SIZES ", \"rope_theta\": 20000, \"rope_scaling\": {\"rope_type\": \"llama3\", "
+        "\"factor\": 8, \"low_freq_factor\": 1, \"high_freq_factor\": 4, \"original_max_position_embeddings\": 32}}",
+        "{\"model_type\": \"llama\", " SIZES
+        ", \"rope_parameters\": {\"rope_theta\": 20000, \"rope_type\": \"llama3\", "
+        "\"factor\": 8, \"low_freq_factor\": 1, \"high_freq_factor\": 4, \"original_max_position_embeddings\": 32}}"};
+    for (int i = 0; i < 2; i++) {
+        const struct ptq_config *c = known(f, text[i]);
+        assert_string_equal(c->rope_type, "llama3");
+        assert_true(c->rope_theta == 20000 && c->rope_factor == 8 && c->rope_low == 1 && c->rope_high == 4);
+        assert_true(c->rope_original == 32);
+    }
+}
+
+/* The config, and in which of its three blocks a window of what length slides. */
+static void windows_slide_where_the_config_says(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *family, *rest;
+        int64_t want[3];
+    } rows[] = {
+        {"mistral", "\"sliding_window\": 50", {50, 50, 50}},
+        {"mistral", "\"sliding_window\": null", {0, 0, 0}},
+        {"mistral", "\"rope_theta\": 1e6", {4096, 4096, 4096}},
+        {"mistral",
+         "\"sliding_window\": 50, \"layer_types\": [\"full_attention\", \"sliding_attention\", \"full_attention\"]",
+         {0, 50, 0}},
+        {"qwen2", "\"sliding_window\": 50, \"use_sliding_window\": false, \"max_window_layers\": 1", {0, 0, 0}},
+        {"qwen2", "\"sliding_window\": 50, \"use_sliding_window\": true, \"max_window_layers\": 1", {0, 50, 50}},
+        {"qwen2", "\"use_sliding_window\": true, \"max_window_layers\": 2", {0, 0, 4096}},
+        {"qwen2", "\"sliding_window\": 50, \"use_sliding_window\": true", {0, 0, 0}},
+        {"llama", "\"sliding_window\": 50", {0, 0, 0}},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const struct ptq_config *c =
+            known(f, ptq_format(f->arena, "{\"model_type\": \"%s\", " SIZES ", %s}", rows[i].family, rows[i].rest));
+        for (int b = 0; b < 3; b++) {
+            int64_t window = c->sliding && (!c->slides || c->slides[b]) ? c->sliding : 0;
+            if (window != rows[i].want[b])
+                fail_msg("%s, %s: block %d slides over %lld, expected %lld", rows[i].family, rows[i].rest, b,
+                         (long long)window, (long long)rows[i].want[b]);
+        }
+    }
+}
+
+static void bloom_has_two_spellings(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const text[] = {
+        "{\"model_type\": \"bloom\", \"n_embed\": 1024, \"num_attention_heads\": 16, \"n_layer\": 24, \"n_inner\": "
+        "null, "
+        "\"vocab_size\": 250880, \"seq_length\": 2048, \"offset_alibi\": 100, \"layer_norm_epsilon\": 1e-05}",
+        "{\"model_type\": \"bloom\", \"hidden_size\": 1024, \"n_head\": 16, \"n_layer\": 24, \"vocab_size\": 250880, "
+        "\"tie_word_embeddings\": true}"};
+    for (int i = 0; i < 2; i++) {
+        const struct ptq_config *c = known(f, text[i]);
+        assert_true(c->width == 1024 && c->heads == 16 && c->blocks == 24 && c->ff == 4096 && c->tied);
+        assert_true(c->positions >= 1 << 20 && c->activation == PTQ_GELU_TANH);
+    }
+}
+
+static void gpt2_as_published(void **state)
+{
+    struct fixture *f = *state;
+    const struct ptq_config *c = known(
+        f, "{\"model_type\": \"gpt2\", \"activation_function\": \"gelu_new\", \"n_ctx\": 1024, \"n_embd\": 768, "
+           "\"n_head\": 12, \"n_layer\": 12, \"n_positions\": 1024, \"layer_norm_epsilon\": 1e-05, \"vocab_size\": "
+           "50257, \"resid_pdrop\": 0.1}");
+    assert_true(c->ff == 3072 && c->tied && c->final_norm && c->positions == 1024 && c->activation == PTQ_GELU_TANH);
+    c = known(f, "{\"model_type\": \"gpt2\", \"activation_function\": \"gelu\", \"n_embd\": 64, \"n_head\": 2, "
+                 "\"n_inner\": 100, \"n_layer\": 1, \"n_positions\": 32, \"vocab_size\": 9}");
+    assert_true(c->ff == 100 && c->activation == PTQ_GELU_ERF);
+}
+
+/* ---- what is refused ---- */
+
+static void configs_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *json, *says;
+    } rows[] = {
+        {"{\"model_type\": \"llama\", " SIZES ", \"hidden_act\": \"gelu\"}", "hidden_act 'gelu';llama;silu"},
+        {"{\"model_type\": \"qwen2\", " SIZES ", \"hidden_act\": \"relu\"}", "hidden_act 'relu';qwen2;silu"},
+        {"{\"model_type\": \"mistral\", " SIZES ", \"layer_types\": [\"full_attention\"]}", "layer_types;3 texts"},
+        {"{\"model_type\": \"mistral\", " SIZES ", \"sliding_window\": -1}", "sliding_window"},
+        {"{\"model_type\": \"qwen2\", " SIZES
+         ", \"layer_types\": [\"full_attention\", \"chunked_attention\", \"full_attention\"]}",
+         "layer_types[1] 'chunked_attention';full_attention, sliding_attention"},
+        {"{\"model_type\": \"qwen2\", " SIZES ", \"layer_types\": [1, 2, 3]}", "layer_types[0]"},
+        {"{\"model_type\": \"bloom\", \"n_embed\": 64, \"n_head\": 4, \"n_layer\": 1, \"vocab_size\": 9, "
+         "\"apply_residual_connection_post_layernorm\": true}",
+         "apply_residual_connection_post_layernorm"},
+        {"{\"model_type\": \"bloom\", \"n_head\": 4, \"n_layer\": 1, \"vocab_size\": 9}", "'hidden_size' is missing"},
+        {"{\"model_type\": \"gpt2\", \"n_embd\": 64, \"n_head\": 4, \"n_layer\": 1, \"n_positions\": 9, "
+         "\"vocab_size\": 9, \"scale_attn_weights\": false}",
+         "scale_attn_weights false;gpt2"},
+        {"{\"model_type\": \"gpt2\", \"n_embd\": 64, \"n_head\": 4, \"n_layer\": 1, \"n_positions\": 9, "
+         "\"vocab_size\": 9, \"activation_function\": \"quick_gelu\"}",
+         "activation_function 'quick_gelu';gelu_new"},
+        {"{\"model_type\": \"gpt2\", \"n_embd\": 64, \"n_head\": 5, \"n_layer\": 1, \"n_positions\": 9, "
+         "\"vocab_size\": 9}",
+         "64 is not divisible by 5 heads"},
+        {"{\"model_type\": \"gemma\", " SIZES "}", "'gemma' is not known;llama, mistral, qwen2, opt, gpt2, bloom"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        assert_refused(rows[i].json, read_config(f, rows[i].json), &f->err, rows[i].says);
+}
+
+/* ---- checkpoints ---- */
+
+/* A fixture's folder with every `from` in the names of its tensors turned to `to`, which is not longer; or another
+ * config.json where it is given. The header keeps its size: JSON may be followed by spaces. */
+static const char *altered(struct fixture *f, const char *name, const char *from, const char *to, const char *config)
+{
+    char *text, *at;
+    size_t size;
+    const char *folder = ptq_join(f->arena, MODELS, name);
+    assert_false(ptq_read_file(f->arena, ptq_join(f->arena, folder, "config.json"), 1 << 20, &text, &size, &f->err));
+    write_test_text(f->folder, "config.json", config ? config : text);
+    assert_false(
+        ptq_read_file(f->arena, ptq_join(f->arena, folder, "model.safetensors"), 1 << 20, &text, &size, &f->err));
+    size_t header = 0, shorter = strlen(from) - strlen(to);
+    memcpy(&header, text, 8);
+    char *begin = text + 8, *end = begin + header;
+    while ((at = memmem(begin, (size_t)(end - begin), from, strlen(from)))) {
+        memcpy(at, to, strlen(to));
+        begin = at + strlen(to);
+        memmove(begin, begin + shorter, (size_t)(end - begin) - shorter);
+        memset(end - shorter, ' ', shorter);
+    }
+    write_test_file(f->folder, "model.safetensors", text, size);
+    return f->folder;
+}
+
+static enum ptq_status open_model(struct fixture *f, const char *path)
+{
+    enum ptq_status status = ptq_model_open(f->arena, path, "test", &f->model, &f->err);
+    if (!status) ptq_model_close(&f->model);
+    return status;
+}
+
+/* gpt2 and bloom are published without "transformer.". */
+static void names_without_their_prefix(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const name[] = {"gpt2", "bloom"};
+    for (int i = 0; i < 2; i++) {
+        struct ptq_model with, without;
+        struct ptq_block a, b;
+        assert_false(ptq_model_open(f->arena, ptq_join(f->arena, MODELS, name[i]), name[i], &with, &f->err));
+        if (ptq_model_open(f->arena, altered(f, name[i], "transformer.", "", NULL), "bare", &without, &f->err))
+            fail_msg("%s", f->err.text);
+        assert_string_equal(without.prefix, "");
+        assert_false(ptq_block_load(&with, 1, f->arena, &a, &f->err));
+        assert_false(ptq_block_load(&without, 1, f->arena, &b, &f->err));
+        for (int role = 0; role < PTQ_N_ROLE; role++) {
+            const struct ptq_linear *l = &a.linear[role], *m = &b.linear[role];
+            assert_true(l->n == m->n && l->k == m->k);
+            if (!l->n) continue;
+            assert_string_equal(l->name, m->name);
+            assert_memory_equal(l->w, m->w, sizeof *l->w * (size_t)(l->n * l->k));
+            assert_memory_equal(l->b, m->b, sizeof *l->b * (size_t)l->n);
+        }
+        ptq_model_close(&with);
+        ptq_model_close(&without);
+    }
+}
+
+static void missing_and_misshapen_tensors_are_named(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *model, *from, *to, *says;
+    } rows[] = {
+        {"qwen2", "layers.1.self_attn.k_proj.bias", "layers.1.self_attn.k_proj.bia",
+         "layers.1.self_attn.k_proj.bias' is missing"},
+        {"gpt2", "h.1.attn.c_attn.bias", "h.1.attn.c_attn.bia", "h.1.attn.c_attn.bias' is missing"},
+        {"gpt2", "wpe.weight", "wp.weight", "wpe.weight' is missing"},
+        {"bloom", "word_embeddings_layernorm.bias", "word_embeddings_layernorm.bia",
+         "word_embeddings_layernorm.bias' is missing"},
+        {"bloom", "h.0.mlp.dense_4h_to_h.weight", "h.0.mlp.dense_4h_to_h.weigh",
+         "h.0.mlp.dense_4h_to_h.weight' is missing"},
+        /* Conv1D: [K, N]; h.0.mlp.c_fc is [24, 96] */
+        {"gpt2", "[24,96]", "[96,24]", "c_fc.weight' is [96, 24]; the config asks for [24, 96]"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        assert_refused(rows[i].from, open_model(f, altered(f, rows[i].model, rows[i].from, rows[i].to, NULL)), &f->err,
+                       rows[i].says);
+}
+
+/* attention_bias and mlp_bias promise tensors. */
+static void llamas_biases_are_asked_for(void **state)
+{
+    struct fixture *f = *state;
+    char *text, *at;
+    size_t size;
+    assert_false(ptq_read_file(f->arena, MODELS "llama/config.json", 1 << 20, &text, &size, &f->err));
+    assert_non_null(at = strstr(text, "\"attention_bias\": false"));
+    memcpy(at, "\"attention_bias\": true ", strlen("\"attention_bias\": false"));
+    assert_refused("attention_bias", open_model(f, altered(f, "llama", "model.norm", "model.norm", text)), &f->err,
+                   "layers.0.self_attn.q_proj.bias' is missing");
+}
+
+/* ---- row orders ---- */
+
+/* Every order is a permutation, and by head it is the one that is drawn in family.h. */
+static void orders_are_permutations(void **state)
+{
+    (void)state;
+    for (int order = PTQ_ROWS_PLAIN; order <= PTQ_ROWS_BY_HEAD; order++) {
+        struct ptq_layout l = {.order = (enum ptq_row_order)order, .n = 36, .k = 5, .head_size = 4};
+        char seen[36] = {0};
+        for (int64_t row = 0; row < 36; row++) {
+            int64_t at = ptq_file_row(&l, row);
+            assert_true(at >= 0 && at < 36 && !seen[at]);
+            seen[at] = 1;
+        }
+    }
+    struct ptq_layout fused = {.order = PTQ_ROWS_BY_HEAD, .n = 36, .k = 5, .head_size = 4};
+    assert_int_equal(ptq_file_row(&fused, 0), 0);   /* q of head 0 */
+    assert_int_equal(ptq_file_row(&fused, 5), 13);  /* q of head 1 */
+    assert_int_equal(ptq_file_row(&fused, 12), 4);  /* k of head 0 */
+    assert_int_equal(ptq_file_row(&fused, 35), 35); /* v of head 2 */
+}
+
+#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(llama_3_2_1b),
+        TEST(rope_is_spelt_in_two_ways),
+        TEST(windows_slide_where_the_config_says),
+        TEST(bloom_has_two_spellings),
+        TEST(gpt2_as_published),
+        TEST(configs_are_refused),
+        TEST(names_without_their_prefix),
+        TEST(missing_and_misshapen_tensors_are_named),
+        TEST(llamas_biases_are_asked_for),
+        TEST(orders_are_permutations),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
