@@ -1,4 +1,5 @@
 /* GPTQ's solver on small random problems: what must hold whatever the data. */
+#include "dense.h"
 #include "gptq_solve.h"
 #include "grid.h"
 #include "method.h"
@@ -135,22 +136,6 @@ static void test_better_than_rtn(void **state)
 }
 
 /* ---- the factor ---- */
-
-/* The inverse of a symmetric positive definite matrix, by Gauss and Jordan, in place. */
-static void invert(double *a, int64_t k)
-{
-    for (int64_t i = 0; i < k; i++) {
-        double pivot = a[i * k + i];
-        a[i * k + i] = 1;
-        for (int64_t j = 0; j < k; j++) a[i * k + j] /= pivot;
-        for (int64_t r = 0; r < k; r++) {
-            if (r == i) continue;
-            double factor = a[r * k + i];
-            a[r * k + i] = 0;
-            for (int64_t j = 0; j < k; j++) a[r * k + j] -= factor * a[i * k + j];
-        }
-    }
-}
 
 /* a = U^T U: the upper triangle of a becomes U. */
 static void cholesky(double *a, int64_t k)
