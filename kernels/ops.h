@@ -104,9 +104,9 @@ struct ptq_ops {
     void (*dequantize)(float *w, const struct ptq_qmat *q, int64_t row, int64_t rows);
     /* sum[K] += |x[M][K]| by columns, rows in order, in float32 */
     void (*abssum)(float *sum, const float *x, int64_t ldx, int64_t m, int64_t k);
-    /* Columns [first, first + N) of the upper triangle of X^T X: h[i][j] += sum of x[.][i] x[.][j] for those j and
+    /* Columns [first, first + N) of an upper triangle: h[i][j] = fade h[i][j] + sum of x[.][i] x[.][j] for those j and
      * i <= j; x [M][ldx]. What is written below the diagonal within these columns is not defined. */
-    void (*gram)(float *h, int64_t ldh, const float *x, int64_t ldx, int64_t m, int64_t first, int64_t n);
+    void (*gram)(float *h, int64_t ldh, float fade, const float *x, int64_t ldx, int64_t m, int64_t first, int64_t n);
     /* y[M][N] -= a[K][M]^T b[K][N] */
     void (*subtract)(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
                      int64_t n, int64_t k);

@@ -41,7 +41,7 @@ static struct problem make_problem(uint64_t seed, int64_t n, int64_t k)
         float common = draw(&rng);
         for (int64_t i = 0; i < k; i++) x[row * k + i] = (common + draw(&rng)) * (i % 17 == 3 ? 5 : 1);
     }
-    ptq_ops()->gram(p.h, k, x, k, SAMPLES, 0, k);
+    ptq_ops()->gram(p.h, k, 1, x, k, SAMPLES, 0, k);
     return p;
 }
 

@@ -325,9 +325,9 @@ static void test_gram(void **state)
         struct ptq_matrix_case s = ptq_matrix_cases[c];
         int64_t ld = s.k + 2, half = s.k / 2;
         float *x = values(&rng, s.m * ld), *want = values(&rng, s.k * ld), *got = copy_of(want, s.k * ld);
-        b->ref.gram(want, ld, x, ld, s.m, 0, s.k);
-        b->cpu.gram(got, ld, x, ld, s.m, half, s.k - half);
-        if (half) b->cpu.gram(got, ld, x, ld, s.m, 0, half);
+        b->ref.gram(want, ld, 0.75f, x, ld, s.m, 0, s.k);
+        b->cpu.gram(got, ld, 0.75f, x, ld, s.m, half, s.k - half);
+        if (half) b->cpu.gram(got, ld, 0.75f, x, ld, s.m, 0, half);
         for (int64_t i = 0; i < s.k; i++) memcpy(got + i * ld, want + i * ld, sizeof *got * (size_t)i);
         agree("gram", c, want, got, s.k * ld);
         free(x), free(want), free(got);

@@ -113,12 +113,12 @@ static void lse_mean(struct ptq_lse *state, float *mean, const float *x, const f
 }
 
 /* The rows above the diagonal block are a plain product, the block itself a symmetric one: half the work. */
-static void gram(float *h, int64_t ldh, const float *x, int64_t ldx, int64_t m, int64_t first, int64_t n)
+static void gram(float *h, int64_t ldh, float fade, const float *x, int64_t ldx, int64_t m, int64_t first, int64_t n)
 {
     if (first > 0)
         cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)first, (int)n, (int)m, 1, x, (int)ldx, x + first,
-                    (int)ldx, 1, h + first, (int)ldh);
-    cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, (int)n, (int)m, 1, x + first, (int)ldx, 1,
+                    (int)ldx, fade, h + first, (int)ldh);
+    cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, (int)n, (int)m, 1, x + first, (int)ldx, fade,
                 h + first * ldh + first, (int)ldh);
 }
 

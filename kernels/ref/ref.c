@@ -193,13 +193,13 @@ static void abssum(float *sum, const float *x, int64_t ldx, int64_t m, int64_t k
         for (int64_t j = 0; j < k; j++) sum[j] += fabsf(x[i * ldx + j]);
 }
 
-static void gram(float *h, int64_t ldh, const float *x, int64_t ldx, int64_t m, int64_t first, int64_t n)
+static void gram(float *h, int64_t ldh, float fade, const float *x, int64_t ldx, int64_t m, int64_t first, int64_t n)
 {
     for (int64_t j = first; j < first + n; j++)
         for (int64_t i = 0; i <= j; i++) {
-            double sum = h[i * ldh + j];
+            double sum = 0;
             for (int64_t row = 0; row < m; row++) sum += (double)x[row * ldx + i] * x[row * ldx + j];
-            h[i * ldh + j] = (float)sum;
+            h[i * ldh + j] = (float)(fade * (double)h[i * ldh + j] + sum);
         }
 }
 
