@@ -7,8 +7,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* Chunks of HUGE_FROM bytes and more come from mmap and ask for huge pages: one page fault gives 2 MiB in place of 4 KiB,
- * by the thread that touches them first, and what was never handed out is 0 already. */
+/* Chunks of HUGE_FROM bytes and more come from mmap and ask for huge pages: one page fault gives 2 MiB in place of 4
+ * KiB, by the thread that touches them first, and what was never handed out is 0 already. */
 enum { ALIGNMENT = 64, CHUNK_BYTES = 1 << 18, HUGE_FROM = 1 << 23 };
 
 struct chunk {
@@ -95,8 +95,7 @@ void *ptq_alloc(struct ptq_arena *arena, size_t bytes, const char *what)
         last = &arena->chunk[arena->n_chunks - 1];
     }
     void *result = last->data + last->used;
-    if (last->dirty > last->used)
-        memset(result, 0, last->dirty - last->used < need ? last->dirty - last->used : need);
+    if (last->dirty > last->used) memset(result, 0, last->dirty - last->used < need ? last->dirty - last->used : need);
     last->used += need;
     if (last->dirty < last->used) last->dirty = last->used;
     return result;

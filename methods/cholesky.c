@@ -3,7 +3,8 @@
  *   L11 = chol(A11)      L21 = A21 L11^-T      A22 -= L21 L21^T      L22 = chol(A22)
  *
  * Nearly all the work is the products of the first few halves: large tiles with long sums, which BLAS packs seldom. The
- * leaves, LEAF rows each, are inverted once, so that L21 is made of products, too: OpenBLAS's TRSM has half their rate. */
+ * leaves, LEAF rows each, are inverted once, so that L21 is made of products, too: OpenBLAS's TRSM has half their rate.
+ */
 #include "cholesky.h"
 
 #include "pool.h"

@@ -1,7 +1,7 @@
 /* The column loop of GPTQ, for tiles of rows, since a row's codes depend on no other row.
  *
- * With H + damp = R R^T (gptq_factor.c) and e = q - w, the codes less the original weights, of the columns before p: the
- * other columns make e good best where they are
+ * With H + damp = R R^T (gptq_factor.c) and e = q - w, the codes less the original weights, of the columns before p:
+ * the other columns make e good best where they are
  *
  *   w_j - (e R[<p, >=p] R[>=p, >=p]^-1)_j      the right side of H's normal equations, solved forwards
  *
@@ -15,8 +15,8 @@
  *   block   now = w + t R[from.., from..]^-1           the weights as they stand before the block
  *           groups that begin in the block             scale, zero from now ("stale" for all but the first where
  *                                                      G < 128: what the published code does)
- *           kernels feedback                           codes and errors, each column's error fed to the rest of the block
- *           t -= e[block] R[block, rest of the span]
+ *           kernels feedback                           codes and errors, each column's error fed to the rest of the
+ * block t -= e[block] R[block, rest of the span]
  *
  * fresh_groups ends blocks where a group begins: the same mathematics, and no group is stale. */
 #include "gptq_solve.h"
@@ -85,7 +85,7 @@ struct solve {
     const float *w;
     struct ptq_qmat *q;
     int64_t group_size;
-    int fits;       /* grids come from weights with errors fed back */
+    int fits;        /* grids come from weights with errors fed back */
     int32_t *group;  /* [K] by place */
     int32_t *column; /* [K] by place: factor->perm, or the place itself */
     struct block *block;
@@ -316,8 +316,8 @@ static void solve_tile(void *context, int64_t i, int worker)
             const struct block *b = &s->block[at];
             solve_block(s, t, b, t->t + (b->from - span) * LD);
             if (b->to < cover)
-                ptq_ops()->subtract(t->t + (b->to - span) * LD, LD, r + b->from * k + b->to, k, t->e + b->from * LD,
-                                       LD, cover - b->to, t->lanes, b->to - b->from);
+                ptq_ops()->subtract(t->t + (b->to - span) * LD, LD, r + b->from * k + b->to, k, t->e + b->from * LD, LD,
+                                    cover - b->to, t->lanes, b->to - b->from);
         }
     }
 }

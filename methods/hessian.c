@@ -75,7 +75,9 @@ static void gram_columns(void *context, int64_t i, int worker)
 static int64_t gram_tile(int64_t k)
 {
     int64_t columns = (k + 63) / 64 * 16;
-    return columns < LEAST_GRAM_COLUMNS ? LEAST_GRAM_COLUMNS : columns > MOST_GRAM_COLUMNS ? MOST_GRAM_COLUMNS : columns;
+    return columns < LEAST_GRAM_COLUMNS  ? LEAST_GRAM_COLUMNS
+           : columns > MOST_GRAM_COLUMNS ? MOST_GRAM_COLUMNS
+                                         : columns;
 }
 
 static void make_samples(struct work *w)

@@ -174,7 +174,7 @@ static void test_reversed_factor(void **state)
             struct ptq_error err;
             assert_int_equal(ptq_gptq_factorize(p.arena, p.arena, p.h, k, 0.01, act_order, &f, &err), PTQ_OK);
             double *h = damped(&p, 0.01, f.perm), *direct = damped(&p, 0.01, f.perm);
-            double *r = ptq_new(p.arena, double, k * k);
+            double *r = ptq_new(p.arena, double, k *k);
             invert(direct, k);
             cholesky(direct, k);
             for (int64_t i = 0; i < k; i++)
