@@ -13,9 +13,10 @@
  *
  *   span    t = -e[<span] R[<span, span]
  *   block   now = w + t R[from.., from..]^-1       the weights as they stand before the block
- *           groups that begin in the block         scale, zero from now ("stale" for all but the first where G < 128:
- * what the published code does) kernels feedback                       codes and errors, each column's error fed to the
- * rest of the block t -= e[block] R[block, rest of the span]
+ *           groups that begin in the block         scale, zero from now: "stale" for all but the first where G < 128,
+ *                                                  as in the published code
+ *           kernels feedback                       codes and errors, each column's error fed to the rest of the block
+ *           t -= e[block] R[block, rest of the span]
  *
  * fresh_groups ends blocks where a group begins: the same mathematics, and no group is stale. */
 #include "gptq_solve.h"
