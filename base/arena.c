@@ -5,12 +5,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
-enum { ALIGNMENT = 64, CHUNK_BYTES = 1 << 18 };
+/* Chunks of HUGE_FROM bytes and more come from mmap and ask for huge pages: one page fault gives 2 MiB in place of 4
+ * KiB, by the thread that touches them first, and what was never handed out is 0 already. */
+enum { ALIGNMENT = 64, CHUNK_BYTES = 1 << 18, HUGE_FROM = 1 << 23 };
 
 struct chunk {
     unsigned char *data;
     size_t size, used;
+    size_t dirty; /* bytes from the start that may not be 0 */
+    int mapped;
 };
 
 struct ptq_arena {
@@ -57,9 +62,26 @@ static void add_chunk(struct ptq_arena *arena, size_t size, const char *what)
         arena->room = arena->room ? 2 * arena->room : 8;
         arena->chunk = ptq_realloc(arena->chunk, arena->room, sizeof *arena->chunk, "an arena's chunks");
     }
-    unsigned char *data = aligned_alloc(ALIGNMENT, size);
-    if (!data) ptq_out_of_memory(size, arena->name, what);
-    arena->chunk[arena->n_chunks++] = (struct chunk){.data = data, .size = size};
+    struct chunk chunk = {.size = size, .mapped = size >= HUGE_FROM};
+    if (chunk.mapped) {
+        void *data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (data == MAP_FAILED) ptq_out_of_memory(size, arena->name, what);
+        madvise(data, size, MADV_HUGEPAGE); /* a wish */
+        chunk.data = data;
+    } else {
+        chunk.data = aligned_alloc(ALIGNMENT, size);
+        if (!chunk.data) ptq_out_of_memory(size, arena->name, what);
+        chunk.dirty = size;
+    }
+    arena->chunk[arena->n_chunks++] = chunk;
+}
+
+static void drop_chunk(struct chunk *chunk)
+{
+    if (chunk->mapped)
+        munmap(chunk->data, chunk->size);
+    else
+        free(chunk->data);
 }
 
 void *ptq_alloc(struct ptq_arena *arena, size_t bytes, const char *what)
@@ -73,8 +95,9 @@ void *ptq_alloc(struct ptq_arena *arena, size_t bytes, const char *what)
         last = &arena->chunk[arena->n_chunks - 1];
     }
     void *result = last->data + last->used;
+    if (last->dirty > last->used) memset(result, 0, last->dirty - last->used < need ? last->dirty - last->used : need);
     last->used += need;
-    memset(result, 0, need);
+    if (last->dirty < last->used) last->dirty = last->used;
     return result;
 }
 
@@ -118,6 +141,6 @@ struct ptq_mark ptq_arena_mark(const struct ptq_arena *arena)
 
 void ptq_arena_rewind(struct ptq_arena *arena, struct ptq_mark mark)
 {
-    while (arena->n_chunks > mark.chunks) free(arena->chunk[--arena->n_chunks].data);
+    while (arena->n_chunks > mark.chunks) drop_chunk(&arena->chunk[--arena->n_chunks]);
     if (mark.chunks) arena->chunk[mark.chunks - 1].used = mark.used;
 }

@@ -86,6 +86,13 @@ def cpu_model():
     return names[0] if names else platform.machine()
 
 
+def scheduling():
+    """A row where the runs have real-time priority (chrt): on a shared machine it says what the load does not."""
+    if os.sched_getscheduler(0) not in (os.SCHED_FIFO, os.SCHED_RR):
+        return []
+    return [("scheduling", "both sides at real-time priority, before other work on the machine")]
+
+
 def machine():
     dirty = "-dirty" if text_of(["git", "status", "--porcelain", "--untracked-files=no"]) else ""
     return [
@@ -93,7 +100,7 @@ def machine():
         ("commit", text_of(["git", "rev-parse", "--short", "HEAD"]) + dirty),
         ("CPU", f"{cpu_model()}, {len(os.sched_getaffinity(0))} cores to run on"),
         ("system", f"{platform.system()} {platform.release()}"),
-    ]
+    ] + scheduling()
 
 
 class Metric:

@@ -85,7 +85,7 @@ static void gram_columns(void *context, int64_t i, int worker)
     const struct input_task *t = context;
     int64_t k = t->w->means->k, tiles = (k + GRAM_COLUMNS - 1) / GRAM_COLUMNS, first = (tiles - 1 - i) * GRAM_COLUMNS;
     (void)worker;
-    ptq_ops()->gram(t->w->moments->gram, k, t->x, k, t->rows, first, min64(GRAM_COLUMNS, k - first));
+    ptq_ops()->gram(t->w->moments->gram, k, 1, t->x, k, t->rows, first, min64(GRAM_COLUMNS, k - first));
 }
 
 static int64_t moments_stride(int64_t rows)

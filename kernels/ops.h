@@ -104,14 +104,14 @@ struct ptq_ops {
     void (*dequantize)(float *w, const struct ptq_qmat *q, int64_t row, int64_t rows);
     /* sum[K] += |x[M][K]| by columns, rows in order, in float32 */
     void (*abssum)(float *sum, const float *x, int64_t ldx, int64_t m, int64_t k);
-    /* Columns [first, first + N) of the upper triangle of X^T X: h[i][j] += sum of x[.][i] x[.][j] for those j and
+    /* Columns [first, first + N) of an upper triangle: h[i][j] = fade h[i][j] + sum of x[.][i] x[.][j] for those j and
      * i <= j; x [M][ldx]. What is written below the diagonal within these columns is not defined. */
-    void (*gram)(float *h, int64_t ldh, const float *x, int64_t ldx, int64_t m, int64_t first, int64_t n);
-    /* y[M][N] += a[K][M]^T b[K][N] */
-    void (*add_product)(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
-                        int64_t n, int64_t k);
-    /* x[M][N] = r^-T x; r [M][ldr] upper triangle with a diagonal that is not 0 */
-    void (*substitute)(float *x, int64_t ldx, const float *r, int64_t ldr, int64_t m, int64_t n);
+    void (*gram)(float *h, int64_t ldh, float fade, const float *x, int64_t ldx, int64_t m, int64_t first, int64_t n);
+    /* y[M][N] -= a[K][M]^T b[K][N] */
+    void (*subtract)(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
+                     int64_t n, int64_t k);
+    /* x[M][N] = u^T x; u [M][ldu] upper triangle */
+    void (*triangle)(float *x, int64_t ldx, const float *u, int64_t ldu, int64_t m, int64_t n);
     /* For each column i in order, rounded to float32 at each step, but the last one fused:
      *   code = clamp(rint(w / scale) + zero, 0, maxq)   back = scale (code - zero)   error = (w - back) (1 / u[i][i])
      *   w[j] -= error u[i][j] for the columns j > i */

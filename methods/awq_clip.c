@@ -49,7 +49,7 @@ static void make_measure(struct clip_task *t, const float *sample, struct ptq_ar
         int64_t first = group * t->g, columns = min64(t->g, k - first);
         float *to = t->measure + group * measure_size(t);
         if (t->by_gram) {
-            ptq_ops()->gram(to, columns, sample + first, k, t->n_sample, 0, columns);
+            ptq_ops()->gram(to, columns, 1, sample + first, k, t->n_sample, 0, columns);
             ptq_awq_mirror(to, columns);
         } else {
             for (int64_t i = 0; i < t->n_sample; i++)

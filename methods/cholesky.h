@@ -3,10 +3,13 @@
 #ifndef PTQ_CHOLESKY_H
 #define PTQ_CHOLESKY_H
 
+#include "arena.h"
+
 #include <stdint.h>
 
 /* a [K][K] float64, row-major, the lower triangle of a symmetric matrix: overwritten by L, a = L L^T. What is above the
- * diagonal is not touched. Returns 0, or 1 + the row of the first pivot that is not positive. */
-int64_t ptq_cholesky(double *a, int64_t k);
+ * diagonal is not touched. Returns 0, or 1 + the row of the first pivot that is not positive. scratch is
+ * rewound. */
+int64_t ptq_cholesky(double *a, int64_t k, struct ptq_arena *scratch);
 
 #endif

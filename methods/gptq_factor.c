@@ -111,26 +111,26 @@ static void turn_inverse(void *context, int64_t task, int worker)
 }
 
 /* One attempt. Returns 0, or 1 + the bad pivot's row in a. Row-major lower is LAPACK's upper: nothing is transposed. */
-static int64_t factor_once(struct reverse_task *t)
+static int64_t factor_once(struct reverse_task *t, struct ptq_arena *scratch)
 {
     int64_t k = t->f->k, tasks = (k + ROWS_A_TASK - 1) / ROWS_A_TASK;
     ptq_parallel_for(tasks, reverse_rows, t);
-    int64_t bad = ptq_cholesky(t->a, k);
+    int64_t bad = ptq_cholesky(t->a, k, scratch);
     if (bad) return bad;
     if (t->inverse) bad = LAPACKE_dpotri(LAPACK_COL_MAJOR, 'U', (lapack_int)k, t->a, (lapack_int)k);
     if (!bad) ptq_parallel_for(tasks, t->inverse ? turn_inverse : turn_back, t);
     return bad < 0 ? 1 : bad;
 }
 
-static enum ptq_status climb(struct reverse_task *t, double mean, double percdamp, struct ptq_gptq_factor *out,
-                             struct ptq_error *err)
+static enum ptq_status climb(struct reverse_task *t, double mean, double percdamp, struct ptq_arena *scratch,
+                             struct ptq_gptq_factor *out, struct ptq_error *err)
 {
     int64_t bad = 0;
     out->percdamp = percdamp;
     for (int raise = 0; raise <= PTQ_GPTQ_RAISES; raise++) {
         if (raise) out->percdamp = out->percdamp > 0 ? out->percdamp * 10 : 1e-4;
         t->damp = out->percdamp * mean;
-        bad = factor_once(t);
+        bad = factor_once(t, scratch);
         if (!bad) return PTQ_OK;
     }
     int64_t place = out->k - bad;
@@ -155,7 +155,7 @@ static enum ptq_status prepare(struct ptq_arena *arena, struct ptq_arena *scratc
     PTQ_TRY(read_diagonal(h, k, diagonal, out->dead, &mean, err));
     if (act_order) sort_columns(diagonal, k, scratch, out->perm);
     task.a = ptq_new(scratch, double, k *k);
-    PTQ_TRY(climb(&task, mean, percdamp, out, err));
+    PTQ_TRY(climb(&task, mean, percdamp, scratch, out, err));
     ptq_arena_rewind(scratch, mark);
     return PTQ_OK;
 }

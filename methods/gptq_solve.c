@@ -11,12 +11,12 @@
  * A tile holds e transposed, [K][ROWS], w where nothing is coded yet, and goes through spans of columns, and each span
  * through blocks of at most 128 columns [from, to):
  *
- *   span    t = e[<span] R[<span, span]
- *   block   now = w - t R[from.., from..]^-1           the weights as they stand before the block
- *           groups that begin in the block             scale, zero from now ("stale" for all but the first where
- *                                                      G < 128: what the published code does)
- *           kernels feedback                           codes and errors, each column's error fed to the rest of the
- * block t += e[block] R[block, rest of the span]
+ *   span    t = -e[<span] R[<span, span]
+ *   block   now = w + t R[from.., from..]^-1       the weights as they stand before the block
+ *           groups that begin in the block         scale, zero from now: "stale" for all but the first where G < 128,
+ *                                                  as in the published code
+ *           kernels feedback                       codes and errors, each column's error fed to the rest of the block
+ *           t -= e[block] R[block, rest of the span]
  *
  * fresh_groups ends blocks where a group begins: the same mathematics, and no group is stale. */
 #include "gptq_solve.h"
@@ -85,8 +85,9 @@ struct solve {
     const float *w;
     struct ptq_qmat *q;
     int64_t group_size;
-    int fits;       /* grids come from weights with errors fed back */
-    int32_t *group; /* [K] by place */
+    int fits;        /* grids come from weights with errors fed back */
+    int32_t *group;  /* [K] by place */
+    int32_t *column; /* [K] by place: factor->perm, or the place itself */
     struct block *block;
     int64_t n_blocks;
     double *loss;
@@ -174,21 +175,24 @@ static void fit_row(const struct solve *s, struct tile *t, int64_t row)
     for (int64_t i = 0; i < k; i += g) fit(s, t, row, i / g, t->row + i, k - i < g ? k - i : g);
 }
 
-/* The tile's rows, transposed, dead columns 0, in the order of places. */
+/* The tile's rows, transposed, dead columns 0, in the order of places. A few columns at a time, so that a line of w is
+ * read once. */
 static void load(const struct solve *s, struct tile *t)
 {
-    const struct ptq_gptq_factor *f = s->factor;
+    enum { SOME = 16 };
     int64_t k = s->q->k, scales = LANE_TILES * s->q->n_groups * PTQ_LANES;
     for (int64_t i = 0; i < scales; i++) t->scale[i] = 1, t->zero[i] = 0;
     for (int64_t row = 0; !s->fits && row < t->rows; row++) fit_row(s, t, row);
-    for (int64_t first = 0; first < t->lanes; first += PTQ_LANES) {
-        int64_t rows = t->rows - first < PTQ_LANES ? t->rows - first : PTQ_LANES;
-        const float *w = s->w + (t->first + first) * k;
-        for (int64_t p = 0; p < k; p++) {
-            int64_t column = f->perm ? f->perm[p] : p;
-            float *to = t->e + p * LD + first;
-            if (rows < PTQ_LANES || f->dead[column]) memset(to, 0, sizeof *to * PTQ_LANES);
-            for (int64_t lane = 0; lane < rows && !f->dead[column]; lane++) to[lane] = w[lane * k + column];
+    for (int64_t p = 0; p < k; p += SOME) {
+        int64_t n = k - p < SOME ? k - p : SOME;
+        for (int64_t row = 0; row < t->rows; row++) {
+            const float *w = s->w + (t->first + row) * k;
+            float *e = t->e + p * LD + row;
+            for (int64_t i = 0; i < n; i++) e[i * LD] = w[s->column[p + i]];
+        }
+        for (int64_t i = p; i < p + n; i++) {
+            int64_t from = s->factor->dead[s->column[i]] ? 0 : t->rows;
+            memset(t->e + i * LD + from, 0, sizeof *t->e * (size_t)(t->lanes - from));
         }
     }
 }
@@ -211,7 +215,7 @@ static void fit_groups(const struct solve *s, struct tile *t, const struct block
 /* What the feedback has left of some lanes: codes and losses by row, e by place. */
 static void store_lanes(const struct solve *s, struct tile *t, const struct block *b, int64_t first)
 {
-    const int32_t *perm = s->factor->perm;
+    const int32_t *column = s->column + b->from;
     int64_t k = s->q->k, n = b->to - b->from, rows = t->rows - first < PTQ_LANES ? t->rows - first : PTQ_LANES;
     double loss[PTQ_LANES] = {0};
     for (int64_t i = 0; i < n; i++) {
@@ -226,8 +230,7 @@ static void store_lanes(const struct solve *s, struct tile *t, const struct bloc
         int64_t row = t->first + first + lane;
         uint8_t *code = s->q->code + row * k;
         s->loss[row] += loss[lane] / 2;
-        for (int64_t i = 0; i < n; i++)
-            code[perm ? perm[b->from + i] : b->from + i] = t->lane_code[i * PTQ_LANES + lane];
+        for (int64_t i = 0; i < n; i++) code[column[i]] = t->lane_code[i * PTQ_LANES + lane];
     }
 }
 
@@ -251,20 +254,34 @@ static void feed_lanes(const struct solve *s, struct tile *t, const struct block
     store_lanes(s, t, b, first);
 }
 
+/* now = now R[from.., from..]^-1, block by block: from `b` to where its groups reach. */
+static void substitute(const struct solve *s, struct tile *t, const struct block *b)
+{
+    const float *r = s->factor->r;
+    int64_t k = s->q->k;
+    for (const struct block *at = b; at < s->block + s->n_blocks && at->from < b->reach; at++) {
+        int64_t n = (at->to < b->reach ? at->to : b->reach) - at->from, next = at->from + n;
+        float *now = t->now + (at->from - b->from) * LD;
+        ptq_ops()->triangle(now, LD, at->u, PTQ_GPTQ_BLOCK, n, t->lanes);
+        if (next < b->reach)
+            ptq_ops()->subtract(now + n * LD, LD, r + at->from * k + next, k, now, LD, b->reach - next, t->lanes, n);
+    }
+}
+
 /* to: t at the block's first column. */
 static void solve_block(const struct solve *s, struct tile *t, const struct block *b, const float *to)
 {
-    int64_t k = s->q->k, n = b->reach - b->from;
+    int64_t n = b->reach - b->from;
     if (b->from) {
         memcpy(t->now, to, sizeof *to * (size_t)(n * LD));
-        ptq_ops()->substitute(t->now, LD, s->factor->r + b->from * (k + 1), k, n, t->lanes);
+        substitute(s, t, b);
     } else {
         memset(t->now, 0, sizeof *to * (size_t)(n * LD));
     }
     for (int64_t i = 0; i < n; i++) {
         const float *w = t->e + (b->from + i) * LD;
         float *now = t->now + i * LD;
-        for (int64_t lane = 0; lane < t->lanes; lane++) now[lane] = w[lane] - now[lane];
+        for (int64_t lane = 0; lane < t->lanes; lane++) now[lane] += w[lane];
     }
     if (s->fits) fit_groups(s, t, b);
     for (int64_t first = 0; first < t->lanes; first += PTQ_LANES) feed_lanes(s, t, b, first);
@@ -294,13 +311,13 @@ static void solve_tile(void *context, int64_t i, int worker)
         int64_t span = s->block[block].from;
         end = span_end(s, block, &cover);
         memset(t->t, 0, sizeof *t->t * (size_t)((cover - span) * LD));
-        if (span) ptq_ops()->add_product(t->t, LD, r + span, k, t->e, LD, cover - span, t->lanes, span);
+        if (span) ptq_ops()->subtract(t->t, LD, r + span, k, t->e, LD, cover - span, t->lanes, span);
         for (int64_t at = block; at < end; at++) {
             const struct block *b = &s->block[at];
             solve_block(s, t, b, t->t + (b->from - span) * LD);
             if (b->to < cover)
-                ptq_ops()->add_product(t->t + (b->to - span) * LD, LD, r + b->from * k + b->to, k, t->e + b->from * LD,
-                                       LD, cover - b->to, t->lanes, b->to - b->from);
+                ptq_ops()->subtract(t->t + (b->to - span) * LD, LD, r + b->from * k + b->to, k, t->e + b->from * LD, LD,
+                                    cover - b->to, t->lanes, b->to - b->from);
         }
     }
 }
@@ -346,7 +363,11 @@ void ptq_gptq_solve(const struct ptq_gptq_factor *factor, const struct ptq_gptq_
     s.loss = loss;
     s.saturated = saturated;
     s.group = ptq_new(scratch, int32_t, k);
-    for (int64_t i = 0; i < k; i++) s.group[i] = (int32_t)((by_column ? factor->perm[i] : i) / g);
+    s.column = ptq_new(scratch, int32_t, k);
+    for (int64_t i = 0; i < k; i++) {
+        s.column[i] = factor->perm ? factor->perm[i] : (int32_t)i;
+        s.group[i] = (int32_t)((by_column ? s.column[i] : i) / g);
+    }
     make_blocks(&s, scratch);
     s.tile = make_tiles(&s, scratch);
     ptq_parallel_for((q->n + ROWS - 1) / ROWS, solve_tile, &s);

@@ -19,7 +19,7 @@
 
 /* Activations that are kept from one stage to the next take this much, or what the windows themselves take if that is
  * more; the others are computed again. */
-enum { GRAM_COLUMNS = 128, SCALE_ROWS = 64, HELD_BYTES = 192 << 20 };
+enum { LEAST_GRAM_COLUMNS = 128, MOST_GRAM_COLUMNS = 384, SCALE_ROWS = 64, HELD_BYTES = 192 << 20 };
 
 /* One block under way. */
 struct work {
@@ -48,6 +48,7 @@ struct gram_task {
     const float *x; /* one window */
     float *scaled;  /* sqrt(2 / n) x */
     int64_t k, rows, n;
+    int64_t columns; /* of a task */
 };
 
 static void scale_rows(void *context, int64_t i, int worker)
@@ -63,13 +64,20 @@ static void scale_rows(void *context, int64_t i, int worker)
 static void gram_columns(void *context, int64_t i, int worker)
 {
     const struct gram_task *t = context;
-    int64_t tiles = (t->k + GRAM_COLUMNS - 1) / GRAM_COLUMNS, first = (tiles - 1 - i) * GRAM_COLUMNS;
-    int64_t end = first + GRAM_COLUMNS < t->k ? first + GRAM_COLUMNS : t->k;
-    float fade = (float)((double)(t->n - 1) / (double)t->n);
+    int64_t tiles = (t->k + t->columns - 1) / t->columns, first = (tiles - 1 - i) * t->columns;
     (void)worker;
-    for (int64_t row = 0; row < end; row++)
-        for (int64_t column = first; column < end; column++) t->h[row * t->k + column] *= fade;
-    ptq_ops()->gram(t->h, t->k, t->scaled, t->k, t->rows, first, end - first);
+    ptq_ops()->gram(t->h, t->k, (float)((double)(t->n - 1) / (double)t->n), t->scaled, t->k, t->rows, first,
+                    first + t->columns < t->k ? t->columns : t->k - first);
+}
+
+/* Wide tiles, since BLAS packs all rows of x for each; four of them, so that the longest and the shortest, and the two
+ * others, take two threads as long. */
+static int64_t gram_tile(int64_t k)
+{
+    int64_t columns = (k + 63) / 64 * 16;
+    return columns < LEAST_GRAM_COLUMNS  ? LEAST_GRAM_COLUMNS
+           : columns > MOST_GRAM_COLUMNS ? MOST_GRAM_COLUMNS
+                                         : columns;
 }
 
 static void make_samples(struct work *w)
@@ -90,13 +98,14 @@ static void make_samples(struct work *w)
  * plus 2 / n X^T X. */
 static void add_gram(struct work *w, enum ptq_input input, const float *x, int64_t windows)
 {
-    struct gram_task t = {.h = w->h[input], .scaled = w->scaled, .k = width_of(w, input), .rows = w->f->length};
+    int64_t k = width_of(w, input);
+    struct gram_task t = {.h = w->h[input], .scaled = w->scaled, .k = k, .columns = gram_tile(k), .rows = w->f->length};
     ptq_stats_sample(&w->saw[input], x, w->seen[input] * t.rows, windows * t.rows);
     for (int64_t i = 0; i < windows; i++) {
-        t.x = x + i * t.rows * t.k;
+        t.x = x + i * t.rows * k;
         t.n = ++w->seen[input];
         ptq_parallel_for((t.rows + SCALE_ROWS - 1) / SCALE_ROWS, scale_rows, &t);
-        ptq_parallel_for((t.k + GRAM_COLUMNS - 1) / GRAM_COLUMNS, gram_columns, &t);
+        ptq_parallel_for((k + t.columns - 1) / t.columns, gram_columns, &t);
     }
 }
 
@@ -167,6 +176,12 @@ static enum ptq_status quantize(struct work *w, enum ptq_input input, struct ptq
     return PTQ_OK;
 }
 
+/* What the last block gives nobody reads. */
+static int is_last(const struct work *w)
+{
+    return w->task->index + 1 == w->f->model->config.blocks;
+}
+
 /* ---- one-shot order ---- */
 
 /* A batch through the original block, but for the last product, whose result nobody reads; x is put back. */
@@ -207,7 +222,7 @@ static enum ptq_status one_shot(struct work *w, struct ptq_error *err)
         look_at(w, window, batch_at(w, window), saved);
     }
     for (int input = 0; input < PTQ_N_INPUT; input++) PTQ_TRY(quantize(w, input, err));
-    return ptq_forward_block(f, &w->quantized, w->task->index, NULL, err);
+    return is_last(w) ? PTQ_OK : ptq_forward_block(f, &w->quantized, w->task->index, NULL, err);
 }
 
 /* ---- staged order ---- */
@@ -279,7 +294,7 @@ static enum ptq_status staged(struct work *w, struct ptq_error *err)
         }
         PTQ_TRY(quantize(w, input, err));
     }
-    for (int64_t window = 0; window < f->windows; window += f->batch_windows) {
+    for (int64_t window = 0; window < f->windows && !is_last(w); window += f->batch_windows) {
         int64_t n = batch_at(w, window);
         float *wide;
         if (place(w, window, n, width_of(w, PTQ_MLP_OUT), &wide)) mlp(w, window, n, wide);
@@ -301,9 +316,9 @@ enum ptq_status ptq_hessian_block(struct ptq_block_task *task, const struct ptq_
     int64_t rows = w.f->batch_windows * w.f->length, out = width_of(&w, PTQ_ATTN_OUT), ff = width_of(&w, PTQ_MLP_OUT);
     int64_t widest = out > ff ? out : ff;
     if (w.f->model->config.width > widest) widest = w.f->model->config.width;
+    w.scaled = ptq_new(task->scratch, float, w.f->length *widest);
     w.in = ptq_new(task->scratch, float, rows *w.f->model->config.width);
     w.wide = ptq_new(task->scratch, float, rows *(out > ff ? out : ff));
-    w.scaled = ptq_new(task->scratch, float, w.f->length *widest);
     make_samples(&w);
     return solver->true_sequential ? staged(&w, err) : one_shot(&w, err);
 }

@@ -35,7 +35,8 @@ struct ptq_hessian_solver {
 unsigned ptq_hessian_need(const struct ptq_spec *spec);
 
 /* A block_method: fills task->q and task->report (damp, loss, saturated), and leaves task->calib at what the quantised
- * block gives, task->stats at a sample of what the linears read: the reported output errors are on that. */
+ * block gives (but for the last block, which nobody follows), task->stats at a sample of what the linears read: the
+ * reported output errors are on that. */
 enum ptq_status ptq_hessian_block(struct ptq_block_task *task, const struct ptq_hessian_solver *solver,
                                   struct ptq_error *err);
 

@@ -68,7 +68,8 @@ struct ptq_block_task {
      * errors are measured against. It does not round them. */
     struct ptq_block *block;
     /* NULL without PTQ_NEED_WINDOWS. All calibration windows at this block's input, [windows * length][C] in memory.
-     * block_method leaves them at its output, in full precision (AWQ) or as the quantised block gives it (GPTQ). */
+     * block_method leaves them at its output, in full precision (AWQ) or as the quantised block gives it (GPTQ); after
+     * the last block they are not read. */
     struct ptq_forward *calib;
     const struct ptq_moments *moments; /* [PTQ_N_INPUT] of the original block; NULL without PTQ_NEED_MOMENTS */
     /* [PTQ_N_INPUT] of the original block, or NULL. A method that rescales inputs puts its own (in scratch) in place:

@@ -1,5 +1,4 @@
 /* methods/cholesky.c against its definition, at sizes around its tiles. */
-#include "arena.h"
 #include "cholesky.h"
 #include "ops.h"
 #include "pool.h"
@@ -54,7 +53,7 @@ static void product_is_the_matrix(void **state)
         struct ptq_arena *arena = ptq_arena_make("test");
         int64_t k = sizes[i];
         double *a = positive(arena, k), *l = copy_of(arena, a, k * k);
-        assert_int_equal(ptq_cholesky(l, k), 0);
+        assert_int_equal(ptq_cholesky(l, k, arena), 0);
         for (int64_t row = 0; row < k; row++)
             for (int64_t column = 0; column < k; column++) {
                 if (column > row)
@@ -74,7 +73,7 @@ static void names_the_bad_pivot(void **state)
         struct ptq_arena *arena = ptq_arena_make("test");
         double *a = positive(arena, 300);
         a[bad[i] * 300 + bad[i]] = -1;
-        assert_int_equal(ptq_cholesky(a, 300), 1 + bad[i]);
+        assert_int_equal(ptq_cholesky(a, 300, arena), 1 + bad[i]);
         ptq_arena_free(arena);
     }
 }
@@ -88,7 +87,7 @@ static void the_same_for_any_threads(void **state)
     for (int threads = 1; threads <= 3; threads++) {
         double *l = copy_of(arena, a, k * k);
         ptq_pool_start(threads);
-        assert_int_equal(ptq_cholesky(l, k), 0);
+        assert_int_equal(ptq_cholesky(l, k, arena), 0);
         ptq_pool_stop();
         if (first) assert_memory_equal(l, first, sizeof *l * (size_t)(k * k));
         first = l;

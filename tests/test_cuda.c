@@ -181,8 +181,8 @@ static void sums(struct setup *s)
         s->ref.abssum(sum.host, x.host, ldx, m.m, m.k);
         s->device->ops.abssum(sum.device, x.device, ldx, m.m, m.k);
         agree(s, "abssum", c, &sum, float32_bound);
-        s->ref.gram(h.host, m.k, x.host, ldx, m.m, first, n);
-        s->device->ops.gram(h.device, m.k, x.device, ldx, m.m, first, n);
+        s->ref.gram(h.host, m.k, 0.75f, x.host, ldx, m.m, first, n);
+        s->device->ops.gram(h.device, m.k, 0.75f, x.device, ldx, m.m, first, n);
         float *got = malloc(sizeof *got * (size_t)(m.k * m.k)); /* below the diagonal of these columns: anything */
         assert_non_null(got);
         s->device->download(got, h.device, sizeof *got * (size_t)(m.k * m.k));
@@ -195,20 +195,20 @@ static void sums(struct setup *s)
     }
 }
 
-static void add_product(struct setup *s)
+static void subtract(struct setup *s)
 {
     for (int c = 0; c < s->matrix_cases; c++) {
         struct ptq_matrix_case m = ptq_matrix_cases[c];
         struct both a = make(s, m.k * (m.m + 2)), b = make(s, m.k * (m.n + 1)), y = make(s, m.m * (m.n + 3));
-        s->ref.add_product(y.host, m.n + 3, a.host, m.m + 2, b.host, m.n + 1, m.m, m.n, m.k);
-        s->device->ops.add_product(y.device, m.n + 3, a.device, m.m + 2, b.device, m.n + 1, m.m, m.n, m.k);
-        agree(s, "add_product", c, &y, float32_bound);
+        s->ref.subtract(y.host, m.n + 3, a.host, m.m + 2, b.host, m.n + 1, m.m, m.n, m.k);
+        s->device->ops.subtract(y.device, m.n + 3, a.device, m.m + 2, b.device, m.n + 1, m.m, m.n, m.k);
+        agree(s, "subtract", c, &y, float32_bound);
         drop(s, &a), drop(s, &b), drop(s, &y);
     }
 }
 
 #define PTQ_DEVICE_TESTS(X)                                                                                            \
-    X(linear) X(norms) X(activations) X(rope_and_attention) X(lse) X(dequantize) X(sums) X(add_product)
+    X(linear) X(norms) X(activations) X(rope_and_attention) X(lse) X(dequantize) X(sums) X(subtract)
 #define X(name)                                                                                                        \
     static void test_##name(void **state)                                                                              \
     {                                                                                                                  \

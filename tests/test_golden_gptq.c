@@ -156,7 +156,7 @@ static void naive_seen(void *context, int64_t first_row, int64_t rows)
 {
     struct naive *n = context;
     (void)first_row;
-    ptq_ops()->gram(n->h, n->k, n->tap.x[n->input], n->k, rows, 0, n->k);
+    ptq_ops()->gram(n->h, n->k, 1, n->tap.x[n->input], n->k, rows, 0, n->k);
 }
 
 /* The Hessian of one input, by a whole pass through the block as it stands. */

@@ -41,7 +41,7 @@ static struct problem make_problem(uint64_t seed, int64_t n, int64_t k)
         float common = draw(&rng);
         for (int64_t i = 0; i < k; i++) x[row * k + i] = (common + draw(&rng)) * (i % 17 == 3 ? 5 : 1);
     }
-    ptq_ops()->gram(p.h, k, x, k, SAMPLES, 0, k);
+    ptq_ops()->gram(p.h, k, 1, x, k, SAMPLES, 0, k);
     return p;
 }
 
@@ -174,7 +174,7 @@ static void test_reversed_factor(void **state)
             struct ptq_error err;
             assert_int_equal(ptq_gptq_factorize(p.arena, p.arena, p.h, k, 0.01, act_order, &f, &err), PTQ_OK);
             double *h = damped(&p, 0.01, f.perm), *direct = damped(&p, 0.01, f.perm);
-            double *r = ptq_new(p.arena, double, k * k);
+            double *r = ptq_new(p.arena, double, k *k);
             invert(direct, k);
             cholesky(direct, k);
             for (int64_t i = 0; i < k; i++)

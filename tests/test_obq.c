@@ -48,7 +48,7 @@ static struct problem make_problem(uint64_t seed, int64_t n, int64_t k, enum inp
         for (int64_t i = 0; i < k; i++)
             x[row * k + i] = (common + draw(&rng)) * (inputs == SHARED && i % 11 == 3 ? 4 : 1);
     }
-    ptq_ops()->gram(p.h, k, x, k, SAMPLES, 0, k);
+    ptq_ops()->gram(p.h, k, 1, x, k, SAMPLES, 0, k);
     return p;
 }
 

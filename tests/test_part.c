@@ -254,9 +254,11 @@ static void test_interrupted(void **state)
         forget_result();
         a.stop_at = a.late = 1;
         assert_int_equal(run(a), 100 + PTQ_EINTERRUPT);
-        assert_false(ptq_is_file(ptq_join(arena, part_of(want), "next.x"))); /* it would be no block's input */
+        /* Where x has left the last block's input it is no block's input; gptq in one-shot order leaves it there. */
+        int moved = s > 0;
+        assert_int_equal(ptq_is_file(ptq_join(arena, part_of(want), "next.x")), !moved);
         a.stop_at = -1;
-        assert_int_equal(run(a), BLOCKS);
+        assert_int_equal(run(a), moved ? BLOCKS : BLOCKS - 1);
         expect_same(want, result());
         forget_result();
     }

@@ -113,25 +113,25 @@ static void lse_mean(struct ptq_lse *state, float *mean, const float *x, const f
 }
 
 /* The rows above the diagonal block are a plain product, the block itself a symmetric one: half the work. */
-static void gram(float *h, int64_t ldh, const float *x, int64_t ldx, int64_t m, int64_t first, int64_t n)
+static void gram(float *h, int64_t ldh, float fade, const float *x, int64_t ldx, int64_t m, int64_t first, int64_t n)
 {
     if (first > 0)
         cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)first, (int)n, (int)m, 1, x, (int)ldx, x + first,
-                    (int)ldx, 1, h + first, (int)ldh);
-    cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, (int)n, (int)m, 1, x + first, (int)ldx, 1,
+                    (int)ldx, fade, h + first, (int)ldh);
+    cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, (int)n, (int)m, 1, x + first, (int)ldx, fade,
                 h + first * ldh + first, (int)ldh);
 }
 
-static void add_product(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
-                        int64_t n, int64_t k)
+static void subtract(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
+                     int64_t n, int64_t k)
 {
-    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)m, (int)n, (int)k, 1, a, (int)lda, b, (int)ldb, 1, y,
+    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)m, (int)n, (int)k, -1, a, (int)lda, b, (int)ldb, 1, y,
                 (int)ldy);
 }
 
-static void substitute(float *x, int64_t ldx, const float *r, int64_t ldr, int64_t m, int64_t n)
+static void triangle(float *x, int64_t ldx, const float *u, int64_t ldu, int64_t m, int64_t n)
 {
-    cblas_strsm(CblasRowMajor, CblasLeft, CblasUpper, CblasTrans, CblasNonUnit, (int)m, (int)n, 1, r, (int)ldr, x,
+    cblas_strmm(CblasRowMajor, CblasLeft, CblasUpper, CblasTrans, CblasNonUnit, (int)m, (int)n, 1, u, (int)ldu, x,
                 (int)ldx);
 }
 
@@ -214,8 +214,8 @@ void ptq_ops_cpu(struct ptq_ops *ops)
     ops->lse = lse;
     ops->lse_mean = lse_mean;
     ops->gram = gram;
-    ops->add_product = add_product;
-    ops->substitute = substitute;
+    ops->subtract = subtract;
+    ops->triangle = triangle;
     const char *wish = getenv("PTQ_KERNELS");
     if (wish && strcmp(wish, "plain") == 0) return;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) ptq_ops_avx2(ops, &ptq_cpu);

@@ -7,9 +7,15 @@
 
 namespace ptq_cuda
 {
-void gram(float *h, int64_t ldh, const float *x, int64_t ldx, int64_t m, int64_t first, int64_t n)
+void gram(float *h, int64_t ldh, float fade, const float *x, int64_t ldx, int64_t m, int64_t first, int64_t n)
 {
-    add_product(h + first, ldh, x, ldx, x + first, ldx, first + n, n, m);
+    columns_product(h + first, ldh, fade, 1, x, ldx, x + first, ldx, first + n, n, m);
+}
+
+static void subtract(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
+                     int64_t n, int64_t k)
+{
+    columns_product(y, ldy, 1, -1, a, lda, b, ldb, m, n, k);
 }
 
 const struct ptq_device *device(char *why, size_t size)
@@ -39,7 +45,7 @@ const struct ptq_device *device(char *why, size_t size)
     table.ops.dequantize = dequantize;
     table.ops.abssum = abssum;
     table.ops.gram = gram;
-    table.ops.add_product = add_product;
+    table.ops.subtract = subtract;
     table.packed = packed_linear;
     table.packed_scratch = packed_scratch;
     table.name = name;

@@ -60,14 +60,14 @@ void product(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w,
 /* y[M][N] += a[M][K] b[K][N] */
 void add_plain(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m, int64_t n,
                int64_t k);
-/* y[M][N] += a[K][M]^T b[K][N] */
-void add_product(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m, int64_t n,
-                 int64_t k);
+/* y[M][N] = fade y + sign a[K][M]^T b[K][N] */
+void columns_product(float *y, int64_t ldy, float fade, float sign, const float *a, int64_t lda, const float *b,
+                     int64_t ldb, int64_t m, int64_t n, int64_t k);
 
 /* ---- the ops, by file ---- */
 void linear(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w, const float *b, int accumulate,
             int64_t m, int64_t n, int64_t k);
-void gram(float *h, int64_t ldh, const float *x, int64_t ldx, int64_t m, int64_t first, int64_t n);
+void gram(float *h, int64_t ldh, float fade, const float *x, int64_t ldx, int64_t m, int64_t first, int64_t n);
 void rmsnorm(float *y, const float *x, const float *g, float eps, int64_t m, int64_t k);
 void layernorm(float *y, const float *x, const float *g, const float *b, float eps, int64_t m, int64_t k);
 void rope(float *x, int64_t ldx, const float *cosine, const float *sine, int64_t m, int64_t heads, int64_t d);

@@ -193,34 +193,35 @@ static void abssum(float *sum, const float *x, int64_t ldx, int64_t m, int64_t k
         for (int64_t j = 0; j < k; j++) sum[j] += fabsf(x[i * ldx + j]);
 }
 
-static void gram(float *h, int64_t ldh, const float *x, int64_t ldx, int64_t m, int64_t first, int64_t n)
+static void gram(float *h, int64_t ldh, float fade, const float *x, int64_t ldx, int64_t m, int64_t first, int64_t n)
 {
     for (int64_t j = first; j < first + n; j++)
         for (int64_t i = 0; i <= j; i++) {
-            double sum = h[i * ldh + j];
+            double sum = 0;
             for (int64_t row = 0; row < m; row++) sum += (double)x[row * ldx + i] * x[row * ldx + j];
-            h[i * ldh + j] = (float)sum;
+            h[i * ldh + j] = (float)(fade * (double)h[i * ldh + j] + sum);
         }
 }
 
-static void add_product(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
-                        int64_t n, int64_t k)
+static void subtract(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
+                     int64_t n, int64_t k)
 {
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++) {
             float sum = 0;
             for (int64_t p = 0; p < k; p++) sum += a[p * lda + i] * b[p * ldb + j];
-            y[i * ldy + j] += sum;
+            y[i * ldy + j] -= sum;
         }
 }
 
-static void substitute(float *x, int64_t ldx, const float *r, int64_t ldr, int64_t m, int64_t n)
+/* The last row first: it reads all the others. */
+static void triangle(float *x, int64_t ldx, const float *u, int64_t ldu, int64_t m, int64_t n)
 {
-    for (int64_t i = 0; i < m; i++)
+    for (int64_t i = m - 1; i >= 0; i--)
         for (int64_t j = 0; j < n; j++) {
-            float sum = x[i * ldx + j];
-            for (int64_t p = 0; p < i; p++) sum -= r[p * ldr + i] * x[p * ldx + j];
-            x[i * ldx + j] = sum / r[i * ldr + i];
+            float sum = 0;
+            for (int64_t p = 0; p <= i; p++) sum += u[p * ldu + i] * x[p * ldx + j];
+            x[i * ldx + j] = sum;
         }
 }
 
@@ -262,8 +263,8 @@ void ptq_ops_ref(struct ptq_ops *ops)
         .dequantize = dequantize,
         .abssum = abssum,
         .gram = gram,
-        .add_product = add_product,
-        .substitute = substitute,
+        .subtract = subtract,
+        .triangle = triangle,
         .feedback = feedback,
     };
     ptq_packed_ref(ops);

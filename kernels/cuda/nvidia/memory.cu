@@ -113,11 +113,11 @@ void add_plain(float *y, int64_t ldy, const float *a, int64_t lda, const float *
               "add_plain");
 }
 
-void add_product(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
-                    int64_t n, int64_t k)
+void columns_product(float *y, int64_t ldy, float fade, float sign, const float *a, int64_t lda, const float *b,
+                     int64_t ldb, int64_t m, int64_t n, int64_t k)
 {
-    note_blas(cublasSgemm(blas, CUBLAS_OP_N, CUBLAS_OP_T, (int)n, (int)m, (int)k, &one, b, (int)ldb, a, (int)lda, &one,
-                          y, (int)ldy),
-              "add_product");
+    note_blas(cublasSgemm(blas, CUBLAS_OP_N, CUBLAS_OP_T, (int)n, (int)m, (int)k, &sign, b, (int)ldb, a, (int)lda,
+                          &fade, y, (int)ldy),
+              "columns_product");
 }
 } // namespace ptq_cuda
