@@ -32,9 +32,12 @@ static const struct option {
     {"bos", TEXT, AT(bos), 0, 0, "WHERE", "stream: once at the start; none; window: before each window [stream]"},
     {"out", TEXT, AT(out), 0, 0, "PATH",
      "the results file, or the folder of figures (-o); eval adds its cell to what a file holds"},
+    {"reference", FLAG, AT(reference), 0, 0, NULL, "compare with FP16 too: KL divergence, equal top-1, change in p"},
     {"json", FLAG, AT(json), 0, 0, NULL, "one JSON object on stdout"},
     {"fresh", FLAG, AT(fresh), 0, 0, NULL, "start over: drop the results that are there"},
     {"set", SET, 0, 0, 0, "KEY=VALUE", "change a key of the experiment; may be given several times"},
+    {"reuse", TEXT, AT(reuse), 0, 0, "PATH", "take finished cells from a results file, or from those of a folder"},
+    {"quick", FLAG, AT(quick), 0, 0, NULL, "the experiment's quick form: its section quick, as --set quick=1"},
     {"launcher", TEXT, AT(launcher), 0, 0, "NAME",
      "local; slurm: a job array, a task a cell (docs/clusters.md) [local]"},
     {"jobs", NUMBER, AT(jobs), 1, 1024, "N", "cells at a time [1; with Slurm as many as it has room for]"},
@@ -169,6 +172,7 @@ enum ptq_status ptq_options_job(const struct ptq_options *o, struct ptq_job *job
         .seed = (uint64_t)o->seed,
         .device = o->device,
         .path = o->path,
+        .reference = o->reference,
     };
     if (o->bos) PTQ_TRY(ptq_bos_parse(o->bos, &job->bos, err));
     if (o->calib_sample) PTQ_TRY(ptq_sample_parse(o->calib_sample, &job->calib_sample, err));

@@ -1,6 +1,7 @@
 #include "pipeline.h"
 
 #include "apply.h"
+#include "compare.h"
 #include "cost.h"
 #include "forward.h"
 #include "grid.h"
@@ -33,12 +34,15 @@ struct run {
     int64_t resumed, position; /* blocks that are there from an earlier run; blocks that are finished */
     double earlier;            /* seconds of seconds_quantize that the earlier run took */
     struct ptq_cell *cell;
+    struct ptq_comparison compare;
     struct ptq_progress progress;
     double bits, weights; /* stored bits and weights of the quantised linears */
 };
 
-static void count_bits(struct run *r, const struct ptq_qmat *q)
+/* Of the codes and of what comes with them; norms and biases are not counted, as before quantisation. */
+static void count_bits(struct run *r, const struct ptq_block *block, const struct ptq_qmat *q)
 {
+    if (block->activation_scale) r->bits += 32 * (double)r->model->config.ff;
     for (int role = 0; role < PTQ_N_ROLE; role++) {
         double weights = (double)(q[role].n * q[role].k);
         if (!q[role].n) continue;
@@ -59,7 +63,8 @@ static void copy_out(struct ptq_arena *arena, const float *from, int64_t n, floa
 /* The block with its codes as it is now; nothing is copied. */
 static struct ptq_kept view(const struct ptq_block *b, const struct ptq_qmat *q)
 {
-    struct ptq_kept kept = {.norm = {b->norm1_w, b->norm1_b, b->norm2_w, b->norm2_b}};
+    struct ptq_kept kept = {.norm = {b->norm1_w, b->norm1_b, b->norm2_w, b->norm2_b},
+                            .activation_scale = b->activation_scale};
     memcpy(kept.q, q, sizeof kept.q);
     for (int role = 0; role < PTQ_N_ROLE; role++)
         if (b->linear[role].n) kept.bias[role] = b->linear[role].b;
@@ -72,6 +77,9 @@ static void keep(const struct run *r, const struct ptq_kept *now, struct ptq_kep
     for (int i = 0; i < 4; i++) copy_out(r->arena, now->norm[i], r->model->config.width, &kept->norm[i]);
     for (int role = 0; role < PTQ_N_ROLE; role++)
         copy_out(r->arena, now->bias[role], now->q[role].n, &kept->bias[role]);
+    float *scale = NULL;
+    copy_out(r->arena, now->activation_scale, r->model->config.ff, &scale);
+    kept->activation_scale = scale;
 }
 
 static void copy_back(float *to, const float *from, int64_t n)
@@ -83,6 +91,7 @@ static void put_back(const struct run *r, const struct ptq_kept *kept, struct pt
 {
     float *norm[] = {b->norm1_w, b->norm1_b, b->norm2_w, b->norm2_b};
     ptq_reapply(kept->q, b);
+    b->activation_scale = kept->activation_scale;
     for (int i = 0; i < 4; i++) copy_back(norm[i], kept->norm[i], r->model->config.width);
     for (int role = 0; role < PTQ_N_ROLE; role++) copy_back(b->linear[role].b, kept->bias[role], b->linear[role].n);
 }
@@ -191,7 +200,7 @@ static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chu
         r->cell->linear[i].name = ptq_strdup(r->arena, r->cell->linear[i].name);
         r->cell->saturated_groups += r->cell->linear[i].saturated;
     }
-    count_bits(r, here);
+    count_bits(r, block, here);
     struct ptq_kept now = view(block, here);
     if (r->kept) keep(r, &now, &r->kept[index]);
     if (!again) save_block(r, index, &now, from, started);
@@ -205,6 +214,7 @@ static enum ptq_status run_chunk(struct run *r, int64_t first, int64_t windows, 
     const struct ptq_model *model = r->model;
     const struct ptq_windows *eval = r->eval;
     struct ptq_forward f;
+    PTQ_TRY(ptq_compare_prepare(&r->compare, first, windows, err));
     ptq_forward_make(r->work, model, eval->id + first * eval->length, windows, eval->length, &f);
     PTQ_TRY(ptq_forward_embed(&f, err));
     if (first == 0 && travels(r)) PTQ_TRY(start_calibration(r, err));
@@ -218,7 +228,7 @@ static enum ptq_status run_chunk(struct run *r, int64_t first, int64_t windows, 
         ptq_arena_rewind(r->work, mark);
         ptq_progress_step(&r->progress, (double)windows);
     }
-    return ptq_forward_nll(&f, r->work, r->cell->nll + first * (eval->length - 1), err);
+    return ptq_compare_score(&r->compare, &f, first, r->work, err);
 }
 
 static enum ptq_status run_chunks(struct run *r, struct ptq_error *err)
@@ -229,7 +239,7 @@ static enum ptq_status run_chunks(struct run *r, struct ptq_error *err)
     r->cell->windows = eval->n;
     r->cell->window = eval->length;
     r->cell->tokens = eval->n * (eval->length - 1);
-    r->cell->nll = ptq_new(r->arena, float, r->cell->tokens);
+    ptq_compare_begin(r->cell, ptq_spec_quantizes(r->spec), r->arena, &r->compare);
     if (ptq_spec_quantizes(r->spec)) {
         r->cell->linear = ptq_new(r->arena, struct ptq_linear_report, blocks * PTQ_N_ROLE);
         if (eval->n > chunk) r->kept = ptq_new(r->arena, struct ptq_kept, blocks);
@@ -293,7 +303,8 @@ enum ptq_status ptq_evaluate(const struct ptq_model *model, const struct ptq_spe
     ptq_arena_free(r.codes);
     ptq_arena_free(r.work);
     if (status) return status;
-    cell->seconds_eval = ptq_seconds() - started - (cell->seconds_quantize - r.earlier);
+    cell->seconds_eval = ptq_seconds() - started - (cell->seconds_quantize - r.earlier) - r.compare.seconds;
+    ptq_compare_end(&r.compare, cell);
     return summarise(&r, err);
 }
 
@@ -333,6 +344,17 @@ static enum ptq_status keep_budget(struct ptq_session *s, const struct ptq_job *
     return PTQ_OK;
 }
 
+/* What all cells of one model and one evaluation text are compared with. */
+static struct ptq_reference *reference_of(struct ptq_session *s, const struct ptq_planned *plan)
+{
+    struct ptq_shared_windows *eval = plan->eval;
+    const char *folder = ptq_format(s->arena, "%s/reference", ptq_cache_folder(s->arena));
+    const char *identity = ptq_format(s->arena, "%s %s", plan->model->sha256, plan->model->config_sha256);
+    if (!eval->reference)
+        eval->reference = ptq_reference_make(s->arena, &plan->model->model, identity, &eval->windows, folder);
+    return eval->reference;
+}
+
 static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,
                                 struct ptq_cell *cell, struct ptq_error *err)
 {
@@ -341,6 +363,7 @@ static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_jo
     PTQ_TRY(ptq_session_plan(session, job, &plan, err));
     PTQ_TRY(keep_budget(session, job, err));
     PTQ_TRY(calibrate(session, &plan, cell, err));
+    cell->reference = job->reference ? reference_of(session, &plan) : NULL;
     return ptq_evaluate(&plan.model->model, &plan.spec, job->seed,
                         plan.calib && ptq_spec_reads_stats(&plan.spec) ? plan.calib->stats : NULL,
                         plan.calib ? &plan.calib->windows : NULL, &plan.eval->windows, arena, cell, err);

@@ -27,6 +27,7 @@ struct ptq_job {
     uint64_t seed;
     const char *device; /* ["cpu"] */
     const char *path;   /* ["fp32"] */
+    int reference;      /* 1: compare with full precision (PTQ_AGAINST_FIELDS). No part of the cell's id [0] */
 };
 
 struct ptq_session;
