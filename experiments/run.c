@@ -1,5 +1,6 @@
 #include "run.h"
 
+#include "failures.h"
 #include "launch.h"
 #include "mapped.h"
 #include "pipeline.h"
@@ -170,6 +171,7 @@ static enum ptq_status merge(struct run *r)
     int n = 0;
     for (int i = 0; i < r->plan.n; i++)
         if (r->plan.cell[i].state == PTQ_PLAN_DONE) memcpy(keep[n++], r->plan.cell[i].cell.id, PTQ_SHA256_HEX);
+    PTQ_TRY(ptq_failures_write(r->file, &r->plan, r->err));
     if (n == 0) return PTQ_OK;
     return ptq_results_merge(r->file, r->experiment.name, r->experiment.yaml, (const char(*)[PTQ_SHA256_HEX])keep, n,
                              r->err);

@@ -143,14 +143,18 @@ static void print_notes(struct ptq_arena *arena, const struct ptq_report *report
                         FILE *out)
 {
     if (format == PTQ_TABLE_TEX) fputs("\\begin{itemize}\\footnotesize\n", out);
+    if (format == PTQ_TABLE_HTML) fputs("<ul class=\"notes\">\n", out);
     for (int i = 0; i < report->n_notes; i++) {
         const char *note = ptq_escape(arena, format, report->note[i]);
         if (format == PTQ_TABLE_TEXT)
             print_wrapped(note, out);
+        else if (format == PTQ_TABLE_HTML)
+            fprintf(out, "<li>%s</li>\n", note);
         else
             fprintf(out, "%s%s\n", format == PTQ_TABLE_TEX ? "\\item " : "- ", note);
     }
     if (format == PTQ_TABLE_TEX) fputs("\\end{itemize}\n", out);
+    if (format == PTQ_TABLE_HTML) fputs("</ul>\n", out);
 }
 
 static enum ptq_status print_report(struct ptq_arena *arena, const struct ptq_layout *layout,
