@@ -9,8 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Trials of AWQ's scale search, and of its clip search with the rows that it looks at; a trial that is worse is left
- * early, at half of the work on average. */
+/* Trials of AWQ's scale search, and of its clip search with the rows that it looks at. */
 enum { SCALE_TRIALS = 20, CLIP_TRIALS = 10, CLIP_ROWS = 700 };
 /* Rounding a weight and measuring its error, in operations of a matrix product that take as long. */
 enum { ROUNDING = 200 };
@@ -56,7 +55,8 @@ static double block_flop(const struct sums *s, double tokens, int64_t length)
 /* A block's quantisation, by what the method asks for. */
 static double quantize_flop(const struct sums *s, unsigned need, double tokens, int64_t length)
 {
-    double search = SCALE_TRIALS * s->solve / 2 + 2.0 * CLIP_TRIALS * CLIP_ROWS * s->weights / 2;
+    double search = SCALE_TRIALS * s->solve + 2.0 * CLIP_TRIALS * CLIP_ROWS * s->weights +
+                    (SCALE_TRIALS + CLIP_TRIALS) * ROUNDING * s->weights;
     double flop = ROUNDING * s->weights;
     if (need & PTQ_NEED_MOMENTS) flop += search;
     if (need & PTQ_NEED_WINDOWS)
