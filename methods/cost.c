@@ -68,8 +68,11 @@ static double quantize_flop(const struct sums *s, unsigned need, double tokens, 
 static int64_t quantize_bytes(const struct sums *s, unsigned need, int64_t tokens, const struct ptq_config *c)
 {
     int64_t bytes = 0, square = s->widest * s->widest;
+    /* moments are gathered from all calibration windows at once (core/stats.c), and methods whose windows travel keep
+     * them */
+    if (need & (PTQ_NEED_MOMENTS | PTQ_NEED_WINDOWS)) bytes += tokens * c->width * 4;
     if (need & PTQ_NEED_MOMENTS) bytes += (int64_t)s->gram * 4 + 3 * square * 4;
-    if (need & PTQ_NEED_WINDOWS) bytes += tokens * c->width * 4 + 3 * square * 8 + HELD;
+    if (need & PTQ_NEED_WINDOWS) bytes += 3 * square * 8 + HELD;
     return bytes;
 }
 
