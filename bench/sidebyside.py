@@ -11,7 +11,7 @@ compared, with the range beside them. The report goes to standard output and, wi
                   [--equal FIELD TOLERANCE]... [--note TEXT]... [--out FILE.md]
 
 A field may be nested ("seconds.eval"), a sum of such ("seconds.calibrate+seconds.quantize"), or one of process.wall,
-process.cpu, process.peak. {fresh} in a command is an empty folder of that run's own, gone afterwards. Exit 1 where a
+process.cpu, process.peak, process.wall_a_cell (of a run of several cells, "cells", else the same as process.wall). {fresh} in a command is an empty folder of that run's own, gone afterwards. Exit 1 where a
 command fails, where an --equal field differs, or where a goal is missed.
 """
 import argparse
@@ -48,7 +48,7 @@ def run(command):
             result = json.load(out)
         except ValueError as error:
             sys.exit(f"sidebyside: no JSON object ({error}) from: {command}")
-    result["process"] = {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "peak": usage.ru_maxrss * 1024}
+    result["process"] = {"wall": wall, "wall_a_cell": wall / result.get("cells", 1), "cpu": usage.ru_utime + usage.ru_stime, "peak": usage.ru_maxrss * 1024}
     return result
 
 

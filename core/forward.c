@@ -82,6 +82,13 @@ static void make_rotations(struct ptq_arena *arena, struct ptq_forward *f)
         }
 }
 
+int64_t ptq_forward_bytes(const struct ptq_model *model, int64_t length)
+{
+    struct ptq_forward f = {.model = model, .length = length};
+    int64_t qkv = batch_windows(length) * length * qkv_width(&model->config);
+    return (int64_t)sizeof(float) * (qkv + (int64_t)scratch_floats(&f) * ptq_pool_size());
+}
+
 void ptq_forward_make(struct ptq_arena *arena, const struct ptq_model *model, const int32_t *id, int64_t windows,
                       int64_t length, struct ptq_forward *out)
 {

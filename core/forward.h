@@ -37,6 +37,8 @@ struct ptq_forward {
 /* Room for windows of id (not copied); chunk: see ptq_forward_chunk. */
 void ptq_forward_make(struct ptq_arena *arena, const struct ptq_model *model, const int32_t *id, int64_t windows,
                       int64_t length, struct ptq_forward *out);
+/* What ptq_forward_make takes beside x, in bytes, where windows of that length fill a batch. */
+int64_t ptq_forward_bytes(const struct ptq_model *model, int64_t length);
 /* How many windows fit into the memory that x may take (ptq_chunk_bytes, 128 MiB; at least one window). The same for
  * any number of threads. Tests make it small. */
 extern int64_t ptq_chunk_bytes;

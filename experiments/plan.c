@@ -75,8 +75,9 @@ static enum ptq_status plan_job(struct ptq_arena *arena, const struct ptq_runner
 {
     PTQ_TRY(ptq_interrupted(err));
     cell->pace = find_pace(plan, cell->job->model);
-    plan->pace[cell->pace].missing++;
+    cell->cost = (struct ptq_cost){.evaluate = 1};
     enum ptq_status status = runner->plan(session, cell->job, arena, &cell->cell, err);
+    if (!status && runner->cost) status = runner->cost(session, cell->job, &cell->cost, err);
     if (status == PTQ_EINTERRUPT || status == PTQ_EDEVICE) return status;
     if (status) ptq_plan_fail(arena, plan, cell, err);
     return PTQ_OK;
@@ -94,35 +95,37 @@ enum ptq_status ptq_plan_make(struct ptq_arena *arena, const struct ptq_experime
     for (int i = 0; i < experiment->n_jobs; i++) {
         struct ptq_plan_cell cell = {.job = &experiment->job[i]};
         PTQ_TRY(plan_job(arena, runner, session, out, &cell, err));
-        if (cell.state != PTQ_PLAN_FAILED && is_planned(out, cell.cell.id)) {
-            out->pace[cell.pace].missing--;
-            continue;
-        }
+        if (cell.state != PTQ_PLAN_FAILED && is_planned(out, cell.cell.id)) continue;
         cell.label = make_label(arena, cell.job, &differs);
         out->cell[out->n++] = cell;
     }
     return PTQ_OK;
 }
 
-static void leave_missing(struct ptq_plan *plan, struct ptq_plan_cell *cell, enum ptq_plan_state state)
+/* A cell's own work; what it shares with others is counted apart. */
+static double work_of(const struct ptq_plan_cell *cell)
 {
-    assert(cell->state == PTQ_PLAN_MISSING);
-    cell->state = state;
-    plan->pace[cell->pace].missing--;
+    return cell->cost.quantize + cell->cost.evaluate;
+}
+
+static void add_measured(struct ptq_plan *plan, const struct ptq_plan_cell *cell, double seconds)
+{
+    plan->pace[cell->pace].seconds += seconds;
+    plan->pace[cell->pace].work += work_of(cell);
 }
 
 void ptq_plan_done(struct ptq_plan *plan, struct ptq_plan_cell *cell, double seconds)
 {
-    leave_missing(plan, cell, PTQ_PLAN_DONE);
-    if (seconds <= 0) return;
-    plan->pace[cell->pace].seconds += seconds;
-    plan->pace[cell->pace].measured++;
+    assert(cell->state == PTQ_PLAN_MISSING);
+    cell->state = PTQ_PLAN_DONE;
+    if (seconds > 0) add_measured(plan, cell, seconds);
 }
 
 void ptq_plan_fail(struct ptq_arena *arena, struct ptq_plan *plan, struct ptq_plan_cell *cell,
                    const struct ptq_error *why)
 {
-    leave_missing(plan, cell, PTQ_PLAN_FAILED);
+    assert(cell->state == PTQ_PLAN_MISSING);
+    cell->state = PTQ_PLAN_FAILED;
     /* The pipeline's sentence may begin with the SPEC, as the label does. */
     size_t length = strlen(cell->job->spec);
     int named = strncmp(why->text, cell->job->spec, length) == 0 && strncmp(why->text + length, ": ", 2) == 0;
@@ -147,11 +150,9 @@ static int by_id(const void *a, const void *b)
 static void learn_pace(struct ptq_plan *plan, const struct ptq_cell *stored, int n)
 {
     for (int i = 0; i < plan->n; i++) {
-        struct ptq_pace *pace = &plan->pace[plan->cell[i].pace];
         for (int j = 0; j < n && plan->cell[i].state == PTQ_PLAN_DONE; j++) {
             if (strcmp(stored[j].id, plan->cell[i].cell.id) != 0) continue;
-            pace->seconds += stored[j].seconds_quantize + stored[j].seconds_eval;
-            pace->measured++;
+            add_measured(plan, &plan->cell[i], stored[j].seconds_quantize + stored[j].seconds_eval);
         }
     }
 }
@@ -183,20 +184,46 @@ enum ptq_status ptq_plan_look(struct ptq_plan *plan, const char *file, struct pt
 
 /* ---- time ---- */
 
+/* 1 where another cell's pass over the calibration text serves this one too: an earlier missing one's, or one that is
+ * done and left it in the cache. */
+static int is_calibrated(const struct ptq_plan *plan, const struct ptq_plan_cell *cell)
+{
+    for (const struct ptq_plan_cell *other = plan->cell; other < plan->cell + plan->n; other++)
+        if (other != cell && other->cost.calibrate >= cell->cost.calibrate &&
+            (other->state == PTQ_PLAN_DONE || (other->state == PTQ_PLAN_MISSING && other < cell)) &&
+            strcmp(other->cell.calib_sha256, cell->cell.calib_sha256) == 0 &&
+            strcmp(other->cell.model_sha256, cell->cell.model_sha256) == 0)
+            return 1;
+    return 0;
+}
+
 double ptq_plan_seconds_left(const struct ptq_plan *plan)
 {
-    double all = 0, left = 0;
-    int measured = 0;
+    double seconds = 0, work = 0, left = 0;
     for (int i = 0; i < plan->n_paces; i++) {
-        all += plan->pace[i].seconds;
-        measured += plan->pace[i].measured;
+        seconds += plan->pace[i].seconds;
+        work += plan->pace[i].work;
     }
-    if (measured == 0) return -1;
-    for (int i = 0; i < plan->n_paces; i++) {
-        const struct ptq_pace *p = &plan->pace[i];
-        left += p->missing * (p->measured ? p->seconds / p->measured : all / measured);
+    double usual = work > 0 ? seconds / work : plan->machine;
+    if (usual <= 0) return -1;
+    for (const struct ptq_plan_cell *cell = plan->cell; cell < plan->cell + plan->n; cell++) {
+        const struct ptq_pace *p = &plan->pace[cell->pace];
+        if (cell->state != PTQ_PLAN_MISSING) continue;
+        double shared = cell->cost.calibrate > 0 && !is_calibrated(plan, cell) ? cell->cost.calibrate : 0;
+        left += (work_of(cell) + shared) * (p->work > 0 ? p->seconds / p->work : usual);
     }
     return left;
+}
+
+int64_t ptq_plan_peak(const struct ptq_plan *plan, int64_t budget)
+{
+    int64_t most = 0, peak;
+    for (const struct ptq_plan_cell *cell = plan->cell; cell < plan->cell + plan->n; cell++) {
+        if (cell->state != PTQ_PLAN_MISSING || !cell->cost.window) continue;
+        ptq_cost_chunk(&cell->cost, budget, &peak);
+        if (peak > most) most = peak;
+    }
+    return most;
 }
 
 const char *ptq_duration(double seconds, char *text, size_t size)

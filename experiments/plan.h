@@ -3,6 +3,7 @@
 #define PTQ_PLAN_H
 
 #include "arena.h"
+#include "cost.h"
 #include "experiment.h"
 #include "results.h"
 #include "status.h"
@@ -18,6 +19,9 @@ struct ptq_runner {
                             struct ptq_error *err);
     enum ptq_status (*run)(void *session, const struct ptq_job *job, struct ptq_arena *arena, struct ptq_cell *cell,
                            struct ptq_error *err);
+    /* May be NULL: then nothing is known of costs, and cells count alike. */
+    enum ptq_status (*cost)(void *session, const struct ptq_job *job, struct ptq_cost *cost, struct ptq_error *err);
+    void (*budget)(void *session, int64_t bytes); /* may be NULL */
 };
 
 enum ptq_plan_state { PTQ_PLAN_MISSING, PTQ_PLAN_DONE, PTQ_PLAN_FAILED };
@@ -27,15 +31,15 @@ struct ptq_plan_cell {
     struct ptq_cell cell; /* what ptq_cell_plan filled; of a failed plan nothing */
     const char *label;    /* SPEC, and what else differs between the cells */
     enum ptq_plan_state state;
-    const char *why; /* of a failed one: the error's sentence */
-    int pace;        /* which of the plan's paces it belongs to */
+    const char *why;      /* of a failed one: the error's sentence */
+    int pace;             /* which of the plan's paces it belongs to */
+    struct ptq_cost cost; /* all zero but evaluate = 1 where the runner makes none */
 };
 
-/* How fast cells of one model go. */
+/* How fast cells of one model go. Work is their estimates', in floating-point operations. */
 struct ptq_pace {
     const char *model;
-    double seconds; /* of `measured` cells together */
-    int measured, missing;
+    double seconds, work; /* of the measured cells together */
 };
 
 struct ptq_plan {
@@ -43,6 +47,7 @@ struct ptq_plan {
     int n;
     struct ptq_pace *pace; /* [n_paces], one a model */
     int n_paces;
+    double machine; /* seconds a floating-point operation, for models of which nothing was measured; 0: not known */
     enum ptq_status failed; /* status of the first failed cell, PTQ_OK where there is none */
 };
 
@@ -62,9 +67,12 @@ void ptq_plan_fail(struct ptq_arena *arena, struct ptq_plan *plan, struct ptq_pl
 
 int ptq_plan_count(const struct ptq_plan *plan, enum ptq_plan_state state);
 
-/* Seconds that the missing cells will take, by the measured cells of the same model or else of any; -1 where none was
- * measured. */
+/* Seconds that the missing cells will take, by the measured cells of the same model, else of any, else by the machine's
+ * own pace; -1 where there is none of these. */
 double ptq_plan_seconds_left(const struct ptq_plan *plan);
+/* The most memory that a missing cell will take under a budget (0: what is usual), in bytes; 0 where it is not known.
+ */
+int64_t ptq_plan_peak(const struct ptq_plan *plan, int64_t budget);
 /* "41 s", "5 min", "2.5 h"; in text[0..size). */
 const char *ptq_duration(double seconds, char *text, size_t size);
 

@@ -52,11 +52,24 @@ static enum ptq_status pipeline_run(void *session, const struct ptq_job *job, st
     return ptq_cell_run(session, job, arena, cell, err);
 }
 
+static enum ptq_status pipeline_cost(void *session, const struct ptq_job *job, struct ptq_cost *cost,
+                                     struct ptq_error *err)
+{
+    return ptq_cell_cost(session, job, cost, err);
+}
+
+static void pipeline_budget(void *session, int64_t bytes)
+{
+    ptq_session_budget(session, bytes);
+}
+
 static const struct ptq_runner pipeline = {
     .make = pipeline_make,
     .free = pipeline_free,
     .plan = pipeline_plan,
     .run = pipeline_run,
+    .cost = pipeline_cost,
+    .budget = pipeline_budget,
 };
 
 /* ---- lines for people ---- */
@@ -343,11 +356,20 @@ static enum ptq_status run_task(struct run *r, const char *id)
     return status;
 }
 
+static const char *too_much(const struct run *r, int64_t peak)
+{
+    return r->options->memory && peak > r->options->memory ? ", which is more than --memory allows" : "";
+}
+
 static enum ptq_status dry_run(struct run *r)
 {
     if (!r->options->fresh) PTQ_TRY(ptq_plan_look(&r->plan, r->file, r->err));
+    /* Where no cell was measured, the machine is: a tenth of the time goes elsewhere than to matrix products. */
+    if (r->runner->cost && ptq_plan_seconds_left(&r->plan) < 0) r->plan.machine = 1.1 * ptq_machine_pace();
     fprintf(r->list, "%s\n", r->experiment.title);
     print_summary(r, r->list);
+    int64_t peak = ptq_plan_peak(&r->plan, r->options->memory);
+    if (peak) fprintf(r->list, "memory: about %lld MiB at most%s\n", (long long)(peak >> 20) + 1, too_much(r, peak));
     ptq_plan_print(&r->plan, r->list);
     return PTQ_OK;
 }
@@ -396,6 +418,7 @@ enum ptq_status ptq_run(const struct ptq_run_options *options, struct ptq_error 
         .err = err,
     };
     r.session = r.runner->make();
+    if (r.runner->budget) r.runner->budget(r.session, options->memory);
     enum ptq_status status = plan_and_run(&r);
     r.runner->free(r.session);
     ptq_arena_free(r.arena);

@@ -15,9 +15,12 @@
 static const char hint[] = "--launcher slurm needs a Slurm whose commands are in PATH (Debian: slurm-client)";
 enum { QUEUE_LIMIT = 1 << 22, MAX_ARRAY = 1000, POLL_MS = 500, MAX_POLL_MS = 15000 };
 
+enum wave { LEADERS, ALONE, FOLLOWERS };
+
 /* One call. */
 struct slurm {
     struct ptq_launch *l;
+    enum wave *wave;         /* [cells of the plan] */
     struct ptq_buffer queue; /* the file of that name */
     const char *last;        /* the job that was submitted last, or NULL */
     struct ptq_buffer all;   /* "12:13:14", jobs for the merge to wait for */
@@ -28,40 +31,42 @@ struct slurm {
 
 /* ---- which cells go first ---- */
 
-static int reads_stats(const struct ptq_plan_cell *cell, int *moments)
+/* What a cell asks of its calibration. */
+enum reading { NO_STATISTICS, MEANS, MOMENTS };
+
+static enum reading reading_of(const struct ptq_plan_cell *cell)
 {
     struct ptq_spec spec;
     struct ptq_error ignored;
-    if (!cell->cell.calib[0] || ptq_spec_parse(cell->job->spec, &spec, &ignored)) return 0;
-    *moments = (ptq_spec_need(&spec) & PTQ_NEED_MOMENTS) != 0;
-    return ptq_spec_reads_stats(&spec);
+    if (cell->state != PTQ_PLAN_MISSING || !cell->cell.calib[0] || ptq_spec_parse(cell->job->spec, &spec, &ignored) ||
+        !ptq_spec_reads_stats(&spec))
+        return NO_STATISTICS;
+    return ptq_spec_need(&spec) & PTQ_NEED_MOMENTS ? MOMENTS : MEANS;
 }
 
-/* The cell that measures the calibration for `cell` and all others that share it, and leaves it in the cache: the first
- * that needs moments, else the first. NULL where cell reads no statistics. */
-static const struct ptq_plan_cell *leader_of(const struct ptq_plan *plan, const struct ptq_plan_cell *cell)
+static int same_calibration(const struct ptq_cell *a, const struct ptq_cell *b)
 {
-    const struct ptq_plan_cell *leader = NULL;
-    int moments, most = -1;
-    if (!reads_stats(cell, &moments)) return NULL;
-    for (const struct ptq_plan_cell *other = plan->cell; other < plan->cell + plan->n; other++) {
-        if (other->state != PTQ_PLAN_MISSING || !reads_stats(other, &moments) || moments <= most ||
-            strcmp(other->cell.calib_sha256, cell->cell.calib_sha256) ||
-            strcmp(other->cell.model_sha256, cell->cell.model_sha256))
-            continue;
-        leader = other;
-        most = moments;
-    }
-    return leader;
+    return strcmp(a->calib_sha256, b->calib_sha256) == 0 && strcmp(a->model_sha256, b->model_sha256) == 0;
+}
+
+/* 1 where no other cell of the same model and calibration measures it for this one and leaves it in the cache: that is
+ * the first which needs moments, else the first. */
+static int leads(const struct ptq_plan *plan, const enum reading *reading, int i)
+{
+    for (int j = 0; j < plan->n; j++)
+        if (reading[j] + (j < i) > reading[i] && same_calibration(&plan->cell[j].cell, &plan->cell[i].cell)) return 0;
+    return 1;
 }
 
 /* Leaders go at once, and so does who shares nothing; followers when the leaders have ended, however they did. */
-enum wave { LEADERS, ALONE, FOLLOWERS };
-
-static enum wave wave_of(const struct ptq_plan *plan, const struct ptq_plan_cell *cell)
+static void make_waves(struct slurm *s)
 {
-    const struct ptq_plan_cell *leader = leader_of(plan, cell);
-    return !leader ? ALONE : leader == cell ? LEADERS : FOLLOWERS;
+    const struct ptq_plan *plan = s->l->plan;
+    enum reading *reading = ptq_new(s->l->arena, enum reading, plan->n);
+    s->wave = ptq_new(s->l->arena, enum wave, plan->n);
+    for (int i = 0; i < plan->n; i++) reading[i] = reading_of(&plan->cell[i]);
+    for (int i = 0; i < plan->n; i++)
+        s->wave[i] = reading[i] == NO_STATISTICS ? ALONE : leads(plan, reading, i) ? LEADERS : FOLLOWERS;
 }
 
 /* ---- submitting ---- */
@@ -155,8 +160,7 @@ static enum ptq_status submit_wave(struct slurm *s, enum wave wave, const char *
     const struct ptq_plan_cell **cell = ptq_new(s->l->arena, const struct ptq_plan_cell *, plan->n);
     int n = 0;
     for (int i = 0; i < plan->n; i++)
-        if (plan->cell[i].state == PTQ_PLAN_MISSING && wave_of(plan, &plan->cell[i]) == wave)
-            cell[n++] = &plan->cell[i];
+        if (plan->cell[i].state == PTQ_PLAN_MISSING && s->wave[i] == wave) cell[n++] = &plan->cell[i];
     for (int at = 0; at < n; at += (int)s->array) {
         int here = n - at < s->array ? n - at : (int)s->array;
         PTQ_TRY(submit_array(s, cell + at, here, *s->limit && s->last ? s->last : after));
@@ -197,6 +201,7 @@ static enum ptq_status submit_all(struct slurm *s)
 {
     const char *queue = ptq_format(s->l->arena, "%s/queue", s->l->folder);
     PTQ_TRY(ask_array_size(s));
+    make_waves(s);
     s->limit = s->l->options->jobs ? ptq_format(s->l->arena, "%%%lld", (long long)s->l->options->jobs) : "";
     enum ptq_status status = submit_wave(s, LEADERS, NULL);
     const char *leaders = s->all.data ? ptq_strdup(s->l->arena, s->all.data) : NULL;

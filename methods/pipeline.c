@@ -2,6 +2,7 @@
 
 #include "apply.h"
 #include "compare.h"
+#include "cost.h"
 #include "forward.h"
 #include "grid.h"
 #include "inputs.h"
@@ -343,6 +344,22 @@ static enum ptq_status calibrate(struct ptq_session *s, const struct ptq_planned
     return PTQ_OK;
 }
 
+/* Chunks of windows as the session's budget has room for. */
+static enum ptq_status keep_budget(struct ptq_session *s, const struct ptq_job *job, struct ptq_error *err)
+{
+    struct ptq_cost cost;
+    int64_t peak;
+    if (!s->budget) return PTQ_OK;
+    PTQ_TRY(ptq_cell_cost(s, job, &cost, err));
+    int64_t windows = ptq_cost_chunk(&cost, s->budget, &peak);
+    if (!windows)
+        return ptq_fail(err, PTQ_EINPUT,
+                        "needs about %lld MiB, and --memory allows %lld MiB; allow more, or calibrate on less",
+                        (long long)(peak >> 20) + 1, (long long)s->budget >> 20);
+    ptq_chunk_bytes = windows * cost.window;
+    return PTQ_OK;
+}
+
 /* What all cells of one model and one evaluation text are compared with. */
 static struct ptq_reference *reference_of(struct ptq_session *s, const struct ptq_planned *plan)
 {
@@ -360,6 +377,7 @@ static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_jo
     struct ptq_planned plan;
     ptq_provenance(arena, cell); /* `started` is this cell's, not the plan's */
     PTQ_TRY(ptq_session_plan(session, job, &plan, err));
+    PTQ_TRY(keep_budget(session, job, err));
     PTQ_TRY(calibrate(session, &plan, cell, err));
     cell->reference = job->reference ? reference_of(session, &plan) : NULL;
     static const struct ptq_windows nothing = {.length = 1};

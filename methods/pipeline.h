@@ -43,6 +43,9 @@ struct ptq_job {
 struct ptq_session;
 
 struct ptq_session *ptq_session_make(void);
+/* Bytes that a cell may take, 0: what is usual. It decides how many windows go together, and not one bit of the result;
+ * a cell that cannot keep to it is PTQ_EINPUT. */
+void ptq_session_budget(struct ptq_session *session, int64_t bytes);
 void ptq_session_free(struct ptq_session *session);
 
 /* Checks the job and fills what is known before it runs: every configuration field of cell, config and id. Opens the

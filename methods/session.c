@@ -20,6 +20,11 @@ struct ptq_session *ptq_session_make(void)
     return session;
 }
 
+void ptq_session_budget(struct ptq_session *session, int64_t bytes)
+{
+    session->budget = bytes;
+}
+
 void ptq_session_free(struct ptq_session *session)
 {
     if (!session) return;

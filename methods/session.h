@@ -42,6 +42,7 @@ struct ptq_shared_model {
 struct ptq_session {
     struct ptq_arena *arena; /* run */
     struct ptq_shared_model *model;
+    int64_t budget; /* bytes, or 0 */
 };
 
 /* A job, checked and looked up. All pointers belong to the session. */

@@ -115,6 +115,21 @@ expect 1 'w_bit is an empty list' "${bad[@]}" --set "w_bit=[]"
 expect 1 'drops no cell' "$ptq" run "$work/worse.yaml" -o "$work/bad.h5"
 [ -z "$(find "$work" -name 'bad.h5*')" ] || fail 'a refused experiment left something'
 
+# what it will cost is said although nothing was measured yet; a budget changes no bit, and is refused where it is too small
+expect 0 ', about 1 s' "${bad[@]}" --dry-run
+grep -qE '^memory: about [0-9]+ MiB at most$' "$work/out" || fail "no memory in $(cat "$work/out")"
+expect 0 'which is more than --memory allows' "${bad[@]}" --dry-run --memory 2M
+expect 1 'and --memory allows 2 MiB' "${bad[@]}" --quiet --memory 2M
+expect 2 'must be a size' "${bad[@]}" --memory 8Q
+expect 0 '2 of 2' "${bad[@]}"
+cp "$work/bad.h5" "$work/usual.h5"
+expect 0 '2 of 2' "${bad[@]}" --fresh --memory 1G
+expect 0 'equal' "$ptq" diff "$work/bad.h5" "$work/usual.h5"
+# two cells at a time, each a process: the same cells
+expect 0 '2 of 2' "${bad[@]}" --fresh --jobs 2
+expect 0 'equal' "$ptq" diff "$work/bad.h5" "$work/usual.h5"
+[ ! -e "$work/bad.h5.tasks" ] || fail 'tasks were left behind'
+
 # eval -o adds its cell to what the file holds
 expect 0 'ppl' "${eval_llama[@]}" -o "$work/t.h5" --method rtn:w4,g32
 expect 0 'rtn:w4,g32' "$ptq" inspect "$work/t.h5"
@@ -151,7 +166,7 @@ python3 "$root/tests/fixtures/break_tensor.py" "$models/llama/model.safetensors"
 expect 1 'model.layers.1.mlp.up_proj.weight' "$ptq" eval "$work/nan" --text "$models/text.txt" --window 32 --quiet
 # config.json: a family that is not known, a field that is missing
 sed 's/"llama"/"lama"/' "$models/llama/config.json" >"$work/nan/config.json"
-expect 1 'known: llama, opt' "$ptq" eval "$work/nan" --text "$models/text.txt"
+expect 1 'known: llama, ' "$ptq" eval "$work/nan" --text "$models/text.txt"
 grep -v hidden_size "$models/llama/config.json" >"$work/nan/config.json"
 expect 1 "hidden_size" "$ptq" eval "$work/nan" --text "$models/text.txt"
 

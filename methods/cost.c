@@ -1,0 +1,176 @@
+#include "cost.h"
+
+#include "forward.h"
+#include "ops.h"
+#include "pool.h"
+#include "progress.h"
+#include "session.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Trials of AWQ's scale search, and of its clip search with the rows that it looks at. */
+enum { SCALE_TRIALS = 20, CLIP_TRIALS = 10, CLIP_ROWS = 700 };
+/* Rounding a weight and measuring its error, in operations of a matrix product that take as long. */
+enum { ROUNDING = 200 };
+enum { HELD = 192 << 20 }; /* hessian.c keeps as much of a block's activations */
+
+/* Sums over the linears of a block. */
+struct sums {
+    double weights;   /* N K */
+    double solve;     /* N K^2 */
+    double gram;      /* K^2 over the inputs */
+    int64_t widest;   /* K */
+    double attention; /* operations a token and position */
+};
+
+static void add_linear(struct sums *s, int64_t n, int64_t k)
+{
+    s->weights += (double)n * (double)k;
+    s->solve += (double)n * (double)k * (double)k;
+}
+
+static struct sums sum_up(const struct ptq_config *c)
+{
+    struct sums s = {.attention = 2 * (double)(c->heads * c->head_size)};
+    int64_t heads = c->heads * c->head_size, kv = c->kv_heads * c->head_size;
+    add_linear(&s, heads + 2 * kv, c->width);
+    add_linear(&s, c->width, heads);
+    add_linear(&s, c->family->activation == PTQ_SILU_GATED ? 2 * c->ff : c->ff, c->width);
+    add_linear(&s, c->width, c->ff);
+    for (int i = 0; i < PTQ_N_INPUT; i++) {
+        int64_t k = ptq_input_width(c, (enum ptq_input)i);
+        s.gram += (double)k * (double)k;
+        s.widest = k > s.widest ? k : s.widest;
+    }
+    return s;
+}
+
+/* One block over tokens in windows of a length. */
+static double block_flop(const struct sums *s, double tokens, int64_t length)
+{
+    return tokens * (2 * s->weights + s->attention * (double)length);
+}
+
+/* A block's quantisation, by what the method asks for. */
+static double quantize_flop(const struct sums *s, unsigned need, double tokens, int64_t length)
+{
+    double search = SCALE_TRIALS * s->solve + 2.0 * CLIP_TRIALS * CLIP_ROWS * s->weights +
+                    (SCALE_TRIALS + CLIP_TRIALS) * ROUNDING * s->weights;
+    double flop = ROUNDING * s->weights;
+    if (need & PTQ_NEED_MOMENTS) flop += search;
+    if (need & PTQ_NEED_WINDOWS)
+        flop += need & PTQ_NEED_MOMENTS ? SCALE_TRIALS * block_flop(s, tokens, length)
+                                        : 2 * block_flop(s, tokens, length) + tokens * s->gram + s->solve;
+    return flop;
+}
+
+static int64_t quantize_bytes(const struct sums *s, unsigned need, int64_t tokens, const struct ptq_config *c)
+{
+    int64_t bytes = 0, square = s->widest * s->widest;
+    /* moments are gathered from all calibration windows at once (core/stats.c), and methods whose windows travel keep
+     * them */
+    if (need & (PTQ_NEED_MOMENTS | PTQ_NEED_WINDOWS)) bytes += tokens * c->width * 4;
+    if (need & PTQ_NEED_MOMENTS) bytes += (int64_t)s->gram * 4 + 3 * square * 4;
+    if (need & PTQ_NEED_WINDOWS) bytes += 3 * square * 8 + HELD;
+    return bytes;
+}
+
+static void estimate_calibration(const struct ptq_planned *plan, const struct sums *s, struct ptq_cost *out)
+{
+    const struct ptq_config *c = &plan->model->model.config;
+    const struct ptq_windows *w = &plan->calib->windows;
+    double tokens = (double)(w->n * w->length), blocks = (double)c->blocks;
+    unsigned need = ptq_spec_need(&plan->spec);
+    out->quantize = blocks * quantize_flop(s, need, tokens, w->length);
+    out->fixed += quantize_bytes(s, need, w->n * w->length, c);
+    if (!ptq_spec_reads_stats(&plan->spec)) return;
+    out->calibrate = blocks * block_flop(s, tokens, w->length);
+    if (need & PTQ_NEED_MOMENTS) out->calibrate += blocks * tokens * s->gram;
+    for (int i = 0; i < PTQ_N_INPUT; i++) /* means and samples of all blocks */
+        out->fixed += c->blocks * ptq_input_width(c, (enum ptq_input)i) * (PTQ_STATS_SAMPLE + 1) * 4;
+}
+
+enum ptq_status ptq_cell_cost(struct ptq_session *session, const struct ptq_job *job, struct ptq_cost *out,
+                              struct ptq_error *err)
+{
+    struct ptq_planned plan;
+    PTQ_TRY(ptq_session_plan(session, job, &plan, err));
+    const struct ptq_config *c = &plan.model->model.config;
+    const struct ptq_windows *w = &plan.eval->windows;
+    struct sums s = sum_up(c);
+    double tokens = (double)(w->n * w->length);
+    *out = (struct ptq_cost){.windows = w->n, .window = w->length * c->width * 4};
+    out->batch = w->length < PTQ_BATCH_ROWS ? PTQ_BATCH_ROWS / w->length : 1;
+    out->evaluate =
+        (double)c->blocks * block_flop(&s, tokens, w->length) + tokens * 2 * (double)c->vocab * (double)c->embed_width;
+    /* the block in float32 and its codes; the head's tile; the pass's own scratch */
+    out->fixed = (int64_t)(s.weights * 5) + PTQ_VOCAB_ROWS * c->embed_width * 4 +
+                 ptq_forward_bytes(&plan.model->model, w->length);
+    if (!ptq_spec_quantizes(&plan.spec)) return PTQ_OK;
+    out->codes = (int64_t)(s.weights * 1.15) * c->blocks;
+    out->quantize = (double)c->blocks * ROUNDING * s.weights;
+    if (plan.calib) estimate_calibration(&plan, &s, out);
+    return PTQ_OK;
+}
+
+int64_t ptq_cost_chunk(const struct ptq_cost *e, int64_t budget, int64_t *peak)
+{
+    int64_t least = e->batch < e->windows ? e->batch : e->windows;
+    int64_t base = ptq_memory_in_use() + e->fixed, room = budget ? budget - base : ptq_chunk_bytes;
+    int64_t fit = room / e->window < e->windows ? room / e->window : e->windows;
+    if (fit < e->windows && budget) fit = (room - e->codes) / e->window;
+    int64_t kept = fit < e->windows ? e->codes : 0;
+    if (fit < least && budget) {
+        *peak = base + (least < e->windows ? e->codes : 0) + least * e->window;
+        return 0;
+    }
+    fit = fit < least ? least : fit;
+    *peak = base + kept + fit * e->window;
+    return fit;
+}
+
+int64_t ptq_memory_in_use(void)
+{
+    char line[128];
+    long long kib = 0;
+    FILE *status = fopen("/proc/self/status", "re");
+    while (status && fgets(line, sizeof line, status))
+        if (sscanf(line, "RssAnon: %lld kB", &kib) == 1) break;
+    if (status) fclose(status);
+    return (int64_t)kib << 10;
+}
+
+/* ---- the machine ---- */
+
+enum { ROWS = 512, COLUMNS = 768, TILES = 8 };
+
+struct product {
+    float *x, *w, *y;
+};
+
+static void multiply(void *context, int64_t i, int worker)
+{
+    const struct product *p = context;
+    (void)worker;
+    ptq_ops()->linear(p->y + i * ROWS * COLUMNS, COLUMNS, p->x, COLUMNS, p->w, NULL, 0, ROWS, COLUMNS, COLUMNS);
+}
+
+double ptq_machine_pace(void)
+{
+    struct ptq_arena *arena = ptq_arena_make("the machine's pace");
+    struct product p = {.x = ptq_new(arena, float, ROWS *COLUMNS),
+                        .w = ptq_new(arena, float, COLUMNS *COLUMNS),
+                        .y = ptq_new(arena, float, TILES *ROWS *COLUMNS)};
+    for (int64_t i = 0; i < ROWS * COLUMNS; i++) p.x[i] = 0.5F;
+    for (int64_t i = 0; i < COLUMNS * COLUMNS; i++) p.w[i] = 0.25F;
+    ptq_parallel_for(TILES, multiply, &p); /* pages and caches */
+    double started = ptq_seconds(), seconds, flop = 0;
+    do {
+        ptq_parallel_for(TILES, multiply, &p);
+        flop += 2.0 * TILES * ROWS * COLUMNS * COLUMNS;
+        seconds = ptq_seconds() - started;
+    } while (seconds < 0.2);
+    ptq_arena_free(arena);
+    return seconds / flop;
+}

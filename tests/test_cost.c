@@ -1,0 +1,104 @@
+/* What a cell is said to cost: operations counted by hand on a tiny model, and what a budget of memory leaves room for.
+ */
+#include "cost.h"
+#include "forward.h"
+#include "words.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <cmocka.h>
+
+enum { MIB = 1 << 20 };
+
+static void test_budget(void **state)
+{
+    (void)state;
+    struct ptq_cost cost = {.fixed = 10 * MIB, .codes = 40 * MIB, .window = 8 * MIB, .windows = 20, .batch = 2};
+    int64_t here = ptq_memory_in_use(), peak;
+    assert_true(here > 0);
+    /* usual: 128 MiB of activations, in two chunks, so codes are kept */
+    assert_int_equal(ptq_cost_chunk(&cost, 0, &peak), 16);
+    assert_true(peak >= (10 + 40 + 16 * 8) * MIB + here / 2);
+    /* room for all: no codes are kept */
+    assert_int_equal(ptq_cost_chunk(&cost, ptq_memory_in_use() + 171 * MIB, &peak), 20);
+    assert_in_range(peak, 170 * MIB, 171 * MIB + 4 * here);
+    /* one window less than all: the codes' room is not there for windows */
+    assert_int_equal(ptq_cost_chunk(&cost, ptq_memory_in_use() + 167 * MIB, &peak), 14);
+    assert_int_equal(ptq_cost_chunk(&cost, ptq_memory_in_use() + 67 * MIB, &peak), 2);
+    /* less than one batch: refused, with what it would take */
+    assert_int_equal(ptq_cost_chunk(&cost, ptq_memory_in_use() + 60 * MIB, &peak), 0);
+    assert_true(peak >= (10 + 40 + 16) * MIB);
+    /* one batch that is all there is needs no codes kept */
+    cost.windows = 1;
+    assert_int_equal(ptq_cost_chunk(&cost, ptq_memory_in_use() + 19 * MIB, &peak), 1);
+}
+
+static struct ptq_cost cost_of(struct ptq_session *session, const char *spec)
+{
+    struct ptq_error err;
+    struct ptq_cost cost;
+    struct ptq_job job = {.model = PTQ_FIXTURES "/models/llama",
+                          .text = PTQ_FIXTURES "/models/text.txt",
+                          .calib = PTQ_FIXTURES "/models/calib.txt",
+                          .spec = spec,
+                          .window = 32,
+                          .max_windows = 2,
+                          .calib_window = 32,
+                          .calib_windows = 4};
+    if (ptq_cell_cost(session, &job, &cost, &err)) fail_msg("%s: %s", spec, err.text);
+    return cost;
+}
+
+static void test_operations(void **state)
+{
+    (void)state;
+    struct ptq_session *session = ptq_session_make();
+    struct ptq_cost fp = cost_of(session, "fp16"), rtn = cost_of(session, "rtn:w3,g32");
+    struct ptq_cost gptq = cost_of(session, "gptq:w3,g32"), gram = cost_of(session, "awq:w3,g32,loss=gram");
+    assert_int_equal(fp.windows, 2);
+    assert_int_equal(fp.batch, PTQ_BATCH_ROWS / 32);
+    assert_true(fp.evaluate > 0 && fp.quantize == 0 && fp.calibrate == 0 && fp.codes == 0);
+    /* every cell evaluates alike; whose windows travel shares no pass; moments make the pass dearer */
+    assert_true(rtn.evaluate == fp.evaluate && gptq.evaluate == fp.evaluate);
+    assert_true(rtn.calibrate > 0 && gptq.calibrate == 0 && gram.calibrate > rtn.calibrate);
+    /* four windows through the blocks, without the head, against two with it */
+    assert_true(rtn.calibrate < 2 * fp.evaluate);
+    assert_true(rtn.quantize > 0 && gram.quantize > rtn.quantize && gptq.quantize > rtn.quantize);
+    assert_true(gptq.fixed > rtn.fixed);
+    ptq_session_free(session);
+}
+
+static void test_pace(void **state)
+{
+    (void)state;
+    double pace = ptq_machine_pace();
+    assert_true(pace > 1e-15 && pace < 1e-7); /* from 10 MF/s to 1 PF/s */
+}
+
+static void test_sizes(void **state)
+{
+    (void)state;
+    int64_t size = 0;
+    assert_true(ptq_parse_size("8G", 1, &size) && size == (int64_t)8 << 30);
+    assert_true(ptq_parse_size("800M", 1, &size) && size == 800 * (int64_t)MIB);
+    assert_true(ptq_parse_size("3K", 1, &size) && size == 3072);
+    assert_true(ptq_parse_size("2T", 1, &size) && size == (int64_t)2 << 40);
+    assert_true(ptq_parse_size("77", 1, &size) && size == 77);
+    static const char *const bad[] = {"", "G", "8Q", "8g", "8GB", "-1", "1.5G", "9999999999T", "0"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if (ptq_parse_size(bad[i], 1, &size)) fail_msg("'%s' is taken for %lld", bad[i], (long long)size);
+    assert_int_equal(size, 77);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_operations),
+        cmocka_unit_test(test_pace),
+        cmocka_unit_test(test_sizes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

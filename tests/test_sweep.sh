@@ -1,0 +1,115 @@
+#!/usr/bin/env bash
+# A sweep that is killed at random moments, that runs twice at once, whose disk is full: no finished cell is lost, none is
+# computed twice, and the table comes out the same.
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/shell.bash"
+. "$(dirname "$0")/sweep.bash"
+ptq=$1
+make_sweep 24
+sweep=("$ptq" run "$scratch/sweep.yaml" --threads 1)
+
+seconds() { date +%s.%N; }
+
+# The whole sweep without a disturbance, and how long it takes here.
+started=$(seconds)
+"${sweep[@]}" -o "$scratch/whole.h5" >"$scratch/out" 2>"$scratch/err" || { cat "$scratch/err"; exit 1; }
+whole=$(awk -v a="$started" -v b="$(seconds)" 'BEGIN { print b - a }')
+
+# finished FILE: how many cells are on disk: in FILE.cells until all are there, then in FILE.
+finished() {
+    if [ -e "$1" ]; then
+        echo 12
+    else
+        find "$1.cells" -name '????????????????????????????????????????????????????????????????.h5' 2>/dev/null | grep -c . || true
+    fi
+}
+
+# Killed 20 times, each time within the next third of the sweep; where it comes to its end before that, it starts over.
+test_killed_at_random_moments() {
+    local seed=${PTQ_SEED:-$((EPOCHSECONDS % 100000))} kill file=$scratch/k.h5 code delay before
+    echo "  PTQ_SEED=$seed, $whole s undisturbed"
+    RANDOM=$seed
+    : >"$scratch/computed"
+    for kill in $(seq 20); do
+        delay=$(awk -v r="$RANDOM" -v w="$whole" 'BEGIN { print 0.005 + r / 32768 * w / 3 }')
+        before=$(finished "$file")
+        code=0
+        { timeout -s KILL "$delay" "${sweep[@]}" -o "$file" >"$scratch/out" 2>"$scratch/err"; } 2>/dev/null || code=$?
+        [ $code = 137 ] || [ $code = 0 ] || fail "kill $kill after $delay s: exit $code: $(cat "$scratch/err")"
+        expect_resumed "$before" "kill $kill after $delay s"
+        [ $code = 137 ] || start_over "$file"
+    done
+    before=$(finished "$file")
+    expect_exit 0 "${sweep[@]}" -o "$file"
+    expect_resumed "$before" "the last run"
+    start_over "$file"
+}
+
+# What the last run said: it took over what was there, and computed nothing that an earlier one had reported.
+expect_resumed() {
+    ! grep -q ' done, ' "$scratch/err" || expect_text ": $1 done, " "$scratch/err"
+    sed -nE 's|^\[([0-9]+)/12\] .* ppl .*|\1|p' "$scratch/err" >>"$scratch/computed"
+    [ -z "$(sort "$scratch/computed" | uniq -d)" ] || fail "$2: computed twice: $(sort "$scratch/computed" | uniq -d)"
+}
+
+# The sweep has come to its end: its table is the undisturbed one's.
+start_over() {
+    expect_same_table "$scratch/whole.h5" "$1"
+    [ -z "$(find "$scratch" -name "$(basename "$1").*")" ] || fail "left: $(ls -d "$1".*)"
+    rm -f "$1"
+    : >"$scratch/computed"
+}
+
+test_two_at_once() {
+    local first
+    "${sweep[@]}" -o "$scratch/two.h5" >"$scratch/first" 2>&1 &
+    first=$!
+    for _ in $(seq 500); do [ ! -s "$scratch/two.h5.lock" ] || break; sleep 0.01; done
+    kill -STOP $first # so that it does not end before the other one looks
+    expect_exit 1 "${sweep[@]}" -o "$scratch/two.h5"
+    expect_text "^ptq: .*two.h5: another run, process $first is writing to it; wait for it to end" "$scratch/err"
+    kill -CONT $first
+    wait $first || fail "the first run: $(cat "$scratch/first")"
+    expect_same_table "$scratch/whole.h5" "$scratch/two.h5"
+}
+
+# A disk that takes the first three cells and then no more: a tmpfs where one may be mounted, else a limit on a file's size.
+test_full_disk() {
+    local disk=$scratch/disk first=(--set 'methods=[fp16]' --set 'include=[]') before room
+    mkdir "$disk"
+    if mount -t tmpfs -o size=64m tmpfs "$disk" 2>/dev/null; then
+        trap 'umount "$disk" 2>/dev/null; clean_up' EXIT
+        expect_exit 0 "${sweep[@]}" "${first[@]}" -o "$disk/r.h5"
+        room=$(($(stat -c %s "$disk/r.h5") * 3 / 1024))
+        mount -o "remount,size=${room}k" "$disk"
+        before=$(sha256sum <"$disk/r.h5")
+        expect_exit 1 "${sweep[@]}" -o "$disk/r.h5"
+    else
+        expect_exit 0 "${sweep[@]}" "${first[@]}" -o "$disk/r.h5"
+        room=$(($(stat -c %s "$disk/r.h5") * 2 / 1024))
+        before=$(sha256sum <"$disk/r.h5")
+        expect_exit 1 limited "$room" "${sweep[@]}" -o "$disk/r.h5"
+    fi
+    [ "$(grep -c '^ptq: ' "$scratch/err")" = 1 ] || fail "no one sentence: $(cat "$scratch/err")"
+    expect_text '^ptq: .*(No space left on device|File too large)' "$scratch/err"
+    [ "$before" = "$(sha256sum <"$disk/r.h5")" ] || fail "the file before it was changed"
+    [ -z "$(find "$disk" -name '.tmp*')" ] || fail "left $(find "$disk" -name '.tmp*')"
+    expect_exit 0 "$ptq" table "$disk/r.h5"
+    ! mountpoint -q "$disk" || mount -o remount,size=64m "$disk"
+    expect_exit 0 "${sweep[@]}" -o "$disk/r.h5"
+    expect_same_table "$scratch/whole.h5" "$disk/r.h5"
+    ! mountpoint -q "$disk" || umount "$disk"
+}
+
+# limited KIB COMMAND...: no file may grow beyond that.
+limited() {
+    local kib=$1
+    shift
+    (
+        trap '' XFSZ # else the kernel kills; a full disk does not
+        ulimit -f "$kib"
+        "$@"
+    )
+}
+
+run_tests
