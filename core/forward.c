@@ -223,13 +223,12 @@ static void norm_after(const struct block_task *t, int which, float *x, int64_t 
         ptq_norm_rows(t->f, x, x, which == 1 ? b->norm1_w : b->norm2_w, which == 1 ? b->norm1_b : b->norm2_b, rows);
 }
 
-static void tile_qkv(const struct block_task *t, const float *in, int64_t first, int64_t rows)
+static void tile_qkv(const struct block_task *t, const float *in, int64_t first, int64_t rows, int worker)
 {
-    const struct ptq_config *c = &t->f->model->config;
-    const struct ptq_linear *q = &t->block->linear[PTQ_Q];
-    int64_t ld = qkv_width(c);
+    int64_t ld = qkv_width(&t->f->model->config);
     float *qkv = t->f->qkv + first * ld;
-    ptq_ops()->linear(qkv, ld, in, c->width, q->w, q->b, 0, rows, ld, c->width);
+    struct ptq_tile tile = {.x = in, .ldx = t->f->model->config.width, .y = qkv, .ldy = ld, .rows = rows};
+    ptq_tile_linear(t->f, t->block, PTQ_ATTN_IN, &tile, worker);
     if (t->f->cosine) rotate(t->f, qkv, first, rows);
 }
 
@@ -259,11 +258,12 @@ static void tile_attention(const struct block_task *t, float *mixed, int64_t fir
 }
 
 /* x += w in, then the norm where it comes after. */
-static void tile_add(const struct block_task *t, enum ptq_role role, int which, const float *in, int64_t ld, float *x,
-                     int64_t rows)
+static void tile_add(const struct block_task *t, enum ptq_input input, int which, const float *in, int64_t ld, float *x,
+                     int64_t rows, int worker)
 {
-    const struct ptq_linear *l = &t->block->linear[role];
-    ptq_ops()->linear(x, l->n, in, ld, l->w, l->b, 1, rows, l->n, l->k);
+    int64_t c = t->f->model->config.width;
+    struct ptq_tile tile = {.x = in, .ldx = ld, .y = x, .ldy = c, .accumulate = 1, .rows = rows};
+    ptq_tile_linear(t->f, t->block, input, &tile, worker);
     norm_after(t, which, x, rows);
 }
 
@@ -277,14 +277,14 @@ static void activate(enum ptq_activation activation, float *x, int64_t ld, int64
 
 /* out[rows][ld_out] = the activation; gate and up need [rows][2 F] of scratch, which out may be. */
 static void tile_mlp(const struct block_task *t, const float *in, float *out, int64_t ld_out, int64_t rows,
-                     float *scratch)
+                     float *scratch, int worker)
 {
     const struct ptq_config *c = &t->f->model->config;
     int gated = c->activation == PTQ_SILU_GATED;
-    const struct ptq_linear *stacked = &t->block->linear[gated ? PTQ_GATE : PTQ_UP];
     float *before = gated ? scratch : out;
-    int64_t n = mlp_width(c), ld = gated ? n : ld_out;
-    ptq_ops()->linear(before, ld, in, c->width, stacked->w, stacked->b, 0, rows, n, c->width);
+    int64_t ld = gated ? mlp_width(c) : ld_out;
+    struct ptq_tile tile = {.x = in, .ldx = c->width, .y = before, .ldy = ld, .rows = rows};
+    ptq_tile_linear(t->f, t->block, PTQ_MLP_IN, &tile, worker);
     if (gated)
         ptq_ops()->silu_mul(out, ld_out, before, before + c->ff, ld, rows, c->ff);
     else
@@ -299,7 +299,7 @@ static void tile_in(void *context, int64_t i, int worker)
     int64_t first = i * PTQ_TILE_ROWS, rows = min64(PTQ_TILE_ROWS, t->rows - first);
     float *in = tapped(t, PTQ_ATTN_IN, first, ptq_tile_scratch(t->f, worker).normed);
     norm_before(t, 1, t->x + first * t->f->model->config.width, in, rows);
-    tile_qkv(t, in, first, rows);
+    tile_qkv(t, in, first, rows, worker);
 }
 
 static void note_bad_row(struct block_task *t, const float *x, int64_t first, int64_t rows)
@@ -325,10 +325,10 @@ static void tile_out(void *context, int64_t i, int worker)
     float *in = tapped(t, PTQ_MLP_IN, first, s.normed), *act = tapped(t, PTQ_MLP_OUT, first, s.mlp);
     int64_t ld = act == s.mlp ? mlp_width(c) : c->ff;
     tile_attention(t, mixed, first, rows, s.attention);
-    tile_add(t, PTQ_O, 1, mixed, c->heads * c->head_size, x, rows);
+    tile_add(t, PTQ_ATTN_OUT, 1, mixed, c->heads * c->head_size, x, rows, worker);
     norm_before(t, 2, x, in, rows);
-    tile_mlp(t, in, act, ld, rows, s.mlp);
-    tile_add(t, PTQ_DOWN, 2, act, ld, x, rows);
+    tile_mlp(t, in, act, ld, rows, s.mlp, worker);
+    tile_add(t, PTQ_MLP_OUT, 2, act, ld, x, rows, worker);
     note_bad_row(t, x, first, rows);
 }
 
@@ -357,16 +357,16 @@ static void tile_step(void *context, int64_t i, int worker)
         tile_attention(t, s->out + first * heads, first, rows, scratch.attention);
         break;
     case PTQ_ATTN_OUT_STEP:
-        tile_add(t, PTQ_O, 1, s->in + first * heads, heads, x, rows);
+        tile_add(t, PTQ_ATTN_OUT, 1, s->in + first * heads, heads, x, rows, worker);
         break;
     case PTQ_MLP_IN_STEP:
         norm_before(t, 2, x, s->out + first * c->width, rows);
         break;
     case PTQ_MLP_STEP:
-        tile_mlp(t, s->in + first * c->width, s->out + first * c->ff, c->ff, rows, scratch.mlp);
+        tile_mlp(t, s->in + first * c->width, s->out + first * c->ff, c->ff, rows, scratch.mlp, worker);
         break;
     case PTQ_MLP_OUT_STEP:
-        tile_add(t, PTQ_DOWN, 2, s->in + first * c->ff, c->ff, x, rows);
+        tile_add(t, PTQ_MLP_OUT, 2, s->in + first * c->ff, c->ff, x, rows, worker);
         break;
     }
 }
@@ -375,9 +375,8 @@ static void tile_step_qkv(void *context, int64_t i, int worker)
 {
     struct step_task *s = context;
     int64_t first = i * PTQ_TILE_ROWS;
-    (void)worker;
     tile_qkv(&s->block, s->in + first * s->block.f->model->config.width, first,
-             min64(PTQ_TILE_ROWS, s->block.rows - first));
+             min64(PTQ_TILE_ROWS, s->block.rows - first), worker);
 }
 
 void ptq_forward_step(struct ptq_forward *f, const struct ptq_block *block, enum ptq_step step, int64_t window,

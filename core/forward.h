@@ -31,6 +31,7 @@ struct ptq_forward {
     float *qkv;            /* [batch_windows * length][(H + 2 H_kv) D] */
     float *cosine, *sine;  /* [length][D / 2], NULL without rotation */
     float **scratch;       /* [threads] */
+    int split;             /* 1: a single tile's linears are cut by outputs, for all threads (few rows) */
 };
 
 /* Room for windows of id (not copied); chunk: see ptq_forward_chunk. */
@@ -40,6 +41,11 @@ void ptq_forward_make(struct ptq_arena *arena, const struct ptq_model *model, co
  * any number of threads. Tests make it small. */
 extern int64_t ptq_chunk_bytes;
 int64_t ptq_forward_chunk(const struct ptq_model *model, int64_t length);
+
+/* block's linears packed from q[PTQ_N_ROLE] in arena, which from now on are what a forward pass computes with: w may
+ * go. Fails where q has no packed form (ptq_pack). */
+enum ptq_status ptq_block_pack(struct ptq_arena *arena, const struct ptq_qmat *q, struct ptq_block *block,
+                               struct ptq_error *err);
 
 /* x = embeddings (+ positions). Ids outside the vocabulary are PTQ_EINPUT. */
 enum ptq_status ptq_forward_embed(struct ptq_forward *f, struct ptq_error *err);

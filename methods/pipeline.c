@@ -33,15 +33,18 @@ struct run {
     double earlier;            /* seconds of seconds_quantize that the earlier run took */
     struct ptq_cell *cell;
     struct ptq_progress progress;
+    int packed;           /* the path: the forward pass computes with packed codes */
     double bits, weights; /* stored bits and weights of the quantised linears */
 };
 
-static void count_bits(struct run *r, const struct ptq_qmat *q)
+/* Of codes as methods leave them, or as they are packed. */
+static void count_bits(struct run *r, const struct ptq_qmat *q, const struct ptq_block *block)
 {
     for (int role = 0; role < PTQ_N_ROLE; role++) {
+        const struct ptq_packed *packed = block->linear[role].packed;
         double weights = (double)(q[role].n * q[role].k);
         if (!q[role].n) continue;
-        r->bits += weights * ptq_qmat_bits(&q[role]);
+        r->bits += weights * (packed ? ptq_packed_bits(packed) : ptq_qmat_bits(&q[role]));
         r->weights += weights;
     }
 }
@@ -177,7 +180,7 @@ static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chu
     if (!ptq_spec_quantizes(r->spec)) return PTQ_OK;
     if (!first_chunk) {
         put_back(r, &r->kept[index], block);
-        return PTQ_OK;
+        return r->packed ? ptq_block_pack(r->work, r->kept[index].q, block, err) : PTQ_OK;
     }
     double started = ptq_seconds();
     struct ptq_qmat here[PTQ_N_ROLE] = {0};
@@ -190,7 +193,8 @@ static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chu
         r->cell->linear[i].name = ptq_strdup(r->arena, r->cell->linear[i].name);
         r->cell->saturated_groups += r->cell->linear[i].saturated;
     }
-    count_bits(r, here);
+    if (r->packed) PTQ_TRY(ptq_block_pack(r->work, here, block, err));
+    count_bits(r, here, block);
     struct ptq_kept now = view(block, here);
     if (r->kept) keep(r, &now, &r->kept[index]);
     if (!again) save_block(r, index, &now, from, started);
@@ -282,7 +286,8 @@ enum ptq_status ptq_evaluate(const struct ptq_model *model, const struct ptq_spe
                     .calib = calib,
                     .eval = eval,
                     .arena = arena,
-                    .cell = cell};
+                    .cell = cell,
+                    .packed = cell->path && strcmp(cell->path, "packed") == 0};
     double started = ptq_seconds();
     cell->seconds_quantize = 0;
     cell->saturated_groups = cell->n_linears = 0;

@@ -22,6 +22,11 @@ static void linear(float *y, int64_t ldy, const float *x, int64_t ldx, const flo
         float *row = y + i * ldy;
         for (int64_t j = 0; j < n; j++) row[j] = accumulate ? row[j] + b[j] : b[j];
     }
+    if (m == 1) {
+        cblas_sgemv(CblasRowMajor, CblasNoTrans, (int)n, (int)k, 1, w, (int)k, x, 1, accumulate || b ? 1.0f : 0.0f, y,
+                    1);
+        return;
+    }
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m, (int)n, (int)k, 1, x, (int)ldx, w, (int)k,
                 accumulate || b ? 1.0f : 0.0f, y, (int)ldy);
 }
