@@ -99,6 +99,7 @@ void ptq_forward_make(struct ptq_arena *arena, const struct ptq_model *model, co
 
 struct embed_task {
     struct ptq_forward *f;
+    int64_t first, end;   /* rows */
     const float *project; /* [C][E] or NULL */
     struct ptq_error *err;
     atomic_int failed;
@@ -124,8 +125,7 @@ static void embed_rows(void *context, int64_t i, int worker)
 {
     struct embed_task *t = context;
     struct ptq_error err;
-    int64_t rows = t->f->windows * t->f->length;
-    for (int64_t row = i * EMBED_ROWS; row < min64((i + 1) * EMBED_ROWS, rows); row++)
+    for (int64_t row = t->first + i * EMBED_ROWS; row < min64(t->first + (i + 1) * EMBED_ROWS, t->end); row++)
         if (embed_row(t->f, t->project, row, t->f->scratch[worker], &err)) {
             if (!atomic_exchange(&t->failed, 1)) *t->err = err;
             return;
@@ -143,9 +143,13 @@ enum ptq_status ptq_read_projection(const struct ptq_tensor *t, struct ptq_arena
 
 enum ptq_status ptq_forward_embed(struct ptq_forward *f, struct ptq_error *err)
 {
+    return ptq_forward_embed_rows(f, 0, f->windows * f->length, err);
+}
+
+enum ptq_status ptq_forward_embed_rows(struct ptq_forward *f, int64_t first, int64_t rows, struct ptq_error *err)
+{
     const struct ptq_config *c = &f->model->config;
-    int64_t rows = f->windows * f->length;
-    for (int64_t i = 0; i < rows; i++)
+    for (int64_t i = first; i < first + rows; i++)
         if (f->id[i] < 0 || f->id[i] >= c->vocab)
             return ptq_fail(err, PTQ_EINPUT,
                             "%s: token %lld has id %d, but the vocabulary ends at %lld; "
@@ -153,7 +157,7 @@ enum ptq_status ptq_forward_embed(struct ptq_forward *f, struct ptq_error *err)
                             f->model->checkpoint.path, (long long)i, f->id[i], (long long)c->vocab - 1);
     struct ptq_arena *arena = ptq_arena_make("embedding");
     float *project;
-    struct embed_task task = {.f = f, .err = err};
+    struct embed_task task = {.f = f, .first = first, .end = first + rows, .err = err};
     enum ptq_status status = ptq_read_projection(f->model->project_in, arena, &project, err);
     if (!status) {
         task.project = project;
@@ -171,7 +175,8 @@ struct block_task {
     const struct ptq_block *block;
     const struct ptq_tap *tap;
     float *x;     /* the batch's rows */
-    int64_t rows; /* of the batch */
+    int64_t base; /* the first of them that is computed: 0, or where a window goes on */
+    int64_t rows; /* the end of the rows that are computed */
     atomic_int_fast64_t bad_row;
 };
 
@@ -296,7 +301,7 @@ static void tile_mlp(const struct block_task *t, const float *in, float *out, in
 static void tile_in(void *context, int64_t i, int worker)
 {
     struct block_task *t = context;
-    int64_t first = i * PTQ_TILE_ROWS, rows = min64(PTQ_TILE_ROWS, t->rows - first);
+    int64_t first = t->base + i * PTQ_TILE_ROWS, rows = min64(PTQ_TILE_ROWS, t->rows - first);
     float *in = tapped(t, PTQ_ATTN_IN, first, ptq_tile_scratch(t->f, worker).normed);
     norm_before(t, 1, t->x + first * t->f->model->config.width, in, rows);
     tile_qkv(t, in, first, rows, worker);
@@ -317,9 +322,9 @@ static void tile_out(void *context, int64_t i, int worker)
 {
     struct block_task *t = context;
     const struct ptq_config *c = &t->f->model->config;
-    int64_t n_tiles = (t->rows + PTQ_TILE_ROWS - 1) / PTQ_TILE_ROWS;
+    int64_t n_tiles = (t->rows - t->base + PTQ_TILE_ROWS - 1) / PTQ_TILE_ROWS;
     /* The last rows of a window attend to most: they are started first, so that no thread waits long at the end. */
-    int64_t first = (n_tiles - 1 - i) * PTQ_TILE_ROWS, rows = min64(PTQ_TILE_ROWS, t->rows - first);
+    int64_t first = t->base + (n_tiles - 1 - i) * PTQ_TILE_ROWS, rows = min64(PTQ_TILE_ROWS, t->rows - first);
     struct ptq_tile_scratch s = ptq_tile_scratch(t->f, worker);
     float *x = t->x + first * c->width, *mixed = tapped(t, PTQ_ATTN_OUT, first, s.mixed);
     float *in = tapped(t, PTQ_MLP_IN, first, s.normed), *act = tapped(t, PTQ_MLP_OUT, first, s.mlp);
@@ -394,25 +399,39 @@ void ptq_forward_step(struct ptq_forward *f, const struct ptq_block *block, enum
     ptq_parallel_for(tiles, tile_step, &task);
 }
 
+/* The task's rows through a block. Says which window and token went wrong, by the rows before the batch. */
+static enum ptq_status run_block(struct block_task *t, int64_t index, int64_t before, struct ptq_error *err)
+{
+    int64_t tiles = (t->rows - t->base + PTQ_TILE_ROWS - 1) / PTQ_TILE_ROWS;
+    atomic_init(&t->bad_row, -1);
+    ptq_parallel_for(tiles, tile_in, t);
+    ptq_parallel_for(tiles, tile_out, t);
+    int64_t bad = atomic_load(&t->bad_row);
+    if (bad < 0) return PTQ_OK;
+    return ptq_fail(err, PTQ_ENUMERIC,
+                    "layer %lld: the activation of window %lld, token %lld is not finite; "
+                    "the checkpoint is damaged or overflows",
+                    (long long)index, (long long)((before + bad) / t->f->length),
+                    (long long)((before + bad) % t->f->length));
+}
+
+enum ptq_status ptq_forward_rows(struct ptq_forward *f, const struct ptq_block *block, int64_t index, int64_t first,
+                                 int64_t rows, struct ptq_error *err)
+{
+    assert(f->windows == 1 && first + rows <= f->length);
+    struct block_task task = {.f = f, .block = block, .x = f->x, .base = first, .rows = first + rows};
+    return run_block(&task, index, 0, err);
+}
+
 enum ptq_status ptq_forward_block(struct ptq_forward *f, const struct ptq_block *block, int64_t index,
                                   const struct ptq_tap *tap, struct ptq_error *err)
 {
-    int64_t c = f->model->config.width;
     f->moved = 1;
     for (int64_t window = 0; window < f->windows; window += f->batch_windows) {
         int64_t first = window * f->length, rows = min64(f->batch_windows, f->windows - window) * f->length;
-        struct block_task task = {.f = f, .block = block, .tap = tap, .x = f->x + first * c, .rows = rows};
-        atomic_init(&task.bad_row, -1);
-        int64_t tiles = (rows + PTQ_TILE_ROWS - 1) / PTQ_TILE_ROWS;
-        ptq_parallel_for(tiles, tile_in, &task);
-        ptq_parallel_for(tiles, tile_out, &task);
-        int64_t bad = atomic_load(&task.bad_row);
-        if (bad >= 0)
-            return ptq_fail(err, PTQ_ENUMERIC,
-                            "layer %lld: the activation of window %lld, token %lld is not finite; "
-                            "the checkpoint is damaged or overflows",
-                            (long long)index, (long long)((first + bad) / f->length),
-                            (long long)((first + bad) % f->length));
+        struct block_task task = {
+            .f = f, .block = block, .tap = tap, .x = f->x + first * f->model->config.width, .rows = rows};
+        PTQ_TRY(run_block(&task, index, first, err));
         if (tap) tap->seen(tap->context, first, rows);
     }
     return PTQ_OK;

@@ -46,13 +46,21 @@ int64_t ptq_forward_chunk(const struct ptq_model *model, int64_t length);
  * go. Fails where q has no packed form (ptq_pack). */
 enum ptq_status ptq_block_pack(struct ptq_arena *arena, const struct ptq_qmat *q, struct ptq_block *block,
                                struct ptq_error *err);
+/* Room for the activations of packed linears, shared by block[0..n): needed before they go through a pass. */
+void ptq_block_room(struct ptq_arena *arena, struct ptq_block *block, int64_t n);
 
 /* x = embeddings (+ positions). Ids outside the vocabulary are PTQ_EINPUT. */
 enum ptq_status ptq_forward_embed(struct ptq_forward *f, struct ptq_error *err);
+/* The same for rows [first, first + rows) alone. */
+enum ptq_status ptq_forward_embed_rows(struct ptq_forward *f, int64_t first, int64_t rows, struct ptq_error *err);
 /* x through block number `index`, whose weights are given. tap may be NULL. A value that is not finite is PTQ_ENUMERIC
  * and names block, window and token. */
 enum ptq_status ptq_forward_block(struct ptq_forward *f, const struct ptq_block *block, int64_t index,
                                   const struct ptq_tap *tap, struct ptq_error *err);
+/* Rows [first, first + rows) of the only window alone; qkv holds what this function left there for this block and the
+ * rows before them. */
+enum ptq_status ptq_forward_rows(struct ptq_forward *f, const struct ptq_block *block, int64_t index, int64_t first,
+                                 int64_t rows, struct ptq_error *err);
 /* A block in its six steps, for those who calibrate between them: GPTQ, which quantises a linear before it computes
  * what the next one sees, and AWQ, which tries weights on one part. Steps with weights read them from block when they
  * are called, so they may have changed since the step before. Of windows [window, window + n) of f; in and out hold the

@@ -15,19 +15,28 @@ enum { SPLIT_OUTPUTS = 64, SPLIT_TILES = SPLIT_OUTPUTS / PTQ_PACK_ROWS };
 enum ptq_status ptq_block_pack(struct ptq_arena *arena, const struct ptq_qmat *q, struct ptq_block *block,
                                struct ptq_error *err)
 {
-    size_t most = 0;
     for (int role = 0; role < PTQ_N_ROLE; role++) {
         struct ptq_linear *l = &block->linear[role];
         if (!l->n) continue;
         struct ptq_packed *p = ptq_new(arena, struct ptq_packed, 1);
         if (ptq_pack(arena, &q[role], p, err)) return ptq_within(err, "%s", l->name);
-        size_t bytes = ptq_acts_bytes(p, PTQ_TILE_ROWS);
-        most = bytes > most ? bytes : most;
         l->packed = p;
     }
-    block->acts = ptq_new(arena, void *, ptq_pool_size());
-    for (int i = 0; i < ptq_pool_size(); i++) block->acts[i] = ptq_alloc(arena, most, "activations");
     return PTQ_OK;
+}
+
+void ptq_block_room(struct ptq_arena *arena, struct ptq_block *block, int64_t n)
+{
+    size_t most = 0;
+    for (int64_t i = 0; i < n * PTQ_N_ROLE; i++) {
+        const struct ptq_packed *p = block[i / PTQ_N_ROLE].linear[i % PTQ_N_ROLE].packed;
+        size_t bytes = p ? ptq_acts_bytes(p, PTQ_TILE_ROWS) : 0;
+        most = bytes > most ? bytes : most;
+    }
+    if (!most) return;
+    void **acts = ptq_new(arena, void *, ptq_pool_size());
+    for (int i = 0; i < ptq_pool_size(); i++) acts[i] = ptq_alloc(arena, most, "activations");
+    for (int64_t i = 0; i < n; i++) block[i].acts = acts;
 }
 
 /* ---- one linear, whole or cut by outputs ---- */

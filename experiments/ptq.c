@@ -2,6 +2,7 @@
 #include "commands.h"
 #include "cuda/cuda.h"
 #include "eval.h"
+#include "generate.h"
 #include "ops.h"
 #include "options.h"
 #include "pool.h"
@@ -25,6 +26,10 @@ static const struct command {
      "text method calib window max-windows calib-windows calib-window calib-sample seed threads device path bos json "
      "out quiet",
      ptq_eval},
+    {"generate", "MODEL", "text that goes on from a prompt, on packed weights",
+     "prompt n method calib calib-windows calib-window calib-sample seed threads device path temperature top-k top-p "
+     "json quiet",
+     ptq_generate},
     {"tokenize", "MODEL|tokenizer.json [FILE|-]", "token ids of a text on one line", "special", ptq_tokenize},
     {"inspect", "PATH", "what is in a model, a checkpoint file, a results file", "json", ptq_command_inspect},
     {"diff", "A B", "two models, tensor by tensor; two results, cell by cell", "", ptq_command_diff},

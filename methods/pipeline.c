@@ -173,6 +173,14 @@ static void save_block(struct run *r, int64_t index, const struct ptq_kept *now,
     ptq_part_move(r->part, r->position, &r->travel, r->cell->seconds_quantize + ptq_seconds() - started, 0);
 }
 
+static enum ptq_status pack(struct run *r, const struct ptq_qmat *q, struct ptq_block *block, struct ptq_error *err)
+{
+    if (!r->packed) return PTQ_OK;
+    PTQ_TRY(ptq_block_pack(r->work, q, block, err));
+    ptq_block_room(r->work, block, 1);
+    return PTQ_OK;
+}
+
 /* The block as the cell wants it: quantised where it is met for the first time, its codes put in place afterwards. */
 static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chunk, struct ptq_block *block,
                                      struct ptq_error *err)
@@ -180,7 +188,7 @@ static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chu
     if (!ptq_spec_quantizes(r->spec)) return PTQ_OK;
     if (!first_chunk) {
         put_back(r, &r->kept[index], block);
-        return r->packed ? ptq_block_pack(r->work, r->kept[index].q, block, err) : PTQ_OK;
+        return pack(r, r->kept[index].q, block, err);
     }
     double started = ptq_seconds();
     struct ptq_qmat here[PTQ_N_ROLE] = {0};
@@ -193,7 +201,7 @@ static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chu
         r->cell->linear[i].name = ptq_strdup(r->arena, r->cell->linear[i].name);
         r->cell->saturated_groups += r->cell->linear[i].saturated;
     }
-    if (r->packed) PTQ_TRY(ptq_block_pack(r->work, here, block, err));
+    PTQ_TRY(pack(r, here, block, err));
     count_bits(r, here, block);
     struct ptq_kept now = view(block, here);
     if (r->kept) keep(r, &now, &r->kept[index]);
@@ -344,4 +352,117 @@ enum ptq_status ptq_cell_run(struct ptq_session *session, const struct ptq_job *
                              struct ptq_cell *cell, struct ptq_error *err)
 {
     return run_cell(session, job, arena, cell, err) ? ptq_within(err, "%s", cell->spec) : PTQ_OK;
+}
+
+/* ---- a model held in memory ---- */
+
+/* The linears of one input as float32, one behind the other as they were. */
+static void hold_weights(struct ptq_arena *arena, enum ptq_input input, struct ptq_block *b)
+{
+    int64_t total = 0;
+    float *from = NULL, *to = NULL;
+    for (int role = 0; role < PTQ_N_ROLE; role++)
+        if (b->linear[role].n && ptq_role_input[role] == input) {
+            if (!from) from = b->linear[role].w;
+            total += b->linear[role].n * b->linear[role].k;
+        }
+    copy_out(arena, from, total, &to);
+    for (int role = 0; role < PTQ_N_ROLE; role++)
+        if (b->linear[role].n && ptq_role_input[role] == input) b->linear[role].w = to + (b->linear[role].w - from);
+}
+
+/* Biases lie one behind the other too, for the product of all. */
+static void hold_biases(struct ptq_arena *arena, enum ptq_input input, struct ptq_block *b)
+{
+    int64_t total = 0;
+    float *from = NULL, *to = NULL;
+    for (int role = 0; role < PTQ_N_ROLE; role++)
+        if (b->linear[role].n && ptq_role_input[role] == input) {
+            if (!from) from = b->linear[role].b;
+            total += b->linear[role].n;
+        }
+    if (!from) return;
+    copy_out(arena, from, total, &to);
+    for (int role = 0; role < PTQ_N_ROLE; role++)
+        if (b->linear[role].n && ptq_role_input[role] == input) b->linear[role].b = to + (b->linear[role].b - from);
+}
+
+/* b, whose weights are in passing memory, into arena. */
+static enum ptq_status hold_block(struct ptq_arena *arena, const struct run *r, const struct ptq_qmat *q,
+                                  struct ptq_block *b, struct ptq_held *held, struct ptq_error *err)
+{
+    float **norm[] = {&b->norm1_w, &b->norm1_b, &b->norm2_w, &b->norm2_b};
+    for (int i = 0; i < 4; i++) copy_out(arena, *norm[i], r->model->config.width, norm[i]);
+    for (int input = 0; input < PTQ_N_INPUT; input++) hold_biases(arena, (enum ptq_input)input, b);
+    if (q) PTQ_TRY(ptq_block_pack(arena, q, b, err));
+    for (int input = 0; !q && input < PTQ_N_INPUT; input++) hold_weights(arena, (enum ptq_input)input, b);
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        double weights = (double)(b->linear[role].n * b->linear[role].k);
+        held->weights += weights;
+        held->bytes += q && weights > 0 ? (double)b->linear[role].packed->bytes : 4 * weights;
+        if (q) b->linear[role].w = NULL;
+    }
+    return PTQ_OK;
+}
+
+/* Block after block, quantised and kept. What a method leaves of one block is in r->arena until the next. */
+static enum ptq_status hold_blocks(struct run *r, int packed, struct ptq_arena *arena, struct ptq_held *held,
+                                   struct ptq_error *err)
+{
+    const struct ptq_model *model = r->model;
+    int64_t blocks = model->config.blocks;
+    if (travels(r)) PTQ_TRY(start_calibration(r, err));
+    ptq_progress_begin(&r->progress, held->spec, (double)(blocks * (travels(r) ? r->calib->n + 1 : 1)));
+    for (int64_t b = 0; b < blocks; b++) {
+        struct ptq_mark work = ptq_arena_mark(r->work), codes = ptq_arena_mark(r->arena);
+        struct ptq_block *block = &held->block[b];
+        PTQ_TRY(ptq_interrupted(err));
+        PTQ_TRY(ptq_block_load(model, b, r->work, block, err));
+        PTQ_TRY(prepare_block(r, b, 1, block, err));
+        PTQ_TRY(hold_block(arena, r, packed ? r->kept[b].q : NULL, block, held, err));
+        ptq_arena_rewind(r->arena, codes);
+        ptq_arena_rewind(r->work, work);
+        ptq_progress_step(&r->progress, 1);
+    }
+    ptq_progress_end(&r->progress);
+    ptq_block_room(arena, held->block, blocks);
+    return PTQ_OK;
+}
+
+static enum ptq_status hold(const struct ptq_planned *plan, const struct ptq_job *job, struct ptq_arena *arena,
+                            struct ptq_held *held, struct ptq_error *err)
+{
+    struct ptq_cell cell = {.spec = held->spec};
+    struct run r = {.model = held->model, .spec = &plan->spec, .seed = job->seed, .cell = &cell};
+    r.stats = plan->calib && reads_stats(&plan->spec) ? plan->calib->stats : NULL;
+    r.calib = plan->calib ? &plan->calib->windows : NULL;
+    r.work = ptq_arena_make("block");
+    r.codes = ptq_arena_make("codes");
+    r.arena = ptq_arena_make("kept codes");
+    held->block = ptq_new(arena, struct ptq_block, r.model->config.blocks);
+    r.kept = ptq_new(r.work, struct ptq_kept, r.model->config.blocks);
+    cell.linear = ptq_new(r.work, struct ptq_linear_report, r.model->config.blocks * PTQ_N_ROLE);
+    double started = ptq_seconds();
+    enum ptq_status status = hold_blocks(&r, strcmp(held->path, "packed") == 0, arena, held, err);
+    held->seconds_quantize = ptq_seconds() - started;
+    ptq_arena_free(r.arena);
+    ptq_arena_free(r.codes);
+    ptq_arena_free(r.work);
+    return status;
+}
+
+enum ptq_status ptq_hold(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,
+                         struct ptq_held *out, struct ptq_error *err)
+{
+    struct ptq_planned plan;
+    struct ptq_cell cell = {0};
+    double started = ptq_seconds();
+    PTQ_TRY(ptq_session_plan(session, job, &plan, err));
+    *out = (struct ptq_held){.model = &plan.model->model, .tokenizer = plan.model->tokenizer};
+    out->spec = ptq_spec_format(&plan.spec, arena);
+    out->path = ptq_spec_quantizes(&plan.spec) && job->path ? job->path : "fp32";
+    out->seconds_load = ptq_seconds() - started;
+    PTQ_TRY(calibrate(session, &plan, &cell, err));
+    out->seconds_calibrate = cell.seconds_calibrate;
+    return hold(&plan, job, arena, out, err) ? ptq_within(err, "%s", out->spec) : PTQ_OK;
 }

@@ -9,6 +9,7 @@
 #include "model.h"
 #include "results.h"
 #include "stats.h"
+#include "tokenizer.h"
 #include "tokens.h"
 
 /* What was asked for; all texts outlive the session. Zero or NULL is the default given in brackets. */
@@ -43,6 +44,21 @@ enum ptq_status ptq_cell_plan(struct ptq_session *session, const struct ptq_job 
  * what is finished, and goes on from it (part.h); nothing else is written here. */
 enum ptq_status ptq_cell_run(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,
                              struct ptq_cell *cell, struct ptq_error *err);
+
+/* A model in memory, block by block as a job's method leaves it: packed, or float32 where the path is fp32 or the
+ * method does not quantise. */
+struct ptq_held {
+    const struct ptq_model *model;
+    const struct ptq_tokenizer *tokenizer; /* the session's */
+    struct ptq_block *block;               /* [blocks] */
+    const char *spec, *path;
+    double bytes, weights; /* of the blocks' linears as they are held */
+    double seconds_load, seconds_calibrate, seconds_quantize;
+};
+
+/* Quantises the whole model of a job, which needs no evaluation text, and keeps it in arena. */
+enum ptq_status ptq_hold(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,
+                         struct ptq_held *out, struct ptq_error *err);
 
 /* What ptq_cell_run does once model, windows and statistics are there: block after block loaded, quantised by spec and
  * evaluated. Fills nll, linear, saturated_groups, effective_bits, ppl, nll_mean and the seconds of both stages; stats

@@ -279,7 +279,7 @@ static enum ptq_status check_choices(const struct ptq_job *job, struct ptq_error
         return ptq_fail(err, PTQ_EUSAGE, "device '%s' is not known to this build; known: cpu", job->device);
     if (job->path && strcmp(job->path, "fp32") && strcmp(job->path, "packed"))
         return ptq_fail(err, PTQ_EUSAGE, "path '%s' is not known to this build; known: fp32, packed", job->path);
-    if (!job->model || !job->text) return ptq_fail(err, PTQ_EUSAGE, "a cell needs a model and an evaluation text");
+    if (!job->model) return ptq_fail(err, PTQ_EUSAGE, "a cell needs a model");
     return PTQ_OK;
 }
 
@@ -292,8 +292,8 @@ enum ptq_status ptq_session_plan(struct ptq_session *s, const struct ptq_job *jo
     if ((ptq_spec_need(&plan->spec) & (PTQ_NEED_ABSMEAN | PTQ_NEED_WINDOWS | PTQ_NEED_MOMENTS)) && !job->calib)
         return ptq_fail(err, PTQ_EUSAGE, "%s needs a calibration text; give --calib FILE", job->spec);
     PTQ_TRY(share_model(s, job->model, &plan->model, err));
-    PTQ_TRY(share_text(s, plan->model, job->text, PTQ_SAMPLE_FIRST, &plan->text, err));
-    PTQ_TRY(eval_windows(s, job, plan, err));
+    if (job->text) PTQ_TRY(share_text(s, plan->model, job->text, PTQ_SAMPLE_FIRST, &plan->text, err));
+    if (job->text) PTQ_TRY(eval_windows(s, job, plan, err));
     if (!uses_calib(job, &plan->spec)) return PTQ_OK;
     plan->sample = sample_of(job, &plan->spec);
     PTQ_TRY(ptq_sampling_check(plan->sample, job->bos, err));
@@ -308,6 +308,7 @@ enum ptq_status ptq_cell_plan(struct ptq_session *session, const struct ptq_job 
 {
     struct ptq_planned plan;
     double started = ptq_seconds();
+    if (!job->text) return ptq_fail(err, PTQ_EUSAGE, "a cell needs an evaluation text");
     PTQ_TRY(ptq_session_plan(session, job, &plan, err));
     describe(arena, job, &plan, cell);
     cell->seconds_load = ptq_seconds() - started;

@@ -162,6 +162,7 @@ int ptq_cpu_has(const struct ptq_packed_parts *p)
 static void choose_packed(struct ptq_ops *ops, int avx2)
 {
     const char *wish = getenv("PTQ_PACKED");
+    if (ptq_cpu_has(&ptq_packed_avx2)) ptq_ops_f16(ops);
     if (wish && strcmp(wish, "ref") == 0) return;
     avx2 |= wish && strcmp(wish, "avx2") == 0;
     if (!avx2 && ptq_cpu_has(&ptq_packed_avx512))
