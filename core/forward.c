@@ -280,6 +280,13 @@ static void activate(enum ptq_activation activation, float *x, int64_t ld, int64
     plain[activation](x, ld, rows, ff);
 }
 
+/* x[rows][F] by columns: what AWQ could not fold into the linear before the activation. */
+static void divide_columns(float *x, int64_t ld, const float *scale, int64_t rows, int64_t ff)
+{
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < ff; j++) x[i * ld + j] /= scale[j];
+}
+
 /* out[rows][ld_out] = the activation; gate and up need [rows][2 F] of scratch, which out may be. */
 static void tile_mlp(const struct block_task *t, const float *in, float *out, int64_t ld_out, int64_t rows,
                      float *scratch, int worker)
@@ -294,6 +301,7 @@ static void tile_mlp(const struct block_task *t, const float *in, float *out, in
         ptq_ops()->silu_mul(out, ld_out, before, before + c->ff, ld, rows, c->ff);
     else
         activate(c->activation, out, ld_out, rows, c->ff);
+    if (t->block->activation_scale) divide_columns(out, ld_out, t->block->activation_scale, rows, c->ff);
 }
 
 /* ---- a block, its steps fused: two barriers ---- */

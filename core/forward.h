@@ -8,6 +8,7 @@
 #define PTQ_FORWARD_H
 
 #include "model.h"
+#include "reference.h"
 #include "tokens.h"
 
 enum { PTQ_TILE_ROWS = 512, PTQ_BATCH_ROWS = 4096, PTQ_VOCAB_ROWS = 2048 };
@@ -84,6 +85,18 @@ void ptq_forward_step(struct ptq_forward *f, const struct ptq_block *block, enum
                       int64_t n, const float *in, float *out);
 /* nll[windows][length - 1] = -ln p(next token). x is used up. */
 enum ptq_status ptq_forward_nll(struct ptq_forward *f, struct ptq_arena *arena, float *nll, struct ptq_error *err);
+/* What is measured of each scored token, [windows][length - 1]; the last three only against a reference. */
+struct ptq_scores {
+    float *nll;        /* -ln p(next token) */
+    float *kl;         /* D(p of the reference || p), in nats */
+    float *delta_p;    /* p(next token) less the reference's */
+    uint8_t *same_top; /* 1 where both have their largest logit at the same token */
+};
+/* Scores, and in the same pass over the vocabulary: against, what f is compared with (or NULL); made, what others will
+ * be compared with (or NULL), with room for f's rows. x is used up. */
+enum ptq_status ptq_forward_score(struct ptq_forward *f, struct ptq_arena *arena,
+                                  const struct ptq_reference_rows *against, struct ptq_reference_rows *made,
+                                  const struct ptq_scores *out, struct ptq_error *err);
 /* logits[windows * length][V], for checks on small models. x is used up. */
 enum ptq_status ptq_forward_logits(struct ptq_forward *f, struct ptq_arena *arena, float *logits,
                                    struct ptq_error *err);

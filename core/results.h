@@ -3,9 +3,12 @@
  *   FILE.h5
  *     /                      attributes: format "ptq-results", schema 1, experiment, experiment_yaml
  *     /cells/ID/             one group a cell; ID is the SHA-256 of the cell's canonical configuration
- *         attributes         one for each line of PTQ_CELL_FIELDS, by that name
+ *         attributes         one for each line of PTQ_CELL_FIELDS and, where there is kl, of PTQ_AGAINST_FIELDS
  *         nll                [windows][scored] float32, -ln p of each scored token (natural log)
+ *         kl                 [windows][scored] float32, D(p_FP || p) of each, in nats; not of FP16, nor in older files
  *         linears/           name, and one column for each line of PTQ_LINEAR_FIELDS; one row a quantised linear
+ *         inputs/            where the cell read statistics: name, one column for each line of PTQ_INPUT_FIELDS, and
+ *                            ranked [inputs][PTQ_INPUT_RANKS] float32; one row an input of a block
  *   FILE.h5.cells/ID.h5      cells that are finished but not merged yet (same layout, one cell): what a killed run
  *                            leaves and the next one starts from
  *   FILE.h5.cells/ID.part/   what is finished of a cell under way (methods/part.h)
@@ -20,94 +23,148 @@
 
 #include <stdint.h>
 
+struct ptq_reference;
+
 enum { PTQ_RESULTS_SCHEMA = 1 };
 
-/* The one table of a cell's scalars: kind, name, what it is. Attribute names in HDF5, struct members and the flat keys
- * of tables are all this. A TEXT is never NULL in a stored cell ("" where it does not apply). */
+/* The one table of a cell's scalars: kind, name, unit, what it is. Attribute names in HDF5, struct members and the flat
+ * keys of tables are all this. A TEXT is never NULL in a stored cell ("" where it does not apply). */
 #define PTQ_CELL_FIELDS(X)                                                                                             \
-    X(TEXT, experiment, "name of the experiment, or eval")                                                             \
-    X(TEXT, spec, "the cell's method, canonical SPEC")                                                                 \
-    X(TEXT, method, "the method's name")                                                                               \
-    X(TEXT, model, "the model as it was named")                                                                        \
-    X(TEXT, model_sha256, "SHA-256 of the model's files")                                                              \
-    X(TEXT, family, "model family")                                                                                    \
-    X(TEXT, source_dtype, "element type of the checkpoint's linears; Q4_1 says that it was 4-bit before")              \
-    X(TEXT, text, "evaluation text as it was named")                                                                   \
-    X(TEXT, text_sha256, "SHA-256 of the evaluation text")                                                             \
-    X(TEXT, tokens_sha256, "SHA-256 of the evaluated ids, little-endian int32")                                        \
-    X(TEXT, calib, "calibration text as it was named, or empty")                                                       \
-    X(TEXT, calib_sha256, "SHA-256 of the calibration ids, little-endian int32")                                       \
-    X(TEXT, protocol, "how perplexity was measured; a table never mixes two")                                          \
-    X(TEXT, calib_protocol, "how calibration windows were taken")                                                      \
-    X(TEXT, path, "fp32 or packed")                                                                                    \
-    X(TEXT, device, "cpu or the GPU's name")                                                                           \
-    X(TEXT, config, "canonical configuration; its SHA-256 is the cell's id")                                           \
-    X(TEXT, version, "ptq's version")                                                                                  \
-    X(TEXT, commit, "git commit compiled in, + where the tree was dirty")                                              \
-    X(TEXT, compiler, "compiler and flags")                                                                            \
-    X(TEXT, host, "host name")                                                                                         \
-    X(TEXT, cpu, "CPU model")                                                                                          \
-    X(TEXT, kernels, "kernels chosen at run time")                                                                     \
-    X(TEXT, blas, "BLAS library and core type")                                                                        \
-    X(TEXT, started, "UTC, ISO 8601")                                                                                  \
-    X(INT, w_bit, "bits of a code; 16 where nothing is quantised")                                                     \
-    X(INT, group_size, "inputs that share a scale; -1 is the row; 0 where nothing is quantised")                       \
-    X(INT, window, "tokens in a window")                                                                               \
-    X(INT, windows, "windows evaluated")                                                                               \
-    X(INT, tokens, "tokens scored")                                                                                    \
-    X(INT, calib_windows, "calibration windows")                                                                       \
-    X(INT, calib_window, "tokens in a calibration window")                                                             \
-    X(INT, seed, "the run's seed")                                                                                     \
-    X(INT, threads, "CPU threads")                                                                                     \
-    X(INT, saturated_groups, "groups with a code at an end that the value overshoots by more than half a step")        \
-    X(INT, peak_rss_bytes, "peak resident memory of the process up to this cell's end")                                \
-    X(REAL, ppl, "perplexity, exp(nll_mean)")                                                                          \
-    X(REAL, nll_mean, "mean -ln p over scored tokens")                                                                 \
-    X(REAL, effective_bits, "stored bits per weight of the quantised linears: codes, scales, zeros, kept channels")    \
-    X(REAL, fraction, "fraction of input channels kept in FP16; 0 where none")                                         \
-    X(REAL, seconds_load, "wall seconds: mapping, tokenizing, hashing")                                                \
-    X(REAL, seconds_calibrate, "wall seconds: statistics (0 when cached)")                                             \
-    X(REAL, seconds_quantize, "wall seconds: the method")                                                              \
-    X(REAL, seconds_eval, "wall seconds: perplexity")                                                                  \
-    X(REAL, tokens_per_second, "evaluated tokens per second of seconds_eval")
+    X(TEXT, experiment, "text", "name of the experiment, or eval")                                                     \
+    X(TEXT, spec, "text", "the cell's method, canonical SPEC")                                                         \
+    X(TEXT, method, "text", "the method's name")                                                                       \
+    X(TEXT, model, "text", "the model as it was named")                                                                \
+    X(TEXT, model_sha256, "text", "SHA-256 of the model's files")                                                      \
+    X(TEXT, family, "text", "model family")                                                                            \
+    X(TEXT, source_dtype, "text", "element type of the checkpoint's linears; Q4_1 says that it was 4-bit before")      \
+    X(TEXT, text, "text", "evaluation text as it was named")                                                           \
+    X(TEXT, text_sha256, "text", "SHA-256 of the evaluation text")                                                     \
+    X(TEXT, tokens_sha256, "text", "SHA-256 of the evaluated ids, little-endian int32")                                \
+    X(TEXT, calib, "text", "calibration text as it was named, or empty")                                               \
+    X(TEXT, calib_sha256, "text", "SHA-256 of the calibration ids, little-endian int32")                               \
+    X(TEXT, protocol, "text", "how perplexity was measured; a table never mixes two")                                  \
+    X(TEXT, calib_protocol, "text", "how calibration windows were taken")                                              \
+    X(TEXT, path, "text", "fp32 or packed")                                                                            \
+    X(TEXT, device, "text", "cpu or the GPU's name")                                                                   \
+    X(TEXT, config, "text", "canonical configuration; its SHA-256 is the cell's id")                                   \
+    X(TEXT, version, "text", "ptq's version")                                                                          \
+    X(TEXT, commit, "text", "git commit compiled in, + where the tree was dirty")                                      \
+    X(TEXT, compiler, "text", "compiler and flags")                                                                    \
+    X(TEXT, host, "text", "host name")                                                                                 \
+    X(TEXT, cpu, "text", "CPU model")                                                                                  \
+    X(TEXT, kernels, "text", "kernels chosen at run time")                                                             \
+    X(TEXT, blas, "text", "BLAS library and core type")                                                                \
+    X(TEXT, started, "text", "UTC, ISO 8601")                                                                          \
+    X(INT, w_bit, "bit", "bits of a code; 16 where nothing is quantised")                                              \
+    X(INT, group_size, "1", "inputs that share a scale; -1 is the row; 0 where nothing is quantised")                  \
+    X(INT, window, "token", "tokens in a window")                                                                      \
+    X(INT, windows, "window", "windows evaluated")                                                                     \
+    X(INT, tokens, "token", "tokens scored")                                                                           \
+    X(INT, calib_windows, "window", "calibration windows")                                                             \
+    X(INT, calib_window, "token", "tokens in a calibration window")                                                    \
+    X(INT, seed, "1", "the run's seed")                                                                                \
+    X(INT, threads, "thread", "CPU threads")                                                                           \
+    X(INT, saturated_groups, "group",                                                                                  \
+      "groups with a code at an end that the value overshoots by more than half a step")                               \
+    X(INT, peak_rss_bytes, "byte", "peak resident memory of the process up to this cell's end")                        \
+    X(REAL, ppl, "1", "perplexity, exp(nll_mean)")                                                                     \
+    X(REAL, nll_mean, "nat", "mean -ln p over scored tokens")                                                          \
+    X(REAL, effective_bits, "bit",                                                                                     \
+      "stored bits per weight of the quantised linears: codes, scales, zeros, kept channels")                          \
+    X(REAL, fraction, "1", "fraction of input channels kept in FP16; 0 where none")                                    \
+    X(REAL, seconds_load, "s", "wall seconds: mapping, tokenizing, hashing")                                           \
+    X(REAL, seconds_calibrate, "s", "wall seconds: statistics (0 when cached)")                                        \
+    X(REAL, seconds_quantize, "s", "wall seconds: the method")                                                         \
+    X(REAL, seconds_eval, "s", "wall seconds: perplexity")                                                             \
+    X(REAL, tokens_per_second, "token/s", "evaluated tokens per second of seconds_eval")
 
 #define PTQ_FIELD_TYPE_TEXT const char *
 #define PTQ_FIELD_TYPE_INT int64_t
 #define PTQ_FIELD_TYPE_REAL double
 
-/* The one table of what is reported of a quantised linear, beside its name: kind, name, what it is. A column that does
- * not apply, or that a file is older than, holds zeros. */
+/* The one table of what is measured of a quantised cell against the full-precision model on the same tokens: kind,
+ * name, unit, what it is. It is there where the cell has kl, that is where the run compared (eval.reference) and the
+ * file is not older than that. Percentiles are over scored tokens, between the two nearest. delta p is the probability
+ * of the true token here less that in full precision; llama.cpp prints it times 100. */
+#define PTQ_AGAINST_FIELDS(X)                                                                                          \
+    X(REAL, kl_mean, "nat", "mean over tokens of D(p_FP || p), natural log")                                           \
+    X(REAL, kl_median, "nat", "median of D(p_FP || p)")                                                                \
+    X(REAL, kl_p95, "nat", "95th percentile of D(p_FP || p)")                                                          \
+    X(REAL, kl_p99, "nat", "99th percentile of D(p_FP || p)")                                                          \
+    X(REAL, kl_max, "nat", "largest D(p_FP || p)")                                                                     \
+    X(REAL, same_top, "1", "share of tokens whose most probable next token is that of full precision")                 \
+    X(REAL, delta_p_mean, "1", "mean of delta p")                                                                      \
+    X(REAL, delta_p_rms, "1", "root of the mean square of delta p")                                                    \
+    X(REAL, delta_p_p01, "1", "1st percentile of delta p")                                                             \
+    X(REAL, delta_p_p05, "1", "5th percentile of delta p")                                                             \
+    X(REAL, delta_p_p10, "1", "10th percentile of delta p")                                                            \
+    X(REAL, delta_p_p25, "1", "25th percentile of delta p")                                                            \
+    X(REAL, delta_p_p50, "1", "50th percentile of delta p")                                                            \
+    X(REAL, delta_p_p75, "1", "75th percentile of delta p")                                                            \
+    X(REAL, delta_p_p90, "1", "90th percentile of delta p")                                                            \
+    X(REAL, delta_p_p95, "1", "95th percentile of delta p")                                                            \
+    X(REAL, delta_p_p99, "1", "99th percentile of delta p")                                                            \
+    X(REAL, seconds_reference, "s", "wall seconds: the full-precision pass to compare with (0 where it was kept)")
+
+/* The one table of what is reported of a quantised linear, beside its name: kind, name, unit, what it is. A column that
+ * does not apply, or that a file is older than, holds zeros. */
 #define PTQ_LINEAR_FIELDS(X)                                                                                           \
-    X(REAL, weight_error, "||W' - W||^2 / ||W||^2")                                                                    \
-    X(REAL, output_error, "||X (W' - W)^T||^2 / ||X W^T||^2 on sampled calibration tokens; -1 without calibration")    \
-    X(INT, saturated, "groups, see saturated_groups")                                                                  \
-    X(INT, groups, "groups of all rows: what means over linears weigh by")                                             \
-    X(REAL, damp, "GPTQ: percdamp that was used in the end")                                                           \
-    X(REAL, loss, "GPTQ, OBQ: the method's own loss")                                                                  \
-    X(REAL, alpha, "AWQ: the ratio that was chosen for the linear's input; 0 leaves it as it is")                      \
-    X(REAL, clip, "AWQ: mean over the groups of bound / largest weight; 1 clips nothing")                              \
-    X(REAL, salient_groups, "scale: share of the groups that hold a salient channel")                                  \
-    X(REAL, delta_changed, "scale: share of all groups whose scale s changed")                                         \
-    X(REAL, delta_ratio, "scale: mean over all groups of their scale with s / without")                                \
-    X(REAL, delta_over_s, "scale: delta_ratio / s, the error left to a salient weight")
+    X(REAL, weight_error, "1", "||W' - W||^2 / ||W||^2")                                                               \
+    X(REAL, output_error, "1",                                                                                         \
+      "||X (W' - W)^T||^2 / ||X W^T||^2 on sampled calibration tokens; -1 without calibration")                        \
+    X(INT, saturated, "group", "groups, see saturated_groups")                                                         \
+    X(INT, groups, "group", "groups of all rows: what means over linears weigh by")                                    \
+    X(REAL, damp, "1", "GPTQ: percdamp that was used in the end")                                                      \
+    X(REAL, loss, "1", "GPTQ, OBQ: the method's own loss")                                                             \
+    X(REAL, alpha, "1", "AWQ: the ratio that was chosen for the linear's input; 0 leaves it as it is")                 \
+    X(REAL, clip, "1", "AWQ: mean over the groups of bound / largest weight; 1 clips nothing")                         \
+    X(REAL, salient_groups, "1", "scale: share of the groups that hold a salient channel")                             \
+    X(REAL, delta_changed, "1", "scale: share of all groups whose scale s changed")                                    \
+    X(REAL, delta_ratio, "1", "scale: mean over all groups of their scale with s / without")                           \
+    X(REAL, delta_over_s, "1", "scale: delta_ratio / s, the error left to a salient weight")
 
 /* One quantised linear's report. */
 struct ptq_linear_report {
     const char *name; /* "model.layers.3.self_attn.q_proj" or the GGUF name's equivalent */
-#define X(kind, name, doc) PTQ_FIELD_TYPE_##kind name;
+#define X(kind, name, ...) PTQ_FIELD_TYPE_##kind name;
     PTQ_LINEAR_FIELDS(X)
 #undef X
 };
 
+/* The one table of what calibration saw at an input of a block, beside its name and ranked: kind, name, unit, what
+ * it is. */
+#define PTQ_INPUT_FIELDS(X)                                                                                            \
+    X(INT, channels, "1", "K, input channels")                                                                         \
+    X(INT, top1, "1", "the channel with the largest mean |x| over the calibration tokens, from 0")                     \
+    X(INT, top2, "1", "the one with the next")                                                                         \
+    X(INT, top3, "1", "and the next; -1 where there are fewer channels")                                               \
+    X(REAL, median, "1", "median over the channels of mean |x|")
+
+/* One input's report. */
+enum { PTQ_INPUT_RANKS = 16 };
+struct ptq_input_report {
+    const char *name; /* "3.mlp_in": block and input */
+#define X(kind, name, ...) PTQ_FIELD_TYPE_##kind name;
+    PTQ_INPUT_FIELDS(X)
+#undef X
+    float ranked[PTQ_INPUT_RANKS]; /* mean |x| of the channel of rank min(2^i, K), rank 1 being the largest */
+};
+
 struct ptq_cell {
     char id[PTQ_SHA256_HEX];
-#define X(kind, name, doc) PTQ_FIELD_TYPE_##kind name;
+#define X(kind, name, ...) PTQ_FIELD_TYPE_##kind name;
     PTQ_CELL_FIELDS(X)
+    PTQ_AGAINST_FIELDS(X)
 #undef X
     float *nll; /* [windows][scored], scored = tokens / windows */
+    float
+        *kl; /* [windows][scored] D(p_FP || p) of each scored token, in nats; NULL: PTQ_AGAINST_FIELDS are not there */
     struct ptq_linear_report *linear;
     int n_linears;
-    const char *part; /* folder for what is finished while the cell is under way, or NULL; not stored */
+    struct ptq_input_report *input;
+    int n_inputs; /* blocks * PTQ_N_INPUT, or 0 where no statistics were read, or the file is older */
+    struct ptq_reference *reference; /* what a run compares with (core/reference.h), or NULL; not stored */
+    const char *part;                /* folder for what is finished while the cell is under way, or NULL; not stored */
 };
 
 /* id = SHA-256 of config. */

@@ -2,6 +2,7 @@
 
 #include "arena.h"
 #include "pool.h"
+#include "quantile.h"
 #include "rng.h"
 
 #include <math.h>
@@ -73,29 +74,12 @@ static void draw_chunk(void *context, int64_t chunk, int worker)
 
 /* ---- intervals ---- */
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-/* Between the two nearest of the sorted values. */
-static double quantile(const double *sorted, int64_t n, double p)
-{
-    double at = p * (double)(n - 1);
-    int64_t below = (int64_t)at;
-    double low = sorted[below], high = sorted[below + 1 < n ? below + 1 : below];
-    return low == high ? low : low + (at - (double)below) * (high - low);
-}
-
-/* Sorts value. One that is no number (infinite minus infinite) counts as infinite, so that sorting has an order. */
+/* Sorts value. */
 static struct ptq_interval interval_of(double *value, const struct ptq_bootstrap *how)
 {
-    for (int64_t b = 0; b < how->replicates; b++)
-        if (isnan(value[b])) value[b] = INFINITY;
-    qsort(value, (size_t)how->replicates, sizeof *value, by_value);
-    return (struct ptq_interval){quantile(value, how->replicates, (1 - how->level) / 2),
-                                 quantile(value, how->replicates, (1 + how->level) / 2)};
+    ptq_sort(value, how->replicates);
+    return (struct ptq_interval){ptq_quantile(value, how->replicates, (1 - how->level) / 2),
+                                 ptq_quantile(value, how->replicates, (1 + how->level) / 2)};
 }
 
 static void find_intervals(const struct batch *batch, int column, int with_difference, double *scratch,

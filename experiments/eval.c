@@ -22,6 +22,9 @@ char *ptq_eval_json(const struct ptq_cell *c)
     json_object_set_new(json, "effective_bits", json_real(c->effective_bits));
     json_object_set_new(json, "saturated_groups", json_integer(c->saturated_groups));
     json_object_set_new(json, "source_dtype", json_string(c->source_dtype));
+#define X(kind, name, ...) json_object_set_new(json, #name, c->kl ? json_real(c->name) : json_null());
+    PTQ_AGAINST_FIELDS(X)
+#undef X
     char *text = json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
     json_decref(json);
     return text;
@@ -33,6 +36,10 @@ static void print_cell(const struct ptq_cell *c)
            (long long)c->windows, (long long)c->window);
     printf("protocol: %s\n", c->protocol);
     if (c->calib[0]) printf("calibration: %s, %s\n", c->calib, c->calib_protocol);
+    if (c->kl)
+        printf("against FP16: KL divergence %.4g nat (median %.3g, 95 %% below %.3g, 99 %% below %.3g), same top-1 "
+               "%.2f %%, RMS change of p %.2f %%\n",
+               c->kl_mean, c->kl_median, c->kl_p95, c->kl_p99, 100 * c->same_top, 100 * c->delta_p_rms);
     if (c->n_linears)
         printf("quantised: %d linears, %.3f bits a weight, %lld saturated groups\n", c->n_linears, c->effective_bits,
                (long long)c->saturated_groups);

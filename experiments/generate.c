@@ -1,6 +1,7 @@
 #include "generate.h"
 
 #include "decode.h"
+#include "hold.h"
 #include "mapped.h"
 #include "pieces.h"
 #include "pool.h"

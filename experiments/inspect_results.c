@@ -70,8 +70,11 @@ static json_t *cell_json(struct ptq_arena *arena, const struct ptq_cell *c)
 #define TEXT(name) json_object_set_new(json, #name, text_json(arena, c->name));
 #define INT(name) json_object_set_new(json, #name, json_integer((json_int_t)c->name));
 #define REAL(name) json_object_set_new(json, #name, real_json(c->name));
-#define X(kind, name, doc) kind(name)
+#define X(kind, name, ...) kind(name)
     PTQ_CELL_FIELDS(X)
+    if (c->kl) {
+        PTQ_AGAINST_FIELDS(X)
+    }
 #undef X
 #undef TEXT
 #undef INT
@@ -82,7 +85,7 @@ static json_t *cell_json(struct ptq_arena *arena, const struct ptq_cell *c)
         json_object_set_new(linear, "name", text_json(arena, l->name));
 #define INT(field) json_object_set_new(linear, #field, json_integer((json_int_t)l->field));
 #define REAL(field) json_object_set_new(linear, #field, real_json(l->field));
-#define X(kind, field, doc) kind(field)
+#define X(kind, field, ...) kind(field)
         PTQ_LINEAR_FIELDS(X)
 #undef X
 #undef INT

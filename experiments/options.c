@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum kind { FLAG, TEXT, NUMBER, SET };
+enum kind { FLAG, TEXT, NUMBER, SIZE, SET };
 
 static const struct option {
     const char *name;
@@ -32,15 +32,23 @@ static const struct option {
      "fp32: codes dequantised for sgemm; packed: as they are packed, activations of 16 bits [fp32; generate: packed]"},
     {"bos", TEXT, AT(bos), 0, 0, "WHERE", "stream: once at the start; none; window: before each window [stream]"},
     {"out", TEXT, AT(out), 0, 0, "PATH",
-     "the results file, or the folder of figures (-o); eval adds its cell to what a file holds"},
+     "the results file, or the folder of figures or of the checkpoint (-o); eval adds its cell to what a file holds"},
+    {"reference", FLAG, AT(reference), 0, 0, NULL, "compare with FP16 too: KL divergence, equal top-1, change in p"},
     {"json", FLAG, AT(json), 0, 0, NULL, "one JSON object on stdout"},
     {"fresh", FLAG, AT(fresh), 0, 0, NULL, "start over: drop the results that are there"},
     {"set", SET, 0, 0, 0, "KEY=VALUE", "change a key of the experiment; may be given several times"},
-    {"launcher", TEXT, AT(launcher), 0, 0, "NAME", "local [local]"},
-    {"jobs", NUMBER, AT(jobs), 1, 1024, "N", "cells at a time [1]"},
+    {"reuse", TEXT, AT(reuse), 0, 0, "PATH", "take finished cells from a results file, or from those of a folder"},
+    {"quick", FLAG, AT(quick), 0, 0, NULL, "the experiment's quick form: its section quick, as --set quick=1"},
+    {"launcher", TEXT, AT(launcher), 0, 0, "NAME",
+     "local; slurm: a job array, a task a cell (docs/clusters.md) [local]"},
+    {"jobs", NUMBER, AT(jobs), 1, 1024, "N", "cells at a time [1; with Slurm as many as it has room for]"},
+    {"memory", SIZE, AT(memory), 1 << 20, INT64_MAX, "SIZE", "what the run may take: 800M, 8G [half of what is free]"},
+    {"cell", TEXT, AT(cell), 0, 0, "N:ID", "this cell alone, joined with nothing: what a task of --launcher runs"},
+    {"merge", FLAG, AT(merge), 0, 0, NULL, "run nothing; check and join what is finished"},
     {"dry-run", FLAG, AT(dry_run), 0, 0, NULL, "print the cells and what is done, run nothing"},
     {"special", FLAG, AT(special), 0, 0, NULL, "apply the tokenizer's own template"},
-    {"format", TEXT, AT(format), 0, 0, "NAME", "text, md, csv, tex or json [text]"},
+    {"format", TEXT, AT(format), 0, 0, "NAME",
+     "table: text, md, csv, tex or json [text]; report: html or pdf [pdf]; quantize: fp16, awq, gptq, gptq_v2 or gguf"},
     {"prompt", TEXT, AT(prompt), 0, 0, "TEXT", "what the text begins with"},
     {"n", NUMBER, AT(n), 1, 1 << 24, "N", "new tokens at most (-n) [128]"},
     {"temperature", TEXT, AT(temperature), 0, 0, "T", "0: always the likeliest token [0; 1 with --top-k or --top-p]"},
@@ -94,6 +102,11 @@ static enum ptq_status store(const struct option *o, const char *value, struct p
         if (!ptq_parse_int(value, o->min, o->max, place))
             return ptq_fail(err, PTQ_EUSAGE, "--%s is '%s'; it must be an integer from %lld to %lld", o->name, value,
                             (long long)o->min, (long long)o->max);
+        break;
+    case SIZE:
+        if (!ptq_parse_size(value, o->min, place))
+            return ptq_fail(err, PTQ_EUSAGE, "--%s is '%s'; it must be a size from 1M on, such as 800M or 8G", o->name,
+                            value);
         break;
     case SET:
         if (out->n_sets == PTQ_MAX_SETS) return ptq_fail(err, PTQ_EUSAGE, "more than %d --set", PTQ_MAX_SETS);
@@ -166,6 +179,7 @@ enum ptq_status ptq_options_job(const struct ptq_options *o, struct ptq_job *job
         .seed = (uint64_t)o->seed,
         .device = o->device,
         .path = o->path,
+        .reference = o->reference,
     };
     if (o->bos) PTQ_TRY(ptq_bos_parse(o->bos, &job->bos, err));
     if (o->calib_sample) PTQ_TRY(ptq_sample_parse(o->calib_sample, &job->calib_sample, err));

@@ -37,9 +37,12 @@ static int list_fields(const struct ptq_report *report, const struct ptq_report_
     {                                                                                                                  \
         .kind = REAL, .name = (label), .real = (value)                                                                 \
     }
-#define X(type, name, doc) ADD_##type(#name, c->name);
+#define X(type, name, ...) ADD_##type(#name, c->name);
     ADD_TEXT("id", c->id);
     PTQ_CELL_FIELDS(X)
+#undef X
+#define X(type, name, ...) ADD_##type(#name, c->kl ? c->name : NAN);
+    PTQ_AGAINST_FIELDS(X)
     ADD_REAL("ppl_low", e->interval.low);
     ADD_REAL("ppl_high", e->interval.high);
     ADD_REAL("difference", e->difference);

@@ -109,6 +109,26 @@ static void note_noise(struct ptq_arena *arena, struct ptq_report *report)
         }
 }
 
+static void note_against(struct ptq_arena *arena, struct ptq_report *report)
+{
+    int with = 0, without = 0;
+    for (int i = 0; i < report->n_rows; i++) {
+        const struct ptq_cell *c = report->row[i].cell;
+        with |= c->kl != NULL;
+        without += !c->kl && strcmp(c->method, "fp16") != 0;
+    }
+    if (!with) return;
+    add(arena, report,
+        "KL to FP16: mean over the scored tokens of D(p of FP16 || p) of the next token, in nats; same top-1: share of "
+        "tokens with FP16's most probable next token.");
+    if (without)
+        add(arena, report,
+            ptq_format(arena,
+                       "%d cell%s without a comparison to FP16: an earlier ptq or eval.reference=0 made %s; --fresh "
+                       "runs again.",
+                       without, without == 1 ? " is" : "s are", without == 1 ? "it" : "them"));
+}
+
 static void note_paper(struct ptq_arena *arena, struct ptq_report *report, const char *missing)
 {
     if (missing) add(arena, report, ptq_format(arena, "No published numbers: %s.", missing));
@@ -155,6 +175,7 @@ void ptq_report_notes(struct ptq_arena *arena, struct ptq_report *report, const 
     note_calibration(arena, report);
     note_intervals(arena, report);
     note_noise(arena, report);
+    note_against(arena, report);
     note_paper(arena, report, missing);
     note_runs(arena, report);
 }

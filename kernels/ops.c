@@ -28,3 +28,8 @@ float ptq_lse_nll(const struct ptq_lse *state)
 {
     return (float)(log(state->sum) + state->max - state->target);
 }
+
+double ptq_lse_log(const struct ptq_lse *state)
+{
+    return log(state->sum) + state->max;
+}

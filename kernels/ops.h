@@ -28,12 +28,13 @@ struct ptq_lse {
     float max;    /* largest logit so far */
     double sum;   /* sum of exp(logit - max) */
     float target; /* the target's logit, once its tile was seen */
+    int32_t top;  /* the id of max, the first of equal ones */
 };
-#define PTQ_LSE_EMPTY ((struct ptq_lse){.max = -3.0e38f})
+#define PTQ_LSE_EMPTY ((struct ptq_lse){.max = -3.0e38f, .top = -1})
 
 /* Columns of PTQ_LANES rows quantised one after the other, each column's error fed to the columns behind it. All arrays
  * are transposed: a column's PTQ_LANES values lie side by side. */
-enum { PTQ_LANES = 16 };
+enum { PTQ_LANES = 32 };
 struct ptq_feedback {
     int64_t columns;
     int maxq;
@@ -43,6 +44,7 @@ struct ptq_feedback {
     const int32_t *group;      /* [columns]: the column's row in scale and zero */
     const float *scale, *zero; /* [..][PTQ_LANES] */
     uint8_t *code;             /* [columns][PTQ_LANES] */
+    float *back;               /* [columns][PTQ_LANES]: the codes' values */
     float *error;              /* [columns][PTQ_LANES] */
 };
 
@@ -90,6 +92,10 @@ struct ptq_ops {
      * ids, a negative one is never met. scratch: ptq_lse_scratch floats. The product is never held whole. */
     void (*lse)(struct ptq_lse *state, const float *x, const float *w, const int32_t *target, int64_t first, int64_t m,
                 int64_t n, int64_t k, float *scratch);
+    /* As lse, and keeps mean[M][K] = sum over the rows of w seen so far of exp(logit - max) w: divided by sum, it is
+     * what w is on average under the row's softmax. Begun with zeros. */
+    void (*lse_mean)(struct ptq_lse *state, float *mean, const float *x, const float *w, const int32_t *target,
+                     int64_t first, int64_t m, int64_t n, int64_t k, float *scratch);
     /* min and max of w[0..n), n >= 1 */
     void (*minmax)(const float *w, int64_t n, float *min, float *max);
     /* code[i] = clamp(rint(w[i] / scale) + zero, 0, maxq), rounding half to even */
@@ -101,11 +107,13 @@ struct ptq_ops {
     /* Columns [first, first + N) of the upper triangle of X^T X: h[i][j] += sum of x[.][i] x[.][j] for those j and
      * i <= j; x [M][ldx]. What is written below the diagonal within these columns is not defined. */
     void (*gram)(float *h, int64_t ldh, const float *x, int64_t ldx, int64_t m, int64_t first, int64_t n);
-    /* y[M][N] -= a[M][K] b[K][N] */
-    void (*subtract)(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
-                     int64_t n, int64_t k);
-    /* For each column i in order, each product and sum rounded to float32:
-     *   code = clamp(rint(w / scale) + zero, 0, maxq)   error = (w - scale (code - zero)) / u[i][i]
+    /* y[M][N] += a[K][M]^T b[K][N] */
+    void (*add_product)(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
+                        int64_t n, int64_t k);
+    /* x[M][N] = r^-T x; r [M][ldr] upper triangle with a diagonal that is not 0 */
+    void (*substitute)(float *x, int64_t ldx, const float *r, int64_t ldr, int64_t m, int64_t n);
+    /* For each column i in order, rounded to float32 at each step, but the last one fused:
+     *   code = clamp(rint(w / scale) + zero, 0, maxq)   back = scale (code - zero)   error = (w - back) (1 / u[i][i])
      *   w[j] -= error u[i][j] for the columns j > i */
     void (*feedback)(const struct ptq_feedback *f);
     /* y[M][N] = x[M][K] w[N][K]^T, w in FP16: the head, token by token */
@@ -145,5 +153,7 @@ const struct ptq_ops *ptq_ops(void);
 const char *ptq_blas_name(void);
 /* nll of a finished row: log(sum) + max - target. */
 float ptq_lse_nll(const struct ptq_lse *state);
+/* log Z of a finished row: log(sum) + max. */
+double ptq_lse_log(const struct ptq_lse *state);
 
 #endif

@@ -1,8 +1,10 @@
 #include "pipeline.h"
 
 #include "apply.h"
+#include "compare.h"
 #include "forward.h"
 #include "grid.h"
+#include "inputs.h"
 #include "locate.h"
 #include "part.h"
 #include "progress.h"
@@ -23,23 +25,26 @@ struct run {
     const struct ptq_model_stats *stats; /* or NULL */
     const struct ptq_windows *calib;     /* or NULL */
     const struct ptq_windows *eval;
-    struct ptq_arena *arena;   /* the cell's, for what is kept */
-    struct ptq_arena *work;    /* one chunk's and one block's */
-    struct ptq_arena *codes;   /* one block's codes, where they are not kept */
-    struct ptq_forward travel; /* the calibration windows on their way, where the method needs them */
-    struct ptq_kept *kept;     /* of every block, where the windows need more than one chunk; else NULL */
-    struct ptq_part *part;     /* what is finished, on disk; or NULL */
-    int64_t resumed, position; /* blocks that are there from an earlier run; blocks that are finished */
-    double earlier;            /* seconds of seconds_quantize that the earlier run took */
+    struct ptq_arena *arena;           /* the cell's, for what is kept */
+    struct ptq_arena *work;            /* one chunk's and one block's */
+    struct ptq_arena *codes;           /* one block's codes, where they are not kept */
+    struct ptq_forward travel;         /* the calibration windows on their way, where the method needs them */
+    struct ptq_kept *kept;             /* of every block, where the windows need more than one chunk; else NULL */
+    struct ptq_part *part;             /* what is finished, on disk; or NULL */
+    int64_t resumed, position;         /* blocks that are there from an earlier run; blocks that are finished */
+    double earlier;                    /* seconds of seconds_quantize that the earlier run took */
+    const struct ptq_block_sink *sink; /* or NULL */
     struct ptq_cell *cell;
+    struct ptq_comparison compare;
     struct ptq_progress progress;
     int packed;           /* the path: the forward pass computes with packed codes */
     double bits, weights; /* stored bits and weights of the quantised linears */
 };
 
-/* Of codes as methods leave them, or as they are packed. */
-static void count_bits(struct run *r, const struct ptq_qmat *q, const struct ptq_block *block)
+/* Of the codes and of what comes with them; norms and biases are not counted, as before quantisation. */
+static void count_bits(struct run *r, const struct ptq_block *block, const struct ptq_qmat *q)
 {
+    if (block->activation_scale) r->bits += 32 * (double)r->model->config.ff;
     for (int role = 0; role < PTQ_N_ROLE; role++) {
         const struct ptq_packed *packed = block->linear[role].packed;
         double weights = (double)(q[role].n * q[role].k);
@@ -61,7 +66,8 @@ static void copy_out(struct ptq_arena *arena, const float *from, int64_t n, floa
 /* The block with its codes as it is now; nothing is copied. */
 static struct ptq_kept view(const struct ptq_block *b, const struct ptq_qmat *q)
 {
-    struct ptq_kept kept = {.norm = {b->norm1_w, b->norm1_b, b->norm2_w, b->norm2_b}};
+    struct ptq_kept kept = {.norm = {b->norm1_w, b->norm1_b, b->norm2_w, b->norm2_b},
+                            .activation_scale = b->activation_scale};
     memcpy(kept.q, q, sizeof kept.q);
     for (int role = 0; role < PTQ_N_ROLE; role++)
         if (b->linear[role].n) kept.bias[role] = b->linear[role].b;
@@ -74,6 +80,9 @@ static void keep(const struct run *r, const struct ptq_kept *now, struct ptq_kep
     for (int i = 0; i < 4; i++) copy_out(r->arena, now->norm[i], r->model->config.width, &kept->norm[i]);
     for (int role = 0; role < PTQ_N_ROLE; role++)
         copy_out(r->arena, now->bias[role], now->q[role].n, &kept->bias[role]);
+    float *scale = NULL;
+    copy_out(r->arena, now->activation_scale, r->model->config.ff, &scale);
+    kept->activation_scale = scale;
 }
 
 static void copy_back(float *to, const float *from, int64_t n)
@@ -85,6 +94,7 @@ static void put_back(const struct run *r, const struct ptq_kept *kept, struct pt
 {
     float *norm[] = {b->norm1_w, b->norm1_b, b->norm2_w, b->norm2_b};
     ptq_reapply(kept->q, b);
+    b->activation_scale = kept->activation_scale;
     for (int i = 0; i < 4; i++) copy_back(norm[i], kept->norm[i], r->model->config.width);
     for (int role = 0; role < PTQ_N_ROLE; role++) copy_back(b->linear[role].b, kept->bias[role], b->linear[role].n);
 }
@@ -173,6 +183,12 @@ static void save_block(struct run *r, int64_t index, const struct ptq_kept *now,
     ptq_part_move(r->part, r->position, &r->travel, r->cell->seconds_quantize + ptq_seconds() - started, 0);
 }
 
+static enum ptq_status hand_over(const struct run *r, int64_t index, const struct ptq_block *block,
+                                 const struct ptq_qmat *q, struct ptq_error *err)
+{
+    return r->sink ? r->sink->take(r->sink->context, index, block, q, err) : PTQ_OK;
+}
+
 static enum ptq_status pack(struct run *r, const struct ptq_qmat *q, struct ptq_block *block, struct ptq_error *err)
 {
     if (!r->packed) return PTQ_OK;
@@ -185,13 +201,13 @@ static enum ptq_status pack(struct run *r, const struct ptq_qmat *q, struct ptq_
 static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chunk, struct ptq_block *block,
                                      struct ptq_error *err)
 {
-    if (!ptq_spec_quantizes(r->spec)) return PTQ_OK;
+    struct ptq_qmat here[PTQ_N_ROLE] = {0};
+    if (!ptq_spec_quantizes(r->spec)) return first_chunk ? hand_over(r, index, block, here, err) : PTQ_OK;
     if (!first_chunk) {
         put_back(r, &r->kept[index], block);
         return pack(r, r->kept[index].q, block, err);
     }
     double started = ptq_seconds();
-    struct ptq_qmat here[PTQ_N_ROLE] = {0};
     int from = r->cell->n_linears;
     struct ptq_mark mark = ptq_arena_mark(r->codes);
     int again = index < r->resumed;
@@ -202,10 +218,11 @@ static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chu
         r->cell->saturated_groups += r->cell->linear[i].saturated;
     }
     PTQ_TRY(pack(r, here, block, err));
-    count_bits(r, here, block);
+    count_bits(r, block, here);
     struct ptq_kept now = view(block, here);
     if (r->kept) keep(r, &now, &r->kept[index]);
     if (!again) save_block(r, index, &now, from, started);
+    PTQ_TRY(hand_over(r, index, block, here, err));
     ptq_arena_rewind(r->codes, mark);
     r->cell->seconds_quantize += ptq_seconds() - started;
     return PTQ_OK;
@@ -216,6 +233,7 @@ static enum ptq_status run_chunk(struct run *r, int64_t first, int64_t windows, 
     const struct ptq_model *model = r->model;
     const struct ptq_windows *eval = r->eval;
     struct ptq_forward f;
+    PTQ_TRY(ptq_compare_prepare(&r->compare, first, windows, err));
     ptq_forward_make(r->work, model, eval->id + first * eval->length, windows, eval->length, &f);
     PTQ_TRY(ptq_forward_embed(&f, err));
     if (first == 0 && travels(r)) PTQ_TRY(start_calibration(r, err));
@@ -229,7 +247,7 @@ static enum ptq_status run_chunk(struct run *r, int64_t first, int64_t windows, 
         ptq_arena_rewind(r->work, mark);
         ptq_progress_step(&r->progress, (double)windows);
     }
-    return ptq_forward_nll(&f, r->work, r->cell->nll + first * (eval->length - 1), err);
+    return ptq_compare_score(&r->compare, &f, first, r->work, err);
 }
 
 static enum ptq_status run_chunks(struct run *r, struct ptq_error *err)
@@ -240,14 +258,14 @@ static enum ptq_status run_chunks(struct run *r, struct ptq_error *err)
     r->cell->windows = eval->n;
     r->cell->window = eval->length;
     r->cell->tokens = eval->n * (eval->length - 1);
-    r->cell->nll = ptq_new(r->arena, float, r->cell->tokens);
+    ptq_compare_begin(r->cell, ptq_spec_quantizes(r->spec), r->arena, &r->compare);
     if (ptq_spec_quantizes(r->spec)) {
         r->cell->linear = ptq_new(r->arena, struct ptq_linear_report, blocks * PTQ_N_ROLE);
         if (eval->n > chunk) r->kept = ptq_new(r->arena, struct ptq_kept, blocks);
     }
     int64_t travelling = travels(r) ? r->calib->n : 0;
     ptq_progress_begin(&r->progress, r->cell->spec, (double)((eval->n + travelling) * blocks));
-    for (int64_t first = 0; first < eval->n; first += chunk) {
+    for (int64_t first = 0; first == 0 || first < eval->n; first += chunk) { /* once without any window, too */
         struct ptq_mark mark = ptq_arena_mark(r->work);
         PTQ_TRY(run_chunk(r, first, eval->n - first < chunk ? eval->n - first : chunk, err));
         ptq_arena_rewind(r->work, mark);
@@ -272,14 +290,33 @@ static enum ptq_status summarise(struct run *r, struct ptq_error *err)
     struct ptq_cell *c = r->cell;
     double sum = 0;
     for (int64_t i = 0; i < c->tokens; i++) sum += c->nll[i];
-    c->nll_mean = sum / (double)c->tokens;
-    c->ppl = exp(c->nll_mean);
+    c->nll_mean = c->tokens ? sum / (double)c->tokens : 0;
+    c->ppl = c->tokens ? exp(c->nll_mean) : 0;
     c->effective_bits = r->weights > 0 ? r->bits / r->weights : 16;
     c->peak_rss_bytes = ptq_peak_rss_bytes();
     c->tokens_per_second = c->seconds_eval > 0 ? (double)(c->windows * c->window) / c->seconds_eval : 0;
     if (!isfinite(c->ppl))
         return ptq_fail(err, PTQ_ENUMERIC, "the perplexity is not finite (mean nll %g)", c->nll_mean);
     return PTQ_OK;
+}
+
+static enum ptq_status evaluate(struct run *r, struct ptq_error *err)
+{
+    struct ptq_cell *cell = r->cell;
+    double started = ptq_seconds();
+    r->packed = r->eval->n > 0 && cell->path && strcmp(cell->path, "packed") == 0;
+    cell->seconds_quantize = 0;
+    cell->saturated_groups = cell->n_linears = cell->n_inputs = 0;
+    if (r->stats) ptq_inputs_report(r->arena, r->stats, cell);
+    r->work = ptq_arena_make("cell");
+    r->codes = ptq_arena_make("codes");
+    enum ptq_status status = run_with_part(r, err);
+    ptq_arena_free(r->codes);
+    ptq_arena_free(r->work);
+    if (status) return status;
+    cell->seconds_eval = ptq_seconds() - started - (cell->seconds_quantize - r->earlier) - r->compare.seconds;
+    ptq_compare_end(&r->compare, cell);
+    return summarise(r, err);
 }
 
 enum ptq_status ptq_evaluate(const struct ptq_model *model, const struct ptq_spec *spec, uint64_t seed,
@@ -294,27 +331,8 @@ enum ptq_status ptq_evaluate(const struct ptq_model *model, const struct ptq_spe
                     .calib = calib,
                     .eval = eval,
                     .arena = arena,
-                    .cell = cell,
-                    .packed = cell->path && strcmp(cell->path, "packed") == 0};
-    double started = ptq_seconds();
-    cell->seconds_quantize = 0;
-    cell->saturated_groups = cell->n_linears = 0;
-    r.work = ptq_arena_make("cell");
-    r.codes = ptq_arena_make("codes");
-    enum ptq_status status = run_with_part(&r, err);
-    ptq_arena_free(r.codes);
-    ptq_arena_free(r.work);
-    if (status) return status;
-    cell->seconds_eval = ptq_seconds() - started - (cell->seconds_quantize - r.earlier);
-    return summarise(&r, err);
-}
-
-/* A method whose windows travel measures what it needs on the way (GPTQ); all others report errors on the statistics
- * even where they do not read them (RTN). */
-static int reads_stats(const struct ptq_spec *spec)
-{
-    unsigned need = ptq_spec_need(spec);
-    return need & (PTQ_NEED_ABSMEAN | PTQ_NEED_MOMENTS) || !(need & PTQ_NEED_WINDOWS);
+                    .cell = cell};
+    return evaluate(&r, err);
 }
 
 /* Statistics of the cell's calibration, where it has one: measured by the first cell that asks. */
@@ -323,7 +341,8 @@ static enum ptq_status calibrate(struct ptq_session *s, const struct ptq_planned
 {
     struct ptq_shared_windows *calib = plan->calib;
     cell->seconds_calibrate = 0;
-    if (calib && reads_stats(&plan->spec) && !(calib->stats && calib->stats->has_moments >= calib->with_moments)) {
+    if (calib && ptq_spec_reads_stats(&plan->spec) &&
+        !(calib->stats && calib->stats->has_moments >= calib->with_moments)) {
         double started = ptq_seconds();
         const char *folder = ptq_format(s->arena, "%s/stats", ptq_cache_folder(s->arena));
         const char *identity = ptq_format(s->arena, "%s %s", plan->model->sha256, plan->model->config_sha256);
@@ -336,6 +355,17 @@ static enum ptq_status calibrate(struct ptq_session *s, const struct ptq_planned
     return PTQ_OK;
 }
 
+/* What all cells of one model and one evaluation text are compared with. */
+static struct ptq_reference *reference_of(struct ptq_session *s, const struct ptq_planned *plan)
+{
+    struct ptq_shared_windows *eval = plan->eval;
+    const char *folder = ptq_format(s->arena, "%s/reference", ptq_cache_folder(s->arena));
+    const char *identity = ptq_format(s->arena, "%s %s", plan->model->sha256, plan->model->config_sha256);
+    if (!eval->reference)
+        eval->reference = ptq_reference_make(s->arena, &plan->model->model, identity, &eval->windows, folder);
+    return eval->reference;
+}
+
 static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,
                                 struct ptq_cell *cell, struct ptq_error *err)
 {
@@ -343,126 +373,22 @@ static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_jo
     ptq_provenance(arena, cell); /* `started` is this cell's, not the plan's */
     PTQ_TRY(ptq_session_plan(session, job, &plan, err));
     PTQ_TRY(calibrate(session, &plan, cell, err));
-    return ptq_evaluate(&plan.model->model, &plan.spec, job->seed,
-                        plan.calib && reads_stats(&plan.spec) ? plan.calib->stats : NULL,
-                        plan.calib ? &plan.calib->windows : NULL, &plan.eval->windows, arena, cell, err);
+    cell->reference = job->reference ? reference_of(session, &plan) : NULL;
+    static const struct ptq_windows nothing = {.length = 1};
+    struct run r = {.model = &plan.model->model,
+                    .spec = &plan.spec,
+                    .seed = job->seed,
+                    .stats = plan.calib && ptq_spec_reads_stats(&plan.spec) ? plan.calib->stats : NULL,
+                    .calib = plan.calib ? &plan.calib->windows : NULL,
+                    .eval = plan.eval ? &plan.eval->windows : &nothing,
+                    .arena = arena,
+                    .sink = job->sink,
+                    .cell = cell};
+    return evaluate(&r, err);
 }
 
 enum ptq_status ptq_cell_run(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,
                              struct ptq_cell *cell, struct ptq_error *err)
 {
     return run_cell(session, job, arena, cell, err) ? ptq_within(err, "%s", cell->spec) : PTQ_OK;
-}
-
-/* ---- a model held in memory ---- */
-
-/* The linears of one input as float32, one behind the other as they were. */
-static void hold_weights(struct ptq_arena *arena, enum ptq_input input, struct ptq_block *b)
-{
-    int64_t total = 0;
-    float *from = NULL, *to = NULL;
-    for (int role = 0; role < PTQ_N_ROLE; role++)
-        if (b->linear[role].n && ptq_role_input[role] == input) {
-            if (!from) from = b->linear[role].w;
-            total += b->linear[role].n * b->linear[role].k;
-        }
-    copy_out(arena, from, total, &to);
-    for (int role = 0; role < PTQ_N_ROLE; role++)
-        if (b->linear[role].n && ptq_role_input[role] == input) b->linear[role].w = to + (b->linear[role].w - from);
-}
-
-/* Biases lie one behind the other too, for the product of all. */
-static void hold_biases(struct ptq_arena *arena, enum ptq_input input, struct ptq_block *b)
-{
-    int64_t total = 0;
-    float *from = NULL, *to = NULL;
-    for (int role = 0; role < PTQ_N_ROLE; role++)
-        if (b->linear[role].n && ptq_role_input[role] == input) {
-            if (!from) from = b->linear[role].b;
-            total += b->linear[role].n;
-        }
-    if (!from) return;
-    copy_out(arena, from, total, &to);
-    for (int role = 0; role < PTQ_N_ROLE; role++)
-        if (b->linear[role].n && ptq_role_input[role] == input) b->linear[role].b = to + (b->linear[role].b - from);
-}
-
-/* b, whose weights are in passing memory, into arena. */
-static enum ptq_status hold_block(struct ptq_arena *arena, const struct run *r, const struct ptq_qmat *q,
-                                  struct ptq_block *b, struct ptq_held *held, struct ptq_error *err)
-{
-    float **norm[] = {&b->norm1_w, &b->norm1_b, &b->norm2_w, &b->norm2_b};
-    for (int i = 0; i < 4; i++) copy_out(arena, *norm[i], r->model->config.width, norm[i]);
-    for (int input = 0; input < PTQ_N_INPUT; input++) hold_biases(arena, (enum ptq_input)input, b);
-    if (q) PTQ_TRY(ptq_block_pack(arena, q, b, err));
-    for (int input = 0; !q && input < PTQ_N_INPUT; input++) hold_weights(arena, (enum ptq_input)input, b);
-    for (int role = 0; role < PTQ_N_ROLE; role++) {
-        double weights = (double)(b->linear[role].n * b->linear[role].k);
-        held->weights += weights;
-        held->bytes += q && weights > 0 ? (double)b->linear[role].packed->bytes : 4 * weights;
-        if (q) b->linear[role].w = NULL;
-    }
-    return PTQ_OK;
-}
-
-/* Block after block, quantised and kept. What a method leaves of one block is in r->arena until the next. */
-static enum ptq_status hold_blocks(struct run *r, int packed, struct ptq_arena *arena, struct ptq_held *held,
-                                   struct ptq_error *err)
-{
-    const struct ptq_model *model = r->model;
-    int64_t blocks = model->config.blocks;
-    if (travels(r)) PTQ_TRY(start_calibration(r, err));
-    ptq_progress_begin(&r->progress, held->spec, (double)(blocks * (travels(r) ? r->calib->n + 1 : 1)));
-    for (int64_t b = 0; b < blocks; b++) {
-        struct ptq_mark work = ptq_arena_mark(r->work), codes = ptq_arena_mark(r->arena);
-        struct ptq_block *block = &held->block[b];
-        PTQ_TRY(ptq_interrupted(err));
-        PTQ_TRY(ptq_block_load(model, b, r->work, block, err));
-        PTQ_TRY(prepare_block(r, b, 1, block, err));
-        PTQ_TRY(hold_block(arena, r, packed ? r->kept[b].q : NULL, block, held, err));
-        ptq_arena_rewind(r->arena, codes);
-        ptq_arena_rewind(r->work, work);
-        ptq_progress_step(&r->progress, 1);
-    }
-    ptq_progress_end(&r->progress);
-    ptq_block_room(arena, held->block, blocks);
-    return PTQ_OK;
-}
-
-static enum ptq_status hold(const struct ptq_planned *plan, const struct ptq_job *job, struct ptq_arena *arena,
-                            struct ptq_held *held, struct ptq_error *err)
-{
-    struct ptq_cell cell = {.spec = held->spec};
-    struct run r = {.model = held->model, .spec = &plan->spec, .seed = job->seed, .cell = &cell};
-    r.stats = plan->calib && reads_stats(&plan->spec) ? plan->calib->stats : NULL;
-    r.calib = plan->calib ? &plan->calib->windows : NULL;
-    r.work = ptq_arena_make("block");
-    r.codes = ptq_arena_make("codes");
-    r.arena = ptq_arena_make("kept codes");
-    held->block = ptq_new(arena, struct ptq_block, r.model->config.blocks);
-    r.kept = ptq_new(r.work, struct ptq_kept, r.model->config.blocks);
-    cell.linear = ptq_new(r.work, struct ptq_linear_report, r.model->config.blocks * PTQ_N_ROLE);
-    double started = ptq_seconds();
-    enum ptq_status status = hold_blocks(&r, strcmp(held->path, "packed") == 0, arena, held, err);
-    held->seconds_quantize = ptq_seconds() - started;
-    ptq_arena_free(r.arena);
-    ptq_arena_free(r.codes);
-    ptq_arena_free(r.work);
-    return status;
-}
-
-enum ptq_status ptq_hold(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,
-                         struct ptq_held *out, struct ptq_error *err)
-{
-    struct ptq_planned plan;
-    struct ptq_cell cell = {0};
-    double started = ptq_seconds();
-    PTQ_TRY(ptq_session_plan(session, job, &plan, err));
-    *out = (struct ptq_held){.model = &plan.model->model, .tokenizer = plan.model->tokenizer};
-    out->spec = ptq_spec_format(&plan.spec, arena);
-    out->path = ptq_spec_quantizes(&plan.spec) && job->path ? job->path : "fp32";
-    out->seconds_load = ptq_seconds() - started;
-    PTQ_TRY(calibrate(session, &plan, &cell, err));
-    out->seconds_calibrate = cell.seconds_calibrate;
-    return hold(&plan, job, arena, out, err) ? ptq_within(err, "%s", out->spec) : PTQ_OK;
 }

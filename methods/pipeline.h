@@ -9,8 +9,16 @@
 #include "model.h"
 #include "results.h"
 #include "stats.h"
-#include "tokenizer.h"
 #include "tokens.h"
+
+/* Takes every block once, in order, as the cell has it. q [PTQ_N_ROLE] are its codes, n = 0 where a linear has none;
+ * block's weights are what they stand for, its norms and biases what the method made of them. Nothing outlives the
+ * call. */
+struct ptq_block_sink {
+    enum ptq_status (*take)(void *context, int64_t index, const struct ptq_block *block, const struct ptq_qmat *q,
+                            struct ptq_error *err);
+    void *context;
+};
 
 /* What was asked for; all texts outlive the session. Zero or NULL is the default given in brackets. */
 struct ptq_job {
@@ -28,6 +36,8 @@ struct ptq_job {
     uint64_t seed;
     const char *device; /* ["cpu"] */
     const char *path;   /* ["fp32"] */
+    int reference;      /* 1: compare with full precision (PTQ_AGAINST_FIELDS). No part of the cell's id [0] */
+    const struct ptq_block_sink *sink; /* [none]; where there is one, text may be NULL: nothing is evaluated then */
 };
 
 struct ptq_session;
@@ -44,21 +54,6 @@ enum ptq_status ptq_cell_plan(struct ptq_session *session, const struct ptq_job 
  * what is finished, and goes on from it (part.h); nothing else is written here. */
 enum ptq_status ptq_cell_run(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,
                              struct ptq_cell *cell, struct ptq_error *err);
-
-/* A model in memory, block by block as a job's method leaves it: packed, or float32 where the path is fp32 or the
- * method does not quantise. */
-struct ptq_held {
-    const struct ptq_model *model;
-    const struct ptq_tokenizer *tokenizer; /* the session's */
-    struct ptq_block *block;               /* [blocks] */
-    const char *spec, *path;
-    double bytes, weights; /* of the blocks' linears as they are held */
-    double seconds_load, seconds_calibrate, seconds_quantize;
-};
-
-/* Quantises the whole model of a job, which needs no evaluation text, and keeps it in arena. */
-enum ptq_status ptq_hold(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,
-                         struct ptq_held *out, struct ptq_error *err);
 
 /* What ptq_cell_run does once model, windows and statistics are there: block after block loaded, quantised by spec and
  * evaluated. Fills nll, linear, saturated_groups, effective_bits, ppl, nll_mean and the seconds of both stages; stats

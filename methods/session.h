@@ -5,6 +5,7 @@
 #include "documents.h"
 #include "model.h"
 #include "pipeline.h"
+#include "reference.h"
 #include "tokenizer.h"
 
 /* Windows cut from a text one way. */
@@ -15,8 +16,9 @@ struct ptq_shared_windows {
     enum ptq_sample sample;
     uint64_t seed, order;
     struct ptq_windows windows;
-    int with_moments;              /* some cell that was planned needs them: one pass gathers both */
-    struct ptq_model_stats *stats; /* of these windows as calibration, once measured */
+    int with_moments;                /* some cell that was planned needs them: one pass gathers both */
+    struct ptq_model_stats *stats;   /* of these windows as calibration, once measured */
+    struct ptq_reference *reference; /* of these windows as evaluation, once a cell is compared; or NULL */
 };
 
 /* A text as one model's tokenizer sees it: as a stream, as documents, or both; NULL where nobody asked. */
@@ -47,7 +49,7 @@ struct ptq_planned {
     struct ptq_spec spec;
     enum ptq_sample sample; /* of the calibration; never auto */
     struct ptq_shared_model *model;
-    struct ptq_shared_text *text, *calib_text; /* calib NULL where the cell uses none */
+    struct ptq_shared_text *text, *calib_text; /* NULL where the cell uses none */
     struct ptq_shared_windows *eval, *calib;
 };
 

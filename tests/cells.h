@@ -29,6 +29,20 @@ static inline void cell_fill(struct ptq_cell *c, struct ptq_arena *arena, double
     c->ppl = exp(c->nll_mean);
 }
 
+/* As if it had been compared with full precision: every field another value, so that none can stand for another. */
+static inline void cell_compare(struct ptq_cell *c, struct ptq_arena *arena, double kl)
+{
+    struct ptq_rng rng = ptq_rng_make(3, c->spec);
+    double next = kl;
+    c->kl = ptq_new(arena, float, c->tokens);
+    for (int64_t i = 0; i < c->tokens; i++) c->kl[i] = (float)(2 * kl * ptq_rng_uniform(&rng));
+#define X(kind, name, ...) c->name = (next += 0.001);
+    PTQ_AGAINST_FIELDS(X)
+#undef X
+    c->kl_mean = kl;
+    c->same_top = 0.875;
+}
+
 static inline void cell_linears(struct ptq_cell *c, struct ptq_arena *arena)
 {
     c->n_linears = c->w_bit == 16 ? 0 : 3;
@@ -53,7 +67,7 @@ static inline struct ptq_cell make_cell(struct ptq_arena *arena, const char *mod
 #define TEXT(field) c.field = "";
 #define INT(field)
 #define REAL(field)
-#define X(kind, name, doc) kind(name)
+#define X(kind, name, ...) kind(name)
     PTQ_CELL_FIELDS(X)
 #undef X
 #undef TEXT

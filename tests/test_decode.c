@@ -3,7 +3,7 @@
 #include "decode.h"
 #include "files.h"
 #include "pieces.h"
-#include "pipeline.h"
+#include "hold.h"
 
 #include <math.h>
 

@@ -195,6 +195,83 @@ static void test_lse(void **state)
     }
 }
 
+/* sum p (log p - log q) of two rows of logits. */
+static double direct_kl(const float *p, const float *q, int64_t n)
+{
+    double top_p = -INFINITY, top_q = -INFINITY, sum_p = 0, sum_q = 0, kl = 0;
+    for (int64_t j = 0; j < n; j++) top_p = fmax(top_p, p[j]), top_q = fmax(top_q, q[j]);
+    for (int64_t j = 0; j < n; j++) sum_p += exp(p[j] - top_p), sum_q += exp(q[j] - top_q);
+    for (int64_t j = 0; j < n; j++)
+        kl += exp(p[j] - top_p) / sum_p * ((p[j] - top_p - log(sum_p)) - (q[j] - top_q - log(sum_q)));
+    return kl;
+}
+
+/* The divergence of two rows by core/reference.h's equation: from p's mean and both log Z. */
+static double kl_by_mean(const struct ptq_lse *p, const struct ptq_lse *q, const float *mean, const float *x,
+                         const float *y, int64_t k)
+{
+    double product = 0;
+    for (int64_t i = 0; i < k; i++) product += mean[i] / p->sum * ((double)x[i] - y[i]);
+    return product - ptq_lse_log(p) + ptq_lse_log(q);
+}
+
+struct lse_rows {
+    float *x, *y, *w, *scratch, *mean, *p, *q; /* y: x as a quantised model gives it; p, q: logits */
+    struct ptq_lse *lse;                       /* [2][M], of x and y */
+    int32_t *target;
+};
+
+static void make_lse_rows(struct backends *b, struct ptq_rng *rng, const struct ptq_matrix_case *s, struct lse_rows *r)
+{
+    r->x = values(rng, s->m * s->k), r->w = values(rng, s->n * s->k), r->mean = values(rng, s->m * s->k);
+    r->p = values(rng, s->m * s->n), r->q = values(rng, s->m * s->n);
+    r->scratch = values(rng, (int64_t)ptq_lse_scratch(s->m));
+    for (int64_t i = 0; i < s->m * s->k; i++) r->x[i] *= 2 / sqrtf((float)s->k), r->mean[i] = 0;
+    r->y = copy_of(r->x, s->m * s->k);
+    for (int64_t i = 0; i < s->m * s->k; i++) r->y[i] += (float)(ptq_rng_uniform(rng) - 0.5) / sqrtf((float)s->k);
+    b->ref.linear(r->p, s->n, r->x, s->k, r->w, NULL, 0, s->m, s->n, s->k);
+    b->ref.linear(r->q, s->n, r->y, s->k, r->w, NULL, 0, s->m, s->n, s->k);
+    r->lse = calloc((size_t)s->m * 2, sizeof *r->lse);
+    r->target = calloc((size_t)s->m, sizeof *r->target);
+    for (int64_t i = 0; i < 2 * s->m; i++) r->lse[i] = PTQ_LSE_EMPTY;
+}
+
+static void free_lse_rows(struct lse_rows *r)
+{
+    free(r->x), free(r->y), free(r->w), free(r->scratch), free(r->mean), free(r->p), free(r->q), free(r->lse),
+        free(r->target);
+}
+
+/* lse_mean and lse give the divergence of the plain formula, the largest logit's id, and lse_mean what lse does. */
+static void test_lse_mean(void **state)
+{
+    struct backends *b = *state;
+    struct ptq_rng rng = ptq_rng_make(7, "lse_mean");
+    for (int c = 0; c < PTQ_N_CASES(ptq_matrix_cases); c++)
+        for (int backend = 0; backend < 2; backend++) {
+            const struct ptq_matrix_case s = ptq_matrix_cases[c];
+            const struct ptq_ops *ops = backend ? &b->cpu : &b->ref;
+            struct lse_rows r;
+            make_lse_rows(b, &rng, &s, &r);
+            for (int64_t at = 0, n = (s.n + 1) / 2; at < s.n; at += n, n = s.n - at) { /* in two tiles */
+                const float *w = r.w + at * s.k;
+                ops->lse_mean(r.lse, r.mean, r.x, w, r.target, at, s.m, n, s.k, r.scratch);
+                ops->lse(r.lse + s.m, r.y, w, r.target, at, s.m, n, s.k, r.scratch);
+            }
+            for (int64_t i = 0; i < s.m; i++) {
+                double want = direct_kl(r.p + i * s.n, r.q + i * s.n, s.n);
+                double got =
+                    kl_by_mean(&r.lse[i], &r.lse[s.m + i], r.mean + i * s.k, r.x + i * s.k, r.y + i * s.k, s.k);
+                if (!(fabs(got - want) <= 2e-6 * (1 + fabs(r.lse[i].max)) + 1e-5 * want))
+                    fail_msg("%s, case %d: row %ld: divergence %g, expected %g", ops->name, c, (long)i, got, want);
+                int32_t top = r.lse[i].top;
+                for (int64_t j = 0; j < s.n; j++) assert_true(r.p[i * s.n + top] + 1e-4 >= r.p[i * s.n + j]);
+                assert_true(fabs(ptq_lse_nll(&r.lse[i]) + r.p[i * s.n] - ptq_lse_log(&r.lse[i])) <= 1e-4);
+            }
+            free_lse_rows(&r);
+        }
+}
+
 static void test_abssum(void **state)
 {
     struct backends *b = *state;
@@ -253,11 +330,30 @@ static void test_gram(void **state)
         if (half) b->cpu.gram(got, ld, x, ld, s.m, 0, half);
         for (int64_t i = 0; i < s.k; i++) memcpy(got + i * ld, want + i * ld, sizeof *got * (size_t)i);
         agree("gram", c, want, got, s.k * ld);
-        float *a = values(&rng, s.m * s.k), *y = values(&rng, s.m * ld), *also = copy_of(y, s.m * ld);
-        b->ref.subtract(y, ld, a, s.k, want, ld, s.m, s.k, s.k);
-        b->cpu.subtract(also, ld, a, s.k, want, ld, s.m, s.k, s.k);
-        agree("subtract", c, y, also, s.m * ld);
-        free(x), free(want), free(got), free(a), free(y), free(also);
+        free(x), free(want), free(got);
+    }
+}
+
+/* y += a^T b, and r^T x = y solved for x; r: what rounds to a well-conditioned triangle. */
+static void test_products(void **state)
+{
+    struct backends *b = *state;
+    struct ptq_rng rng = ptq_rng_make(10, "products");
+    for (int c = 0; c < PTQ_N_CASES(ptq_matrix_cases); c++) {
+        struct ptq_matrix_case s = ptq_matrix_cases[c];
+        int64_t lda = s.m + 3, ld = s.n + 2;
+        float *a = values(&rng, s.k * lda), *with = values(&rng, s.k * ld);
+        float *want = values(&rng, s.m * ld), *got = copy_of(want, s.m * ld), *r = values(&rng, s.m * lda);
+        b->ref.add_product(want, ld, a, lda, with, ld, s.m, s.n, s.k);
+        b->cpu.add_product(got, ld, a, lda, with, ld, s.m, s.n, s.k);
+        agree("add_product", c, want, got, s.m * ld);
+        for (int64_t i = 0; i < s.m; i++)
+            for (int64_t j = 0; j < s.m; j++) r[i * lda + j] *= i == j ? 1 : 1 / (float)s.m;
+        for (int64_t i = 0; i < s.m; i++) r[i * lda + i] += r[i * lda + i] < 0 ? -1 : 1;
+        b->ref.substitute(want, ld, r, lda, s.m, s.n);
+        b->cpu.substitute(got, ld, r, lda, s.m, s.n);
+        agree("substitute", c, want, got, s.m * ld);
+        free(a), free(with), free(want), free(got), free(r);
     }
 }
 
@@ -270,19 +366,21 @@ static void test_feedback(void **state)
         int64_t n = columns * PTQ_LANES, ldu = columns + 3;
         float *u = values(&rng, columns * ldu), *want = values(&rng, n), *got = copy_of(want, n);
         float *scale = values(&rng, 3 * PTQ_LANES), *zero = values(&rng, 3 * PTQ_LANES);
-        float *error = values(&rng, n), *also = copy_of(error, n);
+        float *error = values(&rng, n), *also = copy_of(error, n), *back = values(&rng, n), *same = copy_of(back, n);
         uint8_t *code = calloc((size_t)n, 2);
         int32_t *group = calloc((size_t)columns, sizeof *group);
         for (int64_t i = 0; i < columns; i++) group[i] = (int32_t)(i % 3);
         for (int64_t i = 0; i < columns * ldu; i++) u[i] *= i % (ldu + 1) ? 0.1f : 1;
         for (int i = 0; i < 3 * PTQ_LANES; i++) scale[i] = fabsf(scale[i]) + 0.1f, zero[i] = rintf(fabsf(zero[i]));
-        struct ptq_feedback f = {columns, 7, want, u, ldu, group, scale, zero, code, error};
+        struct ptq_feedback f = {columns, 7, want, u, ldu, group, scale, zero, code, back, error};
         b->ref.feedback(&f);
-        f.w = got, f.code = code + n, f.error = also;
+        f.w = got, f.code = code + n, f.error = also, f.back = same;
         b->cpu.feedback(&f);
         assert_memory_equal(code, code + n, (size_t)n);
         assert_memory_equal(want, got, sizeof *want * (size_t)(n + GUARD_WORDS));
         assert_memory_equal(error, also, sizeof *error * (size_t)(n + GUARD_WORDS));
+        assert_memory_equal(back, same, sizeof *back * (size_t)(n + GUARD_WORDS));
+        free(back), free(same);
         free(u), free(want), free(got), free(scale), free(zero), free(error), free(also), free(code), free(group);
     }
 }
@@ -315,12 +413,13 @@ static int set_up(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_linear),      cmocka_unit_test(test_norms),
-        cmocka_unit_test(test_activations), cmocka_unit_test(test_rope_and_attention),
-        cmocka_unit_test(test_lse),         cmocka_unit_test(test_abssum),
-        cmocka_unit_test(test_codes),       cmocka_unit_test(test_exponentials),
-        cmocka_unit_test(test_gram),        cmocka_unit_test(test_feedback),
-        cmocka_unit_test(test_gelu),
+        cmocka_unit_test(test_linear),       cmocka_unit_test(test_norms),
+        cmocka_unit_test(test_activations),  cmocka_unit_test(test_rope_and_attention),
+        cmocka_unit_test(test_lse),          cmocka_unit_test(test_lse_mean),
+        cmocka_unit_test(test_abssum),       cmocka_unit_test(test_codes),
+        cmocka_unit_test(test_exponentials), cmocka_unit_test(test_gram),
+        cmocka_unit_test(test_feedback),     cmocka_unit_test(test_gelu),
+        cmocka_unit_test(test_products),
     };
     int failed = 0;
     const char *backends[] = {"plain", "avx2"};

@@ -137,7 +137,7 @@ static void expect_same(const struct ptq_cell *a, const struct ptq_cell *b)
     assert_int_equal(a->n_linears, b->n_linears);
     for (int i = 0; i < a->n_linears; i++) {
         assert_string_equal(a->linear[i].name, b->linear[i].name);
-#define X(kind, field, doc) assert_memory_equal(&a->linear[i].field, &b->linear[i].field, sizeof a->linear[i].field);
+#define X(kind, field, ...) assert_memory_equal(&a->linear[i].field, &b->linear[i].field, sizeof a->linear[i].field);
         PTQ_LINEAR_FIELDS(X)
 #undef X
     }

@@ -59,7 +59,7 @@ static enum ptq_status fake_plan(void *session, const struct ptq_job *job, struc
 #define PTQ_PRESET_TEXT(name) cell->name = "";
 #define PTQ_PRESET_INT(name)
 #define PTQ_PRESET_REAL(name)
-#define X(kind, name, doc) PTQ_PRESET_##kind(name)
+#define X(kind, name, ...) PTQ_PRESET_##kind(name)
     PTQ_CELL_FIELDS(X)
 #undef X
     cell->spec = job->spec;

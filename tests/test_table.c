@@ -226,6 +226,24 @@ static void test_records(void **state)
     json_decref(json);
 }
 
+/* What is measured against FP16 has its columns where some cell has it, and is empty where another has not. */
+static void test_against(void **state)
+{
+    (void)state;
+    struct ptq_cell *cells = make_table1(arena, "m");
+    expect_no_part(print(cells, TABLE1_CELLS, PTQ_TABLE_MD), "KL to FP16");
+    cell_compare(&cells[1], arena, 0.75);
+    const char *text = print(cells, TABLE1_CELLS, PTQ_TABLE_MD);
+    expect_part(text, "KL to FP16 | same top-1 % |");
+    expect_part(text, "0.7500 |        87.50 |");
+    expect_part(text, "9 cells are without a comparison to FP16");
+    json_t *json = json_loads(print(cells, TABLE1_CELLS, PTQ_TABLE_JSON), JSON_REJECT_DUPLICATES, NULL);
+    json_t *list = json_object_get(json, "cells");
+    assert_true(json_real_value(json_object_get(json_array_get(list, 1), "kl_p99")) == cells[1].kl_p99);
+    assert_true(json_is_null(json_object_get(json_array_get(list, 2), "kl_p99")));
+    json_decref(json);
+}
+
 static void test_numbers(void **state)
 {
     (void)state;
@@ -288,7 +306,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(as_stored), TEST(verdicts),      TEST(several_settings), TEST(without_fp16), TEST(infinite), TEST(refused),
-        TEST(escapes),   TEST(hostile_model), TEST(records),          TEST(numbers),      TEST(orders),
+        TEST(escapes),   TEST(hostile_model), TEST(records),          TEST(numbers),      TEST(orders),   TEST(against),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -68,6 +68,22 @@ static void attention(float *y, int64_t ldy, const float *q, const float *k, con
                    shape, first + i, m - i < QUERY_ROWS ? m - i : QUERY_ROWS, scratch);
 }
 
+/* A row's logits of the ids [first, first + n): its maximum brought up to date. Returns what its earlier sums have been
+ * multiplied by. */
+static float raise_max(struct ptq_lse *state, const float *logit, int64_t first, int64_t n, int32_t target)
+{
+    if (target >= first && target < first + n) state->target = logit[target - first];
+    float max = ptq_cpu.max(logit, n);
+    if (!(max > state->max)) return 1;
+    float factor = (float)exp((double)state->max - max);
+    int64_t at = 0;
+    while (at < n - 1 && logit[at] != max) at++;
+    state->sum *= exp((double)state->max - max);
+    state->max = max;
+    state->top = (int32_t)(first + at);
+    return factor;
+}
+
 static void lse(struct ptq_lse *state, const float *x, const float *w, const int32_t *target, int64_t first, int64_t m,
                 int64_t n, int64_t k, float *scratch)
 {
@@ -77,15 +93,27 @@ static void lse(struct ptq_lse *state, const float *x, const float *w, const int
                     (int)k, 0, scratch, (int)columns);
         for (int64_t i = 0; i < m; i++) {
             const float *logit = scratch + i * columns;
-            int64_t at = target[i] - first - j;
-            if (at >= 0 && at < columns) state[i].target = logit[at];
-            float max = ptq_cpu.max(logit, columns);
-            if (max > state[i].max) {
-                state[i].sum *= exp((double)state[i].max - max);
-                state[i].max = max;
-            }
+            raise_max(&state[i], logit, first + j, columns, target[i]);
             state[i].sum += ptq_cpu.sum_exp(logit, columns, state[i].max);
         }
+    }
+}
+
+static void lse_mean(struct ptq_lse *state, float *mean, const float *x, const float *w, const int32_t *target,
+                     int64_t first, int64_t m, int64_t n, int64_t k, float *scratch)
+{
+    for (int64_t j = 0; j < n; j += VOCAB_COLUMNS) {
+        int64_t columns = n - j < VOCAB_COLUMNS ? n - j : VOCAB_COLUMNS;
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m, (int)columns, (int)k, 1, x, (int)k, w + j * k,
+                    (int)k, 0, scratch, (int)columns);
+        for (int64_t i = 0; i < m; i++) {
+            float *logit = scratch + i * columns, *row = mean + i * k;
+            float factor = raise_max(&state[i], logit, first + j, columns, target[i]);
+            for (int64_t l = 0; factor != 1 && l < k; l++) row[l] *= factor;
+            state[i].sum += ptq_cpu.exp_in_place(logit, columns, state[i].max);
+        }
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)m, (int)k, (int)columns, 1, scratch, (int)columns,
+                    w + j * k, (int)k, 1, mean, (int)k);
     }
 }
 
@@ -99,11 +127,17 @@ static void gram(float *h, int64_t ldh, const float *x, int64_t ldx, int64_t m, 
                 h + first * ldh + first, (int)ldh);
 }
 
-static void subtract(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
-                     int64_t n, int64_t k)
+static void add_product(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
+                        int64_t n, int64_t k)
 {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)m, (int)n, (int)k, -1, a, (int)lda, b, (int)ldb, 1, y,
+    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)m, (int)n, (int)k, 1, a, (int)lda, b, (int)ldb, 1, y,
                 (int)ldy);
+}
+
+static void substitute(float *x, int64_t ldx, const float *r, int64_t ldr, int64_t m, int64_t n)
+{
+    cblas_strsm(CblasRowMajor, CblasLeft, CblasUpper, CblasTrans, CblasNonUnit, (int)m, (int)n, 1, r, (int)ldr, x,
+                (int)ldx);
 }
 
 /* ---- what the loops above need, in plain C; cpu_avx2.c replaces them ---- */
@@ -122,15 +156,20 @@ static float plain_sum_exp(const float *x, int64_t n, float max)
     return sum;
 }
 
+static float plain_exp_in_place(float *x, int64_t n, float max)
+{
+    float sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += x[i] = expf(x[i] - max);
+    return sum;
+}
+
 static void plain_softmax(float *x, int64_t n)
 {
-    float max = plain_max(x, n), sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += x[i] = expf(x[i] - max);
-    float inverse = 1 / sum;
+    float inverse = 1 / plain_exp_in_place(x, n, plain_max(x, n));
     for (int64_t i = 0; i < n; i++) x[i] *= inverse;
 }
 
-struct ptq_cpu_parts ptq_cpu = {plain_max, plain_sum_exp, plain_softmax};
+struct ptq_cpu_parts ptq_cpu = {plain_max, plain_sum_exp, plain_exp_in_place, plain_softmax};
 
 size_t ptq_attention_scratch(int64_t tokens)
 {
@@ -179,8 +218,10 @@ void ptq_ops_cpu(struct ptq_ops *ops)
     ops->linear = linear;
     ops->attention = attention;
     ops->lse = lse;
+    ops->lse_mean = lse_mean;
     ops->gram = gram;
-    ops->subtract = subtract;
+    ops->add_product = add_product;
+    ops->substitute = substitute;
     const char *wish = getenv("PTQ_KERNELS");
     if (wish && strcmp(wish, "plain") == 0) return;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) ptq_ops_avx2(ops, &ptq_cpu);

@@ -7,6 +7,7 @@
 struct ptq_cpu_parts {
     float (*max)(const float *x, int64_t n);                /* n >= 1 */
     float (*sum_exp)(const float *x, int64_t n, float max); /* sum of exp(x - max), x <= max */
+    float (*exp_in_place)(float *x, int64_t n, float max);  /* the same, and x becomes exp(x - max) */
     void (*softmax)(float *x, int64_t n);                   /* in place */
 };
 

@@ -84,9 +84,9 @@ AVX2 static float sum_exp_avx2(const float *x, int64_t n, float max)
     return sum8(sum);
 }
 
-AVX2 static void softmax_avx2(float *x, int64_t n)
+AVX2 static float exp_in_place_avx2(float *x, int64_t n, float max)
 {
-    __m256 sum = _mm256_setzero_ps(), shift = _mm256_set1_ps(max_avx2(x, n));
+    __m256 sum = _mm256_setzero_ps(), shift = _mm256_set1_ps(max);
     int64_t i = 0;
     for (; i + 8 <= n; i += 8) {
         __m256 e = exp8(_mm256_sub_ps(_mm256_loadu_ps(x + i), shift));
@@ -98,8 +98,13 @@ AVX2 static void softmax_avx2(float *x, int64_t n)
         store_tail(x + i, n - i, e);
         sum = _mm256_add_ps(sum, e);
     }
-    float inverse = 1 / sum8(sum);
-    for (i = 0; i < n; i++) x[i] *= inverse;
+    return sum8(sum);
+}
+
+AVX2 static void softmax_avx2(float *x, int64_t n)
+{
+    float inverse = 1 / exp_in_place_avx2(x, n, max_avx2(x, n));
+    for (int64_t i = 0; i < n; i++) x[i] *= inverse;
 }
 
 AVX2 static void rmsnorm_avx2(float *y, const float *x, const float *g, float eps, int64_t m, int64_t k)
@@ -275,49 +280,54 @@ AVX2 static void dequantize_avx2(float *w, const struct ptq_qmat *q, int64_t row
     }
 }
 
-/* Eight rows of a column: codes and errors as ref has them, no step fused. */
-AVX2 static inline void feedback_lanes(const struct ptq_feedback *f, int64_t i, int lane)
+enum { LANE_VECTORS = PTQ_LANES / 8, RUN = 8 };
+
+/* One column: codes and errors as ref has them. The vectors are independent, so that their divisions overlap. */
+AVX2 static inline void code_column(const struct ptq_feedback *f, int64_t i)
 {
-    int64_t at = f->group[i] * PTQ_LANES + lane, place = i * PTQ_LANES + lane;
-    __m256 w = _mm256_loadu_ps(f->w + place), scale = _mm256_loadu_ps(f->scale + at);
-    __m256 zero = _mm256_loadu_ps(f->zero + at);
-    __m256i code = code8(w, scale, zero, _mm256_set1_ps((float)f->maxq));
-    __m256 back = _mm256_mul_ps(scale, _mm256_sub_ps(_mm256_cvtepi32_ps(code), zero));
-    __m256 error = _mm256_div_ps(_mm256_sub_ps(w, back), _mm256_set1_ps(f->u[i * f->ldu + i]));
-    __m128i halves = _mm_packus_epi32(_mm256_castsi256_si128(code), _mm256_extracti128_si256(code, 1));
-    _mm_storel_epi64((__m128i *)(f->code + place), _mm_packus_epi16(halves, halves));
-    _mm256_storeu_ps(f->error + place, error);
+    const float *scale = f->scale + f->group[i] * PTQ_LANES, *zero = f->zero + f->group[i] * PTQ_LANES;
+    const __m256 inverse = _mm256_set1_ps(1 / f->u[i * f->ldu + i]), top = _mm256_set1_ps((float)f->maxq);
+    for (int v = 0; v < LANE_VECTORS; v++) {
+        int64_t place = i * PTQ_LANES + v * 8;
+        __m256 w = _mm256_loadu_ps(f->w + place), s = _mm256_loadu_ps(scale + v * 8), z = _mm256_loadu_ps(zero + v * 8);
+        __m256i code = code8(w, s, z, top);
+        __m256 back = _mm256_mul_ps(s, _mm256_sub_ps(_mm256_cvtepi32_ps(code), z));
+        __m128i halves = _mm_packus_epi32(_mm256_castsi256_si128(code), _mm256_extracti128_si256(code, 1));
+        _mm_storel_epi64((__m128i *)(f->code + place), _mm_packus_epi16(halves, halves));
+        _mm256_storeu_ps(f->back + place, back);
+        _mm256_storeu_ps(f->error + place, _mm256_mul_ps(_mm256_sub_ps(w, back), inverse));
+    }
 }
 
-/* w of a column, two halves of lanes, less what the errors of columns [first, first + n) bring: one after the other, so
+/* w of `count` columns (a constant) less what the errors of columns [first, first + n) bring, one after the other, so
  * that the bytes are those of ref. */
-AVX2 static inline void feed_column(const struct ptq_feedback *f, int64_t first, int64_t n, int64_t column)
+AVX2 static inline __attribute__((always_inline)) void feed(const struct ptq_feedback *f, int64_t first, int64_t n,
+                                                            int64_t column, int count)
 {
     float *w = f->w + column * PTQ_LANES;
-    const float *error = f->error + first * PTQ_LANES;
-    __m256 low = _mm256_loadu_ps(w), high = _mm256_loadu_ps(w + 8);
-    for (int64_t i = 0; i < n; i++, error += PTQ_LANES) {
-        __m256 factor = _mm256_set1_ps(f->u[(first + i) * f->ldu + column]);
-        low = _mm256_sub_ps(low, _mm256_mul_ps(_mm256_loadu_ps(error), factor));
-        high = _mm256_sub_ps(high, _mm256_mul_ps(_mm256_loadu_ps(error + 8), factor));
-    }
-    _mm256_storeu_ps(w, low);
-    _mm256_storeu_ps(w + 8, high);
+    const float *error = f->error + first * PTQ_LANES, *u = f->u + first * f->ldu + column;
+    __m256 sum[2 * LANE_VECTORS];
+    for (int v = 0; v < count * LANE_VECTORS; v++) sum[v] = _mm256_loadu_ps(w + v * 8);
+    for (int64_t i = 0; i < n; i++, error += PTQ_LANES, u += f->ldu)
+        for (int v = 0; v < LANE_VECTORS; v++) {
+            __m256 e = _mm256_loadu_ps(error + v * 8);
+            for (int c = 0; c < count; c++)
+                sum[c * LANE_VECTORS + v] = _mm256_fnmadd_ps(e, _mm256_set1_ps(u[c]), sum[c * LANE_VECTORS + v]);
+        }
+    for (int v = 0; v < count * LANE_VECTORS; v++) _mm256_storeu_ps(w + v * 8, sum[v]);
 }
 
-/* Columns in runs: a column behind the run is loaded and stored once for all of it. */
+/* Columns in runs: those behind the run are loaded and stored once for all of it. */
 AVX2 static void feedback_avx2(const struct ptq_feedback *f)
 {
-    enum { RUN = 8 };
     for (int64_t first = 0; first < f->columns; first += RUN) {
-        int64_t end = first + RUN < f->columns ? first + RUN : f->columns;
-        for (int64_t i = first; i < end; i++) {
-            feedback_lanes(f, i, 0);
-            feedback_lanes(f, i, 8);
-            for (int64_t j = i + 1; j < end; j++) feed_column(f, i, 1, j);
+        int64_t n = first + RUN < f->columns ? RUN : f->columns - first, j = first + n;
+        for (int64_t i = 0; i < n; i++) {
+            if (i) feed(f, first, i, first + i, 1);
+            code_column(f, first + i);
         }
-        if (end - first < RUN) return;
-        for (int64_t j = end; j < f->columns; j++) feed_column(f, first, RUN, j);
+        for (; j + 2 <= f->columns; j += 2) feed(f, first, RUN, j, 2);
+        if (j < f->columns) feed(f, first, RUN, j, 1);
     }
 }
 
@@ -334,7 +344,7 @@ void ptq_ops_avx2(struct ptq_ops *ops, struct ptq_cpu_parts *parts)
     ops->code = code_avx2;
     ops->dequantize = dequantize_avx2;
     ops->feedback = feedback_avx2;
-    *parts = (struct ptq_cpu_parts){max_avx2, sum_exp_avx2, softmax_avx2};
+    *parts = (struct ptq_cpu_parts){max_avx2, sum_exp_avx2, exp_in_place_avx2, softmax_avx2};
 }
 
 #else

@@ -121,19 +121,39 @@ static void silu_mul(float *y, int64_t ldy, const float *gate, const float *up, 
         }
 }
 
+/* One more logit of a row; what its earlier sums must be multiplied by, for the maximum that may have moved. */
+static double lse_step(struct ptq_lse *state, float logit, int64_t id, int32_t target)
+{
+    double factor = 1;
+    if (logit > state->max) {
+        factor = exp((double)state->max - logit);
+        state->sum *= factor;
+        state->max = logit;
+        state->top = (int32_t)id;
+    }
+    state->sum += exp((double)logit - state->max);
+    if (target == id) state->target = logit;
+    return factor;
+}
+
 static void lse(struct ptq_lse *state, const float *x, const float *w, const int32_t *target, int64_t first, int64_t m,
                 int64_t n, int64_t k, float *scratch)
 {
     (void)scratch;
     for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) lse_step(&state[i], (float)dot(x + i * k, w + j * k, k), first + j, target[i]);
+}
+
+static void lse_mean(struct ptq_lse *state, float *mean, const float *x, const float *w, const int32_t *target,
+                     int64_t first, int64_t m, int64_t n, int64_t k, float *scratch)
+{
+    (void)scratch;
+    for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++) {
             float logit = (float)dot(x + i * k, w + j * k, k);
-            if (logit > state[i].max) {
-                state[i].sum *= exp((double)state[i].max - logit);
-                state[i].max = logit;
-            }
-            state[i].sum += exp((double)logit - state[i].max);
-            if (target[i] == first + j) state[i].target = logit;
+            double factor = lse_step(&state[i], logit, first + j, target[i]);
+            double weight = exp((double)logit - state[i].max);
+            for (int64_t l = 0; l < k; l++) mean[i * k + l] = (float)(mean[i * k + l] * factor + weight * w[j * k + l]);
         }
 }
 
@@ -183,14 +203,24 @@ static void gram(float *h, int64_t ldh, const float *x, int64_t ldx, int64_t m, 
         }
 }
 
-static void subtract(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
-                     int64_t n, int64_t k)
+static void add_product(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
+                        int64_t n, int64_t k)
 {
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++) {
-            double sum = y[i * ldy + j];
-            for (int64_t l = 0; l < k; l++) sum -= (double)a[i * lda + l] * b[l * ldb + j];
-            y[i * ldy + j] = (float)sum;
+            float sum = 0;
+            for (int64_t p = 0; p < k; p++) sum += a[p * lda + i] * b[p * ldb + j];
+            y[i * ldy + j] += sum;
+        }
+}
+
+static void substitute(float *x, int64_t ldx, const float *r, int64_t ldr, int64_t m, int64_t n)
+{
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            float sum = x[i * ldx + j];
+            for (int64_t p = 0; p < i; p++) sum -= r[p * ldr + i] * x[p * ldx + j];
+            x[i * ldx + j] = sum / r[i * ldr + i];
         }
 }
 
@@ -198,16 +228,17 @@ static void feedback(const struct ptq_feedback *f)
 {
     for (int64_t i = 0; i < f->columns; i++) {
         const float *scale = f->scale + f->group[i] * PTQ_LANES, *zero = f->zero + f->group[i] * PTQ_LANES;
-        float *w = f->w + i * PTQ_LANES, *error = f->error + i * PTQ_LANES;
+        const float inverse = 1 / f->u[i * f->ldu + i];
         for (int lane = 0; lane < PTQ_LANES; lane++) {
-            float q = rintf(w[lane] / scale[lane]) + zero[lane];
+            int64_t at = i * PTQ_LANES + lane;
+            float q = rintf(f->w[at] / scale[lane]) + zero[lane];
             q = q < 0 ? 0 : q > (float)f->maxq ? (float)f->maxq : q;
-            f->code[i * PTQ_LANES + lane] = (uint8_t)q;
-            error[lane] = (w[lane] - scale[lane] * (q - zero[lane])) / f->u[i * f->ldu + i];
+            f->code[at] = (uint8_t)q;
+            f->back[at] = scale[lane] * (q - zero[lane]);
+            f->error[at] = (f->w[at] - f->back[at]) * inverse;
+            for (int64_t j = i + 1; j < f->columns; j++)
+                f->w[j * PTQ_LANES + lane] = fmaf(-f->error[at], f->u[i * f->ldu + j], f->w[j * PTQ_LANES + lane]);
         }
-        for (int64_t j = i + 1; j < f->columns; j++)
-            for (int lane = 0; lane < PTQ_LANES; lane++)
-                f->w[j * PTQ_LANES + lane] -= error[lane] * f->u[i * f->ldu + j];
     }
 }
 
@@ -225,12 +256,14 @@ void ptq_ops_ref(struct ptq_ops *ops)
         .gelu_erf = gelu_erf,
         .silu_mul = silu_mul,
         .lse = lse,
+        .lse_mean = lse_mean,
         .minmax = minmax,
         .code = code,
         .dequantize = dequantize,
         .abssum = abssum,
         .gram = gram,
-        .subtract = subtract,
+        .add_product = add_product,
+        .substitute = substitute,
         .feedback = feedback,
     };
     ptq_packed_ref(ops);
