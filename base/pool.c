@@ -7,14 +7,17 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+enum { BUSY_ROUNDS = 2000 };
+
 static struct {
     int n_threads;
     pthread_t *thread; /* [n_threads - 1] */
     pthread_mutex_t lock;
     pthread_cond_t start, done;
-    uint64_t generation; /* one more for each loop */
-    int running;         /* threads still in the current loop */
+    atomic_uint_fast64_t generation; /* one more for each loop */
+    atomic_int running;              /* threads still in the current loop */
     int stopping;
+    atomic_int busily;
     int64_t n_tasks;
     void (*task)(void *, int64_t, int);
     void *context;
@@ -33,12 +36,37 @@ static void take_tasks(int worker)
     }
 }
 
+void ptq_pool_wait_busily(int busily)
+{
+    atomic_store(&pool.busily, busily);
+}
+
+static void breathe(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+/* Some tens of microseconds, as long as a small loop: a thread that slept would take as long to wake. */
+static void look_for_work(uint64_t seen)
+{
+    for (int i = 0; i < BUSY_ROUNDS && atomic_load(&pool.busily) && atomic_load(&pool.generation) == seen; i++)
+        breathe();
+}
+
+static void look_for_end(void)
+{
+    for (int i = 0; i < BUSY_ROUNDS && atomic_load(&pool.busily) && atomic_load(&pool.running); i++) breathe();
+}
+
 static void *work(void *argument)
 {
     int worker = (int)(intptr_t)argument;
     uint64_t seen = 0;
-    pthread_mutex_lock(&pool.lock);
     for (;;) {
+        look_for_work(seen);
+        pthread_mutex_lock(&pool.lock);
         while (!pool.stopping && pool.generation == seen) pthread_cond_wait(&pool.start, &pool.lock);
         if (pool.stopping) break;
         seen = pool.generation;
@@ -46,6 +74,7 @@ static void *work(void *argument)
         take_tasks(worker);
         pthread_mutex_lock(&pool.lock);
         if (--pool.running == 0) pthread_cond_signal(&pool.done);
+        pthread_mutex_unlock(&pool.lock);
     }
     pthread_mutex_unlock(&pool.lock);
     return NULL;
@@ -99,6 +128,7 @@ void ptq_parallel_for(int64_t n_tasks, void (*task)(void *context, int64_t i, in
     pthread_cond_broadcast(&pool.start);
     pthread_mutex_unlock(&pool.lock);
     take_tasks(0);
+    look_for_end();
     pthread_mutex_lock(&pool.lock);
     while (pool.running) pthread_cond_wait(&pool.done, &pool.lock);
     pthread_mutex_unlock(&pool.lock);

@@ -12,6 +12,10 @@ void ptq_pool_start(int n_threads);
 void ptq_pool_stop(void);
 int ptq_pool_size(void); /* 1 before ptq_pool_start */
 
+/* 1: threads look for the next loop for some microseconds before they sleep, for many short loops one after the other
+ * (decoding). Changes the time alone. */
+void ptq_pool_wait_busily(int busily);
+
 /* Runs task(context, i, worker) for each i in [0, n_tasks), 0 <= worker < ptq_pool_size(), and returns when all are
  * done. Tasks are started in order of i. Not reentrant: a task does not start a loop of its own. */
 void ptq_parallel_for(int64_t n_tasks, void (*task)(void *context, int64_t i, int worker), void *context);

@@ -106,6 +106,7 @@ void ptq_forward_make(struct ptq_arena *arena, const struct ptq_model *model, co
 
 struct embed_task {
     struct ptq_forward *f;
+    int64_t first, end;   /* rows */
     const float *project; /* [C][E] or NULL */
     struct ptq_error *err;
     atomic_int failed;
@@ -131,8 +132,7 @@ static void embed_rows(void *context, int64_t i, int worker)
 {
     struct embed_task *t = context;
     struct ptq_error err;
-    int64_t rows = t->f->windows * t->f->length;
-    for (int64_t row = i * EMBED_ROWS; row < min64((i + 1) * EMBED_ROWS, rows); row++)
+    for (int64_t row = t->first + i * EMBED_ROWS; row < min64(t->first + (i + 1) * EMBED_ROWS, t->end); row++)
         if (embed_row(t->f, t->project, row, t->f->scratch[worker], &err)) {
             if (!atomic_exchange(&t->failed, 1)) *t->err = err;
             return;
@@ -150,9 +150,13 @@ enum ptq_status ptq_read_projection(const struct ptq_tensor *t, struct ptq_arena
 
 enum ptq_status ptq_forward_embed(struct ptq_forward *f, struct ptq_error *err)
 {
+    return ptq_forward_embed_rows(f, 0, f->windows * f->length, err);
+}
+
+enum ptq_status ptq_forward_embed_rows(struct ptq_forward *f, int64_t first, int64_t rows, struct ptq_error *err)
+{
     const struct ptq_config *c = &f->model->config;
-    int64_t rows = f->windows * f->length;
-    for (int64_t i = 0; i < rows; i++)
+    for (int64_t i = first; i < first + rows; i++)
         if (f->id[i] < 0 || f->id[i] >= c->vocab)
             return ptq_fail(err, PTQ_EINPUT,
                             "%s: token %lld has id %d, but the vocabulary ends at %lld; "
@@ -160,7 +164,7 @@ enum ptq_status ptq_forward_embed(struct ptq_forward *f, struct ptq_error *err)
                             f->model->checkpoint.path, (long long)i, f->id[i], (long long)c->vocab - 1);
     struct ptq_arena *arena = ptq_arena_make("embedding");
     float *project;
-    struct embed_task task = {.f = f, .err = err};
+    struct embed_task task = {.f = f, .first = first, .end = first + rows, .err = err};
     enum ptq_status status = ptq_read_projection(f->model->project_in, arena, &project, err);
     if (!status) {
         task.project = project;
@@ -178,7 +182,8 @@ struct block_task {
     const struct ptq_block *block;
     const struct ptq_tap *tap;
     float *x;     /* the batch's rows */
-    int64_t rows; /* of the batch */
+    int64_t base; /* the first of them that is computed: 0, or where a window goes on */
+    int64_t rows; /* the end of the rows that are computed */
     atomic_int_fast64_t bad_row;
 };
 
@@ -230,13 +235,12 @@ static void norm_after(const struct block_task *t, int which, float *x, int64_t 
         ptq_norm_rows(t->f, x, x, which == 1 ? b->norm1_w : b->norm2_w, which == 1 ? b->norm1_b : b->norm2_b, rows);
 }
 
-static void tile_qkv(const struct block_task *t, const float *in, int64_t first, int64_t rows)
+static void tile_qkv(const struct block_task *t, const float *in, int64_t first, int64_t rows, int worker)
 {
-    const struct ptq_config *c = &t->f->model->config;
-    const struct ptq_linear *q = &t->block->linear[PTQ_Q];
-    int64_t ld = qkv_width(c);
+    int64_t ld = qkv_width(&t->f->model->config);
     float *qkv = t->f->qkv + first * ld;
-    ptq_ops()->linear(qkv, ld, in, c->width, q->w, q->b, 0, rows, ld, c->width);
+    struct ptq_tile tile = {.x = in, .ldx = t->f->model->config.width, .y = qkv, .ldy = ld, .rows = rows};
+    ptq_tile_linear(t->f, t->block, PTQ_ATTN_IN, &tile, worker);
     if (t->f->cosine) rotate(t->f, qkv, first, rows);
 }
 
@@ -266,11 +270,12 @@ static void tile_attention(const struct block_task *t, float *mixed, int64_t fir
 }
 
 /* x += w in, then the norm where it comes after. */
-static void tile_add(const struct block_task *t, enum ptq_role role, int which, const float *in, int64_t ld, float *x,
-                     int64_t rows)
+static void tile_add(const struct block_task *t, enum ptq_input input, int which, const float *in, int64_t ld, float *x,
+                     int64_t rows, int worker)
 {
-    const struct ptq_linear *l = &t->block->linear[role];
-    ptq_ops()->linear(x, l->n, in, ld, l->w, l->b, 1, rows, l->n, l->k);
+    int64_t c = t->f->model->config.width;
+    struct ptq_tile tile = {.x = in, .ldx = ld, .y = x, .ldy = c, .accumulate = 1, .rows = rows};
+    ptq_tile_linear(t->f, t->block, input, &tile, worker);
     norm_after(t, which, x, rows);
 }
 
@@ -291,14 +296,14 @@ static void divide_columns(float *x, int64_t ld, const float *scale, int64_t row
 
 /* out[rows][ld_out] = the activation; gate and up need [rows][2 F] of scratch, which out may be. */
 static void tile_mlp(const struct block_task *t, const float *in, float *out, int64_t ld_out, int64_t rows,
-                     float *scratch)
+                     float *scratch, int worker)
 {
     const struct ptq_config *c = &t->f->model->config;
     int gated = c->activation == PTQ_SILU_GATED;
-    const struct ptq_linear *stacked = &t->block->linear[gated ? PTQ_GATE : PTQ_UP];
     float *before = gated ? scratch : out;
-    int64_t n = mlp_width(c), ld = gated ? n : ld_out;
-    ptq_ops()->linear(before, ld, in, c->width, stacked->w, stacked->b, 0, rows, n, c->width);
+    int64_t ld = gated ? mlp_width(c) : ld_out;
+    struct ptq_tile tile = {.x = in, .ldx = c->width, .y = before, .ldy = ld, .rows = rows};
+    ptq_tile_linear(t->f, t->block, PTQ_MLP_IN, &tile, worker);
     if (gated)
         ptq_ops()->silu_mul(out, ld_out, before, before + c->ff, ld, rows, c->ff);
     else
@@ -311,10 +316,10 @@ static void tile_mlp(const struct block_task *t, const float *in, float *out, in
 static void tile_in(void *context, int64_t i, int worker)
 {
     struct block_task *t = context;
-    int64_t first = i * PTQ_TILE_ROWS, rows = min64(PTQ_TILE_ROWS, t->rows - first);
+    int64_t first = t->base + i * PTQ_TILE_ROWS, rows = min64(PTQ_TILE_ROWS, t->rows - first);
     float *in = tapped(t, PTQ_ATTN_IN, first, ptq_tile_scratch(t->f, worker).normed);
     norm_before(t, 1, t->x + first * t->f->model->config.width, in, rows);
-    tile_qkv(t, in, first, rows);
+    tile_qkv(t, in, first, rows, worker);
 }
 
 static void note_bad_row(struct block_task *t, const float *x, int64_t first, int64_t rows)
@@ -332,18 +337,18 @@ static void tile_out(void *context, int64_t i, int worker)
 {
     struct block_task *t = context;
     const struct ptq_config *c = &t->f->model->config;
-    int64_t n_tiles = (t->rows + PTQ_TILE_ROWS - 1) / PTQ_TILE_ROWS;
+    int64_t n_tiles = (t->rows - t->base + PTQ_TILE_ROWS - 1) / PTQ_TILE_ROWS;
     /* The last rows of a window attend to most: they are started first, so that no thread waits long at the end. */
-    int64_t first = (n_tiles - 1 - i) * PTQ_TILE_ROWS, rows = min64(PTQ_TILE_ROWS, t->rows - first);
+    int64_t first = t->base + (n_tiles - 1 - i) * PTQ_TILE_ROWS, rows = min64(PTQ_TILE_ROWS, t->rows - first);
     struct ptq_tile_scratch s = ptq_tile_scratch(t->f, worker);
     float *x = t->x + first * c->width, *mixed = tapped(t, PTQ_ATTN_OUT, first, s.mixed);
     float *in = tapped(t, PTQ_MLP_IN, first, s.normed), *act = tapped(t, PTQ_MLP_OUT, first, s.mlp);
     int64_t ld = act == s.mlp ? mlp_width(c) : c->ff;
     tile_attention(t, mixed, first, rows, s.attention);
-    tile_add(t, PTQ_O, 1, mixed, c->heads * c->head_size, x, rows);
+    tile_add(t, PTQ_ATTN_OUT, 1, mixed, c->heads * c->head_size, x, rows, worker);
     norm_before(t, 2, x, in, rows);
-    tile_mlp(t, in, act, ld, rows, s.mlp);
-    tile_add(t, PTQ_DOWN, 2, act, ld, x, rows);
+    tile_mlp(t, in, act, ld, rows, s.mlp, worker);
+    tile_add(t, PTQ_MLP_OUT, 2, act, ld, x, rows, worker);
     note_bad_row(t, x, first, rows);
 }
 
@@ -372,16 +377,16 @@ static void tile_step(void *context, int64_t i, int worker)
         tile_attention(t, s->out + first * heads, first, rows, scratch.attention);
         break;
     case PTQ_ATTN_OUT_STEP:
-        tile_add(t, PTQ_O, 1, s->in + first * heads, heads, x, rows);
+        tile_add(t, PTQ_ATTN_OUT, 1, s->in + first * heads, heads, x, rows, worker);
         break;
     case PTQ_MLP_IN_STEP:
         norm_before(t, 2, x, s->out + first * c->width, rows);
         break;
     case PTQ_MLP_STEP:
-        tile_mlp(t, s->in + first * c->width, s->out + first * c->ff, c->ff, rows, scratch.mlp);
+        tile_mlp(t, s->in + first * c->width, s->out + first * c->ff, c->ff, rows, scratch.mlp, worker);
         break;
     case PTQ_MLP_OUT_STEP:
-        tile_add(t, PTQ_DOWN, 2, s->in + first * c->ff, c->ff, x, rows);
+        tile_add(t, PTQ_MLP_OUT, 2, s->in + first * c->ff, c->ff, x, rows, worker);
         break;
     }
 }
@@ -390,9 +395,8 @@ static void tile_step_qkv(void *context, int64_t i, int worker)
 {
     struct step_task *s = context;
     int64_t first = i * PTQ_TILE_ROWS;
-    (void)worker;
     tile_qkv(&s->block, s->in + first * s->block.f->model->config.width, first,
-             min64(PTQ_TILE_ROWS, s->block.rows - first));
+             min64(PTQ_TILE_ROWS, s->block.rows - first), worker);
 }
 
 void ptq_forward_step(struct ptq_forward *f, const struct ptq_block *block, enum ptq_step step, int64_t window,
@@ -410,25 +414,39 @@ void ptq_forward_step(struct ptq_forward *f, const struct ptq_block *block, enum
     ptq_parallel_for(tiles, tile_step, &task);
 }
 
+/* The task's rows through a block. Says which window and token went wrong, by the rows before the batch. */
+static enum ptq_status run_block(struct block_task *t, int64_t index, int64_t before, struct ptq_error *err)
+{
+    int64_t tiles = (t->rows - t->base + PTQ_TILE_ROWS - 1) / PTQ_TILE_ROWS;
+    atomic_init(&t->bad_row, -1);
+    ptq_parallel_for(tiles, tile_in, t);
+    ptq_parallel_for(tiles, tile_out, t);
+    int64_t bad = atomic_load(&t->bad_row);
+    if (bad < 0) return PTQ_OK;
+    return ptq_fail(err, PTQ_ENUMERIC,
+                    "layer %lld: the activation of window %lld, token %lld is not finite; "
+                    "the checkpoint is damaged or overflows",
+                    (long long)index, (long long)((before + bad) / t->f->length),
+                    (long long)((before + bad) % t->f->length));
+}
+
+enum ptq_status ptq_forward_rows(struct ptq_forward *f, const struct ptq_block *block, int64_t index, int64_t first,
+                                 int64_t rows, struct ptq_error *err)
+{
+    assert(f->windows == 1 && first + rows <= f->length);
+    struct block_task task = {.f = f, .block = block, .x = f->x, .base = first, .rows = first + rows};
+    return run_block(&task, index, 0, err);
+}
+
 enum ptq_status ptq_forward_block(struct ptq_forward *f, const struct ptq_block *block, int64_t index,
                                   const struct ptq_tap *tap, struct ptq_error *err)
 {
-    int64_t c = f->model->config.width;
     f->moved = 1;
     for (int64_t window = 0; window < f->windows; window += f->batch_windows) {
         int64_t first = window * f->length, rows = min64(f->batch_windows, f->windows - window) * f->length;
-        struct block_task task = {.f = f, .block = block, .tap = tap, .x = f->x + first * c, .rows = rows};
-        atomic_init(&task.bad_row, -1);
-        int64_t tiles = (rows + PTQ_TILE_ROWS - 1) / PTQ_TILE_ROWS;
-        ptq_parallel_for(tiles, tile_in, &task);
-        ptq_parallel_for(tiles, tile_out, &task);
-        int64_t bad = atomic_load(&task.bad_row);
-        if (bad >= 0)
-            return ptq_fail(err, PTQ_ENUMERIC,
-                            "layer %lld: the activation of window %lld, token %lld is not finite; "
-                            "the checkpoint is damaged or overflows",
-                            (long long)index, (long long)((first + bad) / f->length),
-                            (long long)((first + bad) % f->length));
+        struct block_task task = {
+            .f = f, .block = block, .tap = tap, .x = f->x + first * f->model->config.width, .rows = rows};
+        PTQ_TRY(run_block(&task, index, first, err));
         if (tap) tap->seen(tap->context, first, rows);
     }
     return PTQ_OK;

@@ -32,6 +32,7 @@ struct ptq_forward {
     float *qkv;            /* [batch_windows * length][(H + 2 H_kv) D] */
     float *cosine, *sine;  /* [length][D / 2], NULL without rotation */
     float **scratch;       /* [threads] */
+    int split;             /* 1: a single tile's linears are cut by outputs, for all threads (few rows) */
 };
 
 /* Room for windows of id (not copied); chunk: see ptq_forward_chunk. */
@@ -44,12 +45,25 @@ int64_t ptq_forward_bytes(const struct ptq_model *model, int64_t length);
 extern int64_t ptq_chunk_bytes;
 int64_t ptq_forward_chunk(const struct ptq_model *model, int64_t length);
 
+/* block's linears packed from q[PTQ_N_ROLE] in arena, which from now on are what a forward pass computes with: w may
+ * go. Fails where q has no packed form (ptq_pack). */
+enum ptq_status ptq_block_pack(struct ptq_arena *arena, const struct ptq_qmat *q, struct ptq_block *block,
+                               struct ptq_error *err);
+/* Room for the activations of packed linears, shared by block[0..n): needed before they go through a pass. */
+void ptq_block_room(struct ptq_arena *arena, struct ptq_block *block, int64_t n);
+
 /* x = embeddings (+ positions). Ids outside the vocabulary are PTQ_EINPUT. */
 enum ptq_status ptq_forward_embed(struct ptq_forward *f, struct ptq_error *err);
+/* The same for rows [first, first + rows) alone. */
+enum ptq_status ptq_forward_embed_rows(struct ptq_forward *f, int64_t first, int64_t rows, struct ptq_error *err);
 /* x through block number `index`, whose weights are given. tap may be NULL. A value that is not finite is PTQ_ENUMERIC
  * and names block, window and token. */
 enum ptq_status ptq_forward_block(struct ptq_forward *f, const struct ptq_block *block, int64_t index,
                                   const struct ptq_tap *tap, struct ptq_error *err);
+/* Rows [first, first + rows) of the only window alone; qkv holds what this function left there for this block and the
+ * rows before them. */
+enum ptq_status ptq_forward_rows(struct ptq_forward *f, const struct ptq_block *block, int64_t index, int64_t first,
+                                 int64_t rows, struct ptq_error *err);
 /* A block in its six steps, for those who calibrate between them: GPTQ, which quantises a linear before it computes
  * what the next one sees, and AWQ, which tries weights on one part. Steps with weights read them from block when they
  * are called, so they may have changed since the step before. Of windows [window, window + n) of f; in and out hold the

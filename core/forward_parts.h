@@ -22,6 +22,19 @@ void ptq_norm_rows(const struct ptq_forward *f, float *y, const float *x, const 
 enum ptq_status ptq_read_projection(const struct ptq_tensor *t, struct ptq_arena *arena, float **out,
                                     struct ptq_error *err);
 
+/* Rows of one tile on their way through the linears of one input. */
+struct ptq_tile {
+    const float *x; /* [rows][K] */
+    float *y;       /* [rows][outputs of all of them] */
+    int64_t ldx, ldy;
+    int accumulate; /* added to y */
+    int64_t rows;
+};
+
+/* y = all linears of block that read this input, as float32 products or packed (core/linear.c). */
+void ptq_tile_linear(const struct ptq_forward *f, const struct ptq_block *block, enum ptq_input input,
+                     const struct ptq_tile *tile, int worker);
+
 static inline int64_t min64(int64_t a, int64_t b)
 {
     return a < b ? a : b;

@@ -5,6 +5,7 @@
 
 #include "checkpoint.h"
 #include "family.h"
+#include "packed.h"
 #include "quantized.h"
 #include "rows.h"
 
@@ -32,6 +33,7 @@ struct ptq_linear {
     float *w;       /* [N][K]; q, k, v lie one behind the other, and so do gate and up: each group is one product */
     float *b;       /* [N] or NULL, stacked likewise */
     int64_t n, k;
+    const struct ptq_packed *packed; /* what is computed with instead of w, or NULL (ptq_block_pack) */
 };
 
 /* One decoder block. Roles that the family has not got have n = 0; where q, k and v are fused, q is all three. */
@@ -40,6 +42,7 @@ struct ptq_block {
     int64_t window;                               /* keys that a query sees, its own among them; 0: all before it */
     float *norm1_w, *norm1_b, *norm2_w, *norm2_b; /* b NULL for RMSNorm */
     const float *activation_scale; /* [F] down reads the activation divided by this (AWQ's ScaledActivation), or NULL */
+    void **acts;                   /* [threads], where linears are packed: room for a tile's activations */
 };
 
 /* Opens a folder or a file (path), checks that every tensor is there in its shape. run arena; ptq_model_close. */

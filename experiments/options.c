@@ -28,7 +28,8 @@ static const struct option {
     {"seed", NUMBER, AT(seed), 0, INT64_MAX, "N", "seed of everything that is drawn at random [0]"},
     {"threads", NUMBER, AT(threads), 1, 1024, "N", "CPU threads [all that this process may use]"},
     {"device", TEXT, AT(device), 0, 0, "NAME", "cpu [cpu]"},
-    {"path", TEXT, AT(path), 0, 0, "NAME", "fp32: codes dequantised for sgemm [fp32]"},
+    {"path", TEXT, AT(path), 0, 0, "NAME",
+     "fp32: codes dequantised for sgemm; packed: as they are packed, activations of 16 bits [fp32; generate: packed]"},
     {"bos", TEXT, AT(bos), 0, 0, "WHERE", "stream: once at the start; none; window: before each window [stream]"},
     {"out", TEXT, AT(out), 0, 0, "PATH",
      "the results file, or the folder of figures or of the checkpoint (-o); eval adds its cell to what a file holds"},
@@ -48,6 +49,11 @@ static const struct option {
     {"special", FLAG, AT(special), 0, 0, NULL, "apply the tokenizer's own template"},
     {"format", TEXT, AT(format), 0, 0, "NAME",
      "table: text, md, csv, tex or json [text]; report: html or pdf [pdf]; quantize: fp16, awq, gptq, gptq_v2 or gguf"},
+    {"prompt", TEXT, AT(prompt), 0, 0, "TEXT", "what the text begins with"},
+    {"n", NUMBER, AT(n), 1, 1 << 24, "N", "new tokens at most (-n) [128]"},
+    {"temperature", TEXT, AT(temperature), 0, 0, "T", "0: always the likeliest token [0; 1 with --top-k or --top-p]"},
+    {"top-k", NUMBER, AT(top_k), 1, 1 << 24, "K", "draw from the K likeliest [all]"},
+    {"top-p", TEXT, AT(top_p), 0, 0, "P", "draw from the fewest whose probabilities reach P [1]"},
     {"quiet", FLAG, AT(quiet), 0, 0, NULL, "no progress on stderr"},
     {"help", FLAG, AT(help), 0, 0, NULL, "this text (-h)"},
 #undef AT
@@ -117,9 +123,9 @@ static enum ptq_status take_option(int argc, char **argv, int *i, const char *ta
     const char *word = argv[*i], *value = NULL;
     char name[64];
     if (word[1] != '-') {
-        if (strcmp(word, "-o") && strcmp(word, "-h"))
-            return ptq_fail(err, PTQ_EUSAGE, "option '%.40s' is not known; --help lists the options", word);
-        snprintf(name, sizeof name, "%s", word[1] == 'o' ? "out" : "help");
+        const char *letter = word[1] && !word[2] ? strchr("ohn", word[1]) : NULL;
+        if (!letter) return ptq_fail(err, PTQ_EUSAGE, "option '%.40s' is not known; --help lists the options", word);
+        snprintf(name, sizeof name, "%s", *letter == 'o' ? "out" : *letter == 'h' ? "help" : "n");
     } else {
         size_t length = strcspn(word + 2, "=");
         if (word[2 + length] == '=') value = word + 3 + length;

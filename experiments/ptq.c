@@ -1,7 +1,9 @@
 /* The ptq command: one table of commands. Here alone errors are printed and the process ends. */
+#include "bench.h"
 #include "commands.h"
 #include "cuda/cuda.h"
 #include "eval.h"
+#include "generate.h"
 #include "ops.h"
 #include "options.h"
 #include "page.h"
@@ -28,10 +30,15 @@ static const struct command {
      "reference json "
      "out quiet",
      ptq_eval},
+    {"generate", "MODEL", "text that goes on from a prompt, on packed weights",
+     "prompt n method calib calib-windows calib-window calib-sample seed threads device path temperature top-k top-p "
+     "json quiet",
+     ptq_generate},
     {"quantize", "MODEL", "a quantised model as a checkpoint that other programs load: fp16, awq, gptq, gptq_v2, gguf",
      "method calib calib-windows calib-window calib-sample format out text window max-windows bos seed threads json "
      "quiet",
      ptq_quantize},
+    {"bench", "[OP...]", "how fast the operations are, against what this machine can", "threads json", ptq_bench},
     {"tokenize", "MODEL|tokenizer.json [FILE|-]", "token ids of a text on one line", "special", ptq_tokenize},
     {"inspect", "PATH", "what is in a model, a checkpoint file, a results file", "json", ptq_command_inspect},
     {"diff", "A B", "two models, tensor by tensor; two results, cell by cell", "", ptq_command_diff},

@@ -116,7 +116,7 @@ static const struct ptq_key keys[PTQ_N_SETTINGS] = {
     [PTQ_SET_PATH] = {.name = "path",
                       .kind = PTQ_KEY_WORD,
                       .fallback = "fp32",
-                      .words = "fp32",
+                      .words = "fp32|packed",
                       .doc = "how quantised weights are evaluated: dequantised"},
     [PTQ_SET_EXCLUDE] = {.name = "exclude",
                          .kind = PTQ_KEY_CELLS,

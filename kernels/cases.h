@@ -37,6 +37,16 @@ static const struct ptq_qmat_case {
 /* Tokens for each of them: few, around a block, more than one block. */
 static const int64_t ptq_token_cases[] = {1, 2, 3, 4, 5, 12, 31, 197};
 
+/* What is timed beyond these: packed linears as models have them. One token from memory (the codes are larger than a
+ * cache), many tokens from a block's weights. */
+static const struct ptq_speed_case {
+    int64_t m, n, k;
+    int w_bit;
+    int64_t group_size;
+} ptq_speed_cases[] = {{1, 28672, 4096, 4, 128}, {1, 28672, 4096, 3, 128},  {1, 28672, 4096, 2, 128},
+                       {1, 14336, 4096, 8, 128}, {4, 28672, 4096, 4, 128},  {512, 1536, 576, 4, 64},
+                       {512, 1536, 576, 3, 64},  {512, 4096, 4096, 4, 128}, {512, 4096, 4096, 3, 128}};
+
 #define PTQ_N_CASES(cases) ((int)(sizeof(cases) / sizeof *(cases)))
 
 #endif

@@ -116,6 +116,9 @@ struct ptq_ops {
      *   code = clamp(rint(w / scale) + zero, 0, maxq)   back = scale (code - zero)   error = (w - back) (1 / u[i][i])
      *   w[j] -= error u[i][j] for the columns j > i */
     void (*feedback)(const struct ptq_feedback *f);
+    /* y[M][N] = x[M][K] w[N][K]^T, w in FP16: the head, token by token */
+    void (*linear_f16)(float *y, int64_t ldy, const float *x, int64_t ldx, const uint16_t *w, int64_t m, int64_t n,
+                       int64_t k);
     /* Fills a (ptq_acts_make, a->m rows) from x[M][K] for w, or for any other linear with the same places, divisors and
      * salient columns (ptq_packed_alike). */
     void (*acts)(struct ptq_acts *a, const struct ptq_packed *w, const float *x, int64_t ldx);

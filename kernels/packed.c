@@ -168,16 +168,47 @@ struct pack_task {
     struct ptq_packed *p;
 };
 
-static void put_code(const struct ptq_packed *p, int64_t tile, int row, int64_t place, int code)
+/* Bits [shift, shift + b) of a step's 32 codes into one row's words of a plane. b is a constant where this is inlined.
+ */
+static inline void put_plane(uint32_t *word, const uint8_t *code, int b, int shift)
 {
-    uint32_t *word = (uint32_t *)ptq_packed_step(p, tile, place / PTQ_PACK_STEP);
-    for (int b = next_plane(p->grid.w_bit, 0); b; b = next_plane(p->grid.w_bit, b)) {
-        int vector, bit;
-        find_field(b, (int)(place % PTQ_PACK_STEP), &vector, &bit);
-        word[vector * PTQ_PACK_ROWS + row] |= ((uint32_t)code & ((1u << b) - 1)) << bit;
-        word += b * PTQ_PACK_ROWS;
-        code >>= b;
+    int fields = 16 / b;
+    for (int v = 0; v < b; v++) {
+        uint32_t bits = 0;
+        for (int f = 0; f < fields; f++) {
+            int vector, bit, place = 2 * (v * fields + f);
+            find_field(b, place, &vector, &bit);
+            bits |= ((uint32_t)code[place] >> shift & ((1u << b) - 1)) << bit;
+            bits |= ((uint32_t)code[place + 1] >> shift & ((1u << b) - 1)) << (bit + 16);
+        }
+        word[v * PTQ_PACK_ROWS] = bits;
     }
+}
+
+static void put_step(uint32_t *word, const uint8_t *code, int w_bit)
+{
+    if (w_bit == 8) {
+        put_plane(word, code, 8, 0);
+        return;
+    }
+    int shift = 0;
+    if (w_bit & 4) put_plane(word, code, 4, 0), shift = 4;
+    if (w_bit & 2) put_plane(word + shift * PTQ_PACK_ROWS, code, 2, shift), shift += 2;
+    if (w_bit & 1) put_plane(word + shift * PTQ_PACK_ROWS, code, 1, shift);
+}
+
+static void put_codes(const struct ptq_packed *p, const struct ptq_qmat *q, int64_t tile, int row)
+{
+    const uint8_t *code = q->code + (tile * PTQ_PACK_ROWS + row) * q->k;
+    uint32_t *word = (uint32_t *)ptq_packed_step(p, tile, 0) + row;
+    for (int64_t first = 0; first < q->k; first += p->group)
+        for (int64_t at = first, end = first + p->group < q->k ? first + p->group : q->k; at < end;
+             at += PTQ_PACK_STEP, word += p->grid.w_bit * PTQ_PACK_ROWS) {
+            uint8_t step[PTQ_PACK_STEP] = {0};
+            int64_t n = end - at < PTQ_PACK_STEP ? end - at : PTQ_PACK_STEP;
+            for (int64_t i = 0; i < n; i++) step[i] = code[q->perm ? q->perm[at + i] : at + i];
+            put_step(word, step, p->grid.w_bit);
+        }
 }
 
 static void put_group(const struct ptq_packed *p, int64_t tile, int row, int64_t group, float scale, int zero)
@@ -204,8 +235,7 @@ static void pack_tile(void *context, int64_t tile, int worker)
     (void)worker;
     for (int64_t n = tile * PTQ_PACK_ROWS; n < q->n && n < (tile + 1) * PTQ_PACK_ROWS; n++) {
         int row = (int)(n % PTQ_PACK_ROWS);
-        for (int64_t i = 0; i < q->k; i++)
-            put_code(p, tile, row, ptq_packed_place(p, i), q->code[n * q->k + (q->perm ? q->perm[i] : i)]);
+        put_codes(p, q, tile, row);
         for (int64_t g = 0; g < q->n_groups; g++)
             put_group(p, tile, row, g, q->scale[n * q->n_groups + g], (int)q->zero[n * q->n_groups + g]);
         uint16_t *kept = (uint16_t *)p->kept;

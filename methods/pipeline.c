@@ -38,6 +38,7 @@ struct run {
     struct ptq_cell *cell;
     struct ptq_comparison compare;
     struct ptq_progress progress;
+    int packed;           /* the path: the forward pass computes with packed codes */
     double bits, weights; /* stored bits and weights of the quantised linears */
 };
 
@@ -46,9 +47,10 @@ static void count_bits(struct run *r, const struct ptq_block *block, const struc
 {
     if (block->activation_scale) r->bits += 32 * (double)r->model->config.ff;
     for (int role = 0; role < PTQ_N_ROLE; role++) {
+        const struct ptq_packed *packed = block->linear[role].packed;
         double weights = (double)(q[role].n * q[role].k);
         if (!q[role].n) continue;
-        r->bits += weights * ptq_qmat_bits(&q[role]);
+        r->bits += weights * (packed ? ptq_packed_bits(packed) : ptq_qmat_bits(&q[role]));
         r->weights += weights;
     }
 }
@@ -188,6 +190,14 @@ static enum ptq_status hand_over(const struct run *r, int64_t index, const struc
     return r->sink ? r->sink->take(r->sink->context, index, block, q, err) : PTQ_OK;
 }
 
+static enum ptq_status pack(struct run *r, const struct ptq_qmat *q, struct ptq_block *block, struct ptq_error *err)
+{
+    if (!r->packed) return PTQ_OK;
+    PTQ_TRY(ptq_block_pack(r->work, q, block, err));
+    ptq_block_room(r->work, block, 1);
+    return PTQ_OK;
+}
+
 /* The block as the cell wants it: quantised where it is met for the first time, its codes put in place afterwards. */
 static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chunk, struct ptq_block *block,
                                      struct ptq_error *err)
@@ -196,7 +206,7 @@ static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chu
     if (!ptq_spec_quantizes(r->spec)) return first_chunk ? hand_over(r, index, block, here, err) : PTQ_OK;
     if (!first_chunk) {
         put_back(r, &r->kept[index], block);
-        return PTQ_OK;
+        return pack(r, r->kept[index].q, block, err);
     }
     double started = ptq_seconds();
     int from = r->cell->n_linears;
@@ -208,6 +218,7 @@ static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chu
         r->cell->linear[i].name = ptq_strdup(r->arena, r->cell->linear[i].name);
         r->cell->saturated_groups += r->cell->linear[i].saturated;
     }
+    PTQ_TRY(pack(r, here, block, err));
     count_bits(r, block, here);
     struct ptq_kept now = view(block, here);
     if (r->kept) keep(r, &now, &r->kept[index]);
@@ -294,6 +305,7 @@ static enum ptq_status evaluate(struct run *r, struct ptq_error *err)
 {
     struct ptq_cell *cell = r->cell;
     double started = ptq_seconds();
+    r->packed = r->eval->n > 0 && cell->path && strcmp(cell->path, "packed") == 0;
     cell->seconds_quantize = 0;
     cell->saturated_groups = cell->n_linears = cell->n_inputs = 0;
     if (r->stats) ptq_inputs_report(r->arena, r->stats, cell);

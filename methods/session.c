@@ -275,8 +275,8 @@ static void describe(struct ptq_arena *arena, const struct ptq_job *job, const s
     cell->family = m->config.family->model_type;
     cell->source_dtype = m->source_dtype;
     cell->device = job->device ? ptq_strdup(arena, job->device) : "cpu";
-    cell->path = job->path ? ptq_strdup(arena, job->path) : "fp32";
     int quantizes = ptq_spec_quantizes(&plan->spec);
+    cell->path = quantizes && job->path ? ptq_strdup(arena, job->path) : "fp32"; /* without codes nothing is packed */
     cell->w_bit = quantizes ? plan->spec.grid.w_bit : 16;
     cell->group_size = quantizes ? plan->spec.grid.group_size : 0;
     cell->fraction = ptq_spec_has(&plan->spec, "fraction") ? ptq_spec_value(&plan->spec, "fraction") : 0;
@@ -289,8 +289,8 @@ static enum ptq_status check_choices(const struct ptq_job *job, struct ptq_error
 {
     if (job->device && strcmp(job->device, "cpu"))
         return ptq_fail(err, PTQ_EUSAGE, "device '%s' is not known to this build; known: cpu", job->device);
-    if (job->path && strcmp(job->path, "fp32"))
-        return ptq_fail(err, PTQ_EUSAGE, "path '%s' is not known to this build; known: fp32", job->path);
+    if (job->path && strcmp(job->path, "fp32") && strcmp(job->path, "packed"))
+        return ptq_fail(err, PTQ_EUSAGE, "path '%s' is not known to this build; known: fp32, packed", job->path);
     if (!job->model || (!job->text && !job->sink))
         return ptq_fail(err, PTQ_EUSAGE, "a cell needs a model and an evaluation text");
     return PTQ_OK;

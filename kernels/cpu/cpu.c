@@ -22,6 +22,11 @@ static void linear(float *y, int64_t ldy, const float *x, int64_t ldx, const flo
         float *row = y + i * ldy;
         for (int64_t j = 0; j < n; j++) row[j] = accumulate ? row[j] + b[j] : b[j];
     }
+    if (m == 1) {
+        cblas_sgemv(CblasRowMajor, CblasNoTrans, (int)n, (int)k, 1, w, (int)k, x, 1, accumulate || b ? 1.0f : 0.0f, y,
+                    1);
+        return;
+    }
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m, (int)n, (int)k, 1, x, (int)ldx, w, (int)k,
                 accumulate || b ? 1.0f : 0.0f, y, (int)ldy);
 }
@@ -196,6 +201,7 @@ int ptq_cpu_has(const struct ptq_packed_parts *p)
 static void choose_packed(struct ptq_ops *ops, int avx2)
 {
     const char *wish = getenv("PTQ_PACKED");
+    if (ptq_cpu_has(&ptq_packed_avx2)) ptq_ops_f16(ops);
     if (wish && strcmp(wish, "ref") == 0) return;
     avx2 |= wish && strcmp(wish, "avx2") == 0;
     if (!avx2 && ptq_cpu_has(&ptq_packed_avx512))

@@ -274,9 +274,48 @@ AVX2 static void salient(float *t, const uint16_t *kept, const float *x, int64_t
     _mm256_storeu_ps(t + 8, high);
 }
 
+/* ---- FP16 weights ---- */
+
+INLINE __m256 half8(const uint16_t *w)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)w));
+}
+
+AVX2 static float dot_f16(const float *x, const uint16_t *w, int64_t k)
+{
+    __m256 sum[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
+    int64_t i = 0;
+    for (; i + 32 <= k; i += 32)
+        for (int j = 0; j < 4; j++)
+            sum[j] = _mm256_fmadd_ps(half8(w + i + 8 * j), _mm256_loadu_ps(x + i + 8 * j), sum[j]);
+    for (; i + 8 <= k; i += 8) sum[0] = _mm256_fmadd_ps(half8(w + i), _mm256_loadu_ps(x + i), sum[0]);
+    float lane[8], total = 0;
+    _mm256_storeu_ps(lane, _mm256_add_ps(_mm256_add_ps(sum[0], sum[1]), _mm256_add_ps(sum[2], sum[3])));
+    for (int j = 0; j < 8; j++) total += lane[j];
+    for (; i < k; i++) total += x[i] * _cvtsh_ss(w[i]);
+    return total;
+}
+
+AVX2 static void linear_f16(float *y, int64_t ldy, const float *x, int64_t ldx, const uint16_t *w, int64_t m, int64_t n,
+                            int64_t k)
+{
+    for (int64_t j = 0; j < n; j++)
+        for (int64_t i = 0; i < m; i++) y[i * ldy + j] = dot_f16(x + i * ldx, w + j * k, k);
+}
+
+void ptq_ops_f16(struct ptq_ops *ops)
+{
+    ops->linear_f16 = linear_f16;
+}
+
 const struct ptq_packed_parts ptq_packed_avx2 = {quantize, 1, unpack, multiply, few, salient, scales};
 
 #else
+
+void ptq_ops_f16(struct ptq_ops *ops)
+{
+    (void)ops;
+}
 
 const struct ptq_packed_parts ptq_packed_avx2 = {0};
 

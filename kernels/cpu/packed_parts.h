@@ -40,6 +40,8 @@ struct ptq_packed_parts {
 
 extern const struct ptq_packed_parts ptq_packed_avx2, ptq_packed_avx512;
 
+/* The slot linear_f16 with AVX2 and F16C. */
+void ptq_ops_f16(struct ptq_ops *ops);
 /* 1 where this processor can run parts. */
 int ptq_cpu_has(const struct ptq_packed_parts *parts);
 /* The slots acts and packed of ops from parts. parts outlives ops; the last call decides for all ops. */

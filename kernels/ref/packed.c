@@ -56,8 +56,20 @@ static void packed(float *y, int64_t ldy, const struct ptq_acts *x, const struct
         }
 }
 
+static void linear_f16(float *y, int64_t ldy, const float *x, int64_t ldx, const uint16_t *w, int64_t m, int64_t n,
+                       int64_t k)
+{
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            double sum = 0;
+            for (int64_t l = 0; l < k; l++) sum += (double)x[i * ldx + l] * ptq_f16_decode(w[j * k + l]);
+            y[i * ldy + j] = (float)sum;
+        }
+}
+
 void ptq_packed_ref(struct ptq_ops *ops)
 {
     ops->acts = acts;
     ops->packed = packed;
+    ops->linear_f16 = linear_f16;
 }

@@ -1,0 +1,235 @@
+#include "generate.h"
+
+#include "decode.h"
+#include "hold.h"
+#include "mapped.h"
+#include "pieces.h"
+#include "pool.h"
+#include "progress.h"
+#include "version.h"
+#include "words.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEFAULT_TOKENS = 128 };
+
+/* One run of the command. */
+struct talk {
+    const struct ptq_options *o;
+    struct ptq_arena *arena, *scratch;
+    struct ptq_held held;
+    struct ptq_decoder decoder;
+    struct ptq_pieces pieces;
+    struct ptq_utf8_stream stream;
+    struct ptq_choice choice;
+    struct ptq_rng rng;
+    int32_t *prompt, *end;
+    int64_t n_prompt, n_new, wanted;
+    int n_end;
+    const char *stopped; /* "eos", "length" or "interrupt" */
+    char *text;          /* what was printed, [used] of [room] */
+    size_t used, room;
+    double prefill, decode; /* seconds */
+};
+
+/* ---- options ---- */
+
+static enum ptq_status real_option(const char *name, const char *text, double fallback, double *out,
+                                   struct ptq_error *err)
+{
+    char *end;
+    *out = fallback;
+    if (!text) return PTQ_OK;
+    errno = 0;
+    *out = strtod(text, &end);
+    if (!*text || *end || errno || !(*out >= 0 && *out <= 1e6))
+        return ptq_fail(err, PTQ_EUSAGE, "--%s is '%s'; it must be a number from 0 on", name, text);
+    return PTQ_OK;
+}
+
+/* Sampling that was asked for without a temperature has temperature 1. */
+static enum ptq_status read_choice(const struct ptq_options *o, struct ptq_choice *choice, struct ptq_error *err)
+{
+    PTQ_TRY(real_option("temperature", o->temperature, o->top_k || o->top_p ? 1 : 0, &choice->temperature, err));
+    PTQ_TRY(real_option("top-p", o->top_p, 1, &choice->top_p, err));
+    choice->top_k = o->top_k;
+    if (!(choice->top_p > 0 && choice->top_p <= 1))
+        return ptq_fail(err, PTQ_EUSAGE, "--top-p is '%s'; it must be above 0 and at most 1", o->top_p);
+    return PTQ_OK;
+}
+
+/* ---- text ---- */
+
+/* The prompt's ids behind the template's BOS. */
+static enum ptq_status encode_prompt(struct talk *t, struct ptq_error *err)
+{
+    const struct ptq_tokenizer *tokenizer = t->held.tokenizer;
+    int32_t *id, bos = ptq_tokenizer_bos(tokenizer);
+    size_t n, before = bos >= 0;
+    if (ptq_tokenizer_encode(tokenizer, t->o->prompt, strlen(t->o->prompt), 0, t->arena, &id, &n, err))
+        return ptq_within(err, "--prompt");
+    if (n + before == 0) return ptq_fail(err, PTQ_EUSAGE, "--prompt is empty, and this model has no BOS to begin with");
+    t->prompt = ptq_new(t->arena, int32_t, n + before);
+    t->prompt[0] = bos;
+    memcpy(t->prompt + before, id, sizeof *id * n);
+    t->n_prompt = (int64_t)(n + before);
+    return PTQ_OK;
+}
+
+static void say(struct talk *t, const char *bytes, size_t n)
+{
+    if (t->used + n + 1 > t->room) {
+        t->room = 2 * t->room + n + 256;
+        t->text = ptq_realloc(t->text, t->room, 1, "generated text");
+    }
+    memcpy(t->text + t->used, bytes, n);
+    t->used += n;
+    if (t->o->json) return;
+    fwrite(bytes, 1, n, stdout);
+    fflush(stdout);
+}
+
+static void say_token(struct talk *t, int32_t id)
+{
+    struct ptq_mark mark = ptq_arena_mark(t->scratch);
+    size_t size;
+    const char *piece = ptq_piece(&t->pieces, id, t->scratch, &size);
+    char *whole = ptq_alloc(t->scratch, 3 * size + 6, "a token");
+    say(t, whole, ptq_utf8_push(&t->stream, piece, size, whole));
+    ptq_arena_rewind(t->scratch, mark);
+}
+
+static int ends(const struct talk *t, int32_t id)
+{
+    for (int i = 0; i < t->n_end; i++)
+        if (t->end[i] == id) return 1;
+    return 0;
+}
+
+/* ---- the loop ---- */
+
+static enum ptq_status next_tokens(struct talk *t, struct ptq_error *err)
+{
+    struct ptq_decoder *d = &t->decoder;
+    t->stopped = "length";
+    for (t->n_new = 0; t->n_new < t->wanted; t->n_new++) {
+        int32_t id;
+        PTQ_TRY(ptq_choose(d->logits, d->model->config.vocab, &t->choice, &t->rng, t->scratch, &id, err));
+        if (ends(t, id)) {
+            t->stopped = "eos";
+            return PTQ_OK;
+        }
+        say_token(t, id);
+        if (t->n_new + 1 < t->wanted)
+            PTQ_TRY(ptq_decoder_push(d, &id, 1, err));
+        else
+            d->id[d->n] = id; /* the last one is said, not computed */
+        if (ptq_interrupted(err)) {
+            t->n_new++;
+            t->stopped = "interrupt";
+            return PTQ_OK;
+        }
+    }
+    return PTQ_OK;
+}
+
+static enum ptq_status generate(struct talk *t, struct ptq_error *err)
+{
+    char rest[4];
+    double started = ptq_seconds();
+    if (!t->o->json) say(t, t->o->prompt, strlen(t->o->prompt));
+    t->used = 0; /* the text is what is new */
+    PTQ_TRY(ptq_decoder_push(&t->decoder, t->prompt, t->n_prompt, err));
+    t->prefill = ptq_seconds() - started;
+    started = ptq_seconds();
+    enum ptq_status status = next_tokens(t, err);
+    t->decode = ptq_seconds() - started;
+    say(t, rest, ptq_utf8_finish(&t->stream, rest));
+    if (!t->o->json) putchar('\n');
+    return status;
+}
+
+/* ---- what is said of it ---- */
+
+/* The first new token comes of the prompt; the others are what decoding computed. */
+static double pace(const struct talk *t)
+{
+    return t->decode > 0 && t->n_new > 1 ? (double)(t->n_new - 1) / t->decode : 0;
+}
+
+static double prompt_pace(const struct talk *t)
+{
+    return t->prefill > 0 ? (double)t->n_prompt / t->prefill : 0;
+}
+
+static void print_json(const struct talk *t)
+{
+    json_t *ids = json_array();
+    for (int64_t i = 0; i < t->n_new; i++) json_array_append_new(ids, json_integer(t->decoder.id[t->n_prompt + i]));
+    json_t *json =
+        json_pack("{s:s%, s:o, s:I, s:I, s:s, s:s, s:s, s:s, s:I, s:f, s:f, s:f, s:{s:f, s:f, s:f, s:f, s:f}, "
+                  "s:I, s:I, s:s}",
+                  "text", t->text ? t->text : "", t->used, "ids", ids, "prompt_tokens", (json_int_t)t->n_prompt,
+                  "tokens", (json_int_t)t->n_new, "stopped", t->stopped, "model", t->held.model->name, "method",
+                  t->held.spec, "path", t->held.path, "seed", (json_int_t)t->o->seed, "tokens_per_second", pace(t),
+                  "prompt_tokens_per_second", prompt_pace(t), "bits", 8 * t->held.bytes / t->held.weights, "seconds",
+                  "load", t->held.seconds_load, "calibrate", t->held.seconds_calibrate, "quantize",
+                  t->held.seconds_quantize, "prompt", t->prefill, "decode", t->decode, "peak_rss_bytes",
+                  (json_int_t)ptq_peak_rss_bytes(), "threads", (json_int_t)ptq_pool_size(), "version", ptq_version);
+    char *text = json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    puts(text ? text : "{}");
+    free(text);
+    json_decref(json);
+}
+
+static void print_pace(const struct talk *t)
+{
+    if (t->o->quiet) return;
+    ptq_progress_clear();
+    fprintf(stderr, "%s %s %s, %.2f bits a weight: prompt %lld tokens, %.1f tokens/s; %lld new, %.1f tokens/s (%s)\n",
+            t->held.model->name, t->held.spec, t->held.path, 8 * t->held.bytes / t->held.weights,
+            (long long)t->n_prompt, prompt_pace(t), (long long)t->n_new, pace(t), t->stopped);
+}
+
+static enum ptq_status prepare(struct talk *t, struct ptq_session *session, struct ptq_error *err)
+{
+    struct ptq_job job;
+    PTQ_TRY(read_choice(t->o, &t->choice, err));
+    PTQ_TRY(ptq_options_job(t->o, &job, err));
+    job.model = t->o->operand[0];
+    if (!job.path) job.path = "packed";
+    PTQ_TRY(ptq_hold(session, &job, t->arena, &t->held, err));
+    PTQ_TRY(encode_prompt(t, err));
+    PTQ_TRY(ptq_model_ends(t->held.model, t->arena, &t->end, &t->n_end, err));
+    ptq_pieces_make(t->arena, t->held.tokenizer, &t->pieces);
+    t->wanted = t->o->n ? t->o->n : DEFAULT_TOKENS;
+    t->rng = ptq_rng_make((uint64_t)t->o->seed, "generate");
+    return ptq_decoder_make(t->arena, t->held.model, t->held.block, t->n_prompt + t->wanted, &t->decoder, err);
+}
+
+enum ptq_status ptq_generate(const struct ptq_options *o, struct ptq_error *err)
+{
+    if (o->n_operands != 1) return ptq_fail(err, PTQ_EUSAGE, "generate needs one MODEL; see ptq generate --help");
+    if (!o->prompt) return ptq_fail(err, PTQ_EUSAGE, "generate needs --prompt TEXT");
+    struct talk t = {.o = o, .arena = ptq_arena_make("generate"), .scratch = ptq_arena_make("a token")};
+    struct ptq_session *session = ptq_session_make();
+    enum ptq_status status = prepare(&t, session, err);
+    if (!status) {
+        ptq_pool_wait_busily(1);
+        status = generate(&t, err);
+        ptq_pool_wait_busily(0);
+    }
+    if (!status && o->json) print_json(&t);
+    if (!status) print_pace(&t);
+    if (!status && strcmp(t.stopped, "interrupt") == 0) status = ptq_interrupted(err);
+    free(t.text);
+    ptq_session_free(session);
+    ptq_arena_free(t.scratch);
+    ptq_arena_free(t.arena);
+    return status;
+}

@@ -1,0 +1,88 @@
+#include "hold.h"
+
+#include "progress.h"
+#include "session.h"
+
+#include <string.h>
+
+struct holding {
+    struct ptq_arena *arena;
+    struct ptq_held *held;
+};
+
+static float *copy(struct ptq_arena *arena, const float *from, int64_t n)
+{
+    if (!from) return NULL;
+    float *to = ptq_new(arena, float, n);
+    memcpy(to, from, sizeof *from * (size_t)n);
+    return to;
+}
+
+/* Weights (unless they are packed) and biases of one input's linears, one behind the other as they were. */
+static void copy_input(struct ptq_arena *arena, enum ptq_input input, int packed, struct ptq_block *b)
+{
+    int64_t weights = 0, outputs = 0;
+    struct ptq_linear *first = NULL;
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        struct ptq_linear *l = &b->linear[role];
+        if (!l->n || ptq_role_input[role] != input) continue;
+        if (!first) first = l;
+        weights += l->n * l->k;
+        outputs += l->n;
+    }
+    float *w = packed ? NULL : copy(arena, first->w, weights), *bias = copy(arena, first->b, outputs);
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        struct ptq_linear *l = &b->linear[role];
+        if (!l->n || ptq_role_input[role] != input) continue;
+        l->w = w;
+        l->b = bias;
+        if (w) w += l->n * l->k;
+        if (bias) bias += l->n;
+    }
+}
+
+/* The sink of the pipeline: block and q are in passing memory. */
+static enum ptq_status take_block(void *context, int64_t index, const struct ptq_block *block, const struct ptq_qmat *q,
+                                  struct ptq_error *err)
+{
+    struct holding *h = context;
+    const struct ptq_config *c = &h->held->model->config;
+    struct ptq_block *b = &h->held->block[index];
+    int packed = strcmp(h->held->path, "packed") == 0;
+    *b = *block;
+    float **norm[] = {&b->norm1_w, &b->norm1_b, &b->norm2_w, &b->norm2_b};
+    for (int i = 0; i < 4; i++) *norm[i] = copy(h->arena, *norm[i], c->width);
+    b->activation_scale = copy(h->arena, block->activation_scale, c->ff);
+    for (int input = 0; input < PTQ_N_INPUT; input++) copy_input(h->arena, (enum ptq_input)input, packed, b);
+    if (packed) PTQ_TRY(ptq_block_pack(h->arena, q, b, err));
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        double weights = (double)(b->linear[role].n * b->linear[role].k);
+        h->held->weights += weights;
+        h->held->bytes += b->linear[role].packed ? (double)b->linear[role].packed->bytes : 4 * weights;
+    }
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_hold(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,
+                         struct ptq_held *out, struct ptq_error *err)
+{
+    struct ptq_planned plan;
+    struct holding holding = {arena, out};
+    struct ptq_block_sink sink = {take_block, &holding};
+    struct ptq_job with = *job;
+    struct ptq_cell cell;
+    with.sink = &sink;
+    with.text = NULL;
+    PTQ_TRY(ptq_session_plan(session, &with, &plan, err));
+    PTQ_TRY(ptq_cell_plan(session, &with, arena, &cell, err));
+    *out = (struct ptq_held){.model = &plan.model->model, .tokenizer = plan.model->tokenizer};
+    out->spec = cell.spec;
+    out->path = cell.path;
+    out->block = ptq_new(arena, struct ptq_block, out->model->config.blocks);
+    PTQ_TRY(ptq_cell_run(session, &with, arena, &cell, err));
+    ptq_block_room(arena, out->block, out->model->config.blocks);
+    out->seconds_load = cell.seconds_load;
+    out->seconds_calibrate = cell.seconds_calibrate;
+    out->seconds_quantize = cell.seconds_quantize;
+    return PTQ_OK;
+}
