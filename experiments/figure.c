@@ -181,7 +181,7 @@ const char *ptq_figure_note(struct ptq_arena *arena, const struct ptq_model_rows
 
 const char *ptq_row_method(struct ptq_arena *arena, const struct ptq_report_row *row)
 {
-    return ptq_strndup(arena, row->label, strcspn(row->label, ","));
+    return ptq_report_label(arena, row->cell);
 }
 
 const char *ptq_row_name(struct ptq_arena *arena, const struct ptq_report_row *row)

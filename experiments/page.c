@@ -131,14 +131,29 @@ static enum ptq_status print_figure(const struct ptq_page *page, const struct pt
     return PTQ_OK;
 }
 
+/* The experiment's own arrangement and the lists; cells of several protocols apart where it does not say how they go
+ * together. */
+static enum ptq_status print_tables(const struct ptq_page *page, const struct ptq_chapter *c, struct ptq_error *err)
+{
+    const struct ptq_layout *layout;
+    PTQ_TRY(ptq_table_layout(page->arena, &c->file, 1, c->cell, c->n, &layout, err));
+    if (c->n_parts == 1 || (layout && ptq_layout_has(layout, "text")))
+        return ptq_table_print_as(layout, c->cell, c->n, PTQ_TABLE_HTML, page->out, err);
+    for (int p = 0; p < c->n_parts; p++)
+        PTQ_TRY(ptq_table_print_as(layout, c->part[p].cell, c->part[p].n, PTQ_TABLE_HTML, page->out, err));
+    return PTQ_OK;
+}
+
 static enum ptq_status print_chapter(const struct ptq_page *page, int number, const char *folder, int *n_figures,
                                      struct ptq_error *err)
 {
     const struct ptq_chapter *c = &page->chapter[number];
     fprintf(page->out, "<section id=\"chapter%d\">\n<h2>%s</h2>\n", number + 1, ptq_page_text(page, c->title));
+    PTQ_TRY(print_tables(page, c, err));
     for (int p = 0; p < c->n_parts; p++) {
-        if (c->n_parts > 1) fprintf(page->out, "<h3>%s</h3>\n", ptq_page_text(page, c->part[p].cell[0].protocol));
-        PTQ_TRY(ptq_table_print(c->part[p].cell, c->part[p].n, PTQ_TABLE_HTML, page->out, err));
+        if (c->n_parts > 1 && c->part[p].figures.n)
+            fprintf(page->out, "<h3>Figures of %s: %s</h3>\n", ptq_page_text(page, c->part[p].cell[0].text),
+                    ptq_page_text(page, c->part[p].cell[0].protocol));
         for (int f = 0; f < c->part[p].figures.n; f++)
             PTQ_TRY(print_figure(page, &c->part[p].figures.figure[f], folder, ++*n_figures, err));
     }
@@ -153,6 +168,7 @@ static enum ptq_status print_page(const struct ptq_page *page, const char *figur
     print_contents(page);
     fputs("<main>\n", page->out);
     ptq_page_summary(page);
+    PTQ_TRY(ptq_page_claims(page, err));
     for (int c = 0; c < page->n_chapters; c++) PTQ_TRY(print_chapter(page, c, figures, n_figures, err));
     ptq_page_failures(page);
     ptq_page_provenance(page);
@@ -187,12 +203,18 @@ static const char *whole_path(struct ptq_arena *arena, const char *path)
 /* weasyprint fetches what a page names; this page names nothing. */
 static enum ptq_status write_pdf(struct ptq_arena *arena, const char *html, const char *pdf, struct ptq_error *err)
 {
-    const char *temporary = whole_path(arena, ptq_temporary_path(arena, pdf));
-    const char *const words[] = {"weasyprint", "--quiet", "--encoding", "utf-8", whole_path(arena, html),
-                                 temporary,    NULL};
+    char *temporary = ptq_temporary_path(arena, pdf), *said;
+    char *const words[] = {"weasyprint",
+                           "--quiet",
+                           "--encoding",
+                           "utf-8",
+                           (char *)whole_path(arena, html),
+                           (char *)whole_path(arena, temporary),
+                           NULL};
     ptq_sweep_temporaries(pdf);
-    enum ptq_status status =
-        ptq_program_run(words, "run scripts/install-deps --for report, or: apt-get install weasyprint", err);
+    enum ptq_status status = ptq_program_run(
+        arena, words, "install it by scripts/install-deps --for report, or as root: apt-get install weasyprint", &said,
+        err);
     if (!status) status = ptq_publish(temporary, pdf, err);
     if (!status) return PTQ_OK;
     unlink(temporary);

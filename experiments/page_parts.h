@@ -48,6 +48,9 @@ enum ptq_status ptq_page_split(struct ptq_arena *arena, struct ptq_cell *cells, 
                                int *n_parts, struct ptq_error *err);
 
 void ptq_page_summary(const struct ptq_page *page);
+/* What the articles claim and these results say of it; nothing where no experiment that the claims are judged by is
+ * among them. */
+enum ptq_status ptq_page_claims(const struct ptq_page *page, struct ptq_error *err);
 void ptq_page_failures(const struct ptq_page *page);
 void ptq_page_provenance(const struct ptq_page *page);
 

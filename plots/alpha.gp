@@ -12,7 +12,7 @@ set label 2 heading noenhanced at screen 0.5, 1 - 14.0 / height center font ',13
 set xrange [-0.5:n_blocks - 0.5]
 set yrange [-0.05:1.05]
 set ytics 0, 0.25, 1
-set ylabel 'alpha' offset 1,0
+set ylabel 'alpha' offset 2,0
 top(i) = 1 - (52.0 + 180 * (i - 1)) / height
 set multiplot
 do for [i = 1:|panels|] {
@@ -22,6 +22,7 @@ do for [i = 1:|panels|] {
     set tmargin at screen top(i)
     set bmargin at screen top(i) - 130.0 / height
     if (i > 1) { unset label 1; unset label 2 }
+    set format x (i == |panels| ? '%g' : '')
     set xlabel (i == |panels| ? 'block' : '') offset 0,0.5
     if (i == |panels|) {
         set key at screen 0.5, 36.0 / height center center horizontal Left reverse noenhanced maxrows 2 samplen 2.5 width 0 font ',10'
