@@ -1,10 +1,10 @@
 #include "contrast.h"
 
 #include "arena.h"
+#include "quantile.h"
 #include "rng.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 struct units {
@@ -82,19 +82,6 @@ static void draw(const struct units *u, struct ptq_rng *rng, int64_t *drawn, int
         for (int i = 0; i < u->group[g].n; i++) pick[c++] = below(rng, u->group[g].n);
 }
 
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-static double quantile(const double *sorted, int64_t n, double q)
-{
-    double at = q * (double)(n - 1);
-    int64_t i = (int64_t)at;
-    return i + 1 < n ? sorted[i] + (at - (double)i) * (sorted[i + 1] - sorted[i]) : sorted[i];
-}
-
 enum ptq_status ptq_contrast(const struct ptq_group *group, int n_groups, const struct ptq_bootstrap *how,
                              ptq_statistic *statistic, const void *context, double *value,
                              struct ptq_interval *interval, struct ptq_error *err)
@@ -119,9 +106,9 @@ enum ptq_status ptq_contrast(const struct ptq_group *group, int n_groups, const 
         replicate[b] = statistic(nll, context);
     }
     if (u.n >= PTQ_BOOTSTRAP_LEAST) {
-        qsort(replicate, (size_t)how->replicates, sizeof *replicate, by_size);
-        interval->low = quantile(replicate, how->replicates, (1 - how->level) / 2);
-        interval->high = quantile(replicate, how->replicates, (1 + how->level) / 2);
+        ptq_sort(replicate, how->replicates);
+        interval->low = ptq_quantile(replicate, how->replicates, (1 - how->level) / 2);
+        interval->high = ptq_quantile(replicate, how->replicates, (1 + how->level) / 2);
     }
     ptq_arena_free(arena);
     return PTQ_OK;

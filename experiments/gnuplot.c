@@ -35,9 +35,11 @@ enum ptq_status ptq_gnuplot_path(struct ptq_arena *arena, const char *path, cons
 
 enum ptq_status ptq_gnuplot_run(const char *path, struct ptq_error *err)
 {
-    char *const words[] = {"gnuplot", "-d", (char *)path, NULL}, *said;
+    const char *const words[] = {"gnuplot", "-d", path, NULL};
     struct ptq_arena *arena = ptq_arena_make("gnuplot");
-    enum ptq_status status = ptq_program_run(arena, words, "the Debian package is gnuplot-nox", &said, err);
+    char *said;
+    enum ptq_status status =
+        ptq_program_run(arena, (char *const *)words, "the Debian package is gnuplot-nox", &said, err);
     ptq_arena_free(arena);
     return status;
 }
