@@ -229,7 +229,7 @@ static enum ptq_status write_all(struct ptq_page *page, const char *const *files
     PTQ_TRY(read_all(page, files, n_files, err));
     for (int c = 0; c < page->n_chapters; c++)
         for (int p = 0; p < page->chapter[c].n_parts; p++)
-            PTQ_TRY(ptq_figures_draw(arena, &page->chapter[c].part[p].figures, figures, err));
+            PTQ_TRY(ptq_figures_draw(arena, &page->chapter[c].part[p].figures, figures, 0, err));
     PTQ_TRY(write_html(page, html, figures, n_figures, err));
     return pdf ? write_pdf(arena, html, ptq_join(arena, folder, "report.pdf"), err) : PTQ_OK;
 }
