@@ -168,8 +168,8 @@ static enum ptq_status print_page(const struct ptq_page *page, const char *figur
     print_contents(page);
     fputs("<main>\n", page->out);
     ptq_page_summary(page);
-    PTQ_TRY(ptq_page_claims(page, err));
     for (int c = 0; c < page->n_chapters; c++) PTQ_TRY(print_chapter(page, c, figures, n_figures, err));
+    PTQ_TRY(ptq_page_claims(page, err));
     ptq_page_failures(page);
     ptq_page_provenance(page);
     fputs("</main>\n</body>\n</html>\n", page->out);

@@ -99,7 +99,10 @@ static void print_best(const struct ptq_page *page, const struct ptq_page_part *
     sheet.title =
         ptq_format(arena, "Perplexity of %s: %s", ptq_report_short(arena, pool->cell[0].text), pool->cell[0].protocol);
     sheet.row = ptq_alloc_array(arena, (size_t)n, sizeof *sheet.row, "a table");
-    for (int i = 0; i < n; i++) put_best(arena, &best[i], sheet.row[i]);
+    for (int i = 0; i < n; i++) {
+        put_best(arena, &best[i], sheet.row[i]);
+        if (n_models == 1) sheet.row[i][0] = NULL; /* the caption's */
+    }
     ptq_sheet_print(&sheet, PTQ_TABLE_HTML, page->out);
 }
 

@@ -25,7 +25,7 @@ do for [i = 1:|panels|] {
     set format x (i == |panels| ? '%g' : '')
     set xlabel (i == |panels| ? 'block' : '') offset 0,0.5
     if (i == |panels|) {
-        set key at screen 0.5, 36.0 / height center center horizontal Left reverse noenhanced maxrows 2 samplen 2.5 width 0 font ',10'
+        set key at screen 0.5, 42.0 / height center center horizontal Left reverse noenhanced maxrows 2 samplen 2.5 width 0 font ',10'
     } else { unset key }
     plot for [l = 1:|lines|] data skip 1 using ($3 == i && $5 == l ? $6 + 0.08 * (l - |lines| / 2.0) : NaN):7 title lines[l] \
          with linespoints linecolor rgb series_colour[l] linewidth 1.2 dashtype series_dash[l] \
