@@ -77,7 +77,7 @@ static enum ptq_status read_all(struct ptq_page *page, const char *const *files,
     PTQ_TRY(ptq_table_read(page->arena, files, n_files, &page->cell, &page->n, err));
     PTQ_TRY(ptq_page_split(page->arena, page->cell, page->n, &page->pool, &page->n_pools, err));
     part_names(page);
-    return PTQ_OK;
+    return ptq_page_judge(page, err);
 }
 
 /* ---- the page ---- */
@@ -105,6 +105,7 @@ static void print_contents(const struct ptq_page *page)
     for (int c = 0; c < page->n_chapters; c++)
         fprintf(page->out, "<li><a href=\"#chapter%d\">%s</a></li>\n", c + 1,
                 ptq_page_text(page, page->chapter[c].title));
+    if (page->has_claims) fputs("<li><a href=\"#claims\">Claims</a></li>\n", page->out);
     fputs("<li><a href=\"#failed\">What failed</a></li>\n<li><a href=\"#provenance\">Provenance</a></li>\n</ol>\n"
           "</nav>\n",
           page->out);

@@ -1,6 +1,5 @@
 #include "page_parts.h"
 
-#include "claims.h"
 #include "home.h"
 #include "sheet.h"
 #include "words.h"
@@ -179,16 +178,21 @@ static int claim_cells(const struct ptq_page *page, const struct ptq_claims *cla
     return found;
 }
 
+enum ptq_status ptq_page_judge(struct ptq_page *page, struct ptq_error *err)
+{
+    const char *path = ptq_home_path(page->arena, "experiments/claims/awq-gptq.yaml");
+    PTQ_TRY(ptq_claims_read(page->arena, path, &page->claims, err));
+    struct ptq_claim_cells *cells = ptq_new(page->arena, struct ptq_claim_cells, page->claims.n_experiments);
+    page->has_claims = claim_cells(page, &page->claims, cells) > 0;
+    if (page->has_claims) ptq_claims_judge(page->arena, &page->claims, cells);
+    return PTQ_OK;
+}
+
 enum ptq_status ptq_page_claims(const struct ptq_page *page, struct ptq_error *err)
 {
-    struct ptq_claims claims;
-    const char *path = ptq_home_path(page->arena, "experiments/claims/awq-gptq.yaml");
-    PTQ_TRY(ptq_claims_read(page->arena, path, &claims, err));
-    struct ptq_claim_cells *cells = ptq_new(page->arena, struct ptq_claim_cells, claims.n_experiments);
-    if (!claim_cells(page, &claims, cells)) return PTQ_OK;
-    ptq_claims_judge(page->arena, &claims, cells);
+    if (!page->has_claims) return PTQ_OK;
     fputs("<section id=\"claims\">\n<h2>Claims</h2>\n", page->out);
-    PTQ_TRY(ptq_claims_print(&claims, PTQ_TABLE_HTML, page->out, err));
+    PTQ_TRY(ptq_claims_print(&page->claims, PTQ_TABLE_HTML, page->out, err));
     fputs("</section>\n", page->out);
     return PTQ_OK;
 }
