@@ -5,6 +5,7 @@
 
 #include "checkpoint.h"
 #include "family.h"
+#include "quantized.h"
 #include "rows.h"
 
 struct ptq_model {
@@ -18,9 +19,11 @@ struct ptq_model {
     const struct ptq_tensor *embed, *head, *positions, *project_in, *project_out;
     float *embed_norm_w, *embed_norm_b; /* of the embedding (BLOOM), NULL where there is none */
     float *final_norm_w, *final_norm_b;
-    float *rope_frequency;    /* [D / 2] radians per position */
-    float *alibi_slope;       /* [H] */
-    const char *source_dtype; /* of the first block's linears */
+    float *rope_frequency;                 /* [D / 2] radians per position */
+    float *alibi_slope;                    /* [H] */
+    const char *source_dtype;              /* of the first block's linears; "gptq 4 bits" where they are codes */
+    struct ptq_quantization *quantization; /* of a checkpoint that another program could run as it is, or NULL */
+    unsigned char *used;                   /* [tensors of the checkpoint] 1: the model has asked for it */
 };
 
 /* One linear of a block, float32. */
@@ -48,6 +51,18 @@ void ptq_model_close(struct ptq_model *model);
 enum ptq_status ptq_block_load(const struct ptq_model *model, int64_t i, struct ptq_arena *arena, struct ptq_block *out,
                                struct ptq_error *err);
 
+/* What a linear has in every block; n = 0 where the family has no such role. */
+void ptq_linear_size(const struct ptq_config *config, enum ptq_role role, int64_t *n, int64_t *k);
+/* Whether the checkpoint has a bias for it. */
+int ptq_model_has_bias(const struct ptq_model *model, int64_t block, enum ptq_role role);
+
+enum { PTQ_NAME_SIZE = 160 };
+/* A tensor's Hugging Face name, whatever the container: prefix, pattern (of family->hf) with the block put in, suffix.
+ * The head has no prefix. */
+void ptq_hf_name(const struct ptq_config *config, const char *pattern, int64_t block, const char *suffix,
+                 char out[PTQ_NAME_SIZE]);
+/* How a container of these names has a linear's rows. */
+struct ptq_row_layout ptq_layout_in(const struct ptq_config *config, const struct ptq_names *names, enum ptq_role role);
 /* How the model's container has a linear's rows: what undoes it on the way in redoes it on the way out. */
 struct ptq_row_layout ptq_linear_layout(const struct ptq_model *model, enum ptq_role role);
 

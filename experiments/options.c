@@ -31,7 +31,7 @@ static const struct option {
     {"path", TEXT, AT(path), 0, 0, "NAME", "fp32: codes dequantised for sgemm [fp32]"},
     {"bos", TEXT, AT(bos), 0, 0, "WHERE", "stream: once at the start; none; window: before each window [stream]"},
     {"out", TEXT, AT(out), 0, 0, "PATH",
-     "the results file, or the folder of figures (-o); eval adds its cell to what a file holds"},
+     "the results file, or the folder of figures or of the checkpoint (-o); eval adds its cell to what a file holds"},
     {"reference", FLAG, AT(reference), 0, 0, NULL, "compare with FP16 too: KL divergence, equal top-1, change in p"},
     {"json", FLAG, AT(json), 0, 0, NULL, "one JSON object on stdout"},
     {"fresh", FLAG, AT(fresh), 0, 0, NULL, "start over: drop the results that are there"},
@@ -46,7 +46,8 @@ static const struct option {
     {"merge", FLAG, AT(merge), 0, 0, NULL, "run nothing; check and join what is finished"},
     {"dry-run", FLAG, AT(dry_run), 0, 0, NULL, "print the cells and what is done, run nothing"},
     {"special", FLAG, AT(special), 0, 0, NULL, "apply the tokenizer's own template"},
-    {"format", TEXT, AT(format), 0, 0, "NAME", "table: text, md, csv, tex or json [text]; report: html or pdf [pdf]"},
+    {"format", TEXT, AT(format), 0, 0, "NAME",
+     "table: text, md, csv, tex or json [text]; report: html or pdf [pdf]; quantize: fp16, awq, gptq, gptq_v2 or gguf"},
     {"quiet", FLAG, AT(quiet), 0, 0, NULL, "no progress on stderr"},
     {"help", FLAG, AT(help), 0, 0, NULL, "this text (-h)"},
 #undef AT

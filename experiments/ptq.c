@@ -7,6 +7,7 @@
 #include "page.h"
 #include "pool.h"
 #include "progress.h"
+#include "quantize.h"
 #include "tokenize.h"
 #include "version.h"
 #include "words.h"
@@ -27,6 +28,10 @@ static const struct command {
      "reference json "
      "out quiet",
      ptq_eval},
+    {"quantize", "MODEL", "a quantised model as a checkpoint that other programs load: fp16, awq, gptq, gptq_v2, gguf",
+     "method calib calib-windows calib-window calib-sample format out text window max-windows bos seed threads json "
+     "quiet",
+     ptq_quantize},
     {"tokenize", "MODEL|tokenizer.json [FILE|-]", "token ids of a text on one line", "special", ptq_tokenize},
     {"inspect", "PATH", "what is in a model, a checkpoint file, a results file", "json", ptq_command_inspect},
     {"diff", "A B", "two models, tensor by tensor; two results, cell by cell", "", ptq_command_diff},
