@@ -177,10 +177,9 @@ static void describe(struct ptq_arena *arena, const struct ptq_section *section,
     const char *what = e->of_output ? "output" : "weights";
     f->heading = ptq_format(arena, "%s, %s: error of each linear's %s", section->model,
                             ptq_section_settings(arena, section), what);
-    f->note =
-        e->of_output
-            ? "squared error of the output over the squared output, on sampled calibration tokens; darkest: this or less"
-            : "squared error of the weights over the squared weights; log scale, darkest: this or less";
+    f->note = e->of_output ? "squared error of the output over the squared output, on sampled calibration tokens; "
+                             "darkest: this or less"
+                           : "squared error of the weights over the squared weights; log scale, darkest: this or less";
     f->caption = ptq_format(
         arena,
         "Relative squared error of each linear's %s, block by block; all panels share the scale, so "
