@@ -18,8 +18,8 @@ extern "C" {
 /* How a packed linear is computed. Only the first is meant to be used; the others are what it is compared with. */
 enum ptq_packed_kernel {
     PTQ_PACKED_BEST,   /* activations permuted once, before */
-    PTQ_PACKED_GATHER, /* each tile of weights gathers its activations by perm, as kernels that read a g_idx do; no
-                        * salient and no divided columns */
+    PTQ_PACKED_GATHER, /* each tile of weights gathers its activations by perm, as kernels that read a g_idx do; 3 and 4
+                        * bits alone, no salient and no divided columns */
     PTQ_PACKED_PLAIN   /* one thread an output, no vector loads, atomic sums: as GPTQ's first kernel works */
 };
 

@@ -59,7 +59,8 @@ static void listed(struct setup *s)
         for (int t = 0; t < 6; t++)
             for (int kind = PTQ_PACKED_BEST; kind <= PTQ_PACKED_PLAIN; kind++) {
                 const struct ptq_qmat_case *q = &ptq_qmat_cases[c];
-                if (kind == PTQ_PACKED_GATHER && (q->n_keep || q->n_divided)) continue; /* not its to do: device.h */
+                int gathers = !q->n_keep && !q->n_divided && (q->w_bit == 3 || q->w_bit == 4);
+                if (kind == PTQ_PACKED_GATHER && !gathers) continue; /* not its to do: device.h */
                 one_linear(s, c * 6 + t, q, tokens[t], (enum ptq_packed_kernel)kind);
             }
 }

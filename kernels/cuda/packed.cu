@@ -192,27 +192,28 @@ __global__ void begin_plain_kernel(struct packed_task t)
 
 /* ---- choosing ---- */
 
-template <int W_BIT, int NT> static void launch_tokens(const struct packed_task &t, enum ptq_packed_kernel kind)
+template <int W_BIT, int NT, bool GATHER> static void launch_tokens(const struct packed_task &t)
 {
     int tiles = WARPS / t.splits;
     dim3 grid((unsigned)((t.w.tiles + tiles - 1) / tiles), (unsigned)((t.x.m + NT * COLUMNS - 1) / (NT * COLUMNS)));
     size_t bytes = sizeof(float) * WARPS * NT * 4 * WARP;
-    if (kind == PTQ_PACKED_GATHER)
-        PTQ_LAUNCH((packed_kernel<W_BIT, NT, true>), grid, WARPS * WARP, bytes, t);
-    else
-        PTQ_LAUNCH((packed_kernel<W_BIT, NT, false>), grid, WARPS * WARP, bytes, t);
+    PTQ_LAUNCH((packed_kernel<W_BIT, NT, GATHER>), grid, WARPS * WARP, bytes, t);
 }
 
-template <int W_BIT> static void launch_bits(const struct packed_task &t, enum ptq_packed_kernel kind)
+template <int W_BIT> static void launch_bits(const struct packed_task &t)
 {
     if (t.x.m <= 8)
-        launch_tokens<W_BIT, 1>(t, kind);
-    else if (t.x.m <= 16)
-        launch_tokens<W_BIT, 2>(t, kind);
+        launch_tokens<W_BIT, 1, false>(t);
     else if (t.x.m <= 32)
-        launch_tokens<W_BIT, 4>(t, kind);
+        launch_tokens<W_BIT, 4, false>(t);
     else
-        launch_tokens<W_BIT, 8>(t, kind);
+        launch_tokens<W_BIT, 8, false>(t);
+}
+
+/* The comparison is made for one token and for the widths that are published. */
+template <int W_BIT> static void launch_gather(const struct packed_task &t)
+{
+    launch_tokens<W_BIT, 1, true>(t);
 }
 
 static void launch_plain(const struct packed_task &t)
@@ -270,19 +271,22 @@ void packed_linear(float *y, int64_t ldy, const float *x, int64_t ldx, const str
         launch_plain(t);
         return;
     }
+    bool gather = kind == PTQ_PACKED_GATHER;
     switch (w->grid.w_bit) {
-#define PTQ_BITS(bits)                                                                                                 \
-    case bits:                                                                                                         \
-        launch_bits<bits>(t, kind);                                                                                    \
+    case 2:
+        launch_bits<2>(t);
         break;
-        PTQ_BITS(2)
-        PTQ_BITS(3)
-        PTQ_BITS(4)
-        PTQ_BITS(5)
-        PTQ_BITS(6)
-        PTQ_BITS(7)
-        PTQ_BITS(8)
-#undef PTQ_BITS
+    case 3:
+        gather ? launch_gather<3>(t) : launch_bits<3>(t);
+        break;
+    case 4:
+        gather ? launch_gather<4>(t) : launch_bits<4>(t);
+        break;
+    case 8:
+        launch_bits<8>(t);
+        break;
+    default:
+        launch_plain(t); /* no format that anybody loads has 5, 6 or 7 bits */
     }
 }
 } // namespace ptq_cuda
