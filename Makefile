@@ -3,7 +3,7 @@ BUILD ?= build
 JOBS ?= $(shell nproc)
 export PTQ ?= $(BUILD)/ptq
 # Settings of table and table1, passed on by the environment: whatever they hold, no shell reads it.
-export NAME MODEL TEXT CALIB BITS GROUP WINDOWS SEED THREADS OUT QUICK
+export FILES REPORT NAME MODEL TEXT CALIB BITS GROUP WINDOWS SEED THREADS OUT QUICK
 
 MAKEFLAGS += --no-print-directory
 # A misspelt setting would run something else for minutes.
@@ -13,7 +13,7 @@ ifneq ($(filter table table1 tables claims,$(MAKECMDGOALS)),)
 $(if $(UNKNOWN),$(error make $(MAKECMDGOALS) knows no $(UNKNOWN); it knows $(KNOWN)))
 endif
 
-.PHONY: build command configure table table1 tables claims test plots clean help
+.PHONY: build command configure table table1 tables claims test plots report clean help
 .DEFAULT_GOAL := build
 
 build: configure
@@ -55,6 +55,13 @@ plots: command
 	    $(PTQ) plot "$$file" -o "results/plots/$$(basename "$$file" .h5)" || exit 1; \
 	done
 
+# One page, HTML and PDF, of all results; REPORT=a folder, FILES="FILE.h5..." others.
+report: command
+	@scripts/install-deps --for report
+	@files="$${FILES:-$$(ls results/*.h5 2>/dev/null)}"; \
+	test -n "$$files" || { echo "results/ holds no .h5 file yet: run make table1, or give FILES=FILE.h5"; exit 1; }; \
+	$(PTQ) report $$files -o "$${REPORT:-results/report}"
+
 clean:
 	rm -rf $(BUILD)
 
@@ -68,4 +75,5 @@ help:
 	@echo "make claims     what the two articles claim, each with a verdict: results/claims.md; QUICK=0: in full"
 	@echo "make test       build and run the tests"
 	@echo "make plots      draw results/*.h5 again"
+	@echo "make report     results/*.h5 as one page: results/report/report.html and .pdf; FILES=, REPORT=a folder"
 	@echo "make clean      remove $(BUILD)/ (results and the cache stay)"

@@ -117,7 +117,7 @@ const char *ptq_claim_verdict_name(enum ptq_claim_verdict verdict);
 /* "2.94 times [2.70, 3.21]", "" where there is no number. In arena. */
 const char *ptq_claim_number(struct ptq_arena *arena, const struct ptq_claim_test *test);
 
-/* format: TEXT, MD or JSON. */
+/* format: TEXT, MD, JSON or HTML. */
 enum ptq_status ptq_claims_print(const struct ptq_claims *claims, enum ptq_table_format format, FILE *out,
                                  struct ptq_error *err);
 

@@ -80,16 +80,27 @@ static void print_claim(const struct page *p, const struct ptq_claim *claim)
         sheet.row[i][4] = t->why;
     }
     ptq_sheet_print(&sheet, p->format, p->out);
-    fprintf(p->out, "\n%s (%s)\n", escaped(p, claim->claim), escaped(p, claim->source));
-    if (claim->note) fprintf(p->out, "%s\n", escaped(p, claim->note));
+    const char *begin = p->format == PTQ_TABLE_HTML ? "<p>" : "", *end = *begin ? "</p>" : "";
+    fprintf(p->out, "\n%s%s (%s)%s\n", begin, escaped(p, claim->claim), escaped(p, claim->source), end);
+    if (claim->note) fprintf(p->out, "%s%s%s\n", begin, escaped(p, claim->note), end);
     fputs("\n", p->out);
+}
+
+static const char *before_line(const struct page *p)
+{
+    return p->format == PTQ_TABLE_MD ? "- " : p->format == PTQ_TABLE_HTML ? "<p class=\"small\">" : "  ";
+}
+
+static const char *after_line(const struct page *p)
+{
+    return p->format == PTQ_TABLE_HTML ? "</p>" : "";
 }
 
 /* "- WHAT: WHY", once. */
 static void add_remark(const struct page *p, const char *what, const char *why, struct ptq_buffer *remarks)
 {
     const char *line =
-        ptq_format(p->arena, "%s%s: %s.\n", p->format == PTQ_TABLE_MD ? "- " : "  ", escaped(p, what), escaped(p, why));
+        ptq_format(p->arena, "%s%s: %s.%s\n", before_line(p), escaped(p, what), escaped(p, why), after_line(p));
     if (!remarks->data || !strstr(remarks->data, line)) ptq_buffer_add(remarks, "%s", line);
 }
 
@@ -124,7 +135,7 @@ static void print_page(const struct page *p)
     print_comparison(p);
     for (int i = 0; i < p->claims->n; i++) print_claim(p, &p->claims->claim[i]);
     for (int i = 0; i < p->claims->n_notes; i++)
-        fprintf(p->out, "%s%s\n", p->format == PTQ_TABLE_MD ? "- " : "  ", escaped(p, p->claims->note[i]));
+        fprintf(p->out, "%s%s%s\n", before_line(p), escaped(p, p->claims->note[i]), after_line(p));
 }
 
 /* ---- JSON ---- */

@@ -181,7 +181,7 @@ const char *ptq_figure_note(struct ptq_arena *arena, const struct ptq_model_rows
 
 const char *ptq_row_method(struct ptq_arena *arena, const struct ptq_report_row *row)
 {
-    return ptq_strndup(arena, row->label, strcspn(row->label, ","));
+    return ptq_report_label(arena, row->cell);
 }
 
 const char *ptq_row_name(struct ptq_arena *arena, const struct ptq_report_row *row)
@@ -263,11 +263,11 @@ static enum ptq_status draw(struct ptq_arena *arena, const struct ptq_figure *f,
     return status;
 }
 
-enum ptq_status ptq_figure_draw(struct ptq_arena *arena, const struct ptq_figure *figure, const char *folder,
+enum ptq_status ptq_figure_draw(struct ptq_arena *arena, const struct ptq_figure *figure, const char *folder, int png,
                                 struct ptq_error *err)
 {
     const char *stem = ptq_format(arena, "%s/%s", folder, figure->stem);
     PTQ_TRY(write_numbers(arena, &figure->data, ptq_format(arena, "%s.csv", stem), err));
     PTQ_TRY(draw(arena, figure, stem, "svg", err));
-    return draw(arena, figure, stem, "png", err);
+    return png ? draw(arena, figure, stem, "png", err) : PTQ_OK;
 }

@@ -81,9 +81,9 @@ const char *ptq_row_grid(struct ptq_arena *arena, const struct ptq_report_row *r
 
 /* ---- for those who draw ---- */
 
-/* Writes FOLDER/STEM.csv, .svg and .png, each whole or not at all. folder exists, and gnuplot can be given it
- * (ptq_gnuplot_path). */
-enum ptq_status ptq_figure_draw(struct ptq_arena *arena, const struct ptq_figure *figure, const char *folder,
+/* Writes FOLDER/STEM.csv, .svg and, where asked for, .png, each whole or not at all. folder exists, and gnuplot can be
+ * given it (ptq_gnuplot_path). */
+enum ptq_status ptq_figure_draw(struct ptq_arena *arena, const struct ptq_figure *figure, const char *folder, int png,
                                 struct ptq_error *err);
 
 #endif

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { MOST_PANELS = 4, MOST_LINES = 8 };
+enum { MOST_PANELS = 3, MOST_LINES = 8 };
 
 /* Linears that share an input have the same ratio: one line. */
 struct panel {

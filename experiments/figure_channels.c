@@ -92,6 +92,7 @@ static void put_curve(struct ptq_arena *arena, const struct inputs *in, int inpu
                       struct ptq_sheet *sheet)
 {
     const struct ptq_input_report *r = in->at[block * MOST_INPUTS + input];
+    const char *name = ptq_format(arena, "%d", curve + 1); /* one pointer a curve */
     for (int i = 0; i < PTQ_INPUT_RANKS; i++) {
         int64_t rank = (int64_t)1 << i, last = i > 0 && ((int64_t)1 << (i - 1)) >= r->channels;
         if (last || !(r->ranked[i] > 0)) break;
@@ -99,7 +100,7 @@ static void put_curve(struct ptq_arena *arena, const struct inputs *in, int inpu
         row[0] = in->name[input];
         row[1] = ptq_format(arena, "%d", input + 1);
         row[2] = ptq_format(arena, "%d", block);
-        row[3] = ptq_format(arena, "%d", curve + 1);
+        row[3] = name;
         row[4] = ptq_format(arena, "%lld", (long long)(rank < r->channels ? rank : r->channels));
         row[5] = ptq_figure_value(arena, r->ranked[i]);
     }
@@ -123,15 +124,16 @@ static void put_curves(struct ptq_arena *arena, const struct inputs *in, struct 
             if (r->channels > widest) widest = r->channels;
         }
     }
+    /* The smallest channels may be dead; the axis ends with the upper half of each curve, or a little lower. */
     for (int r = 0; r < f->data.n_rows; r++) {
         double value = strtod(f->data.row[r][5], NULL);
-        low = fmin(low, value);
+        if (r + 2 < f->data.n_rows && f->data.row[r + 2][3] == f->data.row[r][3]) low = fmin(low, value / 2);
         high = fmax(high, value);
     }
     ptq_figure_texts(arena, f, "panels", in->name, in->n);
     ptq_figure_texts(arena, f, "curves", name, in->n * MOST_CURVES);
     ptq_figure_number(arena, f, "x_high", (double)widest);
-    ptq_figure_axis(arena, f, "y", low, high);
+    ptq_figure_axis(arena, f, "y", fmin(low, high), 12 * high); /* room for the key */
 }
 
 static const struct ptq_sheet *brief(struct ptq_arena *arena, const struct inputs *in)

@@ -4,6 +4,7 @@
 #include "linear_name.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { MOST_PANELS = 6 };
@@ -135,15 +136,30 @@ static const struct ptq_sheet *brief(struct ptq_arena *arena, const struct error
     return sheet;
 }
 
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* The scale's lower end: the 2nd percentile of all that is drawn. A single linear that loses nothing (its salient
+ * channel carries all of its output) would take the contrast from all others. */
+static double scale_low(struct ptq_arena *arena, const struct ptq_sheet *numbers)
+{
+    double *value = ptq_new(arena, double, numbers->n_rows);
+    for (int r = 0; r < numbers->n_rows; r++) value[r] = strtod(numbers->row[r][5], NULL);
+    qsort(value, (size_t)numbers->n_rows, sizeof *value, by_value);
+    return value[numbers->n_rows / 50];
+}
+
 static void put_settings(struct ptq_arena *arena, const struct error *e, struct ptq_figure *f)
 {
     const char *name[MOST_PANELS];
     const struct ptq_linear_grid *g = &e->panel[0].grid;
-    double low = INFINITY, high = -INFINITY;
+    double low = scale_low(arena, &f->data), high = -INFINITY;
     int blocks = 0;
     for (int p = 0; p < e->n; p++) {
         name[p] = ptq_escape(arena, PTQ_TABLE_TEXT, e->panel[p].name);
-        low = fmin(low, e->panel[p].low);
         high = fmax(high, e->panel[p].high);
         if (e->panel[p].grid.blocks > blocks) blocks = e->panel[p].grid.blocks;
     }
@@ -161,9 +177,9 @@ static void describe(struct ptq_arena *arena, const struct ptq_section *section,
     const char *what = e->of_output ? "output" : "weights";
     f->heading = ptq_format(arena, "%s, %s: error of each linear's %s", section->model,
                             ptq_section_settings(arena, section), what);
-    f->note = e->of_output
-                  ? "squared error of the output over the squared output, on sampled calibration tokens; log scale"
-                  : "squared error of the weights over the squared weights; log scale";
+    f->note = e->of_output ? "squared error of the output over the squared output, on sampled calibration tokens; "
+                             "darkest: this or less"
+                           : "squared error of the weights over the squared weights; log scale, darkest: this or less";
     f->caption = ptq_format(
         arena,
         "Relative squared error of each linear's %s, block by block; all panels share the scale, so "

@@ -11,8 +11,10 @@ const char *ptq_gnuplot_quote(struct ptq_arena *arena, const char *text)
     static const char apostrophe[] = "'.\"'\".'";
     char *quoted = ptq_alloc(arena, (sizeof apostrophe - 1) * strlen(text) + 3, "a quoted text"), *out = quoted;
     *out++ = '\'';
-    for (; *text; text++) {
+    for (const char *start = text; *text; text++) {
         unsigned char c = (unsigned char)*text;
+        /* gnuplot's SVG escapes < and &, but this would end a section that XML does not allow to end there. */
+        if (c == '>' && text - start >= 2 && text[-1] == ']' && text[-2] == ']') *out++ = ' ';
         if (c == '\'') {
             memcpy(out, apostrophe, sizeof apostrophe - 1);
             out += sizeof apostrophe - 1;

@@ -6,7 +6,7 @@
 #include "status.h"
 
 /* text as an expression of gnuplot: in single quotes, where gnuplot knows neither backquotes nor escapes; control
- * characters as '?'. In arena. */
+ * characters as '?', and ]]> with a space before its end. In arena. */
 const char *ptq_gnuplot_quote(struct ptq_arena *arena, const char *text);
 
 /* path so that gnuplot takes it for a file's name: a leading < or | would be a command, a leading - standard input. In

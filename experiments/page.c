@@ -77,7 +77,7 @@ static enum ptq_status read_all(struct ptq_page *page, const char *const *files,
     PTQ_TRY(ptq_table_read(page->arena, files, n_files, &page->cell, &page->n, err));
     PTQ_TRY(ptq_page_split(page->arena, page->cell, page->n, &page->pool, &page->n_pools, err));
     part_names(page);
-    return PTQ_OK;
+    return ptq_page_judge(page, err);
 }
 
 /* ---- the page ---- */
@@ -105,6 +105,7 @@ static void print_contents(const struct ptq_page *page)
     for (int c = 0; c < page->n_chapters; c++)
         fprintf(page->out, "<li><a href=\"#chapter%d\">%s</a></li>\n", c + 1,
                 ptq_page_text(page, page->chapter[c].title));
+    if (page->has_claims) fputs("<li><a href=\"#claims\">Claims</a></li>\n", page->out);
     fputs("<li><a href=\"#failed\">What failed</a></li>\n<li><a href=\"#provenance\">Provenance</a></li>\n</ol>\n"
           "</nav>\n",
           page->out);
@@ -131,14 +132,29 @@ static enum ptq_status print_figure(const struct ptq_page *page, const struct pt
     return PTQ_OK;
 }
 
+/* The experiment's own arrangement and the lists; cells of several protocols apart where it does not say how they go
+ * together. */
+static enum ptq_status print_tables(const struct ptq_page *page, const struct ptq_chapter *c, struct ptq_error *err)
+{
+    const struct ptq_layout *layout;
+    PTQ_TRY(ptq_table_layout(page->arena, &c->file, 1, c->cell, c->n, &layout, err));
+    if (c->n_parts == 1 || (layout && ptq_layout_has(layout, "text")))
+        return ptq_table_print_as(layout, c->cell, c->n, PTQ_TABLE_HTML, page->out, err);
+    for (int p = 0; p < c->n_parts; p++)
+        PTQ_TRY(ptq_table_print_as(layout, c->part[p].cell, c->part[p].n, PTQ_TABLE_HTML, page->out, err));
+    return PTQ_OK;
+}
+
 static enum ptq_status print_chapter(const struct ptq_page *page, int number, const char *folder, int *n_figures,
                                      struct ptq_error *err)
 {
     const struct ptq_chapter *c = &page->chapter[number];
     fprintf(page->out, "<section id=\"chapter%d\">\n<h2>%s</h2>\n", number + 1, ptq_page_text(page, c->title));
+    PTQ_TRY(print_tables(page, c, err));
     for (int p = 0; p < c->n_parts; p++) {
-        if (c->n_parts > 1) fprintf(page->out, "<h3>%s</h3>\n", ptq_page_text(page, c->part[p].cell[0].protocol));
-        PTQ_TRY(ptq_table_print(c->part[p].cell, c->part[p].n, PTQ_TABLE_HTML, page->out, err));
+        if (c->n_parts > 1 && c->part[p].figures.n)
+            fprintf(page->out, "<h3>Figures of %s: %s</h3>\n", ptq_page_text(page, c->part[p].cell[0].text),
+                    ptq_page_text(page, c->part[p].cell[0].protocol));
         for (int f = 0; f < c->part[p].figures.n; f++)
             PTQ_TRY(print_figure(page, &c->part[p].figures.figure[f], folder, ++*n_figures, err));
     }
@@ -154,6 +170,7 @@ static enum ptq_status print_page(const struct ptq_page *page, const char *figur
     fputs("<main>\n", page->out);
     ptq_page_summary(page);
     for (int c = 0; c < page->n_chapters; c++) PTQ_TRY(print_chapter(page, c, figures, n_figures, err));
+    PTQ_TRY(ptq_page_claims(page, err));
     ptq_page_failures(page);
     ptq_page_provenance(page);
     fputs("</main>\n</body>\n</html>\n", page->out);
@@ -187,14 +204,18 @@ static const char *whole_path(struct ptq_arena *arena, const char *path)
 /* weasyprint fetches what a page names; this page names nothing. */
 static enum ptq_status write_pdf(struct ptq_arena *arena, const char *html, const char *pdf, struct ptq_error *err)
 {
-    const char *temporary = whole_path(arena, ptq_temporary_path(arena, pdf));
-    const char *const words[] = {"weasyprint", "--quiet", "--encoding", "utf-8", whole_path(arena, html),
-                                 temporary,    NULL};
+    char *temporary = ptq_temporary_path(arena, pdf), *said;
+    char *const words[] = {"weasyprint",
+                           "--quiet",
+                           "--encoding",
+                           "utf-8",
+                           (char *)whole_path(arena, html),
+                           (char *)whole_path(arena, temporary),
+                           NULL};
     ptq_sweep_temporaries(pdf);
-    char *said;
-    enum ptq_status status =
-        ptq_program_run(arena, (char *const *)words,
-                        "run scripts/install-deps --for report, or: apt-get install weasyprint", &said, err);
+    enum ptq_status status = ptq_program_run(
+        arena, words, "install it by scripts/install-deps --for report, or as root: apt-get install weasyprint", &said,
+        err);
     if (!status) status = ptq_publish(temporary, pdf, err);
     if (!status) return PTQ_OK;
     unlink(temporary);
@@ -209,7 +230,7 @@ static enum ptq_status write_all(struct ptq_page *page, const char *const *files
     PTQ_TRY(read_all(page, files, n_files, err));
     for (int c = 0; c < page->n_chapters; c++)
         for (int p = 0; p < page->chapter[c].n_parts; p++)
-            PTQ_TRY(ptq_figures_draw(arena, &page->chapter[c].part[p].figures, figures, err));
+            PTQ_TRY(ptq_figures_draw(arena, &page->chapter[c].part[p].figures, figures, 0, err));
     PTQ_TRY(write_html(page, html, figures, n_figures, err));
     return pdf ? write_pdf(arena, html, ptq_join(arena, folder, "report.pdf"), err) : PTQ_OK;
 }

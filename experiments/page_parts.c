@@ -1,5 +1,6 @@
 #include "page_parts.h"
 
+#include "home.h"
 #include "sheet.h"
 #include "words.h"
 
@@ -97,7 +98,10 @@ static void print_best(const struct ptq_page *page, const struct ptq_page_part *
     sheet.title =
         ptq_format(arena, "Perplexity of %s: %s", ptq_report_short(arena, pool->cell[0].text), pool->cell[0].protocol);
     sheet.row = ptq_alloc_array(arena, (size_t)n, sizeof *sheet.row, "a table");
-    for (int i = 0; i < n; i++) put_best(arena, &best[i], sheet.row[i]);
+    for (int i = 0; i < n; i++) {
+        put_best(arena, &best[i], sheet.row[i]);
+        if (n_models == 1) sheet.row[i][0] = NULL; /* the caption's */
+    }
     ptq_sheet_print(&sheet, PTQ_TABLE_HTML, page->out);
 }
 
@@ -152,6 +156,45 @@ void ptq_page_summary(const struct ptq_page *page)
           "cell that is the best of several was chosen by the number beside it, so it flatters a little.</p>\n"
           "</section>\n",
           page->out);
+}
+
+/* ---- claims ---- */
+
+/* Cells by the experiment's name, as the results files give it. */
+static int claim_cells(const struct ptq_page *page, const struct ptq_claims *claims, struct ptq_claim_cells *cells)
+{
+    int found = 0;
+    for (int e = 0; e < claims->n_experiments; e++) {
+        cells[e] = (struct ptq_claim_cells){.experiment = claims->experiment[e]};
+        for (int c = 0; c < page->n_chapters; c++)
+            if (strcmp(page->chapter[c].name, claims->experiment[e]) == 0) {
+                cells[e].cell = page->chapter[c].cell;
+                cells[e].n = page->chapter[c].n;
+            }
+        found += cells[e].n > 0;
+        if (!cells[e].n)
+            cells[e].missing = ptq_format(page->arena, "no results of %s are in this report", claims->experiment[e]);
+    }
+    return found;
+}
+
+enum ptq_status ptq_page_judge(struct ptq_page *page, struct ptq_error *err)
+{
+    const char *path = ptq_home_path(page->arena, "experiments/claims/awq-gptq.yaml");
+    PTQ_TRY(ptq_claims_read(page->arena, path, &page->claims, err));
+    struct ptq_claim_cells *cells = ptq_new(page->arena, struct ptq_claim_cells, page->claims.n_experiments);
+    page->has_claims = claim_cells(page, &page->claims, cells) > 0;
+    if (page->has_claims) ptq_claims_judge(page->arena, &page->claims, cells);
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_page_claims(const struct ptq_page *page, struct ptq_error *err)
+{
+    if (!page->has_claims) return PTQ_OK;
+    fputs("<section id=\"claims\">\n<h2>Claims</h2>\n", page->out);
+    PTQ_TRY(ptq_claims_print(&page->claims, PTQ_TABLE_HTML, page->out, err));
+    fputs("</section>\n", page->out);
+    return PTQ_OK;
 }
 
 /* ---- what failed ---- */

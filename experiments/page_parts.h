@@ -2,6 +2,7 @@
 #ifndef PTQ_PAGE_PARTS_H
 #define PTQ_PAGE_PARTS_H
 
+#include "claims.h"
 #include "escape.h"
 #include "failures.h"
 #include "figure.h"
@@ -37,6 +38,8 @@ struct ptq_page {
     int n_pools;
     struct ptq_cell *cell; /* of all of them */
     int n;
+    struct ptq_claims claims; /* judged, where has_claims */
+    int has_claims;
     FILE *out;
 };
 
@@ -48,6 +51,10 @@ enum ptq_status ptq_page_split(struct ptq_arena *arena, struct ptq_cell *cells, 
                                int *n_parts, struct ptq_error *err);
 
 void ptq_page_summary(const struct ptq_page *page);
+/* Judges what the articles claim by the experiments that are among the chapters. */
+enum ptq_status ptq_page_judge(struct ptq_page *page, struct ptq_error *err);
+/* The verdicts; nothing where no experiment that claims are judged by is among the chapters. */
+enum ptq_status ptq_page_claims(const struct ptq_page *page, struct ptq_error *err);
 void ptq_page_failures(const struct ptq_page *page);
 void ptq_page_provenance(const struct ptq_page *page);
 

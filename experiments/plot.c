@@ -38,11 +38,11 @@ void ptq_figures_find(struct ptq_arena *arena, const struct ptq_report *report, 
 }
 
 enum ptq_status ptq_figures_draw(struct ptq_arena *arena, const struct ptq_figures *figures, const char *folder,
-                                 struct ptq_error *err)
+                                 int png, struct ptq_error *err)
 {
     PTQ_TRY(ptq_make_folder(folder, err));
     PTQ_TRY(ptq_gnuplot_path(arena, folder, &folder, err));
-    for (int i = 0; i < figures->n; i++) PTQ_TRY(ptq_figure_draw(arena, &figures->figure[i], folder, err));
+    for (int i = 0; i < figures->n; i++) PTQ_TRY(ptq_figure_draw(arena, &figures->figure[i], folder, png, err));
     return PTQ_OK;
 }
 
@@ -56,7 +56,7 @@ static enum ptq_status plot(struct ptq_arena *arena, const struct ptq_cell *cell
     *n_figures = figures.n;
     if (!figures.n)
         return ptq_fail(err, PTQ_EINPUT, "there is nothing to draw: no cell of these results quantises anything");
-    return ptq_figures_draw(arena, &figures, folder, err);
+    return ptq_figures_draw(arena, &figures, folder, 1, err);
 }
 
 enum ptq_status ptq_plot(const struct ptq_cell *cells, int n, const char *folder, int *n_figures, struct ptq_error *err)

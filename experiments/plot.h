@@ -8,9 +8,9 @@
 
 /* All figures of a report, model by model, in the order of PTQ_FIGURE_KINDS; no two have one name. */
 void ptq_figures_find(struct ptq_arena *arena, const struct ptq_report *report, struct ptq_figures *out);
-/* Draws them into folder, which is made where it is missing. */
+/* Draws them into folder, which is made where it is missing: numbers, SVG and, where asked for, PNG. */
 enum ptq_status ptq_figures_draw(struct ptq_arena *arena, const struct ptq_figures *figures, const char *folder,
-                                 struct ptq_error *err);
+                                 int png, struct ptq_error *err);
 
 /* Both: NAME.svg, NAME.png and NAME.csv (the numbers drawn) for each figure; NAME is made of the model's name and what
  * is shown. Every file appears whole or not at all. *n_figures may be NULL. PTQ_EINPUT where there is nothing to draw,

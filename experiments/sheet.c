@@ -162,6 +162,19 @@ static int print_html_groups(const struct page *page)
     return 1;
 }
 
+/* Numbers to the right; what is short ("w3 g64") stays in one line. */
+static void print_html_cell(const struct page *page, int row, int column)
+{
+    const char *text = row < 0 ? head_text(page, column) : cell_text(page, row, column);
+    const char *kind = !is_left(page, column)              ? " class=\"n\""
+                       : row >= 0 && characters(text) <= 8 ? " class=\"s\""
+                                                           : "";
+    if (row < 0)
+        fprintf(page->out, "<th scope=\"col\"%s>%s</th>", kind, text);
+    else
+        fprintf(page->out, "<td%s>%s</td>", kind, text);
+}
+
 static void print_html(const struct page *page)
 {
     if (page->sheet->title && *page->sheet->title)
@@ -174,9 +187,7 @@ static void print_html(const struct page *page)
         fputs("<tr>", page->out);
         for (int c = 0; c < page->n; c++) {
             if (r < 0 && grouped && !page->sheet->column[page->shown[c]].group) continue;
-            fprintf(page->out, "<%s%s>%s</%s>", r < 0 ? "th scope=\"col\"" : "td",
-                    is_left(page, c) ? "" : " class=\"n\"", r < 0 ? head_text(page, c) : cell_text(page, r, c),
-                    r < 0 ? "th" : "td");
+            print_html_cell(page, r, c);
         }
         fputs(r < 0 ? "</tr>\n</thead>\n<tbody>\n" : "</tr>\n", page->out);
     }

@@ -12,7 +12,7 @@ set label 2 heading noenhanced at screen 0.5, 1 - 14.0 / height center font ',13
 set xrange [-0.5:n_blocks - 0.5]
 set yrange [-0.05:1.05]
 set ytics 0, 0.25, 1
-set ylabel 'alpha' offset 1,0
+set ylabel 'alpha' offset 2,0
 top(i) = 1 - (52.0 + 180 * (i - 1)) / height
 set multiplot
 do for [i = 1:|panels|] {
@@ -22,9 +22,10 @@ do for [i = 1:|panels|] {
     set tmargin at screen top(i)
     set bmargin at screen top(i) - 130.0 / height
     if (i > 1) { unset label 1; unset label 2 }
+    set format x (i == |panels| ? '%g' : '')
     set xlabel (i == |panels| ? 'block' : '') offset 0,0.5
     if (i == |panels|) {
-        set key at screen 0.5, 36.0 / height center center horizontal Left reverse noenhanced maxrows 2 samplen 2.5 width 0 font ',10'
+        set key at screen 0.5, 42.0 / height center center horizontal Left reverse noenhanced maxrows 2 samplen 2.5 width 0 font ',10'
     } else { unset key }
     plot for [l = 1:|lines|] data skip 1 using ($3 == i && $5 == l ? $6 + 0.08 * (l - |lines| / 2.0) : NaN):7 title lines[l] \
          with linespoints linecolor rgb series_colour[l] linewidth 1.2 dashtype series_dash[l] \

@@ -15,7 +15,7 @@ set xrange [0.85:x_high * 1.15]
 set yrange [y_low:y_high]
 set xtics (1, 4, 16, 64, 256, 1024, 4096, 16384) nomirror out
 if (strlen(y_ticks)) { eval 'set ytics ('.y_ticks.')' }
-set key top right Left reverse noenhanced samplen 2.5 spacing 0.95 font ',10'
+set key top right vertical maxrows 2 Left reverse noenhanced samplen 2 spacing 0.95 width -1 font ',10'
 
 left(i) = i % 2 ? 0.1 : 0.585
 top(i) = 1 - (56.0 + 210 * ((i - 1) / 2)) / height

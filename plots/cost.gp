@@ -16,8 +16,8 @@ set tmargin at screen 1 - 40.0 / height
 set bmargin at screen 96.0 / height
 set style fill solid 1 border rgb 'white'
 set xtics nomirror out offset 0,0.3 font ',10'
-# The largest of 1, 2, 5, 10, ... that gives at least three steps.
-step(x) = (e = 10 ** floor(log10(x / 3)), x / 3 / e >= 5 ? 5 * e : x / 3 / e >= 2 ? 2 * e : e)
+# The largest of 1, 2, 5, 10, ... that gives at least two steps.
+step(x) = (e = 10 ** floor(log10(x / 2.2)), x / 2.2 / e >= 5 ? 5 * e : x / 2.2 / e >= 2 ? 2 * e : e)
 array stage = ['load', 'calibrate', 'quantise', 'evaluate']
 array colour = ['#E69F00', '#CC79A7', '#0072B2', '#BBBBBB']
 upto(k) = sum [j = 1:k] column(2 + j)

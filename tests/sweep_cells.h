@@ -74,6 +74,7 @@ static inline struct ptq_cell sweep_cell(struct ptq_arena *arena, const char *mo
         c.calib_protocol =
             ptq_format(arena, "random %lld windows of 512, bos stream, text c606d78b6cd9", (long long)calib_windows);
         sweep_linears(&c, arena, nats_lost);
+        cell_compare(&c, arena, nats_lost);
         if (strncmp(spec, "gptq", 4)) sweep_inputs(&c, arena);
     }
     c.config = ptq_format(arena, "schema=1\nspec=%s\nmodel=%s\nn=%lld\nseed=%lld\n", spec, model,

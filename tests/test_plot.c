@@ -172,6 +172,7 @@ static void test_quote(void **state)
     (void)state;
     assert_string_equal(ptq_gnuplot_quote(arena, "it's `x` \\ \"y\"\n"), "'it'.\"'\".'s `x` \\ \"y\"?'");
     assert_string_equal(ptq_gnuplot_quote(arena, ""), "''");
+    assert_string_equal(ptq_gnuplot_quote(arena, "a]]>b]>"), "'a]] >b]>'");
 }
 
 static void test_gnuplot_fails(void **state)

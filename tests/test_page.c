@@ -1,0 +1,249 @@
+/* The report's page from made-up cells: every kind of figure, nothing of a name read as markup, failures, provenance.
+ */
+#include "failures.h"
+#include "mapped.h"
+#include "page.h"
+#include "plot.h"
+#include "sweep_cells.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+static struct ptq_arena *arena;
+static struct ptq_error err;
+static char folder[64];
+
+static const char *at(const char *name)
+{
+    return ptq_format(arena, "%s/%s", folder, name);
+}
+
+static const char *read_text(const char *name)
+{
+    char *text;
+    size_t size;
+    if (ptq_read_file(arena, at(name), 1 << 26, &text, &size, &err)) fail_msg("%s", err.text);
+    return text;
+}
+
+static const char *store(const char *name, struct ptq_cell *cells, int n, const char *experiment, const char *yaml)
+{
+    char(*ids)[PTQ_SHA256_HEX] = (void *)ptq_new(arena, char, (size_t)n *PTQ_SHA256_HEX);
+    const char *file = at(name);
+    for (int i = 0; i < n; i++) {
+        if (ptq_results_put(file, &cells[i], &err)) fail_msg("%s", err.text);
+        memcpy(ids[i], cells[i].id, PTQ_SHA256_HEX);
+    }
+    if (ptq_results_merge(file, experiment, yaml, (const char(*)[PTQ_SHA256_HEX])ids, n, &err))
+        fail_msg("%s", err.text);
+    return file;
+}
+
+/* The page of some files; *n: its figures. */
+static const char *page_of(const char *const *files, int n_files, int *n)
+{
+    if (ptq_page_write(files, n_files, at("out"), 0, n, &err)) fail_msg("%s", err.text);
+    return read_text("out/report.html");
+}
+
+static void check_page(int n_figures)
+{
+    const char *command =
+        ptq_format(arena, "python3 %s/../check_page.py %s/out/report.html %d", PTQ_FIXTURES, folder, n_figures);
+    FILE *pipe = popen(command, "w");
+    assert_int_equal(pclose(pipe), 0);
+}
+
+static void assert_says(const char *text, const char *words)
+{
+    if (!strstr(text, words)) fail_msg("the page does not say: %s", words);
+}
+
+static void test_all_kinds(void **state)
+{
+    (void)state;
+    int n, n_data, figures;
+    struct ptq_cell *cells = make_sweep(arena, "a-model", &n), *data = make_data_efficiency(arena, "a-model", &n_data);
+    const char *files[] = {
+        store("sweep.h5", cells, n, "sweep", "title: \"Bits & groups\"\nmethods: [rtn]\n# --set seed=0\n"),
+        store("data.h5", data, n_data, "data", "title: How much\nmethods: [rtn]\n")};
+    const char *page = page_of(files, 2, &figures);
+    static const char *const titles[] = {"Perplexity against effective bits",
+                                         "Perplexity against group size",
+                                         "Distance from full precision",
+                                         "Error of each linear",
+                                         "Activation magnitude by channel",
+                                         "Outlier channels over the depth",
+                                         "Alpha chosen by AWQ",
+                                         "Time and memory by stage",
+                                         "Perplexity against the amount of calibration"};
+    for (size_t i = 0; i < sizeof titles / sizeof *titles; i++) assert_says(page, titles[i]);
+    assert_says(page, "Bits &amp; groups");
+    assert_says(page, "No cell failed");
+    assert_says(page, cells[0].commit);
+    assert_says(page, cells[0].tokens_sha256);
+    assert_says(page, "ptq run sweep.yaml -o sweep.h5 --set seed=0");
+    assert_says(page, "ptq eval a-model --text wikitext-2/test.txt");
+    check_page(figures);
+}
+
+static void test_same_bytes(void **state)
+{
+    (void)state;
+    int n;
+    const char *file = store("t.h5", make_table1(arena, "m"), TABLE1_CELLS, "table1", "");
+    const char *first = page_of(&file, 1, &n);
+    assert_string_equal(first, page_of(&file, 1, &n));
+    check_page(n);
+}
+
+/* Texts and protocols that a table does not mix stand apart. */
+static void test_two_protocols(void **state)
+{
+    (void)state;
+    int n;
+    struct ptq_cell *cells = make_table1(arena, "m");
+    for (int i = 5; i < TABLE1_CELLS; i++) cells[i].protocol = "window 1024, all windows";
+    const char *file = store("t.h5", cells, TABLE1_CELLS, "table1", "");
+    const char *page = page_of(&file, 1, &n);
+    assert_says(page, "window 1024, all windows");
+    check_page(n);
+}
+
+/* A name that would be markup, an attribute, a command, were it not escaped. */
+static void test_hostile(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"<script>alert(1)</script>", "\"onload=\"x' y=`touch RAN`",
+                                        "--><!--]]>&lt;&#60;", "\\input{x}$(touch RAN)%n%s",
+                                        "</style></title><svg/onload=x>"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        int n;
+        struct ptq_cell *cells = make_sweep(arena, names[i], &n);
+        for (int c = 0; c < n; c++) {
+            cells[c].text = cells[c].host = cells[c].cpu = cells[c].commit = names[i];
+            for (int l = 0; l < cells[c].n_linears; l++)
+                cells[c].linear[l].name = ptq_format(arena, "x.%d.%s", l % 3, names[i]);
+        }
+        const char *file = store(ptq_format(arena, "%d.h5", (int)i), cells, n / 2, names[i],
+                                 ptq_format(arena, "title: x\n# %s\n", names[i]));
+        const char *list =
+            ptq_format(arena, "{\"failed\":[{\"cell\":\"<script>\",\"model\":\"&\",\"why\":\"a<b>c\"}]}");
+        if (ptq_write_file(ptq_format(arena, "%s.failed.json", file), list, strlen(list), &err))
+            fail_msg("%s", err.text);
+        const char *page = page_of(&file, 1, &n);
+        assert_null(strstr(page, "<script"));
+        assert_says(page, "a&lt;b&gt;c");
+        check_page(n);
+    }
+    assert_int_not_equal(access(at("RAN"), F_OK), 0);
+    assert_int_not_equal(access("RAN", F_OK), 0);
+}
+
+static void test_failures(void **state)
+{
+    (void)state;
+    struct ptq_job job = {.spec = "gptq:w2,g64", .model = "a \"model\""};
+    struct ptq_plan_cell cell[2] = {{.job = &job, .label = "gptq:w2,g64", .state = PTQ_PLAN_FAILED, .why = "no pivot"},
+                                    {.job = &job, .state = PTQ_PLAN_DONE}};
+    struct ptq_plan plan = {.cell = cell, .n = 2};
+    struct ptq_failure *list;
+    int n;
+    assert_int_equal(ptq_failures_write(at("r.h5"), &plan, &err), PTQ_OK);
+    assert_int_equal(ptq_failures_read(arena, at("r.h5"), &list, &n, &err), PTQ_OK);
+    assert_int_equal(n, 1);
+    assert_string_equal(list[0].cell, "gptq:w2,g64");
+    assert_string_equal(list[0].model, "a \"model\"");
+    assert_string_equal(list[0].why, "no pivot");
+    cell[0].state = PTQ_PLAN_DONE;
+    assert_int_equal(ptq_failures_write(at("r.h5"), &plan, &err), PTQ_OK);
+    assert_int_equal(ptq_failures_read(arena, at("r.h5"), &list, &n, &err), PTQ_OK);
+    assert_int_equal(n, 0);
+    assert_int_not_equal(access(at("r.h5.failed.json"), F_OK), 0);
+    if (ptq_write_file(at("r.h5.failed.json"), "[", 1, &err)) fail_msg("%s", err.text);
+    assert_int_equal(ptq_failures_read(arena, at("r.h5"), &list, &n, &err), PTQ_EINPUT);
+}
+
+/* What is kept of the inputs comes back; a cell without has none. */
+static void test_inputs_come_back(void **state)
+{
+    (void)state;
+    int n;
+    struct ptq_cell *cells = make_sweep(arena, "m", &n), *back;
+    const char *file = store("i.h5", cells, 2, "x", "");
+    if (ptq_results_read(arena, file, &back, &n, &err)) fail_msg("%s", err.text);
+    assert_int_equal(n, 2);
+    assert_int_equal(back[0].n_inputs, 0);
+    assert_int_equal(back[1].n_inputs, cells[1].n_inputs);
+    for (int i = 0; i < back[1].n_inputs; i++) {
+        const struct ptq_input_report *a = &cells[1].input[i], *b = &back[1].input[i];
+        assert_string_equal(a->name, b->name);
+        assert_memory_equal(a->ranked, b->ranked, sizeof a->ranked);
+        assert_true(a->channels == b->channels && a->top1 == b->top1 && a->top2 == b->top2 && a->top3 == b->top3);
+        assert_true(a->median == b->median);
+    }
+}
+
+/* Without weasyprint there is the page, and a sentence with the command that installs it. */
+static void test_without_weasyprint(void **state)
+{
+    (void)state;
+    const char *file = store("t.h5", make_table1(arena, "m"), TABLE1_CELLS, "table1", "");
+    char *path = ptq_strdup(arena, getenv("PATH"));
+    assert_int_equal(mkdir(at("bin"), 0777), 0);
+    FILE *pipe = popen("command -v gnuplot", "r");
+    char gnuplot[512];
+    assert_int_equal(fscanf(pipe, "%511s", gnuplot), 1);
+    pclose(pipe);
+    assert_int_equal(symlink(gnuplot, at("bin/gnuplot")), 0);
+    setenv("PATH", at("bin"), 1);
+    enum ptq_status status = ptq_page_write(&file, 1, at("out"), 1, NULL, &err);
+    setenv("PATH", path, 1);
+    assert_int_equal(status, PTQ_EIO);
+    assert_says(err.text, "scripts/install-deps --for report");
+    assert_says(err.text, "report.html is written");
+    assert_int_equal(access(at("out/report.html"), F_OK), 0);
+    assert_int_not_equal(access(at("out/report.pdf"), F_OK), 0);
+}
+
+static void test_refused(void **state)
+{
+    (void)state;
+    const char *file = at("none.h5");
+    assert_int_equal(ptq_page_write(&file, 1, at("out"), 0, NULL, &err), PTQ_EIO);
+    assert_says(err.text, "none.h5");
+    assert_int_not_equal(access(at("out"), F_OK), 0);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    arena = ptq_arena_make("test");
+    snprintf(folder, sizeof folder, "/tmp/ptq-page-XXXXXX");
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    FILE *pipe = popen(ptq_format(arena, "rm -r '%s'", folder), "r");
+    int bad = pclose(pipe);
+    ptq_arena_free(arena);
+    return bad;
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(test_##name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(all_kinds), TEST(same_bytes),       TEST(two_protocols),      TEST(hostile),
+        TEST(failures),  TEST(inputs_come_back), TEST(without_weasyprint), TEST(refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# The report from outside, of a small sweep on a tiny checkpoint: page, PDF, what failed, what is refused.
+set -euo pipefail
+# shellcheck source=tests/shell.bash
+. "$(dirname "$0")/shell.bash"
+ptq=$1
+models=$tree/tests/fixtures/models
+export PTQ_CACHE=$scratch/cache
+
+# A sweep with one cell that cannot be run: a model that is not there.
+cat >"$scratch/small.yaml" <<YAML
+title: "A small sweep <of> 'two' widths"
+models: [$models/llama, $scratch/no-such-model]
+w_bit: [3, 4]
+group_size: [32, -1]
+methods: [fp16, rtn, "awq:w3,g32,loss=gram", "awq:w4,g32,loss=gram"]
+calib: {text: $models/calib.txt, windows: [2, 4], window: 32, sample: random}
+eval: {text: $models/text.txt, window: 32, windows: 8}
+YAML
+"$ptq" run "$scratch/small.yaml" -o "$scratch/small.h5" --quiet 2>"$scratch/run" || true
+
+# have PROGRAM...: whether all are installed; says it where they are not.
+have() {
+    local program
+    for program; do
+        command -v "$program" >/dev/null || { echo "  skipped: $program is not installed (scripts/install-deps --for ci)"; return 1; }
+    done
+}
+
+test_failures_are_kept() {
+    expect_text 'no-such-model' "$scratch/small.h5.failed.json"
+    python3 -m json.tool "$scratch/small.h5.failed.json" >/dev/null || fail "failed.json is no JSON"
+}
+
+test_page() {
+    have gnuplot || return 0
+    "$ptq" report "$scratch/small.h5" -o "$scratch/out" --format html 2>"$scratch/err" || fail "report: $(cat "$scratch/err")"
+    python3 "$tree/tests/check_page.py" "$scratch/out/report.html" || fail "the page is not what it promises"
+    expect_text "A small sweep &lt;of&gt; &#39;two&#39; widths" "$scratch/out/report.html"
+    expect_text 'no-such-model' "$scratch/out/report.html"
+    expect_text 'Activation magnitude by channel' "$scratch/out/report.html"
+    expect_text 'Alpha chosen by AWQ' "$scratch/out/report.html"
+    if have tidy; then
+        tidy -q -e "$scratch/out/report.html" 2>"$scratch/tidy" || true
+        if grep -E 'Error|Warning' "$scratch/tidy"; then fail "tidy complains"; fi
+    fi
+    [ -z "$(find "$scratch/out" -name '.tmp*' -o -name '*.gp')" ] || fail "temporary files were left"
+}
+
+test_pdf() {
+    have gnuplot weasyprint pdfinfo || return 0
+    "$ptq" report "$scratch/small.h5" -o "$scratch/out" 2>"$scratch/err" || fail "report: $(cat "$scratch/err")"
+    pdfinfo "$scratch/out/report.pdf" >"$scratch/info"
+    expect_text '^Pages: +[1-9]' "$scratch/info"
+    expect_text '^Page size: .*A4' "$scratch/info"
+    pdffonts "$scratch/out/report.pdf" | tail -n +3 >"$scratch/fonts"
+    [ -s "$scratch/fonts" ] || fail "no font"
+    ! grep -vE ' yes +(yes|no) +(yes|no) +[0-9]+ +[0-9]+$' "$scratch/fonts" || fail "a font is not embedded"
+    pdftotext "$scratch/out/report.pdf" "$scratch/text"
+    expect_text 'Summary' "$scratch/text"
+    expect_text 'no-such-model' "$scratch/text"
+    expect_text 'perplexity against group size' "$scratch/text" # letters of a figure are letters
+}
+
+test_refusals() {
+    local got=0
+    "$ptq" report "$scratch/small.h5" 2>"$scratch/err" || got=$?
+    [ $got -eq 2 ] || fail "no -o: exit $got"
+    got=0
+    "$ptq" report "$scratch/small.h5" -o "$scratch/x" --format docx 2>"$scratch/err" || got=$?
+    [ $got -eq 2 ] || fail "a format that is not known: exit $got"
+    expect_text 'known: html' "$scratch/err"
+    [ ! -e "$scratch/x" ] || fail "something was written"
+    got=0
+    "$ptq" report "$scratch/no.h5" -o "$scratch/x" 2>"$scratch/err" || got=$?
+    [ $got -eq 1 ] || fail "no such file: exit $got"
+    [ "$(grep -c '' "$scratch/err")" -eq 1 ] || fail "not one sentence"
+}
+
+run_tests
