@@ -51,11 +51,12 @@ wanted() {
 compare() {
     local format=$1 spec=$2 out=$work/out python flags=()
     rm -rf "$out"
-    "$ptq" quantize "$model" --method "$spec" --calib "$calib" --calib-windows 16 --format "$format" -o "$out" --quiet
+    "$ptq" quantize "$work/plain" --method "$spec" --calib "$calib" --calib-windows 4 --format "$format" -o "$out" \
+        --quiet >/dev/null
     if [ "$format" = gguf ]; then
         python=${LLAMA_PYTHON:-$(venv venv-llama requirements-llama.txt)}
         if [[ $spec == *scale_dtype=fp16* ]]; then
-            build/compat_logits "$("$ptq" inspect "$model" | sed -n '1s/: .*//p')" "$work/ids" "$work/logits" "$spec"
+            build/compat_logits "$work/plain" "$work/ids" "$work/logits" "$spec"
         else # its minima are rounded, and only the written file tells how
             build/compat_logits "$out/model.gguf" "$work/ids" "$work/logits"
             flags=(--perplexity)
@@ -74,8 +75,9 @@ cmake --build build --target ptq compat_logits >/dev/null
 "$ptq" --version | head -1
 path=$(data/fetch need "$text")
 head -c 100000 "$path" | iconv -c -f utf-8 -t utf-8 >"$work/text"
+"$ptq" quantize "$model" --method fp16 --format fp16 -o "$work/plain" --quiet # what all others are made of
 "$ptq" tokenize "$model" "$work/text" >"$work/text.ids"
-cut -d' ' -f1-256 "$work/text.ids" >"$work/ids"
+cut -d' ' -f1-512 "$work/text.ids" >"$work/ids"
 while read -r format spec; do
     wanted "$format" "$@" || continue
     compare "$format" "$spec" </dev/null || {
