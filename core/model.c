@@ -33,15 +33,15 @@ static void linear_shape(const struct ptq_config *c, enum ptq_role role, int64_t
     *k = inputs[ptq_role_input[role]];
 }
 
-struct ptq_layout ptq_layout_in(const struct ptq_config *config, const struct ptq_names *names, enum ptq_role role)
+struct ptq_row_layout ptq_layout_in(const struct ptq_config *config, const struct ptq_names *names, enum ptq_role role)
 {
-    struct ptq_layout layout = {.head_size = config->head_size, .transposed = names->transposed};
+    struct ptq_row_layout layout = {.head_size = config->head_size, .transposed = names->transposed};
     if (role <= PTQ_K) layout.order = names->order;
     linear_shape(config, role, &layout.n, &layout.k);
     return layout;
 }
 
-struct ptq_layout ptq_linear_layout(const struct ptq_model *m, enum ptq_role role)
+struct ptq_row_layout ptq_linear_layout(const struct ptq_model *m, enum ptq_role role)
 {
     return ptq_layout_in(&m->config, m->names, role);
 }
@@ -339,7 +339,7 @@ static enum ptq_status load_quantized(const struct ptq_model *m, int64_t block, 
     struct ptq_qmat q;
     PTQ_TRY(find_quantized(m, block, role, &codes, done, err));
     if (!*done) return PTQ_OK;
-    struct ptq_layout layout = ptq_linear_layout(m, role);
+    struct ptq_row_layout layout = ptq_linear_layout(m, role);
     struct ptq_mark mark = ptq_arena_mark(arena);
     float *w = layout.order == PTQ_ROWS_PLAIN ? l->w : ptq_new(arena, float, l->n * l->k);
     enum ptq_status status = ptq_quantized_codes(m->quantization, &codes, arena, &q, err);
@@ -385,7 +385,7 @@ static enum ptq_status read_biases(const struct ptq_model *m, int64_t block, str
         PTQ_TRY(find_linear(m, block, role, ".bias", 0, &t, err));
         if (!t) continue;
         present[ptq_role_input[role]] = 1;
-        struct ptq_layout layout = ptq_linear_layout(m, role);
+        struct ptq_row_layout layout = ptq_linear_layout(m, role);
         for (int64_t r = 0; r < l->n; r++) PTQ_TRY(ptq_tensor_read(t, ptq_file_row(&layout, r), 1, &l->b[r], err));
     }
     for (int role = 0; role < PTQ_N_ROLE; role++)
@@ -401,7 +401,7 @@ enum ptq_status ptq_block_load(const struct ptq_model *m, int64_t i, struct ptq_
     if (m->config.sliding && (!m->config.slides || m->config.slides[i])) out->window = m->config.sliding;
     for (int input = 0; input < PTQ_N_INPUT; input++) place_group(m, input, arena, out);
     for (int role = 0; role < PTQ_N_ROLE; role++) {
-        struct ptq_layout layout = ptq_linear_layout(m, role);
+        struct ptq_row_layout layout = ptq_linear_layout(m, role);
         if (out->linear[role].n) most += ptq_n_row_tasks(&layout);
     }
     struct ptq_row_task *task = ptq_new(arena, struct ptq_row_task, most);
@@ -414,7 +414,7 @@ enum ptq_status ptq_block_load(const struct ptq_model *m, int64_t i, struct ptq_
         PTQ_TRY(load_quantized(m, i, (enum ptq_role)role, arena, l, &done, err));
         if (done) continue;
         PTQ_TRY(find_linear(m, i, role, ".weight", 1, &t, err));
-        struct ptq_layout layout = ptq_linear_layout(m, role);
+        struct ptq_row_layout layout = ptq_linear_layout(m, role);
         n_tasks += ptq_row_tasks(t, &layout, l->w, task + n_tasks);
     }
     PTQ_TRY(ptq_read_rows(task, n_tasks, arena, err));

@@ -62,9 +62,9 @@ enum { PTQ_NAME_SIZE = 160 };
 void ptq_hf_name(const struct ptq_config *config, const char *pattern, int64_t block, const char *suffix,
                  char out[PTQ_NAME_SIZE]);
 /* How a container of these names has a linear's rows. */
-struct ptq_layout ptq_layout_in(const struct ptq_config *config, const struct ptq_names *names, enum ptq_role role);
+struct ptq_row_layout ptq_layout_in(const struct ptq_config *config, const struct ptq_names *names, enum ptq_role role);
 /* How the model's container has a linear's rows: what undoes it on the way in redoes it on the way out. */
-struct ptq_layout ptq_linear_layout(const struct ptq_model *model, enum ptq_role role);
+struct ptq_row_layout ptq_linear_layout(const struct ptq_model *model, enum ptq_role role);
 
 /* Rows of the embedding, of the head: [rows][embed_width] as float32. */
 enum ptq_status ptq_model_rows(const struct ptq_tensor *tensor, int64_t first, int64_t rows, float *out,

@@ -36,6 +36,8 @@ static const struct option {
     {"json", FLAG, AT(json), 0, 0, NULL, "one JSON object on stdout"},
     {"fresh", FLAG, AT(fresh), 0, 0, NULL, "start over: drop the results that are there"},
     {"set", SET, 0, 0, 0, "KEY=VALUE", "change a key of the experiment; may be given several times"},
+    {"reuse", TEXT, AT(reuse), 0, 0, "PATH", "take finished cells from a results file, or from those of a folder"},
+    {"quick", FLAG, AT(quick), 0, 0, NULL, "the experiment's quick form: its section quick, as --set quick=1"},
     {"launcher", TEXT, AT(launcher), 0, 0, "NAME",
      "local; slurm: a job array, a task a cell (docs/clusters.md) [local]"},
     {"jobs", NUMBER, AT(jobs), 1, 1024, "N", "cells at a time [1; with Slurm as many as it has room for]"},
@@ -45,7 +47,7 @@ static const struct option {
     {"dry-run", FLAG, AT(dry_run), 0, 0, NULL, "print the cells and what is done, run nothing"},
     {"special", FLAG, AT(special), 0, 0, NULL, "apply the tokenizer's own template"},
     {"format", TEXT, AT(format), 0, 0, "NAME",
-     "table: text, md, csv, tex or json [text]; quantize: fp16, awq, gptq, gptq_v2 or gguf"},
+     "table: text, md, csv, tex or json [text]; report: html or pdf [pdf]; quantize: fp16, awq, gptq, gptq_v2 or gguf"},
     {"quiet", FLAG, AT(quiet), 0, 0, NULL, "no progress on stderr"},
     {"help", FLAG, AT(help), 0, 0, NULL, "this text (-h)"},
 #undef AT

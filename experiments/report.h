@@ -23,6 +23,7 @@ struct ptq_report_row {
 /* The cells of one model, width and group size, in stored order, behind the model's FP16 cell. */
 struct ptq_section {
     const char *model;         /* short name, told apart by a piece of its hash where two models share it */
+    const char *text;          /* NULL where all sections of the report are of one text */
     int64_t w_bit, group_size; /* 16 and 0 where the model has an FP16 cell alone */
     struct ptq_report_row **row;
     int n;
@@ -48,6 +49,9 @@ enum ptq_status ptq_report_make(struct ptq_arena *arena, const struct ptq_cell *
 
 /* The last part of a path or name. In arena. */
 const char *ptq_report_short(struct ptq_arena *arena, const char *path);
+
+/* "FP16", "RTN", "salient by activation": the method, without what else its SPEC says. In arena. */
+const char *ptq_report_label(struct ptq_arena *arena, const struct ptq_cell *cell);
 
 /* "w3 g64", "w4, one group a row", "FP16". */
 const char *ptq_section_settings(struct ptq_arena *arena, const struct ptq_section *section);

@@ -181,7 +181,7 @@ static enum ptq_status write_bias(const struct ptq_export *x, struct ptq_tensor_
 }
 
 /* size bytes a row, ours to the file's order; NULL stays NULL. */
-static void *in_file_order(struct ptq_arena *arena, const struct ptq_layout *layout, const void *rows, int64_t size)
+static void *in_file_order(struct ptq_arena *arena, const struct ptq_row_layout *layout, const void *rows, int64_t size)
 {
     if (!rows) return NULL;
     unsigned char *to = ptq_new(arena, unsigned char, layout->n *size);
@@ -205,7 +205,7 @@ static enum ptq_status write_linear(const struct ptq_export *x, int64_t index, e
     const struct folder *f = x->state;
     const struct ptq_linear *linear = &block->linear[role];
     const struct ptq_config *c = &x->model->config;
-    struct ptq_layout layout = ptq_layout_in(c, &c->family->hf, role);
+    struct ptq_row_layout layout = ptq_layout_in(c, &c->family->hf, role);
     struct ptq_linear l = *linear;
     struct ptq_qmat codes = *q;
     if (block->activation_scale && ptq_role_input[role] == PTQ_MLP_OUT)

@@ -4,6 +4,7 @@
 #include "compare.h"
 #include "forward.h"
 #include "grid.h"
+#include "inputs.h"
 #include "locate.h"
 #include "part.h"
 #include "progress.h"
@@ -293,7 +294,8 @@ static enum ptq_status evaluate(struct run *r, struct ptq_error *err)
     struct ptq_cell *cell = r->cell;
     double started = ptq_seconds();
     cell->seconds_quantize = 0;
-    cell->saturated_groups = cell->n_linears = 0;
+    cell->saturated_groups = cell->n_linears = cell->n_inputs = 0;
+    if (r->stats) ptq_inputs_report(r->arena, r->stats, cell);
     r->work = ptq_arena_make("cell");
     r->codes = ptq_arena_make("codes");
     enum ptq_status status = run_with_part(r, err);
