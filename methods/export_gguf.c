@@ -251,7 +251,7 @@ static unsigned char *put_group(unsigned char *to, const struct kind *kind, cons
 }
 
 /* Our row at each row of the file: llama.cpp has the halves of a rotated head interleaved. */
-static int64_t *rows_of_file(struct ptq_arena *arena, const struct ptq_layout *layout)
+static int64_t *rows_of_file(struct ptq_arena *arena, const struct ptq_row_layout *layout)
 {
     int64_t *ours = ptq_new(arena, int64_t, layout->n);
     for (int64_t row = 0; row < layout->n; row++) ours[ptq_file_row(layout, row)] = row;
@@ -294,7 +294,7 @@ static enum ptq_status write_linear(const struct ptq_export *x, int64_t index, e
                                     const struct ptq_linear *l, const struct ptq_qmat *q, struct ptq_error *err)
 {
     const struct ptq_names *ggml = &x->model->config.family->ggml;
-    struct ptq_layout layout = ptq_layout_in(&x->model->config, ggml, role);
+    struct ptq_row_layout layout = ptq_layout_in(&x->model->config, ggml, role);
     const int64_t *ours = rows_of_file(x->scratch, &layout);
     PTQ_TRY(ptq_export_check_codes(x, l->name, q, 0, err));
     PTQ_TRY(check_minima(x, l->name, q, err));
