@@ -46,6 +46,12 @@ static void activations(struct setup *s)
         s->ref.silu_mul(y.host, ldy, x.host, x.host + m.n, ld, m.m, m.n);
         s->device->ops.silu_mul(y.device, ldy, x.device, x.device + m.n, ld, m.m, m.n);
         agree(s, "silu_mul", c, &y, float32_bound);
+        s->ref.gelu_tanh(x.host, ld, m.m, m.n);
+        s->device->ops.gelu_tanh(x.device, ld, m.m, m.n);
+        agree(s, "gelu_tanh", c, &x, float32_bound);
+        s->ref.gelu_erf(x.host + m.n, ld, m.m, m.n);
+        s->device->ops.gelu_erf(x.device + m.n, ld, m.m, m.n);
+        agree(s, "gelu_erf", c, &x, float32_bound);
         s->ref.relu(x.host, ld, m.m, m.n);
         s->device->ops.relu(x.device, ld, m.m, m.n);
         agree(s, "relu", c, &x, float32_bound);
@@ -57,7 +63,9 @@ static void rope_and_attention(struct setup *s)
 {
     for (int c = 0; c < PTQ_N_CASES(ptq_attention_cases); c++) {
         struct ptq_attention_case a = ptq_attention_cases[c];
-        struct ptq_attention shape = {a.heads, a.kv_heads, a.d, 1 / sqrtf((float)a.d)};
+        struct both slope = make(s, a.heads);
+        struct ptq_attention shape = {.heads = a.heads, .kv_heads = a.kv_heads, .head_size = a.d, .window = a.window};
+        shape.scale = 1 / sqrtf((float)a.d);
         int64_t t = a.first + a.m, ld = (a.heads + 2 * a.kv_heads) * a.d, width = a.heads * a.d;
         struct both qkv = make(s, t * ld), y = make(s, a.m * width), scratch = make(s, ptq_attention_scratch(t));
         struct both cosine = make(s, t * a.d / 2), sine = make(s, t * a.d / 2);
@@ -65,48 +73,67 @@ static void rope_and_attention(struct setup *s)
         s->device->ops.rope(qkv.device, ld, cosine.device, sine.device, t, a.heads + a.kv_heads, a.d);
         agree(s, "rope", c, &qkv, float32_bound);
         int64_t k = width, v = k + a.kv_heads * a.d, q = a.first * ld;
+        shape.slope = a.alibi ? slope.host : NULL;
         s->ref.attention(y.host, width, qkv.host + q, qkv.host + k, qkv.host + v, ld, &shape, a.first, a.m,
                          scratch.host);
+        shape.slope = a.alibi ? slope.device : NULL;
         s->device->ops.attention(y.device, width, qkv.device + q, qkv.device + k, qkv.device + v, ld, &shape, a.first,
                                  a.m, scratch.device);
         agree(s, "attention", c, &y, float32_bound);
-        drop(s, &qkv), drop(s, &y), drop(s, &scratch), drop(s, &cosine), drop(s, &sine);
+        drop(s, &slope), drop(s, &qkv), drop(s, &y), drop(s, &scratch), drop(s, &cosine), drop(s, &sine);
     }
 }
 
-/* The vocabulary in two tiles. */
+static void compare_states(const struct ptq_lse *want, const struct ptq_lse *got, int64_t m, int number)
+{
+    for (int64_t i = 0; i < m; i++) {
+        double nll = ptq_lse_nll(&want[i]), difference = fabs(nll - ptq_lse_nll(&got[i]));
+        assert_int_equal(got[i].top, want[i].top);
+        if (!(difference <= 1e-4 + 1e-5 * fabs(nll)))
+            fail_msg("lse, case %d, row %ld: off by %g", number, (long)i, difference);
+    }
+}
+
+/* The vocabulary in two tiles; with_mean: and the head's mean row under the softmax. */
+static void lse_case(struct setup *s, int number, struct ptq_matrix_case m, int with_mean)
+{
+    struct both x = make(s, m.m * m.k), w = make(s, m.n * m.k), scratch = make(s, ptq_lse_scratch(m.m));
+    struct both mean = make(s, m.m * m.k);
+    struct ptq_lse *want = malloc(sizeof *want * (size_t)m.m), *got = malloc(sizeof *got * (size_t)m.m);
+    int32_t *target = malloc(sizeof *target * (size_t)m.m);
+    assert_true(want && got && target);
+    for (int64_t i = 0; i < m.m; i++) {
+        want[i] = PTQ_LSE_EMPTY;
+        target[i] = i ? (int32_t)ptq_rng_below(&s->rng, (uint64_t)m.n) : -1;
+    }
+    memset(mean.host, 0, sizeof *mean.host * (size_t)mean.n);
+    s->device->upload(mean.device, mean.host, sizeof *mean.host * (size_t)mean.n);
+    struct ptq_lse *state = put(s, want, sizeof *want * (size_t)m.m);
+    int32_t *ids = put(s, target, sizeof *target * (size_t)m.m);
+    for (int64_t first = 0, n = m.n / 2; first < m.n; first += n, n = m.n - first) {
+        const float *host = w.host + first * m.k, *device = w.device + first * m.k;
+        if (!n) n = m.n;
+        if (with_mean) {
+            s->ref.lse_mean(want, mean.host, x.host, host, target, first, m.m, n, m.k, scratch.host);
+            s->device->ops.lse_mean(state, mean.device, x.device, device, ids, first, m.m, n, m.k, scratch.device);
+        } else {
+            s->ref.lse(want, x.host, host, target, first, m.m, n, m.k, scratch.host);
+            s->device->ops.lse(state, x.device, device, ids, first, m.m, n, m.k, scratch.device);
+        }
+    }
+    s->device->download(got, state, sizeof *got * (size_t)m.m);
+    compare_states(want, got, m.m, number);
+    agree(s, "lse_mean", number, &mean, 1e-8); /* logits of up to 100: their float32 error in an exponent */
+    s->device->give(state);
+    s->device->give(ids);
+    free(want), free(got), free(target);
+    drop(s, &x), drop(s, &w), drop(s, &scratch), drop(s, &mean);
+}
+
 static void lse(struct setup *s)
 {
-    for (int c = 0; c < s->matrix_cases; c++) {
-        struct ptq_matrix_case m = ptq_matrix_cases[c];
-        struct both x = make(s, m.m * m.k), w = make(s, m.n * m.k), scratch = make(s, ptq_lse_scratch(m.m));
-        struct ptq_lse *want = malloc(sizeof *want * (size_t)m.m), *got = malloc(sizeof *got * (size_t)m.m);
-        int32_t *target = malloc(sizeof *target * (size_t)m.m);
-        assert_true(want && got && target);
-        for (int64_t i = 0; i < m.m; i++) {
-            want[i] = PTQ_LSE_EMPTY;
-            target[i] = i ? (int32_t)ptq_rng_below(&s->rng, (uint64_t)m.n) : -1;
-        }
-        struct ptq_lse *state = put(s, want, sizeof *want * (size_t)m.m);
-        int32_t *ids = put(s, target, sizeof *target * (size_t)m.m);
-        int64_t half = m.n / 2;
-        for (int tile = 0; tile < 2; tile++) {
-            int64_t first = tile ? half : 0, n = tile ? m.n - half : half;
-            if (!n) continue;
-            s->ref.lse(want, x.host, w.host + first * m.k, target, first, m.m, n, m.k, scratch.host);
-            s->device->ops.lse(state, x.device, w.device + first * m.k, ids, first, m.m, n, m.k, scratch.device);
-        }
-        s->device->download(got, state, sizeof *got * (size_t)m.m);
-        for (int64_t i = 0; i < m.m; i++) {
-            double nll = ptq_lse_nll(&want[i]), difference = fabs(nll - ptq_lse_nll(&got[i]));
-            if (!(difference <= 1e-4 + 1e-5 * fabs(nll)))
-                fail_msg("lse, case %d, row %ld: off by %g", c, (long)i, difference);
-        }
-        s->device->give(state);
-        s->device->give(ids);
-        free(want), free(got), free(target);
-        drop(s, &x), drop(s, &w), drop(s, &scratch);
-    }
+    for (int c = 0; c < s->matrix_cases; c++)
+        for (int with_mean = 0; with_mean < 2; with_mean++) lse_case(s, c, ptq_matrix_cases[c], with_mean);
 }
 
 /* The quantised linear with its arrays on the device, and those arrays, to be given back. */
@@ -168,20 +195,20 @@ static void sums(struct setup *s)
     }
 }
 
-static void subtract(struct setup *s)
+static void add_product(struct setup *s)
 {
     for (int c = 0; c < s->matrix_cases; c++) {
         struct ptq_matrix_case m = ptq_matrix_cases[c];
-        struct both a = make(s, m.m * (m.k + 2)), b = make(s, m.k * (m.n + 1)), y = make(s, m.m * (m.n + 3));
-        s->ref.subtract(y.host, m.n + 3, a.host, m.k + 2, b.host, m.n + 1, m.m, m.n, m.k);
-        s->device->ops.subtract(y.device, m.n + 3, a.device, m.k + 2, b.device, m.n + 1, m.m, m.n, m.k);
-        agree(s, "subtract", c, &y, float32_bound);
+        struct both a = make(s, m.k * (m.m + 2)), b = make(s, m.k * (m.n + 1)), y = make(s, m.m * (m.n + 3));
+        s->ref.add_product(y.host, m.n + 3, a.host, m.m + 2, b.host, m.n + 1, m.m, m.n, m.k);
+        s->device->ops.add_product(y.device, m.n + 3, a.device, m.m + 2, b.device, m.n + 1, m.m, m.n, m.k);
+        agree(s, "add_product", c, &y, float32_bound);
         drop(s, &a), drop(s, &b), drop(s, &y);
     }
 }
 
 #define PTQ_DEVICE_TESTS(X)                                                                                            \
-    X(linear) X(norms) X(activations) X(rope_and_attention) X(lse) X(dequantize) X(sums) X(subtract)
+    X(linear) X(norms) X(activations) X(rope_and_attention) X(lse) X(dequantize) X(sums) X(add_product)
 #define X(name)                                                                                                        \
     static void test_##name(void **state)                                                                              \
     {                                                                                                                  \

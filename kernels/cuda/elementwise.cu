@@ -40,6 +40,25 @@ void relu(float *x, int64_t ldx, int64_t m, int64_t n)
     PTQ_LAUNCH(relu_kernel, blocks_for(m * n, THREADS), THREADS, 0, x, ldx, m, n);
 }
 
+template <bool TANH> __global__ void gelu_kernel(float *x, int64_t ldx, int64_t m, int64_t n)
+{
+    int64_t i = grid_index(), row = i / n;
+    if (row >= m) return;
+    float *at = x + row * ldx + i % n, v = *at;
+    const float root = 0.70710678f, slope = 0.79788456f; /* sqrt(1 / 2), sqrt(2 / pi) */
+    *at = TANH ? 0.5f * v * (1 + tanhf(slope * (v + 0.044715f * v * v * v))) : 0.5f * v * erfcf(-v * root);
+}
+
+void gelu_tanh(float *x, int64_t ldx, int64_t m, int64_t n)
+{
+    PTQ_LAUNCH(gelu_kernel<true>, blocks_for(m * n, THREADS), THREADS, 0, x, ldx, m, n);
+}
+
+void gelu_erf(float *x, int64_t ldx, int64_t m, int64_t n)
+{
+    PTQ_LAUNCH(gelu_kernel<false>, blocks_for(m * n, THREADS), THREADS, 0, x, ldx, m, n);
+}
+
 __global__ void silu_mul_kernel(float *y, int64_t ldy, const float *gate, const float *up, int64_t ld, int64_t m,
                                 int64_t n)
 {

@@ -9,7 +9,7 @@ namespace ptq_cuda
 {
 void gram(float *h, int64_t ldh, const float *x, int64_t ldx, int64_t m, int64_t first, int64_t n)
 {
-    add_transposed(h + first, ldh, x, ldx, x + first, ldx, first + n, n, m);
+    add_product(h + first, ldh, x, ldx, x + first, ldx, first + n, n, m);
 }
 
 const struct ptq_device *device(char *why, size_t size)
@@ -31,12 +31,15 @@ const struct ptq_device *device(char *why, size_t size)
     table.ops.rope = rope;
     table.ops.attention = attention;
     table.ops.relu = relu;
+    table.ops.gelu_tanh = gelu_tanh;
+    table.ops.gelu_erf = gelu_erf;
     table.ops.silu_mul = silu_mul;
     table.ops.lse = lse;
+    table.ops.lse_mean = lse_mean;
     table.ops.dequantize = dequantize;
     table.ops.abssum = abssum;
     table.ops.gram = gram;
-    table.ops.subtract = subtract;
+    table.ops.add_product = add_product;
     table.packed = packed_linear;
     table.packed_scratch = packed_scratch;
     table.name = name;

@@ -57,12 +57,12 @@ static inline dim3 blocks_for(int64_t n, int64_t a_block)
 /* y[M][N] = x[M][K] w[N][K]^T, added to y where accumulate */
 void product(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w, int64_t ldw, int accumulate, int64_t m,
              int64_t n, int64_t k);
-/* y[M][N] -= a[M][K] b[K][N] */
-void subtract(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m, int64_t n,
-              int64_t k);
+/* y[M][N] += a[M][K] b[K][N] */
+void add_plain(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m, int64_t n,
+               int64_t k);
 /* y[M][N] += a[K][M]^T b[K][N] */
-void add_transposed(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
-                    int64_t n, int64_t k);
+void add_product(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m, int64_t n,
+                 int64_t k);
 
 /* ---- the ops, by file ---- */
 void linear(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w, const float *b, int accumulate,
@@ -74,9 +74,13 @@ void rope(float *x, int64_t ldx, const float *cosine, const float *sine, int64_t
 void attention(float *y, int64_t ldy, const float *q, const float *k, const float *v, int64_t ldqkv,
                const struct ptq_attention *shape, int64_t first, int64_t m, float *scratch);
 void relu(float *x, int64_t ldx, int64_t m, int64_t n);
+void gelu_tanh(float *x, int64_t ldx, int64_t m, int64_t n);
+void gelu_erf(float *x, int64_t ldx, int64_t m, int64_t n);
 void silu_mul(float *y, int64_t ldy, const float *gate, const float *up, int64_t ld, int64_t m, int64_t n);
 void lse(struct ptq_lse *state, const float *x, const float *w, const int32_t *target, int64_t first, int64_t m,
          int64_t n, int64_t k, float *scratch);
+void lse_mean(struct ptq_lse *state, float *mean, const float *x, const float *w, const int32_t *target, int64_t first,
+              int64_t m, int64_t n, int64_t k, float *scratch);
 void dequantize(float *w, const struct ptq_qmat *q, int64_t row, int64_t rows);
 void abssum(float *sum, const float *x, int64_t ldx, int64_t m, int64_t k);
 } // namespace ptq_cuda

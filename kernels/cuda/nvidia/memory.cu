@@ -95,7 +95,7 @@ size_t room()
 
 /* ---- cuBLAS is column-major: a row-major [M][N] is its [N][M], so the operands change places ---- */
 
-static const float one = 1, minus_one = -1, zero = 0;
+static const float one = 1, zero = 0;
 
 void product(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w, int64_t ldw, int accumulate, int64_t m,
              int64_t n, int64_t k)
@@ -105,19 +105,19 @@ void product(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w,
               "product");
 }
 
-void subtract(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m, int64_t n,
+void add_plain(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m, int64_t n,
               int64_t k)
 {
-    note_blas(cublasSgemm(blas, CUBLAS_OP_N, CUBLAS_OP_N, (int)n, (int)m, (int)k, &minus_one, b, (int)ldb, a, (int)lda,
+    note_blas(cublasSgemm(blas, CUBLAS_OP_N, CUBLAS_OP_N, (int)n, (int)m, (int)k, &one, b, (int)ldb, a, (int)lda,
                           &one, y, (int)ldy),
-              "subtract");
+              "add_plain");
 }
 
-void add_transposed(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
+void add_product(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
                     int64_t n, int64_t k)
 {
     note_blas(cublasSgemm(blas, CUBLAS_OP_N, CUBLAS_OP_T, (int)n, (int)m, (int)k, &one, b, (int)ldb, a, (int)lda, &one,
                           y, (int)ldy),
-              "add_transposed");
+              "add_product");
 }
 } // namespace ptq_cuda
