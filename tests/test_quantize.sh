@@ -95,7 +95,7 @@ test_unpacked_by_others() {
     for spec in awq:rtn:w4,g32 gptq:rtn:w8,g32,sym=1 gptq_v2:rtn:w3,g-1; do
         format=${spec%%:*} spec=${spec#*:},scale_dtype=fp16
         expect_exit 0 "$ptq" quantize "$models/opt" --method "$spec" --format fp16 -o "$scratch/plain_$format" --quiet
-        expect_exit 0 "$ptq" quantize "$models/opt" --method "$spec" --format $format -o "$scratch/packed_$format" --quiet
+        expect_exit 0 "$ptq" quantize "$models/opt" --method "$spec" --format "$format" -o "$scratch/packed_$format" --quiet
         expect_exit 0 python3 "$tree/tests/compat/unpack.py" "$scratch/packed_$format" "$scratch/plain_$format"
         expect_text '12 linears equal' "$scratch/out"
     done
