@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+"""A folder that ptq wrote, loaded by transformers (with GPTQModel's CPU kernels where it is quantised), against ptq's
+logits of the same ids.
+
+    compare_hf.py FOLDER IDS LOGITS TEXT IDS_OF_TEXT
+
+Two numbers for each: the largest difference of a logit and the relative difference of the perplexity of these ids, first
+with the modules as they run themselves, then with what GPTQModel dequantises in float32 linears (its AWQ kernels round
+activations to FP16, which alone moves logits by 1e-2). The tokenizer of the folder must give IDS_OF_TEXT for TEXT."""
+import math
+import sys
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+LOGIT_BOUND, PPL_BOUND = 1e-3, 1e-3
+OUTLIERS, OUTLIER_BOUND = 0.01, 1e-2  # a token with massive activations is badly conditioned in float32
+
+
+def read_ids(path):
+    with open(path, encoding="utf-8") as file:
+        return [int(word) for word in file.read().split()]
+
+
+def perplexity(logits, ids):
+    logits = torch.as_tensor(logits, dtype=torch.float64)
+    nll = torch.nn.functional.cross_entropy(logits[:-1], torch.tensor(ids[1:]))
+    return math.exp(nll.item())
+
+
+def quantised_modules(model):
+    return [(name, module) for name, module in model.named_modules() if hasattr(module, "qweight")]
+
+
+def dense_weight(module):
+    """[out][in] in float32, by GPTQModel's own dequantisation."""
+    if module.__class__.__name__.lower().find("awq") >= 0:
+        from gptqmodel.quantization.awq.utils.packing_utils import dequantize_gemm
+        weight = dequantize_gemm(qweight=module.qweight, qzeros=module.qzeros, scales=module.scales, bits=module.bits,
+                                 group_size=module.group_size)
+    else:
+        weight = module.dequantize_weight()
+    return weight.t().float().contiguous()
+
+
+def with_dense_linears(model):
+    for name, module in quantised_modules(model):
+        linear = torch.nn.Linear(module.in_features, module.out_features, bias=module.bias is not None)
+        linear.weight.data = dense_weight(module)
+        if module.bias is not None:
+            linear.bias.data = module.bias.float()
+        parent, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(parent), leaf, linear)
+
+
+def run(model, ids):
+    with torch.no_grad():
+        return model(torch.tensor([ids])).logits[0].float().numpy()
+
+
+def compare(what, theirs, ours, ids, bound):
+    worst = np.abs(theirs - ours).max(axis=1)
+    above = int((worst > LOGIT_BOUND).sum())
+    a, b = perplexity(theirs, ids), perplexity(ours, ids)
+    held = abs(a - b) <= PPL_BOUND * b and (not bound or above <= OUTLIERS * len(ids) and worst.max() <= OUTLIER_BOUND)
+    print(f"{what}: logits differ by at most {worst.max():.2e} ({above} of {len(ids)} tokens above 1e-3), perplexity {a:.6f} against {b:.6f} ({abs(a - b) / b:.1e})"
+          f"{'' if held else '   NOT HELD'}")
+    return held
+
+
+def main():
+    folder, ids_path, logits_path, text_path, text_ids = sys.argv[1:]
+    torch.set_num_threads(2)
+    ids = read_ids(ids_path)
+    ours = np.fromfile(logits_path, dtype=np.float32).reshape(len(ids), -1)
+    model = AutoModelForCausalLM.from_pretrained(folder, device_map="cpu", dtype=torch.float32)
+    kinds = sorted({type(module).__name__ for _, module in quantised_modules(model)}) or ["plain"]
+    packed = kinds != ["plain"]
+    theirs = run(model, ids)
+    held = True
+    if packed:  # as it runs: FP16 activations are theirs to choose, so only the perplexity is bound
+        held = compare(f"{folder}: {', '.join(kinds)}", theirs, ours, ids, False)
+        with_dense_linears(model)
+        theirs = run(model, ids)
+    held &= compare(f"{folder}: {'its weights in float32' if packed else 'plain'}", theirs, ours, ids, True)
+    with open(text_path, encoding="utf-8") as file:
+        found = AutoTokenizer.from_pretrained(folder)(file.read(), add_special_tokens=False)["input_ids"]
+    same = found == read_ids(text_ids)
+    print(f"{folder}: tokenizer: {len(found)} ids {'equal' if same else 'DIFFER'}")
+    sys.exit(0 if held and same else 1)
+
+
+if __name__ == "__main__":
+    main()

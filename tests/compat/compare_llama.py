@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""A GGUF that ptq wrote, loaded by llama.cpp, against ptq's logits of the same ids.
+
+    compare_llama.py FILE.gguf IDS LOGITS TEXT IDS_OF_TEXT [--perplexity]
+
+The cache of keys and values is float32, attention the plain one, and weights are not repacked, so that nothing is rounded
+which ptq does not round; llama.cpp must have its BLAS backend, else it quantises activations to 8 bits.
+--perplexity: the logits are not bound (a Q4_1 whose minima ptq reads rounded to FP16)."""
+import ctypes
+import math
+import os
+import sys
+
+import llama_cpp
+import numpy as np
+
+LOGIT_BOUND, PPL_BOUND = 1e-3, 1e-3
+OUTLIERS, OUTLIER_BOUND = 0.01, 1e-2  # a token with massive activations is badly conditioned in float32
+
+
+def read_ids(path):
+    with open(path, encoding="utf-8") as file:
+        return [int(word) for word in file.read().split()]
+
+
+def perplexity(logits, ids):
+    x = logits[:-1].astype(np.float64)
+    x -= x.max(axis=1, keepdims=True)
+    nll = np.log(np.exp(x).sum(axis=1)) - x[np.arange(len(x)), ids[1:]]
+    return math.exp(nll.mean())
+
+
+def has_blas():
+    """Whether the library knows a backend of that name: its system info does not say so."""
+    folder = os.path.dirname(llama_cpp.llama_cpp._lib._name)
+    ggml, base = (ctypes.CDLL(os.path.join(folder, f"lib{name}.so")) for name in ("ggml", "ggml-base"))
+    ggml.ggml_backend_reg_count.restype = ctypes.c_size_t
+    ggml.ggml_backend_reg_get.restype = ctypes.c_void_p
+    base.ggml_backend_reg_name.argtypes, base.ggml_backend_reg_name.restype = [ctypes.c_void_p], ctypes.c_char_p
+    count = ggml.ggml_backend_reg_count()
+    return b"BLAS" in [base.ggml_backend_reg_name(ggml.ggml_backend_reg_get(ctypes.c_size_t(i))) for i in range(count)]
+
+
+def main():
+    path, ids_path, logits_path, text_path, text_ids = sys.argv[1:6]
+    only_perplexity = "--perplexity" in sys.argv[6:]
+    ids = read_ids(ids_path)
+    ours = np.fromfile(logits_path, dtype=np.float32).reshape(len(ids), -1)
+    defaults = llama_cpp.llama_cpp.llama_model_default_params
+
+    def without_repacking():
+        params = defaults()
+        params.use_extra_bufts = False  # repacked weights are multiplied with activations of 8 bits, past BLAS
+        return params
+
+    llama_cpp.llama_cpp.llama_model_default_params = without_repacking
+    llama = llama_cpp.Llama(path, n_ctx=len(ids), n_batch=len(ids), n_ubatch=len(ids), n_threads=2, n_threads_batch=2,
+                            logits_all=True, verbose=False, type_k=llama_cpp.GGML_TYPE_F32,
+                            type_v=llama_cpp.GGML_TYPE_F32, flash_attn=False, n_gpu_layers=0)
+    llama.eval(ids)
+    theirs = np.array(llama.scores[:len(ids)], dtype=np.float32)
+    blas = has_blas()
+    worst = np.abs(theirs - ours).max(axis=1)
+    above = int((worst > LOGIT_BOUND).sum())
+    a, b = perplexity(theirs, ids), perplexity(ours, ids)
+    few = above <= OUTLIERS * len(ids) and worst.max() <= OUTLIER_BOUND
+    held = blas and abs(a - b) <= PPL_BOUND * b and (few or only_perplexity)
+    print(f"{path}: llama.cpp {'with' if blas else 'without'} BLAS: logits differ by at most {worst.max():.2e} "
+          f"({above} of {len(ids)} tokens above 1e-3), perplexity {a:.6f} against {b:.6f} ({abs(a - b) / b:.1e}){'' if held else '   NOT HELD'}")
+    with open(text_path, "rb") as file:
+        found = llama.tokenize(file.read(), add_bos=False, special=False)
+    same = found == read_ids(text_ids)
+    print(f"{path}: tokenizer: {len(found)} ids {'equal' if same else 'DIFFER'}")
+    sys.exit(0 if held and same else 1)
+
+
+if __name__ == "__main__":
+    main()

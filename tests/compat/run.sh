@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# Do other programs load what ptq writes, and compute the same?  tests/compat/run.sh [FORMAT]...
+#
+# Exports of the default model, each loaded by transformers with GPTQModel's CPU kernels, or by llama.cpp: logits within 1e-3
+# of ptq's, perplexity within 0.1 %, every id of a text equal. Installs both from PyPI into venvs in the cache, the first
+# time (6 GB with torch; llama.cpp is compiled, which takes long). Not in CI; docs/compat.md has the last run.
+# PTQ=build/ptq  PYTHON=, LLAMA_PYTHON=interpreters that have requirements.txt, requirements-llama.txt already
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+ptq=${PTQ:-build/ptq}
+cache=${PTQ_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ptq}
+model=${MODEL:-smollm2-135m-instruct} text=${TEXT:-anarchism} calib=${CALIB:-perl-doc}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+failed=0
+
+# FORMAT SPEC a line: every width, both orders of groups, AWQ's folded scales, symmetric or not
+exports='fp16 rtn:w3,g64
+awq awq:w4,g64,loss=gram
+gptq gptq:w4,g64,sym=1,act_order=1
+gptq rtn:w8,g-1,sym=1
+gptq_v2 gptq:w3,g64,act_order=1
+gptq_v2 awq:w3,g64,loss=gram
+gptq_v2 rtn:w2,g32
+gguf rtn:w4,g32,sym=1,scale_dtype=fp16
+gguf rtn:w4,g32,range=gptq
+gguf rtn:w8,g32,sym=1,scale_dtype=fp16'
+
+# venv NAME REQUIREMENTS [FIRST]: an interpreter that has them; FIRST is installed before the rest, which builds against it.
+venv() {
+    local folder=$cache/compat/$1
+    if [ ! -e "$folder/installed" ]; then
+        echo "tests/compat: installs $2 into $folder" >&2
+        python3 -m venv "$folder"
+        "$folder/bin/pip" install --quiet --upgrade pip setuptools wheel >&2
+        [ -z "${3:-}" ] || "$folder/bin/pip" install --quiet "$3" >&2
+        CMAKE_ARGS='-DGGML_BLAS=ON -DGGML_BLAS_VENDOR=OpenBLAS' BUILD_CUDA_EXT=0 \
+            "$folder/bin/pip" install --quiet ${3:+--no-build-isolation} --requirement "tests/compat/$2" >&2
+        touch "$folder/installed"
+    fi
+    echo "$folder/bin/python"
+}
+
+wanted() {
+    local format=$1
+    shift
+    [ $# = 0 ] || [[ " $* " == *" $format "* ]]
+}
+
+# compare FORMAT SPEC
+compare() {
+    local format=$1 spec=$2 out=$work/out python flags=()
+    rm -rf "$out"
+    "$ptq" quantize "$work/plain" --method "$spec" --calib "$calib" --calib-windows 4 --format "$format" -o "$out" \
+        --quiet >/dev/null
+    if [ "$format" = gguf ]; then
+        python=${LLAMA_PYTHON:-$(venv venv-llama requirements-llama.txt)}
+        if [[ $spec == *scale_dtype=fp16* ]]; then
+            build/compat_logits "$work/plain" "$work/ids" "$work/logits" "$spec"
+        else # its minima are rounded, and only the written file tells how
+            build/compat_logits "$out/model.gguf" "$work/ids" "$work/logits"
+            flags=(--perplexity)
+        fi
+        "$python" tests/compat/compare_llama.py "$out/model.gguf" "$work/ids" "$work/logits" "$work/text" "$work/text.ids" \
+            "${flags[@]}" 2>"$work/err" | sed "s|$out/model.gguf|gguf $spec|"
+    else
+        python=${PYTHON:-$(venv venv requirements.txt torch)}
+        build/compat_logits "$out" "$work/ids" "$work/logits"
+        "$python" tests/compat/compare_hf.py "$out" "$work/ids" "$work/logits" "$work/text" "$work/text.ids" \
+            2>"$work/err" | grep "^$out" | sed "s|$out|$format $spec|"
+    fi
+}
+
+cmake --build build --target ptq compat_logits >/dev/null
+"$ptq" --version | head -1
+path=$(data/fetch need "$text")
+head -c 100000 "$path" | iconv -c -f utf-8 -t utf-8 >"$work/text"
+"$ptq" quantize "$model" --method fp16 --format fp16 -o "$work/plain" --quiet # what all others are made of
+"$ptq" tokenize "$model" "$work/text" >"$work/text.ids"
+cut -d' ' -f1-512 "$work/text.ids" >"$work/ids"
+while read -r format spec; do
+    wanted "$format" "$@" || continue
+    compare "$format" "$spec" </dev/null || {
+        failed=1
+        echo "$format $spec: NOT HELD"
+        tail -3 "$work/err"
+    }
+done <<<"$exports"
+[ $failed = 0 ] && echo "tests/compat: everything held"
+exit $failed

@@ -1,0 +1,167 @@
+#!/usr/bin/env bash
+# ptq quantize from outside: the folder that comes out, what it quotes, and that there is none where anything went wrong.
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/shell.bash"
+ptq=$1
+models=$tree/tests/fixtures/models
+export PTQ_CACHE=$scratch/cache
+text=(--text "$models/text.txt" --window 32 --bos none)
+quantize=("$ptq" quantize "$models/opt" --method "rtn:w4,g32,sym=1" --threads 1 --quiet)
+
+# ppl_of MODEL: its perplexity on the text, with all digits.
+ppl_of() {
+    "$ptq" eval "$1" "${text[@]}" --json --quiet | python3 -c 'import json, sys; print(json.load(sys.stdin)["ppl"])'
+}
+
+test_usage() {
+    expect_exit 2 "$ptq" quantize
+    expect_exit 2 "$ptq" quantize "$models/opt" --format awq -o "$scratch/x"
+    expect_text 'needs --method' "$scratch/err"
+    expect_exit 2 "${quantize[@]}" -o "$scratch/x"
+    expect_text 'needs --format fp16, awq, gptq, gptq_v2 or gguf' "$scratch/err"
+    expect_exit 2 "${quantize[@]}" --format awq
+    expect_text 'needs -o DIR' "$scratch/err"
+    expect_exit 2 "${quantize[@]}" --format onnx -o "$scratch/x"
+    expect_text "format 'onnx' is not known; known: fp16, awq, gptq, gptq_v2, gguf" "$scratch/err"
+    expect_exit 2 "$ptq" quantize "$models/opt" --method rtn:w3,g32 --format awq -o "$scratch/x"
+    expect_text 'no AWQ container holds 3 bits.*gptq_v2' "$scratch/err"
+    expect_exit 2 "$ptq" quantize "$models/opt" --method gptq:w4,g32 --format gptq -o "$scratch/x"
+    expect_text 'needs a calibration text' "$scratch/err"
+    [ ! -e "$scratch/x" ] || fail "a folder was made"
+}
+
+# The card's first number is what anybody measures on the folder.
+test_card_quotes_the_files() {
+    expect_exit 0 "${quantize[@]}" --format gptq "${text[@]}" -o "$scratch/card"
+    expect_text "these files, read back \| $(printf '%.4f' "$(ppl_of "$scratch/card")")" "$scratch/card/README.md"
+    expect_text 'method \| .rtn:w4,g32,sym=1. ' "$scratch/card/README.md"
+    expect_text "SHA-256 \`$(sha256sum "$scratch/card/model.safetensors" | cut -d' ' -f1)\`" "$scratch/card/README.md"
+    expect_text "SHA-256 \`$(sha256sum "$models/opt/model.safetensors" | cut -d' ' -f1)\`" "$scratch/card/README.md"
+    expect_text "commit .[0-9a-f]{40}" "$scratch/card/README.md"
+    expect_exit 0 "${quantize[@]}" --format gptq -o "$scratch/bare"
+    expect_text 'Not measured' "$scratch/bare/README.md"
+    expect_file "$scratch/card/model.safetensors" "$scratch/bare/model.safetensors"
+}
+
+test_json() {
+    expect_exit 0 "${quantize[@]}" --format awq "${text[@]}" -o "$scratch/json" --json
+    python3 -c 'import json, sys; cell = json.load(open(sys.argv[1])); assert cell["method"] == "rtn:w4,g32,sym=1"
+assert cell["tokens"] > 0 and cell["ppl"] == float(sys.argv[2])' "$scratch/out" "$(ppl_of "$scratch/json")" ||
+        fail "the JSON: $(cat "$scratch/out")"
+}
+
+# Tokenizer and generation files to the byte, config.json but for what is said of quantisation.
+test_carried_over() {
+    cp -r "$models/opt" "$scratch/source"
+    printf '{"do_sample": true,\n "top_p":0.9 }' >"$scratch/source/generation_config.json"
+    printf '{ "chat_template" : "x" }\n' >"$scratch/source/tokenizer_config.json"
+    printf 'not carried' >"$scratch/source/training.log"
+    expect_exit 0 "$ptq" quantize "$scratch/source" --method "rtn:w4,g32,sym=1" --format gptq -o "$scratch/carried" --quiet
+    for file in tokenizer.json generation_config.json tokenizer_config.json; do
+        expect_file "$scratch/source/$file" "$scratch/carried/$file"
+    done
+    [ ! -e "$scratch/carried/training.log" ] || fail "a file that nobody reads was carried over"
+    python3 - "$scratch/source" "$scratch/carried" <<'PY' || fail "config.json"
+import json, sys
+old, new = (json.load(open(folder + "/config.json")) for folder in sys.argv[1:])
+said = new.pop("quantization_config")
+assert new == dict(old, torch_dtype="float16"), new
+assert said == json.load(open(sys.argv[2] + "/quantize_config.json"))
+assert (said["quant_method"], said["bits"], said["group_size"], said["sym"], said["desc_act"]) == ("gptq", 4, 32, True, False)
+PY
+}
+
+test_shards() {
+    expect_exit 0 "${quantize[@]}" --format gptq_v2 -o "$scratch/whole"
+    expect_exit 0 env PTQ_SHARD_BYTES=40000 "${quantize[@]}" --format gptq_v2 -o "$scratch/shards"
+    [ "$(find "$scratch/shards" -name 'model-0000?-of-0000?.safetensors' | wc -l)" -gt 2 ] || fail "few shards: $(ls "$scratch/shards")"
+    [ "$(ppl_of "$scratch/whole")" = "$(ppl_of "$scratch/shards")" ] || fail "shards give another perplexity"
+    expect_exit 2 env PTQ_SHARD_BYTES=none "${quantize[@]}" --format gptq_v2 -o "$scratch/none"
+    expect_text 'PTQ_SHARD_BYTES' "$scratch/err"
+}
+
+# The words of a text are the same through a GGUF's tokenizer and the tokenizer.json that is made of it.
+test_tokenizer_from_gguf() {
+    expect_exit 0 "$ptq" quantize "$models/llama.gguf" --method fp16 --format fp16 -o "$scratch/hf" --quiet
+    "$ptq" tokenize "$models/llama.gguf" "$tree/README.md" >"$scratch/wanted"
+    "$ptq" tokenize "$scratch/hf" "$tree/README.md" >"$scratch/found"
+    expect_file "$scratch/wanted" "$scratch/found"
+    [ "$(ppl_of "$models/llama.gguf")" = "$(ppl_of "$scratch/hf")" ] || fail "another perplexity"
+}
+
+# An unpacking that shares no line with ptq's.
+test_unpacked_by_others() {
+    local format spec
+    for spec in awq:rtn:w4,g32 gptq:rtn:w8,g32,sym=1 gptq_v2:rtn:w3,g-1; do
+        format=${spec%%:*} spec=${spec#*:},scale_dtype=fp16
+        expect_exit 0 "$ptq" quantize "$models/opt" --method "$spec" --format fp16 -o "$scratch/plain_$format" --quiet
+        expect_exit 0 "$ptq" quantize "$models/opt" --method "$spec" --format "$format" -o "$scratch/packed_$format" --quiet
+        expect_exit 0 python3 "$tree/tests/compat/unpack.py" "$scratch/packed_$format" "$scratch/plain_$format"
+        expect_text '12 linears equal' "$scratch/out"
+    done
+    expect_exit 0 "$ptq" quantize "$models/opt" --method "gptq:w3,g48,act_order=1,range=gptq" --calib "$models/calib.txt" \
+        --calib-windows 4 --calib-window 32 --format gptq_v2 -o "$scratch/order" --quiet
+    expect_exit 0 python3 "$tree/tests/compat/unpack.py" "$scratch/order" "$scratch/order" # its own codes and shapes
+}
+
+test_folder_exists() {
+    mkdir "$scratch/there"
+    echo mine >"$scratch/there/file"
+    expect_exit 2 "${quantize[@]}" --format awq -o "$scratch/there"
+    expect_text 'there: is there already; take another name' "$scratch/err"
+    [ "$(ls -A "$scratch/there")" = file ] || fail "the folder was touched"
+    expect_exit 1 "${quantize[@]}" --format awq -o "$scratch/no/such/folder"
+    expect_text 'cannot be made' "$scratch/err"
+}
+
+# nothing_left WHAT: neither the folder nor a temporary one.
+nothing_left() {
+    [ -z "$(ls -A "$scratch/d")" ] || fail "$1: left $(ls -A "$scratch/d")"
+    rm -rf "$scratch/d"
+}
+
+# fault CODE SYSCALL EFFECT K...: at the K-th call the run ends with CODE, a sentence, and nothing left.
+fault() {
+    local code=$1 call=$2 effect=$3 k got
+    shift 3
+    for k in "$@"; do
+        mkdir -p "$scratch/d"
+        got=0
+        strace -f -o "$scratch/trace" -e "trace=$call" -e "inject=$call:$effect:when=$k" \
+            "${quantize[@]}" --format gptq "${text[@]}" -o "$scratch/d/out" >"$scratch/out" 2>"$scratch/err" || got=$?
+        grep -qE 'INJECTED|SIGINT' "$scratch/trace" || fail "$call has no call $k"
+        [ $got = "$code" ] || fail "$call $effect at $k: exit $got, not $code: $(cat "$scratch/err")"
+        [ "$(grep -c '^ptq: ' "$scratch/err")" = 1 ] || fail "$call $effect at $k: $(cat "$scratch/err")"
+        nothing_left "$call $effect at $k"
+    done
+}
+
+test_faults_leave_nothing() {
+    if ! command -v strace >/dev/null || ! strace -o /dev/null true 2>/dev/null; then
+        echo "  skipped: there is no strace that works here"
+        return
+    fi
+    # LeakSanitizer cannot look under strace, which is itself a tracer.
+    export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0"
+    fault 1 pwrite64 error=ENOSPC 1 2 9 40
+    fault 1 fallocate error=ENOSPC 1
+    fault 1 fsync error=EIO 1 3
+    fault 1 renameat2 error=EROFS 1
+    fault 1 mkdir error=EROFS 1
+    fault 130 pwrite64 signal=SIGINT 1 9 40
+}
+
+# What a killed run left goes away with the next one.
+test_swept() {
+    local dead
+    sh -c 'exit 0' &
+    dead=$!
+    wait "$dead"
+    mkdir "$scratch/s" "$scratch/s/.tmp.out.$dead" "$scratch/s/.tmp.out.$$"
+    touch "$scratch/s/.tmp.out.$dead/model.safetensors"
+    expect_exit 0 "${quantize[@]}" --format awq -o "$scratch/s/out"
+    [ ! -e "$scratch/s/.tmp.out.$dead" ] || fail "what a dead process left is still there"
+    [ -e "$scratch/s/.tmp.out.$$" ] || fail "what belongs to a living process is gone"
+}
+
+run_tests
