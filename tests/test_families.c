@@ -285,7 +285,7 @@ static void orders_are_permutations(void **state)
 {
     (void)state;
     for (int order = PTQ_ROWS_PLAIN; order <= PTQ_ROWS_BY_HEAD; order++) {
-        struct ptq_layout l = {.order = (enum ptq_row_order)order, .n = 36, .k = 5, .head_size = 4};
+        struct ptq_row_layout l = {.order = (enum ptq_row_order)order, .n = 36, .k = 5, .head_size = 4};
         char seen[36] = {0};
         for (int64_t row = 0; row < 36; row++) {
             int64_t at = ptq_file_row(&l, row);
@@ -293,7 +293,7 @@ static void orders_are_permutations(void **state)
             seen[at] = 1;
         }
     }
-    struct ptq_layout fused = {.order = PTQ_ROWS_BY_HEAD, .n = 36, .k = 5, .head_size = 4};
+    struct ptq_row_layout fused = {.order = PTQ_ROWS_BY_HEAD, .n = 36, .k = 5, .head_size = 4};
     assert_int_equal(ptq_file_row(&fused, 0), 0);   /* q of head 0 */
     assert_int_equal(ptq_file_row(&fused, 5), 13);  /* q of head 1 */
     assert_int_equal(ptq_file_row(&fused, 12), 4);  /* k of head 0 */
