@@ -130,7 +130,7 @@ static void test_hostile(void **state)
             for (int l = 0; l < cells[c].n_linears; l++)
                 cells[c].linear[l].name = ptq_format(arena, "x.%d.%s", l % 3, names[i]);
         }
-        const char *file = store(ptq_format(arena, "%d.h5", (int)i), cells, n / 2, names[i],
+        const char *file = store(ptq_format(arena, "%d.h5", (int)i), cells, 5, names[i],
                                  ptq_format(arena, "title: x\n# %s\n", names[i]));
         const char *list =
             ptq_format(arena, "{\"failed\":[{\"cell\":\"<script>\",\"model\":\"&\",\"why\":\"a<b>c\"}]}");
