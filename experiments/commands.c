@@ -55,7 +55,7 @@ enum ptq_status ptq_command_table(const struct ptq_options *o, struct ptq_error 
     if (o->format) PTQ_TRY(ptq_table_format_parse(o->format, &format, err));
     struct ptq_arena *arena = ptq_arena_make("table");
     enum ptq_status status = ptq_table_read(arena, o->operand, o->n_operands, &cells, &n, err);
-    if (!status) status = ptq_table_print(cells, n, format, stdout, err);
+    if (!status) status = ptq_table_print_against(cells, n, o->against, format, stdout, err);
     ptq_arena_free(arena);
     return status;
 }

@@ -41,6 +41,7 @@ static const struct option {
     {"dry-run", FLAG, AT(dry_run), 0, 0, NULL, "print the cells and what is done, run nothing"},
     {"special", FLAG, AT(special), 0, 0, NULL, "apply the tokenizer's own template"},
     {"format", TEXT, AT(format), 0, 0, "NAME", "text, md, csv, tex or json [text]"},
+    {"against", TEXT, AT(against), 0, 0, "SPEC", "compare every cell with this one: difference, 95 % interval, p"},
     {"quiet", FLAG, AT(quiet), 0, 0, NULL, "no progress on stderr"},
     {"help", FLAG, AT(help), 0, 0, NULL, "this text (-h)"},
 #undef AT

@@ -15,6 +15,9 @@ enum ptq_status ptq_table_format_parse(const char *text, enum ptq_table_format *
  * names of PTQ_CELL_FIELDS, then what was computed from it. Cells of different protocols are PTQ_EINPUT. */
 enum ptq_status ptq_table_print(const struct ptq_cell *cells, int n, enum ptq_table_format format, FILE *out,
                                 struct ptq_error *err);
+/* The same with a sheet more (CSV, JSON: columns), in which every row is compared with that of the SPEC `against`. */
+enum ptq_status ptq_table_print_against(const struct ptq_cell *cells, int n, const char *against,
+                                        enum ptq_table_format format, FILE *out, struct ptq_error *err);
 
 /* The cells of all files, in the order of the files; a cell that comes twice counts once. In arena. */
 enum ptq_status ptq_table_read(struct ptq_arena *arena, const char *const *files, int n_files, struct ptq_cell **cells,
