@@ -20,18 +20,20 @@ enum ptq_status ptq_command_run(const struct ptq_options *o, struct ptq_error *e
 {
     if (o->n_operands != 1)
         return ptq_fail(err, PTQ_EUSAGE, "run needs one EXPERIMENT.yaml; ptq experiments lists them");
-    if (o->launcher && strcmp(o->launcher, "local"))
-        return ptq_fail(err, PTQ_EUSAGE, "launcher '%.40s' is not known to this build; known: local", o->launcher);
-    if (o->jobs > 1)
-        return ptq_fail(err, PTQ_EUSAGE, "--jobs %lld: cells run one at a time on all threads; known: 1",
-                        (long long)o->jobs);
     struct ptq_run_options run = {.experiment = o->operand[0],
                                   .out = o->out,
                                   .set = o->set,
                                   .n_sets = o->n_sets,
                                   .fresh = o->fresh,
                                   .dry_run = o->dry_run,
-                                  .quiet = o->quiet};
+                                  .quiet = o->quiet,
+                                  .launcher = o->launcher,
+                                  .jobs = o->jobs,
+                                  .threads = o->threads,
+                                  .memory = o->memory,
+                                  .cell = o->cell,
+                                  .merge = o->merge};
+    PTQ_TRY(ptq_run_check(&run, err));
     return ptq_run(&run, err);
 }
 

@@ -1,5 +1,6 @@
 #include "experiment.h"
 
+#include "entries.h"
 #include "mapped.h"
 #include "schema.h"
 #include "variants.h"
@@ -15,10 +16,13 @@ struct crossing {
     struct ptq_arena *arena;
     const char *file;
     struct ptq_setting setting[PTQ_N_SETTINGS];
-    int at[PTQ_N_SETTINGS]; /* which value of each axis */
     struct ptq_variant *variant;
     int n_variants;
-    uint64_t *hash; /* of each job, to find those that come twice */
+    struct ptq_entry *exclude, *include;
+    int n_excludes, n_includes;
+    const struct ptq_setting *axis; /* what is being crossed: the experiment's settings, or an entry's of include */
+    int at[PTQ_N_SETTINGS];         /* which value of each */
+    uint64_t *hash;                 /* of each job, to find those that come twice */
     struct ptq_experiment *out;
     struct ptq_error *err;
 };
@@ -26,35 +30,49 @@ struct crossing {
 /* ---- how many ---- */
 
 /* "2 models x 3 w_bit x 9 methods" */
-static void add_product(const struct crossing *c, struct ptq_buffer *text)
+static void add_product(const struct ptq_setting *setting, int n_variants, struct ptq_buffer *text)
 {
     for (int i = 0; i < PTQ_N_SETTINGS; i++)
-        if (c->setting[i].n > 1)
-            ptq_buffer_add(text, "%d %s x ", c->setting[i].n, ptq_setting_key((enum ptq_setting_id)i)->name);
-    ptq_buffer_add(text, "%d methods", c->n_variants);
+        if (setting[i].n > 1)
+            ptq_buffer_add(text, "%d %s x ", setting[i].n, ptq_setting_key((enum ptq_setting_id)i)->name);
+    ptq_buffer_add(text, "%d methods", n_variants);
 }
 
-static enum ptq_status count_cells(const struct crossing *c, uint64_t *out)
+/* Adds what crossing makes to *cells, before any of them is made; where: whose axes they are. */
+static enum ptq_status count_cells(const struct crossing *c, const struct ptq_setting *setting, int n_variants,
+                                   const char *where, uint64_t *cells)
 {
-    uint64_t cells = (uint64_t)c->n_variants;
+    uint64_t here = (uint64_t)n_variants;
     for (int i = 0; i < PTQ_N_SETTINGS; i++)
-        if (c->setting[i].n > 1 && __builtin_mul_overflow(cells, (uint64_t)c->setting[i].n, &cells)) cells = UINT64_MAX;
-    *out = cells;
-    if (cells <= PTQ_MAX_CELLS) return PTQ_OK;
+        if (setting[i].n > 1 && __builtin_mul_overflow(here, (uint64_t)setting[i].n, &here)) here = UINT64_MAX;
+    if (__builtin_add_overflow(*cells, here, cells)) *cells = UINT64_MAX;
+    if (*cells <= PTQ_MAX_CELLS) return PTQ_OK;
     struct ptq_buffer product = {0};
-    add_product(c, &product);
+    add_product(setting, n_variants, &product);
     enum ptq_status status =
-        ptq_fail(c->err, PTQ_EINPUT, "%s: the axes make %llu cells (%s); at most %d are taken, shorten an axis",
-                 c->file, (unsigned long long)cells, product.data, PTQ_MAX_CELLS);
+        ptq_fail(c->err, PTQ_EINPUT, "%s make %llu cells (%s); at most %d are taken, shorten an axis", where,
+                 (unsigned long long)*cells, product.data, PTQ_MAX_CELLS);
     free(product.data);
     return status;
+}
+
+static enum ptq_status count_all(const struct crossing *c, uint64_t *cells)
+{
+    *cells = 0;
+    PTQ_TRY(count_cells(c, c->setting, c->n_variants, ptq_format(c->arena, "%s: the axes", c->file), cells));
+    for (const struct ptq_entry *e = c->include; e < c->include + c->n_includes; e++) {
+        const char *where =
+            ptq_format(c->arena, "%s:%d: with this entry of include the axes", e->node->file, e->node->line);
+        PTQ_TRY(count_cells(c, e->setting, e->n_variants, where, cells));
+    }
+    return PTQ_OK;
 }
 
 /* ---- jobs ---- */
 
 static const struct ptq_value *value(const struct crossing *c, enum ptq_setting_id id)
 {
-    return &c->setting[id].value[c->at[id]];
+    return &c->axis[id].value[c->at[id]];
 }
 
 /* The SPEC is canonical by now and names no preset: what that says of the sampling is kept here. */
@@ -84,7 +102,8 @@ static struct ptq_job make_job(const struct crossing *c, const struct ptq_varian
 static uint64_t job_hash(const struct ptq_job *job)
 {
     const char *texts[] = {job->model, job->spec, job->text, job->calib};
-    uint64_t numbers[] = {(uint64_t)job->calib_windows, job->seed, job->calib_sample}, hash = 14695981039346656037u;
+    uint64_t numbers[] = {(uint64_t)job->calib_windows, (uint64_t)job->calib_window, job->seed, job->calib_sample};
+    uint64_t hash = 14695981039346656037u;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         for (const char *c = texts[i]; *c; c++) hash = (hash ^ (unsigned char)*c) * 1099511628211u;
         hash *= 1099511628211u;
@@ -97,7 +116,7 @@ static int same_job(const struct ptq_job *a, const struct ptq_job *b)
 {
     return strcmp(a->spec, b->spec) == 0 && strcmp(a->model, b->model) == 0 && strcmp(a->text, b->text) == 0 &&
            strcmp(a->calib, b->calib) == 0 && a->calib_windows == b->calib_windows && a->seed == b->seed &&
-           a->calib_sample == b->calib_sample;
+           a->calib_sample == b->calib_sample && a->calib_window == b->calib_window;
 }
 
 static void add_job(struct crossing *c, const struct ptq_job *job)
@@ -109,11 +128,22 @@ static void add_job(struct crossing *c, const struct ptq_job *job)
     c->out->job[c->out->n_jobs++] = *job;
 }
 
+/* Whether some entry of exclude drops the job; each is asked, so that each is known to be of use. */
+static enum ptq_status is_excluded(struct crossing *c, const struct ptq_job *job, int *out)
+{
+    struct ptq_spec spec;
+    *out = 0;
+    if (c->n_excludes == 0) return PTQ_OK;
+    PTQ_TRY(ptq_spec_parse(job->spec, &spec, c->err));
+    for (int i = 0; i < c->n_excludes; i++) *out |= ptq_entry_drops(&c->exclude[i], job, &spec);
+    return PTQ_OK;
+}
+
 /* The next combination of the axes, the last axis fastest; 0 after the last one. */
 static int advance(struct crossing *c)
 {
     for (int i = PTQ_N_SETTINGS - 1; i >= 0; i--) {
-        if (++c->at[i] < c->setting[i].n) return 1;
+        if (++c->at[i] < c->axis[i].n) return 1;
         c->at[i] = 0;
     }
     return 0;
@@ -127,23 +157,47 @@ static int first_of_quantized(const struct crossing *c)
     return 1;
 }
 
-static enum ptq_status cross(struct crossing *c)
+static enum ptq_status cross_one(struct crossing *c, const struct ptq_variant *variant, int may_exclude)
 {
-    uint64_t cells;
-    PTQ_TRY(count_cells(c, &cells));
-    c->out->job = ptq_new(c->arena, struct ptq_job, cells);
-    c->hash = ptq_new(c->arena, uint64_t, cells);
+    const char *spec;
+    int dropped = 0;
+    if (!variant->quantizes && !first_of_quantized(c)) return PTQ_OK;
+    PTQ_TRY(ptq_variant_spec(c->arena, variant, value(c, PTQ_SET_W_BIT)->number, value(c, PTQ_SET_GROUP_SIZE)->number,
+                             &spec, c->err));
+    struct ptq_job job = make_job(c, variant, spec);
+    if (may_exclude) PTQ_TRY(is_excluded(c, &job, &dropped));
+    if (!dropped) add_job(c, &job);
+    return PTQ_OK;
+}
+
+static enum ptq_status cross(struct crossing *c, const struct ptq_setting *axis, const struct ptq_variant *variant,
+                             int n_variants, int may_exclude)
+{
+    c->axis = axis;
     do
-        for (int v = 0; v < c->n_variants; v++) {
-            const char *spec;
-            if (!c->variant[v].quantizes && !first_of_quantized(c)) continue;
-            PTQ_TRY(ptq_variant_spec(c->arena, &c->variant[v], value(c, PTQ_SET_W_BIT)->number,
-                                     value(c, PTQ_SET_GROUP_SIZE)->number, &spec, c->err));
-            struct ptq_job job = make_job(c, &c->variant[v], spec);
-            add_job(c, &job);
-        }
+        for (int v = 0; v < n_variants; v++) PTQ_TRY(cross_one(c, &variant[v], may_exclude));
     while (advance(c));
     return PTQ_OK;
+}
+
+/* An entry of exclude that is of no use is most likely misspelt; but --set may have taken away what it was for. */
+static enum ptq_status check_excludes(const struct crossing *c, int n_sets)
+{
+    for (int i = 0; i < c->n_excludes && n_sets == 0; i++) PTQ_TRY(ptq_entry_check_used(&c->exclude[i], c->err));
+    if (c->out->n_jobs) return PTQ_OK;
+    return ptq_fail(c->err, PTQ_EINPUT, "%s: exclude leaves no cell; take an entry of it out", c->file);
+}
+
+static enum ptq_status cross_all(struct crossing *c, int n_sets)
+{
+    uint64_t cells;
+    PTQ_TRY(count_all(c, &cells));
+    c->out->job = ptq_new(c->arena, struct ptq_job, cells);
+    c->hash = ptq_new(c->arena, uint64_t, cells);
+    PTQ_TRY(cross(c, c->setting, c->variant, c->n_variants, 1));
+    for (const struct ptq_entry *e = c->include; e < c->include + c->n_includes; e++)
+        PTQ_TRY(cross(c, e->setting, e->variant, e->n_variants, 0));
+    return check_excludes(c, n_sets);
 }
 
 /* ---- files ---- */
@@ -175,11 +229,16 @@ enum ptq_status ptq_experiment_read(struct ptq_arena *arena, const char *path, c
     *out = (struct ptq_experiment){0};
     PTQ_TRY(ptq_yaml_read(arena, path, &root, &text, err));
     PTQ_TRY(ptq_settings_read(arena, path, root, sets, n_sets, c.setting, err));
-    PTQ_TRY(ptq_variants_read(arena, c.setting[PTQ_SET_METHODS].node, PTQ_MAX_CELLS, &c.variant, &c.n_variants, err));
+    PTQ_TRY(
+        ptq_variants_read(arena, c.setting[PTQ_SET_METHODS].node, PTQ_MAX_VARIANTS, &c.variant, &c.n_variants, err));
+    PTQ_TRY(
+        ptq_entries_read(arena, PTQ_SET_EXCLUDE, c.setting, c.variant, c.n_variants, &c.exclude, &c.n_excludes, err));
+    PTQ_TRY(
+        ptq_entries_read(arena, PTQ_SET_INCLUDE, c.setting, c.variant, c.n_variants, &c.include, &c.n_includes, err));
     out->name = name_of(arena, path);
     out->title = c.setting[PTQ_SET_TITLE].value->text;
     out->yaml = with_sets(arena, text, sets, n_sets);
-    return cross(&c);
+    return cross_all(&c, n_sets);
 }
 
 static int is_yaml(const struct dirent *entry)

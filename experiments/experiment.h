@@ -8,6 +8,9 @@
  *     - salient: {select: [weight, random], fraction: [0.01, 0.03]}   # lists of parameters, crossed
  *   w_bit: [3, 4]
  *
+ *   exclude: [{methods: awq, w_bit: 4}]                  # these are dropped from the cross
+ *   include: [{methods: rtn, w_bit: 8}]                  # and these stand beside it (entries.h)
+ *
  * The first axis changes slowest, the methods fastest; a cell that comes twice is kept once, where it came first. The
  * keys and their defaults are the table of schema.c. */
 #ifndef PTQ_EXPERIMENT_H

@@ -17,7 +17,7 @@ enum { MAX_NAMED = 3 };
 
 /* What differs between the jobs, so that labels say it and nothing else. */
 struct differs {
-    int model, text, calib, calib_windows, calib_sample, seed;
+    int model, text, calib, calib_windows, calib_window, calib_sample, seed;
 };
 
 static struct differs find_differences(const struct ptq_experiment *x)
@@ -29,6 +29,7 @@ static struct differs find_differences(const struct ptq_experiment *x)
         d.text |= strcmp(job->text, first->text) != 0;
         d.calib |= strcmp(job->calib, first->calib) != 0;
         d.calib_windows |= job->calib_windows != first->calib_windows;
+        d.calib_window |= job->calib_window != first->calib_window;
         d.calib_sample |= job->calib_sample != first->calib_sample;
         d.seed |= job->seed != first->seed;
     }
@@ -43,6 +44,7 @@ static const char *make_label(struct ptq_arena *arena, const struct ptq_job *job
     if (d->text) ptq_buffer_add(&text, "  text=%s", job->text);
     if (d->calib) ptq_buffer_add(&text, "  calib=%s", job->calib);
     if (d->calib_windows) ptq_buffer_add(&text, "  calib_windows=%lld", (long long)job->calib_windows);
+    if (d->calib_window) ptq_buffer_add(&text, "  calib_window=%lld", (long long)job->calib_window);
     if (d->calib_sample && job->calib_sample != PTQ_SAMPLE_AUTO)
         ptq_buffer_add(&text, "  calib_sample=%s", ptq_sample_name(job->calib_sample));
     if (d->seed) ptq_buffer_add(&text, "  seed=%llu", (unsigned long long)job->seed);

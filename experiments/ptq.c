@@ -20,7 +20,7 @@ static const struct command {
     enum ptq_status (*run)(const struct ptq_options *options, struct ptq_error *err);
 } commands[] = {
     {"run", "EXPERIMENT.yaml", "an experiment's cells into a results file; goes on where it stopped",
-     "out set fresh dry-run threads launcher jobs quiet", ptq_command_run},
+     "out set fresh dry-run threads memory launcher jobs cell merge quiet", ptq_command_run},
     {"eval", "MODEL", "perplexity of a model, quantised or not, on a text",
      "text method calib window max-windows calib-windows calib-window calib-sample seed threads device path bos "
      "reference json "

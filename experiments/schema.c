@@ -53,6 +53,8 @@ static const struct ptq_key keys[PTQ_N_SETTINGS] = {
     [PTQ_SET_CALIB_WINDOW] = {.name = "calib.window",
                               .flat = "calib_window",
                               .kind = PTQ_KEY_INT,
+                              .axis = 1,
+                              .quantized = 1,
                               .fallback = "512",
                               .min = 1,
                               .max = 1 << 20,
@@ -60,6 +62,8 @@ static const struct ptq_key keys[PTQ_N_SETTINGS] = {
     [PTQ_SET_CALIB_SAMPLE] = {.name = "calib.sample",
                               .flat = "calib_sample",
                               .kind = PTQ_KEY_WORD,
+                              .axis = 1,
+                              .quantized = 1,
                               .fallback = "auto",
                               .words = "auto|first|random|gptq|awq",
                               .doc = "which windows: see below; auto: the preset's, else first"},
@@ -71,6 +75,7 @@ static const struct ptq_key keys[PTQ_N_SETTINGS] = {
                            .doc = "evaluation text, a file or a name"},
     [PTQ_SET_EVAL_WINDOW] = {.name = "eval.window",
                              .flat = "window",
+                             .protocol = 1,
                              .kind = PTQ_KEY_INT,
                              .fallback = "auto",
                              .min = 2,
@@ -79,6 +84,7 @@ static const struct ptq_key keys[PTQ_N_SETTINGS] = {
                              .doc = "tokens in a window; auto: 2048, less where the model's positions end before"},
     [PTQ_SET_EVAL_WINDOWS] = {.name = "eval.windows",
                               .flat = "windows",
+                              .protocol = 1,
                               .kind = PTQ_KEY_INT,
                               .fallback = "8",
                               .min = 1,
@@ -87,6 +93,7 @@ static const struct ptq_key keys[PTQ_N_SETTINGS] = {
                               .doc = "how many windows, from the start of the text"},
     [PTQ_SET_EVAL_BOS] = {.name = "eval.bos",
                           .flat = "bos",
+                          .protocol = 1,
                           .kind = PTQ_KEY_WORD,
                           .fallback = "stream",
                           .words = "stream|none|window",
@@ -111,6 +118,16 @@ static const struct ptq_key keys[PTQ_N_SETTINGS] = {
                       .fallback = "fp32",
                       .words = "fp32",
                       .doc = "how quantised weights are evaluated: dequantised"},
+    [PTQ_SET_EXCLUDE] = {.name = "exclude",
+                         .kind = PTQ_KEY_CELLS,
+                         .axis = 1,
+                         .fallback = "none",
+                         .doc = "cells that are left out of the cross: see below"},
+    [PTQ_SET_INCLUDE] = {.name = "include",
+                         .kind = PTQ_KEY_CELLS,
+                         .axis = 1,
+                         .fallback = "none",
+                         .doc = "cells beside the cross: see below"},
 };
 
 const struct ptq_key *ptq_setting_key(enum ptq_setting_id id)
@@ -145,6 +162,9 @@ static void add_wants(struct ptq_buffer *text, const struct ptq_key *key)
         break;
     case PTQ_KEY_METHODS:
         ptq_buffer_add(text, "a method");
+        break;
+    case PTQ_KEY_CELLS:
+        ptq_buffer_add(text, "a mapping of axes to values");
         break;
     }
     if (key->axis) ptq_buffer_add(text, ", or a list of them");
@@ -202,7 +222,11 @@ static enum ptq_status read_setting(struct ptq_arena *arena, const struct ptq_ke
 {
     int list = node->kind == PTQ_YAML_SEQUENCE;
     out->node = node;
+    if (list && key->protocol)
+        return refuse(node, key, "a list, and a table never mixes protocols (another experiment may have another)",
+                      err);
     if (list && !key->axis) return refuse(node, key, "a list", err);
+    if (key->kind == PTQ_KEY_CELLS) return node->kind == PTQ_YAML_SCALAR ? refuse(node, key, "a text", err) : PTQ_OK;
     if (list && node->n == 0) return refuse(node, key, "an empty list", err);
     if (key->kind == PTQ_KEY_METHODS)
         return node->kind == PTQ_YAML_MAPPING ? refuse(node, key, "a mapping", err) : PTQ_OK;
@@ -350,7 +374,8 @@ static enum ptq_status read_set(struct ptq_arena *arena, const char *set, struct
         return ptq_fail(err, PTQ_EUSAGE, "--set %.80s: must be KEY=VALUE, such as w_bit=3,4", set);
     PTQ_TRY(find_set_key(ptq_strndup(arena, set, (size_t)(equals - set)), &id, err));
     const char *value = equals + 1, *file = ptq_format(arena, "--set %.*s", (int)(equals - set), set);
-    if (keys[id].axis && *value == '[') return ptq_yaml_parse(arena, file, value, strlen(value), &nodes[id], err);
+    if ((keys[id].axis || keys[id].protocol) && *value == '[')
+        return ptq_yaml_parse(arena, file, value, strlen(value), &nodes[id], err);
     nodes[id] = keys[id].axis && keys[id].kind == PTQ_KEY_INT ? split_list(arena, file, value)
                                                               : ptq_yaml_scalar(arena, file, value);
     return PTQ_OK;
@@ -368,7 +393,42 @@ enum ptq_status ptq_settings_read(struct ptq_arena *arena, const char *file, con
         const struct ptq_yaml *node = from_set[i] ? from_set[i] : find_node(root, keys[i].name);
         if (!node && !keys[i].fallback)
             return ptq_fail(err, PTQ_EINPUT, "%s: key '%s' is missing: %s", file, keys[i].name, keys[i].doc);
+        out[i] = (struct ptq_setting){0};
+        if (!node && keys[i].kind == PTQ_KEY_CELLS) continue;
         if (!node) node = ptq_yaml_scalar(arena, "default", keys[i].fallback);
+        PTQ_TRY(read_setting(arena, &keys[i], node, &out[i], err));
+    }
+    return PTQ_OK;
+}
+
+/* ---- exclude and include ---- */
+
+static enum ptq_status no_axis(enum ptq_setting_id id, const struct ptq_yaml *node, int key, struct ptq_error *err)
+{
+    struct ptq_buffer axes = {0};
+    for (int i = 0; i < PTQ_N_SETTINGS; i++)
+        if (keys[i].axis && keys[i].kind != PTQ_KEY_CELLS)
+            ptq_buffer_add(&axes, "%s%s", axes.data ? ", " : "", keys[i].name);
+    enum ptq_status status =
+        ptq_yaml_fail(node, err, "%s takes no %s%s; it takes %s", keys[id].name, keys[key].name,
+                      keys[key].protocol ? ", because a table never mixes protocols" : "", axes.data);
+    free(axes.data);
+    return status;
+}
+
+enum ptq_status ptq_settings_entry(struct ptq_arena *arena, enum ptq_setting_id id, const struct ptq_yaml *entry,
+                                   struct ptq_setting *out, int *given, struct ptq_error *err)
+{
+    if (entry->kind != PTQ_YAML_MAPPING || entry->n == 0)
+        return ptq_yaml_fail(entry, err, "an entry of %s is %s; it must be a mapping of axes to values, such as %s",
+                             keys[id].name, entry->kind == PTQ_YAML_MAPPING ? "empty" : ptq_yaml_kind_name(entry),
+                             "{methods: rtn, w_bit: [2, 3]}");
+    PTQ_TRY(check_section(arena, "", entry, err));
+    for (int i = 0; i < PTQ_N_SETTINGS; i++) {
+        const struct ptq_yaml *node = find_node(entry, keys[i].name);
+        given[i] = node != NULL;
+        if (!node) continue;
+        if (!keys[i].axis || keys[i].kind == PTQ_KEY_CELLS) return no_axis(id, node, i, err);
         out[i] = (struct ptq_setting){0};
         PTQ_TRY(read_setting(arena, &keys[i], node, &out[i], err));
     }

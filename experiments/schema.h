@@ -29,10 +29,12 @@ enum ptq_setting_id {
     PTQ_SET_SEED,
     PTQ_SET_DEVICE,
     PTQ_SET_PATH,
+    PTQ_SET_EXCLUDE,
+    PTQ_SET_INCLUDE,
     PTQ_N_SETTINGS
 };
 
-enum ptq_key_kind { PTQ_KEY_TEXT, PTQ_KEY_INT, PTQ_KEY_WORD, PTQ_KEY_METHODS };
+enum ptq_key_kind { PTQ_KEY_TEXT, PTQ_KEY_INT, PTQ_KEY_WORD, PTQ_KEY_METHODS, PTQ_KEY_CELLS };
 
 struct ptq_key {
     const char *name; /* "eval.window": key window in section eval */
@@ -40,6 +42,7 @@ struct ptq_key {
     enum ptq_key_kind kind;
     int axis;             /* 1: may be a list, whose values are crossed */
     int quantized;        /* 1: means nothing to a cell that quantises nothing */
+    int protocol;         /* 1: how perplexity is measured, which no two cells of a table may differ in */
     const char *fallback; /* as it would be written; NULL: must be given */
     int64_t min, max;     /* of an INT */
     const char *words;    /* a WORD: "a|b", the value is its index; an INT: the word for 0 */
@@ -54,7 +57,8 @@ struct ptq_value {
     const struct ptq_yaml *node; /* where it stands, for errors */
 };
 
-/* A key's values: one, or several on an axis. METHODS have n = 0 and are read from the node. */
+/* A key's values: one, or several on an axis. METHODS and CELLS have n = 0 and are read from the node, which is NULL
+ * where there are no CELLS. */
 struct ptq_setting {
     struct ptq_value *value;
     int n;
@@ -70,6 +74,12 @@ const struct ptq_key *ptq_setting_key(enum ptq_setting_id id);
  * experiment in errors about what is missing. */
 enum ptq_status ptq_settings_read(struct ptq_arena *arena, const char *file, const struct ptq_yaml *root,
                                   const char *const *sets, int n_sets, struct ptq_setting *out, struct ptq_error *err);
+
+/* Reads an entry of exclude or include (id), a mapping of axes to values, into those of out[PTQ_N_SETTINGS] that it
+ * names; given[i] says which. Fails with PTQ_EINPUT: no mapping or an empty one, a key that is unknown or no axis, and
+ * what ptq_settings_read refuses. */
+enum ptq_status ptq_settings_entry(struct ptq_arena *arena, enum ptq_setting_id id, const struct ptq_yaml *entry,
+                                   struct ptq_setting *out, int *given, struct ptq_error *err);
 
 /* The table as Markdown: key, default, values, what it is. */
 void ptq_settings_print(FILE *out);

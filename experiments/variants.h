@@ -9,6 +9,8 @@
 
 #include <stdint.h>
 
+enum { PTQ_MAX_VARIANTS = 10000 };
+
 /* One method with its parameters chosen. */
 struct ptq_variant {
     const struct ptq_yaml *node; /* where it stands, for errors */

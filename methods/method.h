@@ -39,6 +39,8 @@ struct ptq_spec {
     struct ptq_grid grid;
     double value[PTQ_MAX_PARAM];     /* of method->param, in its order */
     const struct ptq_preset *preset; /* what was asked for by name, or NULL; its switches are in the above */
+    /* Bit i: the text (or its preset) names the i-th parameter of the grid, of the method. */
+    unsigned given_grid, given_own;
 };
 
 /* One linear to quantise. */
@@ -107,9 +109,15 @@ double ptq_spec_value(const struct ptq_spec *spec, const char *name);
 int ptq_spec_has(const struct ptq_spec *spec, const char *name);
 /* The parameters that every quantising method has (w, g, range, ...), ended by a NULL name. */
 const struct ptq_param *ptq_grid_params(void);
+/* 1 where spec is of pattern's method and has the values that pattern names: of "salient:w3,fraction=0.01" the width
+ * and the fraction, and nothing else. */
+int ptq_spec_agrees(const struct ptq_spec *pattern, const struct ptq_spec *spec);
 /* 1 where the spec quantises something. */
 int ptq_spec_quantizes(const struct ptq_spec *spec);
 /* PTQ_NEED_* of the spec. */
 unsigned ptq_spec_need(const struct ptq_spec *spec);
+/* 1 where a cell with a calibration text looks at its statistics. A method whose windows travel measures what it needs
+ * on the way (GPTQ); all others report errors on the statistics even where they do not read them (RTN). */
+int ptq_spec_reads_stats(const struct ptq_spec *spec);
 
 #endif

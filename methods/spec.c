@@ -170,6 +170,8 @@ static enum ptq_status read_items(struct ptq_spec *spec, char *text, struct ptq_
         if (!preset_name(text)) PTQ_TRY(read_item(spec, text, &seen, err));
         text = comma ? comma + 1 : NULL;
     }
+    spec->given_grid |= seen.grid;
+    spec->given_own |= seen.own;
     return PTQ_OK;
 }
 
@@ -280,6 +282,16 @@ int ptq_spec_has(const struct ptq_spec *spec, const char *name)
     return param_find(spec->method->param, name) >= 0;
 }
 
+int ptq_spec_agrees(const struct ptq_spec *pattern, const struct ptq_spec *spec)
+{
+    if (pattern->method != spec->method) return 0;
+    for (int i = 0; grid_params[i].name; i++)
+        if (pattern->given_grid >> i & 1 && grid_get(&pattern->grid, i) != grid_get(&spec->grid, i)) return 0;
+    for (int i = 0; i < param_count(spec->method->param); i++)
+        if (pattern->given_own >> i & 1 && pattern->value[i] != spec->value[i]) return 0;
+    return 1;
+}
+
 int ptq_spec_quantizes(const struct ptq_spec *spec)
 {
     return spec->method->quantize != NULL || spec->method->block_method != NULL;
@@ -288,4 +300,10 @@ int ptq_spec_quantizes(const struct ptq_spec *spec)
 unsigned ptq_spec_need(const struct ptq_spec *spec)
 {
     return spec->method->need ? spec->method->need(spec) : PTQ_NEED_NOTHING;
+}
+
+int ptq_spec_reads_stats(const struct ptq_spec *spec)
+{
+    unsigned need = ptq_spec_need(spec);
+    return need & (PTQ_NEED_ABSMEAN | PTQ_NEED_MOMENTS) || !(need & PTQ_NEED_WINDOWS);
 }

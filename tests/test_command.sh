@@ -97,6 +97,24 @@ expect 0 'salient:w3,g32,select=random,fraction=0.03' "$ptq" inspect "$work/t.h5
 expect 0 'equal' "$ptq" diff "$work/t.h5" "$work/t.h5"
 expect 2 'unknown key' "$ptq" run "$root/experiments/table1.yaml" -o "$work/t.h5" --set wibble=3
 
+# an experiment that asks for what is not there, or for two protocols in one table: one sentence, and no file
+cat >"$work/bad.yaml" <<YAML
+methods: [fp16, rtn]
+models: ["$models/llama"]
+calib: {text: "$models/calib.txt", windows: 4, window: 32}
+eval: {text: "$models/text.txt", windows: 2, window: 32}
+group_size: 32
+YAML
+{ cat "$work/bad.yaml"; echo 'exclude: {w_bit: 4}'; } >"$work/worse.yaml"
+bad=("$ptq" run "$work/bad.yaml" -o "$work/bad.h5")
+expect 1 'no-such-model: no such file or folder' "${bad[@]}" --set models=no-such-model
+expect 1 'is a folder' "${bad[@]}" --set "text=$models"
+expect 1 'is a folder' "${bad[@]}" --set "methods=rtn" --set "calib=$models"
+expect 1 'a table never mixes protocols' "${bad[@]}" --set "window=[32, 64]"
+expect 1 'w_bit is an empty list' "${bad[@]}" --set "w_bit=[]"
+expect 1 'drops no cell' "$ptq" run "$work/worse.yaml" -o "$work/bad.h5"
+[ -z "$(find "$work" -name 'bad.h5*')" ] || fail 'a refused experiment left something'
+
 # eval -o adds its cell to what the file holds
 expect 0 'ppl' "${eval_llama[@]}" -o "$work/t.h5" --method rtn:w4,g32
 expect 0 'rtn:w4,g32' "$ptq" inspect "$work/t.h5"
@@ -128,14 +146,8 @@ expect 1 'text.txt' "$ptq" table "$models/text.txt"
 # NaN weights: which tensor, which index
 mkdir "$work/nan"
 cp "$models/llama/"{config,tokenizer}.json "$work/nan/"
-python3 - "$models/llama/model.safetensors" "$work/nan/model.safetensors" <<'PY'
-import json, struct, sys
-data = bytearray(open(sys.argv[1], "rb").read())
-n = struct.unpack("<Q", data[:8])[0]
-at = json.loads(data[8:8 + n])["model.layers.1.mlp.up_proj.weight"]["data_offsets"][0]
-data[8 + n + at + 2 * 5:8 + n + at + 2 * 5 + 2] = b"\x00\x7e"
-open(sys.argv[2], "wb").write(data)
-PY
+python3 "$root/tests/fixtures/break_tensor.py" "$models/llama/model.safetensors" "$work/nan/model.safetensors" \
+    model.layers.1.mlp.up_proj.weight
 expect 1 'model.layers.1.mlp.up_proj.weight' "$ptq" eval "$work/nan" --text "$models/text.txt" --window 32 --quiet
 # config.json: a family that is not known, a field that is missing
 sed 's/"llama"/"lama"/' "$models/llama/config.json" >"$work/nan/config.json"

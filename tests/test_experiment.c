@@ -249,7 +249,10 @@ static const struct {
     {"methods: rtn\nseed: -1\n", ":2: seed is '-1'"},
     {"methods: rtn\neval: {window: 1}\n", ":2: eval.window is '1'; it must be an integer from 2 to 1048576 or auto"},
     {"methods: rtn\neval: {windows: 0}\n", ":2: eval.windows is '0'"},
-    {"methods: rtn\neval: {windows: [1, 2]}\n", ":2: eval.windows is a list"},
+    {"methods: rtn\neval: {windows: [1, 2]}\n", ":2: eval.windows is a list, and a table never mixes protocols"},
+    {"methods: rtn\neval: {window: [64, 128]}\n", ":2: eval.window is a list, and a table never mixes protocols"},
+    {"methods: rtn\neval: {bos: [stream, none]}\n", ":2: eval.bos is a list, and a table never mixes protocols"},
+    {"methods: rtn\ndevice: [cpu]\n", ":2: device is a list; it must be one of cpu"},
     {"methods: rtn\neval: {bos: nones}\n", ":2: eval.bos is 'nones'; it must be one of stream|none|window"},
     {"methods: rtn\ndevice: tpu\n", ":2: device is 'tpu'; it must be one of cpu"},
     {"methods: rtn\ntitle: \"a\\nb\"\n", ":2: title is of several lines"},
@@ -277,6 +280,24 @@ static const struct {
     {"methods:\n  - salient: {w_bit: 17}\n", ":2: method 'salient:w=17': w is '17'"},
     {"methods:\n  - salient: {w: 3, w_bit: 4}\n", ":2: method 'salient:w=3,w=4': w is given twice"},
     {"methods:\n  - fp16: {w_bit: 3}\n", ":2: method 'fp16:w=3': fp16 takes no parameters"},
+    {"methods: rtn\nexclude: x\n", ":2: exclude is a text; it must be a mapping of axes to values, or a list of them"},
+    {"methods: rtn\nexclude: [x]\n", ":2: an entry of exclude is a text; it must be a mapping of axes"},
+    {"methods: rtn\ninclude: [{}]\n", ":2: an entry of include is empty; it must be a mapping"},
+    {"methods: rtn\ninclude: [{calib: {}}]\n", ":2: an entry of include names no axis"},
+    {"methods: rtn\nexclude:\n  - w_bits: 3\n", ":3: unknown key 'w_bits', did you mean 'w_bit'"},
+    {"methods: rtn\nexclude:\n  - w_bit: []\n", ":3: w_bit is an empty list"},
+    {"methods: rtn\nexclude:\n  - w_bit: 17\n", ":3: w_bit is '17'; it must be an integer from 2 to 8"},
+    {"methods: rtn\nexclude:\n  - eval: {window: 64}\n",
+     ":3: exclude takes no eval.window, because a table never mixes protocols; it takes models, methods, w_bit,"},
+    {"methods: rtn\ninclude:\n  - title: x\n", ":3: include takes no title; it takes models, methods,"},
+    {"methods: rtn\ninclude:\n  - include: {w_bit: 3}\n", ":3: include takes no include; it takes models,"},
+    {"methods: rtn\nexclude:\n  - methods: rtm\n", ":3: method 'rtm': method 'rtm' is not known"},
+    {"methods: rtn\nw_bit: [2, 3]\nexclude:\n  - w_bit: [3, 4]\n", ":4: exclude: w_bit 4 drops no cell; name what"},
+    {"methods: rtn\nexclude:\n  - models: smollm\n", ":3: exclude: models smollm drops no cell"},
+    {"methods: [fp16, rtn]\nexclude:\n  - {methods: fp16, w_bit: 3}\n", ":3: exclude: method fp16 drops no cell"},
+    {"methods:\n  - salient: {fraction: 0.01}\nexclude:\n  - methods: [salient: {fraction: [0.01, 0.5]}]\n",
+     ":4: exclude: method salient:fraction=0.5 drops no cell"},
+    {"methods: rtn\nexclude: [{methods: rtn}]\n", "t.yaml: exclude leaves no cell; take an entry of it out"},
 };
 
 static void test_refusals(void **state)
@@ -323,6 +344,42 @@ static void test_set_refusals(void **state)
     }
 }
 
+/* Excludes name cells by what they are, a SPEC's own values too; includes keep what they do not name. */
+static void test_entries(void **state)
+{
+    (void)state;
+    static const char *const specs[] = {"fp16",       "rtn:w2,g64",  "gptq:w4,g64,act_order=0",
+                                        "rtn:w3,g64", "rtn:w8,g128", "rtn:w8,g-1"};
+    struct ptq_experiment x;
+    const char *text = "methods: [fp16, rtn, 'gptq:w4', salient: {fraction: [0.01, 0.03]}]\n"
+                       "w_bit: [2, 3, 4]\n"
+                       "exclude:\n"
+                       "  - {methods: [rtn, 'salient:select=activation'], w_bit: 4}\n"
+                       "  - methods: [salient: {fraction: [0.01, 0.03]}]\n"
+                       "    w_bit: [2, 3]\n"
+                       "include:\n"
+                       "  - {methods: rtn, w_bit: 8, group_size: [128, -1]}\n"
+                       "  - {methods: rtn}\n";
+    assert_int_equal(read_text(text, NULL, 0, &x), PTQ_OK);
+    expect_specs(&x, (const char *const[]){specs[0], specs[1], specs[2], specs[3], specs[4], specs[5], "rtn:w4,g64"},
+                 7);
+    /* What is left out of the cross with the command line's own axes was not misspelt. */
+    const char *sets[] = {"w_bit=3"};
+    assert_int_equal(read_text(text, sets, 1, &x), PTQ_OK);
+    expect_specs(&x, (const char *const[]){specs[0], specs[3], specs[2], specs[4], specs[5]}, 5);
+    sets[0] = "exclude=[]";
+    assert_int_equal(read_text(text, sets, 1, &x), PTQ_OK);
+    assert_int_equal(x.n_jobs, 1 + 3 + 1 + 6 + 2);
+    sets[0] = "include=[{methods: rtn, seed: [5, 6], eval: {text: other}, calib: {sample: random, window: [64, 32]}}]";
+    assert_int_equal(read_text(text, sets, 1, &x), PTQ_OK);
+    assert_int_equal(x.n_jobs, 1 + 2 + 1 + 2 * 2 * 3);
+    assert_string_equal(x.job[4].text, "other");
+    assert_string_equal(x.job[4].spec, "rtn:w2,g64");
+    assert_int_equal(x.job[4].seed, 5);
+    assert_int_equal(x.job[4].calib_window, 64);
+    assert_int_equal(x.job[4].calib_sample, PTQ_SAMPLE_RANDOM);
+}
+
 static void add_list(struct ptq_buffer *text, const char *key, const char *item, int n)
 {
     ptq_buffer_add(text, "%s: [", key);
@@ -345,6 +402,17 @@ static void test_too_many(void **state)
                             "most 10000 are taken"))
         fail_msg("%s", error.text);
     free(text.data);
+    struct ptq_buffer more = {0};
+    ptq_buffer_add(&more, "methods: [rtn]\ninclude:\n- w_bit: 2\n- methods: rtn\n");
+    add_list(&more, "  models", "m", 1000);
+    add_list(&more, "  seed", "", 1000);
+    ptq_buffer_add(&more, "  calib:\n");
+    add_list(&more, "    windows", "1", 1000);
+    assert_int_equal(read_text(more.data, NULL, 0, &x), PTQ_EINPUT);
+    if (!strstr(error.text,
+                ":4: with this entry of include the axes make 1000000002 cells (1000 models x 1000 calib.w"))
+        fail_msg("%s", error.text);
+    free(more.data);
 
     struct ptq_buffer many = {0};
     ptq_buffer_add(&many, "methods:\n  - salient:\n");
@@ -420,6 +488,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_set, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_refusals, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_set_refusals, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_entries, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_too_many, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_large, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_list, set_up, tear_down),
