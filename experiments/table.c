@@ -1,5 +1,6 @@
 #include "table.h"
 
+#include "attribution.h"
 #include "records.h"
 #include "sheet.h"
 #include "words.h"
@@ -267,6 +268,7 @@ static void print_report(struct ptq_arena *arena, const struct ptq_report *repor
         print_list(arena, &report->section[s], format, out);
         fputs("\n", out);
     }
+    ptq_attribution_print(arena, report, format, out);
     if (report->against) print_versus(arena, report, format, out);
     print_notes(arena, report, format, out);
 }
