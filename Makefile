@@ -1,19 +1,19 @@
-# Thin: CMake builds, scripts/table1 runs the default experiment, data/fetch brings its data. `make help` lists the rest.
+# Thin: CMake builds, scripts/table runs an experiment, data/fetch brings its data. `make help` lists the rest.
 BUILD ?= build
 JOBS ?= $(shell nproc)
 export PTQ ?= $(BUILD)/ptq
-# Settings of table1, passed on by the environment: whatever they hold, no shell reads it.
-export MODEL TEXT CALIB BITS GROUP WINDOWS SEED THREADS OUT
+# Settings of table and table1, passed on by the environment: whatever they hold, no shell reads it.
+export NAME MODEL TEXT CALIB BITS GROUP WINDOWS SEED THREADS OUT QUICK
 
 MAKEFLAGS += --no-print-directory
 # A misspelt setting would run something else for minutes.
-KNOWN := MODEL TEXT CALIB BITS GROUP WINDOWS SEED THREADS OUT PLOTS BUILD JOBS PTQ CMAKE_FLAGS
+KNOWN := NAME MODEL TEXT CALIB BITS GROUP WINDOWS SEED THREADS OUT QUICK PLOTS BUILD JOBS PTQ CMAKE_FLAGS
 UNKNOWN := $(filter-out $(KNOWN),$(foreach w,$(MAKEOVERRIDES),$(if $(findstring =,$w),$(firstword $(subst =, ,$w)))))
-ifneq ($(filter table1,$(MAKECMDGOALS)),)
-$(if $(UNKNOWN),$(error make table1 knows no $(UNKNOWN); it knows $(KNOWN)))
+ifneq ($(filter table table1 tables claims,$(MAKECMDGOALS)),)
+$(if $(UNKNOWN),$(error make $(MAKECMDGOALS) knows no $(UNKNOWN); it knows $(KNOWN)))
 endif
 
-.PHONY: build command configure table1 test plots clean help
+.PHONY: build command configure table table1 tables claims test plots clean help
 .DEFAULT_GOAL := build
 
 build: configure
@@ -26,9 +26,22 @@ configure:
 	@scripts/install-deps --for build
 	@test -f $(BUILD)/Makefile || cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=Release $(CMAKE_FLAGS)
 
+table: command
+	@test -n "$$NAME" || { echo "make table needs NAME=, such as NAME=awq-table4; ptq experiments lists them"; exit 1; }
+	@scripts/install-deps --for fetch --for plot
+	@scripts/table
+
 table1: command
 	@scripts/install-deps --for fetch --for plot
-	@scripts/table1
+	@NAME=table1 scripts/table
+
+tables: command # all of them; QUICK=1 is the quick form
+	@scripts/install-deps --for fetch --for plot
+	@scripts/tables
+
+claims: command
+	@scripts/install-deps --for fetch --for plot
+	@scripts/claims
 
 test:
 	@scripts/install-deps --for test
@@ -50,6 +63,9 @@ help:
 	@echo "make table1     fetch the default model and texts, run Table 1, print it, plot it"
 	@echo "                MODEL=a folder, a .gguf, a name of data/MANIFEST or ORG/NAME of the hub"
 	@echo "                TEXT=, CALIB=a file or a name; BITS=3 GROUP=64 WINDOWS=40 SEED=0 THREADS=2 OUT=results/NAME.h5"
+	@echo "make table NAME=awq-table4    another experiment of experiments/, the same settings; QUICK=1: its quick form"
+	@echo "make tables     all the papers' tables and the sweeps; QUICK=1: in half an hour"
+	@echo "make claims     what the two articles claim, each with a verdict: results/claims.md; QUICK=0: in full"
 	@echo "make test       build and run the tests"
 	@echo "make plots      draw results/*.h5 again"
 	@echo "make clean      remove $(BUILD)/ (results and the cache stay)"

@@ -81,6 +81,30 @@ enum ptq_status ptq_linears_write(struct ptq_h5 *file, const char *group, const 
     return status;
 }
 
+static enum ptq_status write_inputs(struct ptq_h5 *file, const char *at, const struct ptq_cell *cell,
+                                    struct ptq_arena *arena, struct ptq_error *err)
+{
+    int n = cell->n_inputs;
+    const char **name = ptq_new(arena, const char *, n);
+    float *ranked = ptq_new(arena, float, (int64_t)n *PTQ_INPUT_RANKS);
+    for (int i = 0; i < n; i++) {
+        name[i] = cell->input[i].name;
+        memcpy(ranked + i * PTQ_INPUT_RANKS, cell->input[i].ranked, sizeof cell->input[i].ranked);
+    }
+    PTQ_TRY(ptq_h5_put_texts(file, at, "name", name, n, err));
+    PTQ_TRY(ptq_h5_describe(file, at, "name", "text", "block and input", err));
+#define X(kind, field, unit, doc)                                                                                      \
+    PTQ_FIELD_TYPE_##kind *field = ptq_new(arena, PTQ_FIELD_TYPE_##kind, n);                                           \
+    for (int i = 0; i < n; i++) field[i] = cell->input[i].field;                                                       \
+    PTQ_TRY(PUTS_##kind(file, at, #field, field, n, err));                                                             \
+    PTQ_TRY(ptq_h5_describe(file, at, #field, unit, doc, err));
+    PTQ_INPUT_FIELDS(X)
+#undef X
+    PTQ_TRY(ptq_h5_put_floats(file, at, "ranked", ranked, n, PTQ_INPUT_RANKS, err));
+    return ptq_h5_describe(file, at, "ranked", "1",
+                           "[input][i] mean |x| of the channel of rank min(2^i, K), 1 the largest", err);
+}
+
 static enum ptq_status write_against(struct ptq_h5 *file, const char *group, const struct ptq_cell *cell,
                                      int64_t scored, struct ptq_error *err)
 {
@@ -101,6 +125,7 @@ static enum ptq_status write_cell(struct ptq_h5 *file, const struct ptq_cell *ce
     int64_t scored = cell->windows ? cell->tokens / cell->windows : 0;
     PTQ_TRY(ptq_h5_put_floats(file, group, "nll", cell->nll, cell->windows, scored, err));
     PTQ_TRY(ptq_h5_describe(file, group, "nll", "nat", "[window][scored token] -ln p of the token", err));
+    if (cell->n_inputs) PTQ_TRY(write_inputs(file, ptq_format(arena, "%s/inputs", group), cell, arena, err));
     if (cell->kl) PTQ_TRY(write_against(file, group, cell, scored, err));
     return ptq_linears_write(file, group, cell->linear, cell->n_linears, err);
 }
@@ -180,6 +205,34 @@ enum ptq_status ptq_linears_read(struct ptq_h5 *file, const char *path, const ch
     return PTQ_OK;
 }
 
+/* A file that is older has none. */
+static enum ptq_status read_inputs(struct ptq_h5 *file, const char *path, const char *group, struct ptq_arena *arena,
+                                   struct ptq_cell *cell, struct ptq_error *err)
+{
+    const char **name, *at = ptq_format(arena, "%s/inputs", group);
+    int64_t rows, n, columns;
+    float *ranked;
+    if (!ptq_h5_exists(file, at)) return PTQ_OK;
+    PTQ_TRY(ptq_h5_texts(file, at, "name", arena, &name, &rows, err));
+    PTQ_TRY(ptq_h5_floats(file, at, "ranked", arena, &ranked, &n, &columns, err));
+    if (rows > INT32_MAX || n != rows || columns != PTQ_INPUT_RANKS)
+        return damaged(path, group, "ranked has another shape than name says", err);
+    cell->input = ptq_new(arena, struct ptq_input_report, rows);
+    cell->n_inputs = (int)rows;
+    for (int64_t i = 0; i < rows; i++) {
+        cell->input[i].name = name[i];
+        memcpy(cell->input[i].ranked, ranked + i * PTQ_INPUT_RANKS, sizeof cell->input[i].ranked);
+    }
+#define X(kind, field, ...)                                                                                            \
+    PTQ_FIELD_TYPE_##kind *field;                                                                                      \
+    PTQ_TRY(GETS_##kind(file, at, #field, arena, &field, &n, err));                                                    \
+    if (n != rows) return damaged(path, group, "the columns of inputs have different lengths", err);                   \
+    for (int64_t i = 0; i < rows; i++) cell->input[i].field = field[i];
+    PTQ_INPUT_FIELDS(X)
+#undef X
+    return PTQ_OK;
+}
+
 enum ptq_status ptq_cell_read(struct ptq_h5 *file, const char *path, const char *id, struct ptq_arena *arena,
                               struct ptq_cell *cell, struct ptq_error *err)
 {
@@ -191,6 +244,7 @@ enum ptq_status ptq_cell_read(struct ptq_h5 *file, const char *path, const char 
     ptq_cell_identify(cell);
     if (strcmp(cell->id, id)) return damaged(path, group, "its name is not the SHA-256 of its configuration", err);
     PTQ_TRY(read_nll(file, path, group, arena, cell, err));
+    PTQ_TRY(read_inputs(file, path, group, arena, cell, err));
     PTQ_TRY(read_against(file, path, group, arena, cell, err));
     return ptq_linears_read(file, path, group, arena, &cell->linear, &cell->n_linears, err);
 }

@@ -124,12 +124,6 @@ static enum ptq_status read_json_config(struct ptq_arena *arena, const json_t *j
     for (int i = 0; i < ptq_n_families; i++)
         if (strcmp(ptq_families[i]->model_type, type) == 0) out->family = ptq_families[i];
     if (!out->family) return unknown_family(what, type, err);
-    const json_t *quantized = json_object_get(json, "quantization_config");
-    if (quantized && !json_is_null(quantized))
-        return ptq_fail(err, PTQ_EINPUT,
-                        "%s: quantization_config: this checkpoint is quantised already; "
-                        "take the full-precision one",
-                        what);
     PTQ_TRY(read_sizes(json, what, out, err));
     PTQ_TRY(out->family->read_json(arena, json, what, out, err));
     return check_config(out, what, err);

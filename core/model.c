@@ -1,5 +1,6 @@
 #include "model.h"
 
+#include "inventory.h"
 #include "pool.h"
 
 #include <assert.h>
@@ -7,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { NAME_SIZE = PTQ_LINEAR_NAME };
+enum { NAME_SIZE = PTQ_NAME_SIZE };
 
 /* ---- names ---- */
 
@@ -32,12 +33,17 @@ static void linear_shape(const struct ptq_config *c, enum ptq_role role, int64_t
     *k = inputs[ptq_role_input[role]];
 }
 
-struct ptq_layout ptq_linear_layout(const struct ptq_model *m, enum ptq_role role)
+struct ptq_row_layout ptq_layout_in(const struct ptq_config *config, const struct ptq_names *names, enum ptq_role role)
 {
-    struct ptq_layout layout = {.head_size = m->config.head_size, .transposed = m->names->transposed};
-    if (role <= PTQ_K) layout.order = m->names->order;
-    linear_shape(&m->config, role, &layout.n, &layout.k);
+    struct ptq_row_layout layout = {.head_size = config->head_size, .transposed = names->transposed};
+    if (role <= PTQ_K) layout.order = names->order;
+    linear_shape(config, role, &layout.n, &layout.k);
     return layout;
+}
+
+struct ptq_row_layout ptq_linear_layout(const struct ptq_model *m, enum ptq_role role)
+{
+    return ptq_layout_in(&m->config, m->names, role);
 }
 
 /* ---- lookup ---- */
@@ -56,6 +62,24 @@ static enum ptq_status wrong_shape(const struct ptq_model *m, const struct ptq_t
                     t->name, is, (long long)n, (long long)k);
 }
 
+void ptq_linear_size(const struct ptq_config *config, enum ptq_role role, int64_t *n, int64_t *k)
+{
+    *n = *k = 0;
+    if (config->family->hf.linear[role]) linear_shape(config, role, n, k);
+}
+
+void ptq_hf_name(const struct ptq_config *config, const char *pattern, int64_t block, const char *suffix,
+                 char out[PTQ_NAME_SIZE])
+{
+    const struct ptq_names *hf = &config->family->hf;
+    tensor_name(out, pattern == hf->head ? "" : hf->prefix[0], pattern, block, suffix);
+}
+
+static void mark(const struct ptq_model *m, const struct ptq_tensor *t)
+{
+    if (t) m->used[t - m->checkpoint.tensor] = 1;
+}
+
 /* A matrix [n][k], or a vector [n] where k < 0. needed: missing is an error, else *out is NULL. */
 static enum ptq_status find(const struct ptq_model *m, const char *name, int64_t n, int64_t k, int needed,
                             const struct ptq_tensor **out, struct ptq_error *err)
@@ -63,6 +87,7 @@ static enum ptq_status find(const struct ptq_model *m, const char *name, int64_t
     *out = ptq_checkpoint_find(&m->checkpoint, name);
     if (!*out && needed) return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is missing", m->checkpoint.path, name);
     if (!*out) return PTQ_OK;
+    mark(m, *out);
     int fits = k < 0 ? (*out)->rank == 1 && (*out)->shape[0] == n
                      : (*out)->rank == 2 && (*out)->shape[0] == n && (*out)->shape[1] == k;
     return fits ? PTQ_OK : wrong_shape(m, *out, n, k, err);
@@ -77,6 +102,29 @@ static enum ptq_status find_linear(const struct ptq_model *m, int64_t block, enu
     tensor_name(name, m->prefix, m->names->linear[role], block, suffix);
     if (suffix[1] == 'b') return find(m, name, n, -1, needed, out, err);
     return find(m, name, m->names->transposed ? k : n, m->names->transposed ? n : k, needed, out, err);
+}
+
+/* The tensors of a linear that is there as codes; *found 0 where it is not. */
+static enum ptq_status find_quantized(const struct ptq_model *m, int64_t block, enum ptq_role role,
+                                      struct ptq_quantized_linear *out, int *found, struct ptq_error *err)
+{
+    char name[NAME_SIZE];
+    int64_t n, k;
+    *found = 0;
+    if (!m->quantization) return PTQ_OK;
+    linear_shape(&m->config, role, &n, &k);
+    tensor_name(name, m->prefix, m->names->linear[role], block, "");
+    PTQ_TRY(ptq_quantized_find(m->quantization, &m->checkpoint, name, n, k, out, found, err));
+    const struct ptq_tensor *part[] = {out->codes, out->zeros, out->scales, out->g_idx};
+    for (int i = 0; *found && i < 4; i++) mark(m, part[i]);
+    return PTQ_OK;
+}
+
+int ptq_model_has_bias(const struct ptq_model *m, int64_t block, enum ptq_role role)
+{
+    char name[NAME_SIZE];
+    tensor_name(name, m->prefix, m->names->linear[role], block, ".bias");
+    return ptq_checkpoint_find(&m->checkpoint, name) != NULL;
 }
 
 /* ---- opening ---- */
@@ -186,22 +234,49 @@ static float *make_alibi(struct ptq_arena *arena, int64_t heads)
     return slope;
 }
 
+static enum ptq_status check_linear(const struct ptq_model *m, int64_t block, enum ptq_role role, struct ptq_error *err)
+{
+    struct ptq_quantized_linear codes;
+    const struct ptq_tensor *t;
+    int found;
+    PTQ_TRY(find_linear(m, block, role, ".bias", m->config.biased >> role & 1, &t, err));
+    PTQ_TRY(find_quantized(m, block, role, &codes, &found, err));
+    if (found) return PTQ_OK;
+    if (find_linear(m, block, role, ".weight", 1, &t, err) && m->quantization)
+        return ptq_within(err, "neither as %s nor unquantised", m->quantization->text);
+    return t ? PTQ_OK : err->status;
+}
+
 /* Every tensor of every block, before anything is computed. */
 static enum ptq_status check_blocks(const struct ptq_model *m, struct ptq_error *err)
 {
     const struct ptq_tensor *t;
     char name[NAME_SIZE];
     for (int64_t i = 0; i < m->config.blocks; i++) {
-        for (int role = 0; role < PTQ_N_ROLE; role++) {
-            if (!m->names->linear[role]) continue;
-            PTQ_TRY(find_linear(m, i, role, ".weight", 1, &t, err));
-            PTQ_TRY(find_linear(m, i, role, ".bias", m->config.biased >> role & 1, &t, err));
-        }
+        for (int role = 0; role < PTQ_N_ROLE; role++)
+            if (m->names->linear[role]) PTQ_TRY(check_linear(m, i, role, err));
         for (int norm = 0; norm < 2; norm++) {
             tensor_name(name, m->prefix, norm ? m->names->norm2 : m->names->norm1, i, ".weight");
             PTQ_TRY(find(m, name, m->config.width, -1, 1, &t, err));
+            tensor_name(name, m->prefix, norm ? m->names->norm2 : m->names->norm1, i, ".bias");
+            if (m->config.family->norm == PTQ_LAYERNORM) PTQ_TRY(find(m, name, m->config.width, -1, 1, &t, err));
         }
     }
+    return PTQ_OK;
+}
+
+static enum ptq_status name_source(struct ptq_model *m, struct ptq_error *err)
+{
+    struct ptq_quantized_linear codes;
+    const struct ptq_tensor *first;
+    int found;
+    PTQ_TRY(find_quantized(m, 0, PTQ_Q, &codes, &found, err));
+    if (found) {
+        m->source_dtype = m->quantization->text;
+        return PTQ_OK;
+    }
+    PTQ_TRY(find_linear(m, 0, PTQ_Q, ".weight", 1, &first, err));
+    m->source_dtype = ptq_dtypes[first->dtype].name;
     return PTQ_OK;
 }
 
@@ -216,7 +291,9 @@ static enum ptq_status open_model(struct ptq_arena *arena, struct ptq_model *m, 
             return ptq_fail(err, PTQ_EINPUT, "%s: a single safetensors file has no config.json; give its folder",
                             file->path);
         PTQ_TRY(ptq_config_from_json(arena, ptq_join(arena, file->folder, "config.json"), &m->config, err));
+        PTQ_TRY(ptq_quantization_read(arena, file->folder, &m->quantization, err));
     }
+    m->used = ptq_new(arena, unsigned char, file->n_tensors);
     m->names = m->gguf ? &m->config.family->ggml : &m->config.family->hf;
     PTQ_TRY(find_outer(m, err));
     PTQ_TRY(check_blocks(m, err));
@@ -226,10 +303,8 @@ static enum ptq_status open_model(struct ptq_arena *arena, struct ptq_model *m, 
         PTQ_TRY(read_norm(m, m->names->embed_norm, 0, arena, &m->embed_norm_w, &m->embed_norm_b, err));
     if (m->config.family->position == PTQ_ROPE) PTQ_TRY(make_rope(arena, m, err));
     if (m->config.family->position == PTQ_ALIBI) m->alibi_slope = make_alibi(arena, m->config.heads);
-    const struct ptq_tensor *first;
-    PTQ_TRY(find_linear(m, 0, PTQ_Q, ".weight", 1, &first, err));
-    m->source_dtype = ptq_dtypes[first->dtype].name;
-    return PTQ_OK;
+    PTQ_TRY(name_source(m, err));
+    return ptq_inventory_check(file, m->used, m->config.family->model_type, err);
 }
 
 enum ptq_status ptq_model_open(struct ptq_arena *arena, const char *path, const char *name, struct ptq_model *out,
@@ -253,6 +328,26 @@ enum ptq_status ptq_model_rows(const struct ptq_tensor *tensor, int64_t first, i
                                struct ptq_error *err)
 {
     return ptq_tensor_read(tensor, first * tensor->shape[1], rows * tensor->shape[1], out, err);
+}
+
+/* A linear that is there as codes, as the weights that they stand for; *done 0 where it is not. */
+static enum ptq_status load_quantized(const struct ptq_model *m, int64_t block, enum ptq_role role,
+                                      struct ptq_arena *arena, const struct ptq_linear *l, int *done,
+                                      struct ptq_error *err)
+{
+    struct ptq_quantized_linear codes;
+    struct ptq_qmat q;
+    PTQ_TRY(find_quantized(m, block, role, &codes, done, err));
+    if (!*done) return PTQ_OK;
+    struct ptq_row_layout layout = ptq_linear_layout(m, role);
+    struct ptq_mark mark = ptq_arena_mark(arena);
+    float *w = layout.order == PTQ_ROWS_PLAIN ? l->w : ptq_new(arena, float, l->n * l->k);
+    enum ptq_status status = ptq_quantized_codes(m->quantization, &codes, arena, &q, err);
+    if (!status) status = ptq_quantized_weights(&q, l->name, w, err);
+    for (int64_t row = 0; w != l->w && row < l->n; row++)
+        memcpy(l->w + row * l->k, w + ptq_file_row(&layout, row) * l->k, sizeof *w * (size_t)l->k);
+    ptq_arena_rewind(arena, mark);
+    return status;
 }
 
 /* w and b of the linears of one input, one behind the other. */
@@ -290,7 +385,7 @@ static enum ptq_status read_biases(const struct ptq_model *m, int64_t block, str
         PTQ_TRY(find_linear(m, block, role, ".bias", 0, &t, err));
         if (!t) continue;
         present[ptq_role_input[role]] = 1;
-        struct ptq_layout layout = ptq_linear_layout(m, role);
+        struct ptq_row_layout layout = ptq_linear_layout(m, role);
         for (int64_t r = 0; r < l->n; r++) PTQ_TRY(ptq_tensor_read(t, ptq_file_row(&layout, r), 1, &l->b[r], err));
     }
     for (int role = 0; role < PTQ_N_ROLE; role++)
@@ -298,7 +393,7 @@ static enum ptq_status read_biases(const struct ptq_model *m, int64_t block, str
     return PTQ_OK;
 }
 
-int ptq_linear_name(const struct ptq_model *m, int64_t block, enum ptq_role role, char out[PTQ_LINEAR_NAME])
+int ptq_linear_name(const struct ptq_model *m, int64_t block, enum ptq_role role, char out[PTQ_NAME_SIZE])
 {
     const struct ptq_names *names = &m->config.family->hf;
     if (!names->linear[role]) return 0;
@@ -314,7 +409,7 @@ enum ptq_status ptq_block_load(const struct ptq_model *m, int64_t i, struct ptq_
     if (m->config.sliding && (!m->config.slides || m->config.slides[i])) out->window = m->config.sliding;
     for (int input = 0; input < PTQ_N_INPUT; input++) place_group(m, input, arena, out);
     for (int role = 0; role < PTQ_N_ROLE; role++) {
-        struct ptq_layout layout = ptq_linear_layout(m, role);
+        struct ptq_row_layout layout = ptq_linear_layout(m, role);
         if (out->linear[role].n) most += ptq_n_row_tasks(&layout);
     }
     struct ptq_row_task *task = ptq_new(arena, struct ptq_row_task, most);
@@ -323,8 +418,11 @@ enum ptq_status ptq_block_load(const struct ptq_model *m, int64_t i, struct ptq_
         const struct ptq_tensor *t;
         if (!l->n) continue;
         ptq_linear_name(m, i, role, l->name);
+        int done;
+        PTQ_TRY(load_quantized(m, i, (enum ptq_role)role, arena, l, &done, err));
+        if (done) continue;
         PTQ_TRY(find_linear(m, i, role, ".weight", 1, &t, err));
-        struct ptq_layout layout = ptq_linear_layout(m, role);
+        struct ptq_row_layout layout = ptq_linear_layout(m, role);
         n_tasks += ptq_row_tasks(t, &layout, l->w, task + n_tasks);
     }
     PTQ_TRY(ptq_read_rows(task, n_tasks, arena, err));

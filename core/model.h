@@ -5,6 +5,7 @@
 
 #include "checkpoint.h"
 #include "family.h"
+#include "quantized.h"
 #include "rows.h"
 
 struct ptq_model {
@@ -18,16 +19,18 @@ struct ptq_model {
     const struct ptq_tensor *embed, *head, *positions, *project_in, *project_out;
     float *embed_norm_w, *embed_norm_b; /* of the embedding (BLOOM), NULL where there is none */
     float *final_norm_w, *final_norm_b;
-    float *rope_frequency;    /* [D / 2] radians per position */
-    float *alibi_slope;       /* [H] */
-    const char *source_dtype; /* of the first block's linears */
+    float *rope_frequency;                 /* [D / 2] radians per position */
+    float *alibi_slope;                    /* [H] */
+    const char *source_dtype;              /* of the first block's linears; "gptq 4 bits" where they are codes */
+    struct ptq_quantization *quantization; /* of a checkpoint that another program could run as it is, or NULL */
+    unsigned char *used;                   /* [tensors of the checkpoint] 1: the model has asked for it */
 };
 
-enum { PTQ_LINEAR_NAME = 160 };
+enum { PTQ_NAME_SIZE = 160 };
 
 /* One linear of a block, float32. */
 struct ptq_linear {
-    char name[PTQ_LINEAR_NAME]; /* "model.layers.3.self_attn.q_proj", whatever the container */
+    char name[PTQ_NAME_SIZE]; /* "model.layers.3.self_attn.q_proj", whatever the container */
     float *w; /* [N][K]; q, k, v lie one behind the other, and so do gate and up: each group is one product */
     float *b; /* [N] or NULL, stacked likewise */
     int64_t n, k;
@@ -50,11 +53,22 @@ void ptq_model_close(struct ptq_model *model);
 enum ptq_status ptq_block_load(const struct ptq_model *model, int64_t i, struct ptq_arena *arena, struct ptq_block *out,
                                struct ptq_error *err);
 
+/* What a linear has in every block; n = 0 where the family has no such role. */
+void ptq_linear_size(const struct ptq_config *config, enum ptq_role role, int64_t *n, int64_t *k);
+/* Whether the checkpoint has a bias for it. */
+int ptq_model_has_bias(const struct ptq_model *model, int64_t block, enum ptq_role role);
+
+/* A tensor's Hugging Face name, whatever the container: prefix, pattern (of family->hf) with the block put in, suffix.
+ * The head has no prefix. */
+void ptq_hf_name(const struct ptq_config *config, const char *pattern, int64_t block, const char *suffix,
+                 char out[PTQ_NAME_SIZE]);
+/* How a container of these names has a linear's rows. */
+struct ptq_row_layout ptq_layout_in(const struct ptq_config *config, const struct ptq_names *names, enum ptq_role role);
 /* How the model's container has a linear's rows: what undoes it on the way in redoes it on the way out. */
-struct ptq_layout ptq_linear_layout(const struct ptq_model *model, enum ptq_role role);
+struct ptq_row_layout ptq_linear_layout(const struct ptq_model *model, enum ptq_role role);
 
 /* A linear's name; 0 where the family has no such role. */
-int ptq_linear_name(const struct ptq_model *model, int64_t block, enum ptq_role role, char out[PTQ_LINEAR_NAME]);
+int ptq_linear_name(const struct ptq_model *model, int64_t block, enum ptq_role role, char out[PTQ_NAME_SIZE]);
 
 /* Rows of the embedding, of the head: [rows][embed_width] as float32. */
 enum ptq_status ptq_model_rows(const struct ptq_tensor *tensor, int64_t first, int64_t rows, float *out,

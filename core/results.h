@@ -8,6 +8,8 @@
  *         nll                [windows][scored] float32, -ln p of each scored token (natural log)
  *         kl                 [windows][scored] float32, D(p_FP || p) of each, in nats; not of FP16, nor in older files
  *         linears/           name, and one column for each line of PTQ_LINEAR_FIELDS; one row a quantised linear
+ *         inputs/            where the cell read statistics: name, one column for each line of PTQ_INPUT_FIELDS, and
+ *                            ranked [inputs][PTQ_INPUT_RANKS] float32; one row an input of a block
  *   Datasets have the attributes unit and about.
  *   FILE.h5.cells/ID.h5      cells that are finished but not merged yet (same layout, one cell): what a killed run
  *                            leaves and the next one starts from
@@ -132,6 +134,25 @@ struct ptq_linear_report {
 #undef X
 };
 
+/* The one table of what calibration saw at an input of a block, beside its name and ranked: kind, name, unit, what
+ * it is. */
+#define PTQ_INPUT_FIELDS(X)                                                                                            \
+    X(INT, channels, "1", "K, input channels")                                                                         \
+    X(INT, top1, "1", "the channel with the largest mean |x| over the calibration tokens, from 0")                     \
+    X(INT, top2, "1", "the one with the next")                                                                         \
+    X(INT, top3, "1", "and the next; -1 where there are fewer channels")                                               \
+    X(REAL, median, "1", "median over the channels of mean |x|")
+
+/* One input's report. */
+enum { PTQ_INPUT_RANKS = 16 };
+struct ptq_input_report {
+    const char *name; /* "3.mlp_in": block and input */
+#define X(kind, name, ...) PTQ_FIELD_TYPE_##kind name;
+    PTQ_INPUT_FIELDS(X)
+#undef X
+    float ranked[PTQ_INPUT_RANKS]; /* mean |x| of the channel of rank min(2^i, K), rank 1 being the largest */
+};
+
 struct ptq_cell {
     char id[PTQ_SHA256_HEX];
 #define X(kind, name, ...) PTQ_FIELD_TYPE_##kind name;
@@ -143,6 +164,8 @@ struct ptq_cell {
         *kl; /* [windows][scored] D(p_FP || p) of each scored token, in nats; NULL: PTQ_AGAINST_FIELDS are not there */
     struct ptq_linear_report *linear;
     int n_linears;
+    struct ptq_input_report *input;
+    int n_inputs; /* blocks * PTQ_N_INPUT, or 0 where no statistics were read, or the file is older */
     struct ptq_reference *reference; /* what a run compares with (core/reference.h), or NULL; not stored */
     struct ptq_prefix *prefix;       /* where a cell with only= may start (methods/prefix.h), or NULL; not stored */
     const char *part;                /* folder for what is finished while the cell is under way, or NULL; not stored */

@@ -4,7 +4,7 @@
 
 enum { ROWS_A_TASK = 64 };
 
-int64_t ptq_file_row(const struct ptq_layout *l, int64_t row)
+int64_t ptq_file_row(const struct ptq_row_layout *l, int64_t row)
 {
     int64_t d = l->head_size, at = row % d, half = d / 2, width = l->n / 3;
     switch (l->order) {
@@ -18,17 +18,18 @@ int64_t ptq_file_row(const struct ptq_layout *l, int64_t row)
     return row;
 }
 
-static int64_t file_rows(const struct ptq_layout *l)
+static int64_t file_rows(const struct ptq_row_layout *l)
 {
     return l->transposed ? l->k : l->n;
 }
 
-int64_t ptq_n_row_tasks(const struct ptq_layout *l)
+int64_t ptq_n_row_tasks(const struct ptq_row_layout *l)
 {
     return (file_rows(l) + ROWS_A_TASK - 1) / ROWS_A_TASK;
 }
 
-int64_t ptq_row_tasks(const struct ptq_tensor *tensor, const struct ptq_layout *l, float *w, struct ptq_row_task *task)
+int64_t ptq_row_tasks(const struct ptq_tensor *tensor, const struct ptq_row_layout *l, float *w,
+                      struct ptq_row_task *task)
 {
     int64_t n = ptq_n_row_tasks(l), rows = file_rows(l);
     for (int64_t i = 0; i < n; i++) {

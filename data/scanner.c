@@ -157,22 +157,31 @@ size_t ptq_scan_bloom(const char *text, size_t size, int *matched)
     return at;
 }
 
+static const struct {
+    const char *regex;
+    ptq_scan *scan;
+} known[] = {
+    {"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", ptq_scan_gpt2},
+    {"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
+     "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+     ptq_scan_llama3},
+    {"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
+     "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+     ptq_scan_qwen2},
+    {" ?[^(\\s|[.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c])]+", ptq_scan_bloom},
+};
+enum { N_KNOWN = sizeof known / sizeof *known };
+
 ptq_scan *ptq_scanner_find(const char *regex)
 {
-    static const struct {
-        const char *regex;
-        ptq_scan *scan;
-    } known[] = {
-        {"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", ptq_scan_gpt2},
-        {"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
-         "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-         ptq_scan_llama3},
-        {"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
-         "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-         ptq_scan_qwen2},
-        {" ?[^(\\s|[.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c])]+", ptq_scan_bloom},
-    };
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+    for (size_t i = 0; i < N_KNOWN; i++)
         if (strcmp(known[i].regex, regex) == 0) return known[i].scan;
+    return NULL;
+}
+
+const char *ptq_scanner_regex(ptq_scan *scan)
+{
+    for (size_t i = 0; i < N_KNOWN; i++)
+        if (known[i].scan == scan) return known[i].regex;
     return NULL;
 }

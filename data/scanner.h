@@ -20,5 +20,7 @@ size_t ptq_scan_bloom(const char *text, size_t size, int *matched);
 
 /* The scanner for exactly this expression, or NULL where there is none. */
 ptq_scan *ptq_scanner_find(const char *regex);
+/* The expression that a scanner stands for, or NULL. */
+const char *ptq_scanner_regex(ptq_scan *scan);
 
 #endif

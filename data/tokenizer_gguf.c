@@ -23,15 +23,7 @@ struct source {
     const char *path;
 };
 
-/* How words are split. The names are what converters write for the models that split so. */
-struct splitting {
-    const char *name;
-    ptq_scan *scan;
-    int digits, nfc;            /* digits one by one first; Unicode normal form C first */
-    int ignore_merges, add_bos; /* what goes with it where the file does not say */
-};
-
-static const struct splitting splittings[] = {
+const struct ptq_splitting ptq_splittings[] = {
     {.name = "gpt-2", .scan = ptq_scan_gpt2},
     {.name = "phi-2", .scan = ptq_scan_gpt2},
     {.name = "smollm", .scan = ptq_scan_gpt2, .digits = 1},
@@ -44,12 +36,12 @@ static const struct splitting splittings[] = {
     {.name = "bloom", .scan = ptq_scan_bloom},
     {.name = "default"},
 };
-enum { N_SPLITTINGS = sizeof splittings / sizeof *splittings };
+const int ptq_n_splittings = sizeof ptq_splittings / sizeof *ptq_splittings;
 
 static enum ptq_status unknown_splitting(const struct source *source, struct ptq_span name, struct ptq_error *err)
 {
     struct ptq_buffer list = {0};
-    for (int i = 0; i < N_SPLITTINGS; i++) ptq_buffer_add(&list, "%s%s", i ? ", " : "", splittings[i].name);
+    for (int i = 0; i < ptq_n_splittings; i++) ptq_buffer_add(&list, "%s%s", i ? ", " : "", ptq_splittings[i].name);
     enum ptq_status status =
         ptq_fail(err, PTQ_EINPUT, "%s: tokenizer.ggml.pre is '%.*s', which ptq does not know; it knows %s",
                  source->path, name.size > 60 ? 60 : (int)name.size, name.data, list.data);
@@ -57,13 +49,14 @@ static enum ptq_status unknown_splitting(const struct source *source, struct ptq
     return status;
 }
 
-static enum ptq_status find_splitting(const struct source *source, const struct splitting **out, struct ptq_error *err)
+static enum ptq_status find_splitting(const struct source *source, const struct ptq_splitting **out,
+                                      struct ptq_error *err)
 {
     struct ptq_span name = {"default", 7};
     if (ptq_gguf_has(source->gguf, "tokenizer.ggml.pre"))
         PTQ_TRY(ptq_gguf_text(source->gguf, "tokenizer.ggml.pre", &name, err));
-    for (int i = 0; i < N_SPLITTINGS; i++) {
-        *out = &splittings[i];
+    for (int i = 0; i < ptq_n_splittings; i++) {
+        *out = &ptq_splittings[i];
         if (strlen((*out)->name) == name.size && memcmp((*out)->name, name.data, name.size) == 0) return PTQ_OK;
     }
     return unknown_splitting(source, name, err);
@@ -86,7 +79,7 @@ static enum ptq_status set_default_splitting(struct ptq_tokenizer *tokenizer, st
 }
 
 static enum ptq_status set_splitting(struct ptq_tokenizer *tokenizer, struct ptq_arena *arena,
-                                     const struct splitting *splitting, struct ptq_error *err)
+                                     const struct ptq_splitting *splitting, struct ptq_error *err)
 {
     struct ptq_pretokenizer *pre = &tokenizer->pretokenizer;
     pre->byte_level = tokenizer->bpe.byte_level = 1;
@@ -246,7 +239,7 @@ static enum ptq_status read_template(const struct source *source, struct ptq_tok
 static enum ptq_status read_gpt2(struct source *source, struct ptq_tokenizer *tokenizer, struct ptq_arena *arena,
                                  struct ptq_error *err)
 {
-    const struct splitting *splitting;
+    const struct ptq_splitting *splitting;
     PTQ_TRY(find_splitting(source, &splitting, err));
     PTQ_TRY(set_splitting(tokenizer, arena, splitting, err));
     PTQ_TRY(read_tokens(source, tokenizer, arena, err));

@@ -29,6 +29,16 @@ struct ptq_added_entry {
     int normalized;
 };
 
+/* How words are split, by tokenizer.ggml.pre: the names are what converters write for the models that split so. */
+struct ptq_splitting {
+    const char *name;
+    ptq_scan *scan;             /* NULL: "default", four expressions in turn */
+    int digits, nfc;            /* digits one by one first; Unicode normal form C first */
+    int ignore_merges, add_bos; /* what goes with it where the file does not say */
+};
+extern const struct ptq_splitting ptq_splittings[];
+extern const int ptq_n_splittings;
+
 /* A folder's tokenizer.json or a file, and the files that GPT-2 and OPT came with. */
 enum ptq_status ptq_tokenizer_read_json(struct ptq_tokenizer *tokenizer, struct ptq_arena *arena, const char *path,
                                         struct ptq_error *err);

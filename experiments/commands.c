@@ -1,5 +1,6 @@
 #include "commands.h"
 
+#include "claims.h"
 #include "cmd_inspect.h"
 #include "describe.h"
 #include "diff.h"
@@ -8,6 +9,7 @@
 #include "inspect_results.h"
 #include "locate.h"
 #include "mapped.h"
+#include "needs.h"
 #include "plot.h"
 #include "run.h"
 #include "table.h"
@@ -16,14 +18,26 @@
 #include <stdio.h>
 #include <string.h>
 
+/* The --set texts with what --quick stands for before them, since what is said of single keys wins. */
+static int all_sets(const struct ptq_options *o, const char **set)
+{
+    set[0] = "quick=1";
+    memcpy(set + (o->quick != 0), o->set, (size_t)o->n_sets * sizeof *set);
+    return o->n_sets + (o->quick != 0);
+}
+
 enum ptq_status ptq_command_run(const struct ptq_options *o, struct ptq_error *err)
 {
     if (o->n_operands != 1)
         return ptq_fail(err, PTQ_EUSAGE, "run needs one EXPERIMENT.yaml; ptq experiments lists them");
+    const char *set[PTQ_MAX_SETS + 1];
+    int n_sets = all_sets(o, set);
     struct ptq_run_options run = {.experiment = o->operand[0],
                                   .out = o->out,
-                                  .set = o->set,
-                                  .n_sets = o->n_sets,
+                                  .set = set,
+                                  .n_sets = n_sets,
+                                  .quick_form = o->quick,
+                                  .reuse = o->reuse,
                                   .fresh = o->fresh,
                                   .dry_run = o->dry_run,
                                   .quiet = o->quiet,
@@ -37,10 +51,23 @@ enum ptq_status ptq_command_run(const struct ptq_options *o, struct ptq_error *e
     return ptq_run(&run, err);
 }
 
+static enum ptq_status print_needs(const struct ptq_options *o, struct ptq_error *err)
+{
+    struct ptq_arena *arena = ptq_arena_make("experiment");
+    struct ptq_experiment experiment;
+    const char *set[PTQ_MAX_SETS + 1];
+    int n = all_sets(o, set);
+    enum ptq_status status = ptq_experiment_read(arena, o->operand[0], set, n, &experiment, err);
+    if (!status) ptq_experiment_needs(&experiment, stdout);
+    ptq_arena_free(arena);
+    return status;
+}
+
 /* The experiments beside the user, else those of the tree that this command was built from. */
 enum ptq_status ptq_command_experiments(const struct ptq_options *o, struct ptq_error *err)
 {
-    (void)o;
+    if (o->n_operands > 1) return ptq_fail(err, PTQ_EUSAGE, "experiments takes one EXPERIMENT.yaml, or none");
+    if (o->n_operands) return print_needs(o, err);
     if (ptq_is_folder("experiments")) return ptq_experiments_list("experiments", stdout, err);
     struct ptq_arena *arena = ptq_arena_make("experiments");
     enum ptq_status status = ptq_experiments_list(ptq_join(arena, ptq_source_folder, "experiments"), stdout, err);
@@ -51,13 +78,41 @@ enum ptq_status ptq_command_experiments(const struct ptq_options *o, struct ptq_
 enum ptq_status ptq_command_table(const struct ptq_options *o, struct ptq_error *err)
 {
     enum ptq_table_format format = PTQ_TABLE_TEXT;
+    const struct ptq_layout *layout;
     struct ptq_cell *cells;
     int n;
     if (o->n_operands < 1) return ptq_fail(err, PTQ_EUSAGE, "table needs one or more results files");
     if (o->format) PTQ_TRY(ptq_table_format_parse(o->format, &format, err));
     struct ptq_arena *arena = ptq_arena_make("table");
     enum ptq_status status = ptq_table_read(arena, o->operand, o->n_operands, &cells, &n, err);
-    if (!status) status = ptq_table_print_against(cells, n, o->against, format, stdout, err);
+    if (!status) status = ptq_table_layout(arena, o->operand, o->n_operands, cells, n, &layout, err);
+    if (!status) status = ptq_table_print_against(layout, cells, n, o->against, format, stdout, err);
+    ptq_arena_free(arena);
+    return status;
+}
+
+/* What a script runs before it asks for verdicts: the experiments' names, one a line. */
+static void print_experiments(const struct ptq_claims *claims)
+{
+    for (int i = 0; i < claims->n_experiments; i++) puts(claims->experiment[i]);
+}
+
+enum ptq_status ptq_command_claims(const struct ptq_options *o, struct ptq_error *err)
+{
+    enum ptq_table_format format = PTQ_TABLE_TEXT;
+    struct ptq_claims claims;
+    if (o->n_operands < 1 || o->n_operands > 2)
+        return ptq_fail(err, PTQ_EUSAGE, "claims needs a CLAIMS.yaml, and may have the folder of results [results]");
+    if (o->format) PTQ_TRY(ptq_table_format_parse(o->format, &format, err));
+    struct ptq_arena *arena = ptq_arena_make("claims");
+    enum ptq_status status = ptq_claims_read(arena, o->operand[0], &claims, err);
+    if (!status && o->dry_run) {
+        print_experiments(&claims);
+    } else if (!status) {
+        const char *folder = o->n_operands > 1 ? o->operand[1] : "results";
+        ptq_claims_judge(arena, &claims, ptq_claims_cells(arena, &claims, folder));
+        status = ptq_claims_print(&claims, format, stdout, err);
+    }
     ptq_arena_free(arena);
     return status;
 }

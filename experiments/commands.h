@@ -7,6 +7,7 @@
 enum ptq_status ptq_command_run(const struct ptq_options *options, struct ptq_error *err);
 enum ptq_status ptq_command_experiments(const struct ptq_options *options, struct ptq_error *err);
 enum ptq_status ptq_command_table(const struct ptq_options *options, struct ptq_error *err);
+enum ptq_status ptq_command_claims(const struct ptq_options *options, struct ptq_error *err);
 enum ptq_status ptq_command_plot(const struct ptq_options *options, struct ptq_error *err);
 enum ptq_status ptq_command_diff(const struct ptq_options *options, struct ptq_error *err);
 enum ptq_status ptq_command_inspect(const struct ptq_options *options, struct ptq_error *err);

@@ -49,10 +49,20 @@ static const char *tex_escape(char c)
     }
 }
 
+static const char *html_escape(char c)
+{
+    return c == '<'    ? "&lt;"
+           : c == '>'  ? "&gt;"
+           : c == '&'  ? "&amp;"
+           : c == '"'  ? "&quot;"
+           : c == '\'' ? "&#39;"
+                       : NULL;
+}
+
 /* next: the character after c. In Markdown a ] matters only where it could end a link's text or name. */
 static void add_ascii(struct ptq_buffer *out, enum ptq_table_format format, char c, char next)
 {
-    const char *replaced = format == PTQ_TABLE_TEX ? tex_escape(c) : NULL;
+    const char *replaced = format == PTQ_TABLE_TEX ? tex_escape(c) : format == PTQ_TABLE_HTML ? html_escape(c) : NULL;
     const char *special = format == PTQ_TABLE_TEX ? "&%$#_{}" : format == PTQ_TABLE_MD ? "\\`*_#|~$" : "";
     if (format == PTQ_TABLE_MD && c == ']' && next && strchr("([:", next)) special = "]";
     if (format == PTQ_TABLE_MD && (c == '<' || c == '>' || c == '&'))

@@ -4,11 +4,12 @@
 
 #include "arena.h"
 
-enum ptq_table_format { PTQ_TABLE_TEXT, PTQ_TABLE_MD, PTQ_TABLE_CSV, PTQ_TABLE_TEX, PTQ_TABLE_JSON };
+enum ptq_table_format { PTQ_TABLE_TEXT, PTQ_TABLE_MD, PTQ_TABLE_CSV, PTQ_TABLE_TEX, PTQ_TABLE_JSON, PTQ_TABLE_HTML };
 
 /* text on one line, for the format. In all: control characters and bytes that are no UTF-8 become '?'. Markdown and
- * LaTeX: what they would interpret is escaped. CSV: quoted where it must be, and with ' in front where a spreadsheet
- * would take it for a formula. JSON is left to its writer. In arena. */
+ * LaTeX: what they would interpret is escaped; so in HTML, for text and for attributes in quotes of either kind. CSV:
+ * quoted where it must be, and with ' in front where a spreadsheet would take it for a formula. JSON is left to its
+ * writer. In arena. */
 const char *ptq_escape(struct ptq_arena *arena, enum ptq_table_format format, const char *text);
 
 /* Decimals that give value four significant digits; 0 from 1000 on. */

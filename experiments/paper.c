@@ -191,17 +191,25 @@ static int is_full_precision(const char *dtype)
     return strcmp(dtype, "F16") == 0 || strcmp(dtype, "BF16") == 0 || strcmp(dtype, "F32") == 0;
 }
 
+enum ptq_verdict ptq_paper_judge(const struct ptq_paper *paper, const struct ptq_cell *cell, const char *metric,
+                                 double ours, const struct ptq_paper_number **number)
+{
+    int same_spec, is_ppl = strncmp(metric, "ppl:", 4) == 0;
+    *number = ptq_paper_find(paper, cell->model, cell->spec, metric, &same_spec);
+    if (!*number) return PTQ_NO_PAPER;
+    /* What is said of the weights alone depends on no evaluation text. */
+    if (!same_spec || (is_ppl && !is_paper_text(cell)) || !is_full_precision(cell->source_dtype))
+        return PTQ_OTHER_SETTINGS;
+    /* What a paper prints is rounded, and so is a sum of decimal fractions. */
+    double distance = fabs(ours - (*number)->value), slack = 1e-9 * fabs((*number)->value);
+    if (distance <= (*number)->tolerance + slack) return PTQ_MATCHES;
+    return distance <= 3 * (*number)->tolerance + slack ? PTQ_WITHIN_BAND : PTQ_OFF;
+}
+
 enum ptq_verdict ptq_paper_verdict(const struct ptq_paper *paper, const struct ptq_cell *cell,
                                    const struct ptq_paper_number **number)
 {
-    int same_spec;
-    *number = ptq_paper_find(paper, cell->model, cell->spec, wikitext2, &same_spec);
-    if (!*number) return PTQ_NO_PAPER;
-    if (!same_spec || !is_paper_text(cell) || !is_full_precision(cell->source_dtype)) return PTQ_OTHER_SETTINGS;
-    /* What a paper prints is rounded, and so is a sum of decimal fractions. */
-    double distance = fabs(cell->ppl - (*number)->value), slack = 1e-9 * fabs((*number)->value);
-    if (distance <= (*number)->tolerance + slack) return PTQ_MATCHES;
-    return distance <= 3 * (*number)->tolerance + slack ? PTQ_WITHIN_BAND : PTQ_OFF;
+    return ptq_paper_judge(paper, cell, wikitext2, cell->ppl, number);
 }
 
 const char *ptq_verdict_name(enum ptq_verdict verdict)

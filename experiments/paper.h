@@ -41,6 +41,10 @@ const struct ptq_paper_number *ptq_paper_find(const struct ptq_paper *paper, con
 enum ptq_verdict ptq_paper_verdict(const struct ptq_paper *paper, const struct ptq_cell *cell,
                                    const struct ptq_paper_number **number);
 
+/* The same of another metric ("step_ratio"), of which we have the number `ours`. */
+enum ptq_verdict ptq_paper_judge(const struct ptq_paper *paper, const struct ptq_cell *cell, const char *metric,
+                                 double ours, const struct ptq_paper_number **number);
+
 /* "matches", "within band", "off", "other settings", "". */
 const char *ptq_verdict_name(enum ptq_verdict verdict);
 

@@ -1,13 +1,20 @@
-/* `ptq plot`: perplexity against the fraction of channels kept in FP16. */
+/* `ptq plot`: every figure that results are good for. */
 #ifndef PTQ_PLOT_H
 #define PTQ_PLOT_H
 
+#include "figure.h"
 #include "results.h"
 #include "status.h"
 
-/* For each model, width and group size with salient cells: NAME.svg, NAME.png and NAME.csv (the numbers drawn) in
- * folder, which is made where it is missing; NAME is made of the model's name and settings. Every file appears whole or
- * not at all. *n_figures may be NULL. PTQ_EINPUT where there is nothing to draw, or where protocols are mixed. */
+/* All figures of a report, model by model, in the order of PTQ_FIGURE_KINDS; no two have one name. */
+void ptq_figures_find(struct ptq_arena *arena, const struct ptq_report *report, struct ptq_figures *out);
+/* Draws them into folder, which is made where it is missing. */
+enum ptq_status ptq_figures_draw(struct ptq_arena *arena, const struct ptq_figures *figures, const char *folder,
+                                 struct ptq_error *err);
+
+/* Both: NAME.svg, NAME.png and NAME.csv (the numbers drawn) for each figure; NAME is made of the model's name and what
+ * is shown. Every file appears whole or not at all. *n_figures may be NULL. PTQ_EINPUT where there is nothing to draw,
+ * or where protocols are mixed. */
 enum ptq_status ptq_plot(const struct ptq_cell *cells, int n, const char *folder, int *n_figures,
                          struct ptq_error *err);
 

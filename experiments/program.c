@@ -41,11 +41,11 @@ static char *read_back(struct ptq_arena *arena, FILE *file)
     return text;
 }
 
-/* The last line that is not empty; text is changed. */
+/* The last line that says something (gnuplot's points at a place, under a line of its own); text is changed. */
 static const char *last_line(char *text)
 {
     size_t length = strlen(text);
-    while (length && strchr(" \n\t", text[length - 1])) text[--length] = 0;
+    while (length && strchr(" \n\t^", text[length - 1])) text[--length] = 0;
     const char *line = strrchr(text, '\n');
     return line ? line + 1 : text;
 }

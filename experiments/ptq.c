@@ -4,8 +4,10 @@
 #include "eval.h"
 #include "ops.h"
 #include "options.h"
+#include "page.h"
 #include "pool.h"
 #include "progress.h"
+#include "quantize.h"
 #include "tokenize.h"
 #include "version.h"
 #include "words.h"
@@ -20,20 +22,29 @@ static const struct command {
     enum ptq_status (*run)(const struct ptq_options *options, struct ptq_error *err);
 } commands[] = {
     {"run", "EXPERIMENT.yaml", "an experiment's cells into a results file; goes on where it stopped",
-     "out set fresh dry-run threads memory launcher jobs cell merge quiet", ptq_command_run},
+     "out set quick reuse fresh dry-run threads memory launcher jobs cell merge quiet", ptq_command_run},
     {"eval", "MODEL", "perplexity of a model, quantised or not, on a text",
      "text method calib window max-windows calib-windows calib-window calib-sample seed threads device path bos "
      "reference json "
      "out quiet",
      ptq_eval},
+    {"quantize", "MODEL", "a quantised model as a checkpoint that other programs load: fp16, awq, gptq, gptq_v2, gguf",
+     "method calib calib-windows calib-window calib-sample format out text window max-windows bos seed threads json "
+     "quiet",
+     ptq_quantize},
     {"tokenize", "MODEL|tokenizer.json [FILE|-]", "token ids of a text on one line", "special", ptq_tokenize},
     {"inspect", "PATH", "what is in a model, a checkpoint file, a results file", "json", ptq_command_inspect},
     {"diff", "A B", "two models, tensor by tensor; two results, cell by cell", "", ptq_command_diff},
     {"table", "FILE.h5...", "results as a table", "format against", ptq_command_table},
+    {"claims", "CLAIMS.yaml [FOLDER]", "what the articles claim, judged by the results in a folder", "format dry-run",
+     ptq_command_claims},
     {"plot", "FILE.h5...", "results as figures: SVG, PNG and their numbers as CSV", "out quiet", ptq_command_plot},
+    {"report", "FILE.h5...", "results as one page: tables, figures, provenance, what failed; HTML and PDF",
+     "out format quiet", ptq_command_report},
     {"methods", "", "the methods, their parameters and defaults", "", ptq_command_methods},
     {"models", "", "the model families", "", ptq_command_models},
-    {"experiments", "", "the experiments, with their titles and cells", "", ptq_command_experiments},
+    {"experiments", "[EXPERIMENT.yaml]", "the experiments, with their titles and cells; of one, what it reads",
+     "set quick", ptq_command_experiments},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 

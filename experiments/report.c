@@ -33,7 +33,7 @@ static const char *rest_of_spec(struct ptq_arena *arena, const char *spec)
     return rest;
 }
 
-static const char *label_of(struct ptq_arena *arena, const struct ptq_cell *cell)
+const char *ptq_report_label(struct ptq_arena *arena, const struct ptq_cell *cell)
 {
     const char *select = ptq_report_option(arena, cell->spec, "select");
     if (strcmp(cell->method, "fp16") == 0) return "FP16";
@@ -92,7 +92,7 @@ static void label_rows(struct ptq_arena *arena, struct ptq_report *report)
     for (int i = 0; i < report->n_rows; i++) {
         struct ptq_report_row *row = &report->row[i];
         const struct ptq_cell *c = row->cell;
-        row->label = label_of(arena, c);
+        row->label = ptq_report_label(arena, c);
         row->rest = rest_of_spec(arena, c->spec);
         if (*row->rest) row->label = ptq_format(arena, "%s, %s", row->label, row->rest);
         if (seeds && !is_fp16(c)) row->label = ptq_format(arena, "%s, seed %lld", row->label, (long long)c->seed);

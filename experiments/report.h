@@ -36,6 +36,7 @@ struct ptq_versus {
  * no section (attribution.h). */
 struct ptq_section {
     const char *model;         /* short name, told apart by a piece of its hash where two models share it */
+    const char *text;          /* NULL where all sections of the report are of one text */
     int64_t w_bit, group_size; /* 16 and 0 where the model has an FP16 cell alone */
     struct ptq_report_row **row;
     int n;
@@ -71,6 +72,9 @@ const char *ptq_versus_verdict(const struct ptq_versus *versus);
 
 /* The last part of a path or name. In arena. */
 const char *ptq_report_short(struct ptq_arena *arena, const char *path);
+
+/* "FP16", "RTN", "salient by activation": the method, without what else its SPEC says. In arena. */
+const char *ptq_report_label(struct ptq_arena *arena, const struct ptq_cell *cell);
 
 /* "w3 g64", "w4, one group a row", "FP16". */
 const char *ptq_section_settings(struct ptq_arena *arena, const struct ptq_section *section);

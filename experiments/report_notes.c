@@ -123,7 +123,9 @@ static void note_seeds(struct ptq_arena *arena, struct ptq_report *report)
 
 void ptq_report_note_versus(struct ptq_arena *arena, struct ptq_report *report)
 {
-    if (!report->against) return;
+    const char **note = ptq_new(arena, const char *, report->n_notes + 1);
+    memcpy(note, report->note, (size_t)report->n_notes * sizeof *note);
+    report->note = note;
     add(arena, report,
         ptq_format(arena,
                    "Against %s: p is two-sided, of the paired bootstrap (t where there are seeds), and at least %.1g; "

@@ -1,9 +1,11 @@
 #include "run.h"
 
+#include "failures.h"
 #include "launch.h"
 #include "mapped.h"
 #include "pipeline.h"
 #include "progress.h"
+#include "reuse.h"
 #include "words.h"
 
 #include <stdlib.h>
@@ -156,9 +158,19 @@ static enum ptq_status merge(struct run *r)
     int n = 0;
     for (int i = 0; i < r->plan.n; i++)
         if (r->plan.cell[i].state == PTQ_PLAN_DONE) memcpy(keep[n++], r->plan.cell[i].cell.id, PTQ_SHA256_HEX);
+    PTQ_TRY(ptq_failures_write(r->file, &r->plan, r->err));
     if (n == 0) return PTQ_OK;
     return ptq_results_merge(r->file, r->experiment.name, r->experiment.yaml, (const char(*)[PTQ_SHA256_HEX])keep, n,
                              r->err);
+}
+
+static enum ptq_status reuse(struct run *r)
+{
+    int n = 0;
+    if (r->options->reuse) PTQ_TRY(ptq_reuse(&r->plan, r->options->reuse, r->file, &n, r->err));
+    if (n && !r->options->quiet)
+        fprintf(r->log, "%s: %d cell%s taken from %s\n", r->experiment.name, n, n == 1 ? "" : "s", r->options->reuse);
+    return PTQ_OK;
 }
 
 /* ---- cells in processes of their own ---- */
@@ -208,6 +220,7 @@ static enum ptq_status look_and_say(struct run *r)
         ptq_launch_end(&l);
     }
     PTQ_TRY(ptq_plan_look(&r->plan, r->file, r->err));
+    PTQ_TRY(reuse(r));
     if (!r->options->quiet) print_summary(r, r->log);
     return PTQ_OK;
 }
@@ -342,7 +355,8 @@ static enum ptq_status dry_run(struct run *r)
 static enum ptq_status choose_file(struct run *r)
 {
     const char *out = r->options->out;
-    r->file = out ? out : ptq_format(r->arena, "results/%s.h5", r->experiment.name);
+    r->file =
+        out ? out : ptq_format(r->arena, "results/%s%s.h5", r->options->quick_form ? "quick/" : "", r->experiment.name);
     return ptq_results_check_name(r->file, r->err);
 }
 

@@ -12,9 +12,11 @@ struct ptq_run_options {
     const char *out;        /* results file; NULL: results/NAME.h5 */
     const char *const *set; /* "KEY=VALUE" texts laid over the file, may be NULL */
     int n_sets;
-    int fresh;   /* 1: what the results file holds is removed first */
-    int dry_run; /* 1: prints the cells, done or missing, and runs and writes nothing */
-    int quiet;   /* 1: no line a cell */
+    int quick_form;    /* 1: the sets ask for it, and out NULL is results/quick/NAME.h5 */
+    const char *reuse; /* results file or folder whose finished cells are taken over (reuse.h); NULL: none */
+    int fresh;         /* 1: what the results file holds is removed first */
+    int dry_run;       /* 1: prints the cells, done or missing, and runs and writes nothing */
+    int quiet;         /* 1: no line a cell */
     /* cells in processes of their own (launch.h) */
     const char *launcher; /* "local" or "slurm"; NULL: local */
     int64_t jobs;         /* cells at a time; 0: one, or with Slurm as many as it has room for */

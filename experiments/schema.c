@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_TEXT = 4096, MAX_NAMES = 2 * PTQ_N_SETTINGS };
+enum { MAX_TEXT = 4096, MAX_NAMES = 2 * PTQ_N_SETTINGS + 2 };
 
 static const struct ptq_key keys[PTQ_N_SETTINGS] = {
     [PTQ_SET_TITLE] = {.name = "title", .kind = PTQ_KEY_TEXT, .fallback = "untitled", .doc = "one line for people"},
@@ -282,11 +282,23 @@ static void add_names(struct ptq_buffer *text, const char *const *names, size_t 
     for (size_t i = 0; i < n; i++) ptq_buffer_add(text, "%s%s", i ? ", " : "", names[i]);
 }
 
+/* Keys that set nothing: how the cells are shown (layout.h), and what --set quick=1 lays over the file. */
+static const char *const no_settings[] = {"layout", "quick"};
+enum { N_NO_SETTINGS = sizeof no_settings / sizeof *no_settings };
+
+static int is_no_setting(const char *key)
+{
+    for (int i = 0; i < N_NO_SETTINGS; i++)
+        if (strcmp(key, no_settings[i]) == 0) return 1;
+    return 0;
+}
+
 static enum ptq_status unknown_key(struct ptq_arena *arena, const char *prefix, const struct ptq_yaml *node,
                                    struct ptq_error *err)
 {
     const char *names[MAX_NAMES], *near = in_file(arena, node->key);
     size_t n = names_below(arena, prefix, names);
+    for (int i = 0; i < N_NO_SETTINGS && !*prefix; i++) names[n++] = no_settings[i];
     struct ptq_buffer known = {0};
     add_names(&known, names, n);
     if (!near) near = ptq_nearest(node->key, names, n);
@@ -303,6 +315,7 @@ static enum ptq_status check_section(struct ptq_arena *arena, const char *prefix
 {
     for (const struct ptq_yaml *node = section->child; node; node = node->next) {
         int is_section = 0;
+        if (!*prefix && is_no_setting(node->key)) continue;
         if (!is_known(prefix, node->key, &is_section)) return unknown_key(arena, prefix, node, err);
         if (!is_section) continue;
         const char *names[MAX_NAMES], *below = ptq_format(arena, "%s%s.", prefix, node->key);
@@ -362,8 +375,35 @@ static struct ptq_yaml *split_list(struct ptq_arena *arena, const char *file, co
     }
 }
 
-static enum ptq_status read_set(struct ptq_arena *arena, const char *set, struct ptq_yaml **nodes,
-                                struct ptq_error *err)
+/* The quick form: every key of the file's section quick, by the name that --set takes, over the file's own. */
+static enum ptq_status lay_quick(const struct ptq_yaml *root, const struct ptq_yaml **nodes, struct ptq_error *err)
+{
+    const struct ptq_yaml *quick = ptq_yaml_get(root, "quick");
+    int id;
+    if (!quick)
+        return ptq_fail(err, PTQ_EUSAGE,
+                        "--set quick=1: %s has no section quick; write one, such as "
+                        "quick: {windows: 2}, or leave it out",
+                        root->file);
+    for (const struct ptq_yaml *node = quick->child; node; node = node->next) {
+        if (find_set_key(node->key, &id, err)) return ptq_yaml_within(node, err);
+        nodes[id] = node;
+    }
+    return PTQ_OK;
+}
+
+static enum ptq_status check_quick(const struct ptq_yaml *root, struct ptq_error *err)
+{
+    const struct ptq_yaml *quick = ptq_yaml_get(root, "quick"), *unused[PTQ_N_SETTINGS];
+    if (!quick) return PTQ_OK;
+    if (quick->kind != PTQ_YAML_MAPPING)
+        return ptq_yaml_fail(quick, err, "quick is %s; it must be a mapping of what --set takes, such as windows: 2",
+                             ptq_yaml_kind_name(quick));
+    return lay_quick(root, unused, err);
+}
+
+static enum ptq_status read_set(struct ptq_arena *arena, const char *set, const struct ptq_yaml *root,
+                                const struct ptq_yaml **nodes, struct ptq_error *err)
 {
     const char *equals = strchr(set, '=');
     int id;
@@ -372,10 +412,15 @@ static enum ptq_status read_set(struct ptq_arena *arena, const char *set, struct
             return ptq_fail(err, PTQ_EUSAGE, "--set %.40s: holds a control character; leave it out", set);
     if (!equals || equals == set)
         return ptq_fail(err, PTQ_EUSAGE, "--set %.80s: must be KEY=VALUE, such as w_bit=3,4", set);
+    if (strcmp(set, "quick=1") == 0) return lay_quick(root, nodes, err);
     PTQ_TRY(find_set_key(ptq_strndup(arena, set, (size_t)(equals - set)), &id, err));
     const char *value = equals + 1, *file = ptq_format(arena, "--set %.*s", (int)(equals - set), set);
-    if ((keys[id].axis || keys[id].protocol) && *value == '[')
-        return ptq_yaml_parse(arena, file, value, strlen(value), &nodes[id], err);
+    if ((keys[id].axis || keys[id].protocol) && *value == '[') {
+        struct ptq_yaml *list;
+        PTQ_TRY(ptq_yaml_parse(arena, file, value, strlen(value), &list, err));
+        nodes[id] = list;
+        return PTQ_OK;
+    }
     nodes[id] = keys[id].axis && keys[id].kind == PTQ_KEY_INT ? split_list(arena, file, value)
                                                               : ptq_yaml_scalar(arena, file, value);
     return PTQ_OK;
@@ -384,11 +429,12 @@ static enum ptq_status read_set(struct ptq_arena *arena, const char *set, struct
 enum ptq_status ptq_settings_read(struct ptq_arena *arena, const char *file, const struct ptq_yaml *root,
                                   const char *const *sets, int n_sets, struct ptq_setting *out, struct ptq_error *err)
 {
-    struct ptq_yaml *from_set[PTQ_N_SETTINGS] = {0};
+    const struct ptq_yaml *from_set[PTQ_N_SETTINGS] = {0};
     if (root->kind != PTQ_YAML_MAPPING)
         return ptq_yaml_fail(root, err, "the file is %s; it must be a mapping of keys", ptq_yaml_kind_name(root));
     PTQ_TRY(check_section(arena, "", root, err));
-    for (int i = 0; i < n_sets; i++) PTQ_TRY(read_set(arena, sets[i], from_set, err));
+    PTQ_TRY(check_quick(root, err));
+    for (int i = 0; i < n_sets; i++) PTQ_TRY(read_set(arena, sets[i], root, from_set, err));
     for (int i = 0; i < PTQ_N_SETTINGS; i++) {
         const struct ptq_yaml *node = from_set[i] ? from_set[i] : find_node(root, keys[i].name);
         if (!node && !keys[i].fallback)

@@ -68,10 +68,10 @@ struct ptq_setting {
 /* The row of a setting. */
 const struct ptq_key *ptq_setting_key(enum ptq_setting_id id);
 
-/* Reads every setting from the tree, from --set texts ("w_bit=3,4", "models=[a, b]"; the last one of a key holds) and
- * from the defaults into out[PTQ_N_SETTINGS]. Fails with PTQ_EINPUT: unknown or missing keys, wrong types, values out
- * of bounds, empty lists; PTQ_EUSAGE where a --set is no KEY=VALUE of a known key. Memory from arena; file names the
- * experiment in errors about what is missing. */
+/* Reads every setting from the tree, from --set texts ("w_bit=3,4", "models=[a, b]"; the last one of a key holds;
+ * "quick=1" stands for all of the file's section quick) and from the defaults into out[PTQ_N_SETTINGS]. Fails with
+ * PTQ_EINPUT: unknown or missing keys, wrong types, values out of bounds, empty lists; PTQ_EUSAGE where a --set is no
+ * KEY=VALUE of a known key. Memory from arena; file names the experiment in errors about what is missing. */
 enum ptq_status ptq_settings_read(struct ptq_arena *arena, const char *file, const struct ptq_yaml *root,
                                   const char *const *sets, int n_sets, struct ptq_setting *out, struct ptq_error *err);
 

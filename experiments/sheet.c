@@ -23,7 +23,7 @@ static const char *head_text(const struct page *page, int column)
 {
     const struct ptq_sheet_column *c = &page->sheet->column[page->shown[column]];
     const char *head = ptq_escape(page->arena, page->format, c->head);
-    if (!c->group || page->format == PTQ_TABLE_TEX) return head;
+    if (!c->group || page->format == PTQ_TABLE_TEX || page->format == PTQ_TABLE_HTML) return head;
     return ptq_format(page->arena, "%s %s", ptq_escape(page->arena, page->format, c->group), head);
 }
 
@@ -139,6 +139,50 @@ static void print_latex(const struct page *page)
     fputs("\\bottomrule\n\\end{tabular}\n\\end{table}\n", page->out);
 }
 
+/* ---- HTML ---- */
+
+/* The line of groups, each over its columns; heads without one reach down to the line below. */
+static int print_html_groups(const struct page *page)
+{
+    int any = 0;
+    for (int c = 0; c < page->n; c++) any |= page->sheet->column[page->shown[c]].group != NULL;
+    if (!any) return 0;
+    fputs("<tr>", page->out);
+    for (int c = 0, end; c < page->n; c = end) {
+        const char *group = page->sheet->column[page->shown[c]].group;
+        for (end = c + 1; end < page->n && same_group(page, c, end);) end++;
+        if (group)
+            fprintf(page->out, "<th scope=\"colgroup\" colspan=\"%d\">%s</th>", end - c,
+                    ptq_escape(page->arena, page->format, group));
+        else
+            fprintf(page->out, "<th scope=\"col\" rowspan=\"2\"%s>%s</th>", is_left(page, c) ? "" : " class=\"n\"",
+                    head_text(page, c));
+    }
+    fputs("</tr>\n", page->out);
+    return 1;
+}
+
+static void print_html(const struct page *page)
+{
+    if (page->sheet->title && *page->sheet->title)
+        fprintf(page->out, "<div class=\"wide\"><table>\n<caption>%s</caption>\n<thead>\n",
+                ptq_escape(page->arena, page->format, page->sheet->title));
+    else
+        fputs("<div class=\"wide\"><table>\n<thead>\n", page->out);
+    int grouped = print_html_groups(page);
+    for (int r = -1; r < page->sheet->n_rows; r++) {
+        fputs("<tr>", page->out);
+        for (int c = 0; c < page->n; c++) {
+            if (r < 0 && grouped && !page->sheet->column[page->shown[c]].group) continue;
+            fprintf(page->out, "<%s%s>%s</%s>", r < 0 ? "th scope=\"col\"" : "td",
+                    is_left(page, c) ? "" : " class=\"n\"", r < 0 ? head_text(page, c) : cell_text(page, r, c),
+                    r < 0 ? "th" : "td");
+        }
+        fputs(r < 0 ? "</tr>\n</thead>\n<tbody>\n" : "</tr>\n", page->out);
+    }
+    fputs("</tbody>\n</table></div>\n", page->out);
+}
+
 void ptq_sheet_print(const struct ptq_sheet *sheet, enum ptq_table_format format, FILE *out)
 {
     struct page page = {.arena = ptq_arena_make("a table"), .format = format, .sheet = sheet, .out = out};
@@ -147,6 +191,8 @@ void ptq_sheet_print(const struct ptq_sheet *sheet, enum ptq_table_format format
         print_markdown(&page);
     else if (format == PTQ_TABLE_TEX)
         print_latex(&page);
+    else if (format == PTQ_TABLE_HTML)
+        print_html(&page);
     else
         print_text(&page);
     ptq_arena_free(page.arena);

@@ -1,4 +1,4 @@
-/* A table as rows and columns of text, and its three printed forms. */
+/* A table as rows and columns of text, and its printed forms. */
 #ifndef PTQ_SHEET_H
 #define PTQ_SHEET_H
 
@@ -24,7 +24,7 @@ struct ptq_sheet {
     int n_rows;
 };
 
-/* format: TEXT, MD or TEX. TEX is a table environment that needs the package booktabs. */
+/* format: TEXT, MD, TEX or HTML. TEX is a table environment that needs the package booktabs. */
 void ptq_sheet_print(const struct ptq_sheet *sheet, enum ptq_table_format format, FILE *out);
 
 #endif

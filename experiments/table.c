@@ -1,7 +1,9 @@
 #include "table.h"
 
 #include "attribution.h"
+#include "pivot.h"
 #include "records.h"
+#include "report_parts.h"
 #include "sheet.h"
 #include "words.h"
 
@@ -100,7 +102,8 @@ static void print_list(struct ptq_arena *arena, const struct ptq_section *sectio
         .n_columns = 14,
         .n_rows = section->n,
     };
-    sheet.title = ptq_format(arena, "%s, %s", section->model, ptq_section_settings(arena, section));
+    sheet.title = ptq_format(arena, "%s, %s%s%s", section->model, ptq_section_settings(arena, section),
+                             section->text ? ", on " : "", section->text ? section->text : "");
     sheet.row = ptq_alloc_array(arena, (size_t)section->n, sizeof *sheet.row, "a table");
     for (int r = 0; r < section->n; r++) list_row(arena, section->row[r], sheet.row[r]);
     ptq_sheet_print(&sheet, format, out);
@@ -159,73 +162,27 @@ static void print_versus(struct ptq_arena *arena, const struct ptq_report *repor
 
 /* ---- the paper's arrangement ---- */
 
-static const char *const selections[] = {"activation", "weight", "random"};
-enum { N_SELECTIONS = sizeof selections / sizeof *selections, MOST_FRACTIONS = 8, FIRST_SELECTION = 4 };
-
-static int by_size(const void *a, const void *b)
+/* The experiment's title; one value alone is named in no column, so here. */
+static const char *arranged_title(struct ptq_arena *arena, const struct ptq_layout *layout)
 {
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
+    if (layout->plain) return "Perplexity, and what is kept in FP16";
+    if (!layout->title) return layout->value[0]->doc;
+    return layout->n_values > 1 ? layout->title : ptq_format(arena, "%s: %s", layout->title, layout->value[0]->doc);
 }
 
-/* The fractions of all salient cells, rising; how many, at most MOST_FRACTIONS. */
-static int find_fractions(const struct ptq_report *report, double *fraction)
+/* A layout that nobody asked for is left out where it does not fit. */
+static enum ptq_status print_arranged(struct ptq_arena *arena, const struct ptq_layout *layout,
+                                      const struct ptq_report *report, enum ptq_table_format format, FILE *out,
+                                      struct ptq_error *err)
 {
-    int n = 0;
-    for (int i = 0; i < report->n_rows && n < MOST_FRACTIONS; i++) {
-        int seen = strcmp(report->row[i].cell->method, "salient") != 0;
-        for (int j = 0; j < n && !seen; j++) seen = fraction[j] == report->row[i].cell->fraction;
-        if (!seen) fraction[n++] = report->row[i].cell->fraction;
-    }
-    qsort(fraction, (size_t)n, sizeof *fraction, by_size);
-    return n;
-}
-
-/* Perplexity of the first row of a section that is plainly what a column asks for, or "". */
-static const char *arranged_number(struct ptq_arena *arena, const struct ptq_section *section, const char *method,
-                                   const char *select, double fraction)
-{
-    for (int r = 0; r < section->n; r++) {
-        const struct ptq_report_row *row = section->row[r];
-        const char *found = ptq_report_option(arena, row->cell->spec, "select");
-        if (strcmp(row->cell->method, method) || *row->rest) continue;
-        if (select && (!found || strcmp(found, select) || row->cell->fraction != fraction)) continue;
-        return ptq_number(arena, row->estimate.ppl, ptq_decimals(row->estimate.ppl), 0);
-    }
-    return "";
-}
-
-static void arrange_row(struct ptq_arena *arena, const struct ptq_section *section, const double *fraction, int n,
-                        const char **out)
-{
-    out[0] = section->model;
-    out[1] = ptq_section_settings(arena, section);
-    out[2] = arranged_number(arena, section, "fp16", NULL, 0);
-    out[3] = arranged_number(arena, section, "rtn", NULL, 0);
-    for (int s = 0; s < N_SELECTIONS; s++)
-        for (int f = 0; f < n; f++)
-            out[FIRST_SELECTION + s * n + f] = arranged_number(arena, section, "salient", selections[s], fraction[f]);
-}
-
-static void print_arranged(struct ptq_arena *arena, const struct ptq_report *report, enum ptq_table_format format,
-                           FILE *out)
-{
-    double fraction[MOST_FRACTIONS];
-    int n = find_fractions(report, fraction);
-    if (!n) return;
-    struct ptq_sheet sheet = {
-        .title = "Perplexity, and what is kept in FP16",
-        .column = {{.head = "model", .left = 1}, {.head = "quantised", .left = 1}, {.head = "FP16"}, {.head = "RTN"}},
-        .n_columns = FIRST_SELECTION + N_SELECTIONS * n,
-        .n_rows = report->n_sections};
-    for (int s = 0; s < N_SELECTIONS; s++)
-        for (int f = 0; f < n; f++)
-            sheet.column[FIRST_SELECTION + s * n + f] =
-                (struct ptq_sheet_column){.head = percent(arena, fraction[f]), .group = selections[s]};
-    sheet.row = ptq_alloc_array(arena, (size_t)sheet.n_rows, sizeof *sheet.row, "a table");
-    for (int r = 0; r < sheet.n_rows; r++) arrange_row(arena, &report->section[r], fraction, n, sheet.row[r]);
+    struct ptq_pivot pivot;
+    struct ptq_sheet sheet;
+    ptq_pivot_make(arena, layout, report, &pivot);
+    enum ptq_status status = ptq_pivot_sheet(arena, &pivot, arranged_title(arena, layout), &sheet, err);
+    if (status) return layout->plain ? PTQ_OK : status;
     ptq_sheet_print(&sheet, format, out);
     fputs("\n", out);
+    return PTQ_OK;
 }
 
 /* ---- the whole ---- */
@@ -249,21 +206,27 @@ static void print_notes(struct ptq_arena *arena, const struct ptq_report *report
                         FILE *out)
 {
     if (format == PTQ_TABLE_TEX) fputs("\\begin{itemize}\\footnotesize\n", out);
+    if (format == PTQ_TABLE_HTML) fputs("<ul class=\"notes\">\n", out);
     for (int i = 0; i < report->n_notes; i++) {
         const char *note = ptq_escape(arena, format, report->note[i]);
         if (format == PTQ_TABLE_TEXT)
             print_wrapped(note, out);
+        else if (format == PTQ_TABLE_HTML)
+            fprintf(out, "<li>%s</li>\n", note);
         else
             fprintf(out, "%s%s\n", format == PTQ_TABLE_TEX ? "\\item " : "- ", note);
     }
     if (format == PTQ_TABLE_TEX) fputs("\\end{itemize}\n", out);
+    if (format == PTQ_TABLE_HTML) fputs("</ul>\n", out);
 }
 
-static void print_report(struct ptq_arena *arena, const struct ptq_report *report, enum ptq_table_format format,
-                         FILE *out)
+static enum ptq_status print_report(struct ptq_arena *arena, const struct ptq_layout *layout,
+                                    const struct ptq_report *report, enum ptq_table_format format, FILE *out,
+                                    struct ptq_error *err)
 {
     if (format == PTQ_TABLE_TEX) fputs("% needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}\n", out);
-    if (format != PTQ_TABLE_TEXT) print_arranged(arena, report, format, out);
+    if (layout && !(layout->plain && format == PTQ_TABLE_TEXT))
+        PTQ_TRY(print_arranged(arena, layout, report, format, out, err));
     for (int s = 0; s < report->n_sections; s++) {
         print_list(arena, &report->section[s], format, out);
         fputs("\n", out);
@@ -271,30 +234,61 @@ static void print_report(struct ptq_arena *arena, const struct ptq_report *repor
     ptq_attribution_print(arena, report, format, out);
     if (report->against) print_versus(arena, report, format, out);
     print_notes(arena, report, format, out);
+    return PTQ_OK;
 }
 
-enum ptq_status ptq_table_print_against(const struct ptq_cell *cells, int n, const char *against,
-                                        enum ptq_table_format format, FILE *out, struct ptq_error *err)
+enum ptq_status ptq_table_print_against(const struct ptq_layout *layout, const struct ptq_cell *cells, int n,
+                                        const char *against, enum ptq_table_format format, FILE *out,
+                                        struct ptq_error *err)
 {
     struct ptq_arena *arena = ptq_arena_make("a table");
     struct ptq_report report;
-    enum ptq_status status = ptq_report_make(arena, cells, n, &report, err);
+    enum ptq_status status = ptq_report_parts(arena, layout, cells, n, &report, err);
     if (!status && against) status = ptq_report_against(arena, &report, against, err);
     if (!status && format == PTQ_TABLE_CSV)
         ptq_records_csv(arena, &report, out);
     else if (!status && format == PTQ_TABLE_JSON)
         ptq_records_json(&report, out);
     else if (!status)
-        print_report(arena, &report, format, out);
+        status = print_report(arena, layout, &report, format, out, err);
     ptq_arena_free(arena);
     if (!status && (fflush(out) || ferror(out))) return ptq_fail(err, PTQ_EIO, "the table cannot be written");
     return status;
 }
 
+enum ptq_status ptq_table_print_as(const struct ptq_layout *layout, const struct ptq_cell *cells, int n,
+                                   enum ptq_table_format format, FILE *out, struct ptq_error *err)
+{
+    return ptq_table_print_against(layout, cells, n, NULL, format, out, err);
+}
+
 enum ptq_status ptq_table_print(const struct ptq_cell *cells, int n, enum ptq_table_format format, FILE *out,
                                 struct ptq_error *err)
 {
-    return ptq_table_print_against(cells, n, NULL, format, out, err);
+    struct ptq_arena *arena = ptq_arena_make("a layout");
+    struct ptq_layout layout;
+    int found;
+    ptq_layout_of_cells(arena, cells, n, &layout, &found);
+    enum ptq_status status = ptq_table_print_as(found ? &layout : NULL, cells, n, format, out, err);
+    ptq_arena_free(arena);
+    return status;
+}
+
+enum ptq_status ptq_table_layout(struct ptq_arena *arena, const char *const *files, int n_files,
+                                 const struct ptq_cell *cells, int n, const struct ptq_layout **out,
+                                 struct ptq_error *err)
+{
+    struct ptq_layout *layout = ptq_new(arena, struct ptq_layout, 1);
+    const char *experiment, *yaml;
+    int found = 0;
+    *out = NULL;
+    for (int f = 0; f < n_files && !found; f++) {
+        PTQ_TRY(ptq_results_experiment(arena, files[f], &experiment, &yaml, err));
+        PTQ_TRY(ptq_layout_of_yaml(arena, files[f], yaml, layout, &found, err));
+    }
+    if (!found) ptq_layout_of_cells(arena, cells, n, layout, &found);
+    if (found) *out = layout;
+    return PTQ_OK;
 }
 
 enum ptq_status ptq_table_read(struct ptq_arena *arena, const char *const *files, int n_files, struct ptq_cell **cells,

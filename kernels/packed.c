@@ -110,6 +110,26 @@ int ptq_packed_zero(const struct ptq_packed *p, int64_t tile, int row, int64_t g
     return zero[row % 8] >> (row < 8 ? 0 : 4) & 15;
 }
 
+/* What lies in an image, moved with it. */
+#define MOVED(p, member, to)                                                                                           \
+    (p)->member =                                                                                                      \
+        (p)->member ? (const void *)((const unsigned char *)(to) + ((const unsigned char *)(p)->member - (p)->image))  \
+                    : NULL
+
+void ptq_packed_move(struct ptq_packed *p, const void *image)
+{
+    MOVED(p, code, image);
+    MOVED(p, scale, image);
+    MOVED(p, scale16, image);
+    MOVED(p, zero, image);
+    MOVED(p, perm, image);
+    MOVED(p, keep, image);
+    MOVED(p, kept, image);
+    MOVED(p, divided, image);
+    MOVED(p, divisor, image);
+    p->image = image;
+}
+
 double ptq_packed_bits(const struct ptq_packed *p)
 {
     return 8.0 * (double)p->bytes / ((double)p->n * (double)p->k);

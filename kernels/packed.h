@@ -79,6 +79,9 @@ void ptq_unpack(struct ptq_arena *arena, const struct ptq_packed *p, struct ptq_
  * size, or indices that point outside: PTQ_EINPUT. */
 enum ptq_status ptq_packed_view(const void *image, size_t bytes, struct ptq_packed *out, struct ptq_error *err);
 
+/* The same image where it was copied to, which may be on a device: nothing is read there. */
+void ptq_packed_move(struct ptq_packed *p, const void *image);
+
 /* Bits a weight that the image takes, head and filling included. */
 double ptq_packed_bits(const struct ptq_packed *p);
 

@@ -36,7 +36,7 @@ unsigned ptq_only_roles(const char *only, const struct ptq_model *model, int64_t
 {
     unsigned roles = 0;
     for (int role = 0; role < PTQ_N_ROLE; role++) {
-        char name[PTQ_LINEAR_NAME];
+        char name[PTQ_NAME_SIZE];
         if (!ptq_linear_name(model, block, role, name)) continue;
         if (!*only || takes(only, block, ptq_role_word[role], name)) roles |= 1u << role;
     }
@@ -53,7 +53,7 @@ enum ptq_status ptq_only_blocks(const char *only, const struct ptq_model *model,
         if (*first < 0) *first = block;
     }
     if (*first >= 0) return PTQ_OK;
-    char name[PTQ_LINEAR_NAME];
+    char name[PTQ_NAME_SIZE];
     ptq_linear_name(model, model->config.blocks - 1, PTQ_O, name);
     return ptq_fail(err, PTQ_EUSAGE, "only=%s names no linear of %s; its last block's are %lld.q ... %lld.down (%s)",
                     only, model->name, (long long)model->config.blocks - 1, (long long)model->config.blocks - 1, name);

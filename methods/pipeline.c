@@ -4,6 +4,7 @@
 #include "compare.h"
 #include "forward.h"
 #include "grid.h"
+#include "inputs.h"
 #include "locate.h"
 #include "only.h"
 #include "part.h"
@@ -26,15 +27,16 @@ struct run {
     const struct ptq_model_stats *stats; /* or NULL */
     const struct ptq_windows *calib;     /* or NULL */
     const struct ptq_windows *eval;
-    struct ptq_arena *arena;   /* the cell's, for what is kept */
-    struct ptq_arena *work;    /* one chunk's and one block's */
-    struct ptq_arena *codes;   /* one block's codes, where they are not kept */
-    struct ptq_forward travel; /* the calibration windows on their way, where the method needs them */
-    int64_t changed, last;     /* blocks: the first that is not FP16's, the last that quantises something */
-    struct ptq_kept *kept;     /* of every block, where the windows need more than one chunk; else NULL */
-    struct ptq_part *part;     /* what is finished, on disk; or NULL */
-    int64_t resumed, position; /* blocks that are there from an earlier run; blocks that are finished */
-    double earlier;            /* seconds of seconds_quantize that the earlier run took */
+    struct ptq_arena *arena;           /* the cell's, for what is kept */
+    struct ptq_arena *work;            /* one chunk's and one block's */
+    struct ptq_arena *codes;           /* one block's codes, where they are not kept */
+    struct ptq_forward travel;         /* the calibration windows on their way, where the method needs them */
+    int64_t changed, last;             /* blocks: the first that is not FP16's, the last that quantises something */
+    struct ptq_kept *kept;             /* of every block, where the windows need more than one chunk; else NULL */
+    struct ptq_part *part;             /* what is finished, on disk; or NULL */
+    int64_t resumed, position;         /* blocks that are there from an earlier run; blocks that are finished */
+    double earlier;                    /* seconds of seconds_quantize that the earlier run took */
+    const struct ptq_block_sink *sink; /* or NULL */
     struct ptq_cell *cell;
     struct ptq_comparison compare;
     struct ptq_progress progress;
@@ -199,18 +201,25 @@ static void save_block(struct run *r, int64_t index, const struct ptq_kept *now,
     ptq_part_move(r->part, r->position, &r->travel, r->cell->seconds_quantize + ptq_seconds() - started, 0);
 }
 
+static enum ptq_status hand_over(const struct run *r, int64_t index, const struct ptq_block *block,
+                                 const struct ptq_qmat *q, struct ptq_error *err)
+{
+    return r->sink ? r->sink->take(r->sink->context, index, block, q, err) : PTQ_OK;
+}
+
 /* The block as the cell wants it: quantised where it is met for the first time, its codes put in place afterwards. */
 static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chunk, struct ptq_block *block,
                                      struct ptq_error *err)
 {
-    if (!ptq_spec_quantizes(r->spec) || index > r->last) return PTQ_OK;
+    struct ptq_qmat here[PTQ_N_ROLE] = {0};
+    if (!ptq_spec_quantizes(r->spec)) return first_chunk ? hand_over(r, index, block, here, err) : PTQ_OK;
+    if (index > r->last) return PTQ_OK;
     if (*r->spec->only && !travels(r) && !ptq_only_roles(r->spec->only, r->model, index)) return PTQ_OK;
     if (!first_chunk) {
         put_back(r, &r->kept[index], block);
         return PTQ_OK;
     }
     double started = ptq_seconds();
-    struct ptq_qmat here[PTQ_N_ROLE] = {0};
     int from = r->cell->n_linears;
     struct ptq_mark mark = ptq_arena_mark(r->codes);
     int again = index < r->resumed;
@@ -224,6 +233,7 @@ static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chu
     struct ptq_kept now = view(block, here);
     if (r->kept) keep(r, &now, &r->kept[index]);
     if (!again) save_block(r, index, &now, from, started);
+    PTQ_TRY(hand_over(r, index, block, here, err));
     ptq_arena_rewind(r->codes, mark);
     r->cell->seconds_quantize += ptq_seconds() - started;
     return PTQ_OK;
@@ -270,7 +280,7 @@ static enum ptq_status run_chunks(struct run *r, struct ptq_error *err)
     }
     int64_t travelling = travels(r) ? r->calib->n : 0;
     ptq_progress_begin(&r->progress, r->cell->spec, (double)((eval->n + travelling) * blocks));
-    for (int64_t first = 0; first < eval->n; first += chunk) {
+    for (int64_t first = 0; first == 0 || first < eval->n; first += chunk) { /* once without any window, too */
         struct ptq_mark mark = ptq_arena_mark(r->work);
         PTQ_TRY(run_chunk(r, first, eval->n - first < chunk ? eval->n - first : chunk, err));
         ptq_arena_rewind(r->work, mark);
@@ -295,14 +305,32 @@ static enum ptq_status summarise(struct run *r, struct ptq_error *err)
     struct ptq_cell *c = r->cell;
     double sum = 0;
     for (int64_t i = 0; i < c->tokens; i++) sum += c->nll[i];
-    c->nll_mean = sum / (double)c->tokens;
-    c->ppl = exp(c->nll_mean);
+    c->nll_mean = c->tokens ? sum / (double)c->tokens : 0;
+    c->ppl = c->tokens ? exp(c->nll_mean) : 0;
     c->effective_bits = r->weights > 0 ? r->bits / r->weights : 16;
     c->peak_rss_bytes = ptq_peak_rss_bytes();
     c->tokens_per_second = c->seconds_eval > 0 ? (double)(c->windows * c->window) / c->seconds_eval : 0;
     if (!isfinite(c->ppl))
         return ptq_fail(err, PTQ_ENUMERIC, "the perplexity is not finite (mean nll %g)", c->nll_mean);
     return PTQ_OK;
+}
+
+static enum ptq_status evaluate(struct run *r, struct ptq_error *err)
+{
+    struct ptq_cell *cell = r->cell;
+    double started = ptq_seconds();
+    cell->seconds_quantize = 0;
+    cell->saturated_groups = cell->n_linears = cell->n_inputs = 0;
+    if (r->stats) ptq_inputs_report(r->arena, r->stats, cell);
+    r->work = ptq_arena_make("cell");
+    r->codes = ptq_arena_make("codes");
+    enum ptq_status status = run_with_part(r, err);
+    ptq_arena_free(r->codes);
+    ptq_arena_free(r->work);
+    if (status) return status;
+    cell->seconds_eval = ptq_seconds() - started - (cell->seconds_quantize - r->earlier) - r->compare.seconds;
+    ptq_compare_end(&r->compare, cell);
+    return summarise(r, err);
 }
 
 enum ptq_status ptq_evaluate(const struct ptq_model *model, const struct ptq_spec *spec, uint64_t seed,
@@ -318,18 +346,7 @@ enum ptq_status ptq_evaluate(const struct ptq_model *model, const struct ptq_spe
                     .eval = eval,
                     .arena = arena,
                     .cell = cell};
-    double started = ptq_seconds();
-    cell->seconds_quantize = 0;
-    cell->saturated_groups = cell->n_linears = 0;
-    r.work = ptq_arena_make("cell");
-    r.codes = ptq_arena_make("codes");
-    enum ptq_status status = run_with_part(&r, err);
-    ptq_arena_free(r.codes);
-    ptq_arena_free(r.work);
-    if (status) return status;
-    cell->seconds_eval = ptq_seconds() - started - (cell->seconds_quantize - r.earlier) - r.compare.seconds;
-    ptq_compare_end(&r.compare, cell);
-    return summarise(&r, err);
+    return evaluate(&r, err);
 }
 
 /* Statistics of the cell's calibration, where it has one: measured by the first cell that asks. */
@@ -382,9 +399,17 @@ static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_jo
     PTQ_TRY(calibrate(session, &plan, cell, err));
     cell->reference = job->reference ? reference_of(session, &plan) : NULL;
     cell->prefix = prefix_of(session, &plan);
-    return ptq_evaluate(&plan.model->model, &plan.spec, job->seed,
-                        plan.calib && ptq_spec_reads_stats(&plan.spec) ? plan.calib->stats : NULL,
-                        plan.calib ? &plan.calib->windows : NULL, &plan.eval->windows, arena, cell, err);
+    static const struct ptq_windows nothing = {.length = 1};
+    struct run r = {.model = &plan.model->model,
+                    .spec = &plan.spec,
+                    .seed = job->seed,
+                    .stats = plan.calib && ptq_spec_reads_stats(&plan.spec) ? plan.calib->stats : NULL,
+                    .calib = plan.calib ? &plan.calib->windows : NULL,
+                    .eval = plan.eval ? &plan.eval->windows : &nothing,
+                    .arena = arena,
+                    .sink = job->sink,
+                    .cell = cell};
+    return evaluate(&r, err);
 }
 
 enum ptq_status ptq_cell_run(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,

@@ -11,6 +11,15 @@
 #include "stats.h"
 #include "tokens.h"
 
+/* Takes every block once, in order, as the cell has it. q [PTQ_N_ROLE] are its codes, n = 0 where a linear has none;
+ * block's weights are what they stand for, its norms and biases what the method made of them. Nothing outlives the
+ * call. */
+struct ptq_block_sink {
+    enum ptq_status (*take)(void *context, int64_t index, const struct ptq_block *block, const struct ptq_qmat *q,
+                            struct ptq_error *err);
+    void *context;
+};
+
 /* What was asked for; all texts outlive the session. Zero or NULL is the default given in brackets. */
 struct ptq_job {
     const char *experiment;       /* name stored in the cell ["eval"] */
@@ -28,6 +37,7 @@ struct ptq_job {
     const char *device; /* ["cpu"] */
     const char *path;   /* ["fp32"] */
     int reference;      /* 1: compare with full precision (PTQ_AGAINST_FIELDS). No part of the cell's id [0] */
+    const struct ptq_block_sink *sink; /* [none]; where there is one, text may be NULL: nothing is evaluated then */
 };
 
 struct ptq_session;

@@ -210,8 +210,8 @@ static const char *sources(struct ptq_arena *arena, const struct ptq_planned *pl
                       plan->calib_text->documents->paragraphs ? "paragraphs" : "documents");
 }
 
-static void describe_texts(struct ptq_arena *arena, const struct ptq_job *job, const struct ptq_planned *plan,
-                           struct ptq_cell *cell)
+static void describe_text(struct ptq_arena *arena, const struct ptq_job *job, const struct ptq_planned *plan,
+                          struct ptq_cell *cell)
 {
     cell->text = ptq_strdup(arena, job->text);
     cell->text_sha256 = ptq_strdup(arena, plan->text->sha256);
@@ -223,6 +223,13 @@ static void describe_texts(struct ptq_arena *arena, const struct ptq_job *job, c
                                 (long long)cell->window, job->max_windows ? "first " : "all windows",
                                 job->max_windows ? ptq_format(arena, "%lld windows", (long long)job->max_windows) : "",
                                 ptq_bos_name(job->bos), cell->text_sha256);
+}
+
+static void describe_texts(struct ptq_arena *arena, const struct ptq_job *job, const struct ptq_planned *plan,
+                           struct ptq_cell *cell)
+{
+    cell->text = cell->text_sha256 = cell->tokens_sha256 = cell->protocol = "";
+    if (plan->text) describe_text(arena, job, plan, cell);
     cell->calib = cell->calib_sha256 = cell->calib_protocol = "";
     if (!uses_calib(job, &plan->spec)) return;
     cell->calib = ptq_strdup(arena, job->calib);
@@ -280,20 +287,33 @@ static enum ptq_status check_choices(const struct ptq_job *job, struct ptq_error
         return ptq_fail(err, PTQ_EUSAGE, "device '%s' is not known to this build; known: cpu", job->device);
     if (job->path && strcmp(job->path, "fp32"))
         return ptq_fail(err, PTQ_EUSAGE, "path '%s' is not known to this build; known: fp32", job->path);
-    if (!job->model || !job->text) return ptq_fail(err, PTQ_EUSAGE, "a cell needs a model and an evaluation text");
+    if (!job->model || (!job->text && !job->sink))
+        return ptq_fail(err, PTQ_EUSAGE, "a cell needs a model and an evaluation text");
     return PTQ_OK;
 }
 
 /* A block method may change what it does not quantise, and that is not kept from chunk to chunk. */
 static enum ptq_status check_only(const struct ptq_planned *plan, struct ptq_error *err)
 {
-    int64_t first, last, most = ptq_forward_chunk(&plan->model->model, plan->eval->windows.length);
     if (!*plan->spec.only) return PTQ_OK;
+    if (!plan->eval)
+        return ptq_fail(err, PTQ_EUSAGE, "only= is for evaluation; a checkpoint has all its linears quantised");
+    int64_t first, last, most = ptq_forward_chunk(&plan->model->model, plan->eval->windows.length);
     PTQ_TRY(ptq_only_blocks(plan->spec.only, &plan->model->model, &first, &last, err));
     if (!plan->spec.method->block_method || plan->eval->windows.n <= most) return PTQ_OK;
     return ptq_fail(err, PTQ_EUSAGE, "%s with only= takes at most %lld evaluation windows of %lld, and here are %lld",
                     plan->spec.method->name, (long long)most, (long long)plan->eval->windows.length,
                     (long long)plan->eval->windows.n);
+}
+
+/* Codes made of codes would be judged against weights that nobody trained. */
+static enum ptq_status check_source(const struct ptq_model *model, const struct ptq_spec *spec, struct ptq_error *err)
+{
+    if (!model->quantization || !ptq_spec_quantizes(spec)) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT,
+                    "%s: is quantised already (%s) and can be evaluated as it is (fp16); take the full-precision "
+                    "checkpoint for %s",
+                    model->name, model->source_dtype, spec->method->name);
 }
 
 enum ptq_status ptq_session_plan(struct ptq_session *s, const struct ptq_job *job, struct ptq_planned *plan,
@@ -305,8 +325,11 @@ enum ptq_status ptq_session_plan(struct ptq_session *s, const struct ptq_job *jo
     if ((ptq_spec_need(&plan->spec) & (PTQ_NEED_ABSMEAN | PTQ_NEED_WINDOWS | PTQ_NEED_MOMENTS)) && !job->calib)
         return ptq_fail(err, PTQ_EUSAGE, "%s needs a calibration text; give --calib FILE", job->spec);
     PTQ_TRY(share_model(s, job->model, &plan->model, err));
-    PTQ_TRY(share_text(s, plan->model, job->text, PTQ_SAMPLE_FIRST, &plan->text, err));
-    PTQ_TRY(eval_windows(s, job, plan, err));
+    PTQ_TRY(check_source(&plan->model->model, &plan->spec, err));
+    if (job->text) {
+        PTQ_TRY(share_text(s, plan->model, job->text, PTQ_SAMPLE_FIRST, &plan->text, err));
+        PTQ_TRY(eval_windows(s, job, plan, err));
+    }
     PTQ_TRY(check_only(plan, err));
     if (!uses_calib(job, &plan->spec)) return PTQ_OK;
     plan->sample = sample_of(job, &plan->spec);

@@ -50,7 +50,7 @@ struct ptq_planned {
     struct ptq_spec spec;
     enum ptq_sample sample; /* of the calibration; never auto */
     struct ptq_shared_model *model;
-    struct ptq_shared_text *text, *calib_text; /* calib NULL where the cell uses none */
+    struct ptq_shared_text *text, *calib_text; /* NULL where the cell uses none */
     struct ptq_shared_windows *eval, *calib;
 };
 

@@ -25,7 +25,7 @@ static inline float *family_matrix(struct family *f, const char *group, const ch
 {
     float *stored, *matrix = ptq_new(f->g.arena, float, l->n * l->k);
     int64_t rows, columns;
-    struct ptq_layout layout = ptq_linear_layout(&f->model, (enum ptq_role)role);
+    struct ptq_row_layout layout = ptq_linear_layout(&f->model, (enum ptq_role)role);
     OK(ptq_h5_floats(f->g.file, group, name, f->g.arena, &stored, &rows, &columns, &f->g.err));
     assert_true(rows == l->n && columns == l->k);
     for (int64_t i = 0; i < rows; i++)

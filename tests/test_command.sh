@@ -88,8 +88,8 @@ for format in text md csv tex json; do
     [ -s "$work/out" ] || fail "no $format"
 done
 if command -v gnuplot >/dev/null; then
-    expect 0 '1 figure' "$ptq" plot "$work/t.h5" -o "$work/figures"
-    [ "$(find "$work/figures" -name '*.svg' -o -name '*.png' -o -name '*.csv' | wc -l)" -eq 3 ] || fail 'not three files'
+    expect 0 '6 figures' "$ptq" plot "$work/t.h5" -o "$work/figures" # kept, bits, error, channels, depth, cost
+    [ "$(find "$work/figures" -name '*.svg' -o -name '*.png' -o -name '*.csv' | wc -l)" -eq 18 ] || fail 'not three files each'
 else
     echo "skipped: plot, because gnuplot is not installed"
 fi

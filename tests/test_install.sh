@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # scripts/install-deps with a dpkg, an apt-get, an id and a sudo that are only pretended: what it says, what it runs.
-# And scripts/table1 with a ptq that only writes down its arguments.
+# And scripts/table with a ptq that only writes down its arguments.
 # shellcheck disable=SC2015,SC2016 # in `a && b || fail`, fail is meant for both; some dollars are the tools'
 set -u
 # shellcheck source=tests/shell.bash
@@ -97,12 +97,13 @@ test_quick_when_all_is_there() {
     [ $(((now - start) / 1000000)) -lt 2000 ] || fail "took $(((now - start) / 1000000)) ms"
 }
 
-# scripts/table1 with a ptq that writes down what it was called with
+# scripts/table with a ptq that writes down what it was called with
 test_table1_settings() {
     local out
     machine 0
     tool ptq <<END
 printf '<%s>' "\$@" >>"$scratch/calls"; echo >>"$scratch/calls"
+[ "\$1" != experiments ] || printf '%s\n' "\$MODEL" "\$TEXT" "\$CALIB"
 END
     mkdir -p "$scratch/cache/texts" "$scratch/a model" "$scratch/folder"
     touch "$scratch/cache/texts/"{t\ \'x\"y,c}.txt
@@ -110,7 +111,7 @@ END
     export MODEL="$scratch/a model" TEXT="t 'x\"y" CALIB=c
 
     : >"$scratch/calls"
-    OUT="$scratch/my own.h5" BITS=4 GROUP=32 WINDOWS=5 SEED=7 THREADS=2 expect_exit 0 "$tree/scripts/table1"
+    OUT="$scratch/my own.h5" BITS=4 GROUP=32 WINDOWS=5 SEED=7 THREADS=2 expect_exit 0 "$tree/scripts/table"
     expect_text "^<run><experiments/table1.yaml><-o><$scratch/my own.h5><--set><models=$scratch/a model><--set>\
 <text=t 'x\"y><--set><calib=c><--set><w_bit=4><--set><group_size=32><--set><windows=5><--set><seed=7><--threads><2>$" \
         "$scratch/calls"
@@ -119,16 +120,16 @@ END
     [ -f "$scratch/my own.md" ] && [ -f "$scratch/my own.csv" ] && [ -f "$scratch/my own.tex" ] || fail "no tables"
 
     : >"$scratch/calls" # a name of its own for other settings, in a folder that is not there yet
-    BITS=4 expect_exit 0 "$tree/scripts/table1"
+    BITS=4 expect_exit 0 "$tree/scripts/table"
     out=$(sed -n 's/^<run>.*<-o><\([^>]*\)>.*/\1/p' "$scratch/calls")
     [[ $out == "$RESULTS"/table1-models=*a_model.*-text=*-calib=c-w_bit=4.h5 ]] || fail "results in $out"
     : >"$scratch/calls" # models whose long paths end alike have files of their own
     mkdir -p "$scratch/another/a model"
-    MODEL="$scratch/another/a model" BITS=4 expect_exit 0 "$tree/scripts/table1"
+    MODEL="$scratch/another/a model" BITS=4 expect_exit 0 "$tree/scripts/table"
     [ "$out" != "$(sed -n 's/^<run>.*<-o><\([^>]*\)>.*/\1/p' "$scratch/calls")" ] || fail "both in $out"
-    TEXT=no/such/text expect_exit 1 "$tree/scripts/table1"
+    TEXT=no/such/text expect_exit 1 "$tree/scripts/table"
     : >"$scratch/calls" # OUT may be a folder
-    OUT=$scratch/folder expect_exit 0 "$tree/scripts/table1"
+    OUT=$scratch/folder expect_exit 0 "$tree/scripts/table"
     expect_text "^<run>.*<-o><$scratch/folder/table1-models" "$scratch/calls"
     unset PTQ_CACHE PTQ RESULTS MODEL TEXT CALIB
 }

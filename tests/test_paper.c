@@ -39,6 +39,62 @@ static void test_numbers(void **state)
     assert_true(value_of("smollm2-135m", "fp16") == -1);
 }
 
+/* Every table of which reference/algorithms-and-numbers.md, section 3, has numbers, with how many. */
+static void test_every_table(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *paper, *table;
+        int n;
+    } wanted[] = {{"AWQ", "1", 33},        {"AWQ", "2", 20},         {"AWQ", "3", 25},        {"AWQ", "4", 63},
+                  {"AWQ", "5", 6},         {"AWQ", "6", 7},          {"AWQ", "8", 20},        {"AWQ", "9", 15},
+                  {"AWQ", "10", 6},        {"AWQ", "figure 1", 2},   {"AWQ", "figure 8a", 1}, {"AWQ", "figure 8b", 8},
+                  {"AWQ", "figure 9", 25}, {"AWQ", "README", 12},    {"AWQ", "rerun", 5},     {"GPTQ", "2", 7},
+                  {"GPTQ", "3", 45},       {"GPTQ", "4", 30},        {"GPTQ", "5", 6},        {"GPTQ", "6", 4},
+                  {"GPTQ", "7", 6},        {"GPTQ", "8", 2},         {"GPTQ", "9", 36},       {"GPTQ", "11", 36},
+                  {"GPTQ", "README", 27}};
+    int sum = 0;
+    for (size_t w = 0; w < sizeof wanted / sizeof *wanted; w++) {
+        int n = 0;
+        for (int i = 0; i < paper.n; i++)
+            n += strcmp(paper.number[i].paper, wanted[w].paper) == 0 &&
+                 strcmp(paper.number[i].table, wanted[w].table) == 0;
+        if (n != wanted[w].n) fail_msg("%s, table %s: %d numbers", wanted[w].paper, wanted[w].table, n);
+        sum += n;
+    }
+    assert_int_equal(sum, paper.n);
+}
+
+static void test_no_key_twice(void **state)
+{
+    (void)state;
+    for (int i = 0; i < paper.n; i++)
+        for (int j = 0; j < i; j++) {
+            const struct ptq_paper_number *a = &paper.number[i], *b = &paper.number[j];
+            if (strcmp(a->paper, b->paper) || strcmp(a->table, b->table) || strcmp(a->model, b->model) ||
+                strcmp(a->spec, b->spec) || strcmp(a->metric, b->metric))
+                continue;
+            fail_msg("%s, table %s: %s %s %s is there twice", a->paper, a->table, a->model, a->spec, a->metric);
+        }
+}
+
+/* What the papers say of one thing in two ways is in the notes. */
+static void test_contradictions_are_noted(void **state)
+{
+    (void)state;
+    static const char *const noted[][3] = {{"opt-1.3b", "rtn:w3,g128", "119.47"},
+                                           {"opt-6.7b", "rtn:w3,g128", "43.2"},
+                                           {"opt-6.7b", "awq:w3,g128", "11.39"},
+                                           {"opt-1.3b", "fp16", "14.63"}};
+    for (size_t k = 0; k < sizeof noted / sizeof *noted; k++) {
+        int found = 0;
+        for (int i = 0; i < paper.n; i++)
+            found |= strcmp(paper.number[i].model, noted[k][0]) == 0 &&
+                     strcmp(paper.number[i].spec, noted[k][1]) == 0 && strstr(paper.number[i].note, noted[k][2]);
+        if (!found) fail_msg("%s %s: nothing notes %s", noted[k][0], noted[k][1], noted[k][2]);
+    }
+}
+
 static void test_names(void **state)
 {
     (void)state;
@@ -109,6 +165,7 @@ static void test_only_fair_comparisons(void **state)
     struct ptq_cell c = opt_cell("rtn:w3,g64", 100);
     assert_int_equal(ptq_paper_verdict(&paper, &c, &number), PTQ_OTHER_SETTINGS);
     assert_string_equal(number->printed, "119.00"); /* shown, but not judged by */
+    assert_int_equal(ptq_paper_judge(&paper, &c, "step_ratio", 1, &number), PTQ_NO_PAPER);
     c = opt_cell("salient:w4,g128,select=weight,fraction=0.01", 20);
     assert_int_equal(ptq_paper_verdict(&paper, &c, &number), PTQ_OTHER_SETTINGS);
     assert_string_equal(number->printed, "98.55");
@@ -183,7 +240,7 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(numbers),   TEST(names), TEST(specs_are_canonical), TEST(verdicts), TEST(only_fair_comparisons),
+        TEST(numbers),   TEST(every_table), TEST(no_key_twice), TEST(contradictions_are_noted), TEST(names), TEST(specs_are_canonical), TEST(verdicts), TEST(only_fair_comparisons),
         TEST(bad_lines), TEST(home)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,15 +8,13 @@
 #   x_low, x_high, y_low, y_high, y_log
 #   fp16, rtn, rtn_low, rtn_high, has_fp16, has_rtn
 
-set output output_file
-set title heading noenhanced font ',13' offset 0,0.2
-set label 1 note noenhanced at screen 0.5,0.035 center font ',9' textcolor rgb grey
+set label 1 note noenhanced at screen 0.5, 14.0 / height center font ',10' textcolor rgb grey
 set xlabel 'input channels kept in FP16 (%)' offset 0,0.3
-set ylabel (y_log ? 'perplexity, log scale (lower is better)' : 'perplexity (lower is better)') offset 0.5,0
-set key at screen 0.5,0.095 center center horizontal Left reverse noenhanced maxrows 1 samplen 2.2 width 0 font ',10'
+set ylabel (y_log ? 'perplexity (log scale)' : 'perplexity') offset 0.5,0
 set lmargin 9
 set rmargin 8
-set bmargin 7.5
+key_rows = 1
+eval key_below
 set logscale x
 set xrange [x_low:x_high]
 set yrange [y_low:y_high]
@@ -32,11 +30,11 @@ array dashes = [1, 4, 3]
 
 if (has_rtn) {
     set object 1 rectangle from graph 0, first rtn_low to graph 1, first rtn_high behind fillcolor rgb pale fillstyle solid noborder
-    set label 2 'RTN' at graph 1.01, first rtn left font ',10' textcolor rgb grey
+    set label 2 'RTN' at graph 1.01, first rtn left font ',11' textcolor rgb grey
     set arrow 2 from graph 0, first rtn to graph 1, first rtn nohead back linecolor rgb grey linewidth 1.3 dashtype 2
 }
 if (has_fp16) {
-    set label 3 'FP16' at graph 1.01, first fp16 left font ',10'
+    set label 3 'FP16' at graph 1.01, first fp16 left font ',11'
     set arrow 3 from graph 0, first fp16 to graph 1, first fp16 nohead back linecolor rgb 'black' linewidth 1.3
 }
 

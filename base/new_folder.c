@@ -1,0 +1,113 @@
+#include "new_folder.h"
+
+#include "mapped.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* A flat folder: its files, then itself. */
+static void remove_folder(const char *path)
+{
+    DIR *dir = opendir(path);
+    if (!dir) return;
+    for (struct dirent *entry; (entry = readdir(dir));)
+        if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..")) unlinkat(dirfd(dir), entry->d_name, 0);
+    closedir(dir);
+    rmdir(path);
+}
+
+/* temporary is "DIR/.tmp.NAME.PID": every other PID whose process is gone has left its folder behind. */
+static void sweep(const char *temporary)
+{
+    char folder[4096];
+    const char *name = strrchr(temporary, '/') + 1, *dot = strrchr(name, '.');
+    snprintf(folder, sizeof folder, "%.*s", (int)(name - temporary), temporary);
+    DIR *dir = opendir(folder);
+    if (!dir) return;
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        char path[4096 + 300], *end;
+        if (strncmp(entry->d_name, name, (size_t)(dot - name) + 1)) continue;
+        long pid = strtol(entry->d_name + (dot - name) + 1, &end, 10);
+        if (*end || pid <= 0 || kill((pid_t)pid, 0) == 0 || errno != ESRCH) continue;
+        snprintf(path, sizeof path, "%s%s", folder, entry->d_name);
+        remove_folder(path);
+    }
+    closedir(dir);
+}
+
+enum ptq_status ptq_new_folder_begin(struct ptq_arena *arena, const char *path, struct ptq_new_folder *out,
+                                     struct ptq_error *err)
+{
+    size_t length = strlen(path);
+    while (length > 1 && path[length - 1] == '/') length--;
+    out->path = ptq_strndup(arena, path, length);
+    struct stat info;
+    if (lstat(out->path, &info) == 0)
+        return ptq_fail(err, PTQ_EUSAGE, "%s: is there already; take another name, or remove it", out->path);
+    out->temporary = ptq_temporary_path(arena, out->path);
+    sweep(out->temporary);
+    if (mkdir(out->temporary, 0777))
+        return ptq_fail(err, PTQ_EIO, "%s: cannot be made: %s", out->path, strerror(errno));
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_new_folder_publish(struct ptq_new_folder *folder, struct ptq_error *err)
+{
+    int bad = renameat2(AT_FDCWD, folder->temporary, AT_FDCWD, folder->path, RENAME_NOREPLACE);
+    if (bad && errno == EINVAL)
+        bad = rename(folder->temporary, folder->path); /* not every file system knows the flag */
+    if (!bad) return PTQ_OK;
+    int cause = errno;
+    ptq_new_folder_discard(folder);
+    return ptq_fail(err, PTQ_EIO, "%s: cannot be written: %s", folder->path, strerror(cause));
+}
+
+void ptq_new_folder_discard(struct ptq_new_folder *folder)
+{
+    remove_folder(folder->temporary);
+}
+
+static enum ptq_status cannot_write(const char *path, int cause, struct ptq_error *err)
+{
+    return ptq_fail(err, PTQ_EIO, "%s: cannot be written: %s", path, strerror(cause));
+}
+
+enum ptq_status ptq_file_create(const char *path, uint64_t bytes, int *fd, struct ptq_error *err)
+{
+    *fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (*fd < 0) return cannot_write(path, errno, err);
+    int cause = bytes ? posix_fallocate(*fd, 0, (off_t)bytes) : 0;
+    if (cause == EOPNOTSUPP || cause == EINVAL) cause = ftruncate(*fd, (off_t)bytes) ? errno : 0;
+    if (!cause) return PTQ_OK;
+    close(*fd);
+    return cannot_write(path, cause, err);
+}
+
+enum ptq_status ptq_file_write_at(int fd, const char *path, uint64_t offset, const void *data, size_t bytes,
+                                  struct ptq_error *err)
+{
+    const unsigned char *from = data;
+    while (bytes) {
+        ssize_t wrote = pwrite(fd, from, bytes, (off_t)offset);
+        if (wrote < 0 && errno == EINTR) continue;
+        if (wrote < 0) return cannot_write(path, errno, err);
+        from += wrote;
+        offset += (uint64_t)wrote;
+        bytes -= (size_t)wrote;
+    }
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_file_finish(int fd, const char *path, struct ptq_error *err)
+{
+    int bad = fsync(fd), cause = errno;
+    if (close(fd) && !bad) bad = 1, cause = errno;
+    return bad ? cannot_write(path, cause, err) : PTQ_OK;
+}

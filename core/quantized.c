@@ -1,0 +1,174 @@
+#include "quantized.h"
+
+#include "json.h"
+#include "locate.h"
+#include "packed_codes.h"
+#include "quantized_parts.h"
+
+#include <math.h>
+#include <string.h>
+#include <strings.h>
+
+enum { MAX_CONFIG = 1 << 24 };
+
+#define KNOWN "awq (version gemm, 4 bits), gptq and gptq_v2 (2, 3, 4, 8 bits)"
+
+/* ---- quantization_config ---- */
+
+static enum ptq_status refuse(const char *what, const char *key, const char *value, struct ptq_error *err)
+{
+    return ptq_fail(err, PTQ_EINPUT, "%s: %s '%.60s' is not known; known: " KNOWN, what, key, value);
+}
+
+/* key, else alias: the names changed over the years. */
+static enum ptq_status either_int(const json_t *json, const char *key, const char *alias, const char *what, int64_t min,
+                                  int64_t max, int64_t *out, struct ptq_error *err)
+{
+    const char *name = json_object_get(json, key) || !json_object_get(json, alias) ? key : alias;
+    return ptq_json_int(json, name, what, min, max, out, err);
+}
+
+static enum ptq_status either_text(const json_t *json, const char *key, const char *alias, const char *what,
+                                   const char *fallback, const char **out, struct ptq_error *err)
+{
+    PTQ_TRY(ptq_json_text_or(json, alias, what, fallback, out, err));
+    return ptq_json_text_or(json, key, what, *out, out, err);
+}
+
+/* What makes a checkpoint one of another kind than its method's name says. */
+static enum ptq_status refuse_variants(const json_t *json, const char *what, struct ptq_error *err)
+{
+    int head, marlin;
+    const char *pack;
+    PTQ_TRY(ptq_json_bool_or(json, "lm_head", what, 0, &head, err));
+    PTQ_TRY(ptq_json_bool_or(json, "is_marlin_format", what, 0, &marlin, err));
+    PTQ_TRY(ptq_json_text_or(json, "pack_dtype", what, "int32", &pack, err));
+    if (head) return ptq_fail(err, PTQ_EINPUT, "%s: lm_head is true: a quantised head is not read", what);
+    if (marlin) return refuse(what, "format", "marlin", err);
+    if (strcmp(pack, "int32") && strcmp(pack, "torch.int32")) return refuse(what, "pack_dtype", pack, err);
+    if (json_object_size(json_object_get(json, "dynamic")))
+        return ptq_fail(err, PTQ_EINPUT, "%s: dynamic: widths that differ between linears are not read", what);
+    return PTQ_OK;
+}
+
+static enum ptq_status read_awq(const json_t *json, const char *what, struct ptq_quantization *q, struct ptq_error *err)
+{
+    const char *version;
+    int zero_point;
+    PTQ_TRY(either_text(json, "version", "format", what, "gemm", &version, err));
+    if (strcasecmp(version, "gemm")) return refuse(what, "awq version", version, err);
+    PTQ_TRY(ptq_json_bool_or(json, "zero_point", what, 1, &zero_point, err));
+    q->container = &ptq_container_awq;
+    q->sym = !zero_point;
+    return PTQ_OK;
+}
+
+static enum ptq_status read_gptq(const json_t *json, const char *what, struct ptq_quantization *q,
+                                 struct ptq_error *err)
+{
+    const char *format;
+    PTQ_TRY(either_text(json, "checkpoint_format", "format", what, "gptq", &format, err));
+    PTQ_TRY(ptq_json_bool_or(json, "desc_act", what, 0, &q->desc_act, err));
+    PTQ_TRY(ptq_json_bool_or(json, "sym", what, 1, &q->sym, err));
+    q->container = strcmp(format, "gptq") == 0 ? &ptq_container_gptq : &ptq_container_gptq_v2;
+    if (strcmp(format, q->container->name)) return refuse(what, "checkpoint_format", format, err);
+    return PTQ_OK;
+}
+
+static enum ptq_status read_quantization(struct ptq_arena *arena, const json_t *json, const char *what,
+                                         const char *method, struct ptq_quantization *q, struct ptq_error *err)
+{
+    int64_t bits;
+    *q = (struct ptq_quantization){.source = what};
+    PTQ_TRY(either_text(json, "quant_method", "method", what, method, &method, err));
+    if (strcmp(method, "awq") && strcmp(method, "gptq")) return refuse(what, "quant_method", method, err);
+    PTQ_TRY(refuse_variants(json, what, err));
+    PTQ_TRY((*method == 'a' ? read_awq : read_gptq)(json, what, q, err));
+    PTQ_TRY(either_int(json, "bits", "w_bit", what, 1, 64, &bits, err));
+    PTQ_TRY(either_int(json, "group_size", "q_group_size", what, -1, 1 << 20, &q->group_size, err));
+    if (!ptq_container_bits(q->container, bits))
+        return ptq_fail(err, PTQ_EINPUT, "%s: %s of %lld bits is not known; known: " KNOWN, what, q->container->name,
+                        (long long)bits);
+    if (q->group_size == 0) return ptq_fail(err, PTQ_EINPUT, "%s: group_size is 0; it must be -1 or positive", what);
+    q->bits = (int)bits;
+    q->text = ptq_format(arena, "%s %d bits", q->container->name, q->bits);
+    return PTQ_OK;
+}
+
+/* A file of the folder, its object at key (NULL: the whole); *out stays NULL where either is not there. */
+static enum ptq_status read_file(struct ptq_arena *arena, const char *folder, const char *name, const char *key,
+                                 const char *method, struct ptq_quantization **out, struct ptq_error *err)
+{
+    const char *path = ptq_join(arena, folder, name);
+    json_t *json;
+    if (!ptq_is_file(path)) return PTQ_OK;
+    PTQ_TRY(ptq_json_load(path, MAX_CONFIG, &json, err));
+    const json_t *object = key ? json_object_get(json, key) : json;
+    enum ptq_status status = PTQ_OK;
+    const char *what = key ? ptq_format(arena, "%s: %s", path, key) : path;
+    if (object && !json_is_null(object)) {
+        struct ptq_quantization *q = ptq_new(arena, struct ptq_quantization, 1);
+        status = json_is_object(object) ? read_quantization(arena, object, what, method, q, err)
+                                        : ptq_fail(err, PTQ_EINPUT, "%s: must be an object", what);
+        *out = q;
+    }
+    json_decref(json);
+    return status;
+}
+
+enum ptq_status ptq_quantization_read(struct ptq_arena *arena, const char *folder, struct ptq_quantization **out,
+                                      struct ptq_error *err)
+{
+    *out = NULL;
+    PTQ_TRY(read_file(arena, folder, "config.json", "quantization_config", "(none)", out, err));
+    if (!*out) PTQ_TRY(read_file(arena, folder, "quantize_config.json", NULL, "gptq", out, err));
+    if (!*out) PTQ_TRY(read_file(arena, folder, "quant_config.json", NULL, "awq", out, err));
+    return PTQ_OK;
+}
+
+/* ---- a linear's tensors ---- */
+
+static enum ptq_status find_part(const struct ptq_checkpoint *c, const char *name, const char *part, int64_t rows,
+                                 int64_t columns, int integers, int needed, const struct ptq_tensor **out,
+                                 struct ptq_error *err)
+{
+    char full[256];
+    snprintf(full, sizeof full, "%s.%s", name, part);
+    *out = ptq_checkpoint_find(c, full);
+    const struct ptq_tensor *t = *out;
+    if (!t && needed) return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is missing", c->path, full);
+    if (!t) return PTQ_OK;
+    int fits = columns < 0 ? t->rank == 1 && t->shape[0] == rows
+                           : t->rank == 2 && t->shape[0] == rows && t->shape[1] == columns;
+    if (!fits && columns < 0)
+        return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' has not the shape [%lld] that the config asks for", c->path,
+                        full, (long long)rows);
+    if (!fits)
+        return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is [%lld, %lld]; the config asks for [%lld, %lld]", c->path,
+                        full, (long long)t->shape[0], t->rank > 1 ? (long long)t->shape[1] : 0, (long long)rows,
+                        (long long)columns);
+    int is_integer = t->dtype == PTQ_I32 || t->dtype == PTQ_U32;
+    if (is_integer == integers && (integers || ptq_dtypes[t->dtype].to_f32)) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is %s; it must be %s", c->path, full, ptq_dtypes[t->dtype].name,
+                    integers ? "I32" : "F16");
+}
+
+enum ptq_status ptq_quantized_find(const struct ptq_quantization *q, const struct ptq_checkpoint *c, const char *name,
+                                   int64_t n, int64_t k, struct ptq_quantized_linear *out, int *found,
+                                   struct ptq_error *err)
+{
+    char codes[256];
+    snprintf(codes, sizeof codes, "%s.qweight", name);
+    *found = ptq_checkpoint_find(c, codes) != NULL;
+    if (!*found) return PTQ_OK;
+    int64_t groups = ptq_n_groups(k, q->group_size), rows, columns, packed;
+    *out = (struct ptq_quantized_linear){.n = n, .k = k};
+    if (!q->container->shape(n, k, q->bits, &rows, &columns, &packed))
+        return ptq_fail(err, PTQ_EINPUT, "%s: %s is [%lld, %lld], which %s cannot hold in whole words", c->path, name,
+                        (long long)n, (long long)k, q->text);
+    PTQ_TRY(find_part(c, name, "qweight", rows, columns, 1, 1, &out->codes, err));
+    PTQ_TRY(find_part(c, name, "qzeros", groups, packed, 1, !q->sym, &out->zeros, err));
+    PTQ_TRY(find_part(c, name, "scales", groups, n, 0, 1, &out->scales, err));
+    if (q->container == &ptq_container_awq) return PTQ_OK;
+    return find_part(c, name, "g_idx", k, -1, 1, q->desc_act && groups > 1, &out->g_idx, err);
+}

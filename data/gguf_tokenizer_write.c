@@ -1,0 +1,175 @@
+/* tokenizer.json as the keys that llama.cpp reads: tokens by id, their types, merges, and the name of the splitting. */
+#include "tokenizer_export.h"
+#include "tokenizer_parts.h"
+
+#include "locate.h"
+
+#include <string.h>
+
+enum { NORMAL = 1, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, MAX_CONFIG = 1 << 24 };
+
+/* ---- the splitting's name ---- */
+
+/* A row of the table that splits as the tokenizer does, or NULL. */
+static const struct ptq_splitting *find_splitting(const struct ptq_tokenizer *t)
+{
+    struct ptq_splitting like = {0};
+    for (int i = 0; i < t->pretokenizer.n; i++) {
+        const struct ptq_pre_step *step = &t->pretokenizer.step[i];
+        if (step->pattern || step->string || step->prefix || step->invert) return NULL;
+        if (!step->scan) continue;
+        if (like.scan || (step->scan == ptq_scan_digits && like.digits)) return NULL;
+        if (step->scan == ptq_scan_digits && step->behaviour == PTQ_SPLIT_ISOLATED)
+            like.digits = 1;
+        else
+            like.scan = step->scan;
+    }
+    like.nfc = t->normalizer.n == 1 && t->normalizer.step[0].kind == PTQ_NORMAL_FORM;
+    if (t->normalizer.n != like.nfc || !t->pretokenizer.byte_level || !like.scan) return NULL;
+    for (int i = 0; i < ptq_n_splittings; i++) {
+        const struct ptq_splitting *s = &ptq_splittings[i];
+        if (s->scan == like.scan && s->digits == like.digits && s->nfc == like.nfc &&
+            s->ignore_merges == t->bpe.ignore_merges)
+            return s;
+    }
+    return NULL;
+}
+
+/* The name, and whether a BOS stands before a text. */
+static enum ptq_status name_splitting(struct ptq_arena *arena, const char *path, const char **name, int *bos,
+                                      struct ptq_error *err)
+{
+    struct ptq_tokenizer *tokenizer;
+    PTQ_TRY(ptq_tokenizer_open(arena, path, &tokenizer, err));
+    const struct ptq_splitting *s = find_splitting(tokenizer);
+    *bos = ptq_tokenizer_bos(tokenizer) >= 0;
+    ptq_tokenizer_close(tokenizer);
+    if (!s)
+        return ptq_fail(err, PTQ_EINPUT,
+                        "%s: llama.cpp has no name that ptq knows for the way in which this tokenizer splits words",
+                        path);
+    *name = s->name;
+    return PTQ_OK;
+}
+
+/* ---- tokens ---- */
+
+struct tokens {
+    struct ptq_span *text; /* [n] by id */
+    int32_t *type;
+    int64_t n;
+    const char *path;
+};
+
+static enum ptq_status set_token(struct tokens *t, const char *text, const json_t *id, int type, struct ptq_error *err)
+{
+    json_int_t i = json_integer_value(id);
+    if (!text || !json_is_integer(id) || i < 0 || i >= t->n)
+        return ptq_fail(err, PTQ_EINPUT, "%s: token '%.40s' has no row in the embedding, which has %lld", t->path,
+                        text ? text : "", (long long)t->n);
+    t->text[i] = (struct ptq_span){.data = text, .size = strlen(text)};
+    t->type[i] = type;
+    return PTQ_OK;
+}
+
+static enum ptq_status list_tokens(struct ptq_arena *arena, json_t *root, struct tokens *t, struct ptq_error *err)
+{
+    const char *text;
+    json_t *id, *added;
+    size_t i;
+    for (int64_t j = 0; j < t->n; j++) {
+        text = ptq_format(arena, "[PAD%lld]", (long long)j); /* rows behind the vocabulary, as converters name them */
+        t->text[j] = (struct ptq_span){.data = text, .size = strlen(text)};
+        t->type[j] = UNUSED;
+    }
+    json_object_foreach(json_object_get(json_object_get(root, "model"), "vocab"), text, id)
+    {
+        PTQ_TRY(set_token(t, text, id, NORMAL, err));
+    }
+    json_array_foreach(json_object_get(root, "added_tokens"), i, added)
+    {
+        int type = json_is_true(json_object_get(added, "special")) ? CONTROL : USER_DEFINED;
+        PTQ_TRY(set_token(t, json_string_value(json_object_get(added, "content")), json_object_get(added, "id"), type,
+                          err));
+    }
+    return PTQ_OK;
+}
+
+/* "left right" each, whichever way the file has them; the reader has checked them. */
+static void put_merges(struct ptq_gguf_keys *to, struct ptq_arena *arena, const json_t *root)
+{
+    const json_t *merges = json_object_get(json_object_get(root, "model"), "merges");
+    size_t i, n = json_array_size(merges);
+    struct ptq_span *span = ptq_new(arena, struct ptq_span, n);
+    json_t *merge;
+    json_array_foreach((json_t *)merges, i, merge)
+    {
+        const char *text = json_string_value(merge);
+        if (!text)
+            text = ptq_format(arena, "%s %s", json_string_value(json_array_get(merge, 0)),
+                              json_string_value(json_array_get(merge, 1)));
+        span[i] = (struct ptq_span){.data = text, .size = strlen(text)};
+    }
+    ptq_gguf_put_texts(to, "tokenizer.ggml.merges", span, n);
+}
+
+/* ---- ids and the template for chats, where the folder has them ---- */
+
+/* One id, or the first of several. */
+static void put_id(struct ptq_gguf_keys *to, const json_t *config, const char *name, const char *key)
+{
+    const json_t *id = json_object_get(config, name);
+    if (json_is_array(id)) id = json_array_get(id, 0);
+    if (json_is_integer(id) && json_integer_value(id) >= 0) ptq_gguf_put_int(to, key, json_integer_value(id));
+}
+
+static enum ptq_status put_settings(struct ptq_gguf_keys *to, struct ptq_arena *arena, const char *folder,
+                                    struct ptq_error *err)
+{
+    const char *path = ptq_join(arena, folder, "config.json");
+    json_t *config;
+    PTQ_TRY(ptq_json_load(path, MAX_CONFIG, &config, err));
+    put_id(to, config, "bos_token_id", "tokenizer.ggml.bos_token_id");
+    put_id(to, config, "eos_token_id", "tokenizer.ggml.eos_token_id");
+    put_id(to, config, "pad_token_id", "tokenizer.ggml.padding_token_id");
+    json_decref(config);
+    path = ptq_join(arena, folder, "tokenizer_config.json");
+    if (!ptq_is_file(path)) return PTQ_OK;
+    PTQ_TRY(ptq_json_load(path, MAX_CONFIG, &config, err));
+    const char *chat = json_string_value(json_object_get(config, "chat_template"));
+    if (chat) ptq_gguf_put_text(to, "tokenizer.chat_template", chat);
+    json_decref(config);
+    return PTQ_OK;
+}
+
+static enum ptq_status put_vocabulary(struct ptq_gguf_keys *to, struct ptq_arena *arena, json_t *root, const char *path,
+                                      int64_t vocab, struct ptq_error *err)
+{
+    struct tokens t = {.n = vocab, .path = path};
+    t.text = ptq_new(arena, struct ptq_span, vocab);
+    t.type = ptq_new(arena, int32_t, vocab);
+    PTQ_TRY(list_tokens(arena, root, &t, err));
+    ptq_gguf_put_texts(to, "tokenizer.ggml.tokens", t.text, (size_t)vocab);
+    ptq_gguf_put_ints(to, "tokenizer.ggml.token_type", t.type, (size_t)vocab);
+    put_merges(to, arena, root);
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_gguf_put_tokenizer(struct ptq_gguf_keys *to, struct ptq_arena *arena, const char *folder,
+                                       int64_t vocab, struct ptq_error *err)
+{
+    const char *path = ptq_join(arena, folder, "tokenizer.json"), *name = NULL;
+    json_t *root;
+    int bos = 0;
+    if (!ptq_is_file(path))
+        return ptq_fail(err, PTQ_EINPUT, "%s: is not there, and a GGUF's vocabulary is made from it", path);
+    PTQ_TRY(name_splitting(arena, path, &name, &bos, err));
+    PTQ_TRY(ptq_tokenizer_load_json(arena, path, &root, err));
+    ptq_gguf_put_text(to, "tokenizer.ggml.model", "gpt2");
+    ptq_gguf_put_text(to, "tokenizer.ggml.pre", name);
+    enum ptq_status status = put_vocabulary(to, arena, root, path, vocab, err);
+    json_decref(root);
+    if (status) return status;
+    ptq_gguf_put_bool(to, "tokenizer.ggml.add_bos_token", bos);
+    return put_settings(to, arena, folder, err);
+}

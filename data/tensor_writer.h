@@ -1,0 +1,30 @@
+/* Writing checkpoints: the tensors are planned first, so that headers and offsets are known; then the files are made
+ * (ptq_safetensors_open, ptq_gguf_open); then tensors are written in any order, piece by piece. Nothing is held. */
+#ifndef PTQ_TENSOR_WRITER_H
+#define PTQ_TENSOR_WRITER_H
+
+#include "arena.h"
+#include "dtype.h"
+#include "status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct ptq_tensor_writer;
+
+struct ptq_tensor_writer *ptq_tensor_writer_make(struct ptq_arena *arena);
+/* One more tensor: rows [columns], or a vector where columns < 0. Rows are whole blocks of the dtype. */
+void ptq_tensor_plan(struct ptq_tensor_writer *writer, const char *name, enum ptq_dtype dtype, int64_t rows,
+                     int64_t columns);
+/* The next bytes of a planned tensor; all of it, in one or more calls. */
+enum ptq_status ptq_tensor_write(struct ptq_tensor_writer *writer, const char *name, const void *data, size_t bytes,
+                                 struct ptq_error *err);
+/* The same of n floats as FP16; one that FP16 cannot hold is PTQ_ENUMERIC. */
+enum ptq_status ptq_tensor_write_f16(struct ptq_tensor_writer *writer, const char *name, const float *x, int64_t n,
+                                     struct ptq_error *err);
+/* Asserts that every planned byte was written; the files are whole and closed. */
+enum ptq_status ptq_tensor_writer_finish(struct ptq_tensor_writer *writer, struct ptq_error *err);
+/* Closes what is open; files stay as they are. NULL is fine, and so is one that is finished. */
+void ptq_tensor_writer_abandon(struct ptq_tensor_writer *writer);
+
+#endif

@@ -1,0 +1,355 @@
+/* The kinds of numbers that a claim can be about: a row of the table and a function each. */
+#include "claim_select.h"
+#include "claims.h"
+#include "home.h"
+#include "locate.h"
+#include "mapped.h"
+#include "method.h"
+#include "model.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MEASURE                                                                                                        \
+    struct ptq_arena *arena, const struct ptq_claim_cells *cells, struct ptq_claim_test *t, struct ptq_error *err
+
+enum { MOST_GROUPS = 3 * PTQ_CLAIM_SIDE };
+
+/* ---- perplexities ---- */
+
+static enum ptq_status select_all(struct ptq_arena *arena, const struct ptq_claim_cells *cells, const char *const *side,
+                                  int n, struct ptq_group *out, struct ptq_error *err)
+{
+    for (int i = 0; i < n; i++) PTQ_TRY(ptq_claim_select(arena, cells, side[i], &out[i], err));
+    return PTQ_OK;
+}
+
+/* of[n_of], to[n_to], from[n_from], one behind the other. */
+static enum ptq_status contrast(MEASURE, ptq_statistic *statistic)
+{
+    struct ptq_group group[MOST_GROUPS];
+    PTQ_TRY(select_all(arena, cells, t->of, t->n_of, group, err));
+    PTQ_TRY(select_all(arena, cells, t->to, t->n_to, group + t->n_of, err));
+    PTQ_TRY(select_all(arena, cells, t->from, t->n_from, group + t->n_of + t->n_to, err));
+    return ptq_contrast(group, t->n_of + t->n_to + t->n_from, &ptq_bootstrap_default, statistic, t, &t->value,
+                        &t->interval, err);
+}
+
+static double product_ratio(const double *nll, const void *context)
+{
+    const struct ptq_claim_test *t = context;
+    double log_ratio = 0;
+    for (int i = 0; i < t->n_of + t->n_to; i++) log_ratio += i < t->n_of ? nll[i] : -nll[i];
+    return exp(log_ratio);
+}
+
+static enum ptq_status run_ratio(MEASURE)
+{
+    return contrast(arena, cells, t, err, product_ratio);
+}
+
+static double share_recovered(const double *nll, const void *context)
+{
+    (void)context;
+    return 100 * (exp(nll[2]) - exp(nll[0])) / (exp(nll[2]) - exp(nll[1]));
+}
+
+static enum ptq_status run_recovered(MEASURE)
+{
+    return contrast(arena, cells, t, err, share_recovered);
+}
+
+static double one_ppl(const double *nll, const void *context)
+{
+    (void)context;
+    return exp(nll[0]);
+}
+
+static enum ptq_status run_ppl(MEASURE)
+{
+    return contrast(arena, cells, t, err, one_ppl);
+}
+
+/* What another draw of the calibration moves: the standard deviation of perplexity over its mean. */
+static enum ptq_status run_spread(MEASURE)
+{
+    struct ptq_group g;
+    double mean = 0, squares = 0;
+    PTQ_TRY(ptq_claim_select(arena, cells, t->of[0], &g, err));
+    if (g.n < 2)
+        return ptq_fail(err, PTQ_EINPUT, "%s was calibrated once, so nothing is known of its spread", t->of[0]);
+    for (int i = 0; i < g.n; i++) mean += g.cell[i]->ppl / g.n;
+    for (int i = 0; i < g.n; i++) squares += (g.cell[i]->ppl - mean) * (g.cell[i]->ppl - mean);
+    t->value = 100 * sqrt(squares / (g.n - 1)) / mean;
+    t->why = ptq_format(arena, "standard deviation over %d draws", g.n);
+    return PTQ_OK;
+}
+
+/* ---- size ---- */
+
+static enum ptq_status one_cell(MEASURE, const struct ptq_cell **out)
+{
+    struct ptq_group g;
+    PTQ_TRY(ptq_claim_select(arena, cells, t->of[0], &g, err));
+    *out = g.cell[0];
+    return PTQ_OK;
+}
+
+static enum ptq_status run_bits(MEASURE)
+{
+    const struct ptq_cell *c;
+    PTQ_TRY(one_cell(arena, cells, t, err, &c));
+    t->value = c->effective_bits;
+    return PTQ_OK;
+}
+
+static enum ptq_status run_linears_share(MEASURE)
+{
+    PTQ_TRY(run_bits(arena, cells, t, err));
+    t->value *= 100.0 / 16;
+    return PTQ_OK;
+}
+
+/* Weights of the blocks' linears, and all other elements of the checkpoint; a tied head counts once. */
+static enum ptq_status count_weights(struct ptq_arena *arena, const struct ptq_cell *cell, double *linears,
+                                     double *others, struct ptq_error *err)
+{
+    struct ptq_model model;
+    const char *path;
+    PTQ_TRY(ptq_locate_model(arena, cell->model, &path, err));
+    PTQ_TRY(ptq_model_open(arena, path, cell->model, &model, err));
+    const struct ptq_config *c = &model.config;
+    double width = (double)c->width, q = (double)(c->heads * c->head_size), kv = (double)(c->kv_heads * c->head_size);
+    int mlp = c->family->activation == PTQ_SILU_GATED ? 3 : 2;
+    *linears = (double)c->blocks * width * (2 * q + 2 * kv + mlp * (double)c->ff);
+    *others = -*linears;
+    for (int i = 0; i < model.checkpoint.n_tensors; i++) *others += (double)model.checkpoint.tensor[i].count;
+    const struct ptq_tensor *head =
+        c->tied && model.names->head ? ptq_checkpoint_find(&model.checkpoint, model.names->head) : NULL;
+    if (head && head != model.embed) *others -= (double)head->count;
+    ptq_model_close(&model);
+    return PTQ_OK;
+}
+
+static enum ptq_status model_bytes(MEASURE, double *packed, double *whole)
+{
+    const struct ptq_cell *c;
+    double linears, others;
+    PTQ_TRY(one_cell(arena, cells, t, err, &c));
+    PTQ_TRY(count_weights(arena, c, &linears, &others, err));
+    *packed = linears * c->effective_bits / 8 + 2 * others;
+    *whole = 2 * (linears + others);
+    t->why = ptq_format(arena, "%.1f of %.1f million weights are in linears; embeddings, head and norms stay in FP16",
+                        linears / 1e6, (linears + others) / 1e6);
+    return PTQ_OK;
+}
+
+static enum ptq_status run_model_share(MEASURE)
+{
+    double packed, whole;
+    PTQ_TRY(model_bytes(arena, cells, t, err, &packed, &whole));
+    t->value = 100 * packed / whole;
+    return PTQ_OK;
+}
+
+static enum ptq_status run_model_mib(MEASURE)
+{
+    double packed, whole;
+    PTQ_TRY(model_bytes(arena, cells, t, err, &packed, &whole));
+    t->value = packed / (1 << 20);
+    t->why = NULL;
+    return PTQ_OK;
+}
+
+/* ---- cost ---- */
+
+/* Seconds of a group's mean cell. The statistics that a method reads may have come from the cache: then the largest
+ * time that any cell of the file took for them is counted, and where all came from it the sentence says so. */
+static enum ptq_status mean_seconds(struct ptq_arena *arena, const struct ptq_claim_cells *cells, const char *selector,
+                                    double *out, const char **why, struct ptq_error *err)
+{
+    struct ptq_group g;
+    struct ptq_spec spec;
+    double quantize = 0, calibrate = 0;
+    PTQ_TRY(ptq_claim_select(arena, cells, selector, &g, err));
+    PTQ_TRY(ptq_spec_parse(g.cell[0]->spec, &spec, err));
+    for (int i = 0; i < g.n; i++) quantize += g.cell[i]->seconds_quantize / g.n;
+    int statistics = (ptq_spec_need(&spec) & (PTQ_NEED_ABSMEAN | PTQ_NEED_MOMENTS)) != 0;
+    for (int i = 0; i < cells->n && statistics; i++)
+        if (strcmp(cells->cell[i].calib_sha256, g.cell[0]->calib_sha256) == 0 &&
+            cells->cell[i].seconds_calibrate > calibrate)
+            calibrate = cells->cell[i].seconds_calibrate;
+    if (statistics && calibrate == 0)
+        *why = ptq_format(arena, "%s%sthe statistics of %s were in the cache: their seconds are not in it",
+                          *why ? *why : "", *why ? "; " : "", g.cell[0]->spec);
+    *out = quantize + calibrate;
+    return PTQ_OK;
+}
+
+static enum ptq_status run_seconds(MEASURE)
+{
+    return mean_seconds(arena, cells, t->of[0], &t->value, &t->why, err);
+}
+
+static enum ptq_status run_seconds_ratio(MEASURE)
+{
+    double of, to;
+    PTQ_TRY(mean_seconds(arena, cells, t->of[0], &of, &t->why, err));
+    PTQ_TRY(mean_seconds(arena, cells, t->to[0], &to, &t->why, err));
+    if (!(to > 0)) return ptq_fail(err, PTQ_EINPUT, "%s took no measurable time", t->to[0]);
+    t->value = of / to;
+    t->why = ptq_format(arena, "%.1f s and %.1f s, each of one run, without an interval%s%s", of, to,
+                        t->why ? "; " : "", t->why ? t->why : "");
+    return PTQ_OK;
+}
+
+static enum ptq_status run_peak(MEASURE)
+{
+    const struct ptq_cell *c;
+    PTQ_TRY(one_cell(arena, cells, t, err, &c));
+    t->value = (double)c->peak_rss_bytes / (1 << 20);
+    return PTQ_OK;
+}
+
+/* The weights of the linears in FP16 and a gradient in FP32 for each are the least that back-propagation would hold. */
+static enum ptq_status run_gradients(MEASURE)
+{
+    const struct ptq_cell *c;
+    double linears, others;
+    PTQ_TRY(one_cell(arena, cells, t, err, &c));
+    PTQ_TRY(count_weights(arena, c, &linears, &others, err));
+    t->value = 100 * (double)c->peak_rss_bytes / (6 * linears);
+    t->why = ptq_format(arena, "the whole process's peak is %.0f MiB; weights and gradients would be %.0f MiB",
+                        (double)c->peak_rss_bytes / (1 << 20), 6 * linears / (1 << 20));
+    return PTQ_OK;
+}
+
+/* ---- difficulty ---- */
+
+/* Linears whose Hessian was not positive definite with the percdamp that was asked for. */
+static enum ptq_status run_damped(MEASURE)
+{
+    const struct ptq_cell *c;
+    struct ptq_spec spec;
+    PTQ_TRY(one_cell(arena, cells, t, err, &c));
+    PTQ_TRY(ptq_spec_parse(c->spec, &spec, err));
+    t->value = 0;
+    if (!ptq_spec_has(&spec, "percdamp")) return PTQ_OK;
+    double asked = ptq_spec_value(&spec, "percdamp");
+    for (int i = 0; i < c->n_linears; i++) t->value += c->linear[i].damp > asked * (1 + 1e-9);
+    return PTQ_OK;
+}
+
+static enum ptq_status run_switches(MEASURE)
+{
+    const struct ptq_cell *c;
+    struct ptq_spec spec;
+    PTQ_TRY(one_cell(arena, cells, t, err, &c));
+    PTQ_TRY(ptq_spec_parse(c->spec, &spec, err));
+    t->value = 0;
+    for (const struct ptq_param *p = spec.method->param; p && p->name; p++) t->value++;
+    return PTQ_OK;
+}
+
+/* ---- a benchmark's report ---- */
+
+/* The text of cell `column` of a Markdown line "| a | b |", without blanks, in arena; NULL where it has fewer. */
+static const char *table_cell(struct ptq_arena *arena, const char *line, int column)
+{
+    for (int i = 0; i <= column && line; i++) {
+        line = strchr(line, '|');
+        if (line) line++;
+    }
+    const char *end = line ? strchr(line, '|') : NULL;
+    if (!end) return NULL;
+    line += strspn(line, " ");
+    while (end > line && end[-1] == ' ') end--;
+    return ptq_strndup(arena, line, (size_t)(end - line));
+}
+
+static int find_column(struct ptq_arena *arena, const char *line, const char *name)
+{
+    const char *text;
+    for (int c = 0; (text = table_cell(arena, line, c)); c++)
+        if (strcmp(text, name) == 0) return c;
+    return -1;
+}
+
+/* The number where the row whose first cell begins with t->row meets t->column, in the tables of a Markdown text. */
+static enum ptq_status find_number(struct ptq_arena *arena, char *text, const char *path, struct ptq_claim_test *t,
+                                   struct ptq_error *err)
+{
+    int column = -1;
+    for (char *line = text, *next; line; line = next) {
+        if ((next = strchr(line, '\n'))) *next++ = 0;
+        if (*line != '|') continue;
+        const char *first = table_cell(arena, line, 0);
+        int here = find_column(arena, line, t->column);
+        if (here >= 0) column = here;
+        if (column < 0 || !first || strncmp(first, t->row, strlen(t->row))) continue;
+        const char *number = table_cell(arena, line, column);
+        char *end;
+        t->value = number ? strtod(number, &end) : NAN;
+        if (number && end != number && isfinite(t->value)) return PTQ_OK;
+    }
+    t->value = NAN;
+    return ptq_fail(err, PTQ_EINPUT, "%s has no number in row '%s', column '%s'", path, t->row, t->column);
+}
+
+static enum ptq_status run_bench(MEASURE)
+{
+    char *text;
+    size_t size;
+    struct ptq_error why;
+    (void)cells;
+    const char *path = ptq_home_path(arena, t->file);
+    if (ptq_read_file(arena, path, 1 << 20, &text, &size, &why))
+        return ptq_fail(err, PTQ_EINPUT, "%s is not there: the benchmark has not been run", t->file);
+    return find_number(arena, text, t->file, t, err);
+}
+
+/* ---- the table ---- */
+
+static const struct ptq_claim_measure measures[] = {
+    {"ratio", "product of the perplexities of `of` over that of `to`", 1, 1, 0, 0, "times", run_ratio},
+    {"recovered", "(from - of) / (from - to) in perplexity: how much of a loss is made good", 1, 1, 1, 0, "%",
+     run_recovered},
+    {"ppl", "perplexity", 1, 0, 0, 0, "", run_ppl},
+    {"spread", "standard deviation of perplexity over calibration draws, over its mean", 1, 0, 0, 0, "%", run_spread},
+    {"effective_bits", "stored bits a weight of the linears, scales and zeros counted", 1, 0, 0, 0, "bits", run_bits},
+    {"linears_share", "bytes of the quantised linears, over FP16's", 1, 0, 0, 0, "%", run_linears_share},
+    {"model_share", "bytes of the whole model with embeddings and head, over FP16's", 1, 0, 0, 0, "%", run_model_share},
+    {"model_mib", "the whole model with embeddings and head", 1, 0, 0, 0, "MiB", run_model_mib},
+    {"seconds", "wall seconds of calibrating and quantising", 1, 0, 0, 0, "s", run_seconds},
+    {"seconds_ratio", "those of `of` over those of `to`", 1, 1, 0, 0, "times", run_seconds_ratio},
+    {"peak_mib", "peak resident memory of the process up to the cell's end", 1, 0, 0, 0, "MiB", run_peak},
+    {"gradients", "peak memory over what the linears in FP16 and an FP32 gradient for each weight would take", 1, 0, 0,
+     0, "%", run_gradients},
+    {"damped", "linears whose Hessian needed more damping than was asked for", 1, 0, 0, 0, "", run_damped},
+    {"switches", "parameters that the method has", 1, 0, 0, 0, "", run_switches},
+    {"bench", "a number of a benchmark's report (file, row, column)", 0, 0, 0, 1, "times", run_bench},
+};
+enum { N_MEASURES = sizeof measures / sizeof *measures };
+
+const struct ptq_claim_measure *ptq_claim_measure(const char *name)
+{
+    for (int i = 0; i < N_MEASURES; i++)
+        if (strcmp(measures[i].name, name) == 0) return &measures[i];
+    return NULL;
+}
+
+size_t ptq_claim_measure_names(const char **names, size_t room)
+{
+    size_t n = 0;
+    for (; n < N_MEASURES && n < room; n++) names[n] = measures[n].name;
+    return n;
+}
+
+void ptq_claim_measures_print(FILE *out)
+{
+    fprintf(out, "| measure | unit | what it is |\n|---|---|---|\n");
+    for (int i = 0; i < N_MEASURES; i++)
+        fprintf(out, "| `%s` | %s | %s |\n", measures[i].name, measures[i].unit, measures[i].doc);
+}

@@ -1,0 +1,13 @@
+/* Which cells a claim speaks of. */
+#ifndef PTQ_CLAIM_SELECT_H
+#define PTQ_CLAIM_SELECT_H
+
+#include "claims.h"
+#include "contrast.h"
+
+/* The cells that agree with the selector (claims.h). PTQ_EINPUT with a sentence that says what to run where there is
+ * none, or which SPECs agree where there are several. Memory from arena. */
+enum ptq_status ptq_claim_select(struct ptq_arena *arena, const struct ptq_claim_cells *cells, const char *selector,
+                                 struct ptq_group *out, struct ptq_error *err);
+
+#endif

@@ -1,0 +1,112 @@
+#include "claims.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { MOST_NOTES = 64 };
+
+const char *ptq_claim_verdict_name(enum ptq_claim_verdict verdict)
+{
+    static const char *const names[] = {"holds here", "not decided here", "cannot be tested here",
+                                        "does not hold here"};
+    return names[verdict];
+}
+
+/* ---- verdicts ---- */
+
+/* Where the number and its interval lie from the threshold. Without an interval the number alone decides. */
+static enum ptq_claim_verdict decide(const struct ptq_claim_test *t)
+{
+    int wants_above = !isnan(t->above);
+    double threshold = wants_above ? t->above : t->below;
+    double low = isnan(t->interval.low) ? t->value : t->interval.low;
+    double high = isnan(t->interval.high) ? t->value : t->interval.high;
+    if (isnan(t->value)) return PTQ_CLAIM_CANNOT;
+    if (wants_above)
+        return low > threshold ? PTQ_CLAIM_HOLDS : high <= threshold ? PTQ_CLAIM_FAILS : PTQ_CLAIM_UNDECIDED;
+    return high < threshold ? PTQ_CLAIM_HOLDS : low >= threshold ? PTQ_CLAIM_FAILS : PTQ_CLAIM_UNDECIDED;
+}
+
+static const struct ptq_claim_cells *cells_of(const struct ptq_claims *claims, const struct ptq_claim_cells *cells,
+                                              const char *experiment)
+{
+    for (int i = 0; i < claims->n_experiments && experiment; i++)
+        if (strcmp(cells[i].experiment, experiment) == 0) return &cells[i];
+    return NULL;
+}
+
+static void run_test(struct ptq_arena *arena, const struct ptq_claims *claims, const struct ptq_claim_cells *cells,
+                     struct ptq_claim_test *t)
+{
+    struct ptq_error err;
+    if (t->measure->run(arena, cells_of(claims, cells, t->experiment), t, &err)) {
+        t->value = NAN;
+        t->interval = (struct ptq_interval){NAN, NAN};
+        t->why = ptq_strdup(arena, err.text);
+    }
+    t->verdict = decide(t);
+}
+
+/* ---- notes ---- */
+
+static void add_note(struct ptq_claims *claims, const char *note)
+{
+    for (int i = 0; i < claims->n_notes; i++)
+        if (strcmp(claims->note[i], note) == 0) return;
+    if (claims->n_notes < MOST_NOTES) claims->note[claims->n_notes++] = note;
+}
+
+/* What was measured on what, by whom: of the first cell of every file. */
+static void note_cells(struct ptq_arena *arena, struct ptq_claims *claims, const struct ptq_claim_cells *cells)
+{
+    for (int i = 0; i < claims->n_experiments; i++) {
+        if (!cells[i].n) continue;
+        const struct ptq_cell *c = &cells[i].cell[0];
+        add_note(claims, ptq_format(arena, "Model %s (%s, weights %s, SHA-256 %.12s).", c->model, c->family,
+                                    c->source_dtype, c->model_sha256));
+        if (c->source_dtype[0] == 'Q')
+            add_note(claims, ptq_format(arena,
+                                        "%s comes from a checkpoint that was quantised before (%s): what holds "
+                                        "of it need not hold of an FP16 release, nor of a larger model.",
+                                        c->model, c->source_dtype));
+        for (int j = 0; j < cells[i].n; j++) {
+            const struct ptq_cell *d = &cells[i].cell[j];
+            add_note(claims, ptq_format(arena, "Perplexity of %s: %s.", d->text, d->protocol));
+            if (d->calib[0]) add_note(claims, ptq_format(arena, "Calibration on %s: %s.", d->calib, d->calib_protocol));
+        }
+    }
+}
+
+static void note_method(struct ptq_arena *arena, struct ptq_claims *claims)
+{
+    const struct ptq_bootstrap *b = &ptq_bootstrap_default;
+    add_note(claims,
+             ptq_format(arena,
+                        "Intervals: %g %%, paired bootstrap over units of %lld tokens, %lld replicates, seed "
+                        "%llu; where a number is of several calibration draws, these are drawn again too.",
+                        100 * b->level, (long long)b->block, (long long)b->replicates, (unsigned long long)b->seed));
+    add_note(claims, "A test holds where its whole interval is on the claimed side of the threshold, does not where it "
+                     "is on the other, and is not decided where the threshold is inside. A claim is as good as its "
+                     "worst test.");
+}
+
+/* ---- all ---- */
+
+void ptq_claims_judge(struct ptq_arena *arena, struct ptq_claims *claims, const struct ptq_claim_cells *cells)
+{
+    for (int i = 0; i < claims->n; i++) {
+        struct ptq_claim *claim = &claims->claim[i];
+        claim->verdict = PTQ_CLAIM_HOLDS;
+        for (int t = 0; t < claim->n_tests; t++) {
+            run_test(arena, claims, cells, &claim->test[t]);
+            if (claim->test[t].verdict > claim->verdict) claim->verdict = claim->test[t].verdict;
+        }
+    }
+    for (int r = 0; r < claims->n_rows; r++)
+        for (int s = 0; s < claims->n_sides; s++) run_test(arena, claims, cells, &claims->row[r].side[s]);
+    claims->note = ptq_new(arena, const char *, MOST_NOTES);
+    claims->n_notes = 0;
+    note_method(arena, claims);
+    note_cells(arena, claims, cells);
+}

@@ -1,0 +1,273 @@
+#include "figure.h"
+
+#include "escape.h"
+#include "gnuplot.h"
+#include "home.h"
+#include "mapped.h"
+#include "words.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- models ---- */
+
+static int same_model(const struct ptq_cell *a, const struct ptq_cell *b)
+{
+    return strcmp(a->model_sha256, b->model_sha256) == 0 && strcmp(a->tokens_sha256, b->tokens_sha256) == 0;
+}
+
+static void add_section(struct ptq_model_rows *m, const struct ptq_section *section)
+{
+    m->section[m->n_sections++] = section;
+    m->model = section->model;
+    if (section->fp16) m->fp16 = section->fp16;
+    for (int r = 0; r < section->n; r++) {
+        int seen = 0;
+        for (int i = 0; i < m->n && !seen; i++) seen = m->row[i] == section->row[r];
+        if (!seen) m->row[m->n++] = section->row[r];
+    }
+}
+
+struct ptq_model_rows *ptq_models_of(struct ptq_arena *arena, const struct ptq_report *report, int *n)
+{
+    struct ptq_model_rows *model = ptq_new(arena, struct ptq_model_rows, report->n_sections);
+    *n = 0;
+    for (int s = 0; s < report->n_sections; s++) {
+        const struct ptq_section *section = &report->section[s];
+        int at = 0;
+        while (at < *n && !same_model(model[at].row[0]->cell, section->row[0]->cell)) at++;
+        if (at == *n) {
+            model[(*n)++] = (struct ptq_model_rows){
+                .report = report,
+                .row = ptq_new(arena, const struct ptq_report_row *, report->n_rows),
+                .section = ptq_new(arena, const struct ptq_section *, report->n_sections),
+            };
+        }
+        add_section(&model[at], section);
+    }
+    return model;
+}
+
+/* ---- making one ---- */
+
+/* The figure's name: letters, digits, dots and dashes alone. Where a model's name has others, or is too long, a piece
+ * of its hash tells it from names that would come out alike. */
+static const char *stem_of(struct ptq_arena *arena, const struct ptq_model_rows *rows, const char *suffix)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
+    char *name = ptq_format(arena, "%.100s", rows->model);
+    int changed = strlen(rows->model) > strlen(name);
+    for (char *c = name; *c; c++)
+        if (!strchr(letters, *c) || (c == name && (*c == '.' || *c == '-'))) *c = '_', changed = 1;
+    if (changed) name = ptq_format(arena, "%s-%.8s", name, rows->row[0]->cell->model_sha256);
+    return ptq_format(arena, "%s-%s", name, suffix);
+}
+
+struct ptq_figure *ptq_figure_add(struct ptq_arena *arena, struct ptq_figures *out, const struct ptq_model_rows *rows,
+                                  const char *kind, const char *suffix)
+{
+    if (out->n == out->room) {
+        struct ptq_figure *old = out->figure;
+        out->room = 2 * out->room + 16;
+        out->figure = ptq_new(arena, struct ptq_figure, out->room);
+        if (out->n) memcpy(out->figure, old, sizeof *old * (size_t)out->n);
+    }
+    struct ptq_figure *f = &out->figure[out->n++];
+    *f = (struct ptq_figure){.stem = stem_of(arena, rows, suffix), .script = kind, .settings = "", .height = 460};
+    f->note = f->caption = f->alt = f->heading = "";
+    return f;
+}
+
+void ptq_figure_text(struct ptq_arena *arena, struct ptq_figure *f, const char *name, const char *value)
+{
+    f->settings = ptq_format(arena, "%s%s = %s\n", f->settings, name, ptq_gnuplot_quote(arena, value));
+}
+
+void ptq_figure_number(struct ptq_arena *arena, struct ptq_figure *f, const char *name, double value)
+{
+    f->settings = ptq_format(arena, "%s%s = %.10g\n", f->settings, name, isnan(value) ? 0 : value);
+}
+
+void ptq_figure_texts(struct ptq_arena *arena, struct ptq_figure *f, const char *name, const char *const *value, int n)
+{
+    f->settings = ptq_format(arena, "%sarray %s[%d]\n", f->settings, name, n);
+    for (int i = 0; i < n; i++)
+        f->settings =
+            ptq_format(arena, "%s%s[%d] = %s\n", f->settings, name, i + 1, ptq_gnuplot_quote(arena, value[i]));
+}
+
+void ptq_figure_ticks(struct ptq_arena *arena, struct ptq_figure *f, const char *name, const char *const *value, int n)
+{
+    struct ptq_buffer out = {0};
+    for (int i = 0; i < n; i++) {
+        struct ptq_buffer label = {0};
+        for (const char *c = value[i]; *c; c++) ptq_buffer_add(&label, *c == '%' ? "%%%%" : "%c", *c);
+        ptq_buffer_add(&out, "%s%s %d", i ? ", " : "", ptq_gnuplot_quote(arena, label.data ? label.data : ""), i);
+        free(label.data);
+    }
+    ptq_figure_text(arena, f, name, out.data ? out.data : "");
+    free(out.data);
+}
+
+void ptq_figure_axis(struct ptq_arena *arena, struct ptq_figure *f, const char *name, double low, double high)
+{
+    static const double steps[] = {1, 1.5, 2, 3, 5, 7};
+    int is_log = low > 0 && high > 4 * low;
+    double margin = is_log ? 0 : 0.08 * (high - low + 0.01 * high);
+    const char *ticks = "";
+    low = is_log ? low / 1.15 : fmax(0, low - margin);
+    high = is_log ? high * 1.15 : high + margin;
+    int dense = high < 30 * low; /* else one tick a power of ten is enough */
+    for (int e = -12; is_log && e < 300; e++)
+        for (int s = 0; s < 6; s++) {
+            double tick = steps[s] * pow(10, e);
+            if (tick < low || tick > high || (s && !dense)) continue;
+            ticks = ptq_format(arena, "%s%s%.6g", ticks, *ticks ? ", " : "", tick);
+        }
+    ptq_figure_text(arena, f, ptq_format(arena, "%s_ticks", name), ticks);
+    ptq_figure_number(arena, f, ptq_format(arena, "%s_low", name), low);
+    ptq_figure_number(arena, f, ptq_format(arena, "%s_high", name), high);
+    ptq_figure_number(arena, f, ptq_format(arena, "%s_log", name), is_log);
+}
+
+void ptq_figure_columns(struct ptq_arena *arena, struct ptq_sheet *sheet, const char *heads, int n_rows)
+{
+    *sheet = (struct ptq_sheet){.n_rows = 0, .title = ""};
+    for (const char *at = heads; *at; at += *at == ',') {
+        size_t length = strcspn(at, ",");
+        sheet->column[sheet->n_columns++].head = ptq_strndup(arena, at, length);
+        at += length;
+    }
+    sheet->row = ptq_alloc_array(arena, (size_t)n_rows, sizeof *sheet->row, "a figure's numbers");
+}
+
+const char *ptq_figure_value(struct ptq_arena *arena, double value)
+{
+    return isfinite(value) ? ptq_format(arena, "%.10g", value) : "";
+}
+
+struct ptq_point ptq_point_of(const struct ptq_report_row *row, const struct ptq_report_row *fp16)
+{
+    const struct ptq_estimate *e = &row->estimate;
+    struct ptq_point p = {e->ppl, e->interval.low, e->interval.high};
+    if (fp16) {
+        p.low = fp16->estimate.ppl + e->difference_interval.low;
+        p.high = fp16->estimate.ppl + e->difference_interval.high;
+    }
+    if (!isfinite(p.ppl)) return (struct ptq_point){NAN, NAN, NAN};
+    if (!isfinite(p.low) || !isfinite(p.high)) p.low = p.high = p.ppl;
+    return p;
+}
+
+void ptq_point_stretch(const struct ptq_point *p, double *low, double *high)
+{
+    if (isnan(p->ppl)) return;
+    *low = fmin(*low, fmin(p->low, p->ppl));
+    *high = fmax(*high, fmax(p->high, p->ppl));
+}
+
+const char *ptq_figure_note(struct ptq_arena *arena, const struct ptq_model_rows *rows, const char *bars)
+{
+    const struct ptq_cell *first = rows->row[0]->cell;
+    const char *text = ptq_escape(arena, PTQ_TABLE_TEXT, ptq_report_short(arena, first->text));
+    const char *of = ptq_format(arena, "%lld tokens of %s", (long long)first->tokens, text);
+    if (!bars) return of;
+    return ptq_format(arena, "%s; %s: %g %% paired-bootstrap intervals %s", of, bars,
+                      100 * rows->report->bootstrap.level,
+                      rows->fp16 ? "of the difference to FP16" : "of the perplexity");
+}
+
+const char *ptq_row_method(struct ptq_arena *arena, const struct ptq_report_row *row)
+{
+    return ptq_strndup(arena, row->label, strcspn(row->label, ","));
+}
+
+const char *ptq_row_name(struct ptq_arena *arena, const struct ptq_report_row *row)
+{
+    if (!(row->cell->fraction > 0)) return row->label;
+    return ptq_format(arena, "%s %.4g %%", row->label, 100 * row->cell->fraction);
+}
+
+const char *ptq_row_grid(struct ptq_arena *arena, const struct ptq_report_row *row)
+{
+    const struct ptq_cell *c = row->cell;
+    if (c->w_bit == 16) return "";
+    if (c->group_size < 0) return ptq_format(arena, "w%lld row", (long long)c->w_bit);
+    return ptq_format(arena, "w%lld g%lld", (long long)c->w_bit, (long long)c->group_size);
+}
+
+/* ---- files ---- */
+
+static enum ptq_status write_numbers(struct ptq_arena *arena, const struct ptq_sheet *sheet, const char *path,
+                                     struct ptq_error *err)
+{
+    struct ptq_buffer out = {0};
+    for (int r = -1; r < sheet->n_rows; r++)
+        for (int c = 0; c < sheet->n_columns; c++) {
+            const char *text = r < 0 ? sheet->column[c].head : sheet->row[r][c];
+            ptq_buffer_add(&out, "%s%s", ptq_escape(arena, PTQ_TABLE_CSV, text ? text : ""),
+                           c + 1 < sheet->n_columns ? "," : "\n");
+        }
+    enum ptq_status status = ptq_write_file(path, out.data, out.size, err);
+    free(out.data);
+    return status;
+}
+
+static const char *make_script(struct ptq_arena *arena, const struct ptq_figure *f, const char *format,
+                               const char *data, const char *output)
+{
+    struct ptq_figure with = *f;
+    ptq_figure_text(arena, &with, "format", format);
+    ptq_figure_text(arena, &with, "data", data);
+    ptq_figure_text(arena, &with, "output_file", output);
+    ptq_figure_text(arena, &with, "heading", ptq_escape(arena, PTQ_TABLE_TEXT, f->heading));
+    ptq_figure_text(arena, &with, "note", ptq_escape(arena, PTQ_TABLE_TEXT, f->note));
+    ptq_figure_number(arena, &with, "width", PTQ_FIGURE_WIDTH);
+    ptq_figure_number(arena, &with, "height", f->height);
+    const char *script = ptq_format(arena, "plots/%s.gp", f->script);
+    return ptq_format(arena, "%sload %s\nload %s\n", with.settings,
+                      ptq_gnuplot_quote(arena, ptq_home_path(arena, "plots/style.gp")),
+                      ptq_gnuplot_quote(arena, ptq_home_path(arena, script)));
+}
+
+/* gnuplot does not say when a write failed: a whole picture ends as its format does. */
+static enum ptq_status check_picture(struct ptq_arena *arena, const char *path, const char *format, const char *what,
+                                     struct ptq_error *err)
+{
+    const char *end = strcmp(format, "png") == 0 ? "IEND\xae\x42\x60\x82" : "</svg>\n";
+    struct ptq_mapped file;
+    size_t n = strlen(end);
+    PTQ_TRY(ptq_map(arena, path, &file, err));
+    int whole = file.size > n && memmem(file.data + file.size - n - 2, n + 2, end, n) != NULL;
+    ptq_unmap(&file);
+    if (whole) return PTQ_OK;
+    return ptq_fail(err, PTQ_EIO, "%s: gnuplot did not write it to its end; is the disk full?", what);
+}
+
+static enum ptq_status draw(struct ptq_arena *arena, const struct ptq_figure *f, const char *stem, const char *format,
+                            struct ptq_error *err)
+{
+    const char *data = ptq_format(arena, "%s.csv", stem), *picture = ptq_format(arena, "%s.%s", stem, format);
+    const char *temporary = ptq_temporary_path(arena, picture);
+    const char *script_path = ptq_temporary_path(arena, ptq_format(arena, "%s.%s.gp", stem, format));
+    const char *script = make_script(arena, f, format, data, temporary);
+    ptq_sweep_temporaries(picture);
+    enum ptq_status status = ptq_write_file(script_path, script, strlen(script), err);
+    if (!status) status = ptq_gnuplot_run(script_path, err);
+    if (!status) status = check_picture(arena, temporary, format, picture, err);
+    if (!status) status = ptq_publish(temporary, picture, err);
+    unlink(script_path);
+    if (status) unlink(temporary);
+    return status;
+}
+
+enum ptq_status ptq_figure_draw(struct ptq_arena *arena, const struct ptq_figure *figure, const char *folder,
+                                struct ptq_error *err)
+{
+    const char *stem = ptq_format(arena, "%s/%s", folder, figure->stem);
+    PTQ_TRY(write_numbers(arena, &figure->data, ptq_format(arena, "%s.csv", stem), err));
+    PTQ_TRY(draw(arena, figure, stem, "svg", err));
+    return draw(arena, figure, stem, "png", err);
+}

@@ -1,0 +1,89 @@
+/* A figure: what is drawn, its numbers, and what is to be said of it. A kind of figure is a const struct in a file of
+ * its own (figure_NAME.c), a word in plot.c's list, and a script (plots/NAME.gp) that reads the numbers as CSV. */
+#ifndef PTQ_FIGURE_H
+#define PTQ_FIGURE_H
+
+#include "report.h"
+#include "sheet.h"
+
+/* The cells of one model: rows in the report's order, FP16 first where there is one. */
+struct ptq_model_rows {
+    const char *model;               /* as sections call it */
+    const struct ptq_report *report; /* that they are rows of */
+    const struct ptq_report_row **row;
+    int n;
+    const struct ptq_report_row *fp16; /* row[0], or NULL */
+    const struct ptq_section **section;
+    int n_sections;
+};
+
+struct ptq_figure {
+    const char *stem;              /* file name without its ending: letters, digits, dots, dashes */
+    const char *script;            /* NAME of plots/NAME.gp */
+    const char *title;             /* of its kind */
+    const char *heading, *note;    /* in the picture, above and below */
+    const char *caption, *alt;     /* beside it: what to see; what is there, for who cannot see it */
+    struct ptq_sheet data;         /* what is drawn: the CSV file */
+    const struct ptq_sheet *brief; /* what a page prints of it; NULL: data */
+    const char *settings;          /* gnuplot's variables: one assignment a line */
+    int height;                    /* of the picture, where it is PTQ_FIGURE_WIDTH wide */
+};
+enum { PTQ_FIGURE_WIDTH = 680 };
+
+struct ptq_figures {
+    struct ptq_figure *figure;
+    int n, room;
+};
+
+struct ptq_figure_kind {
+    const char *name, *title;
+    /* Adds the figures that a model's cells are good for; none is no error. Memory from arena. */
+    void (*find)(struct ptq_arena *arena, const struct ptq_model_rows *rows, struct ptq_figures *out);
+};
+
+/* The models of a report, each once. *n in arena. */
+struct ptq_model_rows *ptq_models_of(struct ptq_arena *arena, const struct ptq_report *report, int *n);
+
+/* ---- for kinds ---- */
+
+/* A new figure: MODEL-SUFFIX, its script plots/KIND.gp. Points into out, until the next is added. */
+struct ptq_figure *ptq_figure_add(struct ptq_arena *arena, struct ptq_figures *out, const struct ptq_model_rows *rows,
+                                  const char *kind, const char *suffix);
+/* A gnuplot variable. NaN becomes 0. */
+void ptq_figure_text(struct ptq_arena *arena, struct ptq_figure *f, const char *name, const char *value);
+void ptq_figure_number(struct ptq_arena *arena, struct ptq_figure *f, const char *name, double value);
+/* An array of texts. */
+void ptq_figure_texts(struct ptq_arena *arena, struct ptq_figure *f, const char *name, const char *const *value, int n);
+/* Texts for `set tics`, at 0, 1, 2 ...: gnuplot takes them for formats, so their % are doubled. */
+void ptq_figure_ticks(struct ptq_arena *arena, struct ptq_figure *f, const char *name, const char *const *value, int n);
+/* NAME_low, NAME_high, NAME_log and NAME_ticks of an axis that shows low..high: logarithmic where the values span more
+ * than a factor of 4. */
+void ptq_figure_axis(struct ptq_arena *arena, struct ptq_figure *f, const char *name, double low, double high);
+/* The columns ("x,low,high" in one text) and room for rows. */
+void ptq_figure_columns(struct ptq_arena *arena, struct ptq_sheet *sheet, const char *heads, int n_rows);
+/* A number for the CSV file: ten digits; empty where there is none. */
+const char *ptq_figure_value(struct ptq_arena *arena, double value);
+
+/* A perplexity with the ends of its bar; NaN where there is none. Bars show what matters between curves: the
+ * difference to FP16 on the same tokens, set on FP16's own perplexity. */
+struct ptq_point {
+    double ppl, low, high;
+};
+struct ptq_point ptq_point_of(const struct ptq_report_row *row, const struct ptq_report_row *fp16);
+void ptq_point_stretch(const struct ptq_point *p, double *low, double *high);
+/* "10235 tokens of anarchism; bars: 95 % paired-bootstrap intervals of the difference to FP16" */
+const char *ptq_figure_note(struct ptq_arena *arena, const struct ptq_model_rows *rows, const char *bars);
+/* A row's method without options ("AWQ", "salient by activation"); and with its share of kept channels. */
+const char *ptq_row_method(struct ptq_arena *arena, const struct ptq_report_row *row);
+const char *ptq_row_name(struct ptq_arena *arena, const struct ptq_report_row *row);
+/* "w3 g64", "w3 row". */
+const char *ptq_row_grid(struct ptq_arena *arena, const struct ptq_report_row *row);
+
+/* ---- for those who draw ---- */
+
+/* Writes FOLDER/STEM.csv, .svg and .png, each whole or not at all. folder exists, and gnuplot can be given it
+ * (ptq_gnuplot_path). */
+enum ptq_status ptq_figure_draw(struct ptq_arena *arena, const struct ptq_figure *figure, const char *folder,
+                                struct ptq_error *err);
+
+#endif

@@ -1,0 +1,153 @@
+/* Perplexity against stored bits a weight (codes, scales, zeros, kept channels): a point a cell, and the Pareto front
+ * of those that nothing smaller beats. */
+#include "figure.h"
+#include "figure_kinds.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_METHODS = 7 };
+
+struct bits {
+    const struct ptq_model_rows *rows;
+    const struct ptq_report_row **row; /* [n], by effective bits */
+    struct ptq_point *point;
+    int *method, *front; /* front: the number on the front from 1, or 0 */
+    int n, n_front;
+    const char *methods[MOST_METHODS + 1]; /* the last one stands for all others */
+    int n_methods;
+};
+
+static int by_bits(const void *a, const void *b)
+{
+    const struct ptq_report_row *x = *(const struct ptq_report_row *const *)a;
+    const struct ptq_report_row *y = *(const struct ptq_report_row *const *)b;
+    double p = x->cell->effective_bits, q = y->cell->effective_bits;
+    if (p != q) return p < q ? -1 : 1;
+    return x->estimate.ppl < y->estimate.ppl ? -1 : x->estimate.ppl > y->estimate.ppl;
+}
+
+static int method_of(struct bits *b, const char *name)
+{
+    for (int m = 0; m < b->n_methods; m++)
+        if (strcmp(b->methods[m], name) == 0) return m;
+    if (b->n_methods == MOST_METHODS) name = "others";
+    if (b->n_methods > MOST_METHODS) return MOST_METHODS;
+    b->methods[b->n_methods] = name;
+    return b->n_methods++;
+}
+
+/* Rows are sorted, so a row is on the front where it beats the best so far. */
+static void find_front(struct bits *b)
+{
+    double best = INFINITY;
+    for (int i = 0; i < b->n; i++)
+        if (b->point[i].ppl < best) {
+            best = b->point[i].ppl;
+            b->front[i] = ++b->n_front;
+        }
+}
+
+/* 0 where there are not two sizes to compare. */
+static int gather(struct ptq_arena *arena, const struct ptq_model_rows *rows, struct bits *b)
+{
+    *b = (struct bits){.rows = rows};
+    b->row = ptq_new(arena, const struct ptq_report_row *, rows->n);
+    for (int r = 0; r < rows->n; r++)
+        if (rows->row[r]->cell->w_bit < 16 && isfinite(rows->row[r]->estimate.ppl)) b->row[b->n++] = rows->row[r];
+    if (b->n < 3) return 0;
+    qsort(b->row, (size_t)b->n, sizeof *b->row, by_bits);
+    if (b->row[0]->cell->effective_bits == b->row[b->n - 1]->cell->effective_bits) return 0;
+    b->point = ptq_new(arena, struct ptq_point, b->n);
+    b->method = ptq_new(arena, int, b->n);
+    b->front = ptq_new(arena, int, b->n);
+    /* Methods in the order of the results, so that a method keeps its colour whatever its size. */
+    for (int r = 0; r < rows->n; r++)
+        if (rows->row[r]->cell->w_bit < 16) method_of(b, ptq_row_method(arena, rows->row[r]));
+    for (int i = 0; i < b->n; i++) {
+        b->point[i] = ptq_point_of(b->row[i], rows->fp16);
+        b->method[i] = method_of(b, ptq_row_method(arena, b->row[i]));
+    }
+    find_front(b);
+    return 1;
+}
+
+static void put_numbers(struct ptq_arena *arena, const struct bits *b, struct ptq_sheet *sheet)
+{
+    ptq_figure_columns(arena, sheet, "method,method_number,cell,grid,effective_bits,ppl,low,high,front", b->n);
+    sheet->n_rows = b->n;
+    for (int i = 0; i < b->n; i++) {
+        const char **row = sheet->row[i];
+        row[0] = b->methods[b->method[i]];
+        row[1] = ptq_format(arena, "%d", b->method[i] + 1);
+        row[2] = ptq_row_name(arena, b->row[i]);
+        row[3] = ptq_row_grid(arena, b->row[i]);
+        row[4] = ptq_figure_value(arena, b->row[i]->cell->effective_bits);
+        row[5] = ptq_figure_value(arena, b->point[i].ppl);
+        row[6] = ptq_figure_value(arena, b->point[i].low);
+        row[7] = ptq_figure_value(arena, b->point[i].high);
+        row[8] = ptq_format(arena, "%d", b->front[i]);
+    }
+}
+
+/* The cells on the front alone. */
+static const struct ptq_sheet *brief(struct ptq_arena *arena, const struct bits *b)
+{
+    struct ptq_sheet *sheet = ptq_new(arena, struct ptq_sheet, 1);
+    ptq_figure_columns(arena, sheet, "bits,cell on the front,grid,perplexity,95 % interval", b->n_front);
+    sheet->column[1].left = sheet->column[2].left = 1;
+    for (int i = 0; i < b->n; i++) {
+        if (!b->front[i]) continue;
+        const char **row = sheet->row[sheet->n_rows++];
+        int decimals = ptq_decimals(b->point[i].ppl);
+        row[0] = ptq_format(arena, "%.2f", b->row[i]->cell->effective_bits);
+        row[1] = ptq_row_name(arena, b->row[i]);
+        row[2] = ptq_row_grid(arena, b->row[i]);
+        row[3] = ptq_number(arena, b->point[i].ppl, decimals, 0);
+        row[4] = ptq_interval_text(arena, b->point[i].low, b->point[i].high, decimals, 0);
+    }
+    return sheet;
+}
+
+static void put_settings(struct ptq_arena *arena, const struct bits *b, struct ptq_figure *f)
+{
+    double low = INFINITY, high = -INFINITY;
+    for (int i = 0; i < b->n; i++) ptq_point_stretch(&b->point[i], &low, &high);
+    if (b->rows->fp16) {
+        struct ptq_point fp16 = ptq_point_of(b->rows->fp16, b->rows->fp16);
+        ptq_point_stretch(&fp16, &low, &high);
+    }
+    double first = b->row[0]->cell->effective_bits, last = b->row[b->n - 1]->cell->effective_bits;
+    double margin = 0.05 * (last - first);
+    ptq_figure_texts(arena, f, "methods", b->methods, b->n_methods);
+    ptq_figure_number(arena, f, "x_low", first - margin);
+    ptq_figure_number(arena, f, "x_high", last + margin);
+    ptq_figure_axis(arena, f, "y", low, high);
+    ptq_figure_number(arena, f, "has_fp16", b->rows->fp16 != NULL);
+    ptq_figure_number(arena, f, "fp16", b->rows->fp16 ? b->rows->fp16->estimate.ppl : NAN);
+}
+
+static void find(struct ptq_arena *arena, const struct ptq_model_rows *rows, struct ptq_figures *out)
+{
+    struct bits b;
+    if (!gather(arena, rows, &b)) return;
+    struct ptq_figure *f = ptq_figure_add(arena, out, rows, "bits", "bits");
+    f->height = 420 + 19 * ((b.n_methods + 3) / 3);
+    f->heading = ptq_format(arena, "%s: perplexity against size", rows->model);
+    f->note = ptq_figure_note(arena, rows, "bars");
+    f->caption =
+        "Each point is a cell. Bits are all that is stored for a weight of a quantised linear: its code, its "
+        "share of scales and zeros, and channels kept in FP16. The stepped line is the Pareto front: the ringed "
+        "cells on it are better than every cell that is no larger; a cell above it wastes bits or perplexity.";
+    f->alt = ptq_format(arena,
+                        "Scatter plot: perplexity of %s against effective bits a weight, %d cells of %d methods; "
+                        "%d of them make the Pareto front, which the table below lists.",
+                        rows->model, b.n, b.n_methods, b.n_front);
+    put_numbers(arena, &b, &f->data);
+    f->brief = brief(arena, &b);
+    put_settings(arena, &b, f);
+}
+
+const struct ptq_figure_kind ptq_figure_bits = {
+    .name = "bits", .title = "Perplexity against effective bits", .find = find};

@@ -1,0 +1,97 @@
+#include "model_card.h"
+
+#include "escape.h"
+#include "words.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *md(struct ptq_arena *arena, const char *text)
+{
+    return ptq_escape(arena, PTQ_TABLE_MD, text);
+}
+
+/* What Hugging Face's own pages read; a model's name may hold anything, so it is quoted as YAML wants it. */
+static void front_matter(struct ptq_arena *arena, const struct ptq_model_card *card, struct ptq_buffer *out)
+{
+    const char *base = strrchr(card->made->model, '/') ? strrchr(card->made->model, '/') + 1 : card->made->model;
+    struct ptq_buffer name = {0};
+    ptq_buffer_add(&name, "%s", "");
+    for (const char *c = ptq_escape(arena, PTQ_TABLE_TEXT, base); *c; c++)
+        ptq_buffer_add(&name, *c == '\'' ? "''" : "%c", *c);
+    int gguf = strcmp(card->x->format->name, "gguf") == 0;
+    ptq_buffer_add(out, "---\nbase_model: '%s'\nlibrary_name: %s\ntags:\n- ptq\n- %s\n---\n\n", name.data,
+                   gguf ? "gguf" : "transformers", card->x->format->name);
+    free(name.data);
+}
+
+static void origin(struct ptq_arena *arena, const struct ptq_model_card *card, struct ptq_buffer *out)
+{
+    const struct ptq_cell *c = card->made;
+    ptq_buffer_add(out, "| | |\n|:---|:---|\n");
+    ptq_buffer_add(out, "| method | `%s` |\n| format | %s: %s |\n", c->spec, card->x->format->name,
+                   card->x->format->summary);
+    ptq_buffer_add(out, "| bits a weight | %.3f, of the linears in the %lld blocks |\n", c->effective_bits,
+                   (long long)card->x->model->config.blocks);
+    ptq_buffer_add(out, "| made of | %s: %s, weights %s, SHA-256 `%s` |\n", md(arena, c->model), c->family,
+                   md(arena, c->source_dtype), c->model_sha256);
+    ptq_buffer_add(out, "| these weights | SHA-256 `%s` |\n", card->weights_sha256);
+    if (c->calib[0])
+        ptq_buffer_add(out, "| calibration | %s: %s; ids SHA-256 `%s` |\n", md(arena, c->calib),
+                       md(arena, c->calib_protocol), c->calib_sha256);
+    else
+        ptq_buffer_add(out, "| calibration | none |\n");
+    ptq_buffer_add(out, "| made by | ptq %s, commit `%s`, %s; %s, %s; seed %lld; %s |\n\n", c->version, c->commit,
+                   c->compiler, c->kernels, c->blas, (long long)c->seed, c->started);
+}
+
+/* How far the codes with their own scales are from the files, in which scales are FP16. */
+static void perplexity(struct ptq_arena *arena, const struct ptq_model_card *card, struct ptq_buffer *out)
+{
+    const struct ptq_cell *made = card->made, *measured = card->measured;
+    ptq_buffer_add(out, "## Perplexity\n\n");
+    if (!measured->tokens) {
+        ptq_buffer_add(out, "Not measured: `ptq quantize` was given no `--text`.\n\n");
+        return;
+    }
+    ptq_buffer_add(out, "| | perplexity |\n|:---|---:|\n| these files, read back | %.4f |\n", measured->ppl);
+    ptq_buffer_add(out, "| the codes before scales and weights became FP16 | %.4f |\n\n", made->ppl);
+    ptq_buffer_add(out,
+                   "On %s: %s; %lld tokens scored, ids SHA-256 `%s`. A weight is read as scale (code - zero), "
+                   "rounded once to FP16, as other readers do.\n\n",
+                   md(arena, measured->text), md(arena, measured->protocol), (long long)measured->tokens,
+                   measured->tokens_sha256);
+}
+
+/* Which programs are known to take it; docs/compat.md has what was tried. */
+static void loading(const struct ptq_model_card *card, struct ptq_buffer *out)
+{
+    const char *format = card->x->format->name;
+    const struct ptq_spec *spec = card->x->spec;
+    ptq_buffer_add(out, "## Loading\n\n");
+    if (strcmp(format, "gguf") == 0)
+        ptq_buffer_add(out, "llama.cpp and what is built on it: `model.gguf`.\n");
+    else if (strcmp(format, "fp16") == 0)
+        ptq_buffer_add(out, "Everything that reads a Hugging Face folder.\n");
+    else if (strcmp(format, "awq") == 0)
+        ptq_buffer_add(out, "transformers with GPTQModel; vLLM; LMDeploy where groups are of 128.\n");
+    else
+        ptq_buffer_add(out, "transformers with optimum and GPTQModel%s.\n",
+                       spec->grid.sym && (spec->grid.w_bit == 4 || spec->grid.w_bit == 8)
+                           ? "; vLLM"
+                           : "; not vLLM, which takes symmetric 4 and 8 bits only");
+    ptq_buffer_add(out, "`ptq eval` takes it as a model.\n");
+}
+
+const char *ptq_model_card(struct ptq_arena *arena, const struct ptq_model_card *card)
+{
+    struct ptq_buffer out = {0};
+    front_matter(arena, card, &out);
+    ptq_buffer_add(&out, "# %s, %s\n\n", md(arena, card->made->model), card->made->spec);
+    origin(arena, card, &out);
+    perplexity(arena, card, &out);
+    loading(card, &out);
+    const char *text = ptq_strdup(arena, out.data);
+    free(out.data);
+    return text;
+}

@@ -1,0 +1,59 @@
+/* Inside the report's page: what is read of each file, and the sections that are made of all of it. */
+#ifndef PTQ_PAGE_PARTS_H
+#define PTQ_PAGE_PARTS_H
+
+#include "escape.h"
+#include "failures.h"
+#include "figure.h"
+#include "report.h"
+
+#include <stdio.h>
+
+/* The cells of a chapter that were measured by one protocol. */
+struct ptq_page_part {
+    struct ptq_cell *cell;
+    int n;
+    struct ptq_report report;
+    struct ptq_figures figures;
+};
+
+/* One results file. */
+struct ptq_chapter {
+    const char *file, *sha256; /* of the file's bytes; "" where only FILE.cells is there yet */
+    const char *name, *title, *yaml;
+    struct ptq_cell *cell;
+    int n;
+    struct ptq_page_part *part;
+    int n_parts;
+    struct ptq_failure *failure;
+    int n_failures;
+};
+
+struct ptq_page {
+    struct ptq_arena *arena;
+    struct ptq_chapter *chapter;
+    int n_chapters;
+    struct ptq_page_part *pool; /* the cells of all files, by protocol, each once; without figures */
+    int n_pools;
+    struct ptq_cell *cell; /* of all of them */
+    int n;
+    FILE *out;
+};
+
+/* text, escaped for HTML, in the page's arena. */
+const char *ptq_page_text(const struct ptq_page *page, const char *text);
+
+/* Cells by protocol, in the order of their first. Memory from arena. */
+enum ptq_status ptq_page_split(struct ptq_arena *arena, struct ptq_cell *cells, int n, struct ptq_page_part **out,
+                               int *n_parts, struct ptq_error *err);
+
+void ptq_page_summary(const struct ptq_page *page);
+void ptq_page_failures(const struct ptq_page *page);
+void ptq_page_provenance(const struct ptq_page *page);
+
+/* gnuplot's SVG in svg[0..size), with a NUL behind it, as a part of a page: role and label for who cannot see it, ids
+ * made its own by prefix. PTQ_EINPUT where it is no SVG. */
+enum ptq_status ptq_page_svg(const struct ptq_page *page, const char *svg, size_t size, const char *prefix,
+                             const char *alt, struct ptq_error *err);
+
+#endif

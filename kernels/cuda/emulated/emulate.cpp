@@ -1,0 +1,358 @@
+#include "model.cuh"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <sys/mman.h>
+#include <vector>
+
+extern "C" {
+#include "dtype.h"
+}
+
+#if defined(__SANITIZE_ADDRESS__)
+#define PTQ_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define PTQ_ASAN 1
+#endif
+#endif
+#ifndef PTQ_ASAN
+#define PTQ_ASAN 0
+#endif
+#if PTQ_ASAN
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+/* Stores where this stack stands in *save and goes on at `to`. By hand, because swapcontext asks the kernel for the
+ * signal mask each time, which made the tests seven times slower. */
+extern "C" void ptq_emulated_switch(void **save, void *to);
+#ifndef __x86_64__
+#error "the emulated device switches stacks by x86-64 code; add ptq_emulated_switch for this processor"
+#endif
+asm(R"(
+    .text
+    .globl ptq_emulated_switch
+    .type ptq_emulated_switch, @function
+ptq_emulated_switch:
+    pushq %rbp
+    pushq %rbx
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    movq %rsp, (%rdi)
+    movq %rsi, %rsp
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %rbx
+    popq %rbp
+    ret
+    .size ptq_emulated_switch, .-ptq_emulated_switch
+)");
+
+namespace emulated
+{
+place here;
+unsigned char *shared;
+
+namespace
+{
+enum { STACK_BYTES = 256 << 10, MAX_THREADS = 1024 };
+enum state { READY, AT_BARRIER, IN_WARP, DONE };
+
+struct copy {
+    unsigned char *to;
+    const unsigned char *from;
+    size_t bytes, valid;
+    int group; /* committed as the group'th, or -1 */
+};
+
+struct fiber {
+    unsigned char *stack;
+    void *top;        /* where it stands while it does not run */
+    void *fake_stack; /* AddressSanitizer's */
+    state now;
+    dim3 index;
+    int warp, lane;
+    unsigned collectives; /* how many of its warp it took part in */
+    std::vector<copy> copies;
+    int groups;
+};
+
+/* Two sets of slots: a lane that is a collective ahead must not write what another still reads. */
+struct warp {
+    int size, arrived;
+    unsigned char slot[2][WARP][SLOT_BYTES];
+};
+
+struct block {
+    const char *name;
+    const std::function<void()> *body;
+    std::vector<warp> warps;
+    std::vector<int> ready;
+    int threads, alive, waiting;
+};
+
+std::vector<fiber> fibers;
+block now;
+fiber *self;
+void *scheduler; /* its stack, while a fiber runs */
+uint64_t random_state = 1;
+#if PTQ_ASAN
+void *scheduler_fake;
+const void *scheduler_bottom;
+size_t scheduler_size;
+#endif
+
+uint64_t draw(uint64_t below)
+{
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return random_state % below;
+}
+
+[[noreturn]] void broken(const char *what)
+{
+    fprintf(stderr, "emulated CUDA: %s, block (%u, %u, %u): %s\n", now.name, here.block.x, here.block.y, here.block.z,
+            what);
+    abort();
+}
+
+/* ---- switching ---- */
+
+void to_scheduler(bool ends)
+{
+    fiber *mine = self;
+#if PTQ_ASAN
+    __sanitizer_start_switch_fiber(ends ? nullptr : &mine->fake_stack, scheduler_bottom, scheduler_size);
+#else
+    (void)ends;
+#endif
+    ptq_emulated_switch(&mine->top, scheduler);
+#if PTQ_ASAN
+    __sanitizer_finish_switch_fiber(mine->fake_stack, nullptr, nullptr);
+#endif
+}
+
+void begin_fiber()
+{
+#if PTQ_ASAN
+    __sanitizer_finish_switch_fiber(nullptr, &scheduler_bottom, &scheduler_size);
+#endif
+    (*now.body)();
+    self->now = DONE;
+    to_scheduler(true);
+}
+
+void run(fiber *f)
+{
+    self = f;
+    here.thread = f->index;
+#if PTQ_ASAN
+    __sanitizer_start_switch_fiber(&scheduler_fake, f->stack, STACK_BYTES);
+#endif
+    ptq_emulated_switch(&scheduler, f->top);
+#if PTQ_ASAN
+    __sanitizer_finish_switch_fiber(scheduler_fake, nullptr, nullptr);
+#endif
+}
+
+void wait_as(state what)
+{
+    self->now = what;
+    to_scheduler(false);
+}
+
+void wake(int i)
+{
+    fibers[(size_t)i].now = READY;
+    now.ready.push_back(i);
+}
+
+/* ---- a block ---- */
+
+void make_fiber(fiber *f, int i, dim3 threads)
+{
+    unsigned n = (unsigned)i;
+    f->index = dim3(n % threads.x, n / threads.x % threads.y, n / threads.x / threads.y);
+    f->now = READY;
+    f->warp = i / WARP;
+    f->lane = i % WARP;
+    f->collectives = 0;
+    f->copies.clear();
+    f->groups = 0;
+    f->fake_stack = nullptr;
+    /* as if begin_fiber had been called from nowhere: six registers, its address, and no way back */
+    void **top = reinterpret_cast<void **>(f->stack + STACK_BYTES) - 8;
+    std::fill(top, top + 8, nullptr);
+    top[6] = reinterpret_cast<void *>(begin_fiber);
+    f->top = top;
+}
+
+void take_fibers(size_t n)
+{
+    while (fibers.size() < n) {
+        void *stack = mmap(nullptr, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (stack == MAP_FAILED) broken("no memory for a thread's stack");
+        fibers.emplace_back();
+        fibers.back().stack = static_cast<unsigned char *>(stack);
+    }
+}
+
+void run_block(dim3 threads)
+{
+    int n = now.threads;
+    now.alive = n;
+    now.waiting = 0;
+    now.warps.assign((size_t)((n + WARP - 1) / WARP), warp());
+    now.ready.clear();
+    for (int i = 0; i < n; i++) {
+        make_fiber(&fibers[(size_t)i], i, threads);
+        now.warps[(size_t)(i / WARP)].size++;
+        now.ready.push_back(i);
+    }
+    while (!now.ready.empty()) {
+        size_t pick = (size_t)draw(now.ready.size());
+        std::swap(now.ready[pick], now.ready.back());
+        fiber *f = &fibers[(size_t)now.ready.back()];
+        now.ready.pop_back();
+        run(f);
+        if (f->now != DONE) continue;
+        now.alive--;
+        if (!f->copies.empty()) broken("a thread ends with asynchronous copies under way");
+        if (now.waiting) broken("a thread ended while others wait at __syncthreads");
+    }
+    if (now.alive) broken("threads wait for lanes of their warp, or for a barrier, that never come");
+}
+} // namespace
+
+void seed(uint64_t value)
+{
+    random_state = value * 0x9e3779b97f4a7c15u | 1;
+}
+
+void launch(const char *name, dim3 blocks, dim3 threads, size_t shared_bytes, const std::function<void()> &body)
+{
+    size_t n = (size_t)threads.x * threads.y * threads.z, count = (size_t)blocks.x * blocks.y * blocks.z;
+    now.name = name;
+    now.body = &body;
+    now.threads = (int)n;
+    here = place{dim3(), dim3(), threads, blocks};
+    if (!n || n > MAX_THREADS) broken("1 to 1024 threads make a block");
+    if (!count || blocks.y > 65535 || blocks.z > 65535) broken("a grid of no blocks, or of too many");
+    if (shared_bytes > 227u << 10) broken("more shared memory than a block can have");
+    take_fibers(n);
+    std::vector<size_t> order(count);
+    for (size_t i = 0; i < count; i++) order[i] = i;
+    for (size_t i = count; i > 1; i--) std::swap(order[i - 1], order[draw(i)]);
+    for (size_t b : order) {
+        /* of the very size, so that AddressSanitizer sees who writes past it */
+        std::unique_ptr<unsigned char[]> bytes(new unsigned char[shared_bytes]);
+        memset(bytes.get(), 0xff, shared_bytes);
+        shared = bytes.get();
+        here.block =
+            dim3((unsigned)(b % blocks.x), (unsigned)(b / blocks.x % blocks.y), (unsigned)(b / blocks.x / blocks.y));
+        run_block(threads);
+    }
+    shared = nullptr;
+}
+
+void barrier()
+{
+    if (++now.waiting < now.alive) {
+        wait_as(AT_BARRIER);
+        return;
+    }
+    now.waiting = 0;
+    for (int i = 0; i < now.threads; i++)
+        if (fibers[(size_t)i].now == AT_BARRIER) wake(i);
+    now.ready.push_back((int)(self - fibers.data())); /* whoever comes last has no right to go first */
+    wait_as(READY);
+}
+
+const unsigned char *exchange(const void *mine, size_t bytes)
+{
+    warp *w = &now.warps[(size_t)self->warp];
+    unsigned char(*slot)[SLOT_BYTES] = w->slot[self->collectives++ & 1];
+    memcpy(slot[self->lane], mine, bytes);
+    if (++w->arrived < w->size) {
+        wait_as(IN_WARP);
+    } else {
+        w->arrived = 0;
+        for (int i = self->warp * WARP; i < self->warp * WARP + w->size; i++)
+            if (fibers[(size_t)i].now == IN_WARP) wake(i);
+    }
+    return slot[0];
+}
+
+void copy_later(void *to, const void *from, size_t bytes, size_t valid)
+{
+    if ((uintptr_t)to % bytes || (valid && (uintptr_t)from % bytes)) broken("an asynchronous copy is not aligned");
+    memset(to, 0xff, bytes);
+    self->copies.push_back(
+        copy{static_cast<unsigned char *>(to), static_cast<const unsigned char *>(from), bytes, valid, -1});
+}
+
+void copy_commit()
+{
+    for (copy &c : self->copies)
+        if (c.group < 0) c.group = self->groups;
+    self->groups++;
+}
+
+void copy_wait(int pending)
+{
+    std::vector<copy> left;
+    for (const copy &c : self->copies) {
+        if (c.group < 0 || c.group >= self->groups - pending) {
+            left.push_back(c);
+            continue;
+        }
+        memcpy(c.to, c.from, c.valid);
+        memset(c.to + c.valid, 0, c.bytes - c.valid);
+    }
+    self->copies.swap(left);
+}
+} // namespace emulated
+
+extern "C" void ptq_cuda_emulated_seed(uint64_t seed)
+{
+    emulated::seed(seed);
+}
+
+float ptq_half_to_float(uint16_t half)
+{
+    return ptq_f16_decode(half);
+}
+
+uint16_t ptq_float_to_half(float value)
+{
+    return ptq_f16_encode(value);
+}
+
+void ptq_mma_16816(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
+{
+    uint32_t mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
+    static_assert(sizeof mine <= emulated::SLOT_BYTES, "a lane's fragments fit into its slot");
+    const unsigned char *all = emulated::exchange(mine, sizeof mine);
+    auto word = [&](int lane, int i) {
+        uint32_t out;
+        memcpy(&out, all + lane * emulated::SLOT_BYTES + i * 4, sizeof out);
+        return out;
+    };
+    int r = emulated::lane() / 4, c = emulated::lane() % 4;
+    for (int i = 0; i < 4; i++) {
+        int high = i / 2, column = 2 * c + i % 2;
+        float sum = d[i];
+        for (int k = 0; k < 16; k++) {
+            uint32_t x = word(r * 4 + k % 8 / 2, high + k / 8 * 2), y = word(column * 4 + k % 8 / 2, 4 + k / 8);
+            sum += ptq_half_to_float((uint16_t)(x >> k % 2 * 16)) * ptq_half_to_float((uint16_t)(y >> k % 2 * 16));
+        }
+        d[i] = sum;
+    }
+}

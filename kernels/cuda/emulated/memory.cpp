@@ -1,0 +1,79 @@
+/* Device memory is the host's, each piece by itself, so that AddressSanitizer sees a kernel leave it. */
+#include "../../device.h"
+#include "../memory.cuh"
+
+#include "../parts.cuh"
+
+#include <cstdlib>
+
+extern "C" const struct ptq_device *ptq_cuda_emulated_device(void)
+{
+    return ptq_cuda::device(nullptr, 0);
+}
+
+namespace ptq_cuda
+{
+const char *open_device(char *, size_t)
+{
+    return "emulated CUDA";
+}
+
+void *take(size_t bytes)
+{
+    return malloc(bytes ? bytes : 1);
+}
+
+void give(void *memory)
+{
+    free(memory);
+}
+
+void upload(void *device, const void *host, size_t bytes)
+{
+    memcpy(device, host, bytes);
+}
+
+void download(void *host, const void *device, size_t bytes)
+{
+    memcpy(host, device, bytes);
+}
+
+size_t room()
+{
+    return (size_t)1 << 40;
+}
+
+const char *error()
+{
+    return nullptr;
+}
+
+/* ---- what cuBLAS does there ---- */
+
+void product(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w, int64_t ldw, int accumulate, int64_t m,
+             int64_t n, int64_t k)
+{
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            float sum = 0;
+            for (int64_t l = 0; l < k; l++) sum += x[i * ldx + l] * w[j * ldw + l];
+            y[i * ldy + j] = accumulate ? y[i * ldy + j] + sum : sum;
+        }
+}
+
+void add_plain(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m, int64_t n,
+              int64_t k)
+{
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t l = 0; l < k; l++)
+            for (int64_t j = 0; j < n; j++) y[i * ldy + j] += a[i * lda + l] * b[l * ldb + j];
+}
+
+void add_product(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
+                    int64_t n, int64_t k)
+{
+    for (int64_t l = 0; l < k; l++)
+        for (int64_t i = 0; i < m; i++)
+            for (int64_t j = 0; j < n; j++) y[i * ldy + j] += a[l * lda + i] * b[l * ldb + j];
+}
+} // namespace ptq_cuda

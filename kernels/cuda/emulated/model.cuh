@@ -1,0 +1,174 @@
+/* The CUDA execution model on the host, as much of it as our kernels use, so that every .cu runs without a device,
+ * under AddressSanitizer and UndefinedBehaviorSanitizer. nvidia/model.cuh has the same names over the real thing; a .cu
+ * includes "model.cuh" and the build says which.
+ *
+ * What is modelled: grids of blocks of threads, one block after the other in a shuffled order; a thread is a fiber that
+ * runs until it waits (__syncthreads, a warp collective) or ends, and who runs next is drawn at random, so that a
+ * missing barrier shows as a wrong or changing result. Shared memory is taken anew for each block, exactly as large as
+ * was asked for, and full of NaN. An asynchronous copy is done when it is waited for, and its target is NaN until then.
+ * What is not: time, caches, memory orders between blocks, more than one stream.
+ *
+ * A deadlock, a barrier that some threads never reach and a collective with lanes missing end the process with a
+ * sentence. */
+#ifndef PTQ_MODEL_CUH
+#define PTQ_MODEL_CUH
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+
+/* Both builds of a .cu may be in one program. */
+#define ptq_cuda ptq_cuda_emulated
+
+#define __global__ static
+#define __device__
+#define __host__
+#define PTQ_UNROLL
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+
+struct dim3 {
+    unsigned x, y, z;
+    constexpr dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c)
+    {
+    }
+};
+struct alignas(16) uint4 {
+    uint32_t x, y, z, w;
+};
+struct alignas(8) uint2 {
+    uint32_t x, y;
+};
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+struct alignas(8) float2 {
+    float x, y;
+};
+
+namespace emulated
+{
+enum { WARP = 32, SLOT_BYTES = 32 };
+
+struct place {
+    dim3 thread, block, threads, blocks;
+};
+extern place here;            /* of the thread that runs */
+extern unsigned char *shared; /* of the block that runs */
+
+/* Runs body once for each thread of each block. shared_bytes: of each block. */
+void launch(const char *name, dim3 blocks, dim3 threads, size_t shared_bytes, const std::function<void()> &body);
+/* How threads and blocks are shuffled; the same seed gives the same order. */
+void seed(uint64_t value);
+
+void barrier();
+/* Gives `bytes` of each lane of the warp to all its lanes: [WARP][SLOT_BYTES], valid until this lane's next one. */
+const unsigned char *exchange(const void *mine, size_t bytes);
+void copy_later(void *to, const void *from, size_t bytes, size_t valid);
+void copy_commit();
+void copy_wait(int pending);
+
+template <class T> T lane_value(T mine, int lane)
+{
+    static_assert(sizeof(T) <= SLOT_BYTES, "a value of a lane fits into its slot");
+    T out;
+    memcpy(&out, exchange(&mine, sizeof mine) + lane * SLOT_BYTES, sizeof out);
+    return out;
+}
+inline int lane()
+{
+    return (int)((here.thread.x + here.threads.x * (here.thread.y + here.threads.y * here.thread.z)) % WARP);
+}
+} // namespace emulated
+
+#define threadIdx emulated::here.thread
+#define blockIdx emulated::here.block
+#define blockDim emulated::here.threads
+#define gridDim emulated::here.blocks
+
+/* kernel(arguments...) on a grid, with shared_bytes of shared memory a block. */
+#define PTQ_LAUNCH(kernel, blocks, threads, shared_bytes, ...)                                                         \
+    emulated::launch(#kernel, blocks, threads, shared_bytes, [&] { kernel(__VA_ARGS__); })
+
+/* The block's shared memory. */
+template <class T> T *ptq_shared()
+{
+    return reinterpret_cast<T *>(emulated::shared);
+}
+
+static inline void __syncthreads()
+{
+    emulated::barrier();
+}
+static inline void __syncwarp()
+{
+    char nothing = 0;
+    emulated::exchange(&nothing, 1);
+}
+
+/* Of all 32 lanes: every kernel of ours keeps its warps whole. */
+template <class T> T ptq_shuffle(T value, int lane)
+{
+    return emulated::lane_value(value, lane & 31);
+}
+template <class T> T ptq_shuffle_xor(T value, int mask)
+{
+    return emulated::lane_value(value, emulated::lane() ^ mask);
+}
+
+template <class T> void ptq_atomic_add(T *to, T value)
+{
+    *to += value;
+}
+
+/* 16 bytes to shared memory on their way; the bytes from `valid` on become 0. */
+static inline void ptq_copy_async16(void *to, const void *from, int valid)
+{
+    emulated::copy_later(to, from, 16, (size_t)valid);
+}
+static inline void ptq_copy_commit()
+{
+    emulated::copy_commit();
+}
+/* Until at most PENDING of this thread's committed copies are under way. */
+template <int PENDING> void ptq_copy_wait()
+{
+    emulated::copy_wait(PENDING);
+}
+
+/* Two FP16 values side by side, the first in the low half; arithmetic rounds each result once. */
+struct ptq_half2 {
+    uint32_t bits;
+};
+float ptq_half_to_float(uint16_t half);
+uint16_t ptq_float_to_half(float value);
+
+static inline ptq_half2 ptq_half2_fma(ptq_half2 a, ptq_half2 b, ptq_half2 c)
+{
+    uint32_t out = 0;
+    for (int i = 0; i < 32; i += 16) {
+        float x = ptq_half_to_float((uint16_t)(a.bits >> i)), y = ptq_half_to_float((uint16_t)(b.bits >> i));
+        float z = ptq_half_to_float((uint16_t)(c.bits >> i));
+        out |= (uint32_t)ptq_float_to_half(x * y + z) << i; /* x y has 22 bits: exact in float32 */
+    }
+    return ptq_half2{out};
+}
+static inline ptq_half2 ptq_half2_sub(ptq_half2 a, ptq_half2 b)
+{
+    uint32_t out = 0;
+    for (int i = 0; i < 32; i += 16)
+        out |= (uint32_t)ptq_float_to_half(ptq_half_to_float((uint16_t)(a.bits >> i)) -
+                                           ptq_half_to_float((uint16_t)(b.bits >> i)))
+               << i;
+    return ptq_half2{out};
+}
+
+/* d[16][8] += a[16][16] b[16][8] of a warp: FP16 products, float32 sums (mma.m16n8k16). Lane l = 4 r + c holds
+ *   a: rows r and r + 8, columns 2c, 2c + 1 and 2c + 8, 2c + 9 (a[0] r 2c, a[1] r+8 2c, a[2] r 2c+8, a[3] r+8 2c+8)
+ *   b: rows 2c, 2c + 1 (b[0]) and 2c + 8, 2c + 9 (b[1]) of column r
+ *   d: d[0], d[1] row r, columns 2c, 2c + 1; d[2], d[3] row r + 8 */
+void ptq_mma_16816(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
+
+#endif

@@ -1,0 +1,24 @@
+/* Memory and failures of the device, and finding it: nvidia/memory.cu, emulated/memory.cpp. */
+#ifndef PTQ_MEMORY_CUH
+#define PTQ_MEMORY_CUH
+
+#include "model.cuh"
+
+struct ptq_device;
+
+namespace ptq_cuda
+{
+/* Its name, static storage, or NULL and a sentence in why. */
+const char *open_device(char *why, size_t size);
+void *take(size_t bytes);
+void give(void *memory);
+void upload(void *device, const void *host, size_t bytes);
+void download(void *host, const void *device, size_t bytes);
+size_t room();
+const char *error();
+
+/* device.h's table, all slots that this build has. */
+const struct ptq_device *device(char *why, size_t size);
+} // namespace ptq_cuda
+
+#endif

@@ -1,0 +1,123 @@
+/* The first CUDA device: memory, failures, and products by cuBLAS in float32. */
+#include "../memory.cuh"
+
+#include "../../device.h"
+#include "../parts.cuh"
+
+#include <cstdio>
+#include <cublas_v2.h>
+
+extern "C" const struct ptq_device *ptq_cuda_device(char *why, size_t size)
+{
+    return ptq_cuda::device(why, size);
+}
+
+namespace ptq_cuda
+{
+static char failure[256];
+static cublasHandle_t blas;
+
+void note(cudaError_t status, const char *what)
+{
+    if (status != cudaSuccess && !failure[0])
+        snprintf(failure, sizeof failure, "CUDA, %s: %s", what, cudaGetErrorString(status));
+}
+
+static void note_blas(cublasStatus_t status, const char *what)
+{
+    if (status != CUBLAS_STATUS_SUCCESS && !failure[0])
+        snprintf(failure, sizeof failure, "cuBLAS, %s: %s", what, cublasGetStatusString(status));
+}
+
+const char *error()
+{
+    static char told[sizeof failure];
+    note(cudaDeviceSynchronize(), "a kernel");
+    if (!failure[0]) return nullptr;
+    snprintf(told, sizeof told, "%s", failure);
+    failure[0] = 0;
+    return told;
+}
+
+const char *open_device(char *why, size_t size)
+{
+    static cudaDeviceProp device;
+    int n = 0;
+    cudaError_t status = cudaGetDeviceCount(&n);
+    if (status == cudaSuccess && n == 0) status = cudaErrorNoDevice;
+    if (status == cudaSuccess) status = cudaGetDeviceProperties(&device, 0);
+    if (status != cudaSuccess) {
+        if (why) snprintf(why, size, "no CUDA device: %s", cudaGetErrorString(status));
+        return nullptr;
+    }
+    if (device.major < 8) {
+        if (why)
+            snprintf(why, size, "%s is sm_%d%d; sm_80 or newer is needed", device.name, device.major, device.minor);
+        return nullptr;
+    }
+    if (cublasCreate(&blas) != CUBLAS_STATUS_SUCCESS) {
+        if (why) snprintf(why, size, "%s: cuBLAS does not start", device.name);
+        return nullptr;
+    }
+    note_blas(cublasSetMathMode(blas, CUBLAS_PEDANTIC_MATH), "math mode"); /* no TF32 */
+    return device.name;
+}
+
+void *take(size_t bytes)
+{
+    void *memory = nullptr;
+    if (cudaMalloc(&memory, bytes ? bytes : 1) == cudaSuccess) return memory;
+    cudaGetLastError(); /* the caller asks for less, or says so: it is no failure of a kernel */
+    return nullptr;
+}
+
+void give(void *memory)
+{
+    note(cudaFree(memory), "free");
+}
+
+void upload(void *device, const void *host, size_t bytes)
+{
+    note(cudaMemcpy(device, host, bytes, cudaMemcpyHostToDevice), "upload");
+}
+
+void download(void *host, const void *device, size_t bytes)
+{
+    note(cudaMemcpy(host, device, bytes, cudaMemcpyDeviceToHost), "download");
+}
+
+size_t room()
+{
+    size_t left = 0, all = 0;
+    note(cudaMemGetInfo(&left, &all), "memory");
+    return left;
+}
+
+/* ---- cuBLAS is column-major: a row-major [M][N] is its [N][M], so the operands change places ---- */
+
+static const float one = 1, zero = 0;
+
+void product(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w, int64_t ldw, int accumulate, int64_t m,
+             int64_t n, int64_t k)
+{
+    note_blas(cublasSgemm(blas, CUBLAS_OP_T, CUBLAS_OP_N, (int)n, (int)m, (int)k, &one, w, (int)ldw, x, (int)ldx,
+                          accumulate ? &one : &zero, y, (int)ldy),
+              "product");
+}
+
+void add_plain(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m, int64_t n,
+              int64_t k)
+{
+    note_blas(cublasSgemm(blas, CUBLAS_OP_N, CUBLAS_OP_N, (int)n, (int)m, (int)k, &one, b, (int)ldb, a, (int)lda,
+                          &one, y, (int)ldy),
+              "add_plain");
+}
+
+void add_product(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
+                    int64_t n, int64_t k)
+{
+    note_blas(cublasSgemm(blas, CUBLAS_OP_N, CUBLAS_OP_T, (int)n, (int)m, (int)k, &one, b, (int)ldb, a, (int)lda, &one,
+                          y, (int)ldy),
+              "add_product");
+}
+} // namespace ptq_cuda

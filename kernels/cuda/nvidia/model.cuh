@@ -1,0 +1,101 @@
+/* The names of emulated/model.cuh over CUDA: what our kernels use beyond the language itself. Compiled by nvcc alone,
+ * for sm_80 and up. */
+#ifndef PTQ_MODEL_CUH
+#define PTQ_MODEL_CUH
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#define PTQ_UNROLL _Pragma("unroll")
+
+extern __shared__ __align__(16) unsigned char ptq_shared_bytes[];
+
+template <class T> __device__ __forceinline__ T *ptq_shared()
+{
+    return reinterpret_cast<T *>(ptq_shared_bytes);
+}
+
+namespace ptq_cuda
+{
+/* Notes the first failure; ptq_device's error() tells it. */
+void note(cudaError_t status, const char *what);
+
+/* A kernel may have 48 KiB of shared memory unless it asks. */
+template <class Kernel> void allow_shared(Kernel kernel, size_t bytes)
+{
+    if (bytes > 48u << 10)
+        note(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes), "shared memory");
+}
+} // namespace ptq_cuda
+
+#define PTQ_LAUNCH(kernel, blocks, threads, shared_bytes, ...)                                                         \
+    do {                                                                                                               \
+        ptq_cuda::allow_shared(kernel, shared_bytes);                                                                  \
+        kernel<<<blocks, threads, shared_bytes>>>(__VA_ARGS__);                                                        \
+        ptq_cuda::note(cudaGetLastError(), #kernel);                                                                   \
+    } while (0)
+
+template <class T> __device__ __forceinline__ T ptq_shuffle(T value, int lane)
+{
+    return __shfl_sync(0xffffffffu, value, lane);
+}
+template <class T> __device__ __forceinline__ T ptq_shuffle_xor(T value, int mask)
+{
+    return __shfl_xor_sync(0xffffffffu, value, mask);
+}
+template <class T> __device__ __forceinline__ void ptq_atomic_add(T *to, T value)
+{
+    atomicAdd(to, value);
+}
+
+__device__ __forceinline__ void ptq_copy_async16(void *to, const void *from, int valid)
+{
+    unsigned address = (unsigned)__cvta_generic_to_shared(to);
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(valid) : "memory");
+}
+__device__ __forceinline__ void ptq_copy_commit()
+{
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+template <int PENDING> __device__ __forceinline__ void ptq_copy_wait()
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+}
+
+struct ptq_half2 {
+    uint32_t bits;
+};
+__device__ __forceinline__ float ptq_half_to_float(uint16_t half)
+{
+    return __half2float(__ushort_as_half(half));
+}
+__device__ __forceinline__ uint16_t ptq_float_to_half(float value)
+{
+    return __half_as_ushort(__float2half_rn(value));
+}
+__device__ __forceinline__ ptq_half2 ptq_half2_fma(ptq_half2 a, ptq_half2 b, ptq_half2 c)
+{
+    ptq_half2 d;
+    asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(d.bits) : "r"(a.bits), "r"(b.bits), "r"(c.bits));
+    return d;
+}
+__device__ __forceinline__ ptq_half2 ptq_half2_sub(ptq_half2 a, ptq_half2 b)
+{
+    ptq_half2 d;
+    asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(d.bits) : "r"(a.bits), "r"(b.bits));
+    return d;
+}
+
+__device__ __forceinline__ void ptq_mma_16816(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
+{
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+                 "{%0, %1, %2, %3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+#endif

@@ -1,0 +1,48 @@
+/* The device's table, and what of ops.h is one product. */
+#include "parts.cuh"
+
+#include "../device.h"
+#include "memory.cuh"
+#include "packed.cuh"
+
+namespace ptq_cuda
+{
+void gram(float *h, int64_t ldh, const float *x, int64_t ldx, int64_t m, int64_t first, int64_t n)
+{
+    add_product(h + first, ldh, x, ldx, x + first, ldx, first + n, n, m);
+}
+
+const struct ptq_device *device(char *why, size_t size)
+{
+    static struct ptq_device table;
+    if (table.name) return &table;
+    const char *name = open_device(why, size);
+    if (!name) return nullptr;
+    table.take = take;
+    table.give = give;
+    table.upload = upload;
+    table.download = download;
+    table.room = room;
+    table.error = error;
+    table.ops.name = name;
+    table.ops.linear = linear;
+    table.ops.rmsnorm = rmsnorm;
+    table.ops.layernorm = layernorm;
+    table.ops.rope = rope;
+    table.ops.attention = attention;
+    table.ops.relu = relu;
+    table.ops.gelu_tanh = gelu_tanh;
+    table.ops.gelu_erf = gelu_erf;
+    table.ops.silu_mul = silu_mul;
+    table.ops.lse = lse;
+    table.ops.lse_mean = lse_mean;
+    table.ops.dequantize = dequantize;
+    table.ops.abssum = abssum;
+    table.ops.gram = gram;
+    table.ops.add_product = add_product;
+    table.packed = packed_linear;
+    table.packed_scratch = packed_scratch;
+    table.name = name;
+    return &table;
+}
+} // namespace ptq_cuda

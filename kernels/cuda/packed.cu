@@ -1,0 +1,288 @@
+/* y = x w^T on packed weights by tensor cores, for a few tokens up to many.
+ *
+ * A warp takes a tile of 16 outputs and every S'th chunk of its row (S splits), for 8 NT tokens; a block is 8 warps:
+ * 8 / S tiles, which read the same activations at about the same time (they meet in L1), times S splits, whose sums are
+ * added in order. Weights go from memory to registers once: the words of a chunk are loaded while the one before is
+ * multiplied. Per chunk:  y += scale (sum of code x - zero * sum of x). */
+#include "codes.cuh"
+#include "packed.cuh"
+
+namespace ptq_cuda
+{
+enum { WARPS = 8 };
+
+struct packed_task {
+    float *y;
+    int64_t ldy;
+    const float *b;
+    int accumulate;
+    struct ptq_packed w;
+    struct half_acts x;
+    struct chunks chunks;
+    const float *original; /* [m][ldx], for PTQ_PACKED_GATHER */
+    int64_t ldx;
+    int splits;
+};
+
+/* Where chunk c lies: its group, first place and steps. */
+struct span {
+    int64_t group, place;
+    int steps;
+};
+__device__ __forceinline__ struct span span_of(const struct packed_task *t, int64_t c)
+{
+    struct span s;
+    s.group = c / t->chunks.a_group;
+    s.place = s.group * t->w.stride + c % t->chunks.a_group * CHUNK;
+    int64_t end = (s.group + 1) * t->w.stride;
+    if (end > t->w.places) end = t->w.places;
+    if (end > s.place + CHUNK) end = s.place + CHUNK;
+    s.steps = (int)(end - s.place) / PTQ_PACK_STEP;
+    return s;
+}
+
+/* The words of a chunk's steps, those behind its end 0. */
+template <int W_BIT>
+__device__ __forceinline__ void load_chunk(uint32_t (&word)[CHUNK_STEPS * lane_words(W_BIT)],
+                                           const struct packed_task *t, int64_t tile, int64_t c, int r, int column)
+{
+    struct span s = span_of(t, c);
+    int64_t steps = t->w.places / PTQ_PACK_STEP;
+    const uint32_t *step = t->w.code + (tile * steps + s.place / PTQ_PACK_STEP) * W_BIT * PTQ_PACK_ROWS;
+    PTQ_UNROLL
+    for (int i = 0; i < CHUNK_STEPS; i++)
+        if (i < s.steps) load_step<W_BIT>(word + i * lane_words(W_BIT), step + i * W_BIT * PTQ_PACK_ROWS, r, column);
+}
+
+/* Eight activations of a token from `place` on, as they were laid out. */
+__device__ __forceinline__ uint4 laid_out(const struct packed_task *t, int64_t token, int64_t place)
+{
+    if (token >= t->x.m) return uint4{0, 0, 0, 0};
+    return *reinterpret_cast<const uint4 *>(t->x.x + token * t->w.places + place);
+}
+
+/* The same, each looked up by perm, for the comparison: no salient or divided columns. */
+__device__ static uint4 gathered(const struct packed_task *t, int64_t token, int64_t place)
+{
+    uint32_t out[4] = {0, 0, 0, 0};
+    if (token >= t->x.m) return uint4{0, 0, 0, 0};
+    float inverse = 1 / t->x.factor[token];
+    for (int i = 0; i < 8; i++) {
+        int64_t in_group = (place + i) % t->w.stride, position = (place + i) / t->w.stride * t->w.group + in_group;
+        if (in_group >= t->w.group || position >= t->w.k) continue;
+        int32_t from = t->w.perm ? t->w.perm[position] : (int32_t)position;
+        out[i / 2] |= (uint32_t)ptq_float_to_half(t->original[token * t->ldx + from] * inverse) << i % 2 * 16;
+    }
+    return uint4{out[0], out[1], out[2], out[3]};
+}
+
+template <int W_BIT, int NT, bool GATHER>
+__device__ __forceinline__ void
+multiply_chunk(float (&sum)[NT][4], const uint32_t (&word)[CHUNK_STEPS * lane_words(W_BIT)],
+               const struct packed_task *t, int64_t tile, int64_t c, int64_t token, int r, int column)
+{
+    struct span s = span_of(t, c);
+    float part[NT][4] = {};
+    PTQ_UNROLL
+    for (int i = 0; i < CHUNK_STEPS; i++) {
+        if (i >= s.steps) break;
+        const uint32_t *words = word + i * lane_words(W_BIT);
+        uint32_t a[2][4];
+        PTQ_UNROLL
+        for (int j = 0; j < 4; j++) {
+            a[j / 2][j % 2 * 2] = code_pair<W_BIT>(words, 0, column, j);
+            a[j / 2][j % 2 * 2 + 1] = code_pair<W_BIT>(words, 1, column, j);
+        }
+        PTQ_UNROLL
+        for (int nt = 0; nt < NT; nt++) {
+            int64_t place = s.place + i * PTQ_PACK_STEP + 8 * column, at = token + nt * COLUMNS + r;
+            uint4 x = GATHER ? gathered(t, at, place) : laid_out(t, at, place);
+            const uint32_t low[2] = {x.x, x.y}, high[2] = {x.z, x.w};
+            ptq_mma_16816(part[nt], a[0], low);
+            ptq_mma_16816(part[nt], a[1], high);
+        }
+    }
+    float scale[2], zero[2];
+    PTQ_UNROLL
+    for (int row = 0; row < 2; row++) {
+        scale[row] = packed_scale(&t->w, tile, s.group, r + 8 * row);
+        zero[row] = packed_zero(&t->w, tile, s.group, r + 8 * row);
+    }
+    PTQ_UNROLL
+    for (int nt = 0; nt < NT; nt++) PTQ_UNROLL
+    for (int i = 0; i < 4; i++) {
+        int64_t at = token + nt * COLUMNS + 2 * column + i % 2;
+        float of_x = at < t->x.m ? t->x.sum[c * t->x.padded + at] : 0;
+        sum[nt][i] += scale[i / 2] * (part[nt][i] - zero[i / 2] * of_x);
+    }
+}
+
+/* A finished element: the salient columns, the bias, what was there. */
+__device__ static void put(const struct packed_task *t, int64_t tile, int row, int64_t token, float sum)
+{
+    int64_t n = tile * PTQ_PACK_ROWS + row;
+    if (n >= t->w.n || token >= t->x.m) return;
+    float value = sum * t->x.factor[token], *to = t->y + token * t->ldy + n;
+    for (int64_t i = 0; i < t->w.n_keep; i++)
+        value += ptq_half_to_float(t->w.kept[(tile * t->w.n_keep + i) * PTQ_PACK_ROWS + row]) *
+                 t->x.kept[token * t->w.n_keep + i];
+    if (t->b) value += t->b[n];
+    *to = t->accumulate ? *to + value : value;
+}
+
+template <int W_BIT, int NT, bool GATHER>
+__global__ void __launch_bounds__(WARPS *WARP) packed_kernel(struct packed_task t)
+{
+    int warp = (int)threadIdx.x / WARP, lane = (int)threadIdx.x % WARP, r = lane / 4, column = lane % 4;
+    int tiles = WARPS / t.splits, split = warp / tiles;
+    int64_t tile = (int64_t)blockIdx.x * tiles + warp % tiles, token = (int64_t)blockIdx.y * NT * COLUMNS;
+    float sum[NT][4] = {}, *shared = ptq_shared<float>();
+    uint32_t now[CHUNK_STEPS * lane_words(W_BIT)] = {}, next[CHUNK_STEPS * lane_words(W_BIT)] = {};
+    if (tile < t.w.tiles) {
+        if (split < t.chunks.n) load_chunk<W_BIT>(next, &t, tile, split, r, column);
+        for (int64_t c = split; c < t.chunks.n; c += t.splits) {
+            memcpy(now, next, sizeof now);
+            if (c + t.splits < t.chunks.n) load_chunk<W_BIT>(next, &t, tile, c + t.splits, r, column);
+            multiply_chunk<W_BIT, NT, GATHER>(sum, now, &t, tile, c, token, r, column);
+        }
+    }
+    /* [WARPS][NT * 4][WARP]: neighbours write side by side */
+    for (int i = 0; i < NT * 4; i++) shared[(warp * NT * 4 + i) * WARP + lane] = sum[i / 4][i % 4];
+    __syncthreads();
+    if (split || tile >= t.w.tiles) return;
+    for (int i = 0; i < NT * 4; i++) {
+        float all = 0;
+        for (int s = 0; s < t.splits; s++) all += shared[((warp + s * tiles) * NT * 4 + i) * WARP + lane];
+        put(&t, tile, r + i % 4 / 2 * 8, token + i / 4 * COLUMNS + 2 * column + i % 2, all);
+    }
+}
+
+/* One thread an output and 256 places, which the block shares; its word again for each of the places in it. */
+__global__ void plain_kernel(struct packed_task t)
+{
+    float *x = ptq_shared<float>();
+    int64_t n = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, first = (int64_t)blockIdx.y * THREADS,
+            token = blockIdx.z;
+    int64_t place = first + threadIdx.x;
+    x[threadIdx.x] = place < t.w.places ? ptq_half_to_float(t.x.x[token * t.w.places + place]) : 0;
+    __syncthreads();
+    if (n >= t.w.n) return;
+    int64_t tile = n / PTQ_PACK_ROWS;
+    int row = (int)(n % PTQ_PACK_ROWS);
+    float sum = 0;
+    for (int64_t p = first; p < first + THREADS && p < t.w.places; p++) {
+        int64_t group = p / t.w.stride, steps = t.w.places / PTQ_PACK_STEP;
+        const uint32_t *step = t.w.code + (tile * steps + p / PTQ_PACK_STEP) * t.w.grid.w_bit * PTQ_PACK_ROWS;
+        float code = (float)plain_code(step, t.w.grid.w_bit, row, (int)(p % PTQ_PACK_STEP));
+        sum += packed_scale(&t.w, tile, group, row) * (code - packed_zero(&t.w, tile, group, row)) * x[p - first];
+    }
+    ptq_atomic_add(t.y + token * t.ldy + n, sum * t.x.factor[token]);
+}
+
+/* What plain_kernel adds to: the salient columns, the bias and what was there. */
+__global__ void begin_plain_kernel(struct packed_task t)
+{
+    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, token = i / t.w.n, n = i % t.w.n;
+    if (token >= t.x.m) return;
+    float was = t.accumulate ? t.y[token * t.ldy + n] : 0;
+    t.y[token * t.ldy + n] = was;
+    t.accumulate = 1;
+    put(&t, n / PTQ_PACK_ROWS, (int)(n % PTQ_PACK_ROWS), token, 0);
+}
+
+/* ---- choosing ---- */
+
+template <int W_BIT, int NT> static void launch_tokens(const struct packed_task &t, enum ptq_packed_kernel kind)
+{
+    int tiles = WARPS / t.splits;
+    dim3 grid((unsigned)((t.w.tiles + tiles - 1) / tiles), (unsigned)((t.x.m + NT * COLUMNS - 1) / (NT * COLUMNS)));
+    size_t bytes = sizeof(float) * WARPS * NT * 4 * WARP;
+    if (kind == PTQ_PACKED_GATHER)
+        PTQ_LAUNCH((packed_kernel<W_BIT, NT, true>), grid, WARPS * WARP, bytes, t);
+    else
+        PTQ_LAUNCH((packed_kernel<W_BIT, NT, false>), grid, WARPS * WARP, bytes, t);
+}
+
+template <int W_BIT> static void launch_bits(const struct packed_task &t, enum ptq_packed_kernel kind)
+{
+    if (t.x.m <= 8)
+        launch_tokens<W_BIT, 1>(t, kind);
+    else if (t.x.m <= 16)
+        launch_tokens<W_BIT, 2>(t, kind);
+    else if (t.x.m <= 32)
+        launch_tokens<W_BIT, 4>(t, kind);
+    else
+        launch_tokens<W_BIT, 8>(t, kind);
+}
+
+static void launch_plain(const struct packed_task &t)
+{
+    PTQ_LAUNCH(begin_plain_kernel, blocks_for(t.x.m * t.w.n, THREADS), THREADS, 0, t);
+    dim3 grid((unsigned)((t.w.n + THREADS - 1) / THREADS), (unsigned)((t.w.places + THREADS - 1) / THREADS),
+              (unsigned)t.x.m);
+    PTQ_LAUNCH(plain_kernel, grid, THREADS, THREADS * sizeof(float), t);
+}
+
+/* Enough blocks to fill a large device (about two for each of 132 processors) from as few splits as that takes. */
+static int splits_for(const struct ptq_packed *w, int64_t m)
+{
+    int64_t columns = m <= 64 ? 1 : (m + 63) / 64;
+    for (int splits = 1; splits < WARPS; splits *= 2)
+        if (w->tiles * splits / WARPS * columns >= 264) return splits;
+    return WARPS;
+}
+
+static size_t aligned(size_t bytes)
+{
+    return (bytes + 255) / 256 * 256;
+}
+
+/* The arrays in scratch; NULL: only their bytes. */
+static size_t place_acts(struct half_acts *a, const struct ptq_packed *w, int64_t m, unsigned char *scratch)
+{
+    a->m = m;
+    a->padded = (m + COLUMNS - 1) / COLUMNS * COLUMNS;
+    size_t at = 0,
+           bytes[4] = {sizeof(uint16_t) * (size_t)(m * w->places), sizeof(float) * (size_t)(chunks_of(w).n * a->padded),
+                       sizeof(float) * (size_t)(m * w->n_keep), sizeof(float) * (size_t)a->padded};
+    void *to[4];
+    for (int i = 0; i < 4; at += aligned(bytes[i++])) to[i] = scratch ? scratch + at : nullptr;
+    a->x = static_cast<uint16_t *>(to[0]);
+    a->sum = static_cast<float *>(to[1]);
+    a->kept = static_cast<float *>(to[2]);
+    a->factor = static_cast<float *>(to[3]);
+    return at;
+}
+
+size_t packed_scratch(const struct ptq_packed *w, int64_t m)
+{
+    struct half_acts a;
+    return place_acts(&a, w, m, nullptr);
+}
+
+void packed_linear(float *y, int64_t ldy, const float *x, int64_t ldx, const struct ptq_packed *w, const float *b,
+                   int accumulate, int64_t m, void *scratch, enum ptq_packed_kernel kind)
+{
+    struct packed_task t = {y, ldy, b, accumulate, *w, half_acts(), chunks_of(w), x, ldx, splits_for(w, m)};
+    place_acts(&t.x, w, m, static_cast<unsigned char *>(scratch));
+    fill_acts(&t.x, w, x, ldx);
+    if (kind == PTQ_PACKED_PLAIN) {
+        launch_plain(t);
+        return;
+    }
+    switch (w->grid.w_bit) {
+#define PTQ_BITS(bits)                                                                                                 \
+    case bits:                                                                                                         \
+        launch_bits<bits>(t, kind);                                                                                    \
+        break;
+        PTQ_BITS(2)
+        PTQ_BITS(3)
+        PTQ_BITS(4)
+        PTQ_BITS(5)
+        PTQ_BITS(6)
+        PTQ_BITS(7)
+        PTQ_BITS(8)
+#undef PTQ_BITS
+    }
+}
+} // namespace ptq_cuda

@@ -1,0 +1,45 @@
+/* Products with packed linears on the device: activations in FP16, sums in float32, the weights' codes exact.
+ *
+ * An element of y differs from the float64 result by what rounding x to FP16 once costs (2^-11 of each x) and by
+ * float32 sums; a token is first scaled by a power of two, so that nothing overflows. */
+#ifndef PTQ_PACKED_CUH
+#define PTQ_PACKED_CUH
+
+#include "../device.h"
+#include "parts.cuh"
+
+namespace ptq_cuda
+{
+/* A chunk is a group, or 128 places of it where it is longer: what has one sum of x. */
+enum { CHUNK = 128, CHUNK_STEPS = CHUNK / PTQ_PACK_STEP, COLUMNS = 8 /* of an mma: tokens */ };
+
+/* The chunks of a row. */
+struct chunks {
+    int64_t a_group, n; /* in a whole group; in all */
+};
+__device__ __host__ static inline struct chunks chunks_of(const struct ptq_packed *w)
+{
+    int64_t a_group = (w->stride + CHUNK - 1) / CHUNK, last = w->places - (w->n_groups - 1) * w->stride;
+    return chunks{a_group, (w->n_groups - 1) * a_group + (last + CHUNK - 1) / CHUNK};
+}
+
+/* m tokens as a packed linear reads them. */
+struct half_acts {
+    int64_t m, padded; /* tokens; the same, filled up to a multiple of 8 */
+    uint16_t *x;       /* [m][places] FP16 of x / factor: permuted, divided, 0 at salient columns and fillings */
+    float *sum;        /* [chunks][padded], of the FP16 values */
+    float *kept;       /* [m][n_keep] */
+    float *factor;     /* [padded], a power of two; NaN where the token is not finite */
+};
+
+/* Fills a's arrays from x[m][K]. */
+void fill_acts(const struct half_acts *a, const struct ptq_packed *w, const float *x, int64_t ldx);
+
+/* Bytes of scratch for m tokens. */
+size_t packed_scratch(const struct ptq_packed *w, int64_t m);
+/* y[m][N] = x w^T + b, added to y where accumulate. w: pointers on the device. */
+void packed_linear(float *y, int64_t ldy, const float *x, int64_t ldx, const struct ptq_packed *w, const float *b,
+                   int accumulate, int64_t m, void *scratch, enum ptq_packed_kernel kind);
+} // namespace ptq_cuda
+
+#endif

@@ -1,0 +1,29 @@
+# Perplexity against stored bits a weight: a point a cell, and the Pareto front as a stepped line.
+#
+#   data       CSV: method, method_number, cell, grid, effective_bits, ppl, low, high, front (its number there, or 0)
+#   methods    array of the methods' names
+#   x_low, x_high, y_low, y_high, y_log, y_ticks
+#   fp16, has_fp16
+
+set datafile missing NaN # a line goes on over points of other lines
+set label 1 note noenhanced at screen 0.5, 14.0 / height center font ',10' textcolor rgb grey
+set xlabel 'stored bits per quantised weight (codes, scales, zeros, kept channels)' offset 0,0.3
+set ylabel (y_log ? 'perplexity (log scale)' : 'perplexity') offset 0.5,0
+set lmargin 9
+set rmargin 8
+key_rows = ceil((|methods| + 1) / 3.0)
+eval key_below
+set xrange [x_low:x_high]
+set yrange [y_low:y_high]
+if (y_log) { set logscale y }
+if (strlen(y_ticks)) { eval 'set ytics ('.y_ticks.')' }
+if (has_fp16) {
+    set label 3 'FP16' at graph 1.01, first fp16 left font ',11'
+    set arrow 3 from graph 0, first fp16 to graph 1, first fp16 nohead back linecolor rgb 'black' linewidth 1.3
+}
+
+plot data skip 1 using ($9 > 0 ? $5 : NaN):6 title 'Pareto front' with steps linecolor rgb '#999999' linewidth 2, \
+     for [i=1:|methods|] data skip 1 using ($2 == i ? $5 : NaN):6:7:8 title methods[i] with yerrorbars \
+         linecolor rgb series_colour[i] linewidth 1.2 pointtype series_point[i] pointsize 0.8, \
+     data skip 1 using ($9 > 0 ? $5 : NaN):6 notitle with points linecolor rgb 'black' linewidth 1.2 pointtype 6 pointsize 1.5
+unset output

@@ -1,0 +1,44 @@
+# Seconds by stage as stacked bars, one a cell, and the peak memory beside them.
+#
+#   data       CSV: cell, bar, load_s, calibrate_s, quantize_s, eval_s, peak_mib
+#   cell_ticks "'RTN' 0, 'AWQ' 1"; n of them; name_width: characters of the longest
+#   longest    seconds of the longest bar; largest: most MiB
+
+unset title
+set label 1 note noenhanced at screen 0.5, 14.0 / height center font ',10' textcolor rgb grey
+set label 2 heading noenhanced at screen 0.5, 1 - 14.0 / height center font ',13'
+set yrange [n - 0.4:-0.6]
+eval 'set ytics ('.cell_ticks.') noenhanced font ",10" scale 0'
+set grid noytics xtics linetype 1 linecolor rgb '#E8E8E8' linewidth 0.5
+left = 0.03 + 0.0102 * name_width
+middle = left + 0.62 * (0.97 - left)
+set tmargin at screen 1 - 40.0 / height
+set bmargin at screen 96.0 / height
+set style fill solid 1 border rgb 'white'
+set xtics nomirror out offset 0,0.3 font ',10'
+# The largest of 1, 2, 5, 10, ... that gives at least three steps.
+step(x) = (e = 10 ** floor(log10(x / 3)), x / 3 / e >= 5 ? 5 * e : x / 3 / e >= 2 ? 2 * e : e)
+array stage = ['load', 'calibrate', 'quantise', 'evaluate']
+array colour = ['#E69F00', '#CC79A7', '#0072B2', '#BBBBBB']
+upto(k) = sum [j = 1:k] column(2 + j)
+
+set multiplot
+set lmargin at screen left
+set rmargin at screen middle
+set xrange [0:longest * 1.04]
+set xlabel 'wall time (s)' offset 0,0.6 font ',11'
+set key at screen 0.5, 40.0 / height center center vertical Left reverse noenhanced maxrows 1 samplen 1.5 width 1 font ',10'
+plot for [k = 1:4] data skip 1 using (0):2:(upto(k - 1)):(upto(k)):($2 - 0.36):($2 + 0.36) title stage[k] \
+         with boxxyerror linecolor rgb colour[k]
+unset key
+unset label 1
+unset label 2
+unset ytics
+set lmargin at screen middle + 0.03
+set rmargin at screen 0.97
+set xrange [0:largest * 1.08]
+set xlabel 'peak memory (MiB)' offset 0,0.6 font ',11'
+set xtics 0, step(largest)
+plot data skip 1 using 7:2 with points linecolor rgb 'black' pointtype 7 pointsize 0.6
+unset multiplot
+unset output

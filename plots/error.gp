@@ -1,0 +1,43 @@
+# The error of each linear, block by role, on one logarithmic scale: one panel a cell, two side by side.
+#
+#   data       CSV: cell, panel, block, role, role_number, error
+#   panels     array of the panels' names
+#   role_ticks "'q_proj' 0, 'k_proj' 1"
+#   n_roles, n_blocks, low, high
+
+unset title
+set label 1 note noenhanced at screen 0.5, 14.0 / height center font ',10' textcolor rgb grey
+set label 2 heading noenhanced at screen 0.5, 1 - 14.0 / height center font ',13'
+eval 'set palette '.viridis
+set logscale cb
+set cbrange [low:high]
+set format cb (high > 20 * low ? '10^{%L}' : '%.2g')
+set border 15 linecolor rgb grey
+unset grid
+set xrange [-0.5:n_blocks - 0.5]
+set yrange [n_roles - 0.5:-0.5]
+set xtics nomirror out offset 0,0.4 font ',10'
+set cbtics font ',10'
+unset key
+
+rows = (|panels| + 1) / 2
+top(i) = 1 - (56.0 + 190 * ((i - 1) / 2)) / height
+left(i) = i % 2 ? 0.135 : 0.525
+set multiplot
+do for [i = 1:|panels|] {
+    set title panels[i] noenhanced font ',11' offset 0,-0.6
+    set lmargin at screen left(i)
+    set rmargin at screen left(i) + (|panels| > 1 ? 0.355 : 0.745)
+    set tmargin at screen top(i)
+    set bmargin at screen top(i) - 122.0 / height
+    if (i > 1) { unset label 1; unset label 2 }
+    set xlabel (i > |panels| - 2 ? 'block' : '') offset 0,0.7 font ',11'
+    if (i % 2) { eval 'set ytics ('.role_ticks.') noenhanced font ",10" textcolor rgb "black"' } else { unset ytics }
+    if (i == 1) {
+        set colorbox user origin screen 0.905, 90.0 / height size screen 0.02, screen (height - 160.0) / height
+    } else { unset colorbox }
+    plot data skip 1 using ($2 == i ? $3 : NaN):5:($3 - 0.5):($3 + 0.5):($5 - 0.5):($5 + 0.5):6 with boxxyerror \
+         fillstyle solid noborder linecolor palette
+}
+unset multiplot
+unset output

@@ -1,0 +1,339 @@
+/* Claims: what is wrong in their file is refused; the verdict follows from where the interval lies; selectors; what is
+ * missing is said; the contrast of perplexities against plain arithmetic; and the tree's own claims parse. */
+#include "cells.h"
+#include "claim_select.h"
+#include "claims.h"
+#include "contrast.h"
+#include "mapped.h"
+
+#include <jansson.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+static struct ptq_arena *arena;
+static struct ptq_error err;
+static char folder[64];
+
+/* ---- reading ---- */
+
+static enum ptq_status read_text(const char *text, struct ptq_claims *out)
+{
+    const char *path = ptq_join(arena, folder, "claims.yaml");
+    if (ptq_write_file(path, text, strlen(text), &err)) fail_msg("%s", err.text);
+    return ptq_claims_read(arena, path, out, &err);
+}
+
+static struct ptq_claims claims_of(const char *tests)
+{
+    struct ptq_claims claims;
+    const char *text =
+        ptq_format(arena, "claims:\n  - {name: n, claim: a sentence, source: \"a paper\", tests: [%s]}\n", tests);
+    if (read_text(text, &claims)) fail_msg("%s", err.text);
+    return claims;
+}
+
+static void refuse(const char *text, const char *part)
+{
+    struct ptq_claims claims;
+    assert_int_equal(read_text(text, &claims), PTQ_EINPUT);
+    if (!strstr(err.text, part)) fail_msg("no '%s' in: %s", part, err.text);
+}
+
+#define CLAIM "claims:\n  - name: n\n    claim: c\n    source: s\n    tests:\n      - "
+
+static void test_refused(void **state)
+{
+    (void)state;
+    refuse("title: x\n", "needs a list of claims");
+    refuse("claims: []\n", "needs a list of claims");
+    refuse("claims:\n  - {name: n}\n", "a claim needs name, claim, source and tests");
+    refuse("claims:\n  - {nam: n}\n", "did you mean 'name'");
+    refuse(CLAIM "{what: w}\n", "needs the key 'measure'");
+    refuse(CLAIM "{what: w, measure: rato}\n", "did you mean 'ratio'");
+    refuse(CLAIM "{what: w, measure: ratio}\n", "needs the key 'experiment'");
+    refuse(CLAIM "{what: w, experiment: e, measure: ratio, of: fp16}\n", "needs the key 'to'");
+    refuse(CLAIM "{what: w, experiment: e, measure: ratio, of: fp16, to: fp16}\n", "one of 'above' and 'below'");
+    refuse(CLAIM "{what: w, experiment: e, measure: ratio, of: fp16, to: fp16, above: 1, below: 2}\n",
+           "one of 'above' and 'below'");
+    refuse(CLAIM "{what: w, experiment: e, measure: ratio, of: fp16, to: fp16, above: one}\n", "must be a number");
+    refuse(CLAIM "{what: w, experiment: e, measure: ratio, of: [], to: fp16, above: 1}\n", "0 selectors");
+    refuse(CLAIM "{what: w, measure: bench, file: f, above: 1}\n", "file, row or column");
+    refuse("claims: [{name: n, claim: c, source: s, tests: [{what: w, measure: bench, file: f, row: r, column: c, "
+           "above: 1}]}, {name: n, claim: c, source: s, tests: [{what: w, measure: bench, file: f, row: r, column: c, "
+           "above: 1}]}]\n",
+           "is there twice");
+}
+
+static void test_claims_of_the_tree(void **state)
+{
+    (void)state;
+    struct ptq_claims claims;
+    const char *path = ptq_format(arena, "%s/../../experiments/claims/awq-gptq.yaml", PTQ_FIXTURES);
+    if (ptq_claims_read(arena, path, &claims, &err)) fail_msg("%s", err.text);
+    assert_true(claims.n >= 12);
+    assert_true(claims.n_rows >= 10);
+    for (int i = 0; i < claims.n_experiments; i++) { /* every one is there to be run */
+        const char *yaml = ptq_format(arena, "%s/../../experiments/%s.yaml", PTQ_FIXTURES, claims.experiment[i]);
+        if (access(yaml, R_OK)) fail_msg("%s is not there", yaml);
+    }
+    ptq_claims_judge(arena, &claims, ptq_claims_cells(arena, &claims, "/no/such/folder"));
+    for (int i = 0; i < claims.n; i++) { /* nothing was run, so nothing is claimed */
+        assert_int_equal(claims.claim[i].verdict, PTQ_CLAIM_CANNOT);
+        assert_non_null(claims.claim[i].test[0].why);
+    }
+}
+
+/* ---- verdicts ---- */
+
+/* FP16 at exp(2.9), RTN 0.5 nats above it, AWQ and GPTQ 0.2 with noise that differs. */
+static struct ptq_claim_cells some_cells(void)
+{
+    static const struct {
+        const char *spec;
+        double nats;
+    } made[] = {{"fp16", 0}, {"rtn:w3,g64", 0.5}, {"awq:w3,g64", 0.2}, {"gptq:w3,g64,act_order=0", 0.2}};
+    enum { N = sizeof made / sizeof *made };
+    struct ptq_cell *cell = ptq_new(arena, struct ptq_cell, N);
+    for (int i = 0; i < N; i++) cell[i] = make_cell(arena, "no-such-model", made[i].spec, made[i].nats);
+    return (struct ptq_claim_cells){.experiment = "e", .cell = cell, .n = N};
+}
+
+static struct ptq_claim judged(const char *tests)
+{
+    struct ptq_claims claims = claims_of(tests);
+    struct ptq_claim_cells cells = some_cells();
+    ptq_claims_judge(arena, &claims, &cells);
+    return claims.claim[0];
+}
+
+#define RTN_OVER_FP16 "{what: w, experiment: e, measure: ratio, of: \"rtn:w3\", to: fp16, "
+
+static void test_verdicts(void **state)
+{
+    (void)state;
+    struct ptq_claim c = judged(RTN_OVER_FP16 "above: 1.2}");
+    assert_int_equal(c.verdict, PTQ_CLAIM_HOLDS);
+    assert_true(fabs(c.test[0].value - exp(0.5)) < 0.02);
+    assert_true(c.test[0].interval.low < c.test[0].value && c.test[0].value < c.test[0].interval.high);
+    assert_int_equal(judged(RTN_OVER_FP16 "above: 2}").verdict, PTQ_CLAIM_FAILS);
+    assert_int_equal(judged(RTN_OVER_FP16 "below: 2}").verdict, PTQ_CLAIM_HOLDS);
+    assert_int_equal(judged(RTN_OVER_FP16 "below: 1.2}").verdict, PTQ_CLAIM_FAILS);
+    /* the number itself is never outside its interval, so as a threshold it decides nothing */
+    const char *itself = ptq_format(arena, RTN_OVER_FP16 "above: %.12g}", c.test[0].value);
+    assert_int_equal(judged(itself).verdict, PTQ_CLAIM_UNDECIDED);
+}
+
+/* A claim is as good as its worst test: fails, cannot, undecided, holds. */
+static void test_worst_of_tests(void **state)
+{
+    (void)state;
+    static const char missing[] = "{what: w, experiment: e, measure: ratio, of: \"obq:w3\", to: fp16, above: 1}";
+    struct ptq_claim c = judged(ptq_format(arena, "%s, %s", RTN_OVER_FP16 "above: 1.2}", missing));
+    assert_int_equal(c.verdict, PTQ_CLAIM_CANNOT);
+    assert_int_equal(c.test[0].verdict, PTQ_CLAIM_HOLDS);
+    assert_true(isnan(c.test[1].value));
+    assert_non_null(strstr(c.test[1].why, "e has no cell 'obq:w3'"));
+    c = judged(ptq_format(arena, "%s, %s", missing, RTN_OVER_FP16 "above: 3}"));
+    assert_int_equal(c.verdict, PTQ_CLAIM_FAILS);
+}
+
+static void test_other_measures(void **state)
+{
+    (void)state;
+    struct ptq_claim c = judged("{what: w, experiment: e, measure: recovered, of: \"awq:w3\", to: fp16, from: "
+                                "\"rtn:w3\", above: 50}");
+    double wanted = 100 * (exp(0.5) - exp(0.2)) / (exp(0.5) - 1);
+    assert_true(fabs(c.test[0].value - wanted) < 2);
+    assert_int_equal(c.verdict, PTQ_CLAIM_HOLDS);
+    c = judged("{what: w, experiment: e, measure: linears_share, of: \"awq:w3\", below: 25}");
+    assert_true(fabs(c.test[0].value - 100 * 3.5 / 16) < 1e-9);
+    assert_int_equal(c.verdict, PTQ_CLAIM_HOLDS);
+    c = judged("{what: w, experiment: e, measure: seconds_ratio, of: \"awq:w3\", to: \"gptq:w3\", below: 2}");
+    assert_true(fabs(c.test[0].value - 1) < 1e-9); /* made-up cells take 1.25 s each */
+    assert_non_null(strstr(c.test[0].why, "without an interval"));
+    c = judged("{what: w, experiment: e, measure: model_share, of: \"awq:w3\", below: 25}");
+    assert_int_equal(c.verdict, PTQ_CLAIM_CANNOT); /* the model is not there to be counted */
+    c = judged("{what: w, experiment: e, measure: spread, of: \"awq:w3\", below: 25}");
+    assert_int_equal(c.verdict, PTQ_CLAIM_CANNOT); /* one cell has no spread */
+}
+
+static void test_bench(void **state)
+{
+    (void)state;
+    static const char report[] = "# x\n\n| what | ptq | torch | ratio |\n|---|---|---|---|\n"
+                                 "| memory, MiB | 1 | 2 | 2.00 |\n| tokens/s, packed | 30 (29 .. 31) | 10 | 3.04 |\n";
+    const char *test = "{what: w, measure: bench, file: bench.md, row: tokens/s, column: ratio, above: 2.7}";
+    setenv("PTQ_HOME", folder, 1);
+    struct ptq_claim c = judged(test);
+    assert_int_equal(c.verdict, PTQ_CLAIM_CANNOT);
+    assert_non_null(strstr(c.test[0].why, "has not been run"));
+    assert_int_equal(ptq_write_file(ptq_join(arena, folder, "bench.md"), report, strlen(report), &err), PTQ_OK);
+    c = judged(test);
+    assert_int_equal(c.verdict, PTQ_CLAIM_HOLDS);
+    assert_true(c.test[0].value == 3.04);
+    c = judged("{what: w, measure: bench, file: bench.md, row: no such row, column: ratio, above: 2.7}");
+    assert_int_equal(c.verdict, PTQ_CLAIM_CANNOT);
+    unsetenv("PTQ_HOME");
+}
+
+/* ---- selectors ---- */
+
+static struct ptq_claim_cells drawn_cells(void)
+{
+    struct ptq_cell *cell = ptq_new(arena, struct ptq_cell, 6);
+    for (int i = 0; i < 6; i++) {
+        cell[i] = make_cell(arena, "m", i < 4 ? "gptq:w3,g64,act_order=0" : "gptq:w3,g128,act_order=0", 0.1 * i);
+        cell[i].seed = i;
+        cell[i].calib = i % 2 ? "a/b" : "c";
+        cell[i].calib_windows = i < 2 ? 2 : 8;
+    }
+    return (struct ptq_claim_cells){.experiment = "e", .cell = cell, .n = 6};
+}
+
+static int selected(const struct ptq_claim_cells *cells, const char *selector)
+{
+    struct ptq_group group = {0};
+    return ptq_claim_select(arena, cells, selector, &group, &err) ? -1 : group.n;
+}
+
+static void test_selectors(void **state)
+{
+    (void)state;
+    struct ptq_claim_cells cells = drawn_cells();
+    assert_int_equal(selected(&cells, "gptq:w3,g64"), 4);
+    assert_int_equal(selected(&cells, "gptq:g64,act_order=0 seed=3"), 1);
+    assert_int_equal(selected(&cells, "gptq:g64 calib=b"), 2);
+    assert_int_equal(selected(&cells, "gptq:g64 calib_windows=least"), 2);
+    assert_int_equal(selected(&cells, "gptq:g64 calib_windows=most calib=c"), 1);
+    assert_int_equal(selected(&cells, "gptq:g64 calib_windows=8"), 2);
+    assert_int_equal(selected(&cells, "gptq:w3"), -1);
+    assert_non_null(strstr(err.text, "means several cells of e"));
+    assert_int_equal(selected(&cells, "gptq:w4"), -1);
+    assert_int_equal(selected(&cells, "gpt:w3"), -1);
+    assert_int_equal(selected(&cells, "gptq:g64 windows=2"), -1);
+    assert_non_null(strstr(err.text, "the condition 'windows=2' is not known"));
+    assert_int_equal(selected(&cells, ""), -1);
+    cells.missing = "e.h5: there is no such file";
+    assert_int_equal(selected(&cells, "gptq:g64"), -1);
+    assert_non_null(strstr(err.text, "make table NAME=e runs it"));
+}
+
+/* ---- contrasts ---- */
+
+static double first_less_second(const double *nll, const void *context)
+{
+    (void)context;
+    return nll[0] - nll[1];
+}
+
+static void test_contrast(void **state)
+{
+    (void)state;
+    struct ptq_claim_cells c = drawn_cells();
+    const struct ptq_cell *a[] = {&c.cell[2], &c.cell[3]}, *b[] = {&c.cell[0]};
+    struct ptq_group group[] = {{a, 2}, {b, 1}};
+    struct ptq_interval pair, alone;
+    double value;
+    assert_int_equal(ptq_contrast(group, 2, &ptq_bootstrap_default, first_less_second, NULL, &value, &pair, &err),
+                     PTQ_OK);
+    double wanted = (c.cell[2].nll_mean + c.cell[3].nll_mean) / 2 - c.cell[0].nll_mean;
+    assert_true(fabs(value - wanted) < 1e-6);
+    assert_true(pair.low < value && value < pair.high);
+    /* the two cells are 0.1 nats apart: drawing them anew makes the interval wider than that of one alone */
+    group[0].n = 1;
+    assert_int_equal(ptq_contrast(group, 2, &ptq_bootstrap_default, first_less_second, NULL, &value, &alone, &err),
+                     PTQ_OK);
+    assert_true(pair.high - pair.low > alone.high - alone.low);
+    c.cell[0].tokens_sha256 = "another";
+    assert_int_equal(ptq_contrast(group, 2, &ptq_bootstrap_default, first_less_second, NULL, &value, &alone, &err),
+                     PTQ_EINPUT);
+}
+
+/* One cell each: the same number as the bootstrap of differences, and nearly the same interval. */
+static void test_contrast_agrees_with_bootstrap(void **state)
+{
+    (void)state;
+    struct ptq_claim c = judged(RTN_OVER_FP16 "above: 1}");
+    struct ptq_claim_cells cells = some_cells();
+    const struct ptq_cell *pair[] = {&cells.cell[0], &cells.cell[1]};
+    struct ptq_estimate e[2];
+    assert_int_equal(ptq_bootstrap(pair, 2, 0, &ptq_bootstrap_default, e, &err), PTQ_OK);
+    assert_true(fabs(c.test[0].value - e[1].ppl / e[0].ppl) < 1e-9);
+    double width = c.test[0].interval.high - c.test[0].interval.low;
+    /* made-up noise is paired, so a ratio's interval is far narrower than the perplexities' own */
+    assert_true(width * e[0].ppl < 0.5 * (e[1].interval.high - e[1].interval.low));
+}
+
+/* ---- printing ---- */
+
+static char *print(const struct ptq_claims *claims, enum ptq_table_format format)
+{
+    char *text;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    if (ptq_claims_print(claims, format, out, &err)) fail_msg("%s", err.text);
+    fclose(out);
+    char *copy = ptq_strdup(arena, text);
+    free(text);
+    return copy;
+}
+
+static void test_printed(void **state)
+{
+    (void)state;
+    struct ptq_claims claims;
+    struct ptq_claim_cells cells = some_cells();
+    const char *text =
+        "claims:\n  - {name: n, claim: a | sentence, source: s, tests: [" RTN_OVER_FP16
+        "above: 1.2}]}\ncomparison:\n  of: [AWQ, GPTQ]\n  rows:\n    - {what: accuracy, sides: [{measure: "
+        "ppl, experiment: e, of: awq}, {measure: ppl, experiment: e, of: obq}]}\n";
+    if (read_text(text, &claims)) fail_msg("%s", err.text);
+    ptq_claims_judge(arena, &claims, &cells);
+    const char *md = print(&claims, PTQ_TABLE_MD);
+    assert_non_null(strstr(md, "a \\| sentence"));
+    assert_non_null(strstr(md, "holds here"));
+    assert_non_null(strstr(md, "not measured"));
+    assert_non_null(strstr(md, "accuracy: e has no cell 'obq'"));
+    json_t *json = json_loads(print(&claims, PTQ_TABLE_JSON), 0, NULL);
+    assert_non_null(json);
+    json_t *claim = json_array_get(json_object_get(json, "claims"), 0);
+    assert_string_equal(json_string_value(json_object_get(claim, "verdict")), "holds here");
+    assert_true(json_is_null(
+        json_object_get(json_object_get(json_array_get(json_object_get(json, "comparison"), 0), "GPTQ"), "value")));
+    json_decref(json);
+    assert_int_equal(ptq_claims_print(&claims, PTQ_TABLE_TEX, stdout, &err), PTQ_EUSAGE);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    arena = ptq_arena_make("test");
+    strcpy(folder, "/tmp/ptq-claims-XXXXXX");
+    return mkdtemp(folder) == NULL;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    unlink(ptq_join(arena, folder, "claims.yaml"));
+    unlink(ptq_join(arena, folder, "bench.md"));
+    rmdir(folder);
+    ptq_arena_free(arena);
+    return 0;
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(test_##name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(refused),        TEST(claims_of_the_tree), TEST(verdicts),
+        TEST(worst_of_tests), TEST(other_measures),     TEST(bench),
+        TEST(selectors),      TEST(contrast),           TEST(contrast_agrees_with_bootstrap),
+        TEST(printed)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,128 @@
+/* The packed kernels of the CUDA backend against ref's dequantised weights, on all shapes of kernels/cases.h and more:
+ * every width, tokens from one to more than a tile, a bias, a sum, all three kinds of kernel. */
+#include "devices.h"
+#include "qmats.h"
+
+/* Rounding x to FP16 once changes a product w x by at most 2^-11 of it, by a third of the square of that in the mean:
+ * 8e-8 of the sum of all (w x)^2. A bound of twelve times that holds for single outputs, too. */
+static const double half_bound = 1e-6;
+
+/* Sum over all outputs of the sum of squares of their products. */
+static double products(const float *x, int64_t ldx, const float *w, int64_t m, int64_t n, int64_t k)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++)
+            for (int64_t l = 0; l < k; l++) sum += pow((double)x[i * ldx + l] * w[j * k + l], 2);
+    return sum;
+}
+
+/* The image on the device, and how it looks there. */
+static void *put_packed(struct setup *s, const struct ptq_packed *host, struct ptq_packed *out)
+{
+    struct ptq_error err;
+    unsigned char *image = put(s, host->image, host->bytes);
+    assert_int_equal(ptq_packed_view(host->image, host->bytes, out, &err), PTQ_OK);
+    ptq_packed_move(out, image);
+    return image;
+}
+
+static void one_linear(struct setup *s, int number, const struct ptq_qmat_case *c, int64_t m,
+                       enum ptq_packed_kernel kind)
+{
+    struct ptq_arena *arena = ptq_arena_make("test");
+    struct ptq_error err;
+    struct ptq_qmat q;
+    struct ptq_packed host, device;
+    int accumulate = number % 2, ldx = (int)c->k + 3, ldy = (int)c->n + (accumulate ? 5 : 0);
+    make_qmat(arena, &q, c, number % 3 == 0, number % 5 == 0, &s->rng);
+    if (ptq_pack(arena, &q, &host, &err)) fail_msg("%s", err.text);
+    void *image = put_packed(s, &host, &device), *scratch = s->device->take(s->device->packed_scratch(&device, m));
+    struct both x = make(s, m * ldx), y = make(s, m * ldy), b = make(s, c->n);
+    float *w = ptq_new(arena, float, c->n * c->k), *bias = number % 4 < 2 ? b.host : NULL;
+    s->ref.dequantize(w, &q, 0, c->n);
+    s->ref.linear(y.host, ldy, x.host, ldx, w, bias, accumulate, m, c->n, c->k);
+    s->device->packed(y.device, ldy, x.device, ldx, &device, bias ? b.device : NULL, accumulate, m, scratch, kind);
+    double error = squared_error(s, "packed", number, &y), power = products(x.host, ldx, w, m, c->n, c->k);
+    if (error > half_bound * power)
+        fail_msg("case %d, kernel %d on %s: normalised error %g", number, kind, s->device->name, error / power);
+    drop(s, &x), drop(s, &y), drop(s, &b);
+    s->device->give(image);
+    s->device->give(scratch);
+    ptq_arena_free(arena);
+}
+
+static void listed(struct setup *s)
+{
+    const int64_t tokens[] = {1, 3, 9, 17, 40, 70};
+    for (int c = 0; c < PTQ_N_CASES(ptq_qmat_cases); c++)
+        for (int t = 0; t < 6; t++)
+            for (int kind = PTQ_PACKED_BEST; kind <= PTQ_PACKED_PLAIN; kind++) {
+                const struct ptq_qmat_case *q = &ptq_qmat_cases[c];
+                if (kind == PTQ_PACKED_GATHER && (q->n_keep || q->n_divided)) continue; /* not its to do: device.h */
+                one_linear(s, c * 6 + t, q, tokens[t], (enum ptq_packed_kernel)kind);
+            }
+}
+
+/* Chunks: groups of less, of exactly and of more than 128 places, tails, many tiles. */
+static void widths(struct setup *s)
+{
+    const int64_t groups[] = {32, 64, 128, 256, -1, 100};
+    for (int w_bit = 2; w_bit <= 8; w_bit++)
+        for (int g = 0; g < 6; g++) {
+            struct ptq_qmat_case c = {.n = 40 + w_bit, .k = 330 - g, .w_bit = w_bit, .group_size = groups[g]};
+            c.permuted = g % 2;
+            one_linear(s, w_bit * 6 + g, &c, 1 + g, PTQ_PACKED_BEST);
+        }
+}
+
+/* One value that is not finite: its token is NaN from end to end, the others are as without it. */
+static void not_finite(struct setup *s)
+{
+    struct ptq_arena *arena = ptq_arena_make("test");
+    struct ptq_error err;
+    struct ptq_qmat q;
+    struct ptq_packed host, device;
+    struct ptq_qmat_case c = {.n = 20, .k = 96, .w_bit = 4, .group_size = 32};
+    make_qmat(arena, &q, &c, 0, 0, &s->rng);
+    assert_int_equal(ptq_pack(arena, &q, &host, &err), PTQ_OK);
+    void *image = put_packed(s, &host, &device), *scratch = s->device->take(s->device->packed_scratch(&device, 3));
+    const float bad[] = {NAN, INFINITY, -INFINITY};
+    for (int i = 0; i < 3; i++) {
+        struct both x = make(s, 3 * c.k), y = make(s, 3 * c.n);
+        x.host[c.k + 7] = bad[i];
+        s->device->upload(x.device, x.host, sizeof *x.host * (size_t)x.n);
+        s->device->packed(y.device, c.n, x.device, c.k, &device, NULL, 0, 3, scratch, PTQ_PACKED_BEST);
+        s->device->download(y.host, y.device, sizeof *y.host * (size_t)y.n);
+        for (int64_t j = 0; j < y.n; j++) assert_int_equal(isnan(y.host[j]), j / c.n == 1);
+        drop(s, &x), drop(s, &y);
+    }
+    s->device->give(image);
+    s->device->give(scratch);
+    ptq_arena_free(arena);
+}
+
+static void test_listed(void **state)
+{
+    (void)state;
+    on_each_device(listed);
+}
+
+static void test_widths(void **state)
+{
+    (void)state;
+    on_each_device(widths);
+}
+
+static void test_not_finite(void **state)
+{
+    (void)state;
+    on_each_device(not_finite);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_listed), cmocka_unit_test(test_widths),
+                                       cmocka_unit_test(test_not_finite)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,297 @@
+/* Layouts: read with what is wrong refused, cells put where they belong, published numbers beside them; and every
+ * experiment of the tree parses, with its layout and its quick form. */
+#include "cells.h"
+#include "experiment.h"
+#include "layout.h"
+#include "mapped.h"
+#include "pivot.h"
+#include "report_parts.h"
+#include "table.h"
+
+#include <dirent.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+static struct ptq_arena *arena;
+static struct ptq_error err;
+
+static struct ptq_layout layout_of(const char *text)
+{
+    struct ptq_layout layout;
+    int found;
+    if (ptq_layout_of_yaml(arena, "test.yaml", ptq_format(arena, "layout: %s\n", text), &layout, &found, &err))
+        fail_msg("%s", err.text);
+    assert_true(found);
+    return layout;
+}
+
+static struct ptq_pivot pivot_of(const struct ptq_layout *layout, const struct ptq_cell *cells, int n)
+{
+    struct ptq_report *report = ptq_new(arena, struct ptq_report, 1);
+    struct ptq_pivot pivot;
+    if (ptq_report_parts(arena, layout, cells, n, report, &err)) fail_msg("%s", err.text);
+    ptq_pivot_make(arena, layout, report, &pivot);
+    return pivot;
+}
+
+/* What stands in the row and column whose keys, joined by "|", are these. */
+static const char *at(const struct ptq_pivot *p, const char *row, const char *column)
+{
+    for (int r = 0; r < p->n_rows; r++)
+        for (int c = 0; c < p->n_columns; c++) {
+            const char *row_keys = "", *column_keys = "";
+            for (int k = 0; k < p->layout->n_rows; k++)
+                row_keys = ptq_format(arena, "%s%s%s", row_keys, k ? "|" : "", p->row[r].key[k]);
+            for (int k = 0; k < p->layout->n_columns; k++)
+                column_keys = ptq_format(arena, "%s%s%s", column_keys, k ? "|" : "", p->column[c].key[k]);
+            if (strcmp(row_keys, row) == 0 && strcmp(column_keys, column) == 0)
+                return ptq_pivot_text(arena, &p->slot[r * p->n_columns + c]);
+        }
+    fail_msg("no row '%s' with column '%s'", row, column);
+    return NULL;
+}
+
+static void expect_ppl(const struct ptq_pivot *p, const char *row, const char *column, double ppl)
+{
+    assert_string_equal(at(p, row, column), ptq_number(arena, ppl, ptq_decimals(ppl), 0));
+}
+
+/* ---- reading ---- */
+
+static void refuse(const char *text, const char *part)
+{
+    struct ptq_layout layout;
+    int found;
+    const char *yaml = ptq_format(arena, "layout: %s\n", text);
+    assert_int_equal(ptq_layout_of_yaml(arena, "test.yaml", yaml, &layout, &found, &err), PTQ_EINPUT);
+    if (!strstr(err.text, part)) fail_msg("no '%s' in: %s", part, err.text);
+}
+
+static void test_refused(void **state)
+{
+    (void)state;
+    refuse("x", "layout is a text");
+    refuse("{rows: [metod], columns: [model], values: [ppl]}", "did you mean 'method'");
+    refuse("{rows: [method], columns: [model], values: [pl]}", "did you mean 'ppl'");
+    refuse("{rows: [method], column: [model], values: [ppl]}", "did you mean 'columns'");
+    refuse("{rows: [method], columns: [model]}", "layout needs rows, columns and values");
+    refuse("{rows: [method], columns: [], values: [ppl]}", "must be a list of 1 to 4 words");
+    refuse("{rows: [method, model], columns: [model], values: [ppl]}", "'model' stands twice");
+    refuse("{rows: [[method]], columns: [model], values: [ppl]}", "each of its entries must be a word");
+    refuse("{rows: [method, w_bit, text, seed, calib], columns: [model], values: [ppl]}", "1 to 4 words");
+    struct ptq_layout layout;
+    int found = 1;
+    assert_int_equal(ptq_layout_of_yaml(arena, "x", "title: none\n", &layout, &found, &err), PTQ_OK);
+    assert_int_equal(found, 0);
+}
+
+/* ---- arranging ---- */
+
+static void test_table1(void **state)
+{
+    (void)state;
+    struct ptq_layout layout = layout_of("{rows: [model, bits], columns: [select, fraction], values: [ppl]}");
+    struct ptq_cell *cells = make_table1(arena, "m");
+    struct ptq_pivot p = pivot_of(&layout, cells, TABLE1_CELLS);
+    assert_int_equal(p.n_rows, 1);
+    assert_int_equal(p.n_columns, TABLE1_CELLS);
+    expect_ppl(&p, "m|w3 g64", "FP16|", cells[0].ppl); /* FP16 has no width: it stands in the model's every row */
+    expect_ppl(&p, "m|w3 g64", "RTN|", cells[1].ppl);
+    expect_ppl(&p, "m|w3 g64", "weight|1 %", cells[6].ppl);
+}
+
+/* The method's side: a width that FP16 lacks is empty there. */
+static void test_table4(void **state)
+{
+    (void)state;
+    static const char *const specs[] = {"fp16",       "rtn:w3,g64",           "gptq:w3,g64,act_order=0",
+                                        "rtn:w4,g64", "awq:w4,g64,loss=gram", "gptq:w3,g64,act_order=1"};
+    struct ptq_layout layout = layout_of("{rows: [bits, method], columns: [model], values: [ppl, above]}");
+    struct ptq_cell cells[6];
+    for (int i = 0; i < 6; i++) cells[i] = make_cell(arena, "m", specs[i], 0.1 * i);
+    struct ptq_pivot p = pivot_of(&layout, cells, 6);
+    assert_int_equal(p.n_rows, 6);
+    assert_int_equal(p.n_columns, 2);
+    expect_ppl(&p, "|FP16", "m|perplexity", cells[0].ppl);
+    expect_ppl(&p, "w4 g64|AWQ, loss=gram", "m|perplexity", cells[4].ppl);
+    expect_ppl(&p, "w3 g64|GPTQ, act_order=1", "m|perplexity", cells[5].ppl);
+    assert_string_equal(at(&p, "|FP16", "m|above FP16"), "");
+    const char *above = at(&p, "w3 g64|RTN", "m|above FP16");
+    if (above[0] != '+' || !strchr(above, '[')) fail_msg("no interval in %s", above);
+}
+
+/* Values as rows, a SPEC's parameter as columns, weighed by groups: AWQ's Table 2. */
+static void test_table2(void **state)
+{
+    (void)state;
+    struct ptq_layout layout = layout_of("{rows: [value], columns: [s], values: [changed_percent, step_ratio, ppl]}");
+    struct ptq_cell cells[2] = {make_cell(arena, "m", "scale:w3,g64,fraction=0.01,s=2", 0.3),
+                                make_cell(arena, "m", "scale:w3,g64,fraction=0.01,s=4", 0.4)};
+    for (int i = 0; i < 3; i++) {
+        cells[0].linear[i].delta_ratio = 1 + 0.1 * i; /* groups 64, 128, 192 */
+        cells[0].linear[i].delta_changed = 0.03 * i;
+    }
+    struct ptq_pivot p = pivot_of(&layout, cells, 2);
+    assert_string_equal(at(&p, "steps changed", "2"), "4 %");
+    assert_string_equal(at(&p, "new step / old", "2"), "1.133");
+    assert_string_equal(at(&p, "new step / old", "4"), "");
+    expect_ppl(&p, "perplexity", "4", cells[1].ppl);
+}
+
+/* Several cells in one slot are replicates: mean, spread, least and largest. Rows rise by their number. */
+static void test_seeds(void **state)
+{
+    (void)state;
+    struct ptq_layout layout = layout_of("{rows: [calib_windows], columns: [method], values: [ppl]}");
+    struct ptq_cell cells[4];
+    for (int i = 0; i < 4; i++) {
+        cells[i] = make_cell(arena, "m", "awq:w3,g64", 0.1);
+        cells[i].calib = "c";
+        cells[i].calib_windows = i < 3 ? 16 : 2;
+        cells[i].seed = i;
+        cells[i].ppl = 20 + i;
+        for (int64_t t = 0; t < cells[i].tokens; t++) cells[i].nll[t] = (float)log(cells[i].ppl);
+    }
+    struct ptq_pivot p = pivot_of(&layout, cells, 4);
+    assert_string_equal(p.row[0].key[0], "2");
+    assert_string_equal(at(&p, "2", "AWQ"), "23.00");
+    assert_string_equal(at(&p, "16", "AWQ"), "21.00 \302\2611.00 (3)");
+    const struct ptq_pivot_slot *slot = &p.slot[1];
+    assert_int_equal(slot->n, 3);
+    assert_true(fabs(slot->low - 20) < 1e-4 && fabs(slot->high - 22) < 1e-4);
+}
+
+/* Two texts in one table, each compared within itself; the change against calibration on the text's own domain. */
+static void test_two_texts(void **state)
+{
+    (void)state;
+    struct ptq_layout layout = layout_of("{rows: [calib], columns: [text], values: [ppl, own_domain]}");
+    struct ptq_cell cells[4];
+    for (int i = 0; i < 4; i++) {
+        cells[i] = make_cell(arena, "m", "gptq:w3,g64,act_order=0", i == 0 || i == 3 ? 0.2 : 0.5);
+        cells[i].calib = i % 2 ? "perl-calib" : "essay-calib";
+        cells[i].calib_windows = 8;
+        cells[i].text = i / 2 ? "perl-eval" : "essay-eval";
+        cells[i].protocol = i / 2 ? "of perl" : "of essays";
+        cells[i].tokens_sha256 = i / 2 ? "22" : "11";
+    }
+    struct ptq_pivot p = pivot_of(&layout, cells, 4);
+    expect_ppl(&p, "perl-calib", "essay-eval|perplexity", cells[1].ppl);
+    assert_string_equal(at(&p, "essay-calib", "essay-eval|above own domain"), "");
+    assert_true(at(&p, "perl-calib", "essay-eval|above own domain")[0] == '+');
+    struct ptq_report report;
+    struct ptq_layout without = layout_of("{rows: [calib], columns: [method], values: [ppl]}");
+    assert_int_equal(ptq_report_parts(arena, &without, cells, 4, &report, &err), PTQ_EINPUT); /* no mixing unasked */
+    assert_non_null(strstr(err.text, "different protocols"));
+}
+
+static void test_front(void **state)
+{
+    (void)state;
+    static const char *const specs[] = {"rtn:w3,g64", "awq:w3,g64", "rtn:w4,g64", "gptq:w4,g64,act_order=0"};
+    struct ptq_layout layout = layout_of("{rows: [effective_bits, method], columns: [model], values: [front]}");
+    struct ptq_cell cells[4];
+    for (int i = 0; i < 4; i++) cells[i] = make_cell(arena, "m", specs[i], 0.5);
+    cells[0].ppl = 50, cells[1].ppl = 40, cells[2].ppl = 30, cells[3].ppl = 41;
+    cells[3].effective_bits = 4.6;
+    struct ptq_pivot p = pivot_of(&layout, cells, 4);
+    assert_string_equal(at(&p, "3.50|RTN", "m"), "");
+    assert_string_equal(at(&p, "3.50|AWQ", "m"), "on the front");
+    assert_string_equal(at(&p, "4.50|RTN", "m"), "on the front");
+    assert_string_equal(at(&p, "4.60|GPTQ, act_order=0", "m"), "");
+}
+
+static void test_paper_beside(void **state)
+{
+    (void)state;
+    struct ptq_layout layout = layout_of("{rows: [method], columns: [model], values: [ppl]}");
+    struct ptq_cell cell = make_cell(arena, "facebook/opt-6.7b", "awq:w3,g128", 0.1);
+    struct ptq_sheet sheet;
+    struct ptq_pivot p = pivot_of(&layout, &cell, 1);
+    if (ptq_pivot_sheet(arena, &p, "t", &sheet, &err)) fail_msg("%s", err.text);
+    assert_int_equal(sheet.n_rows, 2);
+    assert_string_equal(sheet.row[1][0], "  paper");
+    assert_string_equal(sheet.row[1][1], "(11.39)"); /* another protocol than the paper's */
+    cell = make_cell(arena, "m", "awq:w3,g128", 0.1);
+    p = pivot_of(&layout, &cell, 1);
+    assert_int_equal(ptq_pivot_sheet(arena, &p, "t", &sheet, &err), PTQ_OK);
+    assert_int_equal(sheet.n_rows, 1);
+}
+
+static void test_too_wide(void **state)
+{
+    (void)state;
+    struct ptq_layout layout = layout_of("{rows: [method], columns: [seed], values: [ppl]}");
+    struct ptq_cell *cells = ptq_new(arena, struct ptq_cell, PTQ_SHEET_COLUMNS);
+    struct ptq_sheet sheet;
+    for (int i = 0; i < PTQ_SHEET_COLUMNS; i++) {
+        cells[i] = make_cell(arena, "m", "awq:w3,g64", 0.1);
+        cells[i].seed = i;
+    }
+    struct ptq_pivot p = pivot_of(&layout, cells, PTQ_SHEET_COLUMNS);
+    assert_int_equal(ptq_pivot_sheet(arena, &p, "t", &sheet, &err), PTQ_EINPUT);
+    assert_non_null(strstr(err.text, "33 columns"));
+}
+
+/* ---- the tree's own experiments ---- */
+
+static void check_experiment(const char *path)
+{
+    struct ptq_experiment full, quick;
+    const char *set = "quick=1";
+    struct ptq_layout layout;
+    int found;
+    if (ptq_experiment_read(arena, path, NULL, 0, &full, &err)) fail_msg("%s", err.text);
+    if (ptq_layout_of_yaml(arena, path, full.yaml, &layout, &found, &err)) fail_msg("%s", err.text);
+    if (!found) return; /* no table of a paper's */
+    if (ptq_experiment_read(arena, path, &set, 1, &quick, &err)) fail_msg("%s", err.text);
+    assert_true(quick.n_jobs <= full.n_jobs);
+    for (int i = 0; i < quick.n_jobs; i++) {
+        assert_true(quick.job[i].max_windows < full.job[0].max_windows);
+        assert_true(quick.job[i].calib_windows <= 8);
+    }
+}
+
+static void test_experiments_of_the_tree(void **state)
+{
+    (void)state;
+    const char *folder = ptq_format(arena, "%s/../../experiments", PTQ_FIXTURES);
+    DIR *dir = opendir(folder);
+    int n = 0;
+    assert_non_null(dir);
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        size_t length = strlen(entry->d_name);
+        if (length < 6 || strcmp(entry->d_name + length - 5, ".yaml")) continue;
+        check_experiment(ptq_join(arena, folder, entry->d_name));
+        n++;
+    }
+    closedir(dir);
+    assert_true(n >= 13);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    arena = ptq_arena_make("test");
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    ptq_arena_free(arena);
+    return 0;
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(test_##name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(refused),   TEST(table1), TEST(table4),       TEST(table2),   TEST(seeds),
+        TEST(two_texts), TEST(front),  TEST(paper_beside), TEST(too_wide), TEST(experiments_of_the_tree)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,283 @@
+/* Quantised checkpoints of others as models: what their configs may say, and what is refused, by name: a tensor that is
+ * missing, one too many, of another shape or type, groups that are none, a zero that underflowed. */
+#include "export_fixture.h"
+
+#include "checkpoint.h"
+#include "json.h"
+
+static char gptq[64], gptq_v2[64], awq[64], cache[64];
+static char tiny[64];
+
+/* ---- edited copies ---- */
+
+struct edit {
+    const char *drop, *turn, *add; /* tensors: left out; with its two sizes changed over; one more */
+    const char *poke;              /* a tensor whose first word becomes poked */
+    uint32_t poked;
+    const char *from, *to; /* in config.json */
+};
+
+static void copy_tensors(const char *source, const char *folder, const struct edit *e)
+{
+    struct ptq_arena *arena = ptq_arena_make("copy");
+    struct ptq_tensor_writer *writer = ptq_tensor_writer_make(arena);
+    struct ptq_checkpoint c;
+    struct ptq_error err;
+    EXPORT_OK(&err, ptq_checkpoint_open(arena, source, &c, &err));
+    for (int pass = 0; pass < 2; pass++) {
+        for (int i = 0; i < c.n_tensors; i++) {
+            const struct ptq_tensor *t = &c.tensor[i];
+            int64_t columns = t->rank > 1 ? t->shape[1] : -1;
+            int turned = e->turn && strcmp(e->turn, t->name) == 0;
+            if (e->drop && strcmp(e->drop, t->name) == 0) continue;
+            if (!pass) {
+                ptq_tensor_plan(writer, t->name, t->dtype, turned ? columns : t->shape[0],
+                                turned ? t->shape[0] : columns);
+                continue;
+            }
+            void *data = remember(arena, t->data, t->bytes);
+            if (e->poke && strcmp(e->poke, t->name) == 0) memcpy(data, &e->poked, 4);
+            EXPORT_OK(&err, ptq_tensor_write(writer, t->name, data, t->bytes, &err));
+        }
+        if (e->add && !pass) ptq_tensor_plan(writer, e->add, PTQ_F16, 2, -1);
+        if (e->add && pass) EXPORT_OK(&err, ptq_tensor_write(writer, e->add, "\0\0\0", 4, &err));
+        if (!pass) EXPORT_OK(&err, ptq_safetensors_open(writer, folder, UINT64_MAX, &err));
+    }
+    EXPORT_OK(&err, ptq_tensor_writer_finish(writer, &err));
+    ptq_checkpoint_close(&c);
+    ptq_arena_free(arena);
+}
+
+static void copy_config(const char *source, const char *folder, const struct edit *e)
+{
+    struct ptq_arena *arena = ptq_arena_make("config");
+    struct ptq_error err;
+    char *text;
+    size_t size;
+    EXPORT_OK(&err, ptq_read_file(arena, ptq_join(arena, source, "config.json"), 1 << 20, &text, &size, &err));
+    if (e->from) {
+        char *at = strstr(text, e->from);
+        if (!at) fail_msg("config.json has no %s", e->from);
+        text = ptq_format(arena, "%.*s%s%s", (int)(at - text), text, e->to, at + strlen(e->from));
+    }
+    write_test_text(folder, "config.json", text);
+    ptq_arena_free(arena);
+}
+
+/* Opens an edited copy and loads its first block. */
+static enum ptq_status open_edited(const char *source, const struct edit *e, char dtype[48], struct ptq_error *err)
+{
+    char folder[64];
+    struct ptq_arena *arena = ptq_arena_make("edited");
+    struct ptq_model model;
+    struct ptq_block block;
+    make_test_folder(folder);
+    copy_tensors(source, folder, e);
+    copy_config(source, folder, e);
+    enum ptq_status status = ptq_model_open(arena, folder, "edited", &model, err);
+    if (!status) {
+        snprintf(dtype, 48, "%s", model.source_dtype);
+        status = ptq_block_load(&model, 0, arena, &block, err);
+        ptq_model_close(&model);
+    }
+    ptq_arena_free(arena);
+    remove_test_folder(folder);
+    return status;
+}
+
+/* ---- what is refused ---- */
+
+#define UP "model.layers.0.mlp.up_proj"
+
+static void test_tensors_refused(void **state)
+{
+    static const struct {
+        const char *source;
+        struct edit edit;
+        const char *words;
+    } row[] = {
+        {gptq, {.drop = UP ".qweight"}, UP ".weight;missing;gptq 4 bits"},
+        {gptq, {.drop = UP ".qzeros", .from = "\"sym\": true", .to = "\"sym\": false"}, UP ".qzeros;missing"},
+        {gptq, {.drop = UP ".scales"}, UP ".scales;missing"},
+        {gptq_v2, {.drop = UP ".g_idx"}, UP ".g_idx;missing"},
+        {awq, {.drop = UP ".qzeros"}, UP ".qzeros;missing"},
+        {gptq, {.drop = "model.norm.weight"}, "model.norm.weight;missing"},
+        {gptq, {.turn = UP ".qweight"}, UP ".qweight;[96, 8];asks for [8, 96]"},
+        {gptq, {.turn = UP ".scales"}, UP ".scales;[96, 2];asks for [2, 96]"},
+        {awq, {.turn = UP ".qweight"}, UP ".qweight;asks for [64, 12]"},
+        {gptq, {.add = "model.layers.0.mlp.extra_proj.weight"}, "extra_proj.weight;none that a llama model"},
+        {gptq, {.add = "model.layers.0.mlp.up_proj.bits"}, "up_proj.bits;none that a llama model"},
+        {gptq, {.add = "model.layers.7.mlp.up_proj.qweight"}, "layers.7.mlp.up_proj.qweight;none that"},
+        {gptq_v2, {.poke = UP ".g_idx", .poked = 2}, UP ".g_idx;column 0;group 2;2 groups of 32"},
+        {gptq_v2, {.poke = UP ".g_idx", .poked = 0xffffffff}, UP ".g_idx;group -1"},
+        {gptq,
+         {.poke = UP ".qzeros", .poked = 0x777777f7},
+         UP ".qzeros;output 1;group 0;zero of 0;underflowed;gptq_v2"},
+        {gptq, {.poke = UP ".scales", .poked = 0x7c00}, UP ".scales;infinite"},
+        {awq, {.poke = UP ".scales", .poked = 0x7bff}, UP ";too large for FP16"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        struct ptq_error err;
+        char dtype[48];
+        enum ptq_status status = open_edited(row[i].source, &row[i].edit, dtype, &err);
+        assert_refused(row[i].words, status, &err, row[i].words);
+    }
+}
+
+static void test_configs_refused(void **state)
+{
+#define METHOD "\"quant_method\": \"gptq\""
+    static const struct {
+        const char *source, *from, *to, *words;
+    } row[] = {
+        {gptq, METHOD, "\"quant_method\": \"bitsandbytes\"", "bitsandbytes;known: awq (version gemm, 4 bits), gptq"},
+        {gptq, METHOD, "\"quant_method\": \"compressed-tensors\"", "compressed-tensors;known: awq"},
+        {gptq, METHOD, "\"quant_method\": \"fp8\"", "fp8;known: awq"},
+        {gptq, METHOD, "\"load_in_4bit\": true", "quant_method;(none);known: awq"},
+        {gptq, METHOD, "\"quant_method\": 4", "quant_method;must be"},
+        {gptq, "\"checkpoint_format\": \"gptq\"", "\"checkpoint_format\": \"marlin\"",
+         "checkpoint_format;marlin;known"},
+        {gptq, "\"lm_head\": false", "\"lm_head\": true", "lm_head;quantised head"},
+        {gptq, "\"pack_dtype\": \"int32\"", "\"pack_dtype\": \"int16\"", "pack_dtype;int16"},
+        {gptq, "\"lm_head\": false", "\"dynamic\": {\"down\": {\"bits\": 8}}", "dynamic;differ"},
+        {gptq, "\"lm_head\": false", "\"is_marlin_format\": true", "marlin"},
+        {gptq, "\"bits\": 4", "\"bits\": 5", "gptq of 5 bits;2, 3, 4, 8"},
+        {gptq, "\"bits\": 4", "\"bitz\": 4", "bits;missing"},
+        {gptq, "\"bits\": 4", "\"bits\": \"4\"", "bits;must be"},
+        {gptq, "\"group_size\": 32", "\"group_size\": 0", "group_size is 0"},
+        {gptq, "\"group_size\": 32", "\"group_size\": -2", "group_size;-2"},
+        {gptq, "\"group_size\": 32", "\"group_size\": 16", "qzeros;asks for [4, "},
+        {awq, "\"bits\": 4", "\"bits\": 3", "awq of 3 bits"},
+        {awq, "\"version\": \"gemm\"", "\"version\": \"gemv\"", "awq version;gemv;known: awq (version gemm"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        struct ptq_error err;
+        char dtype[48];
+        struct edit edit = {.from = row[i].from, .to = row[i].to};
+        assert_refused(row[i].to, open_edited(row[i].source, &edit, dtype, &err), &err, row[i].words);
+    }
+}
+
+/* ---- what is taken ---- */
+
+/* Forms in which others write the same. */
+static void test_variants_taken(void **state)
+{
+    static const struct {
+        const char *source;
+        struct edit edit;
+        const char *dtype;
+    } row[] = {
+        {gptq, {0}, "gptq 4 bits"},
+        {gptq_v2, {0}, "gptq_v2 3 bits"},
+        {awq, {0}, "awq 4 bits"},
+        {gptq, {.drop = UP ".g_idx"}, "gptq 4 bits"},  /* groups of neighbours need none */
+        {gptq, {.drop = UP ".qzeros"}, "gptq 4 bits"}, /* symmetric: the middle */
+        {gptq, {.from = "\"checkpoint_format\": \"gptq\",", .to = ""}, "gptq 4 bits"},
+        {gptq_v2, {.from = "\"checkpoint_format\"", .to = "\"format\""}, "gptq_v2 3 bits"},
+        {gptq, {.from = "\"quant_method\"", .to = "\"method\""}, "gptq 4 bits"},
+        {awq, {.from = "\"version\": \"gemm\"", .to = "\"version\": \"GEMM\""}, "awq 4 bits"},
+        {awq, {.from = "\"bits\": 4,", .to = "\"w_bit\": 4,"}, "awq 4 bits"},
+        {awq, {.from = "\"group_size\"", .to = "\"q_group_size\""}, "awq 4 bits"},
+        {gptq, {.add = "model.layers.0.self_attn.rotary_emb.inv_freq"}, "gptq 4 bits"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        struct ptq_error err;
+        char dtype[48];
+        if (open_edited(row[i].source, &row[i].edit, dtype, &err)) fail_msg("row %zu: %s", i, err.text);
+        assert_string_equal(dtype, row[i].dtype);
+    }
+}
+
+/* AutoGPTQ's older files have quantize_config.json alone. */
+static void test_config_beside(void **state)
+{
+    struct ptq_arena *arena = ptq_arena_make("beside");
+    struct ptq_quantization *q;
+    struct ptq_error err;
+    char folder[64];
+    (void)state;
+    make_test_folder(folder);
+    write_test_text(folder, "config.json", "{}");
+    EXPORT_OK(&err, ptq_quantization_read(arena, folder, &q, &err));
+    assert_null(q);
+    write_test_text(folder, "quantize_config.json",
+                    "{\"bits\": 3, \"group_size\": 128, \"damp_percent\": 0.01, \"desc_act\": true, \"sym\": false}");
+    EXPORT_OK(&err, ptq_quantization_read(arena, folder, &q, &err));
+    assert_string_equal(q->text, "gptq 3 bits");
+    assert_true(q->desc_act && !q->sym && q->group_size == 128);
+    remove(ptq_join(arena, folder, "quantize_config.json"));
+    write_test_text(folder, "quant_config.json",
+                    "{\"zero_point\": true, \"q_group_size\": 64, \"w_bit\": 4, \"version\": \"GEMM\"}");
+    EXPORT_OK(&err, ptq_quantization_read(arena, folder, &q, &err));
+    assert_string_equal(q->text, "awq 4 bits");
+    assert_int_equal(q->group_size, 64);
+    remove_test_folder(folder);
+    ptq_arena_free(arena);
+}
+
+/* Codes are not made of codes. */
+static void test_not_quantised_again(void **state)
+{
+    struct ptq_session *session = ptq_session_make();
+    struct ptq_arena *arena = ptq_arena_make("again");
+    struct ptq_job job = {.model = gptq, .text = MODELS "text.txt", .spec = "rtn:w3,g32", .window = 32};
+    struct ptq_cell cell;
+    struct ptq_error err;
+    (void)state;
+    assert_refused("again", ptq_cell_plan(session, &job, arena, &cell, &err), &err,
+                   "quantised already (gptq 4 bits);full-precision;rtn");
+    job.spec = "fp16";
+    EXPORT_OK(&err, ptq_cell_plan(session, &job, arena, &cell, &err));
+    assert_string_equal(cell.source_dtype, "gptq 4 bits");
+    ptq_arena_free(arena);
+    ptq_session_free(session);
+}
+
+/* ---- */
+
+static void make_source(char folder[64], const char *spec, const char *format)
+{
+    struct remembered r;
+    struct ptq_error err;
+    make_test_folder(folder);
+    EXPORT_OK(&err, export_into(&r, tiny, spec, format, folder, &err));
+    forget(&r);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    ptq_progress_quiet(PTQ_QUIET);
+    ptq_pool_start(2);
+    make_test_folder(cache);
+    setenv("PTQ_CACHE", cache, 1);
+    make_test_folder(tiny);
+    make_tiny_llama(tiny, "llama", "null");
+    make_source(gptq, "rtn:w4,g32,sym=1", "gptq");
+    make_source(gptq_v2, "gptq:w3,g32,act_order=1", "gptq_v2");
+    make_source(awq, "rtn:w4,g32", "awq");
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    const char *const folder[] = {gptq, gptq_v2, awq, cache, tiny};
+    for (int i = 0; i < 5; i++) remove_test_folder(folder[i]);
+    ptq_pool_stop();
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_tensors_refused),     cmocka_unit_test(test_configs_refused),
+        cmocka_unit_test(test_variants_taken),      cmocka_unit_test(test_config_beside),
+        cmocka_unit_test(test_not_quantised_again),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}

@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# The papers' tables and the claims, end to end on a tiny checkpoint: every experiment of the tree in its quick form, with
+# its arrangement, cells shared between them, nothing run again; then the verdicts from what they left.
+set -euo pipefail
+ptq=$(realpath "$1")
+# shellcheck source=shell.bash
+. "$(dirname "$0")/shell.bash"
+models=$tree/tests/fixtures/models
+export PTQ_CACHE=$scratch/cache
+results=$scratch/results
+mkdir -p "$results"
+cd "$scratch"
+# Two domains, each in two parts.
+halves() {
+    awk -v n="$(wc -l <"$1")" -v a="$2-eval" -v b="$2-calib" '{ print >(NR * 2 <= n ? a : b) }' "$1"
+}
+for _ in 1 2 3 4; do cat "$models/text.txt"; done >again
+halves again essay
+for _ in 1 2 3 4; do cat "$models/calib.txt"; done >again
+halves again perl
+
+# run NAME OPTION...: the quick form, cut down to the tiny model.
+run() {
+    local name=$1
+    shift
+    "$ptq" run "$tree/experiments/$name.yaml" -o "$results/$name.h5" --quick --reuse "$results" --quiet \
+        --set "models=$models/llama" --set window=32 --set windows=24 --set calib_window=32 "$@"
+}
+
+one_text=(--set text=essay-eval --set calib=perl-calib)
+tables=(table1 awq-table2 awq-table3 awq-table4 awq-table9 awq-figure8a gptq-table3 gptq-table4 gptq-table5 bits-groups
+    pareto)
+
+# Every experiment, once for all tests.
+run_all() {
+    local name
+    [ ! -f "$results/awq-figure8b.h5" ] || return 0
+    for name in "${tables[@]}"; do expect_exit 0 run "$name" "${one_text[@]}"; done
+    expect_exit 0 run awq-figure8b --set 'text=[essay-eval, perl-eval]' --set 'calib=[essay-calib, perl-calib]'
+}
+
+test_every_table() {
+    local name
+    run_all
+    for name in "${tables[@]}"; do
+        expect_exit 0 "$ptq" table "$results/$name.h5" --format md
+        cp "$scratch/out" "$name.md"
+        expect_text '^\*\*.*(AWQ, |GPTQ, |group size|effective bits)' "$name.md" # the experiment's title
+        expect_no_text 'nan' "$name.md"
+        expect_exit 0 "$ptq" table "$results/$name.h5" --format tex
+        expect_text 'begin\{tabular\}' "$scratch/out"
+        expect_exit 0 "$ptq" table "$results/$name.h5"
+    done
+    expect_text '^\| model +\| bits +\| +FP16 \| +RTN \| +activation 0.1 %' table1.md
+    expect_text '^\| +\| +1 \| +1.25 \| +1.5 \| +2 \| +4 \|$|^\| +\| model +\| +1 \| +1.25' awq-table2.md
+    expect_text '^\| steps changed' awq-table2.md
+    expect_text '^\| w3 g64 +\| GPTQ, act\\_order=1' awq-table4.md
+    expect_text '^\| 2 +\| .* \(3\) \|' awq-figure8a.md # three seeds in one slot
+    expect_text '\| +on the front \|$' pareto.md
+}
+
+test_two_domains() {
+    run_all
+    expect_exit 0 "$ptq" table "$results/awq-figure8b.h5" --format md
+    expect_text 'essay-eval perplexity \| essay-eval above own domain \| perl-eval perplexity' "$scratch/out"
+    expect_text ', on perl-eval\*\*' "$scratch/out"
+    expect_exit 0 "$ptq" table "$results/awq-figure8b.h5" --format csv
+    [ "$(grep -c '^id,' "$scratch/out")" = 1 ] || fail "more than one head line in the CSV"
+}
+
+# What another experiment has run is taken over, byte for byte; what is unchanged runs nothing.
+test_shared_cells() {
+    run_all
+    rm -f "$results/awq-table3.h5"
+    expect_exit 0 "$ptq" run "$tree/experiments/awq-table4.yaml" -o other.h5 --quick --reuse "$results" \
+        --set "models=$models/llama" --set window=32 --set windows=24 --set calib_window=32 "${one_text[@]}"
+    expect_text '^awq-table4: 9 cells taken from' "$scratch/err"
+    expect_no_text '^\[' "$scratch/err"
+    expect_exit 0 "$ptq" diff "$results/awq-table4.h5" other.h5
+    expect_text '^equal$' "$scratch/out"
+    expect_exit 0 run awq-table4 "${one_text[@]}" --reuse /no/such/folder
+    echo garbage >"$results/zz.h5" # no results file: passed over in a folder, an error by name
+    expect_exit 0 run awq-table3 "${one_text[@]}"
+    rm -f "$results/awq-table3.h5"
+    expect_exit 1 run awq-table3 "${one_text[@]}" --reuse "$results/zz.h5"
+    rm -f "$results/zz.h5"
+}
+
+test_claims() {
+    run_all
+    expect_exit 0 "$ptq" claims "$tree/experiments/claims/awq-gptq.yaml" "$results" --format md
+    cp "$scratch/out" claims.md
+    expect_text '^\| Rounding to nearest at 3 bits .*(holds|does not hold|not decided) here' claims.md
+    expect_text '^\| Weights of 4 bits generate .* cannot be tested here' claims.md
+    expect_text '^\| accuracy: perplexity at 4 bits +\| [0-9]' claims.md
+    expect_text 'linears at 4 bits, .* % +\| below 30 %' claims.md
+    # the tests on the two texts name the default ones, which were not used here
+    expect_text "awq-figure8b has no cell 'gptq:w3 text=anarchism-eval calib=perldoc-calib'" claims.md
+    expect_exit 0 "$ptq" claims "$tree/experiments/claims/awq-gptq.yaml" "$results" --format json
+    python3 -c 'import json, sys; assert len(json.load(open(sys.argv[1]))["claims"]) >= 12' "$scratch/out" || fail "no JSON"
+    expect_exit 2 "$ptq" claims
+    expect_exit 1 "$ptq" claims /no/such/claims.yaml
+    expect_exit 0 "$ptq" claims "$tree/experiments/claims/awq-gptq.yaml" --dry-run
+    expect_text '^awq-table4$' "$scratch/out"
+}
+
+test_needs() {
+    expect_exit 0 "$ptq" experiments "$tree/experiments/awq-figure8b.yaml" --quick
+    expect_text '^perldoc-calib$' "$scratch/out"
+    [ "$(wc -l <"$scratch/out")" = 5 ] || fail "not one model and four texts"
+    expect_exit 2 "$ptq" experiments a b
+}
+
+run_tests
