@@ -22,8 +22,9 @@ enum { PTQ_LAYOUT_KEYS = 4, PTQ_LAYOUT_VALUES = 8 };
 /* One thing that tells cells apart. */
 struct ptq_layout_key {
     const char *name, *doc;
-    int identity; /* 1: it names the method, so every cell has it */
-    int rising;   /* 1: lines stand in the order of its numbers, not in that of the cells */
+    const char *head; /* over its column of texts; NULL: the name */
+    int identity;     /* 1: it names the method, so every cell has it */
+    int rising;       /* 1: lines stand in the order of its numbers, not in that of the cells */
     /* The cell's text, or NULL where it has none. NULL instead of the function: a parameter of a SPEC, by its name. */
     const char *(*text)(struct ptq_arena *arena, const struct ptq_report *report, const struct ptq_report_row *row);
 };
@@ -49,7 +50,7 @@ struct ptq_layout {
     const struct ptq_layout_value *value[PTQ_LAYOUT_VALUES];
     int n_rows, n_columns, n_values;
     const char *title; /* of the experiment, or NULL */
-    int plain; /* 1: cells with further parameters in their SPEC are left to the lists */
+    int plain;         /* 1: cells with further parameters in their SPEC are left to the lists */
 };
 
 /* Reads the mapping. Fails with PTQ_EINPUT: an unknown key, value or parameter, one that stands twice, an empty list.

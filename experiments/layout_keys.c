@@ -118,13 +118,16 @@ static const struct ptq_layout_key keys[] = {
     {.name = "method", .identity = 1, .text = key_method, .doc = "the method, with what else its SPEC says"},
     {.name = "select", .identity = 1, .text = key_select, .doc = "how salient channels are chosen, else the method"},
     {.name = "spec", .identity = 1, .text = key_spec, .doc = "the whole SPEC"},
-    {.name = "bits", .text = key_bits, .doc = "width and group size"},
+    {.name = "bits", .head = "quantised", .text = key_bits, .doc = "width and group size"},
     {.name = "w_bit", .text = key_w_bit, .doc = "width"},
     {.name = "group_size", .text = key_group_size, .doc = "group size"},
     {.name = "effective_bits", .rising = 1, .text = key_effective_bits, .doc = "stored bits a weight, rising"},
     {.name = "fraction", .text = key_fraction, .doc = "share of the channels that is kept or scaled"},
-    {.name = "text", .text = key_text, .doc = "evaluation text: the one key whose lines may differ in protocol"},
-    {.name = "calib", .text = key_calib, .doc = "calibration text"},
+    {.name = "text",
+     .head = "evaluated on",
+     .text = key_text,
+     .doc = "evaluation text: the one key whose lines may differ in protocol"},
+    {.name = "calib", .head = "calibrated on", .text = key_calib, .doc = "calibration text"},
     {.name = "calib_windows", .rising = 1, .text = key_calib_windows, .doc = "calibration windows, rising"},
     {.name = "seed", .text = key_seed, .doc = "the seed"},
     {.name = "device", .text = key_device, .doc = "cpu or the GPU's name"},
@@ -175,6 +178,18 @@ static double value_above(ROW)
     if (!quantises(row)) return NAN;
     *interval = row->estimate.difference_interval;
     return row->estimate.difference;
+}
+
+static double value_kl(ROW)
+{
+    (void)report, (void)interval;
+    return row->cell->kl ? row->cell->kl_mean : NAN;
+}
+
+static double value_same_top(ROW)
+{
+    (void)report, (void)interval;
+    return row->cell->kl ? 100 * row->cell->same_top : NAN;
 }
 
 static double value_effective_bits(ROW)
@@ -330,6 +345,12 @@ static const struct ptq_layout_value values[] = {
      .form = PTQ_FORM_SIGNED,
      .number = value_above,
      .doc = "perplexity less that of FP16, with its 95 % interval"},
+    {.name = "kl", .head = "KL to FP16", .number = value_kl, .doc = "mean KL divergence to FP16 in nats"},
+    {.name = "same_top",
+     .head = "same top-1",
+     .form = PTQ_FORM_PERCENT,
+     .number = value_same_top,
+     .doc = "share of tokens whose most probable next token is that of FP16"},
     {.name = "effective_bits", .head = "bits", .number = value_effective_bits, .doc = "stored bits a weight"},
     {.name = "seconds", .head = "seconds", .number = value_seconds, .doc = "wall seconds of calibrating, quantising"},
     {.name = "peak_mib", .head = "peak MiB", .number = value_peak, .doc = "peak resident memory of the process"},

@@ -261,6 +261,15 @@ static int is_published(const struct ptq_pivot *p, int row)
     return 0;
 }
 
+/* What stands over the texts of a key; the values need no name. */
+static const char *key_head(struct ptq_arena *arena, const struct ptq_layout_key *key)
+{
+    if (key->head) return key->head;
+    char *head = ptq_strdup(arena, ptq_layout_is_value(key) ? "" : key->name);
+    for (char *c = head; *c; c++) *c = *c == '_' ? ' ' : *c;
+    return head;
+}
+
 enum ptq_status ptq_pivot_sheet(struct ptq_arena *arena, const struct ptq_pivot *pivot, const char *title,
                                 struct ptq_sheet *out, struct ptq_error *err)
 {
@@ -271,12 +280,8 @@ enum ptq_status ptq_pivot_sheet(struct ptq_arena *arena, const struct ptq_pivot 
                         "the layout makes %d columns and at most %d fit; move a key of its columns to "
                         "its rows",
                         out->n_columns, PTQ_SHEET_COLUMNS);
-    for (int k = 0; k < n_keys; k++) {
-        const char *name = pivot->layout->row[k]->name;
-        char *head = ptq_strdup(arena, ptq_layout_is_value(pivot->layout->row[k]) ? "" : name);
-        for (char *c = head; *c; c++) *c = *c == '_' ? ' ' : *c;
-        out->column[k] = (struct ptq_sheet_column){.head = head, .left = 1};
-    }
+    for (int k = 0; k < n_keys; k++)
+        out->column[k] = (struct ptq_sheet_column){.head = key_head(arena, pivot->layout->row[k]), .left = 1};
     for (int c = 0; c < pivot->n_columns; c++) out->column[n_keys + c] = column_of(arena, pivot, c);
     out->row = ptq_alloc_array(arena, 2 * (size_t)pivot->n_rows, sizeof *out->row, "a table");
     for (int r = 0; r < pivot->n_rows; r++)

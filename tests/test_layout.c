@@ -272,6 +272,21 @@ static void test_experiments_of_the_tree(void **state)
     assert_true(n >= 13);
 }
 
+/* The page shows the keys and values as they are. */
+static void test_documentation(void **state)
+{
+    (void)state;
+    char *printed = NULL, *page;
+    size_t size;
+    FILE *out = open_memstream(&printed, &size);
+    ptq_layout_print(out);
+    fclose(out);
+    if (ptq_read_file(arena, PTQ_FIXTURES "/../../docs/experiments.md", 1 << 20, &page, &size, &err))
+        fail_msg("%s", err.text);
+    if (!strstr(page, printed)) fail_msg("docs/experiments.md needs this table:\n%s", printed);
+    free(printed);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -291,7 +306,8 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(refused),   TEST(table1), TEST(table4),       TEST(table2),   TEST(seeds),
-        TEST(two_texts), TEST(front),  TEST(paper_beside), TEST(too_wide), TEST(experiments_of_the_tree)};
+        TEST(refused),      TEST(table1), TEST(table4),       TEST(table2),   TEST(seeds),
+        TEST(two_texts),    TEST(front),  TEST(paper_beside), TEST(too_wide), TEST(experiments_of_the_tree),
+        TEST(documentation)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -51,7 +51,7 @@ test_every_table() {
         expect_text 'begin\{tabular\}' "$scratch/out"
         expect_exit 0 "$ptq" table "$results/$name.h5"
     done
-    expect_text '^\| model +\| bits +\| +FP16 \| +RTN \| +activation 0.1 %' table1.md
+    expect_text '^\| model +\| quantised +\| +FP16 \| +RTN \| +activation 0.1 %' table1.md
     expect_text '^\| +\| +1 \| +1.25 \| +1.5 \| +2 \| +4 \|$|^\| +\| model +\| +1 \| +1.25' awq-table2.md
     expect_text '^\| steps changed' awq-table2.md
     expect_text '^\| w3 g64 +\| GPTQ, act\\_order=1' awq-table4.md
