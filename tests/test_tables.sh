@@ -3,7 +3,7 @@
 # its arrangement, cells shared between them, nothing run again; then the verdicts from what they left.
 set -euo pipefail
 ptq=$(realpath "$1")
-# shellcheck source=shell.bash
+# shellcheck source=tests/shell.bash
 . "$(dirname "$0")/shell.bash"
 models=$tree/tests/fixtures/models
 export PTQ_CACHE=$scratch/cache
