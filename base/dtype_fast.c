@@ -21,7 +21,7 @@ enum { CPUID_F16C = 1 << 29, TO_NEAREST = 0 };
 
 /* Asked once: cpuid is slow under a hypervisor. __builtin_cpu_supports knows no "f16c" in clang 14; that the system
  * saves the registers is part of its "avx2". */
-static int usable(void)
+int ptq_fast_has(void)
 {
     static _Atomic int answer; /* 0: not asked yet, 1: yes, 2: no */
     int known = atomic_load_explicit(&answer, memory_order_relaxed);
@@ -31,7 +31,12 @@ static int usable(void)
         known = f16c && __builtin_cpu_supports("avx2") ? 1 : 2;
         atomic_store_explicit(&answer, known, memory_order_relaxed);
     }
-    return known == 1 && !off;
+    return known == 1;
+}
+
+static int usable(void)
+{
+    return ptq_fast_has() && !off;
 }
 
 FAST static __m256 load_half(const unsigned char *p)
@@ -121,6 +126,11 @@ FAST size_t ptq_fast_q8_0(const unsigned char *src, float *dst, size_t n)
 }
 
 #else
+
+int ptq_fast_has(void)
+{
+    return 0;
+}
 
 size_t ptq_fast_f16(const unsigned char *src, float *dst, size_t n)
 {

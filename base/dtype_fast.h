@@ -13,6 +13,9 @@ size_t ptq_fast_q4_0(const unsigned char *src, float *dst, size_t n);
 size_t ptq_fast_q4_1(const unsigned char *src, float *dst, size_t n);
 size_t ptq_fast_q8_0(const unsigned char *src, float *dst, size_t n);
 
+/* 1 where this machine has both instruction sets. */
+int ptq_fast_has(void);
+
 /* For tests: 1 leaves all work to the plain loops. Not while another thread decodes. */
 void ptq_fast_off(int off);
 

@@ -54,6 +54,24 @@ int ptq_parse_int(const char *text, int64_t min, int64_t max, int64_t *value)
     return 1;
 }
 
+int ptq_parse_size(const char *text, int64_t min, int64_t *value)
+{
+    static const char units[] = "KMGT";
+    char digits[32];
+    size_t length = strlen(text);
+    int64_t number;
+    if (length == 0 || length >= sizeof digits) return 0;
+    const char *unit = strchr(units, text[length - 1]);
+    memcpy(digits, text, length + 1);
+    if (unit) digits[length - 1] = 0;
+    if (!ptq_parse_int(digits, 0, INT64_MAX, &number)) return 0;
+    for (const char *u = units; unit && u <= unit; u++)
+        if (__builtin_mul_overflow(number, 1024, &number)) return 0;
+    if (number < min) return 0;
+    *value = number;
+    return 1;
+}
+
 int ptq_parse_double(const char *text, double min, double max, double *value)
 {
     if (!*text || strspn(text, "+-.0123456789eE") != strlen(text)) return 0;

@@ -10,6 +10,8 @@ const char *ptq_nearest(const char *word, const char *const *names, size_t n);
 
 /* The whole of text is one number in range; 1 on success, 0 else (*value untouched). No white space, no hex, no nan. */
 int ptq_parse_int(const char *text, int64_t min, int64_t max, int64_t *value);
+/* A number of bytes with K, M, G or T (of 1024) behind it, or nothing: "800M", "8G". At least min. */
+int ptq_parse_size(const char *text, int64_t min, int64_t *value);
 int ptq_parse_double(const char *text, double min, double max, double *value);
 
 /* A growing text in malloc memory; data is always NUL-ended once anything was added. free(data) gives it back. */

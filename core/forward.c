@@ -30,7 +30,7 @@ static int64_t qkv_width(const struct ptq_config *c)
 
 static int64_t mlp_width(const struct ptq_config *c)
 {
-    return c->family->activation == PTQ_SILU_GATED ? 2 * c->ff : c->ff;
+    return c->activation == PTQ_SILU_GATED ? 2 * c->ff : c->ff;
 }
 
 struct ptq_tile_scratch ptq_tile_scratch(const struct ptq_forward *f, int worker)
@@ -112,9 +112,11 @@ static enum ptq_status embed_row(const struct ptq_forward *f, const float *proje
     float *x = f->x + row * c;
     PTQ_TRY(ptq_model_rows(m->embed, f->id[row], 1, project ? token : x, err));
     if (project) ptq_ops()->linear(x, c, token, m->config.embed_width, project, NULL, 0, 1, c, m->config.embed_width);
-    if (!m->positions) return PTQ_OK;
-    PTQ_TRY(ptq_model_rows(m->positions, position, 1, token, err));
-    for (int64_t i = 0; i < c; i++) x[i] += token[i];
+    if (m->positions) {
+        PTQ_TRY(ptq_model_rows(m->positions, position, 1, token, err));
+        for (int64_t i = 0; i < c; i++) x[i] += token[i];
+    }
+    if (m->embed_norm_w) ptq_norm_rows(f, x, x, m->embed_norm_w, m->embed_norm_b, 1);
     return PTQ_OK;
 }
 
@@ -231,11 +233,22 @@ static void tile_qkv(const struct block_task *t, const float *in, int64_t first,
     if (t->f->cosine) rotate(t->f, qkv, first, rows);
 }
 
+static struct ptq_attention attention_shape(const struct ptq_model *m, const struct ptq_block *block)
+{
+    const struct ptq_config *c = &m->config;
+    return (struct ptq_attention){.heads = c->heads,
+                                  .kv_heads = c->kv_heads,
+                                  .head_size = c->head_size,
+                                  .scale = 1 / sqrtf((float)c->head_size),
+                                  .window = block->window,
+                                  .slope = m->alibi_slope};
+}
+
 static void tile_attention(const struct block_task *t, float *mixed, int64_t first, int64_t rows, float *scratch)
 {
     const struct ptq_config *c = &t->f->model->config;
     int64_t ld = qkv_width(c), width = c->heads * c->head_size, length = t->f->length;
-    struct ptq_attention shape = {c->heads, c->kv_heads, c->head_size, 1 / sqrtf((float)c->head_size)};
+    struct ptq_attention shape = attention_shape(t->f->model, t->block);
     for (int64_t row = 0, n; row < rows; row += n) {
         int64_t position = (first + row) % length;
         n = min64(rows - row, length - position);
@@ -254,12 +267,27 @@ static void tile_add(const struct block_task *t, enum ptq_role role, int which, 
     norm_after(t, which, x, rows);
 }
 
+/* x[rows][F] in place. */
+static void activate(enum ptq_activation activation, float *x, int64_t ld, int64_t rows, int64_t ff)
+{
+    void (*const plain[PTQ_N_ACTIVATION])(float *, int64_t, int64_t, int64_t) = {
+        [PTQ_RELU] = ptq_ops()->relu, [PTQ_GELU_TANH] = ptq_ops()->gelu_tanh, [PTQ_GELU_ERF] = ptq_ops()->gelu_erf};
+    plain[activation](x, ld, rows, ff);
+}
+
+/* x[rows][F] by columns: what AWQ could not fold into the linear before the activation. */
+static void divide_columns(float *x, int64_t ld, const float *scale, int64_t rows, int64_t ff)
+{
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < ff; j++) x[i * ld + j] /= scale[j];
+}
+
 /* out[rows][ld_out] = the activation; gate and up need [rows][2 F] of scratch, which out may be. */
 static void tile_mlp(const struct block_task *t, const float *in, float *out, int64_t ld_out, int64_t rows,
                      float *scratch)
 {
     const struct ptq_config *c = &t->f->model->config;
-    int gated = c->family->activation == PTQ_SILU_GATED;
+    int gated = c->activation == PTQ_SILU_GATED;
     const struct ptq_linear *stacked = &t->block->linear[gated ? PTQ_GATE : PTQ_UP];
     float *before = gated ? scratch : out;
     int64_t n = mlp_width(c), ld = gated ? n : ld_out;
@@ -267,7 +295,8 @@ static void tile_mlp(const struct block_task *t, const float *in, float *out, in
     if (gated)
         ptq_ops()->silu_mul(out, ld_out, before, before + c->ff, ld, rows, c->ff);
     else
-        ptq_ops()->relu(out, ld_out, rows, c->ff);
+        activate(c->activation, out, ld_out, rows, c->ff);
+    if (t->block->activation_scale) divide_columns(out, ld_out, t->block->activation_scale, rows, c->ff);
 }
 
 /* ---- a block, its steps fused: two barriers ---- */

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { NAME_SIZE = 160, ROWS_A_TASK = 64 };
+enum { NAME_SIZE = 160 };
 
 /* ---- names ---- */
 
@@ -28,8 +28,16 @@ static void linear_shape(const struct ptq_config *c, enum ptq_role role, int64_t
     int64_t q = c->heads * c->head_size, kv = c->kv_heads * c->head_size;
     const int64_t outputs[PTQ_N_ROLE] = {q, kv, kv, c->width, c->ff, c->ff, c->width};
     const int64_t inputs[PTQ_N_INPUT] = {c->width, q, c->width, c->ff};
-    *n = outputs[role];
+    *n = role == PTQ_Q && ptq_fused_qkv(c->family) ? q + 2 * kv : outputs[role];
     *k = inputs[ptq_role_input[role]];
+}
+
+struct ptq_layout ptq_linear_layout(const struct ptq_model *m, enum ptq_role role)
+{
+    struct ptq_layout layout = {.head_size = m->config.head_size, .transposed = m->names->transposed};
+    if (role <= PTQ_K) layout.order = m->names->order;
+    linear_shape(&m->config, role, &layout.n, &layout.k);
+    return layout;
 }
 
 /* ---- lookup ---- */
@@ -67,7 +75,8 @@ static enum ptq_status find_linear(const struct ptq_model *m, int64_t block, enu
     int64_t n, k;
     linear_shape(&m->config, role, &n, &k);
     tensor_name(name, m->prefix, m->names->linear[role], block, suffix);
-    return find(m, name, n, suffix[1] == 'b' ? -1 : k, needed, out, err);
+    if (suffix[1] == 'b') return find(m, name, n, -1, needed, out, err);
+    return find(m, name, m->names->transposed ? k : n, m->names->transposed ? n : k, needed, out, err);
 }
 
 /* ---- opening ---- */
@@ -164,14 +173,30 @@ static enum ptq_status make_rope(struct ptq_arena *arena, struct ptq_model *m, s
     return PTQ_OK;
 }
 
+/* 2^(-8 i / H), i = 1 .. H, for H a power of two; else those of the power below, and of twice that every other one. In
+ * float32 as BLOOM has them: a power of the float32 base. */
+static float *make_alibi(struct ptq_arena *arena, int64_t heads)
+{
+    float *slope = ptq_new(arena, float, heads);
+    int64_t power = 1;
+    while (2 * power <= heads) power *= 2;
+    float base = (float)pow(2, -8.0 / (double)power), finer = (float)pow(2, -4.0 / (double)power);
+    for (int64_t i = 0; i < heads; i++)
+        slope[i] = i < power ? powf(base, (float)(i + 1)) : powf(finer, (float)(2 * (i - power) + 1));
+    return slope;
+}
+
 /* Every tensor of every block, before anything is computed. */
 static enum ptq_status check_blocks(const struct ptq_model *m, struct ptq_error *err)
 {
     const struct ptq_tensor *t;
     char name[NAME_SIZE];
     for (int64_t i = 0; i < m->config.blocks; i++) {
-        for (int role = 0; role < PTQ_N_ROLE; role++)
-            if (m->names->linear[role]) PTQ_TRY(find_linear(m, i, role, ".weight", 1, &t, err));
+        for (int role = 0; role < PTQ_N_ROLE; role++) {
+            if (!m->names->linear[role]) continue;
+            PTQ_TRY(find_linear(m, i, role, ".weight", 1, &t, err));
+            PTQ_TRY(find_linear(m, i, role, ".bias", m->config.biased >> role & 1, &t, err));
+        }
         for (int norm = 0; norm < 2; norm++) {
             tensor_name(name, m->prefix, norm ? m->names->norm2 : m->names->norm1, i, ".weight");
             PTQ_TRY(find(m, name, m->config.width, -1, 1, &t, err));
@@ -197,7 +222,10 @@ static enum ptq_status open_model(struct ptq_arena *arena, struct ptq_model *m, 
     PTQ_TRY(check_blocks(m, err));
     if (m->config.final_norm)
         PTQ_TRY(read_norm(m, m->names->final_norm, 0, arena, &m->final_norm_w, &m->final_norm_b, err));
+    if (m->names->embed_norm)
+        PTQ_TRY(read_norm(m, m->names->embed_norm, 0, arena, &m->embed_norm_w, &m->embed_norm_b, err));
     if (m->config.family->position == PTQ_ROPE) PTQ_TRY(make_rope(arena, m, err));
+    if (m->config.family->position == PTQ_ALIBI) m->alibi_slope = make_alibi(arena, m->config.heads);
     const struct ptq_tensor *first;
     PTQ_TRY(find_linear(m, 0, PTQ_Q, ".weight", 1, &first, err));
     m->source_dtype = ptq_dtypes[first->dtype].name;
@@ -227,47 +255,6 @@ enum ptq_status ptq_model_rows(const struct ptq_tensor *tensor, int64_t first, i
     return ptq_tensor_read(tensor, first * tensor->shape[1], rows * tensor->shape[1], out, err);
 }
 
-/* Some rows of one linear, from the file to its float32 place. */
-struct row_task {
-    const struct ptq_tensor *tensor;
-    float *w;
-    int64_t first, rows;
-    int64_t rotary_head; /* head size where the file interleaves a head's halves, else 0 */
-    struct ptq_error err;
-};
-
-/* File row 2 j + i of a head is row i D / 2 + j of ours, i in {0, 1}. */
-static int64_t file_row(int64_t row, int64_t head)
-{
-    int64_t at = row % head, half = head / 2;
-    return row - at + 2 * (at % half) + at / half;
-}
-
-static void read_rows(void *context, int64_t i, int worker)
-{
-    (void)worker;
-    struct row_task *t = (struct row_task *)context + i;
-    int64_t k = t->tensor->shape[1];
-    t->err.status = PTQ_OK;
-    if (!t->rotary_head) {
-        ptq_model_rows(t->tensor, t->first, t->rows, t->w, &t->err);
-        return;
-    }
-    for (int64_t r = 0; r < t->rows; r++)
-        if (ptq_model_rows(t->tensor, file_row(t->first + r, t->rotary_head), 1, t->w + r * k, &t->err)) return;
-}
-
-static enum ptq_status run_row_tasks(struct row_task *task, int64_t n, struct ptq_error *err)
-{
-    ptq_parallel_for(n, read_rows, task);
-    for (int64_t i = 0; i < n; i++)
-        if (task[i].err.status) {
-            *err = task[i].err;
-            return err->status;
-        }
-    return PTQ_OK;
-}
-
 /* w and b of the linears of one input, one behind the other. */
 static void place_group(const struct ptq_model *m, enum ptq_input input, struct ptq_arena *arena, struct ptq_block *out)
 {
@@ -290,8 +277,8 @@ static void place_group(const struct ptq_model *m, enum ptq_input input, struct 
     }
 }
 
-/* Biases into their places. Where no linear of the input has one, b becomes NULL; where only some have, zeros stand
- * in.*/
+/* Biases into their places, in our order. Where no linear of the input has one, b becomes NULL; where only some have,
+ * zeros stand in.*/
 static enum ptq_status read_biases(const struct ptq_model *m, int64_t block, struct ptq_block *out,
                                    struct ptq_error *err)
 {
@@ -303,10 +290,8 @@ static enum ptq_status read_biases(const struct ptq_model *m, int64_t block, str
         PTQ_TRY(find_linear(m, block, role, ".bias", 0, &t, err));
         if (!t) continue;
         present[ptq_role_input[role]] = 1;
-        if (m->gguf && m->config.family->gguf_rotary_pairs && role <= PTQ_K)
-            return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s': a bias of rotated q or k in GGUF is not known",
-                            m->checkpoint.path, t->name);
-        PTQ_TRY(ptq_tensor_read(t, 0, l->n, l->b, err));
+        struct ptq_layout layout = ptq_linear_layout(m, role);
+        for (int64_t r = 0; r < l->n; r++) PTQ_TRY(ptq_tensor_read(t, ptq_file_row(&layout, r), 1, &l->b[r], err));
     }
     for (int role = 0; role < PTQ_N_ROLE; role++)
         if (!present[ptq_role_input[role]]) out->linear[role].b = NULL;
@@ -317,25 +302,24 @@ enum ptq_status ptq_block_load(const struct ptq_model *m, int64_t i, struct ptq_
                                struct ptq_error *err)
 {
     *out = (struct ptq_block){0};
-    int64_t n_tasks = 0, rows = 0;
+    int64_t n_tasks = 0, most = 0;
+    if (m->config.sliding && (!m->config.slides || m->config.slides[i])) out->window = m->config.sliding;
     for (int input = 0; input < PTQ_N_INPUT; input++) place_group(m, input, arena, out);
-    for (int role = 0; role < PTQ_N_ROLE; role++) rows += out->linear[role].n / ROWS_A_TASK + 1;
-    struct row_task *task = ptq_new(arena, struct row_task, rows);
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        struct ptq_layout layout = ptq_linear_layout(m, role);
+        if (out->linear[role].n) most += ptq_n_row_tasks(&layout);
+    }
+    struct ptq_row_task *task = ptq_new(arena, struct ptq_row_task, most);
     for (int role = 0; role < PTQ_N_ROLE; role++) {
         struct ptq_linear *l = &out->linear[role];
         const struct ptq_tensor *t;
         if (!l->n) continue;
         tensor_name(l->name, m->config.family->hf.prefix[0], m->config.family->hf.linear[role], i, "");
         PTQ_TRY(find_linear(m, i, role, ".weight", 1, &t, err));
-        int64_t head = m->gguf && m->config.family->gguf_rotary_pairs && role <= PTQ_K ? m->config.head_size : 0;
-        for (int64_t r = 0; r < l->n; r += ROWS_A_TASK)
-            task[n_tasks++] = (struct row_task){.tensor = t,
-                                                .w = l->w + r * l->k,
-                                                .first = r,
-                                                .rows = l->n - r < ROWS_A_TASK ? l->n - r : ROWS_A_TASK,
-                                                .rotary_head = head};
+        struct ptq_layout layout = ptq_linear_layout(m, role);
+        n_tasks += ptq_row_tasks(t, &layout, l->w, task + n_tasks);
     }
-    PTQ_TRY(run_row_tasks(task, n_tasks, err));
+    PTQ_TRY(ptq_read_rows(task, n_tasks, arena, err));
     PTQ_TRY(read_biases(m, i, out, err));
     PTQ_TRY(read_norm(m, m->names->norm1, i, arena, &out->norm1_w, &out->norm1_b, err));
     return read_norm(m, m->names->norm2, i, arena, &out->norm2_w, &out->norm2_b, err);

@@ -5,6 +5,7 @@
 
 #include "checkpoint.h"
 #include "family.h"
+#include "rows.h"
 
 struct ptq_model {
     const char *name; /* as it was asked for */
@@ -15,8 +16,10 @@ struct ptq_model {
     int gguf;
     /* looked up and shape-checked at opening; norms and biases read when needed */
     const struct ptq_tensor *embed, *head, *positions, *project_in, *project_out;
+    float *embed_norm_w, *embed_norm_b; /* of the embedding (BLOOM), NULL where there is none */
     float *final_norm_w, *final_norm_b;
     float *rope_frequency;    /* [D / 2] radians per position */
+    float *alibi_slope;       /* [H] */
     const char *source_dtype; /* of the first block's linears */
 };
 
@@ -28,10 +31,12 @@ struct ptq_linear {
     int64_t n, k;
 };
 
-/* One decoder block. Roles that the family has not got have n = 0. */
+/* One decoder block. Roles that the family has not got have n = 0; where q, k and v are fused, q is all three. */
 struct ptq_block {
     struct ptq_linear linear[PTQ_N_ROLE];
+    int64_t window;                               /* keys that a query sees, its own among them; 0: all before it */
     float *norm1_w, *norm1_b, *norm2_w, *norm2_b; /* b NULL for RMSNorm */
+    const float *activation_scale; /* [F] down reads the activation divided by this (AWQ's ScaledActivation), or NULL */
 };
 
 /* Opens a folder or a file (path), checks that every tensor is there in its shape. run arena; ptq_model_close. */
@@ -42,6 +47,9 @@ void ptq_model_close(struct ptq_model *model);
 /* Block i as float32 in arena, read by all threads. NaN or infinite weights: PTQ_ENUMERIC. */
 enum ptq_status ptq_block_load(const struct ptq_model *model, int64_t i, struct ptq_arena *arena, struct ptq_block *out,
                                struct ptq_error *err);
+
+/* How the model's container has a linear's rows: what undoes it on the way in redoes it on the way out. */
+struct ptq_layout ptq_linear_layout(const struct ptq_model *model, enum ptq_role role);
 
 /* Rows of the embedding, of the head: [rows][embed_width] as float32. */
 enum ptq_status ptq_model_rows(const struct ptq_tensor *tensor, int64_t first, int64_t rows, float *out,

@@ -1,13 +1,14 @@
 /* The published samplings of calibration windows, draw for draw. core/tokens.h has the other ones.
  *
- *   gptq   IST-DASLab/gptq datautils.py, with Python's random.seed(seed).
- *          of one stream (its wikitext2): each window begins at randint(0, tokens - length - 1)
- *          of documents (its c4): a document is drawn until one is longer than the window, then a window of it as
- * above. The published code also accepts a document of exactly the window's length, and then stops with an error; here
- * it is drawn over awq    llm-awq calib_data.py. Documents in the order of datasets' shuffle(seed=42 + seed), each
- * stripped and encoded by itself; those of no token or of more than a window are dropped, the first n of the others are
- *          concatenated and cut into windows: fewer of them than documents. The published limit is 512 whatever the
- *          window is; its window is 512, too
+ * gptq: IST-DASLab/gptq datautils.py, with Python's random.seed(seed). Of one stream (its wikitext2) each window begins
+ * at randint(0, tokens - length - 1). Of documents (its c4) one is drawn until it is longer than the window, then a
+ * window of it as above. The published code also takes a document of exactly the window's length, and then stops with
+ * an error; here it is drawn over.
+ *
+ * awq: llm-awq calib_data.py. Documents in the order of datasets' shuffle(seed=42 + seed), each stripped and encoded by
+ * itself; those of no token or of more than a window are dropped, the first n of the others are concatenated and cut
+ * into windows: fewer of them than documents. The published limit is 512 whatever the window is; its window is 512,
+ * too.
  *
  * Documents are encoded with the tokenizer's template (its BOS), or without where bos is none. */
 #ifndef PTQ_SAMPLING_H

@@ -88,17 +88,30 @@ static void gram_columns(void *context, int64_t i, int worker)
     ptq_ops()->gram(t->w->moments->gram, k, t->x, k, t->rows, first, min64(GRAM_COLUMNS, k - first));
 }
 
-/* Sample i is row floor(i * rows / n_sample) of the whole calibration, moments' row i is row i * stride. */
-static void copy_rows(const struct watched *w, const float *x, int64_t rows)
+static int64_t moments_stride(int64_t rows)
 {
-    const struct ptq_stats *s = w->means;
-    int64_t stride = s->rows < PTQ_STATS_ROWS ? 1 : s->rows / PTQ_STATS_ROWS;
+    return rows < PTQ_STATS_ROWS ? 1 : rows / PTQ_STATS_ROWS;
+}
+
+int64_t ptq_moments_rows(int64_t rows)
+{
+    return (rows + moments_stride(rows) - 1) / moments_stride(rows);
+}
+
+void ptq_stats_sample(const struct ptq_stats *s, const float *x, int64_t first, int64_t rows)
+{
     for (int64_t i = 0; i < s->n_sample; i++) {
-        int64_t row = i * s->rows / s->n_sample - w->seen;
+        int64_t row = i * s->rows / s->n_sample - first;
         if (row >= 0 && row < rows) memcpy(s->sample + i * s->k, x + row * s->k, sizeof *x * (size_t)s->k);
     }
+}
+
+static void copy_rows(const struct watched *w, const float *x, int64_t rows)
+{
+    int64_t k = w->means->k, stride = moments_stride(w->means->rows);
+    ptq_stats_sample(w->means, x, w->seen, rows);
     for (int64_t i = (w->seen + stride - 1) / stride; w->moments && i * stride < w->seen + rows; i++)
-        memcpy(w->moments->row + i * s->k, x + (i * stride - w->seen) * s->k, sizeof *x * (size_t)s->k);
+        memcpy(w->moments->row + i * k, x + (i * stride - w->seen) * k, sizeof *x * (size_t)k);
 }
 
 static void seen(void *context, int64_t first_row, int64_t rows)
@@ -134,8 +147,8 @@ static void make_moments(struct ptq_arena *arena, const struct ptq_stats like[PT
                          struct ptq_moments out[PTQ_N_INPUT])
 {
     for (int input = 0; input < PTQ_N_INPUT; input++) {
-        int64_t k = like[input].k, rows = like[input].rows, stride = rows < PTQ_STATS_ROWS ? 1 : rows / PTQ_STATS_ROWS;
-        out[input] = (struct ptq_moments){.k = k, .n_row = (rows + stride - 1) / stride};
+        int64_t k = like[input].k;
+        out[input] = (struct ptq_moments){.k = k, .n_row = ptq_moments_rows(like[input].rows)};
         out[input].gram = ptq_new(arena, float, k *k);
         out[input].row = ptq_new(arena, float, out[input].n_row *k);
     }

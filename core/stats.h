@@ -55,6 +55,13 @@ enum ptq_status ptq_stats_get(struct ptq_arena *arena, const struct ptq_model *m
                               const struct ptq_windows *windows, int with_moments, const char *folder,
                               struct ptq_model_stats *out, struct ptq_error *err);
 
+/* How many rows of a calibration of so many the moments hold. */
+int64_t ptq_moments_rows(int64_t rows);
+
+/* Rows [first, first + rows) of the calibration, x[rows][K], pass: those that belong to the sample are copied. Sample i
+ * is row floor(i * s->rows / n_sample). */
+void ptq_stats_sample(const struct ptq_stats *s, const float *x, int64_t first, int64_t rows);
+
 /* A block's moments, read into arena where they are in a file. */
 enum ptq_status ptq_stats_moments(const struct ptq_model_stats *stats, int64_t block, struct ptq_arena *arena,
                                   struct ptq_moments out[PTQ_N_INPUT], struct ptq_error *err);

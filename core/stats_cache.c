@@ -146,8 +146,7 @@ enum ptq_status ptq_moments_fetch(const char *folder, int64_t block, const struc
     enum ptq_status status = ptq_h5_open(path, &file, err);
     if (!status) {
         for (int input = 0; !status && input < PTQ_N_INPUT; input++) {
-            int64_t stride = like[input].rows < PTQ_STATS_ROWS ? 1 : like[input].rows / PTQ_STATS_ROWS;
-            out[input] = (struct ptq_moments){.k = like[input].k, .n_row = (like[input].rows + stride - 1) / stride};
+            out[input] = (struct ptq_moments){.k = like[input].k, .n_row = ptq_moments_rows(like[input].rows)};
             status = fetch_input(file, block, input, arena, &out[input], err);
         }
         ptq_h5_close(file);

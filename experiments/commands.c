@@ -30,11 +30,6 @@ enum ptq_status ptq_command_run(const struct ptq_options *o, struct ptq_error *e
 {
     if (o->n_operands != 1)
         return ptq_fail(err, PTQ_EUSAGE, "run needs one EXPERIMENT.yaml; ptq experiments lists them");
-    if (o->launcher && strcmp(o->launcher, "local"))
-        return ptq_fail(err, PTQ_EUSAGE, "launcher '%.40s' is not known to this build; known: local", o->launcher);
-    if (o->jobs > 1)
-        return ptq_fail(err, PTQ_EUSAGE, "--jobs %lld: cells run one at a time on all threads; known: 1",
-                        (long long)o->jobs);
     const char *set[PTQ_MAX_SETS + 1];
     int n_sets = all_sets(o, set);
     struct ptq_run_options run = {.experiment = o->operand[0],
@@ -45,7 +40,14 @@ enum ptq_status ptq_command_run(const struct ptq_options *o, struct ptq_error *e
                                   .reuse = o->reuse,
                                   .fresh = o->fresh,
                                   .dry_run = o->dry_run,
-                                  .quiet = o->quiet};
+                                  .quiet = o->quiet,
+                                  .launcher = o->launcher,
+                                  .jobs = o->jobs,
+                                  .threads = o->threads,
+                                  .memory = o->memory,
+                                  .cell = o->cell,
+                                  .merge = o->merge};
+    PTQ_TRY(ptq_run_check(&run, err));
     return ptq_run(&run, err);
 }
 
@@ -76,15 +78,15 @@ enum ptq_status ptq_command_experiments(const struct ptq_options *o, struct ptq_
 enum ptq_status ptq_command_table(const struct ptq_options *o, struct ptq_error *err)
 {
     enum ptq_table_format format = PTQ_TABLE_TEXT;
-    const struct ptq_layout *layout;
+    const struct ptq_table_layout *layout;
     struct ptq_cell *cells;
     int n;
     if (o->n_operands < 1) return ptq_fail(err, PTQ_EUSAGE, "table needs one or more results files");
     if (o->format) PTQ_TRY(ptq_table_format_parse(o->format, &format, err));
     struct ptq_arena *arena = ptq_arena_make("table");
     enum ptq_status status = ptq_table_read(arena, o->operand, o->n_operands, &cells, &n, err);
-    if (!status) status = ptq_table_layout(arena, o->operand, o->n_operands, cells, n, &layout, err);
-    if (!status) status = ptq_table_print_as(layout, cells, n, format, stdout, err);
+    if (!status) status = ptq_table_find_layout(arena, o->operand, o->n_operands, cells, n, &layout, err);
+    if (!status) status = ptq_table_print_as(layout, cells, n, o->against, format, stdout, err);
     ptq_arena_free(arena);
     return status;
 }

@@ -55,9 +55,8 @@ void ptq_describe_models(FILE *out)
     fprintf(out, "Families, by config.json's model_type; a GGUF of the architecture behind gguf is read too.\n\n");
     for (int i = 0; i < ptq_n_families; i++) {
         const struct ptq_family *f = ptq_families[i];
-        fprintf(out, "%-8s gguf %-6s %s, %s, %s\n", f->model_type, f->gguf ? f->gguf : "-",
-                f->norm == PTQ_RMSNORM ? "RMSNorm" : "LayerNorm",
-                f->position == PTQ_ROPE ? "rotary positions" : "learned positions",
-                f->activation == PTQ_SILU_GATED ? "gated SiLU" : "ReLU");
+        fprintf(out, "%-8s gguf %-6s %s, %s, %s%s\n", f->model_type, f->gguf ? f->gguf : "-",
+                f->norm == PTQ_RMSNORM ? "RMSNorm" : "LayerNorm", ptq_position_name[f->position],
+                ptq_activation_name[f->activation], ptq_fused_qkv(f) ? ", fused q, k, v" : "");
     }
 }

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum kind { FLAG, TEXT, NUMBER, SET };
+enum kind { FLAG, TEXT, NUMBER, SIZE, SET };
 
 static const struct option {
     const char *name;
@@ -38,11 +38,16 @@ static const struct option {
     {"set", SET, 0, 0, 0, "KEY=VALUE", "change a key of the experiment; may be given several times"},
     {"reuse", TEXT, AT(reuse), 0, 0, "PATH", "take finished cells from a results file, or from those of a folder"},
     {"quick", FLAG, AT(quick), 0, 0, NULL, "the experiment's quick form: its section quick, as --set quick=1"},
-    {"launcher", TEXT, AT(launcher), 0, 0, "NAME", "local [local]"},
-    {"jobs", NUMBER, AT(jobs), 1, 1024, "N", "cells at a time [1]"},
+    {"launcher", TEXT, AT(launcher), 0, 0, "NAME",
+     "local; slurm: a job array, a task a cell (docs/clusters.md) [local]"},
+    {"jobs", NUMBER, AT(jobs), 1, 1024, "N", "cells at a time [1; with Slurm as many as it has room for]"},
+    {"memory", SIZE, AT(memory), 1 << 20, INT64_MAX, "SIZE", "what the run may take: 800M, 8G [half of what is free]"},
+    {"cell", TEXT, AT(cell), 0, 0, "N:ID", "this cell alone, joined with nothing: what a task of --launcher runs"},
+    {"merge", FLAG, AT(merge), 0, 0, NULL, "run nothing; check and join what is finished"},
     {"dry-run", FLAG, AT(dry_run), 0, 0, NULL, "print the cells and what is done, run nothing"},
     {"special", FLAG, AT(special), 0, 0, NULL, "apply the tokenizer's own template"},
     {"format", TEXT, AT(format), 0, 0, "NAME", "text, md, csv, tex or json [text]"},
+    {"against", TEXT, AT(against), 0, 0, "SPEC", "compare every cell with this one: difference, 95 % interval, p"},
     {"quiet", FLAG, AT(quiet), 0, 0, NULL, "no progress on stderr"},
     {"help", FLAG, AT(help), 0, 0, NULL, "this text (-h)"},
 #undef AT
@@ -91,6 +96,11 @@ static enum ptq_status store(const struct option *o, const char *value, struct p
         if (!ptq_parse_int(value, o->min, o->max, place))
             return ptq_fail(err, PTQ_EUSAGE, "--%s is '%s'; it must be an integer from %lld to %lld", o->name, value,
                             (long long)o->min, (long long)o->max);
+        break;
+    case SIZE:
+        if (!ptq_parse_size(value, o->min, place))
+            return ptq_fail(err, PTQ_EUSAGE, "--%s is '%s'; it must be a size from 1M on, such as 800M or 8G", o->name,
+                            value);
         break;
     case SET:
         if (out->n_sets == PTQ_MAX_SETS) return ptq_fail(err, PTQ_EUSAGE, "more than %d --set", PTQ_MAX_SETS);

@@ -13,9 +13,10 @@ enum { PTQ_MAX_SETS = 64 };
 struct ptq_options {
     const char **operand; /* what is no option, in order; points into argv */
     int n_operands;
-    const char *text, *method, *calib, *device, *path, *bos, *calib_sample, *out, *launcher, *format, *reuse;
-    int64_t window, max_windows, calib_windows, calib_window, seed, threads, jobs;
-    int json, reference, fresh, special, dry_run, quiet, help, quick;
+    const char *text, *method, *calib, *device, *path, *bos, *calib_sample, *out, *launcher, *format, *reuse, *cell,
+        *against;
+    int64_t window, max_windows, calib_windows, calib_window, seed, threads, jobs, memory;
+    int json, reference, fresh, special, dry_run, quiet, merge, help, quick;
     const char *set[PTQ_MAX_SETS]; /* --set key=value, in order */
     int n_sets;
 };

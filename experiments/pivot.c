@@ -18,7 +18,7 @@ struct making {
 /* ---- the text of a key ---- */
 
 /* Whether a parameter ("w3", "s=2") is said by another key of the layout or by the label. */
-static int is_said(const struct ptq_layout *layout, const char *word, size_t length)
+static int is_said(const struct ptq_table_layout *layout, const char *word, size_t length)
 {
     size_t name = 0;
     while (name < length && word[name] != '=') name++;
@@ -42,7 +42,8 @@ static const char *with_rest(const struct making *m, const char *label, const ch
     return label;
 }
 
-static const char *key_text(const struct making *m, const struct ptq_layout_key *key, const struct ptq_report_row *row)
+static const char *key_text(const struct making *m, const struct ptq_table_layout_key *key,
+                            const struct ptq_report_row *row)
 {
     if (!key->text) return ptq_report_option(m->arena, row->cell->spec, key->name);
     const char *text = key->text(m->arena, m->report, row);
@@ -51,7 +52,7 @@ static const char *key_text(const struct making *m, const struct ptq_layout_key 
 
 /* ---- lines ---- */
 
-static int has_identity(const struct ptq_layout_key *const *key, int n)
+static int has_identity(const struct ptq_table_layout_key *const *key, int n)
 {
     for (int i = 0; i < n; i++)
         if (key[i]->identity) return 1;
@@ -67,7 +68,7 @@ static int agrees(const struct ptq_pivot_line *line, const char *const *text, in
 }
 
 static void add_line(struct ptq_pivot_line *lines, int *n_lines, const char *const *text,
-                     const struct ptq_layout_key *const *key, int n)
+                     const struct ptq_table_layout_key *const *key, int n)
 {
     struct ptq_pivot_line *line = &lines[(*n_lines)++];
     for (int i = 0; i < n; i++) {
@@ -78,12 +79,12 @@ static void add_line(struct ptq_pivot_line *lines, int *n_lines, const char *con
 
 /* The texts of a row's keys for one value. Where the side names the method, a key that is lacking is empty and not
  * open. */
-static void line_texts(const struct making *m, const struct ptq_layout_key *const *key, int n,
-                       const struct ptq_report_row *row, const struct ptq_layout_value *value, const char **text)
+static void line_texts(const struct making *m, const struct ptq_table_layout_key *const *key, int n,
+                       const struct ptq_report_row *row, const struct ptq_table_layout_value *value, const char **text)
 {
     int closed = has_identity(key, n);
     for (int i = 0; i < n; i++) {
-        text[i] = ptq_layout_is_value(key[i]) ? value->head : key_text(m, key[i], row);
+        text[i] = ptq_table_layout_is_value(key[i]) ? value->head : key_text(m, key[i], row);
         if (!text[i] && closed) text[i] = "";
     }
 }
@@ -120,13 +121,13 @@ static int is_shown(const struct making *m, const struct ptq_report_row *row)
 }
 
 /* First the lines that cells name in full, then those of cells that fit in none. */
-static struct ptq_pivot_line *make_lines(const struct making *m, const struct ptq_layout_key *const *key, int n,
+static struct ptq_pivot_line *make_lines(const struct making *m, const struct ptq_table_layout_key *const *key, int n,
                                          int *n_lines)
 {
-    const struct ptq_layout *layout = m->pivot->layout;
+    const struct ptq_table_layout *layout = m->pivot->layout;
     int most = m->report->n_rows * layout->n_values;
     struct ptq_pivot_line *lines = ptq_new(m->arena, struct ptq_pivot_line, most);
-    const char *text[PTQ_LAYOUT_KEYS + 1];
+    const char *text[PTQ_TABLE_LAYOUT_KEYS + 1];
     *n_lines = 0;
     for (int pass = 0; pass < 2; pass++)
         for (int r = 0; r < m->report->n_rows; r++)
@@ -142,30 +143,40 @@ static struct ptq_pivot_line *make_lines(const struct making *m, const struct pt
 
 /* ---- slots ---- */
 
+static void widen(struct ptq_pivot_slot *slot, double least, double largest)
+{
+    slot->low = least < slot->low ? least : slot->low;
+    slot->high = largest > slot->high ? largest : slot->high;
+}
+
+/* The first row of a slot as it is; a further one, which the layout does not tell from it, is one more replicate. */
 static void add_number(struct ptq_pivot_slot *slot, const struct ptq_report_row *row, double number,
                        const struct ptq_interval *interval)
 {
+    const struct ptq_replicates *seeds = &row->seeds;
     if (isnan(number)) return;
     if (slot->n == 0) {
+        int folded = slot->value->of_seeds && seeds->n > 1;
         slot->row = row;
-        slot->low = interval->low;
-        slot->high = interval->high;
-    } else {
-        double least = slot->n == 1 ? slot->mean : slot->low, largest = slot->n == 1 ? slot->mean : slot->high;
-        slot->low = number < least ? number : least;
-        slot->high = number > largest ? number : largest;
+        slot->n = folded ? seeds->n : 1;
+        slot->mean = number;
+        slot->low = folded ? seeds->lowest : interval->low;
+        slot->high = folded ? seeds->highest : interval->high;
+        slot->squares = folded ? seeds->sd * seeds->sd * (seeds->n - 1) : 0;
+        return;
     }
+    if (slot->n == 1) slot->low = slot->high = slot->mean;
+    widen(slot, number, number);
     slot->n++;
-    /* Welford: spread holds the sum of squares until the end. */
-    double off = number - slot->mean;
+    double off = number - slot->mean; /* Welford */
     slot->mean += off / slot->n;
-    slot->spread += off * (number - slot->mean);
+    slot->squares += off * (number - slot->mean);
 }
 
 static void add_cell(const struct making *m, const struct ptq_report_row *row)
 {
-    const struct ptq_layout *layout = m->pivot->layout;
-    const char *row_text[PTQ_LAYOUT_KEYS + 1], *column_text[PTQ_LAYOUT_KEYS + 1];
+    const struct ptq_table_layout *layout = m->pivot->layout;
+    const char *row_text[PTQ_TABLE_LAYOUT_KEYS + 1], *column_text[PTQ_TABLE_LAYOUT_KEYS + 1];
     for (int v = 0; v < layout->n_values; v++) {
         struct ptq_interval interval = {NAN, NAN};
         double number = layout->value[v]->number(m->report, row, &interval);
@@ -184,13 +195,13 @@ static void add_cell(const struct making *m, const struct ptq_report_row *row)
 
 static void finish_slot(const struct making *m, struct ptq_pivot_slot *slot)
 {
-    slot->spread = slot->n > 1 ? sqrt(slot->spread / (slot->n - 1)) : NAN;
+    slot->spread = slot->n > 1 ? sqrt(slot->squares / (slot->n - 1)) : NAN;
     if (slot->n == 0) slot->mean = slot->low = slot->high = NAN;
     if (slot->n > 0 && slot->value->metric)
         slot->verdict = ptq_paper_judge(&m->paper, slot->row->cell, slot->value->metric, slot->mean, &slot->paper);
 }
 
-void ptq_pivot_make(struct ptq_arena *arena, const struct ptq_layout *layout, const struct ptq_report *report,
+void ptq_pivot_make(struct ptq_arena *arena, const struct ptq_table_layout *layout, const struct ptq_report *report,
                     struct ptq_pivot *out)
 {
     struct making m = {.arena = arena, .report = report, .pivot = out};
@@ -262,10 +273,10 @@ static int is_published(const struct ptq_pivot *p, int row)
 }
 
 /* What stands over the texts of a key; the values need no name. */
-static const char *key_head(struct ptq_arena *arena, const struct ptq_layout_key *key)
+static const char *key_head(struct ptq_arena *arena, const struct ptq_table_layout_key *key)
 {
     if (key->head) return key->head;
-    char *head = ptq_strdup(arena, ptq_layout_is_value(key) ? "" : key->name);
+    char *head = ptq_strdup(arena, ptq_table_layout_is_value(key) ? "" : key->name);
     for (char *c = head; *c; c++) *c = *c == '_' ? ' ' : *c;
     return head;
 }

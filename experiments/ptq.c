@@ -20,7 +20,7 @@ static const struct command {
     enum ptq_status (*run)(const struct ptq_options *options, struct ptq_error *err);
 } commands[] = {
     {"run", "EXPERIMENT.yaml", "an experiment's cells into a results file; goes on where it stopped",
-     "out set quick reuse fresh dry-run threads launcher jobs quiet", ptq_command_run},
+     "out set quick reuse fresh dry-run threads memory launcher jobs cell merge quiet", ptq_command_run},
     {"eval", "MODEL", "perplexity of a model, quantised or not, on a text",
      "text method calib window max-windows calib-windows calib-window calib-sample seed threads device path bos "
      "reference json "
@@ -29,7 +29,7 @@ static const struct command {
     {"tokenize", "MODEL|tokenizer.json [FILE|-]", "token ids of a text on one line", "special", ptq_tokenize},
     {"inspect", "PATH", "what is in a model, a checkpoint file, a results file", "json", ptq_command_inspect},
     {"diff", "A B", "two models, tensor by tensor; two results, cell by cell", "", ptq_command_diff},
-    {"table", "FILE.h5...", "results as a table", "format", ptq_command_table},
+    {"table", "FILE.h5...", "results as a table", "format against", ptq_command_table},
     {"claims", "CLAIMS.yaml [FOLDER]", "what the articles claim, judged by the results in a folder", "format dry-run",
      ptq_command_claims},
     {"plot", "FILE.h5...", "results as figures: SVG, PNG and their numbers as CSV", "out quiet", ptq_command_plot},

@@ -1,5 +1,6 @@
 #include "run.h"
 
+#include "launch.h"
 #include "mapped.h"
 #include "pipeline.h"
 #include "progress.h"
@@ -19,6 +20,7 @@ struct run {
     struct ptq_plan plan;
     const char *file;
     void *session;
+    int in_slurm;
     int n_ran;
     double started;
     FILE *list, *log;
@@ -169,25 +171,115 @@ static enum ptq_status reuse(struct run *r)
     return PTQ_OK;
 }
 
-static enum ptq_status run_locked(struct run *r)
+/* ---- cells in processes of their own ---- */
+
+static struct ptq_launch launch_of(struct run *r)
 {
-    if (r->options->fresh) PTQ_TRY(ptq_results_remove(r->file, r->err));
+    const struct ptq_run_options *o = r->options;
+    int64_t at_once = r->in_slurm || o->jobs < 1 ? 1 : o->jobs;
+    return (struct ptq_launch){.arena = r->arena,
+                               .options = o,
+                               .experiment = &r->experiment,
+                               .plan = &r->plan,
+                               .file = r->file,
+                               .folder = ptq_format(r->arena, "%s.tasks", r->file),
+                               .memory = o->memory / at_once,
+                               .log = r->log};
+}
+
+/* What the tasks left, joined; who is still missing has failed. */
+static enum ptq_status take_results(struct run *r)
+{
+    struct ptq_launch l = launch_of(r);
+    int missing = ptq_plan_count(&r->plan, PTQ_PLAN_MISSING);
+    PTQ_TRY(ptq_plan_look(&r->plan, r->file, r->err));
+    r->n_ran += missing - ptq_plan_count(&r->plan, PTQ_PLAN_MISSING);
+    ptq_launch_fail_missing(&l);
+    PTQ_TRY(merge(r));
+    if (ptq_plan_count(&r->plan, PTQ_PLAN_FAILED) == 0) ptq_launch_end(&l);
+    return PTQ_OK;
+}
+
+static enum ptq_status run_children(struct run *r)
+{
+    struct ptq_launch l = launch_of(r);
+    PTQ_TRY(ptq_launch_begin(&l, r->err));
+    PTQ_TRY(ptq_launch_local(&l, r->err));
+    return take_results(r);
+}
+
+/* ---- all of it, by whom the file is locked ---- */
+
+static enum ptq_status look_and_say(struct run *r)
+{
+    if (r->options->fresh) {
+        struct ptq_launch l = launch_of(r);
+        PTQ_TRY(ptq_results_remove(r->file, r->err));
+        ptq_launch_end(&l);
+    }
     PTQ_TRY(ptq_plan_look(&r->plan, r->file, r->err));
     PTQ_TRY(reuse(r));
     if (!r->options->quiet) print_summary(r, r->log);
+    return PTQ_OK;
+}
+
+static void report_end(const struct run *r)
+{
+    char duration[32];
+    if (r->options->quiet || !r->n_ran) return;
+    fprintf(r->log, "%s: %d cell%s run in %s; %s holds %d of %d\n", r->experiment.name, r->n_ran,
+            r->n_ran == 1 ? "" : "s", ptq_duration(ptq_seconds() - r->started, duration, sizeof duration), r->file,
+            ptq_plan_count(&r->plan, PTQ_PLAN_DONE), r->plan.n);
+}
+
+static enum ptq_status run_here(struct run *r)
+{
     /* Without a terminal, a line a cell says enough; the stages' lines would only repeat it. */
     enum ptq_quiet asked = r->options->quiet ? PTQ_QUIET : PTQ_LOUD;
     ptq_progress_quiet(!asked && !isatty(STDERR_FILENO) ? PTQ_NOTES_ONLY : asked);
     enum ptq_status status = run_missing(r);
     ptq_progress_quiet(asked);
-    if (status)
+    return status;
+}
+
+static enum ptq_status run_locked(struct run *r)
+{
+    if (!r->options->merge) PTQ_TRY(ptq_slurm_check_idle(r->arena, r->file, r->err));
+    PTQ_TRY(look_and_say(r));
+    if (r->options->merge) return take_results(r);
+    int children = r->options->jobs > 1 && ptq_plan_count(&r->plan, PTQ_PLAN_MISSING) > 1;
+    if (children ? run_children(r) : run_here(r))
         return ptq_within(r->err, "%d of %d cells are done", ptq_plan_count(&r->plan, PTQ_PLAN_DONE), r->plan.n);
-    PTQ_TRY(merge(r));
-    char duration[32];
-    if (!r->options->quiet && r->n_ran)
-        fprintf(r->log, "%s: %d cell%s run in %s; %s holds %d of %d\n", r->experiment.name, r->n_ran,
-                r->n_ran == 1 ? "" : "s", ptq_duration(ptq_seconds() - r->started, duration, sizeof duration), r->file,
-                ptq_plan_count(&r->plan, PTQ_PLAN_DONE), r->plan.n);
+    if (!children) PTQ_TRY(merge(r));
+    report_end(r);
+    return PTQ_OK;
+}
+
+static enum ptq_status locked(struct run *r, enum ptq_status (*what)(struct run *r))
+{
+    struct ptq_lock lock;
+    PTQ_TRY(ptq_results_lock(r->file, &lock, r->err));
+    enum ptq_status status = what(r);
+    ptq_results_unlock(&lock);
+    return status;
+}
+
+static enum ptq_status submit(struct run *r)
+{
+    struct ptq_launch l = launch_of(r);
+    if (r->options->fresh) PTQ_TRY(ptq_slurm_check_idle(r->arena, r->file, r->err));
+    PTQ_TRY(look_and_say(r));
+    return ptq_plan_count(&r->plan, PTQ_PLAN_MISSING) ? ptq_slurm_submit(&l, r->err) : PTQ_OK;
+}
+
+/* The file is not locked while Slurm works on it: the job that joins the results locks it. */
+static enum ptq_status run_in_slurm(struct run *r)
+{
+    struct ptq_launch l = launch_of(r);
+    PTQ_TRY(locked(r, submit));
+    if (ptq_plan_count(&r->plan, PTQ_PLAN_MISSING)) PTQ_TRY(ptq_slurm_wait(&l, r->err));
+    PTQ_TRY(locked(r, take_results));
+    report_end(r);
     return PTQ_OK;
 }
 
@@ -200,14 +292,51 @@ static enum ptq_status make_folder_of(struct ptq_arena *arena, const char *file,
 
 static enum ptq_status run_all(struct run *r)
 {
-    struct ptq_lock lock;
     /* Where nothing can be run, nothing is made either, and the verdict says why. */
     if (ptq_plan_count(&r->plan, PTQ_PLAN_FAILED) == r->plan.n) return PTQ_OK;
     for (int i = 0; i < r->plan.n; i++)
         if (r->plan.cell[i].state == PTQ_PLAN_FAILED) report_failed(r, &r->plan.cell[i]);
     PTQ_TRY(make_folder_of(r->arena, r->file, r->err));
-    PTQ_TRY(ptq_results_lock(r->file, &lock, r->err));
-    enum ptq_status status = run_locked(r);
+    return r->in_slurm ? run_in_slurm(r) : locked(r, run_locked);
+}
+
+/* ---- one cell ---- */
+
+/* "N:ID": leaves job number N alone in the experiment. */
+static enum ptq_status choose_cell(struct run *r, const char **id)
+{
+    const char *text = r->options->cell, *colon = strchr(text, ':');
+    int64_t number;
+    if (!colon || !ptq_parse_int(ptq_strndup(r->arena, text, (size_t)(colon - text)), 0, PTQ_MAX_CELLS - 1, &number) ||
+        strlen(colon + 1) != PTQ_SHA256_HEX - 1)
+        return ptq_fail(r->err, PTQ_EUSAGE, "--cell is '%.80s'; it must be N:ID, as --launcher gives it to its tasks",
+                        text);
+    if (number >= r->experiment.n_jobs)
+        return ptq_fail(r->err, PTQ_EINPUT, "%s: has no cell number %lld", r->options->experiment, (long long)number);
+    *id = colon + 1;
+    r->experiment.job += number;
+    r->experiment.n_jobs = 1;
+    return PTQ_OK;
+}
+
+static enum ptq_status run_cell_locked(struct run *r)
+{
+    PTQ_TRY(ptq_plan_look(&r->plan, r->file, r->err)); /* a task that Slurm starts again may find its work done */
+    return run_missing(r);
+}
+
+/* What a task does. The lock is the cell's own: tasks of other cells write beside it. */
+static enum ptq_status run_task(struct run *r, const char *id)
+{
+    struct ptq_lock lock;
+    if (r->plan.cell->state == PTQ_PLAN_FAILED) return PTQ_OK;
+    if (strcmp(r->plan.cell->cell.id, id) != 0)
+        return ptq_fail(r->err, PTQ_EINPUT,
+                        "%s is another cell now than when it was submitted: its model or a text has "
+                        "changed; run the experiment again",
+                        r->plan.cell->label);
+    PTQ_TRY(ptq_results_lock(ptq_format(r->arena, "%s.tasks/%s", r->file, id), &lock, r->err));
+    enum ptq_status status = run_cell_locked(r);
     ptq_results_unlock(&lock);
     return status;
 }
@@ -232,11 +361,24 @@ static enum ptq_status choose_file(struct run *r)
 static enum ptq_status plan_and_run(struct run *r)
 {
     const struct ptq_run_options *o = r->options;
+    const char *id = NULL;
     PTQ_TRY(ptq_experiment_read(r->arena, o->experiment, o->set, o->n_sets, &r->experiment, r->err));
     PTQ_TRY(choose_file(r));
+    if (o->cell) PTQ_TRY(choose_cell(r, &id));
     PTQ_TRY(ptq_plan_make(r->arena, &r->experiment, r->runner, r->session, &r->plan, r->err));
-    PTQ_TRY(o->dry_run ? dry_run(r) : run_all(r));
+    PTQ_TRY(o->dry_run ? dry_run(r) : id ? run_task(r, id) : run_all(r));
     return ptq_plan_verdict(&r->plan, r->file, r->err);
+}
+
+enum ptq_status ptq_run_check(const struct ptq_run_options *o, struct ptq_error *err)
+{
+    if (o->launcher && strcmp(o->launcher, "local") && strcmp(o->launcher, "slurm"))
+        return ptq_fail(err, PTQ_EUSAGE, "launcher '%.40s' is not known; known: local, slurm", o->launcher);
+    if (o->cell && (o->merge || o->fresh || o->dry_run))
+        return ptq_fail(err, PTQ_EUSAGE, "--cell runs one cell; leave --merge, --fresh and --dry-run out");
+    if (o->merge && (o->fresh || o->dry_run))
+        return ptq_fail(err, PTQ_EUSAGE, "--merge runs nothing; leave --fresh and --dry-run out");
+    return PTQ_OK;
 }
 
 enum ptq_status ptq_run(const struct ptq_run_options *options, struct ptq_error *err)
@@ -248,6 +390,7 @@ enum ptq_status ptq_run(const struct ptq_run_options *options, struct ptq_error 
         .list = options->list ? options->list : stdout,
         .log = options->log ? options->log : stderr,
         .started = ptq_seconds(),
+        .in_slurm = options->launcher && strcmp(options->launcher, "slurm") == 0 && !options->cell && !options->merge,
         .err = err,
     };
     r.session = r.runner->make();

@@ -17,10 +17,20 @@ struct ptq_run_options {
     int fresh;         /* 1: what the results file holds is removed first */
     int dry_run;       /* 1: prints the cells, done or missing, and runs and writes nothing */
     int quiet;         /* 1: no line a cell */
+    /* cells in processes of their own (launch.h) */
+    const char *launcher; /* "local" or "slurm"; NULL: local */
+    int64_t jobs;         /* cells at a time; 0: one, or with Slurm as many as it has room for */
+    int64_t threads;      /* of a task; 0: what it may use */
+    int64_t memory;       /* bytes that the run may take, as a budget for activations; 0: what is usual */
+    const char *cell;     /* "N:ID": this cell alone, nothing is joined: what a task does. NULL: all */
+    int merge;            /* 1: runs nothing, checks and joins what is finished */
     /* for tests; NULL is what a user gets: the pipeline, standard output (of a dry run) and standard error */
     const struct ptq_runner *runner;
     FILE *list, *log;
 };
+
+/* Refuses options that no command line should have. */
+enum ptq_status ptq_run_check(const struct ptq_run_options *options, struct ptq_error *err);
 
 /* Plans every cell, skips those that the results file holds, runs the others in order and stores each as it is
  * finished; at the end the results file holds all of them in the experiment's order.

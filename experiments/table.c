@@ -47,6 +47,15 @@ static double noise_of(const struct ptq_report_row *row)
     return row->highest - row->lowest;
 }
 
+/* "0.21, 38.5..38.9 (5)": spread of the seeds' perplexities, and how many. */
+static const char *seeds_text(struct ptq_arena *arena, const struct ptq_report_row *row, int decimals)
+{
+    const struct ptq_replicates *s = &row->seeds;
+    if (s->n < 2) return "";
+    return ptq_format(arena, "%s, %s..%s (%d)", ptq_number(arena, s->sd, decimals, 0),
+                      ptq_number(arena, s->lowest, decimals, 0), ptq_number(arena, s->highest, decimals, 0), s->n);
+}
+
 static void list_row(struct ptq_arena *arena, const struct ptq_report_row *row, const char **out)
 {
     const struct ptq_estimate *e = &row->estimate;
@@ -63,6 +72,7 @@ static void list_row(struct ptq_arena *arena, const struct ptq_report_row *row, 
     out[n++] = row->n_orders < 2
                    ? ""
                    : ptq_format(arena, "%s (%d)", ptq_number(arena, noise_of(row), decimals, 0), row->n_orders);
+    out[n++] = seeds_text(arena, row, decimals);
     out[n++] = row->cell->kl ? ptq_number(arena, row->cell->kl_mean, 4, 0) : "";
     out[n++] = row->cell->kl ? ptq_format(arena, "%.2f", 100 * row->cell->same_top) : "";
     out[n++] = ptq_format(arena, "%.1f", seconds(row->cell));
@@ -82,12 +92,13 @@ static void print_list(struct ptq_arena *arena, const struct ptq_section *sectio
                    {.head = "above FP16"},
                    {.head = "95 % interval"},
                    {.head = "noise"},
+                   {.head = "seeds: sd, range"},
                    {.head = "KL to FP16"},
                    {.head = "same top-1 %"},
                    {.head = "seconds"},
                    {.head = "paper"},
                    {.head = "verdict", .left = 1}},
-        .n_columns = 13,
+        .n_columns = 14,
         .n_rows = section->n,
     };
     sheet.title = ptq_format(arena, "%s, %s%s%s", section->model, ptq_section_settings(arena, section),
@@ -97,10 +108,61 @@ static void print_list(struct ptq_arena *arena, const struct ptq_section *sectio
     ptq_sheet_print(&sheet, format, out);
 }
 
+/* ---- against another row ---- */
+
+static const char *p_text(struct ptq_arena *arena, double p)
+{
+    return isnan(p) ? "" : ptq_format(arena, "%.2g", p);
+}
+
+static void versus_row(struct ptq_arena *arena, const struct ptq_report_row *row, const char **out)
+{
+    const struct ptq_estimate *e = &row->versus->estimate;
+    const struct ptq_interval *i = &e->difference_interval;
+    int decimals = ptq_decimals(e->ppl), n = 0, itself = row->versus->other == row;
+    out[n++] = row->cell->spec;
+    out[n++] = ptq_number(arena, e->ppl, decimals, 0);
+    if (itself) return;
+    out[n++] = ptq_number(arena, e->difference, decimals, 1);
+    out[n++] = ptq_interval_text(arena, i->low, i->high, decimals, 1);
+    out[n++] = p_text(arena, e->p);
+    out[n++] = p_text(arena, row->versus->holm);
+    out[n++] = ptq_versus_verdict(row->versus);
+}
+
+static int same_other(const struct ptq_report_row *a, const struct ptq_report_row *b)
+{
+    return a->versus->other == b->versus->other;
+}
+
+/* One sheet a model: all its rows, whatever their width. */
+static void print_versus(struct ptq_arena *arena, const struct ptq_report *report, enum ptq_table_format format,
+                         FILE *out)
+{
+    for (int first = 0; first < report->n_rows; first++) {
+        const struct ptq_report_row *other = report->row[first].versus->other;
+        if (other != &report->row[first]) continue; /* a sheet for each row that others are compared with */
+        struct ptq_sheet sheet = {.column = {{.head = "method", .left = 1},
+                                             {.head = "perplexity"},
+                                             {.head = "difference"},
+                                             {.head = "95 % interval"},
+                                             {.head = "p"},
+                                             {.head = "p (Holm)"},
+                                             {.head = "perplexity is", .left = 1}},
+                                  .n_columns = 7};
+        sheet.title = ptq_format(arena, "%s, against %s", ptq_report_short(arena, other->cell->model), report->against);
+        sheet.row = ptq_alloc_array(arena, (size_t)report->n_rows, sizeof *sheet.row, "a table");
+        for (int i = 0; i < report->n_rows; i++)
+            if (same_other(&report->row[i], other)) versus_row(arena, &report->row[i], sheet.row[sheet.n_rows++]);
+        ptq_sheet_print(&sheet, format, out);
+        fputs("\n", out);
+    }
+}
+
 /* ---- the paper's arrangement ---- */
 
 /* The experiment's title; one value alone is named in no column, so here. */
-static const char *arranged_title(struct ptq_arena *arena, const struct ptq_layout *layout)
+static const char *arranged_title(struct ptq_arena *arena, const struct ptq_table_layout *layout)
 {
     if (layout->plain) return "Perplexity, and what is kept in FP16";
     if (!layout->title) return layout->value[0]->doc;
@@ -108,7 +170,7 @@ static const char *arranged_title(struct ptq_arena *arena, const struct ptq_layo
 }
 
 /* A layout that nobody asked for is left out where it does not fit. */
-static enum ptq_status print_arranged(struct ptq_arena *arena, const struct ptq_layout *layout,
+static enum ptq_status print_arranged(struct ptq_arena *arena, const struct ptq_table_layout *layout,
                                       const struct ptq_report *report, enum ptq_table_format format, FILE *out,
                                       struct ptq_error *err)
 {
@@ -153,7 +215,7 @@ static void print_notes(struct ptq_arena *arena, const struct ptq_report *report
     if (format == PTQ_TABLE_TEX) fputs("\\end{itemize}\n", out);
 }
 
-static enum ptq_status print_report(struct ptq_arena *arena, const struct ptq_layout *layout,
+static enum ptq_status print_report(struct ptq_arena *arena, const struct ptq_table_layout *layout,
                                     const struct ptq_report *report, enum ptq_table_format format, FILE *out,
                                     struct ptq_error *err)
 {
@@ -164,16 +226,18 @@ static enum ptq_status print_report(struct ptq_arena *arena, const struct ptq_la
         print_list(arena, &report->section[s], format, out);
         fputs("\n", out);
     }
+    if (report->against) print_versus(arena, report, format, out);
     print_notes(arena, report, format, out);
     return PTQ_OK;
 }
 
-enum ptq_status ptq_table_print_as(const struct ptq_layout *layout, const struct ptq_cell *cells, int n,
-                                   enum ptq_table_format format, FILE *out, struct ptq_error *err)
+enum ptq_status ptq_table_print_as(const struct ptq_table_layout *layout, const struct ptq_cell *cells, int n,
+                                   const char *against, enum ptq_table_format format, FILE *out, struct ptq_error *err)
 {
     struct ptq_arena *arena = ptq_arena_make("a table");
     struct ptq_report report;
     enum ptq_status status = ptq_report_parts(arena, layout, cells, n, &report, err);
+    if (!status && against) status = ptq_report_against(arena, &report, against, err);
     if (!status && format == PTQ_TABLE_CSV)
         ptq_records_csv(arena, &report, out);
     else if (!status && format == PTQ_TABLE_JSON)
@@ -185,33 +249,39 @@ enum ptq_status ptq_table_print_as(const struct ptq_layout *layout, const struct
     return status;
 }
 
-enum ptq_status ptq_table_print(const struct ptq_cell *cells, int n, enum ptq_table_format format, FILE *out,
-                                struct ptq_error *err)
+enum ptq_status ptq_table_print_against(const struct ptq_cell *cells, int n, const char *against,
+                                        enum ptq_table_format format, FILE *out, struct ptq_error *err)
 {
     struct ptq_arena *arena = ptq_arena_make("a layout");
-    struct ptq_layout layout;
+    struct ptq_table_layout layout;
     int found;
-    ptq_layout_of_cells(arena, cells, n, &layout, &found);
-    enum ptq_status status = ptq_table_print_as(found ? &layout : NULL, cells, n, format, out, err);
+    ptq_table_layout_of_cells(arena, cells, n, &layout, &found);
+    enum ptq_status status = ptq_table_print_as(found ? &layout : NULL, cells, n, against, format, out, err);
     ptq_arena_free(arena);
     return status;
 }
 
-enum ptq_status ptq_table_layout(struct ptq_arena *arena, const char *const *files, int n_files,
-                                 const struct ptq_cell *cells, int n, const struct ptq_layout **out,
-                                 struct ptq_error *err)
+enum ptq_status ptq_table_find_layout(struct ptq_arena *arena, const char *const *files, int n_files,
+                                      const struct ptq_cell *cells, int n, const struct ptq_table_layout **out,
+                                      struct ptq_error *err)
 {
-    struct ptq_layout *layout = ptq_new(arena, struct ptq_layout, 1);
+    struct ptq_table_layout *layout = ptq_new(arena, struct ptq_table_layout, 1);
     const char *experiment, *yaml;
     int found = 0;
     *out = NULL;
     for (int f = 0; f < n_files && !found; f++) {
         PTQ_TRY(ptq_results_experiment(arena, files[f], &experiment, &yaml, err));
-        PTQ_TRY(ptq_layout_of_yaml(arena, files[f], yaml, layout, &found, err));
+        PTQ_TRY(ptq_table_layout_of_yaml(arena, files[f], yaml, layout, &found, err));
     }
-    if (!found) ptq_layout_of_cells(arena, cells, n, layout, &found);
+    if (!found) ptq_table_layout_of_cells(arena, cells, n, layout, &found);
     if (found) *out = layout;
     return PTQ_OK;
+}
+
+enum ptq_status ptq_table_print(const struct ptq_cell *cells, int n, enum ptq_table_format format, FILE *out,
+                                struct ptq_error *err)
+{
+    return ptq_table_print_against(cells, n, NULL, format, out, err);
 }
 
 enum ptq_status ptq_table_read(struct ptq_arena *arena, const char *const *files, int n_files, struct ptq_cell **cells,

@@ -9,6 +9,7 @@
 #ifndef PTQ_OPS_H
 #define PTQ_OPS_H
 
+#include "packed.h"
 #include "qmat.h"
 
 #include <stddef.h>
@@ -17,7 +18,9 @@
 /* Attention of one window. Query head h reads key and value head h / (heads / kv_heads). */
 struct ptq_attention {
     int64_t heads, kv_heads, head_size;
-    float scale; /* of the dot products, 1 / sqrt(D) */
+    float scale;        /* of the dot products, 1 / sqrt(D) */
+    int64_t window;     /* keys that a query sees, its own among them; 0: all up to its own */
+    const float *slope; /* [heads] ALiBi (arXiv:2108.12409): slope[h] (key - query) is added to a score; or NULL */
 };
 
 /* A row's running log-sum-exp over the vocabulary, begun with PTQ_LSE_EMPTY. */
@@ -31,7 +34,7 @@ struct ptq_lse {
 
 /* Columns of PTQ_LANES rows quantised one after the other, each column's error fed to the columns behind it. All arrays
  * are transposed: a column's PTQ_LANES values lie side by side. */
-enum { PTQ_LANES = 16 };
+enum { PTQ_LANES = 32 };
 struct ptq_feedback {
     int64_t columns;
     int maxq;
@@ -41,7 +44,26 @@ struct ptq_feedback {
     const int32_t *group;      /* [columns]: the column's row in scale and zero */
     const float *scale, *zero; /* [..][PTQ_LANES] */
     uint8_t *code;             /* [columns][PTQ_LANES] */
+    float *back;               /* [columns][PTQ_LANES]: the codes' values */
     float *error;              /* [columns][PTQ_LANES] */
+};
+
+/* Activations of M tokens as a packed linear reads them (its places: permuted, filled up, divided columns divided):
+ * integers of 16 bits, with one scale for each token and chunk. A chunk is a group, or 128 places of it where it is
+ * longer, so that the sum of its products, at most 128 * 255 * 32767, is exact in 32 bits.
+ *
+ *   x ~ scale * integer, scale = max |x| of the chunk / 32767, integer = rint(x * (32767 / max |x|))
+ *
+ * A chunk below 2^-100 is 0. A value that is not finite makes its chunk's scale NaN, and with that every output of its
+ * token. Salient columns are 0 here and stand in kept. */
+enum { PTQ_CHUNK = 128 };
+struct ptq_acts {
+    int64_t m;
+    int16_t *x;   /* [chunk][M][places of the chunk]: the chunk from place p on is at x + p M */
+    float *scale; /* [chunk][M] */
+    int32_t *sum; /* [chunk][M], of the integers */
+    float *kept;  /* [M][n_keep] */
+    float *row;   /* scratch */
 };
 
 struct ptq_ops {
@@ -61,6 +83,9 @@ struct ptq_ops {
     void (*attention)(float *y, int64_t ldy, const float *q, const float *k, const float *v, int64_t ldqkv,
                       const struct ptq_attention *shape, int64_t first, int64_t m, float *scratch);
     void (*relu)(float *x, int64_t ldx, int64_t m, int64_t n);
+    /* x[M][N] in place: x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))); x / 2 (1 + erf(x / sqrt 2)) */
+    void (*gelu_tanh)(float *x, int64_t ldx, int64_t m, int64_t n);
+    void (*gelu_erf)(float *x, int64_t ldx, int64_t m, int64_t n);
     /* y[M][N] = silu(gate[M][N]) * up[M][N], all three ld apart but y, which is ldy apart */
     void (*silu_mul)(float *y, int64_t ldy, const float *gate, const float *up, int64_t ld, int64_t m, int64_t n);
     /* Adds the logits x[M][K] w[N][K]^T of the vocabulary's [first, first + N) to the rows' log-sum-exps; target[M] are
@@ -82,24 +107,43 @@ struct ptq_ops {
     /* Columns [first, first + N) of the upper triangle of X^T X: h[i][j] += sum of x[.][i] x[.][j] for those j and
      * i <= j; x [M][ldx]. What is written below the diagonal within these columns is not defined. */
     void (*gram)(float *h, int64_t ldh, const float *x, int64_t ldx, int64_t m, int64_t first, int64_t n);
-    /* y[M][N] -= a[M][K] b[K][N] */
-    void (*subtract)(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
-                     int64_t n, int64_t k);
-    /* For each column i in order, each product and sum rounded to float32:
-     *   code = clamp(rint(w / scale) + zero, 0, maxq)   error = (w - scale (code - zero)) / u[i][i]
+    /* y[M][N] += a[K][M]^T b[K][N] */
+    void (*add_product)(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
+                        int64_t n, int64_t k);
+    /* x[M][N] = r^-T x; r [M][ldr] upper triangle with a diagonal that is not 0 */
+    void (*substitute)(float *x, int64_t ldx, const float *r, int64_t ldr, int64_t m, int64_t n);
+    /* For each column i in order, rounded to float32 at each step, but the last one fused:
+     *   code = clamp(rint(w / scale) + zero, 0, maxq)   back = scale (code - zero)   error = (w - back) (1 / u[i][i])
      *   w[j] -= error u[i][j] for the columns j > i */
     void (*feedback)(const struct ptq_feedback *f);
+    /* Fills a (ptq_acts_make, a->m rows) from x[M][K] for w, or for any other linear with the same places, divisors and
+     * salient columns (ptq_packed_alike). */
+    void (*acts)(struct ptq_acts *a, const struct ptq_packed *w, const float *x, int64_t ldx);
+    /* y[M][N] = x w^T + b, added to y where accumulate, for the outputs of tiles [tile, tile + tiles). Of each output,
+     * chunk after chunk, in float32: t = fma(scale of w * scale of x, sum of (code - zero) * integer, t), from t = 0;
+     * then the salient columns, t = fma(kept, x, t); then b, then y. Integer sums are exact, so these are the same
+     * bytes for every backend, tile and M. */
+    void (*packed)(float *y, int64_t ldy, const struct ptq_acts *x, const struct ptq_packed *w, const float *b,
+                   int accumulate, int64_t tile, int64_t tiles);
 };
+
+/* Bytes for the activations of m tokens, and the arrays put into memory (64-byte aligned) of that size. */
+size_t ptq_acts_bytes(const struct ptq_packed *w, int64_t m);
+void ptq_acts_make(struct ptq_acts *a, const struct ptq_packed *w, int64_t m, void *memory);
+/* 1 where activations made for a serve b. */
+int ptq_packed_alike(const struct ptq_packed *a, const struct ptq_packed *b);
 
 size_t ptq_attention_scratch(int64_t tokens);
 size_t ptq_lse_scratch(int64_t m);
 
 /* Fills every slot with the plain version. */
 void ptq_ops_ref(struct ptq_ops *ops);
-/* ref, overwritten by OpenBLAS and by what this processor can do (AVX2 with FMA and F16C, or nothing). */
+/* ref, overwritten by OpenBLAS and by what this processor can do (AVX2 with FMA and F16C, AVX-512 with VNNI, or
+ * nothing). */
 void ptq_ops_cpu(struct ptq_ops *ops);
 /* The backend in use: cpu. Chosen at the first call; PTQ_KERNELS=ref|plain|avx2 in the environment narrows the choice
- * (ref: the plain versions only; plain: OpenBLAS, no AVX2), for tests and for the curious. */
+ * (ref: the plain versions only; plain: OpenBLAS, no AVX2; avx2: no AVX-512), for tests and for the curious.
+ * PTQ_PACKED=ref|avx2 narrows that of the packed kernels alone. */
 const struct ptq_ops *ptq_ops(void);
 
 /* "OpenBLAS 0.3.21 Haswell": what does the matrix products, for provenance. Static storage. */

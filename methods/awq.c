@@ -1,7 +1,7 @@
 /* awq: activation-aware weight quantisation (arXiv:2306.00978), as llm-awq has it.
  *
  *   y = Q(W s) (x / s)        s by groups of linears that read one input (awq_search.h), folded into what comes before
- *                             (awq_groups.h): the model stays plain
+ *                             (awq_groups.h): the model stays plain; behind a GELU the block divides by s
  *   W' = Q(clamp(W s, -bound, bound))     bound by row and group (awq_clip.h), not for q and k
  *
  * In the order of llm-awq auto_scale.py, auto_clip.py and pre_quant.py (commit d6e797a): all groups of a block are
@@ -37,15 +37,6 @@ struct ptq_awq_options ptq_awq_options(const struct ptq_spec *spec)
                                     .clip = ptq_spec_value(spec, "clip") != 0,
                                     .vo_average = ptq_spec_value(spec, "vo_average") != 0,
                                     .n_ratio = (int)ptq_spec_value(spec, "grid")};
-}
-
-static enum ptq_status refuse_post_norm(const struct ptq_model *model, struct ptq_error *err)
-{
-    if (!model->config.post_norm) return PTQ_OK;
-    return ptq_fail(err, PTQ_EINPUT,
-                    "AWQ folds scales into the norm before attention and MLP, which %s with post_norm has not; "
-                    "take another method",
-                    model->config.family->model_type);
 }
 
 /* ---- the transform ---- */
@@ -145,7 +136,8 @@ enum ptq_status ptq_awq_transform(struct ptq_block_task *task, const struct ptq_
 {
     const struct ptq_config *config = &task->model->config;
     struct transform t = {.task = task, .options = options, .report = report};
-    PTQ_TRY(refuse_post_norm(task->model, err));
+    const struct ptq_awq_family *family;
+    PTQ_TRY(ptq_awq_family(config, &family, err));
     assert(task->stats && task->moments);
     make_report(&t, arena);
     struct ptq_mark mark = ptq_arena_mark(task->scratch);
@@ -153,7 +145,7 @@ enum ptq_status ptq_awq_transform(struct ptq_block_task *task, const struct ptq_
     ptq_arena_rewind(task->scratch, mark);
     for (int input = 0; input < PTQ_N_INPUT; input++)
         if (report->choice[input].searched)
-            ptq_awq_apply_scale(config, task->block, &ptq_awq_groups(config)[input], report->choice[input].scale);
+            ptq_awq_apply_scale(config, task->block, &family->group[input], report->choice[input].scale);
     rescale_stats(&t);
     return PTQ_OK;
 }
@@ -184,7 +176,9 @@ void ptq_awq_describe(const struct ptq_awq_options *options, const struct ptq_aw
 void ptq_awq_clip_linear(struct ptq_block_task *task, int role, const struct ptq_awq_choice *choice,
                          struct ptq_arena *arena, struct ptq_awq_clip *clip)
 {
-    if (role == PTQ_Q || role == PTQ_K) return;
+    const struct ptq_awq_family *family;
+    struct ptq_error err;
+    if (ptq_awq_family(&task->model->config, &family, &err) || !(family->clipped >> role & 1)) return;
     const struct ptq_moments *m = &task->moments[ptq_role_input[role]];
     float *sample = divided_copy(task->scratch, m->row, m->n_row, m->k, choice->scale);
     ptq_awq_clip_search(&task->spec->grid, &task->block->linear[role], sample, m->n_row, arena, task->scratch, clip);

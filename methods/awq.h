@@ -61,7 +61,8 @@ struct ptq_awq_options ptq_awq_options(const struct ptq_spec *spec);
 enum ptq_status ptq_awq_transform(struct ptq_block_task *task, const struct ptq_awq_options *options,
                                   struct ptq_arena *arena, struct ptq_awq_report *report, struct ptq_error *err);
 
-/* The bounds of a linear, none for q and k, found on the calibration rows as the scaled block has them. */
+/* The bounds of a linear, none for those that the family does not clip, found on the calibration rows as the scaled
+ * block has them. */
 void ptq_awq_clip_linear(struct ptq_block_task *task, int role, const struct ptq_awq_choice *choice,
                          struct ptq_arena *arena, struct ptq_awq_clip *clip);
 

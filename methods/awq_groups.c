@@ -1,6 +1,11 @@
+/* Source of the groups: llm-awq auto_scale.py, auto_scale_block, and auto_clip.py, auto_clip_block (d6e797a). */
 #include "awq_groups.h"
 
-/* llm-awq auto_scale.py, LLaMA: gate and up are judged by what the MLP gives. */
+#include "words.h"
+
+#include <string.h>
+
+/* LLaMA and Qwen2 (Mistral: AutoAWQ): gate and up are judged by what the MLP gives. */
 static const struct ptq_awq_group gated[PTQ_N_INPUT] = {
     [PTQ_ATTN_IN] = {PTQ_Q, PTQ_V, PTQ_AWQ_NORM1, PTQ_AWQ_ATTENTION},
     [PTQ_ATTN_OUT] = {PTQ_O, PTQ_O, PTQ_AWQ_V, PTQ_AWQ_SELF},
@@ -16,13 +21,65 @@ static const struct ptq_awq_group plain[PTQ_N_INPUT] = {
     [PTQ_MLP_OUT] = {PTQ_DOWN, PTQ_DOWN, PTQ_AWQ_UP, PTQ_AWQ_SELF},
 };
 
-const struct ptq_awq_group *ptq_awq_groups(const struct ptq_config *config)
+/* GPT-2, as its nearest kin there, BigCode: v -> o is left out where q, k, v are fused. */
+static const struct ptq_awq_group fused[PTQ_N_INPUT] = {
+    [PTQ_ATTN_IN] = {PTQ_Q, PTQ_Q, PTQ_AWQ_NORM1, PTQ_AWQ_ATTENTION},
+    [PTQ_ATTN_OUT] = {PTQ_O, PTQ_O, PTQ_AWQ_NONE, PTQ_AWQ_SELF},
+    [PTQ_MLP_IN] = {PTQ_UP, PTQ_UP, PTQ_AWQ_NORM2, PTQ_AWQ_MLP},
+    [PTQ_MLP_OUT] = {PTQ_DOWN, PTQ_DOWN, PTQ_AWQ_ACTIVATION, PTQ_AWQ_SELF},
+};
+
+/* BLOOM: judged by the whole block, see awq_probe.h. */
+static const struct ptq_awq_group bloom[PTQ_N_INPUT] = {
+    [PTQ_ATTN_IN] = {PTQ_Q, PTQ_Q, PTQ_AWQ_NORM1, PTQ_AWQ_BLOCK},
+    [PTQ_ATTN_OUT] = {PTQ_O, PTQ_O, PTQ_AWQ_NONE, PTQ_AWQ_SELF},
+    [PTQ_MLP_IN] = {PTQ_UP, PTQ_UP, PTQ_AWQ_NORM2, PTQ_AWQ_BLOCK},
+    [PTQ_MLP_OUT] = {PTQ_DOWN, PTQ_DOWN, PTQ_AWQ_ACTIVATION, PTQ_AWQ_SELF},
+};
+
+/* Not clipped is what has "q_", "k_" or "query" in its name: q and k, or all of BLOOM's query_key_value; but GPT-2's
+ * c_attn is. */
+enum { NOT_Q_K = 0x7f & ~(1 << PTQ_Q | 1 << PTQ_K), NOT_FUSED = 0x7f & ~(1 << PTQ_Q), ALL = 0x7f };
+
+static const struct ptq_awq_family families[] = {
+    {"llama", gated, NOT_Q_K}, {"mistral", gated, NOT_Q_K}, {"qwen2", gated, NOT_Q_K},
+    {"opt", plain, NOT_Q_K},   {"gpt2", fused, ALL},        {"bloom", bloom, NOT_FUSED},
+};
+
+enum { N_FAMILIES = sizeof families / sizeof *families };
+
+static enum ptq_status unknown_family(const char *type, struct ptq_error *err)
 {
-    return config->family->activation == PTQ_SILU_GATED ? gated : plain;
+    struct ptq_buffer known = {0};
+    for (int i = 0; i < N_FAMILIES; i++) ptq_buffer_add(&known, "%s%s", i ? ", " : "", families[i].model_type);
+    enum ptq_status status = ptq_fail(err, PTQ_EINPUT,
+                                      "AWQ of %s is not known: which linears share a scale, and into what it is "
+                                      "folded (known for %s); take another method",
+                                      type, known.data);
+    free(known.data);
+    return status;
+}
+
+enum ptq_status ptq_awq_family(const struct ptq_config *config, const struct ptq_awq_family **out,
+                               struct ptq_error *err)
+{
+    const char *type = config->family->model_type;
+    if (config->post_norm)
+        return ptq_fail(err, PTQ_EINPUT,
+                        "AWQ folds scales into the norm before attention and MLP, which %s with post_norm has not; "
+                        "take another method",
+                        type);
+    for (int i = 0; i < N_FAMILIES; i++)
+        if (strcmp(families[i].model_type, type) == 0) {
+            *out = &families[i];
+            return PTQ_OK;
+        }
+    return unknown_family(type, err);
 }
 
 int ptq_awq_scalable(const struct ptq_config *c, const struct ptq_awq_group *group, int vo_average)
 {
+    if (group->prev == PTQ_AWQ_NONE) return 0;
     if (group->prev != PTQ_AWQ_V || vo_average) return 1;
     return c->kv_heads == c->heads && c->heads * c->head_size == c->width;
 }
@@ -98,6 +155,11 @@ void ptq_awq_apply_scale(const struct ptq_config *c, struct ptq_block *b, const 
         break;
     case PTQ_AWQ_UP:
         divide_rows(&b->linear[PTQ_UP], s);
+        break;
+    case PTQ_AWQ_ACTIVATION:
+        b->activation_scale = s;
+        break;
+    case PTQ_AWQ_NONE:
         break;
     }
 }

@@ -1,6 +1,7 @@
 #include "awq_search.h"
 
 #include "awq_gram.h"
+#include "awq_probe.h"
 #include "grid.h"
 #include "ops.h"
 #include "pool.h"
@@ -34,13 +35,14 @@ struct search {
     float *weight_mean; /* [K] of formula=2023-05 */
     int by_gram;        /* the linears are judged by themselves */
     struct ptq_awq_gram gram;
-    float *trial;       /* [N][K] Q(W s) / s where it is judged by a module */
-    float *output;      /* [batch][..] the middle with trial weights */
-    float **moved;      /* [threads][OUTPUT_TILE][C] */
-    struct tile *tile;  /* [threads] */
-    double *sum;        /* of the tiles at work */
-    const float *scale; /* of the trial at work */
-    int64_t first;      /* tile or row of a wave's beginning */
+    float *trial;                /* [N][K] Q(W s) / s where it is judged by a module */
+    float *output;               /* [batch][..] the middle with trial weights */
+    struct ptq_awq_probe *probe; /* where the module is the block */
+    float **moved;               /* [threads][OUTPUT_TILE][C] */
+    struct tile *tile;           /* [threads] */
+    double *sum;                 /* of the tiles at work */
+    const float *scale;          /* of the trial at work */
+    int64_t first;               /* tile or row of a wave's beginning */
     int64_t batch_rows;
 };
 
@@ -179,6 +181,7 @@ static double module_loss(struct search *s, double limit)
         w += block.linear[role].n * s->k;
     }
     ptq_parallel_for((s->n + TILE - 1) / TILE, trial_tile, s);
+    if (s->probe) return ptq_awq_probe_loss(s->probe, &block, limit);
     enum ptq_step step = s->group->module == PTQ_AWQ_ATTENTION ? PTQ_ATTENTION_STEP : PTQ_MLP_STEP;
     double sum = 0;
     for (int64_t window = 0; window < f->windows && !(sum > limit); window += f->batch_windows) {
@@ -220,6 +223,9 @@ static enum ptq_status prepare(struct search *s, struct ptq_error *err)
     if (s->by_gram) {
         s->gram = ptq_awq_gram_make(a, s->task->moments[s->input].gram, s->k);
         s->sum = ptq_new(a, double, WAVE);
+    } else if (s->group->module == PTQ_AWQ_BLOCK) {
+        s->trial = ptq_new(a, float, s->n * s->k);
+        PTQ_TRY(ptq_awq_probe_make(a, s->task, s->x, &s->probe, err));
     } else {
         const struct ptq_linear *last = last_linear(s);
         int64_t batch = s->task->calib->batch_windows * s->task->calib->length;
@@ -273,7 +279,9 @@ enum ptq_status ptq_awq_search(struct ptq_block_task *task, const struct ptq_awq
                                const float *x, const float *middle, struct ptq_awq_choice *choice,
                                struct ptq_error *err)
 {
-    const struct ptq_awq_group *group = &ptq_awq_groups(&task->model->config)[input];
+    const struct ptq_awq_family *family;
+    PTQ_TRY(ptq_awq_family(&task->model->config, &family, err));
+    const struct ptq_awq_group *group = &family->group[input];
     const struct ptq_linear *first = &task->block->linear[group->first];
     if (!ptq_awq_scalable(&task->model->config, group, options->vo_average)) return PTQ_OK;
     struct ptq_mark mark = ptq_arena_mark(task->scratch);

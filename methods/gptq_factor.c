@@ -1,12 +1,14 @@
-/* U = chol_upper((H + damp)^-1) without an inverse. With J the exchange (J A J turns A round in both directions):
+/* H + damp = R R^T, R upper, by a Cholesky factor of the reversed matrix. With J the exchange (J A J turns A round in
+ * both directions):
  *
- *   J H J = L L^T                lower Cholesky factor of the reversed matrix
- *   H     = (J L J) (J L J)^T    J L J is upper
- *   H^-1  = U^T U,  U = (J L J)^-1 = J L^-1 J
+ *   J H J = L L^T                lower
+ *   H     = (J L J) (J L J)^T    R = J L J
+ *   H^-1  = U^T U,  U = R^-1     what the published code makes by chol, inverse and chol again
  *
- * so one POTRF and one TRTRI, 2/3 K^3, take the place of chol, inverse and chol again (4/3 K^3), with less lost to
- * rounding. OBQ wants H^-1 itself: one POTRF and one POTRI. Everything here is float64; U is rounded to float32 once,
- * since the column loop is float32. Source of the conventions: IST-DASLab/gptq gptq.py fasterquant. */
+ * The column loop needs no U but that of its diagonal blocks (gptq_solve.c), so one POTRF, 1/3 K^3, takes the place of
+ * 4/3 K^3, with less lost to rounding. OBQ wants H^-1 itself: one POTRF and one POTRI. Everything here is float64; R is
+ * rounded to float32 once, since the column loop is float32. Source of the conventions: IST-DASLab/gptq gptq.py
+ * fasterquant; of R in place of U: arXiv:2507.18553. */
 #include "gptq_factor.h"
 
 #include "cholesky.h"
@@ -62,7 +64,7 @@ struct reverse_task {
     const double *diagonal;
     const struct ptq_gptq_factor *f;
     double damp, *a;
-    double *inverse; /* [K][K] by place, or NULL: U is wanted */
+    double *inverse; /* [K][K] by place, or NULL: R is wanted */
 };
 
 /* Row i of a is place K - 1 - i; columns up to the diagonal. */
@@ -82,14 +84,17 @@ static void reverse_rows(void *context, int64_t task, int worker)
     }
 }
 
-/* U[p][q] = L^-1[K - 1 - p][K - 1 - q] for q >= p. */
+/* R[p][q] = L[K - 1 - p][K - 1 - q] for q >= p. */
 static void turn_back(void *context, int64_t task, int worker)
 {
     const struct reverse_task *t = context;
     int64_t k = t->f->k, end = (task + 1) * ROWS_A_TASK < k ? (task + 1) * ROWS_A_TASK : k;
     (void)worker;
-    for (int64_t p = task * ROWS_A_TASK; p < end; p++)
-        for (int64_t q = p; q < k; q++) t->f->u[p * k + q] = (float)t->a[(k - 1 - p) * k + k - 1 - q];
+    for (int64_t p = task * ROWS_A_TASK; p < end; p++) {
+        const double *row = t->a + (k - 1 - p) * k + k - 1;
+        for (int64_t q = p; q < k; q++) t->f->r[p * k + q] = (float)row[-q];
+        for (int64_t q = p; q < k && q < p + PTQ_GPTQ_BLOCK; q++) t->f->band[p * PTQ_GPTQ_BLOCK + q - p] = row[-q];
+    }
 }
 
 /* (J H J)^-1 = J H^-1 J: both triangles of the inverse. */
@@ -106,29 +111,26 @@ static void turn_inverse(void *context, int64_t task, int worker)
 }
 
 /* One attempt. Returns 0, or 1 + the bad pivot's row in a. Row-major lower is LAPACK's upper: nothing is transposed. */
-static int64_t factor_once(struct reverse_task *t, struct ptq_arena *scratch)
+static int64_t factor_once(struct reverse_task *t)
 {
     int64_t k = t->f->k, tasks = (k + ROWS_A_TASK - 1) / ROWS_A_TASK;
     ptq_parallel_for(tasks, reverse_rows, t);
     int64_t bad = ptq_cholesky(t->a, k);
     if (bad) return bad;
-    if (t->inverse)
-        bad = LAPACKE_dpotri(LAPACK_COL_MAJOR, 'U', (lapack_int)k, t->a, (lapack_int)k);
-    else
-        ptq_lower_inverse(t->a, k, scratch);
+    if (t->inverse) bad = LAPACKE_dpotri(LAPACK_COL_MAJOR, 'U', (lapack_int)k, t->a, (lapack_int)k);
     if (!bad) ptq_parallel_for(tasks, t->inverse ? turn_inverse : turn_back, t);
     return bad < 0 ? 1 : bad;
 }
 
-static enum ptq_status climb(struct reverse_task *t, double mean, double percdamp, struct ptq_arena *scratch,
-                             struct ptq_gptq_factor *out, struct ptq_error *err)
+static enum ptq_status climb(struct reverse_task *t, double mean, double percdamp, struct ptq_gptq_factor *out,
+                             struct ptq_error *err)
 {
     int64_t bad = 0;
     out->percdamp = percdamp;
     for (int raise = 0; raise <= PTQ_GPTQ_RAISES; raise++) {
         if (raise) out->percdamp = out->percdamp > 0 ? out->percdamp * 10 : 1e-4;
         t->damp = out->percdamp * mean;
-        bad = factor_once(t, scratch);
+        bad = factor_once(t);
         if (!bad) return PTQ_OK;
     }
     int64_t place = out->k - bad;
@@ -138,7 +140,7 @@ static enum ptq_status climb(struct reverse_task *t, double mean, double percdam
                     (long long)(out->perm ? out->perm[place] : place), out->percdamp, PTQ_GPTQ_RAISES, percdamp);
 }
 
-/* out->u or, where given, inverse; dead, perm and percdamp. */
+/* out->r and band or, where given, inverse; dead, perm and percdamp. */
 static enum ptq_status prepare(struct ptq_arena *arena, struct ptq_arena *scratch, const float *h, double percdamp,
                                int act_order, double *inverse, struct ptq_gptq_factor *out, struct ptq_error *err)
 {
@@ -153,7 +155,7 @@ static enum ptq_status prepare(struct ptq_arena *arena, struct ptq_arena *scratc
     PTQ_TRY(read_diagonal(h, k, diagonal, out->dead, &mean, err));
     if (act_order) sort_columns(diagonal, k, scratch, out->perm);
     task.a = ptq_new(scratch, double, k *k);
-    PTQ_TRY(climb(&task, mean, percdamp, scratch, out, err));
+    PTQ_TRY(climb(&task, mean, percdamp, out, err));
     ptq_arena_rewind(scratch, mark);
     return PTQ_OK;
 }
@@ -162,7 +164,8 @@ enum ptq_status ptq_gptq_factorize(struct ptq_arena *arena, struct ptq_arena *sc
                                    double percdamp, int act_order, struct ptq_gptq_factor *out, struct ptq_error *err)
 {
     *out = (struct ptq_gptq_factor){.k = k};
-    out->u = ptq_new(arena, float, k *k);
+    out->r = ptq_new(arena, float, k *k);
+    out->band = ptq_new(arena, double, k *PTQ_GPTQ_BLOCK);
     return prepare(arena, scratch, h, percdamp, act_order, NULL, out, err);
 }
 

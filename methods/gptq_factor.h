@@ -8,12 +8,14 @@
 #include <stdint.h>
 
 enum { PTQ_GPTQ_RAISES = 3 };
+enum { PTQ_GPTQ_BLOCK = 128 }; /* columns between two updates of what follows; the stale groups depend on it */
 
 struct ptq_gptq_factor {
     int64_t k;
     uint8_t *dead;   /* [K] by column: 1 where the input is always 0 */
     int32_t *perm;   /* [K]: perm[p] is the column at place p; NULL: places are columns */
-    float *u;        /* [K][K] by place, upper triangle: (H + damp)^-1 = U^T U; 0 below */
+    float *r;        /* [K][K] by place, upper triangle: H + damp = R R^T; 0 below */
+    double *band;    /* [K][PTQ_GPTQ_BLOCK]: R's entries from the diagonal on, before they were rounded */
     double percdamp; /* that was used in the end */
 };
 

@@ -7,8 +7,6 @@
 
 #include <stdint.h>
 
-enum { PTQ_GPTQ_BLOCK = 128 }; /* columns between two updates of what follows; the stale groups depend on it */
-
 struct ptq_gptq_options {
     double percdamp;
     int act_order;     /* columns by falling diagonal of H */

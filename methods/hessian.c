@@ -86,24 +86,12 @@ static void make_samples(struct work *w)
     w->task->stats = w->saw;
 }
 
-/* Sample i is row floor(i * rows / n_sample), as in core/stats.c. */
-static void copy_samples(const struct work *w, enum ptq_input input, const float *x, int64_t windows)
-{
-    const struct ptq_stats *s = &w->saw[input];
-    int64_t first = w->seen[input] * w->f->length;
-    for (int64_t i = 0; i < s->n_sample; i++) {
-        int64_t row = i * s->rows / s->n_sample - first;
-        if (row < 0 || row >= windows * w->f->length) continue;
-        memcpy(s->sample + i * s->k, x + row * s->k, sizeof *x * (size_t)s->k);
-    }
-}
-
 /* The running mean over windows, one after the other as in the published code: H of n - 1 windows times (n - 1) / n,
  * plus 2 / n X^T X. */
 static void add_gram(struct work *w, enum ptq_input input, const float *x, int64_t windows)
 {
     struct gram_task t = {.h = w->h[input], .scaled = w->scaled, .k = width_of(w, input), .rows = w->f->length};
-    copy_samples(w, input, x, windows);
+    ptq_stats_sample(&w->saw[input], x, w->seen[input] * t.rows, windows * t.rows);
     for (int64_t i = 0; i < windows; i++) {
         t.x = x + i * t.rows * t.k;
         t.n = ++w->seen[input];

@@ -116,5 +116,8 @@ int ptq_spec_agrees(const struct ptq_spec *pattern, const struct ptq_spec *spec)
 int ptq_spec_quantizes(const struct ptq_spec *spec);
 /* PTQ_NEED_* of the spec. */
 unsigned ptq_spec_need(const struct ptq_spec *spec);
+/* 1 where a cell with a calibration text looks at its statistics. A method whose windows travel measures what it needs
+ * on the way (GPTQ); all others report errors on the statistics even where they do not read them (RTN). */
+int ptq_spec_reads_stats(const struct ptq_spec *spec);
 
 #endif

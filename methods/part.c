@@ -23,7 +23,7 @@ struct head {
 struct ptq_part {
     const char *folder, *spec, *next; /* next: the path of next.x */
     char stamp[PTQ_SHA256_HEX];
-    int64_t blocks, width;
+    int64_t blocks, width, ff;
     double pause, last; /* seconds between two next.x; when the last one was written */
     int64_t written;    /* the position of next.x, 0 where it is not ours */
     int given_up;       /* 1: the disk did not take something, so nothing more is written */
@@ -56,6 +56,7 @@ enum ptq_status ptq_part_open(struct ptq_arena *arena, const struct ptq_cell *ce
     p->next = ptq_format(arena, "%s/next.x", p->folder);
     p->blocks = config->blocks;
     p->width = config->width;
+    p->ff = config->ff;
     p->last = ptq_seconds();
     *out = p;
     return PTQ_OK;
@@ -210,6 +211,8 @@ static enum ptq_status put_block(const struct ptq_part *p, struct ptq_h5 *h5, in
     for (int i = 0; i < 4; i++)
         if (kept->norm[i])
             PTQ_TRY(ptq_h5_put_floats(h5, "/", ptq_format(arena, "norm%d", i), kept->norm[i], 1, p->width, err));
+    if (kept->activation_scale)
+        PTQ_TRY(ptq_h5_put_floats(h5, "/", "activation_scale", kept->activation_scale, 1, p->ff, err));
     return ptq_linears_write(h5, "/reports", report, n, err);
 }
 
@@ -304,6 +307,9 @@ static enum ptq_status get_block(const struct ptq_part *p, struct ptq_h5 *h5, in
     }
     for (int i = 0; i < 4; i++)
         PTQ_TRY(get_floats(h5, "", ptq_format(arena, "norm%d", i), p->width, arena, &out->norm[i], err));
+    float *scale;
+    PTQ_TRY(get_floats(h5, "", "activation_scale", p->ff, arena, &scale, err));
+    out->activation_scale = scale;
     return PTQ_OK;
 }
 

@@ -1,7 +1,7 @@
 /* The part of a cell that is finished while the rest is under way, kept on disk for block methods: a run that was
  * killed goes on at the block where it was.
  *
- *   FOLDER/block-NNNN.h5   a finished block: codes, norms, biases, reports (sealed HDF5)
+ *   FOLDER/block-NNNN.h5   a finished block: codes, norms, biases, activation scale, reports (sealed HDF5)
  *   FOLDER/next.x          head | x [windows * length][C] float32 | 64 hex digits, the SHA-256 of all before them:
  *                          the calibration windows at the input of block number head.position. Behind the last block
  *                          nothing is left to calibrate, and x is empty
@@ -17,11 +17,12 @@
 #include "qmat.h"
 #include "results.h"
 
-/* A quantised block as it is put back later: its codes, and the norms and biases that a block method may have
- * transformed. */
+/* A quantised block as it is put back later: its codes, and the norms, biases and activation scale that a block method
+ * may have transformed. */
 struct ptq_kept {
     struct ptq_qmat q[PTQ_N_ROLE];
     float *norm[4], *bias[PTQ_N_ROLE]; /* [C], [N]; NULL where there is none */
+    const float *activation_scale;     /* [F] or NULL */
 };
 
 struct ptq_part;

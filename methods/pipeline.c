@@ -38,8 +38,10 @@ struct run {
     double bits, weights; /* stored bits and weights of the quantised linears */
 };
 
-static void count_bits(struct run *r, const struct ptq_qmat *q)
+/* Of the codes and of what comes with them; norms and biases are not counted, as before quantisation. */
+static void count_bits(struct run *r, const struct ptq_block *block, const struct ptq_qmat *q)
 {
+    if (block->activation_scale) r->bits += 32 * (double)r->model->config.ff;
     for (int role = 0; role < PTQ_N_ROLE; role++) {
         double weights = (double)(q[role].n * q[role].k);
         if (!q[role].n) continue;
@@ -60,7 +62,8 @@ static void copy_out(struct ptq_arena *arena, const float *from, int64_t n, floa
 /* The block with its codes as it is now; nothing is copied. */
 static struct ptq_kept view(const struct ptq_block *b, const struct ptq_qmat *q)
 {
-    struct ptq_kept kept = {.norm = {b->norm1_w, b->norm1_b, b->norm2_w, b->norm2_b}};
+    struct ptq_kept kept = {.norm = {b->norm1_w, b->norm1_b, b->norm2_w, b->norm2_b},
+                            .activation_scale = b->activation_scale};
     memcpy(kept.q, q, sizeof kept.q);
     for (int role = 0; role < PTQ_N_ROLE; role++)
         if (b->linear[role].n) kept.bias[role] = b->linear[role].b;
@@ -73,6 +76,9 @@ static void keep(const struct run *r, const struct ptq_kept *now, struct ptq_kep
     for (int i = 0; i < 4; i++) copy_out(r->arena, now->norm[i], r->model->config.width, &kept->norm[i]);
     for (int role = 0; role < PTQ_N_ROLE; role++)
         copy_out(r->arena, now->bias[role], now->q[role].n, &kept->bias[role]);
+    float *scale = NULL;
+    copy_out(r->arena, now->activation_scale, r->model->config.ff, &scale);
+    kept->activation_scale = scale;
 }
 
 static void copy_back(float *to, const float *from, int64_t n)
@@ -84,6 +90,7 @@ static void put_back(const struct run *r, const struct ptq_kept *kept, struct pt
 {
     float *norm[] = {b->norm1_w, b->norm1_b, b->norm2_w, b->norm2_b};
     ptq_reapply(kept->q, b);
+    b->activation_scale = kept->activation_scale;
     for (int i = 0; i < 4; i++) copy_back(norm[i], kept->norm[i], r->model->config.width);
     for (int role = 0; role < PTQ_N_ROLE; role++) copy_back(b->linear[role].b, kept->bias[role], b->linear[role].n);
 }
@@ -192,7 +199,7 @@ static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chu
         r->cell->linear[i].name = ptq_strdup(r->arena, r->cell->linear[i].name);
         r->cell->saturated_groups += r->cell->linear[i].saturated;
     }
-    count_bits(r, here);
+    count_bits(r, block, here);
     struct ptq_kept now = view(block, here);
     if (r->kept) keep(r, &now, &r->kept[index]);
     if (!again) save_block(r, index, &now, from, started);
@@ -300,21 +307,14 @@ enum ptq_status ptq_evaluate(const struct ptq_model *model, const struct ptq_spe
     return summarise(&r, err);
 }
 
-/* A method whose windows travel measures what it needs on the way (GPTQ); all others report errors on the statistics
- * even where they do not read them (RTN). */
-static int reads_stats(const struct ptq_spec *spec)
-{
-    unsigned need = ptq_spec_need(spec);
-    return need & (PTQ_NEED_ABSMEAN | PTQ_NEED_MOMENTS) || !(need & PTQ_NEED_WINDOWS);
-}
-
 /* Statistics of the cell's calibration, where it has one: measured by the first cell that asks. */
 static enum ptq_status calibrate(struct ptq_session *s, const struct ptq_planned *plan, struct ptq_cell *cell,
                                  struct ptq_error *err)
 {
     struct ptq_shared_windows *calib = plan->calib;
     cell->seconds_calibrate = 0;
-    if (calib && reads_stats(&plan->spec) && !(calib->stats && calib->stats->has_moments >= calib->with_moments)) {
+    if (calib && ptq_spec_reads_stats(&plan->spec) &&
+        !(calib->stats && calib->stats->has_moments >= calib->with_moments)) {
         double started = ptq_seconds();
         const char *folder = ptq_format(s->arena, "%s/stats", ptq_cache_folder(s->arena));
         const char *identity = ptq_format(s->arena, "%s %s", plan->model->sha256, plan->model->config_sha256);
@@ -347,7 +347,7 @@ static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_jo
     PTQ_TRY(calibrate(session, &plan, cell, err));
     cell->reference = job->reference ? reference_of(session, &plan) : NULL;
     return ptq_evaluate(&plan.model->model, &plan.spec, job->seed,
-                        plan.calib && reads_stats(&plan.spec) ? plan.calib->stats : NULL,
+                        plan.calib && ptq_spec_reads_stats(&plan.spec) ? plan.calib->stats : NULL,
                         plan.calib ? &plan.calib->windows : NULL, &plan.eval->windows, arena, cell, err);
 }
 

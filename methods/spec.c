@@ -301,3 +301,9 @@ unsigned ptq_spec_need(const struct ptq_spec *spec)
 {
     return spec->method->need ? spec->method->need(spec) : PTQ_NEED_NOTHING;
 }
+
+int ptq_spec_reads_stats(const struct ptq_spec *spec)
+{
+    unsigned need = ptq_spec_need(spec);
+    return need & (PTQ_NEED_ABSMEAN | PTQ_NEED_MOMENTS) || !(need & PTQ_NEED_WINDOWS);
+}

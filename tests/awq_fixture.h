@@ -58,6 +58,7 @@ static inline void make_model(struct fixture *f, enum kind kind)
     struct ptq_config *c = &f->model.config;
     for (int i = 0; i < ptq_n_families; i++)
         if (strcmp(ptq_families[i]->model_type, kind == PLAIN ? "opt" : "llama") == 0) c->family = ptq_families[i];
+    c->activation = c->family->activation;
     c->blocks = 1;
     c->width = 48;
     c->heads = 4;

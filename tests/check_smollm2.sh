@@ -3,8 +3,8 @@
 # CI runs some of the rows:  tests/check_smollm2.sh build/ptq [SPEC...]
 #
 # Bounds: 0.1 % for fp16, rtn and salient (table1.json); for awq-gptq.json what the noise allows: AWQ 2 % at 3 bits and
-# 1 % at 4, GPTQ 5 % and 3 %. The order of sums alone moves gptq:w3 by more than that (docs/methods.md, noise floor): where
-# a GPTQ row is off, four more orders are run, and the row holds if the golden number is within the bound of one of them.
+# 1 % at 4, GPTQ 5 % and 3 %. The order of sums alone can move gptq:w3 by more than that (docs/methods.md, noise floor):
+# where a GPTQ row is off, four more orders are printed beside it. The verdict is that of the given order.
 set -euo pipefail
 ptq=$1
 shift
@@ -49,15 +49,10 @@ sys.exit(abs(off) > bound)' "$1" "$2" "$got" "$4"
 bad=0
 for cell in "${cells[@]}"; do
     read -r spec want windows bound <<<"$cell"
-    held=0
-    check "$spec" "$want" "$windows" "$bound" && held=1
+    check "$spec" "$want" "$windows" "$bound" && continue
+    bad=1
     case $spec in
-        gptq:*)
-            for order in 1 2 3 4; do
-                [ $held = 1 ] || { check "$spec,order=$order" "$want" "$windows" "$bound" && held=1; }
-            done
-            ;;
+        gptq:*) for order in 1 2 3 4; do check "$spec,order=$order" "$want" "$windows" "$bound" || true; done ;;
     esac
-    [ $held = 1 ] || bad=1
 done
 exit $bad

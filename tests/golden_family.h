@@ -6,6 +6,7 @@
 #include "golden.h"
 #include "model.h"
 
+#include <string.h>
 #include <unistd.h>
 
 enum { WINDOW = 128 };
@@ -17,6 +18,20 @@ struct family {
 };
 
 #define OK(call) GOLDEN_OK(&f->g, call)
+
+/* A golden matrix of a linear [N][K], its rows in our order (BLOOM's q, k, v are interleaved in the file). */
+static inline float *family_matrix(struct family *f, const char *group, const char *name, int role,
+                                   const struct ptq_linear *l)
+{
+    float *stored, *matrix = ptq_new(f->g.arena, float, l->n * l->k);
+    int64_t rows, columns;
+    struct ptq_layout layout = ptq_linear_layout(&f->model, (enum ptq_role)role);
+    OK(ptq_h5_floats(f->g.file, group, name, f->g.arena, &stored, &rows, &columns, &f->g.err));
+    assert_true(rows == l->n && columns == l->k);
+    for (int64_t i = 0; i < rows; i++)
+        memcpy(matrix + i * columns, stored + ptq_file_row(&layout, i) * columns, sizeof *matrix * (size_t)columns);
+    return matrix;
+}
 
 /* Where the golden folder is not there the test is skipped, and says so. */
 static inline void family_open(struct family *f, const char *name)

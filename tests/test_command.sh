@@ -146,14 +146,8 @@ expect 1 'text.txt' "$ptq" table "$models/text.txt"
 # NaN weights: which tensor, which index
 mkdir "$work/nan"
 cp "$models/llama/"{config,tokenizer}.json "$work/nan/"
-python3 - "$models/llama/model.safetensors" "$work/nan/model.safetensors" <<'PY'
-import json, struct, sys
-data = bytearray(open(sys.argv[1], "rb").read())
-n = struct.unpack("<Q", data[:8])[0]
-at = json.loads(data[8:8 + n])["model.layers.1.mlp.up_proj.weight"]["data_offsets"][0]
-data[8 + n + at + 2 * 5:8 + n + at + 2 * 5 + 2] = b"\x00\x7e"
-open(sys.argv[2], "wb").write(data)
-PY
+python3 "$root/tests/fixtures/break_tensor.py" "$models/llama/model.safetensors" "$work/nan/model.safetensors" \
+    model.layers.1.mlp.up_proj.weight
 expect 1 'model.layers.1.mlp.up_proj.weight' "$ptq" eval "$work/nan" --text "$models/text.txt" --window 32 --quiet
 # config.json: a family that is not known, a field that is missing
 sed 's/"llama"/"lama"/' "$models/llama/config.json" >"$work/nan/config.json"

@@ -213,6 +213,12 @@ static void test_opt(void **state)
     check_family("opt");
 }
 
+static void test_qwen2(void **state)
+{
+    (void)state;
+    check_family("qwen2");
+}
+
 static void test_post_norm(void **state)
 {
     struct family family, *f = &family;
@@ -232,7 +238,8 @@ static void test_post_norm(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_llama), cmocka_unit_test(test_llama3),
-                                       cmocka_unit_test(test_opt), cmocka_unit_test(test_post_norm)};
+                                       cmocka_unit_test(test_opt), cmocka_unit_test(test_qwen2),
+                                       cmocka_unit_test(test_post_norm)};
     ptq_progress_quiet(1);
     ptq_pool_start(2);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
 /* GPTQ's solver on small random problems: what must hold whatever the data. */
+#include "dense.h"
 #include "gptq_solve.h"
 #include "grid.h"
 #include "method.h"
@@ -136,22 +137,6 @@ static void test_better_than_rtn(void **state)
 
 /* ---- the factor ---- */
 
-/* The inverse of a symmetric positive definite matrix, by Gauss and Jordan, in place. */
-static void invert(double *a, int64_t k)
-{
-    for (int64_t i = 0; i < k; i++) {
-        double pivot = a[i * k + i];
-        a[i * k + i] = 1;
-        for (int64_t j = 0; j < k; j++) a[i * k + j] /= pivot;
-        for (int64_t r = 0; r < k; r++) {
-            if (r == i) continue;
-            double factor = a[r * k + i];
-            a[r * k + i] = 0;
-            for (int64_t j = 0; j < k; j++) a[r * k + j] -= factor * a[i * k + j];
-        }
-    }
-}
-
 /* a = U^T U: the upper triangle of a becomes U. */
 static void cholesky(double *a, int64_t k)
 {
@@ -178,23 +163,37 @@ static double *damped(const struct problem *p, double percdamp, const int32_t *p
     return a;
 }
 
+/* R's inverse is the factor that the published code reads, and R itself gives H. */
 static void test_reversed_factor(void **state)
 {
     (void)state;
     for (int act_order = 0; act_order < 2; act_order++)
-        for (int64_t k = 1; k < 100; k = k * 3 + 1) {
+        for (int64_t k = 1; k < 300; k = k * 3 + 1) {
             struct problem p = make_problem(7, 1, k);
             struct ptq_gptq_factor f;
             struct ptq_error err;
             assert_int_equal(ptq_gptq_factorize(p.arena, p.arena, p.h, k, 0.01, act_order, &f, &err), PTQ_OK);
-            double *direct = damped(&p, 0.01, f.perm);
+            double *h = damped(&p, 0.01, f.perm), *direct = damped(&p, 0.01, f.perm);
+            double *r = ptq_new(p.arena, double, k * k);
             invert(direct, k);
             cholesky(direct, k);
             for (int64_t i = 0; i < k; i++)
                 for (int64_t j = 0; j < k; j++) {
-                    double want = j < i ? 0 : direct[i * k + j];
-                    assert_true(fabs(f.u[i * k + j] - want) <= 1e-6 * direct[i * k + i]);
+                    int64_t at = i * k + j, d = j - i;
+                    r[at] = d >= 0 && d < PTQ_GPTQ_BLOCK ? f.band[i * PTQ_GPTQ_BLOCK + d] : f.r[at];
+                    assert_true(f.r[at] == (float)r[at]);
+                    assert_true(j >= i || f.r[at] == 0);
                 }
+            for (int64_t i = 0; i < k; i++)
+                for (int64_t j = i; j < k; j++) {
+                    double sum = 0;
+                    for (int64_t l = j; l < k; l++) sum += r[i * k + l] * r[j * k + l];
+                    assert_true(fabs(sum - h[i * k + j]) <= 1e-6 * sqrt(h[i * k + i] * h[j * k + j]));
+                }
+            invert(r, k);
+            for (int64_t i = 0; i < k; i++)
+                for (int64_t j = i; j < k; j++)
+                    assert_true(fabs(r[i * k + j] - direct[i * k + j]) <= 1e-6 * direct[i * k + i]);
             ptq_arena_free(p.arena);
         }
 }

@@ -3,6 +3,7 @@
 #include "cases.h"
 #include "cpu/cpu.h"
 #include "ops.h"
+#include "qmats.h"
 #include "rng.h"
 
 #include <math.h>
@@ -107,13 +108,41 @@ static void test_activations(void **state)
     }
 }
 
+/* Both forms, on random values by NMSE and on a ramp by the relative error of each value: the tail counts, too. */
+static void test_gelu(void **state)
+{
+    struct backends *b = *state;
+    struct ptq_rng rng = ptq_rng_make(10, "gelu");
+    for (int c = 0; c < PTQ_N_CASES(ptq_matrix_cases); c++)
+        for (int form = 0; form < 2; form++) {
+            struct ptq_matrix_case s = ptq_matrix_cases[c];
+            int64_t ld = s.n + 3;
+            float *want = values(&rng, s.m * ld), *got = copy_of(want, s.m * ld);
+            (form ? b->ref.gelu_erf : b->ref.gelu_tanh)(want, ld, s.m, s.n);
+            (form ? b->cpu.gelu_erf : b->cpu.gelu_tanh)(got, ld, s.m, s.n);
+            agree(form ? "gelu_erf" : "gelu_tanh", c, want, got, s.m * ld);
+            free(want), free(got);
+        }
+    for (int form = 0; form < 2; form++)
+        for (int i = -3000; i <= 3000; i++) {
+            float x = (float)i / 100, want = x, got = x;
+            (form ? b->ref.gelu_erf : b->ref.gelu_tanh)(&want, 1, 1, 1);
+            (form ? b->cpu.gelu_erf : b->cpu.gelu_tanh)(&got, 1, 1, 1);
+            if (!(fabsf(got - want) <= (x > -8 ? 4e-6f * fabsf(want) : 0) + 1e-12f))
+                fail_msg("gelu form %d of %g is %.9g, expected %.9g", form, (double)x, (double)got, (double)want);
+        }
+}
+
 static void test_rope_and_attention(void **state)
 {
     struct backends *b = *state;
     struct ptq_rng rng = ptq_rng_make(4, "attention");
     for (int c = 0; c < PTQ_N_CASES(ptq_attention_cases); c++) {
         struct ptq_attention_case s = ptq_attention_cases[c];
-        struct ptq_attention shape = {s.heads, s.kv_heads, s.d, 1 / sqrtf((float)s.d)};
+        float slope[16];
+        for (int h = 0; h < 16; h++) slope[h] = powf(0.7f, (float)h);
+        struct ptq_attention shape = {
+            s.heads, s.kv_heads, s.d, 1 / sqrtf((float)s.d), s.window, s.alibi ? slope : NULL};
         int64_t t = s.first + s.m, ld = (s.heads + 2 * s.kv_heads) * s.d, width = s.heads * s.d;
         float *qkv = values(&rng, t * ld), *turned = copy_of(qkv, t * ld);
         float *cosine = values(&rng, t * s.d / 2), *sine = values(&rng, t * s.d / 2);
@@ -258,35 +287,14 @@ static void test_abssum(void **state)
     }
 }
 
-static void make_qmat(struct ptq_qmat *q, const struct ptq_qmat_case *s, struct ptq_rng *rng)
-{
-    int64_t groups = ptq_n_groups(s->k, s->group_size);
-    *q = (struct ptq_qmat){.n = s->n, .k = s->k, .n_groups = groups};
-    q->n_keep = s->n_keep;
-    q->n_divided = s->n_divided;
-    q->grid = (struct ptq_grid){.w_bit = s->w_bit, .group_size = s->group_size};
-    q->code = malloc((size_t)(s->n * s->k));
-    q->scale = values(rng, s->n * groups);
-    q->zero = values(rng, s->n * groups);
-    q->kept = values(rng, s->n * s->n_keep);
-    q->keep = calloc((size_t)s->n_keep + 1, sizeof *q->keep);
-    q->perm = s->permuted ? calloc((size_t)s->k, sizeof *q->perm) : NULL;
-    if (q->perm) ptq_rng_permutation(rng, q->perm, (int32_t)s->k);
-    for (int64_t i = 0; i < s->n_keep; i++) q->keep[i] = (int32_t)(i * s->k / s->n_keep);
-    q->divided = calloc((size_t)s->n_divided + 1, sizeof *q->divided);
-    q->divisor = values(rng, s->n_divided);
-    for (int64_t i = 0; i < s->n_divided; i++) q->divided[i] = (int32_t)(i * s->k / s->n_divided + 1);
-    for (int64_t i = 0; i < s->n * s->k; i++) q->code[i] = (uint8_t)ptq_rng_below(rng, 1u << s->w_bit);
-    for (int64_t i = 0; i < s->n * groups; i++) q->zero[i] = (float)ptq_rng_below(rng, 1u << s->w_bit);
-}
-
 static void test_codes(void **state)
 {
     struct backends *b = *state;
     struct ptq_rng rng = ptq_rng_make(7, "codes");
     for (int c = 0; c < PTQ_N_CASES(ptq_qmat_cases); c++) {
+        struct ptq_arena *arena = ptq_arena_make("test");
         struct ptq_qmat q;
-        make_qmat(&q, &ptq_qmat_cases[c], &rng);
+        make_qmat(arena, &q, &ptq_qmat_cases[c], 0, 0, &rng);
         float *want = values(&rng, q.n * q.k), *got = copy_of(want, q.n * q.k);
         b->ref.dequantize(want, &q, 0, q.n);
         b->cpu.dequantize(got, &q, 0, q.n);
@@ -303,8 +311,8 @@ static void test_codes(void **state)
         b->cpu.code(codes + q.k, want, q.k, scale, 3, 7);
         assert_memory_equal(codes, codes + q.k, (size_t)q.k);
         assert_int_equal(codes[0], 5); /* 2.5 to even, plus the zero */
-        free(want), free(got), free(codes), free(q.code), free(q.scale), free(q.zero), free(q.kept), free(q.keep),
-            free(q.perm), free(q.divided), free(q.divisor);
+        free(want), free(got), free(codes);
+        ptq_arena_free(arena);
     }
 }
 
@@ -322,11 +330,30 @@ static void test_gram(void **state)
         if (half) b->cpu.gram(got, ld, x, ld, s.m, 0, half);
         for (int64_t i = 0; i < s.k; i++) memcpy(got + i * ld, want + i * ld, sizeof *got * (size_t)i);
         agree("gram", c, want, got, s.k * ld);
-        float *a = values(&rng, s.m * s.k), *y = values(&rng, s.m * ld), *also = copy_of(y, s.m * ld);
-        b->ref.subtract(y, ld, a, s.k, want, ld, s.m, s.k, s.k);
-        b->cpu.subtract(also, ld, a, s.k, want, ld, s.m, s.k, s.k);
-        agree("subtract", c, y, also, s.m * ld);
-        free(x), free(want), free(got), free(a), free(y), free(also);
+        free(x), free(want), free(got);
+    }
+}
+
+/* y += a^T b, and r^T x = y solved for x; r: what rounds to a well-conditioned triangle. */
+static void test_products(void **state)
+{
+    struct backends *b = *state;
+    struct ptq_rng rng = ptq_rng_make(10, "products");
+    for (int c = 0; c < PTQ_N_CASES(ptq_matrix_cases); c++) {
+        struct ptq_matrix_case s = ptq_matrix_cases[c];
+        int64_t lda = s.m + 3, ld = s.n + 2;
+        float *a = values(&rng, s.k * lda), *with = values(&rng, s.k * ld);
+        float *want = values(&rng, s.m * ld), *got = copy_of(want, s.m * ld), *r = values(&rng, s.m * lda);
+        b->ref.add_product(want, ld, a, lda, with, ld, s.m, s.n, s.k);
+        b->cpu.add_product(got, ld, a, lda, with, ld, s.m, s.n, s.k);
+        agree("add_product", c, want, got, s.m * ld);
+        for (int64_t i = 0; i < s.m; i++)
+            for (int64_t j = 0; j < s.m; j++) r[i * lda + j] *= i == j ? 1 : 1 / (float)s.m;
+        for (int64_t i = 0; i < s.m; i++) r[i * lda + i] += r[i * lda + i] < 0 ? -1 : 1;
+        b->ref.substitute(want, ld, r, lda, s.m, s.n);
+        b->cpu.substitute(got, ld, r, lda, s.m, s.n);
+        agree("substitute", c, want, got, s.m * ld);
+        free(a), free(with), free(want), free(got), free(r);
     }
 }
 
@@ -339,19 +366,21 @@ static void test_feedback(void **state)
         int64_t n = columns * PTQ_LANES, ldu = columns + 3;
         float *u = values(&rng, columns * ldu), *want = values(&rng, n), *got = copy_of(want, n);
         float *scale = values(&rng, 3 * PTQ_LANES), *zero = values(&rng, 3 * PTQ_LANES);
-        float *error = values(&rng, n), *also = copy_of(error, n);
+        float *error = values(&rng, n), *also = copy_of(error, n), *back = values(&rng, n), *same = copy_of(back, n);
         uint8_t *code = calloc((size_t)n, 2);
         int32_t *group = calloc((size_t)columns, sizeof *group);
         for (int64_t i = 0; i < columns; i++) group[i] = (int32_t)(i % 3);
         for (int64_t i = 0; i < columns * ldu; i++) u[i] *= i % (ldu + 1) ? 0.1f : 1;
         for (int i = 0; i < 3 * PTQ_LANES; i++) scale[i] = fabsf(scale[i]) + 0.1f, zero[i] = rintf(fabsf(zero[i]));
-        struct ptq_feedback f = {columns, 7, want, u, ldu, group, scale, zero, code, error};
+        struct ptq_feedback f = {columns, 7, want, u, ldu, group, scale, zero, code, back, error};
         b->ref.feedback(&f);
-        f.w = got, f.code = code + n, f.error = also;
+        f.w = got, f.code = code + n, f.error = also, f.back = same;
         b->cpu.feedback(&f);
         assert_memory_equal(code, code + n, (size_t)n);
         assert_memory_equal(want, got, sizeof *want * (size_t)(n + GUARD_WORDS));
         assert_memory_equal(error, also, sizeof *error * (size_t)(n + GUARD_WORDS));
+        assert_memory_equal(back, same, sizeof *back * (size_t)(n + GUARD_WORDS));
+        free(back), free(same);
         free(u), free(want), free(got), free(scale), free(zero), free(error), free(also), free(code), free(group);
     }
 }
@@ -389,7 +418,8 @@ int main(void)
         cmocka_unit_test(test_lse),          cmocka_unit_test(test_lse_mean),
         cmocka_unit_test(test_abssum),       cmocka_unit_test(test_codes),
         cmocka_unit_test(test_exponentials), cmocka_unit_test(test_gram),
-        cmocka_unit_test(test_feedback),
+        cmocka_unit_test(test_feedback),     cmocka_unit_test(test_gelu),
+        cmocka_unit_test(test_products),
     };
     int failed = 0;
     const char *backends[] = {"plain", "avx2"};

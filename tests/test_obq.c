@@ -1,4 +1,5 @@
 /* OBQ against its definition, against RTN and against GPTQ, on small random problems. */
+#include "dense.h"
 #include "gptq_solve.h"
 #include "grid.h"
 #include "method.h"
@@ -138,22 +139,6 @@ static void test_identity_is_rtn(void **state)
 }
 
 /* ---- the definition: the inverse of what is left of H, anew at every step ---- */
-
-/* Gauss and Jordan, in place, of a [m][m] that is positive definite. */
-static void invert(double *a, int64_t m)
-{
-    for (int64_t i = 0; i < m; i++) {
-        double pivot = a[i * m + i];
-        a[i * m + i] = 1;
-        for (int64_t j = 0; j < m; j++) a[i * m + j] /= pivot;
-        for (int64_t r = 0; r < m; r++) {
-            double factor = a[r * m + i];
-            if (r == i) continue;
-            a[r * m + i] = 0;
-            for (int64_t j = 0; j < m; j++) a[r * m + j] -= factor * a[i * m + j];
-        }
-    }
-}
 
 /* The row's codes, by brute force; returns its loss. */
 static double brute_row(const double *h, int64_t k, const float *start, const struct ptq_qmat *q, int64_t n,

@@ -3,6 +3,8 @@
  * OpenBLAS runs on the calling thread alone (ptq's own threads share out the tiles), so a product's sums have one order
  * whatever the number of threads. */
 #include "cpu.h"
+#include "dtype_fast.h"
+#include "packed_parts.h"
 
 #include <assert.h>
 #include <cblas.h>
@@ -24,21 +26,31 @@ static void linear(float *y, int64_t ldy, const float *x, int64_t ldx, const flo
                 accumulate || b ? 1.0f : 0.0f, y, (int)ldy);
 }
 
-/* Query rows [first, first + m) of one head, m <= QUERY_ROWS: scores of the keys up to the last row that any of them
- * may see, softmax by rows over what each may see, then the mix of the values. */
-static void attend(float *y, int64_t ldy, const float *q, const float *k, const float *v, int64_t ld, int64_t d,
-                   float scale, int64_t first, int64_t m, float *score)
+/* One query's scores [keys], of which it sees [from, end), to their softmax; the others become 0. */
+static void weigh(float *score, int64_t keys, int64_t from, int64_t end, float slope)
 {
-    int64_t keys = first + m;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m, (int)keys, (int)d, scale, q, (int)ld, k, (int)ld, 0,
-                score, (int)keys);
+    for (int64_t t = from; slope != 0 && t < end; t++) score[t] += slope * (float)(t - end + 1);
+    ptq_cpu.softmax(score + from, end - from);
+    memset(score, 0, sizeof *score * (size_t)from);
+    memset(score + end, 0, sizeof *score * (size_t)(keys - end));
+}
+
+/* Query rows [first, first + m) of head h, m <= QUERY_ROWS: scores of the keys that any of them sees, softmax by rows
+ * over what each sees, then the mix of the values. k and v begin at the window's first key. */
+static void attend(float *y, int64_t ldy, const float *q, const float *k, const float *v, int64_t ld, int64_t h,
+                   const struct ptq_attention *shape, int64_t first, int64_t m, float *score)
+{
+    int64_t d = shape->head_size, window = shape->window ? shape->window : first + m;
+    int64_t begin = first < window ? 0 : first - window + 1, keys = first + m - begin;
+    float slope = shape->slope ? shape->slope[h] : 0;
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m, (int)keys, (int)d, shape->scale, q, (int)ld,
+                k + begin * ld, (int)ld, 0, score, (int)keys);
     for (int64_t i = 0; i < m; i++) {
-        float *row = score + i * keys;
-        ptq_cpu.softmax(row, first + i + 1);
-        memset(row + first + i + 1, 0, sizeof *row * (size_t)(m - i - 1));
+        int64_t end = first + i + 1 - begin;
+        weigh(score + i * keys, keys, end < window ? 0 : end - window, end, slope);
     }
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)m, (int)d, (int)keys, 1, score, (int)keys, v, (int)ld,
-                0, y, (int)ldy);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)m, (int)d, (int)keys, 1, score, (int)keys,
+                v + begin * ld, (int)ld, 0, y, (int)ldy);
 }
 
 static void attention(float *y, int64_t ldy, const float *q, const float *k, const float *v, int64_t ldqkv,
@@ -47,8 +59,8 @@ static void attention(float *y, int64_t ldy, const float *q, const float *k, con
     int64_t d = shape->head_size, per_kv = shape->heads / shape->kv_heads;
     for (int64_t i = 0; i < m; i += QUERY_ROWS)
         for (int64_t h = 0; h < shape->heads; h++)
-            attend(y + i * ldy + h * d, ldy, q + i * ldqkv + h * d, k + h / per_kv * d, v + h / per_kv * d, ldqkv, d,
-                   shape->scale, first + i, m - i < QUERY_ROWS ? m - i : QUERY_ROWS, scratch);
+            attend(y + i * ldy + h * d, ldy, q + i * ldqkv + h * d, k + h / per_kv * d, v + h / per_kv * d, ldqkv, h,
+                   shape, first + i, m - i < QUERY_ROWS ? m - i : QUERY_ROWS, scratch);
 }
 
 /* A row's logits of the ids [first, first + n): its maximum brought up to date. Returns what its earlier sums have been
@@ -110,11 +122,17 @@ static void gram(float *h, int64_t ldh, const float *x, int64_t ldx, int64_t m, 
                 h + first * ldh + first, (int)ldh);
 }
 
-static void subtract(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
-                     int64_t n, int64_t k)
+static void add_product(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
+                        int64_t n, int64_t k)
 {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)m, (int)n, (int)k, -1, a, (int)lda, b, (int)ldb, 1, y,
+    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)m, (int)n, (int)k, 1, a, (int)lda, b, (int)ldb, 1, y,
                 (int)ldy);
+}
+
+static void substitute(float *x, int64_t ldx, const float *r, int64_t ldr, int64_t m, int64_t n)
+{
+    cblas_strsm(CblasRowMajor, CblasLeft, CblasUpper, CblasTrans, CblasNonUnit, (int)m, (int)n, 1, r, (int)ldr, x,
+                (int)ldx);
 }
 
 /* ---- what the loops above need, in plain C; cpu_avx2.c replaces them ---- */
@@ -167,6 +185,25 @@ const char *ptq_blas_name(void)
     return name;
 }
 
+int ptq_cpu_has(const struct ptq_packed_parts *p)
+{
+    int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && ptq_fast_has();
+    if (p == &ptq_packed_avx2) return avx2;
+    return avx2 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+
+static void choose_packed(struct ptq_ops *ops, int avx2)
+{
+    const char *wish = getenv("PTQ_PACKED");
+    if (wish && strcmp(wish, "ref") == 0) return;
+    avx2 |= wish && strcmp(wish, "avx2") == 0;
+    if (!avx2 && ptq_cpu_has(&ptq_packed_avx512))
+        ptq_ops_packed(ops, &ptq_packed_avx512);
+    else if (ptq_cpu_has(&ptq_packed_avx2))
+        ptq_ops_packed(ops, &ptq_packed_avx2);
+}
+
 void ptq_ops_cpu(struct ptq_ops *ops)
 {
     openblas_set_num_threads(1);
@@ -177,8 +214,10 @@ void ptq_ops_cpu(struct ptq_ops *ops)
     ops->lse = lse;
     ops->lse_mean = lse_mean;
     ops->gram = gram;
-    ops->subtract = subtract;
+    ops->add_product = add_product;
+    ops->substitute = substitute;
     const char *wish = getenv("PTQ_KERNELS");
     if (wish && strcmp(wish, "plain") == 0) return;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) ptq_ops_avx2(ops, &ptq_cpu);
+    choose_packed(ops, wish && strcmp(wish, "avx2") == 0);
 }

@@ -1,5 +1,6 @@
 /* The slow true version of every operation: one loop nest each, sums in float64, read it to know what is meant. */
 #include "ops.h"
+#include "ref.h"
 
 #include <math.h>
 #include <string.h>
@@ -56,20 +57,22 @@ static void rope(float *x, int64_t ldx, const float *cosine, const float *sine, 
             }
 }
 
-/* One query row of one head: softmax over keys [0, last]. */
-static void attend(float *y, const float *q, const float *k, const float *v, int64_t ld, int64_t last, int64_t d,
-                   float scale, float *score)
+/* One query row of one head: softmax over the keys up to `last` that it sees. */
+static void attend(float *y, const float *q, const float *k, const float *v, int64_t ld, int64_t last, int64_t head,
+                   const struct ptq_attention *shape, float *score)
 {
+    int64_t d = shape->head_size, from = shape->window && last >= shape->window ? last - shape->window + 1 : 0;
     float max = -INFINITY;
-    for (int64_t t = 0; t <= last; t++) {
-        score[t] = (float)(dot(q, k + t * ld, d) * scale);
+    for (int64_t t = from; t <= last; t++) {
+        score[t] = (float)(dot(q, k + t * ld, d) * shape->scale);
+        if (shape->slope) score[t] += shape->slope[head] * (float)(t - last);
         if (score[t] > max) max = score[t];
     }
     double sum = 0;
-    for (int64_t t = 0; t <= last; t++) sum += score[t] = expf(score[t] - max);
+    for (int64_t t = from; t <= last; t++) sum += score[t] = expf(score[t] - max);
     for (int64_t j = 0; j < d; j++) {
         double mixed = 0;
-        for (int64_t t = 0; t <= last; t++) mixed += (double)score[t] * v[t * ld + j];
+        for (int64_t t = from; t <= last; t++) mixed += (double)score[t] * v[t * ld + j];
         y[j] = (float)(mixed / sum);
     }
 }
@@ -81,7 +84,7 @@ static void attention(float *y, int64_t ldy, const float *q, const float *k, con
     for (int64_t h = 0; h < shape->heads; h++)
         for (int64_t i = 0; i < m; i++)
             attend(y + i * ldy + h * d, q + i * ldqkv + h * d, k + h / per_kv * d, v + h / per_kv * d, ldqkv, first + i,
-                   d, shape->scale, scratch);
+                   h, shape, scratch);
 }
 
 static void relu(float *x, int64_t ldx, int64_t m, int64_t n)
@@ -89,6 +92,24 @@ static void relu(float *x, int64_t ldx, int64_t m, int64_t n)
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++)
             if (x[i * ldx + j] < 0) x[i * ldx + j] = 0;
+}
+
+static void gelu_tanh(float *x, int64_t ldx, int64_t m, int64_t n)
+{
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            double v = x[i * ldx + j];
+            x[i * ldx + j] = (float)(0.5 * v * (1 + tanh(sqrt(2 / M_PI) * (v + 0.044715 * v * v * v))));
+        }
+}
+
+static void gelu_erf(float *x, int64_t ldx, int64_t m, int64_t n)
+{
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            double v = x[i * ldx + j];
+            x[i * ldx + j] = (float)(0.5 * v * erfc(-v / sqrt(2)));
+        }
 }
 
 static void silu_mul(float *y, int64_t ldy, const float *gate, const float *up, int64_t ld, int64_t m, int64_t n)
@@ -182,14 +203,24 @@ static void gram(float *h, int64_t ldh, const float *x, int64_t ldx, int64_t m, 
         }
 }
 
-static void subtract(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
-                     int64_t n, int64_t k)
+static void add_product(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
+                        int64_t n, int64_t k)
 {
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++) {
-            double sum = y[i * ldy + j];
-            for (int64_t l = 0; l < k; l++) sum -= (double)a[i * lda + l] * b[l * ldb + j];
-            y[i * ldy + j] = (float)sum;
+            float sum = 0;
+            for (int64_t p = 0; p < k; p++) sum += a[p * lda + i] * b[p * ldb + j];
+            y[i * ldy + j] += sum;
+        }
+}
+
+static void substitute(float *x, int64_t ldx, const float *r, int64_t ldr, int64_t m, int64_t n)
+{
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            float sum = x[i * ldx + j];
+            for (int64_t p = 0; p < i; p++) sum -= r[p * ldr + i] * x[p * ldx + j];
+            x[i * ldx + j] = sum / r[i * ldr + i];
         }
 }
 
@@ -197,16 +228,17 @@ static void feedback(const struct ptq_feedback *f)
 {
     for (int64_t i = 0; i < f->columns; i++) {
         const float *scale = f->scale + f->group[i] * PTQ_LANES, *zero = f->zero + f->group[i] * PTQ_LANES;
-        float *w = f->w + i * PTQ_LANES, *error = f->error + i * PTQ_LANES;
+        const float inverse = 1 / f->u[i * f->ldu + i];
         for (int lane = 0; lane < PTQ_LANES; lane++) {
-            float q = rintf(w[lane] / scale[lane]) + zero[lane];
+            int64_t at = i * PTQ_LANES + lane;
+            float q = rintf(f->w[at] / scale[lane]) + zero[lane];
             q = q < 0 ? 0 : q > (float)f->maxq ? (float)f->maxq : q;
-            f->code[i * PTQ_LANES + lane] = (uint8_t)q;
-            error[lane] = (w[lane] - scale[lane] * (q - zero[lane])) / f->u[i * f->ldu + i];
+            f->code[at] = (uint8_t)q;
+            f->back[at] = scale[lane] * (q - zero[lane]);
+            f->error[at] = (f->w[at] - f->back[at]) * inverse;
+            for (int64_t j = i + 1; j < f->columns; j++)
+                f->w[j * PTQ_LANES + lane] = fmaf(-f->error[at], f->u[i * f->ldu + j], f->w[j * PTQ_LANES + lane]);
         }
-        for (int64_t j = i + 1; j < f->columns; j++)
-            for (int lane = 0; lane < PTQ_LANES; lane++)
-                f->w[j * PTQ_LANES + lane] -= error[lane] * f->u[i * f->ldu + j];
     }
 }
 
@@ -220,6 +252,8 @@ void ptq_ops_ref(struct ptq_ops *ops)
         .rope = rope,
         .attention = attention,
         .relu = relu,
+        .gelu_tanh = gelu_tanh,
+        .gelu_erf = gelu_erf,
         .silu_mul = silu_mul,
         .lse = lse,
         .lse_mean = lse_mean,
@@ -228,7 +262,9 @@ void ptq_ops_ref(struct ptq_ops *ops)
         .dequantize = dequantize,
         .abssum = abssum,
         .gram = gram,
-        .subtract = subtract,
+        .add_product = add_product,
+        .substitute = substitute,
         .feedback = feedback,
     };
+    ptq_packed_ref(ops);
 }

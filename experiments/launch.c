@@ -1,0 +1,186 @@
+#include "launch.h"
+
+#include "mapped.h"
+#include "pool.h"
+#include "program.h"
+#include "progress.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { LOG_LIMIT = 1 << 24 };
+
+/* ---- what a task is ---- */
+
+static const char *yaml_path(const struct ptq_launch *l)
+{
+    return ptq_format(l->arena, "%s/%s.yaml", l->folder, l->experiment->name);
+}
+
+enum ptq_status ptq_launch_begin(struct ptq_launch *l, struct ptq_error *err)
+{
+    char *text;
+    size_t size;
+    PTQ_TRY(ptq_make_folder(l->folder, err));
+    PTQ_TRY(ptq_read_file(l->arena, l->options->experiment, 1 << 20, &text, &size, err));
+    return ptq_write_file(yaml_path(l), text, size, err);
+}
+
+void ptq_launch_end(struct ptq_launch *l)
+{
+    DIR *dir = opendir(l->folder);
+    if (!dir) return;
+    for (struct dirent *entry; (entry = readdir(dir));)
+        if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..")) unlinkat(dirfd(dir), entry->d_name, 0);
+    closedir(dir);
+    rmdir(l->folder);
+}
+
+/* This program, whatever the folder that it runs in. */
+static char *own_path(struct ptq_arena *arena)
+{
+    char path[4096];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+    return n > 0 ? ptq_strndup(arena, path, (size_t)n) : ptq_strdup(arena, "ptq");
+}
+
+char **ptq_launch_command(struct ptq_launch *l, const struct ptq_plan_cell *cell, int threads)
+{
+    const struct ptq_run_options *o = l->options;
+    char **argv = ptq_new(l->arena, char *, 16 + 2 * o->n_sets), **next = argv;
+    *next++ = own_path(l->arena);
+    *next++ = "run";
+    *next++ = (char *)yaml_path(l);
+    *next++ = "-o";
+    *next++ = (char *)l->file;
+    for (int i = 0; i < o->n_sets; i++) *next++ = "--set", *next++ = (char *)o->set[i];
+    if (l->memory) *next++ = "--memory", *next++ = ptq_format(l->arena, "%lld", (long long)l->memory);
+    if (threads) *next++ = "--threads", *next++ = ptq_format(l->arena, "%d", threads);
+    if (cell)
+        *next++ = "--cell",
+        *next++ = ptq_format(l->arena, "%d:%s", (int)(cell->job - l->experiment->job), cell->cell.id);
+    else
+        *next++ = "--merge";
+    *next = NULL;
+    return argv;
+}
+
+const char *ptq_launch_log(struct ptq_launch *l, const char *id)
+{
+    return ptq_format(l->arena, "%s/%s.log", l->folder, id);
+}
+
+/* ---- what became of it ---- */
+
+int ptq_launch_watch(struct ptq_launch *l, char *seen)
+{
+    int n = 0;
+    for (int i = 0; i < l->plan->n; i++) {
+        const struct ptq_plan_cell *cell = &l->plan->cell[i];
+        n += cell->state == PTQ_PLAN_DONE;
+        if (cell->state != PTQ_PLAN_MISSING) continue;
+        struct ptq_arena *scratch = ptq_arena_make("a cell's file");
+        int there = ptq_is_file(ptq_format(scratch, "%s.cells/%s.h5", l->file, cell->cell.id));
+        ptq_arena_free(scratch);
+        if (there && !seen[i] && !l->options->quiet)
+            fprintf(l->log, "[%d/%d] %s  done\n", i + 1, l->plan->n, cell->label);
+        seen[i] |= (char)there;
+        n += seen[i];
+    }
+    return n;
+}
+
+/* "ptq: why" at the log's end, or that there is none. */
+static const char *reason(struct ptq_launch *l, const char *id)
+{
+    const char *path = ptq_launch_log(l, id);
+    char *text;
+    size_t size;
+    struct ptq_error ignored;
+    if (ptq_is_file(path) && ptq_read_file(l->arena, path, LOG_LIMIT, &text, &size, &ignored) == PTQ_OK) {
+        while (size && text[size - 1] == '\n') text[--size] = 0;
+        const char *line = strrchr(text, '\n');
+        line = line ? line + 1 : text;
+        if (strncmp(line, "ptq: ", 5) == 0) return line + 5;
+    }
+    return ptq_format(l->arena,
+                      "its task ended without a result: killed, or out of time or memory; what it said is in %s", path);
+}
+
+void ptq_launch_fail_missing(struct ptq_launch *l)
+{
+    for (struct ptq_plan_cell *cell = l->plan->cell; cell < l->plan->cell + l->plan->n; cell++) {
+        struct ptq_error why;
+        if (cell->state != PTQ_PLAN_MISSING) continue;
+        ptq_fail(&why, PTQ_EINPUT, "%.800s", reason(l, cell->cell.id));
+        ptq_plan_fail(l->arena, l->plan, cell, &why);
+        if (!l->options->quiet)
+            fprintf(l->log, "[%d/%d] %s  failed: %s\n", (int)(cell - l->plan->cell) + 1, l->plan->n, cell->label,
+                    cell->why);
+    }
+}
+
+/* ---- children of this process ---- */
+
+static enum ptq_status start_child(struct ptq_launch *l, const struct ptq_plan_cell *cell, int threads, pid_t *child,
+                                   struct ptq_error *err)
+{
+    const char *path = ptq_launch_log(l, cell->cell.id);
+    int log = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (log < 0) return ptq_fail(err, PTQ_EIO, "%s: cannot be written: %s", path, strerror(errno));
+    enum ptq_status status = ptq_program_start(ptq_launch_command(l, cell, threads), log, log, "", child, err);
+    close(log);
+    return status;
+}
+
+/* The slot of a child that has ended, or of none yet. */
+static int free_slot(pid_t *child, int n)
+{
+    for (;;) {
+        for (int i = 0; i < n; i++)
+            if (!child[i]) return i;
+        int status;
+        pid_t ended = waitpid(-1, &status, 0);
+        if (ended < 0 && errno != EINTR) return 0;
+        if (ended < 0) return -1; /* a signal: the caller looks */
+        for (int i = 0; i < n; i++)
+            if (child[i] == ended) child[i] = 0;
+    }
+}
+
+static enum ptq_status feed_children(struct ptq_launch *l, pid_t *child, int n, char *seen, struct ptq_error *err)
+{
+    int threads = ptq_pool_size() / n > 0 ? ptq_pool_size() / n : 1;
+    for (struct ptq_plan_cell *cell = l->plan->cell; cell < l->plan->cell + l->plan->n; cell++) {
+        if (cell->state != PTQ_PLAN_MISSING) continue;
+        int slot = free_slot(child, n);
+        PTQ_TRY(ptq_interrupted(err));
+        ptq_launch_watch(l, seen);
+        if (slot < 0) slot = free_slot(child, n);
+        PTQ_TRY(start_child(l, cell, threads, &child[slot], err));
+    }
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_launch_local(struct ptq_launch *l, struct ptq_error *err)
+{
+    int n = (int)l->options->jobs;
+    pid_t *child = ptq_new(l->arena, pid_t, n);
+    char *seen = ptq_new(l->arena, char, l->plan->n);
+    memset(child, 0, sizeof *child * (size_t)n);
+    memset(seen, 0, (size_t)l->plan->n);
+    enum ptq_status status = feed_children(l, child, n, seen, err);
+    for (int i = 0; i < n; i++) {
+        if (!child[i]) continue;
+        if (status) kill(child[i], SIGTERM); /* they keep the blocks that they have finished */
+        ptq_program_wait(child[i]);
+        ptq_launch_watch(l, seen);
+    }
+    return status ? status : ptq_interrupted(err);
+}

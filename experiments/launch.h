@@ -1,0 +1,53 @@
+/* Missing cells handed to other processes, a cell each: `--launcher slurm`, and `--jobs N` on one machine.
+ *
+ *   FILE.h5.tasks/NAME.yaml   the experiment as it was when the tasks were made: they read this one
+ *                 N.sh        a job array's script (slurm.c)
+ *                 queue       what was submitted: one line a cell, "JOB INDEX ID"
+ *                 ID.log      what the cell's task said
+ *   FILE.h5.cells/ID.h5       its result, as of any finished cell
+ *
+ * A task is `ptq run ... --cell N:ID`: cell number N of the experiment, which must turn out to be ID. It writes the one
+ * file and merges nothing. Whoever started the tasks looks at the results alone: a cell that is not there has failed.
+ */
+#ifndef PTQ_LAUNCH_H
+#define PTQ_LAUNCH_H
+
+#include "run.h"
+
+struct ptq_launch {
+    struct ptq_arena *arena;
+    const struct ptq_run_options *options;
+    const struct ptq_experiment *experiment;
+    struct ptq_plan *plan;
+    const char *file, *folder; /* the results file; FILE.tasks */
+    int64_t memory;            /* of a task, or 0 */
+    FILE *log;
+};
+
+/* Makes the folder with the experiment in it. */
+enum ptq_status ptq_launch_begin(struct ptq_launch *l, struct ptq_error *err);
+/* Where nothing is left to do: removes the folder. */
+void ptq_launch_end(struct ptq_launch *l);
+
+/* argv of the task that runs a cell, ended by NULL; cell NULL: of the one that joins what is finished (--merge).
+ * threads 0: left to the task. In the arena. */
+char **ptq_launch_command(struct ptq_launch *l, const struct ptq_plan_cell *cell, int threads);
+/* FILE.tasks/ID.log */
+const char *ptq_launch_log(struct ptq_launch *l, const char *id);
+/* Says which cells were finished since it was asked last; seen[plan->n] is its memory. Returns how many are finished.
+ */
+int ptq_launch_watch(struct ptq_launch *l, char *seen);
+/* Of cells that are missing when all tasks have ended: they have failed, for the reason that the task's log gives. */
+void ptq_launch_fail_missing(struct ptq_launch *l);
+
+/* Runs the missing cells as children, options->jobs at a time. PTQ_EINTERRUPT ends them too. */
+enum ptq_status ptq_launch_local(struct ptq_launch *l, struct ptq_error *err);
+
+/* By Slurm (slurm.c). Submits the missing cells, unless tasks of an earlier call are still queued or running. */
+enum ptq_status ptq_slurm_submit(struct ptq_launch *l, struct ptq_error *err);
+/* Waits until none of them is left. Ctrl-C leaves them to Slurm. */
+enum ptq_status ptq_slurm_wait(struct ptq_launch *l, struct ptq_error *err);
+/* PTQ_EIO with a sentence where tasks that an earlier call gave to Slurm are still queued or running. */
+enum ptq_status ptq_slurm_check_idle(struct ptq_arena *arena, const char *file, struct ptq_error *err);
+
+#endif

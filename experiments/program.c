@@ -1,0 +1,73 @@
+#include "program.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { MAX_SAID = 1 << 20 };
+
+enum ptq_status ptq_program_start(char *const *argv, int out, int error, const char *hint, pid_t *child,
+                                  struct ptq_error *err)
+{
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, error, STDERR_FILENO);
+    int cause = posix_spawnp(child, argv[0], &actions, NULL, argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    if (cause == ENOENT) return ptq_fail(err, PTQ_EIO, "%s: there is no such program; %s", argv[0], hint);
+    if (cause) return ptq_fail(err, PTQ_EIO, "%s: cannot be started: %s", argv[0], strerror(cause));
+    return PTQ_OK;
+}
+
+int ptq_program_wait(pid_t child)
+{
+    int status = 0;
+    while (waitpid(child, &status, 0) < 0)
+        if (errno != EINTR) return 0;
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static char *read_back(struct ptq_arena *arena, FILE *file)
+{
+    rewind(file);
+    char *text = ptq_new(arena, char, MAX_SAID + 1);
+    text[fread(text, 1, MAX_SAID, file)] = 0;
+    return text;
+}
+
+/* The last line that is not empty; text is changed. */
+static const char *last_line(char *text)
+{
+    size_t length = strlen(text);
+    while (length && strchr(" \n\t", text[length - 1])) text[--length] = 0;
+    const char *line = strrchr(text, '\n');
+    return line ? line + 1 : text;
+}
+
+static enum ptq_status run_into(struct ptq_arena *arena, char *const *argv, const char *hint, FILE *out, FILE *error,
+                                char **said, struct ptq_error *err)
+{
+    pid_t child;
+    PTQ_TRY(ptq_program_start(argv, fileno(out), fileno(error), hint, &child, err));
+    int good = ptq_program_wait(child);
+    *said = read_back(arena, out);
+    return good ? PTQ_OK : ptq_fail(err, PTQ_EIO, "%s failed: %.400s", argv[0], last_line(read_back(arena, error)));
+}
+
+enum ptq_status ptq_program_run(struct ptq_arena *arena, char *const *argv, const char *hint, char **said,
+                                struct ptq_error *err)
+{
+    FILE *out = tmpfile(), *error = tmpfile();
+    enum ptq_status status = out && error
+                                 ? run_into(arena, argv, hint, out, error, said, err)
+                                 : ptq_fail(err, PTQ_EIO, "a temporary file cannot be made: %s", strerror(errno));
+    if (out) fclose(out);
+    if (error) fclose(error);
+    return status;
+}

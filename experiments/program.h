@@ -1,0 +1,22 @@
+/* Other programs, run without a shell. */
+#ifndef PTQ_PROGRAM_H
+#define PTQ_PROGRAM_H
+
+#include "arena.h"
+#include "status.h"
+
+#include <sys/types.h>
+
+/* Starts argv[0], found by PATH; standard input is /dev/null, standard output and error go to the files behind out and
+ * error (file descriptors). hint says what to install where there is no such program. PTQ_EIO. */
+enum ptq_status ptq_program_start(char *const *argv, int out, int error, const char *hint, pid_t *child,
+                                  struct ptq_error *err);
+/* Waits for it; 1 where it exited with 0. */
+int ptq_program_wait(pid_t child);
+
+/* Runs argv to its end, with what it wrote to standard output in *said (at most 1 MB, in arena). Where it fails,
+ * PTQ_EIO with the last line that it wrote to standard error. */
+enum ptq_status ptq_program_run(struct ptq_arena *arena, char *const *argv, const char *hint, char **said,
+                                struct ptq_error *err);
+
+#endif

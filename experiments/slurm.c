@@ -1,0 +1,298 @@
+/* --launcher slurm: missing cells as job arrays, and a job behind them that joins what they wrote. */
+#include "launch.h"
+
+#include "mapped.h"
+#include "method.h"
+#include "program.h"
+#include "progress.h"
+#include "words.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char hint[] = "--launcher slurm needs a Slurm whose commands are in PATH (Debian: slurm-client)";
+enum { QUEUE_LIMIT = 1 << 22, MAX_ARRAY = 1000, POLL_MS = 500, MAX_POLL_MS = 15000 };
+
+/* One call. */
+struct slurm {
+    struct ptq_launch *l;
+    struct ptq_buffer queue; /* the file of that name */
+    const char *last;        /* the job that was submitted last, or NULL */
+    struct ptq_buffer all;   /* "12:13:14", jobs for the merge to wait for */
+    const char *limit;       /* "%N" or "" */
+    int64_t array, scripts;  /* cells in an array at most; arrays so far */
+    struct ptq_error *err;
+};
+
+/* ---- which cells go first ---- */
+
+static int reads_stats(const struct ptq_plan_cell *cell, int *moments)
+{
+    struct ptq_spec spec;
+    struct ptq_error ignored;
+    if (!cell->cell.calib[0] || ptq_spec_parse(cell->job->spec, &spec, &ignored)) return 0;
+    *moments = (ptq_spec_need(&spec) & PTQ_NEED_MOMENTS) != 0;
+    return ptq_spec_reads_stats(&spec);
+}
+
+/* The cell that measures the calibration for `cell` and all others that share it, and leaves it in the cache: the first
+ * that needs moments, else the first. NULL where cell reads no statistics. */
+static const struct ptq_plan_cell *leader_of(const struct ptq_plan *plan, const struct ptq_plan_cell *cell)
+{
+    const struct ptq_plan_cell *leader = NULL;
+    int moments, most = -1;
+    if (!reads_stats(cell, &moments)) return NULL;
+    for (const struct ptq_plan_cell *other = plan->cell; other < plan->cell + plan->n; other++) {
+        if (other->state != PTQ_PLAN_MISSING || !reads_stats(other, &moments) || moments <= most ||
+            strcmp(other->cell.calib_sha256, cell->cell.calib_sha256) ||
+            strcmp(other->cell.model_sha256, cell->cell.model_sha256))
+            continue;
+        leader = other;
+        most = moments;
+    }
+    return leader;
+}
+
+/* Leaders go at once, and so does who shares nothing; followers when the leaders have ended, however they did. */
+enum wave { LEADERS, ALONE, FOLLOWERS };
+
+static enum wave wave_of(const struct ptq_plan *plan, const struct ptq_plan_cell *cell)
+{
+    const struct ptq_plan_cell *leader = leader_of(plan, cell);
+    return !leader ? ALONE : leader == cell ? LEADERS : FOLLOWERS;
+}
+
+/* ---- submitting ---- */
+
+/* One word for the shell. */
+static void add_quoted(struct ptq_buffer *text, const char *word)
+{
+    ptq_buffer_add(text, "'");
+    for (; *word; word++)
+        if (*word == '\'')
+            ptq_buffer_add(text, "'\\''");
+        else
+            ptq_buffer_bytes(text, word, 1);
+    ptq_buffer_add(text, "'");
+}
+
+static void add_command(struct ptq_buffer *text, char **argv)
+{
+    for (; *argv; argv++) {
+        add_quoted(text, *argv);
+        ptq_buffer_add(text, " ");
+    }
+}
+
+/* Slurm says which cores a job has; threads beyond them would only be in the way of others. */
+static const char threads_of_job[] = "--threads \"${SLURM_CPUS_ON_NODE:-1}\"";
+
+/* The tasks of one array: each takes its line of the list. */
+static void write_tasks(struct slurm *s, const struct ptq_plan_cell *const *cell, int n, struct ptq_buffer *text)
+{
+    ptq_buffer_add(text, "#!/bin/sh\ncase $SLURM_ARRAY_TASK_ID in\n");
+    for (int i = 0; i < n; i++)
+        ptq_buffer_add(text, "%d) cell=%d:%s;;\n", i, (int)(cell[i]->job - s->l->experiment->job), cell[i]->cell.id);
+    ptq_buffer_add(text, "esac\nlog=");
+    add_quoted(text, s->l->folder);
+    ptq_buffer_add(text, "\nexec >\"$log/${cell#*:}.log\" 2>&1\nexec ");
+    char **argv = ptq_launch_command(s->l, cell[0], 0), **end = argv;
+    while (*end) end++;
+    end[-2] = NULL; /* "--cell" and its value, which the list has */
+    add_command(text, argv);
+    ptq_buffer_add(text, "%s --cell \"$cell\"\n", threads_of_job);
+}
+
+/* sbatch with a script; *job in the arena. */
+static enum ptq_status submit(struct slurm *s, const struct ptq_buffer *script, const char *array, const char *after,
+                              const char **job)
+{
+    struct ptq_arena *a = s->l->arena;
+    char *path = ptq_format(a, "%s/%lld.sh", s->l->folder, (long long)s->scripts++), *said;
+    PTQ_TRY(ptq_write_file(path, script->data, script->size, s->err));
+    char *argv[16] = {"sbatch", "--parsable", "--export=ALL",
+                      ptq_format(a, "--job-name=ptq-%s", s->l->experiment->name),
+                      ptq_format(a, "--output=%s/slurm-%%j.log", s->l->folder)};
+    int n = 5;
+    if (array) argv[n++] = ptq_format(a, "--array=%s", array);
+    if (array && s->l->options->threads)
+        argv[n++] = ptq_format(a, "--cpus-per-task=%lld", (long long)s->l->options->threads);
+    if (after) argv[n++] = ptq_format(a, "--dependency=afterany:%s", after);
+    argv[n++] = path;
+    PTQ_TRY(ptq_program_run(a, argv, hint, &said, s->err));
+    said[strcspn(said, ";\n")] = 0; /* "12;cluster" */
+    int64_t number;
+    if (!ptq_parse_int(said, 1, INT64_MAX, &number))
+        return ptq_fail(s->err, PTQ_EIO, "sbatch answers '%.80s', which is no job's number", said);
+    *job = said;
+    return PTQ_OK;
+}
+
+/* Some cells as one array. after: jobs that end before, or NULL. */
+static enum ptq_status submit_array(struct slurm *s, const struct ptq_plan_cell *const *cell, int n, const char *after)
+{
+    struct ptq_buffer script = {0};
+    const char *job;
+    write_tasks(s, cell, n, &script);
+    const char *array = ptq_format(s->l->arena, "0-%d%s", n - 1, s->limit);
+    enum ptq_status status = submit(s, &script, array, after, &job);
+    free(script.data);
+    PTQ_TRY(status);
+    for (int i = 0; i < n; i++) ptq_buffer_add(&s->queue, "%s %d %s\n", job, i, cell[i]->cell.id);
+    ptq_buffer_add(&s->all, "%s%s", s->all.data ? ":" : "", job);
+    s->last = job;
+    if (!s->l->options->quiet) fprintf(s->l->log, "Slurm job %s: %d cell%s\n", job, n, n == 1 ? "" : "s");
+    return PTQ_OK;
+}
+
+/* The missing cells of one kind, in arrays that Slurm takes. With a limit on tasks at a time, an array waits for the
+ * one before it: the limit is of each array. */
+static enum ptq_status submit_wave(struct slurm *s, enum wave wave, const char *after)
+{
+    const struct ptq_plan *plan = s->l->plan;
+    const struct ptq_plan_cell **cell = ptq_new(s->l->arena, const struct ptq_plan_cell *, plan->n);
+    int n = 0;
+    for (int i = 0; i < plan->n; i++)
+        if (plan->cell[i].state == PTQ_PLAN_MISSING && wave_of(plan, &plan->cell[i]) == wave)
+            cell[n++] = &plan->cell[i];
+    for (int at = 0; at < n; at += (int)s->array) {
+        int here = n - at < s->array ? n - at : (int)s->array;
+        PTQ_TRY(submit_array(s, cell + at, here, *s->limit && s->last ? s->last : after));
+    }
+    return PTQ_OK;
+}
+
+static enum ptq_status submit_merge(struct slurm *s)
+{
+    struct ptq_buffer script = {0};
+    const char *job;
+    ptq_buffer_add(&script, "#!/bin/sh\nexec ");
+    add_command(&script, ptq_launch_command(s->l, NULL, 0));
+    ptq_buffer_add(&script, "%s\n", threads_of_job);
+    enum ptq_status status = submit(s, &script, NULL, s->all.data, &job);
+    free(script.data);
+    PTQ_TRY(status);
+    ptq_buffer_add(&s->queue, "%s - merge\n", job);
+    return PTQ_OK;
+}
+
+/* How many tasks an array may have here. */
+static enum ptq_status ask_array_size(struct slurm *s)
+{
+    char *said, *argv[] = {"scontrol", "show", "config", NULL};
+    PTQ_TRY(ptq_program_run(s->l->arena, argv, hint, &said, s->err));
+    const char *at = strstr(said, "MaxArraySize");
+    int64_t size;
+    if (at) at += strcspn(at, "0123456789\n");
+    s->array = MAX_ARRAY;
+    if (at && ptq_parse_int(ptq_strndup(s->l->arena, at, strspn(at, "0123456789")), 2, 1 << 30, &size) &&
+        size - 1 < MAX_ARRAY)
+        s->array = size - 1;
+    return PTQ_OK;
+}
+
+static enum ptq_status submit_all(struct slurm *s)
+{
+    const char *queue = ptq_format(s->l->arena, "%s/queue", s->l->folder);
+    PTQ_TRY(ask_array_size(s));
+    s->limit = s->l->options->jobs ? ptq_format(s->l->arena, "%%%lld", (long long)s->l->options->jobs) : "";
+    enum ptq_status status = submit_wave(s, LEADERS, NULL);
+    const char *leaders = s->all.data ? ptq_strdup(s->l->arena, s->all.data) : NULL;
+    if (!status) status = submit_wave(s, ALONE, NULL);
+    if (!status) status = submit_wave(s, FOLLOWERS, leaders);
+    if (!status) status = submit_merge(s);
+    /* What was submitted is written down even where the rest could not be. */
+    struct ptq_error kept = *s->err;
+    enum ptq_status written = s->queue.data ? ptq_write_file(queue, s->queue.data, s->queue.size, s->err) : PTQ_OK;
+    if (status) *s->err = kept;
+    return status ? status : written;
+}
+
+/* ---- waiting ---- */
+
+/* How many of this user's tasks of the jobs in `queue` (lines of "JOB INDEX ID") are pending or running. */
+static enum ptq_status count_left(struct ptq_arena *arena, const char *queue, int *left, struct ptq_error *err)
+{
+    char *said,
+        *argv[] = {"squeue",      "--noheader", "--array", ptq_format(arena, "--user=%lld", (long long)getuid()),
+                   "--format=%F", NULL};
+    *left = 0;
+    PTQ_TRY(ptq_program_run(arena, argv, hint, &said, err));
+    for (char *line; (line = strsep(&said, "\n"));) {
+        size_t length = strspn(line, "0123456789");
+        for (const char *at = queue; length && *at; at += strcspn(at, "\n"), at += *at == '\n')
+            if (strncmp(at, line, length) == 0 && at[length] == ' ') {
+                ++*left;
+                break;
+            }
+    }
+    return PTQ_OK;
+}
+
+static enum ptq_status read_queue(struct ptq_arena *arena, const char *file, char **queue, struct ptq_error *err)
+{
+    const char *path = ptq_format(arena, "%s.tasks/queue", file);
+    size_t size;
+    *queue = "";
+    return ptq_is_file(path) ? ptq_read_file(arena, path, QUEUE_LIMIT, queue, &size, err) : PTQ_OK;
+}
+
+enum ptq_status ptq_slurm_check_idle(struct ptq_arena *arena, const char *file, struct ptq_error *err)
+{
+    char *queue;
+    int left;
+    PTQ_TRY(read_queue(arena, file, &queue, err));
+    if (!*queue || count_left(arena, queue, &left, err) || !left) return PTQ_OK; /* no Slurm here: nothing to collide */
+    return ptq_fail(err, PTQ_EIO,
+                    "%s: %d tasks in Slurm are at work on it; wait with --launcher slurm, or scancel %.*s", file, left,
+                    (int)strcspn(queue, " "), queue);
+}
+
+static void pause_ms(int ms)
+{
+    struct timespec pause = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
+    nanosleep(&pause, NULL);
+}
+
+/* A Slurm that does not answer is asked again: it may be restarting. */
+enum ptq_status ptq_slurm_wait(struct ptq_launch *l, struct ptq_error *err)
+{
+    char *queue, *seen = ptq_new(l->arena, char, l->plan->n);
+    int left = 1, unanswered = 0;
+    double started = ptq_seconds();
+    memset(seen, 0, (size_t)l->plan->n);
+    PTQ_TRY(read_queue(l->arena, l->file, &queue, err));
+    while (*queue && left) {
+        struct ptq_arena *scratch = ptq_arena_make("Slurm's queue");
+        enum ptq_status status = count_left(scratch, queue, &left, err);
+        ptq_arena_free(scratch);
+        if (status && !unanswered++ && !l->options->quiet) fprintf(l->log, "%s; waiting\n", err->text);
+        if (status) left = 1;
+        ptq_launch_watch(l, seen);
+        if (ptq_interrupted(err))
+            return ptq_within(err, "the cells stay with Slurm, and the same command waits for them again");
+        double pause = (ptq_seconds() - started) * 1000 / 20; /* asked more rarely the longer it takes */
+        if (left) pause_ms(pause < POLL_MS ? POLL_MS : pause > MAX_POLL_MS ? MAX_POLL_MS : (int)pause);
+    }
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_slurm_submit(struct ptq_launch *l, struct ptq_error *err)
+{
+    struct slurm s = {.l = l, .err = err};
+    char *queue;
+    int left = 0;
+    PTQ_TRY(read_queue(l->arena, l->file, &queue, err));
+    if (*queue) PTQ_TRY(count_left(l->arena, queue, &left, err));
+    if (left) {
+        if (!l->options->quiet) fprintf(l->log, "%d tasks of an earlier call are in Slurm: waiting for them\n", left);
+        return PTQ_OK;
+    }
+    PTQ_TRY(ptq_launch_begin(l, err));
+    enum ptq_status status = submit_all(&s);
+    free(s.queue.data);
+    free(s.all.data);
+    return status;
+}

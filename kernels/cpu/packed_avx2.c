@@ -1,0 +1,283 @@
+/* The packed linear with AVX2: 8 rows x 2 places in a register, vpmaddwd and an add. packed_avx512.c is the same with
+ * registers twice as wide and one instruction for both. Compiled for every x86-64, run only where the processor has it.
+ */
+#include "packed_parts.h"
+
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#define AVX2 __attribute__((target("avx2,fma,f16c")))
+#define INLINE AVX2 static inline __attribute__((always_inline))
+
+/* ---- activations ---- */
+
+INLINE int32_t sum8(__m256i v)
+{
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+}
+
+INLINE float most8(__m256i v)
+{
+    __m128i s = _mm_max_epu32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    s = _mm_max_epu32(s, _mm_shuffle_epi32(s, 0x4e));
+    return _mm_cvtss_f32(_mm_castsi128_ps(_mm_max_epu32(s, _mm_shuffle_epi32(s, 0xb1))));
+}
+
+AVX2 static void quantize(int16_t *out, float *scale, int32_t *sum, const float *x, int64_t n)
+{
+    const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
+    __m256i top = _mm256_setzero_si256(), total = top;
+    for (int64_t i = 0; i < n; i += 8)
+        top = _mm256_max_epu32(top, _mm256_and_si256(magnitude, _mm256_loadu_si256((const __m256i *)(x + i))));
+    float most = most8(top);
+    if (!(most >= 0x1p-100f && isfinite(most))) {
+        memset(out, 0, sizeof *out * (size_t)n);
+        *scale = isfinite(most) ? 0 : NAN;
+        *sum = 0;
+        return;
+    }
+    const __m256 inverse = _mm256_set1_ps(32767 / most);
+    *scale = most / 32767;
+    for (int64_t i = 0; i < n; i += 16) {
+        __m256i a = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + i), inverse));
+        __m256i b = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + i + 8), inverse));
+        total = _mm256_add_epi32(total, _mm256_add_epi32(a, b));
+        _mm256_storeu_si256((__m256i *)(out + i), _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8));
+    }
+    *sum = sum8(total);
+}
+
+/* ---- codes, scales and zeros; h: rows 0..7 or 8..15 of the tile ---- */
+
+INLINE __m256 scales8(const struct ptq_packed *w, int64_t tile, int64_t group, int h)
+{
+    int64_t at = (tile * w->n_groups + group) * PTQ_PACK_ROWS + 8 * h;
+    if (w->scale) return _mm256_load_ps(w->scale + at);
+    return _mm256_cvtph_ps(_mm_load_si128((const __m128i *)(w->scale16 + at)));
+}
+
+AVX2 static void scales(float *scale, const struct ptq_packed *w, int64_t tile, int64_t group)
+{
+    for (int h = 0; h < 2; h++) _mm256_storeu_ps(scale + 8 * h, scales8(w, tile, group, h));
+}
+
+INLINE __m256i zeros8(const struct ptq_packed *w, int64_t tile, int64_t group, int h)
+{
+    if (!w->zero) return _mm256_set1_epi32(1 << (w->grid.w_bit - 1));
+    const uint8_t *zero = w->zero + (tile * w->n_groups + group) * w->zero_bytes;
+    if (w->zero_bytes == PTQ_PACK_ROWS) return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(zero + 8 * h)));
+    __m256i both = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)zero));
+    return _mm256_and_si256(h ? _mm256_srli_epi32(both, 4) : both, _mm256_set1_epi32(15));
+}
+
+INLINE __m256i words8(const uint32_t *step, int vector, int h)
+{
+    return _mm256_load_si256((const __m256i *)(step + vector * 16 + 8 * h));
+}
+
+/* Nibble vector i of a step: in each half four fields of 4 bits whose lowest w_bit are a code (two of 8 bits for
+ * w_bit 8); above the code there may be other bits. */
+INLINE __m256i nibbles(int w_bit, const uint32_t *step, int i, int h)
+{
+    if (w_bit == 4 || w_bit == 8) return words8(step, i, h);
+    __m256i v = words8(step, i / 2, h);
+    if (i % 2) v = _mm256_srli_epi32(v, 2);
+    if (w_bit == 2) return v;
+    __m256i b = words8(step, 2, h), low = _mm256_set1_epi16(0x3333), top = _mm256_set1_epi16(0x4444);
+    b = i < 2 ? _mm256_slli_epi32(b, 2 - i) : i == 3 ? _mm256_srli_epi32(b, 1) : b;
+    return _mm256_or_si256(_mm256_and_si256(v, low), _mm256_and_si256(b, top));
+}
+
+INLINE int n_vectors(int w_bit)
+{
+    return w_bit == 8 ? 8 : 4;
+}
+
+INLINE int n_fields(int w_bit)
+{
+    return w_bit == 8 ? 2 : 4;
+}
+
+INLINE void unpack_half(int w_bit, int16_t *code, const struct ptq_packed *w, int64_t tile, const struct ptq_chunk *c,
+                        int h)
+{
+    const __m256i zero = zeros8(w, tile, c->group, h), mask = _mm256_set1_epi16((int16_t)((1 << w_bit) - 1));
+    const __m256i zeros = _mm256_or_si256(zero, _mm256_slli_epi32(zero, 16));
+    code += 16 * h;
+    for (int64_t p = 0; p < c->n; p += PTQ_PACK_STEP, code += PTQ_PACK_STEP * PTQ_PACK_ROWS) {
+        const uint32_t *step = ptq_packed_step(w, tile, (c->place + p) / PTQ_PACK_STEP);
+#pragma GCC unroll 8
+        for (int i = 0; i < n_vectors(w_bit); i++) {
+            __m256i v = nibbles(w_bit, step, i, h);
+#pragma GCC unroll 4
+            for (int f = 0; f < n_fields(w_bit); f++) {
+                __m256i field = _mm256_and_si256(_mm256_srli_epi32(v, f * (16 / n_fields(w_bit))), mask);
+                _mm256_store_si256((__m256i *)(code + ptq_pair_of(w_bit, i, f) * 32), _mm256_sub_epi16(field, zeros));
+            }
+        }
+    }
+}
+
+INLINE void unpack_width(int w_bit, int16_t *code, const struct ptq_packed *w, int64_t tile, const struct ptq_chunk *c)
+{
+    unpack_half(w_bit, code, w, tile, c, 0);
+    unpack_half(w_bit, code, w, tile, c, 1);
+}
+
+AVX2 static void unpack(int16_t *code, const struct ptq_packed *w, int64_t tile, const struct ptq_chunk *c)
+{
+    if (w->grid.w_bit == 2) unpack_width(2, code, w, tile, c);
+    if (w->grid.w_bit == 3) unpack_width(3, code, w, tile, c);
+    if (w->grid.w_bit == 4) unpack_width(4, code, w, tile, c);
+    if (w->grid.w_bit == 8) unpack_width(8, code, w, tile, c);
+}
+
+/* ---- many tokens ---- */
+
+INLINE __m256i pair(const int16_t *x)
+{
+    int32_t both;
+    memcpy(&both, x, sizeof both);
+    return _mm256_set1_epi32(both);
+}
+
+/* Products of two places are below 2 * 255 * 32767, so vpmaddwd does not overflow. */
+INLINE __m256i add_products(__m256i sum, __m256i a, __m256i b)
+{
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+}
+
+INLINE void multiply_block(int tokens, float *t, const struct ptq_panel *panel, int64_t first)
+{
+    __m256i sum[6][2];
+    const int16_t *x = panel->x + first * panel->n, *code = panel->code[0];
+    int64_t n = panel->n;
+#pragma GCC unroll 6
+    for (int i = 0; i < tokens; i++) sum[i][0] = sum[i][1] = _mm256_setzero_si256();
+    for (int64_t p = 0; p < n; p += 2, code += 2 * PTQ_PACK_ROWS) {
+        __m256i low = _mm256_load_si256((const __m256i *)code), high = _mm256_load_si256((const __m256i *)(code + 16));
+#pragma GCC unroll 6
+        for (int i = 0; i < tokens; i++) {
+            __m256i both = pair(x + i * n + p);
+            sum[i][0] = add_products(sum[i][0], both, low);
+            sum[i][1] = add_products(sum[i][1], both, high);
+        }
+    }
+#pragma GCC unroll 6
+    for (int i = 0; i < tokens; i++)
+        for (int h = 0; h < 2; h++) {
+            float *to = t + (first + i) * PTQ_PANEL_ROWS + 8 * h;
+            __m256 scale = _mm256_mul_ps(_mm256_load_ps(panel->scale + 8 * h), _mm256_set1_ps(panel->sx[first + i]));
+            _mm256_storeu_ps(to, _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(sum[i][h]), _mm256_loadu_ps(to)));
+        }
+}
+
+AVX2 static void multiply(float *t, const struct ptq_panel *panel, int64_t tokens)
+{
+    int64_t i = 0;
+    for (; i + 6 <= tokens; i += 6) multiply_block(6, t, panel, i);
+    for (; i + 2 <= tokens; i += 2) multiply_block(2, t, panel, i);
+    for (; i < tokens; i++) multiply_block(1, t, panel, i);
+}
+
+/* ---- few tokens ---- */
+
+/* Fields stay where they are: those at bit 4 make a sum of 16 times theirs, which is shifted back once a chunk. */
+INLINE void few_step(int w_bit, int tokens, __m256i sum[PTQ_FEW_TOKENS][2], const uint32_t *step, const int16_t *x,
+                     int64_t ldx, int h)
+{
+    const __m256i low = _mm256_set1_epi16((int16_t)((1 << w_bit) - 1)), high = _mm256_slli_epi32(low, 4);
+#pragma GCC unroll 8
+    for (int i = 0; i < n_vectors(w_bit); i++) {
+        __m256i v = nibbles(w_bit, step, i, h), u = _mm256_srli_epi32(v, 8), field[4];
+        field[0] = _mm256_and_si256(v, low);
+        field[1] = w_bit == 8 ? _mm256_and_si256(u, low) : _mm256_and_si256(v, high);
+        field[2] = _mm256_and_si256(u, low);
+        field[3] = _mm256_and_si256(u, high);
+#pragma GCC unroll 4
+        for (int f = 0; f < n_fields(w_bit); f++)
+#pragma GCC unroll 4
+            for (int j = 0; j < tokens; j++)
+                sum[j][f % 2] = add_products(sum[j][f % 2], field[f], pair(x + j * ldx + 2 * ptq_pair_of(w_bit, i, f)));
+    }
+}
+
+/* One chunk of 8 rows; out[j] += scale sx sum. */
+INLINE void few_chunk(int w_bit, int tokens, __m256 out[PTQ_FEW_TOKENS], const struct ptq_acts *a,
+                      const struct ptq_packed *w, int64_t tile, int64_t first, const struct ptq_chunk *c, int h)
+{
+    const int16_t *x = a->x + c->place * a->m + first * c->n;
+    int64_t at = c->number * a->m + first;
+    __m256i sum[PTQ_FEW_TOKENS][2], zero = zeros8(w, tile, c->group, h);
+    for (int j = 0; j < tokens; j++) {
+        __m256i shift = _mm256_mullo_epi32(zero, _mm256_set1_epi32(a->sum[at + j]));
+        sum[j][0] = _mm256_sub_epi32(_mm256_setzero_si256(), shift);
+        sum[j][1] = _mm256_setzero_si256();
+    }
+    for (int64_t p = 0; p < c->n; p += PTQ_PACK_STEP)
+        few_step(w_bit, tokens, sum, ptq_packed_step(w, tile, (c->place + p) / PTQ_PACK_STEP), x + p, c->n, h);
+    __m256 scale = scales8(w, tile, c->group, h);
+    for (int j = 0; j < tokens; j++) {
+        __m256i odd = w_bit == 8 ? sum[j][1] : _mm256_srai_epi32(sum[j][1], 4);
+        __m256 s = _mm256_mul_ps(scale, _mm256_set1_ps(a->scale[at + j]));
+        out[j] = _mm256_fmadd_ps(s, _mm256_cvtepi32_ps(_mm256_add_epi32(sum[j][0], odd)), out[j]);
+    }
+}
+
+INLINE void few_width(int w_bit, int tokens, float *t, const struct ptq_acts *a, const struct ptq_packed *w,
+                      int64_t tile, int64_t first)
+{
+    __m256 low[PTQ_FEW_TOKENS], high[PTQ_FEW_TOKENS];
+    for (int j = 0; j < tokens; j++) low[j] = high[j] = _mm256_setzero_ps();
+    for (struct ptq_chunk c = {0}; ptq_next_chunk(w, &c);) {
+        few_chunk(w_bit, tokens, low, a, w, tile, first, &c, 0);
+        few_chunk(w_bit, tokens, high, a, w, tile, first, &c, 1);
+    }
+    for (int j = 0; j < tokens; j++) {
+        _mm256_storeu_ps(t + j * PTQ_PANEL_ROWS, low[j]);
+        _mm256_storeu_ps(t + j * PTQ_PANEL_ROWS + 8, high[j]);
+    }
+}
+
+/* Two at a time: with four, sums leave the registers. */
+INLINE void few_tokens(int w_bit, float *t, const struct ptq_acts *a, const struct ptq_packed *w, int64_t tile,
+                       int64_t first, int64_t tokens)
+{
+    int64_t i = 0;
+    for (; i + 2 <= tokens; i += 2) few_width(w_bit, 2, t + i * PTQ_PANEL_ROWS, a, w, tile, first + i);
+    if (i < tokens) few_width(w_bit, 1, t + i * PTQ_PANEL_ROWS, a, w, tile, first + i);
+}
+
+AVX2 static void few(float *t, const struct ptq_acts *a, const struct ptq_packed *w, int64_t tile, int64_t first,
+                     int64_t tokens)
+{
+    if (w->grid.w_bit == 2) few_tokens(2, t, a, w, tile, first, tokens);
+    if (w->grid.w_bit == 3) few_tokens(3, t, a, w, tile, first, tokens);
+    if (w->grid.w_bit == 4) few_tokens(4, t, a, w, tile, first, tokens);
+    if (w->grid.w_bit == 8) few_tokens(8, t, a, w, tile, first, tokens);
+}
+
+AVX2 static void salient(float *t, const uint16_t *kept, const float *x, int64_t n_keep)
+{
+    __m256 low = _mm256_loadu_ps(t), high = _mm256_loadu_ps(t + 8);
+    for (int64_t i = 0; i < n_keep; i++, kept += PTQ_PACK_ROWS) {
+        __m256 factor = _mm256_set1_ps(x[i]);
+        low = _mm256_fmadd_ps(_mm256_cvtph_ps(_mm_load_si128((const __m128i *)kept)), factor, low);
+        high = _mm256_fmadd_ps(_mm256_cvtph_ps(_mm_load_si128((const __m128i *)(kept + 8))), factor, high);
+    }
+    _mm256_storeu_ps(t, low);
+    _mm256_storeu_ps(t + 8, high);
+}
+
+const struct ptq_packed_parts ptq_packed_avx2 = {quantize, 1, unpack, multiply, few, salient, scales};
+
+#else
+
+const struct ptq_packed_parts ptq_packed_avx2 = {0};
+
+#endif

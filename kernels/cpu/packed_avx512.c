@@ -1,0 +1,250 @@
+/* The packed linear with AVX-512 and VNNI: 16 rows x 2 places in a register, products and sums in one instruction.
+ * Compiled for every x86-64, run only where the processor has it. */
+#include "packed_parts.h"
+
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")))
+#define INLINE AVX512 static inline __attribute__((always_inline))
+
+/* ---- activations ---- */
+
+AVX512 static void quantize(int16_t *out, float *scale, int32_t *sum, const float *x, int64_t n)
+{
+    const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+    __m512i top = _mm512_setzero_si512(), total = top;
+    for (int64_t i = 0; i < n; i += 16)
+        top = _mm512_max_epu32(top, _mm512_and_si512(magnitude, _mm512_loadu_si512(x + i)));
+    uint32_t bits = _mm512_reduce_max_epu32(top);
+    float most;
+    memcpy(&most, &bits, sizeof most);
+    if (!(most >= 0x1p-100f && isfinite(most))) {
+        memset(out, 0, sizeof *out * (size_t)n);
+        *scale = isfinite(most) ? 0 : NAN;
+        *sum = 0;
+        return;
+    }
+    const __m512 inverse = _mm512_set1_ps(32767 / most);
+    *scale = most / 32767;
+    for (int64_t i = 0; i < n; i += 16) {
+        __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), inverse));
+        total = _mm512_add_epi32(total, q);
+        _mm256_storeu_si256((__m256i *)(out + i), _mm512_cvtsepi32_epi16(q));
+    }
+    *sum = _mm512_reduce_add_epi32(total);
+}
+
+/* ---- codes, scales and zeros ---- */
+
+INLINE __m512 scales16(const struct ptq_packed *w, int64_t tile, int64_t group)
+{
+    int64_t at = (tile * w->n_groups + group) * PTQ_PACK_ROWS;
+    if (w->scale) return _mm512_load_ps(w->scale + at);
+    return _mm512_cvtph_ps(_mm256_load_si256((const __m256i *)(w->scale16 + at)));
+}
+
+AVX512 static void scales(float *scale, const struct ptq_packed *w, int64_t tile, int64_t group)
+{
+    _mm512_storeu_ps(scale, scales16(w, tile, group));
+}
+
+INLINE __m512i zeros16(const struct ptq_packed *w, int64_t tile, int64_t group)
+{
+    if (!w->zero) return _mm512_set1_epi32(1 << (w->grid.w_bit - 1));
+    const uint8_t *zero = w->zero + (tile * w->n_groups + group) * w->zero_bytes;
+    if (w->zero_bytes == PTQ_PACK_ROWS) return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)zero));
+    __m128i both = _mm_loadl_epi64((const __m128i *)zero), low = _mm_set1_epi8(15);
+    return _mm512_cvtepu8_epi32(
+        _mm_unpacklo_epi64(_mm_and_si128(both, low), _mm_and_si128(_mm_srli_epi16(both, 4), low)));
+}
+
+/* Nibble vector i of a step: in each half four fields of 4 bits whose lowest w_bit are a code (two of 8 bits for
+ * w_bit 8); above the code there may be other bits. */
+INLINE __m512i nibbles(int w_bit, const uint32_t *step, int i)
+{
+    if (w_bit == 4 || w_bit == 8) return _mm512_load_si512(step + i * 16);
+    __m512i v = _mm512_load_si512(step + i / 2 * 16);
+    if (i % 2) v = _mm512_srli_epi32(v, 2);
+    if (w_bit == 2) return v;
+    __m512i b = _mm512_load_si512(step + 32);
+    b = i < 2 ? _mm512_slli_epi32(b, 2 - i) : i == 3 ? _mm512_srli_epi32(b, 1) : b;
+    return _mm512_ternarylogic_epi32(_mm512_set1_epi16(0x4444), b, v, 0xca); /* b where the mask is, else v */
+}
+
+INLINE int n_vectors(int w_bit)
+{
+    return w_bit == 8 ? 8 : 4;
+}
+
+INLINE int n_fields(int w_bit)
+{
+    return w_bit == 8 ? 2 : 4;
+}
+
+INLINE void unpack_width(int w_bit, int16_t *code, const struct ptq_packed *w, int64_t tile, const struct ptq_chunk *c)
+{
+    const __m512i zero = zeros16(w, tile, c->group), mask = _mm512_set1_epi16((int16_t)((1 << w_bit) - 1));
+    const __m512i zeros = _mm512_or_si512(zero, _mm512_slli_epi32(zero, 16));
+    for (int64_t p = 0; p < c->n; p += PTQ_PACK_STEP, code += PTQ_PACK_STEP * PTQ_PACK_ROWS) {
+        const uint32_t *step = ptq_packed_step(w, tile, (c->place + p) / PTQ_PACK_STEP);
+#pragma GCC unroll 8
+        for (int i = 0; i < n_vectors(w_bit); i++) {
+            __m512i v = nibbles(w_bit, step, i);
+#pragma GCC unroll 4
+            for (int f = 0; f < n_fields(w_bit); f++) {
+                __m512i field = _mm512_and_si512(_mm512_srli_epi32(v, (unsigned)(f * (16 / n_fields(w_bit)))), mask);
+                _mm512_store_si512(code + ptq_pair_of(w_bit, i, f) * 32, _mm512_sub_epi16(field, zeros));
+            }
+        }
+    }
+}
+
+AVX512 static void unpack(int16_t *code, const struct ptq_packed *w, int64_t tile, const struct ptq_chunk *c)
+{
+    if (w->grid.w_bit == 2) unpack_width(2, code, w, tile, c);
+    if (w->grid.w_bit == 3) unpack_width(3, code, w, tile, c);
+    if (w->grid.w_bit == 4) unpack_width(4, code, w, tile, c);
+    if (w->grid.w_bit == 8) unpack_width(8, code, w, tile, c);
+}
+
+/* ---- many tokens ---- */
+
+INLINE __m512i pair(const int16_t *x)
+{
+    int32_t both;
+    memcpy(&both, x, sizeof both);
+    return _mm512_set1_epi32(both);
+}
+
+INLINE void flush(float *t, __m512i sum, __m512 scale)
+{
+    _mm512_storeu_ps(t, _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(sum), _mm512_loadu_ps(t)));
+}
+
+/* tokens x tiles registers of sums. */
+INLINE void multiply_block(int tokens, int tiles, float *t, const struct ptq_panel *panel, int64_t first)
+{
+    __m512i sum[12][2];
+    const int16_t *x = panel->x + first * panel->n;
+    int64_t n = panel->n;
+#pragma GCC unroll 12
+    for (int i = 0; i < tokens; i++) sum[i][0] = sum[i][1] = _mm512_setzero_si512();
+    for (int64_t p = 0; p < n; p += 2) {
+        __m512i w0 = _mm512_load_si512(panel->code[0] + p * PTQ_PACK_ROWS);
+        __m512i w1 = tiles > 1 ? _mm512_load_si512(panel->code[1] + p * PTQ_PACK_ROWS) : w0;
+#pragma GCC unroll 12
+        for (int i = 0; i < tokens; i++) {
+            __m512i both = pair(x + i * n + p);
+            sum[i][0] = _mm512_dpwssd_epi32(sum[i][0], both, w0);
+            if (tiles > 1) sum[i][1] = _mm512_dpwssd_epi32(sum[i][1], both, w1);
+        }
+    }
+#pragma GCC unroll 12
+    for (int i = 0; i < tokens; i++)
+        for (int j = 0; j < tiles; j++)
+            flush(
+                t + (first + i) * PTQ_PANEL_ROWS + j * PTQ_PACK_ROWS, sum[i][j],
+                _mm512_mul_ps(_mm512_load_ps(panel->scale + j * PTQ_PACK_ROWS), _mm512_set1_ps(panel->sx[first + i])));
+}
+
+AVX512 static void multiply(float *t, const struct ptq_panel *panel, int64_t tokens)
+{
+    int64_t i = 0;
+    if (panel->tiles == 2) {
+        for (; i + 12 <= tokens; i += 12) multiply_block(12, 2, t, panel, i);
+        for (; i + 4 <= tokens; i += 4) multiply_block(4, 2, t, panel, i);
+        for (; i < tokens; i++) multiply_block(1, 2, t, panel, i);
+        return;
+    }
+    for (; i + 12 <= tokens; i += 12) multiply_block(12, 1, t, panel, i);
+    for (; i < tokens; i++) multiply_block(1, 1, t, panel, i);
+}
+
+/* ---- few tokens ---- */
+
+/* Fields stay where they are: those at bit 4 make a sum of 16 times theirs (below 2^31: 64 places * 240 * 32767), which
+ * is shifted back once a chunk. */
+INLINE void few_step(int w_bit, int tokens, __m512i sum[PTQ_FEW_TOKENS][4], const uint32_t *step, const int16_t *x,
+                     int64_t ldx)
+{
+    const __m512i low = _mm512_set1_epi16((int16_t)((1 << w_bit) - 1)), high = _mm512_slli_epi32(low, 4);
+#pragma GCC unroll 8
+    for (int i = 0; i < n_vectors(w_bit); i++) {
+        __m512i v = nibbles(w_bit, step, i), u = _mm512_srli_epi32(v, 8), field[4];
+        field[0] = _mm512_and_si512(v, low);
+        field[1] = w_bit == 8 ? _mm512_and_si512(u, low) : _mm512_and_si512(v, high);
+        field[2] = _mm512_and_si512(u, low);
+        field[3] = _mm512_and_si512(u, high);
+#pragma GCC unroll 4
+        for (int f = 0; f < n_fields(w_bit); f++)
+#pragma GCC unroll 4
+            for (int j = 0; j < tokens; j++)
+                sum[j][f] = _mm512_dpwssd_epi32(sum[j][f], field[f], pair(x + j * ldx + 2 * ptq_pair_of(w_bit, i, f)));
+    }
+}
+
+INLINE void few_width(int w_bit, int tokens, float *t, const struct ptq_acts *a, const struct ptq_packed *w,
+                      int64_t tile, int64_t first)
+{
+    __m512 out[PTQ_FEW_TOKENS];
+    for (int j = 0; j < tokens; j++) out[j] = _mm512_setzero_ps();
+    for (struct ptq_chunk c = {0}; ptq_next_chunk(w, &c);) {
+        const int16_t *x = a->x + c.place * a->m + first * c.n;
+        const int32_t *sx = a->sum + c.number * a->m + first;
+        __m512i sum[PTQ_FEW_TOKENS][4], zero = zeros16(w, tile, c.group);
+        for (int j = 0; j < tokens; j++) {
+            sum[j][0] = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_mullo_epi32(zero, _mm512_set1_epi32(sx[j])));
+            for (int f = 1; f < 4; f++) sum[j][f] = _mm512_setzero_si512();
+        }
+        for (int64_t p = 0; p < c.n; p += PTQ_PACK_STEP)
+            few_step(w_bit, tokens, sum, ptq_packed_step(w, tile, (c.place + p) / PTQ_PACK_STEP), x + p, c.n);
+        __m512 scale = scales16(w, tile, c.group);
+        for (int j = 0; j < tokens; j++) {
+            __m512i odd = _mm512_add_epi32(sum[j][1], sum[j][3]);
+            if (w_bit != 8) odd = _mm512_srai_epi32(odd, 4);
+            odd = _mm512_add_epi32(odd, _mm512_add_epi32(sum[j][0], sum[j][2]));
+            __m512 s = _mm512_mul_ps(scale, _mm512_set1_ps(a->scale[c.number * a->m + first + j]));
+            out[j] = _mm512_fmadd_ps(s, _mm512_cvtepi32_ps(odd), out[j]);
+        }
+    }
+    for (int j = 0; j < tokens; j++) _mm512_storeu_ps(t + j * PTQ_PANEL_ROWS, out[j]);
+}
+
+INLINE void few_tokens(int w_bit, float *t, const struct ptq_acts *a, const struct ptq_packed *w, int64_t tile,
+                       int64_t first, int64_t tokens)
+{
+    if (tokens == 4) few_width(w_bit, 4, t, a, w, tile, first);
+    if (tokens == 3) few_width(w_bit, 3, t, a, w, tile, first);
+    if (tokens == 2) few_width(w_bit, 2, t, a, w, tile, first);
+    if (tokens == 1) few_width(w_bit, 1, t, a, w, tile, first);
+}
+
+AVX512 static void few(float *t, const struct ptq_acts *a, const struct ptq_packed *w, int64_t tile, int64_t first,
+                       int64_t tokens)
+{
+    if (w->grid.w_bit == 2) few_tokens(2, t, a, w, tile, first, tokens);
+    if (w->grid.w_bit == 3) few_tokens(3, t, a, w, tile, first, tokens);
+    if (w->grid.w_bit == 4) few_tokens(4, t, a, w, tile, first, tokens);
+    if (w->grid.w_bit == 8) few_tokens(8, t, a, w, tile, first, tokens);
+}
+
+AVX512 static void salient(float *t, const uint16_t *kept, const float *x, int64_t n_keep)
+{
+    __m512 sum = _mm512_loadu_ps(t);
+    for (int64_t i = 0; i < n_keep; i++)
+        sum = _mm512_fmadd_ps(_mm512_cvtph_ps(_mm256_load_si256((const __m256i *)(kept + i * PTQ_PACK_ROWS))),
+                              _mm512_set1_ps(x[i]), sum);
+    _mm512_storeu_ps(t, sum);
+}
+
+const struct ptq_packed_parts ptq_packed_avx512 = {quantize, 2, unpack, multiply, few, salient, scales};
+
+#else
+
+const struct ptq_packed_parts ptq_packed_avx512 = {0};
+
+#endif

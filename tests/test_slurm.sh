@@ -1,0 +1,147 @@
+#!/usr/bin/env bash
+# --launcher slurm on a real Slurm: two nodes on loopback, a sweep of 12 cells, a task killed in the middle, a second call
+# that runs what is missing, and the same table as of a run without Slurm.
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/shell.bash"
+. "$(dirname "$0")/slurm/cluster.bash"
+ptq=$1
+models=$tree/tests/fixtures/models
+
+cannot_run() {
+    echo "cannot run: $*"
+    [ "${PTQ_MUST_RUN:-0}" != 1 ] || { echo "and it must (PTQ_MUST_RUN)"; exit 1; }
+    exit 77
+}
+missing=$(slurm_missing)
+[ -z "$missing" ] || cannot_run "there is no $missing(Debian: slurm-wlm munge; scripts/install-deps --for ci)"
+trap 'slurm_stop; clean_up' EXIT
+slurm_start "$scratch/slurm" >"$scratch/start" 2>&1 || cannot_run "Slurm does not start: $(cat "$scratch/start")"
+
+# Long enough that a cell takes a while, so that one can be killed in its middle.
+for _ in $(seq 40); do cat "$models/text.txt"; done >"$scratch/text.txt"
+cat >"$scratch/sweep.yaml" <<YAML
+title: "twelve cells"
+models: ["$models/llama"]
+w_bit: [3, 4]
+group_size: 32
+methods:
+  - fp16
+  - rtn
+  - salient: {fraction: [0.03, 0.1]}
+  - gptq
+  - awq: {loss: gram}
+calib: {text: "$models/calib.txt", windows: 4, window: 32}
+eval: {text: "$scratch/text.txt", windows: 60, window: 64}
+include:
+  - {methods: rtn, w_bit: 8}
+YAML
+export PTQ_CACHE=$scratch/cache
+sweep=("$ptq" run "$scratch/sweep.yaml")
+
+# numbers FILE: its table as every scalar that a machine does not decide.
+numbers() {
+    "$ptq" table "$1" --format csv | python3 -c '
+import csv, sys
+rows = list(csv.DictReader(sys.stdin))
+of_a_run = {"host", "cpu", "started", "threads", "peak_rss_bytes", "tokens_per_second"}
+for row in rows:
+    print(*(f"{key}={value}" for key, value in row.items() if key not in of_a_run and not key.startswith("seconds")))'
+}
+
+# Waits for the process of a task, found by the cell's number behind --cell, and kills it as soon as it is seen.
+kill_task() {
+    python3 - "$1" "$2" <<'PY'
+import os, signal, sys, time
+file, number = (word.encode() for word in sys.argv[1:])
+end = time.monotonic() + 60
+while time.monotonic() < end:
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = open(f"/proc/{pid}/cmdline", "rb").read().split(b"\0")
+        except OSError:
+            continue
+        if file in words and b"--cell" in words and words[words.index(b"--cell") + 1].startswith(number + b":"):
+            os.kill(int(pid), signal.SIGKILL)
+            sys.exit(0)
+    time.sleep(0.01)
+sys.exit("no task of that cell was seen")
+PY
+}
+
+test_1_killed_task_then_the_same_table() {
+    local code=0 run file
+    expect_exit 0 "${sweep[@]}" -o "$scratch/local.h5" --set seed=0
+    grep -q ' 12 cells' "$scratch/err" || fail "not 12 cells: $(head -1 "$scratch/err")"
+    "${sweep[@]}" -o "$scratch/s.h5" --set seed=0 --launcher slurm --jobs 2 >"$scratch/out" 2>"$scratch/err" &
+    run=$!
+    kill_task "$scratch/s.h5" 4 || fail "the victim was not found: $(cat "$scratch/err")"
+    wait $run || code=$?
+    [ $code = 1 ] || fail "exit $code, not 1, of the call whose task was killed: $(cat "$scratch/err")"
+    expect_text '^ptq: 1 of 12 cells failed: gptq.*its task ended without a result' "$scratch/err"
+    expect_exit 0 "$ptq" inspect "$scratch/s.h5" # 11 are joined already
+    [ "$(grep -c . <(numbers "$scratch/s.h5"))" = 11 ] || fail "not 11 cells: $(numbers "$scratch/s.h5")"
+
+    expect_exit 0 "${sweep[@]}" -o "$scratch/s.h5" --set seed=0 --launcher slurm --jobs 2
+    expect_text ': 11 done, 1 to run' "$scratch/err"
+    expect_text '^Slurm job [0-9]+: 1 cell$' "$scratch/err"
+    [ -z "$(find "$scratch" -maxdepth 1 -name 's.h5.*')" ] || fail "left: $(ls -d "$scratch"/s.h5.*)"
+    numbers "$scratch/local.h5" >"$scratch/local.txt"
+    numbers "$scratch/s.h5" >"$scratch/slurm.txt"
+    expect_file "$scratch/local.txt" "$scratch/slurm.txt"
+    [ "$(grep -c . "$scratch/slurm.txt")" = 12 ] || fail "not 12 rows"
+    expect_exit 0 "$ptq" diff "$scratch/local.h5" "$scratch/s.h5"
+    expect_text '^equal$' "$scratch/out"
+    # the printed table but for its last column, the seconds
+    for file in local s; do
+        "$ptq" table "$scratch/$file.h5" --format md | sed 's/|[^|]*|$/|/' >"$scratch/$file.md"
+    done
+    expect_file "$scratch/local.md" "$scratch/s.md"
+}
+
+# Nothing to do is over at once and submits nothing; the limit and the size of arrays are Slurm's own.
+test_2_nothing_to_do() {
+    local jobs
+    jobs=$(squeue --states=all --noheader | wc -l)
+    expect_exit 0 "${sweep[@]}" -o "$scratch/s.h5" --set seed=0 --launcher slurm
+    [ "$(squeue --states=all --noheader | wc -l)" = "$jobs" ] || fail "jobs were submitted for nothing"
+}
+
+# Ctrl-C leaves the tasks to Slurm; another run is told; the same command waits for them, and submits no second time.
+test_3_left_to_slurm() {
+    local run code=0
+    "${sweep[@]}" -o "$scratch/c.h5" --set seed=0 --launcher slurm >"$scratch/out" 2>"$scratch/err" &
+    run=$!
+    slurm_wait 100 test -s "$scratch/c.h5.tasks/queue" || fail "nothing was submitted: $(cat "$scratch/err")"
+    kill -INT $run
+    wait $run || code=$?
+    [ $code = 130 ] || fail "exit $code, not 130, after SIGINT: $(cat "$scratch/err")"
+    expect_exit 1 "${sweep[@]}" -o "$scratch/c.h5" --set seed=0
+    expect_text '^ptq: .*c.h5: [0-9]+ tasks in Slurm are at work on it; wait with --launcher slurm, or scancel ' "$scratch/err"
+    expect_exit 0 "${sweep[@]}" -o "$scratch/c.h5" --set seed=0 --launcher slurm
+    expect_no_text '^Slurm job' "$scratch/err"
+    numbers "$scratch/c.h5" >"$scratch/slurm.txt"
+    expect_file "$scratch/local.txt" "$scratch/slurm.txt"
+}
+
+# What one cell of many cannot do is told with its reason; the others are in the table.
+test_4_a_cell_that_fails() {
+    mkdir "$scratch/nan"
+    cp "$models/llama/"{config,tokenizer}.json "$scratch/nan/"
+    python3 "$tree/tests/fixtures/break_tensor.py" "$models/llama/model.safetensors" "$scratch/nan/model.safetensors" \
+        model.layers.1.mlp.up_proj.weight
+    expect_exit 1 "${sweep[@]}" -o "$scratch/f.h5" --set "models=[$models/llama, $scratch/nan]" --set methods=fp16 \
+        --set 'include=[]' --launcher slurm
+    expect_text '^ptq: 1 of 2 cells failed: .*/nan  fp16 .*up_proj.*is NaN' "$scratch/err"
+    expect_exit 0 "$ptq" table "$scratch/f.h5"
+}
+
+# Without Slurm's commands: one sentence.
+test_5_no_slurm() {
+    expect_exit 1 env PATH=/nowhere "${sweep[@]}" -o "$scratch/n.h5" --launcher slurm
+    expect_text '^ptq: scontrol: there is no such program; --launcher slurm needs a Slurm whose commands are in PATH' \
+        "$scratch/err"
+    expect_exit 2 "${sweep[@]}" -o "$scratch/n.h5" --launcher slurp
+    expect_text "launcher 'slurp' is not known; known: local, slurm" "$scratch/err"
+}
+
+run_tests
