@@ -77,15 +77,23 @@ static void add_line(struct ptq_pivot_line *lines, int *n_lines, const char *con
     }
 }
 
-/* The texts of a row's keys for one value. Where the side names the method, a key that is lacking is empty and not
- * open. */
+/* Whether a cell that lacks a key has a line of its own on this side, and not a place in each: where the side names the
+ * method, or neither side does. */
+static int is_closed(const struct ptq_table_layout *layout, const struct ptq_table_layout_key *const *key, int n)
+{
+    return has_identity(key, n) ||
+           (!has_identity(layout->row, layout->n_rows) && !has_identity(layout->column, layout->n_columns));
+}
+
+/* The texts of a row's keys for one value; NULL is open to all. Where nothing else says which method a line of its own
+ * is, the lacking key does. */
 static void line_texts(const struct making *m, const struct ptq_table_layout_key *const *key, int n,
                        const struct ptq_report_row *row, const struct ptq_table_layout_value *value, const char **text)
 {
-    int closed = has_identity(key, n);
+    int closed = is_closed(m->pivot->layout, key, n), named = has_identity(key, n);
     for (int i = 0; i < n; i++) {
         text[i] = ptq_table_layout_is_value(key[i]) ? value->head : key_text(m, key[i], row);
-        if (!text[i] && closed) text[i] = "";
+        if (!text[i] && closed) text[i] = named ? "" : ptq_report_label(m->arena, row->cell);
     }
 }
 
@@ -96,18 +104,33 @@ static int is_whole(const char *const *text, int n)
     return 1;
 }
 
-static int by_order(const void *a, const void *b)
+/* Where the text of the line's k-th key first stands. */
+static int first_with(const struct ptq_pivot_line *line, int n, int k, const char *text)
 {
-    const struct ptq_pivot_line *x = a, *y = b;
-    if (x->order != y->order) return x->order < y->order ? -1 : 1;
+    int i = 0;
+    while (i < n && strcmp(line[i].key[k], text)) i++;
+    return i;
+}
+
+/* Whether line a belongs behind line b: by a rising key, else key by key in the order in which their texts came. */
+static int is_behind(const struct ptq_pivot_line *as_came, int n, int n_keys, const struct ptq_pivot_line *a,
+                     const struct ptq_pivot_line *b)
+{
+    if (a->order != b->order) return a->order > b->order;
+    for (int k = 0; k < n_keys; k++) {
+        int x = first_with(as_came, n, k, a->key[k]), y = first_with(as_came, n, k, b->key[k]);
+        if (x != y) return x > y;
+    }
     return 0;
 }
 
-/* Insertion: qsort need not keep the order of equal lines. */
-static void sort_lines(struct ptq_pivot_line *line, int n)
+/* Insertion: equal lines stay as they came. */
+static void sort_lines(const struct making *m, struct ptq_pivot_line *line, int n, int n_keys)
 {
+    struct ptq_pivot_line *as_came = ptq_new(m->arena, struct ptq_pivot_line, n);
+    if (n) memcpy(as_came, line, (size_t)n * sizeof *line);
     for (int i = 1; i < n; i++)
-        for (int j = i; j > 0 && by_order(&line[j - 1], &line[j]) > 0; j--) {
+        for (int j = i; j > 0 && is_behind(as_came, n, n_keys, &line[j - 1], &line[j]); j--) {
             struct ptq_pivot_line kept = line[j];
             line[j] = line[j - 1];
             line[j - 1] = kept;
@@ -137,7 +160,7 @@ static struct ptq_pivot_line *make_lines(const struct making *m, const struct pt
                 for (int l = 0; l < *n_lines && !found; l++) found = agrees(&lines[l], text, n);
                 if (!found) add_line(lines, n_lines, text, key, n);
             }
-    sort_lines(lines, *n_lines);
+    sort_lines(m, lines, *n_lines, n);
     return lines;
 }
 

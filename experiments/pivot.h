@@ -33,7 +33,8 @@ struct ptq_pivot {
 };
 
 /* layout and report outlive the pivot; memory from arena. A cell that lacks a key (FP16 has no group size) stands in
- * every line that agrees with the keys that it has, unless that side names the method: there it is a line of its own.
+ * every line that agrees with the keys that it has; it is a line of its own on the side that names the method, and on
+ * both where neither does.
  * Where published numbers cannot be read there are none. */
 void ptq_pivot_make(struct ptq_arena *arena, const struct ptq_table_layout *layout, const struct ptq_report *report,
                     struct ptq_pivot *out);

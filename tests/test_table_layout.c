@@ -129,13 +129,15 @@ static void test_table2(void **state)
     (void)state;
     struct ptq_table_layout layout =
         layout_of("{rows: [value], columns: [s], values: [changed_percent, step_ratio, ppl]}");
-    struct ptq_cell cells[2] = {make_cell(arena, "m", "scale:w3,g64,fraction=0.01,s=2", 0.3),
-                                make_cell(arena, "m", "scale:w3,g64,fraction=0.01,s=4", 0.4)};
+    struct ptq_cell cells[3] = {make_cell(arena, "m", "scale:w3,g64,fraction=0.01,s=2", 0.3),
+                                make_cell(arena, "m", "scale:w3,g64,fraction=0.01,s=4", 0.4),
+                                make_cell(arena, "m", "fp16", 0)};
     for (int i = 0; i < 3; i++) {
         cells[0].linear[i].delta_ratio = 1 + 0.1 * i; /* groups 64, 128, 192 */
         cells[0].linear[i].delta_changed = 0.03 * i;
     }
-    struct ptq_pivot p = pivot_of(&layout, cells, 2);
+    struct ptq_pivot p = pivot_of(&layout, cells, 3);
+    expect_ppl(&p, "perplexity", "FP16", cells[2].ppl); /* no side names the method, so the lacking key does */
     assert_string_equal(at(&p, "steps changed", "2"), "4 %");
     assert_string_equal(at(&p, "new step / old", "2"), "1.133");
     assert_string_equal(at(&p, "new step / old", "4"), "");
