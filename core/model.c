@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { NAME_SIZE = 160 };
+enum { NAME_SIZE = PTQ_LINEAR_NAME };
 
 /* ---- names ---- */
 
@@ -298,6 +298,14 @@ static enum ptq_status read_biases(const struct ptq_model *m, int64_t block, str
     return PTQ_OK;
 }
 
+int ptq_linear_name(const struct ptq_model *m, int64_t block, enum ptq_role role, char out[PTQ_LINEAR_NAME])
+{
+    const struct ptq_names *names = &m->config.family->hf;
+    if (!names->linear[role]) return 0;
+    tensor_name(out, names->prefix[0], names->linear[role], block, "");
+    return 1;
+}
+
 enum ptq_status ptq_block_load(const struct ptq_model *m, int64_t i, struct ptq_arena *arena, struct ptq_block *out,
                                struct ptq_error *err)
 {
@@ -314,7 +322,7 @@ enum ptq_status ptq_block_load(const struct ptq_model *m, int64_t i, struct ptq_
         struct ptq_linear *l = &out->linear[role];
         const struct ptq_tensor *t;
         if (!l->n) continue;
-        tensor_name(l->name, m->config.family->hf.prefix[0], m->config.family->hf.linear[role], i, "");
+        ptq_linear_name(m, i, role, l->name);
         PTQ_TRY(find_linear(m, i, role, ".weight", 1, &t, err));
         struct ptq_layout layout = ptq_linear_layout(m, role);
         n_tasks += ptq_row_tasks(t, &layout, l->w, task + n_tasks);

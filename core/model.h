@@ -23,11 +23,13 @@ struct ptq_model {
     const char *source_dtype; /* of the first block's linears */
 };
 
+enum { PTQ_LINEAR_NAME = 160 };
+
 /* One linear of a block, float32. */
 struct ptq_linear {
-    char name[160]; /* "model.layers.3.self_attn.q_proj", whatever the container */
-    float *w;       /* [N][K]; q, k, v lie one behind the other, and so do gate and up: each group is one product */
-    float *b;       /* [N] or NULL, stacked likewise */
+    char name[PTQ_LINEAR_NAME]; /* "model.layers.3.self_attn.q_proj", whatever the container */
+    float *w; /* [N][K]; q, k, v lie one behind the other, and so do gate and up: each group is one product */
+    float *b; /* [N] or NULL, stacked likewise */
     int64_t n, k;
 };
 
@@ -50,6 +52,9 @@ enum ptq_status ptq_block_load(const struct ptq_model *model, int64_t i, struct 
 
 /* How the model's container has a linear's rows: what undoes it on the way in redoes it on the way out. */
 struct ptq_layout ptq_linear_layout(const struct ptq_model *model, enum ptq_role role);
+
+/* A linear's name; 0 where the family has no such role. */
+int ptq_linear_name(const struct ptq_model *model, int64_t block, enum ptq_role role, char out[PTQ_LINEAR_NAME]);
 
 /* Rows of the embedding, of the head: [rows][embed_width] as float32. */
 enum ptq_status ptq_model_rows(const struct ptq_tensor *tensor, int64_t first, int64_t rows, float *out,

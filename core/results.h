@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 struct ptq_reference;
+struct ptq_prefix;
 
 enum { PTQ_RESULTS_SCHEMA = 1 };
 
@@ -141,6 +142,7 @@ struct ptq_cell {
     struct ptq_linear_report *linear;
     int n_linears;
     struct ptq_reference *reference; /* what a run compares with (core/reference.h), or NULL; not stored */
+    struct ptq_prefix *prefix;       /* where a cell with only= may start (methods/prefix.h), or NULL; not stored */
     const char *part;                /* folder for what is finished while the cell is under way, or NULL; not stored */
 };
 

@@ -1,7 +1,7 @@
 /* The column loop of GPTQ, for tiles of rows, since a row's codes depend on no other row.
  *
- * With H + damp = R R^T (gptq_factor.c) and e = q - w, the codes less the original weights, of the columns before p: the
- * other columns make e good best where they are
+ * With H + damp = R R^T (gptq_factor.c) and e = q - w, the codes less the original weights, of the columns before p:
+ * the other columns make e good best where they are
  *
  *   w_j - (e R[<p, >=p] R[>=p, >=p]^-1)_j      the right side of H's normal equations, solved forwards
  *
@@ -15,8 +15,8 @@
  *   block   now = w - t R[from.., from..]^-1           the weights as they stand before the block
  *           groups that begin in the block             scale, zero from now ("stale" for all but the first where
  *                                                      G < 128: what the published code does)
- *           kernels feedback                           codes and errors, each column's error fed to the rest of the block
- *           t += e[block] R[block, rest of the span]
+ *           kernels feedback                           codes and errors, each column's error fed to the rest of the
+ * block t += e[block] R[block, rest of the span]
  *
  * fresh_groups ends blocks where a group begins: the same mathematics, and no group is stale. */
 #include "gptq_solve.h"
