@@ -28,7 +28,7 @@ run() {
 }
 
 one_text=(--set text=essay-eval --set calib=perl-calib)
-tables=(table1 awq-table2 awq-table3 awq-table4 awq-table9 awq-figure8a gptq-table3 gptq-table4 gptq-table5 bits-groups
+tables=(table1 awq-table2 awq-table3 awq-table4 awq-table9 awq-figure8a gptq-table3 gptq-table4 gptq-table5 gptq-table8 bits-groups
     pareto)
 
 # Every experiment, once for all tests.
