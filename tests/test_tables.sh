@@ -52,7 +52,8 @@ test_every_table() {
         expect_exit 0 "$ptq" table "$results/$name.h5"
     done
     expect_text '^\| model +\| quantised +\| +FP16 \| +RTN \| +activation 0.1 %' table1.md
-    expect_text '^\| +\| +1 \| +1.25 \| +1.5 \| +2 \| +4 \|$|^\| +\| model +\| +1 \| +1.25' awq-table2.md
+    expect_text '^\| +\| model +\| +FP16 \| +1 \| +1.25 \| +1.5 \| +2 \| +4 \|$' awq-table2.md
+    expect_text '^\| w3 +\| OBQ, only=0.q' gptq-table8.md
     expect_text '^\| steps changed' awq-table2.md
     expect_text '^\| w3 g64 +\| GPTQ, act\\_order=1' awq-table4.md
     expect_text '^\| 2 +\| .* \(3\) \|' awq-figure8a.md # three seeds in one slot
