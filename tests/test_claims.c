@@ -297,7 +297,7 @@ static void test_printed(void **state)
     assert_non_null(strstr(md, "a \\| sentence"));
     assert_non_null(strstr(md, "holds here"));
     assert_non_null(strstr(md, "not measured"));
-    assert_non_null(strstr(md, "accuracy: e has no cell 'obq'"));
+    assert_non_null(strstr(md, "not measured: e has no cell 'obq'"));
     json_t *json = json_loads(print(&claims, PTQ_TABLE_JSON), 0, NULL);
     assert_non_null(json);
     json_t *claim = json_array_get(json_object_get(json, "claims"), 0);
