@@ -160,16 +160,24 @@ enum ptq_status ptq_h5_put_group(struct ptq_h5 *file, const char *group, struct 
     return status;
 }
 
-static enum ptq_status put_attribute(struct ptq_h5 *file, const char *group, const char *name, hid_t stored, hid_t type,
-                                     const void *value, struct ptq_error *err)
+/* On an object that is open, in place of an attribute of that name; 0 where it fails. */
+static int write_attribute(hid_t at, const char *name, hid_t stored, hid_t type, const void *value)
 {
-    hid_t at = ptq_h5_need_group(file->id, group), space = H5Screate(H5S_SCALAR);
+    hid_t space = H5Screate(H5S_SCALAR);
     if (at >= 0 && H5Aexists(at, name) > 0) H5Adelete(at, name);
     hid_t attribute = at < 0 ? at : H5Acreate2(at, name, stored, space, H5P_DEFAULT, H5P_DEFAULT);
     int good = attribute >= 0 && H5Awrite(attribute, type, value) >= 0;
-    enum ptq_status status = good ? PTQ_OK : put_failed(file, group, name, err);
     ptq_h5_release(attribute);
     ptq_h5_release(space);
+    return good;
+}
+
+static enum ptq_status put_attribute(struct ptq_h5 *file, const char *group, const char *name, hid_t stored, hid_t type,
+                                     const void *value, struct ptq_error *err)
+{
+    hid_t at = ptq_h5_need_group(file->id, group);
+    int good = write_attribute(at, name, stored, type, value);
+    enum ptq_status status = good ? PTQ_OK : put_failed(file, group, name, err);
     ptq_h5_release(at);
     return status;
 }
@@ -272,6 +280,26 @@ enum ptq_status ptq_h5_put_texts(struct ptq_h5 *file, const char *group, const c
     enum ptq_status status = put_dataset(file, group, name, type, type, flat, 1, dims, err);
     ptq_h5_release(type);
     ptq_arena_free(arena);
+    return status;
+}
+
+static int write_text_attribute(hid_t at, const char *name, const char *value)
+{
+    hid_t type = text_type(strlen(value) + 1);
+    int good = write_attribute(at, name, type, type, value);
+    ptq_h5_release(type);
+    return good;
+}
+
+enum ptq_status ptq_h5_describe(struct ptq_h5 *file, const char *group, const char *name, const char *unit,
+                                const char *about, struct ptq_error *err)
+{
+    hid_t at = ptq_h5_need_group(file->id, group), dataset = at < 0 ? at : H5Dopen2(at, name, H5P_DEFAULT);
+    int good =
+        dataset >= 0 && write_text_attribute(dataset, "unit", unit) && write_text_attribute(dataset, "about", about);
+    enum ptq_status status = good ? PTQ_OK : put_failed(file, group, name, err);
+    ptq_h5_release(dataset);
+    ptq_h5_release(at);
     return status;
 }
 

@@ -38,6 +38,11 @@ enum ptq_status ptq_h5_put_bytes(struct ptq_h5 *file, const char *group, const c
 enum ptq_status ptq_h5_put_texts(struct ptq_h5 *file, const char *group, const char *name, const char *const *data,
                                  int64_t n, struct ptq_error *err);
 
+/* Says of a dataset that is there what it is, for those who read the file with other programs: texts `unit` and `about`
+ * on it. */
+enum ptq_status ptq_h5_describe(struct ptq_h5 *file, const char *group, const char *name, const char *unit,
+                                const char *about, struct ptq_error *err);
+
 /* Readers: attribute or dataset of the right kind, of one element for a scalar and of rank 2 at most for an array
  * ([1][n] where it has one dimension; reals, ints, bytes and texts come flat), else PTQ_EINPUT. Memory from arena. */
 enum ptq_status ptq_h5_text(struct ptq_h5 *file, const char *group, const char *name, struct ptq_arena *arena,

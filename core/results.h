@@ -2,11 +2,13 @@
  *
  *   FILE.h5
  *     /                      attributes: format "ptq-results", schema 1, experiment, experiment_yaml
+ *     /about                 an attribute a scalar of a cell, by its name: "UNIT; what it is"
  *     /cells/ID/             one group a cell; ID is the SHA-256 of the cell's canonical configuration
  *         attributes         one for each line of PTQ_CELL_FIELDS and, where there is kl, of PTQ_AGAINST_FIELDS
  *         nll                [windows][scored] float32, -ln p of each scored token (natural log)
  *         kl                 [windows][scored] float32, D(p_FP || p) of each, in nats; not of FP16, nor in older files
  *         linears/           name, and one column for each line of PTQ_LINEAR_FIELDS; one row a quantised linear
+ *   Datasets have the attributes unit and about.
  *   FILE.h5.cells/ID.h5      cells that are finished but not merged yet (same layout, one cell): what a killed run
  *                            leaves and the next one starts from
  *   FILE.h5.cells/ID.part/   what is finished of a cell under way (methods/part.h)

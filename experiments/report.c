@@ -1,5 +1,6 @@
 #include "report.h"
 
+#include "attribution.h"
 #include "method.h"
 #include "report_notes.h"
 
@@ -339,7 +340,8 @@ static void fill_section(struct ptq_arena *arena, struct ptq_report *report, con
     for (int pass = 0; pass < 2; pass++)
         for (int i = 0; i < report->n_rows; i++) {
             const struct ptq_cell *cell = report->row[i].cell;
-            int fits = pass ? belongs(section, of, cell) && !is_fp16(cell) : is_fp16(cell) && same_model(of, cell);
+            int fits = pass ? belongs(section, of, cell) && !is_fp16(cell) && !ptq_is_swap(cell)
+                            : is_fp16(cell) && same_model(of, cell);
             if (fits) section->row[section->n++] = &report->row[i];
         }
     if (is_fp16(section->row[0]->cell)) section->fp16 = section->row[0];
@@ -348,7 +350,8 @@ static void fill_section(struct ptq_arena *arena, struct ptq_report *report, con
 static int has_quantised(const struct ptq_report *report, const struct ptq_cell *of)
 {
     for (int i = 0; i < report->n_rows; i++)
-        if (same_model(report->row[i].cell, of) && !is_fp16(report->row[i].cell)) return 1;
+        if (same_model(report->row[i].cell, of) && !is_fp16(report->row[i].cell) && !ptq_is_swap(report->row[i].cell))
+            return 1;
     return 0;
 }
 
@@ -358,7 +361,7 @@ static void make_sections(struct ptq_arena *arena, struct ptq_report *report)
     report->section = ptq_new(arena, struct ptq_section, report->n_rows);
     for (int i = 0; i < report->n_rows; i++) {
         const struct ptq_cell *cell = report->row[i].cell;
-        int seen = is_fp16(cell) && has_quantised(report, cell);
+        int seen = (is_fp16(cell) && has_quantised(report, cell)) || ptq_is_swap(cell);
         for (int s = 0; s < report->n_sections && !seen; s++) seen = belongs(&report->section[s], of[s], cell);
         if (seen) continue;
         of[report->n_sections] = cell;

@@ -32,7 +32,8 @@ struct ptq_versus {
     double holm; /* p, adjusted for all comparisons of this model by Holm's way; NaN where there is no p */
 };
 
-/* The cells of one model, width and group size, in stored order, behind the model's FP16 cell. */
+/* The cells of one model, width and group size, in stored order, behind the model's FP16 cell; those with only= are in
+ * no section (attribution.h). */
 struct ptq_section {
     const char *model;         /* short name, told apart by a piece of its hash where two models share it */
     const char *text;          /* NULL where all sections of the report are of one text */

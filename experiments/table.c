@@ -1,5 +1,6 @@
 #include "table.h"
 
+#include "attribution.h"
 #include "pivot.h"
 #include "records.h"
 #include "report_parts.h"
@@ -226,6 +227,7 @@ static enum ptq_status print_report(struct ptq_arena *arena, const struct ptq_ta
         print_list(arena, &report->section[s], format, out);
         fputs("\n", out);
     }
+    ptq_attribution_print(arena, report, format, out);
     if (report->against) print_versus(arena, report, format, out);
     print_notes(arena, report, format, out);
     return PTQ_OK;
