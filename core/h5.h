@@ -1,6 +1,6 @@
-/* The only door to HDF5: h5.c (with h5_path.c) alone includes hdf5.h, so nothing else can leak an id or meet its error
- * stack. Files are read with plug-ins off; soft and external links, external storage, virtual datasets, unknown filters
- * and texts of variable length are refused, and no value is larger than its file can hold. */
+/* The only door to HDF5: h5.c and h5_write.c (with h5_path.c) alone include hdf5.h, so nothing else can leak an id or
+ * meet its error stack. Files are read with plug-ins off; soft and external links, external storage, virtual datasets,
+ * unknown filters and texts of variable length are refused, and no value is larger than its file can hold. */
 #ifndef PTQ_H5_H
 #define PTQ_H5_H
 

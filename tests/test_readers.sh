@@ -31,7 +31,8 @@ YAML
 expect_exit 0 "$ptq" run "$scratch/r.yaml" -o "$scratch/r.h5" --quiet
 
 test_example() {
-    sed -n '/^```python$/,/^```$/p' "$tree/docs/results.md" | grep -v '^```' >"$scratch/example.py"
+    awk -v fence="$(printf '\140\140\140')" '$0 == fence {on = 0} on; $0 == fence "python" {on = 1}' \
+        "$tree/docs/results.md" >"$scratch/example.py"
     expect_exit 0 "$python" "$scratch/example.py" "$scratch/r.h5"
     expect_text '^ *fp16 +[0-9.]+ +NaN +NaN$' "$scratch/out"
     expect_text '^rtn:w3,g32 +[0-9.]+ +0\.[0-9]+ +0\.[0-9]+$' "$scratch/out"
