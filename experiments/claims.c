@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { MOST_NAMES = 32 };
 
@@ -253,10 +254,10 @@ struct ptq_claim_cells *ptq_claims_cells(struct ptq_arena *arena, const struct p
         const char *name = claims->experiment[i];
         const char *path = ptq_join(arena, folder, ptq_format(arena, "%s.h5", name));
         all[i] = (struct ptq_claim_cells){.experiment = name};
-        if (ptq_results_read(arena, path, &all[i].cell, &all[i].n, &err)) {
-            all[i].n = 0;
-            all[i].missing = ptq_strdup(arena, err.text);
-        }
+        if (access(path, F_OK) && access(ptq_format(arena, "%s.cells", path), F_OK))
+            all[i].missing = ptq_format(arena, "%s has not been run", name);
+        else if (ptq_results_read(arena, path, &all[i].cell, &all[i].n, &err))
+            all[i].missing = ptq_strdup(arena, err.text), all[i].n = 0;
     }
     return all;
 }

@@ -121,7 +121,7 @@ static void print_comparison(const struct page *p)
             const struct ptq_claim_test *t = &c->row[r].side[s];
             const char *number = ptq_claim_number(p->arena, t);
             sheet.row[r][1 + s] = isnan(t->value) ? "not measured" : number;
-            if (t->why) add_remark(p, c->row[r].what, t->why, &remarks);
+            if (t->why) add_remark(p, isnan(t->value) ? "not measured" : c->row[r].what, t->why, &remarks);
         }
     }
     ptq_sheet_print(&sheet, p->format, p->out);

@@ -78,15 +78,15 @@ enum ptq_status ptq_command_experiments(const struct ptq_options *o, struct ptq_
 enum ptq_status ptq_command_table(const struct ptq_options *o, struct ptq_error *err)
 {
     enum ptq_table_format format = PTQ_TABLE_TEXT;
-    const struct ptq_layout *layout;
+    const struct ptq_table_layout *layout;
     struct ptq_cell *cells;
     int n;
     if (o->n_operands < 1) return ptq_fail(err, PTQ_EUSAGE, "table needs one or more results files");
     if (o->format) PTQ_TRY(ptq_table_format_parse(o->format, &format, err));
     struct ptq_arena *arena = ptq_arena_make("table");
     enum ptq_status status = ptq_table_read(arena, o->operand, o->n_operands, &cells, &n, err);
-    if (!status) status = ptq_table_layout(arena, o->operand, o->n_operands, cells, n, &layout, err);
-    if (!status) status = ptq_table_print_against(layout, cells, n, o->against, format, stdout, err);
+    if (!status) status = ptq_table_find_layout(arena, o->operand, o->n_operands, cells, n, &layout, err);
+    if (!status) status = ptq_table_print_as(layout, cells, n, o->against, format, stdout, err);
     ptq_arena_free(arena);
     return status;
 }

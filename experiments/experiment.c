@@ -1,7 +1,7 @@
 #include "experiment.h"
 
 #include "entries.h"
-#include "layout.h"
+#include "table_layout.h"
 #include "mapped.h"
 #include "schema.h"
 #include "variants.h"
@@ -237,8 +237,8 @@ enum ptq_status ptq_experiment_read(struct ptq_arena *arena, const char *path, c
     PTQ_TRY(
         ptq_entries_read(arena, PTQ_SET_INCLUDE, c.setting, c.variant, c.n_variants, &c.include, &c.n_includes, err));
     if (ptq_yaml_get(root, "layout")) {
-        struct ptq_layout layout; /* a table's business, but what is wrong is said before anything runs */
-        PTQ_TRY(ptq_layout_read(arena, ptq_yaml_get(root, "layout"), &layout, err));
+        struct ptq_table_layout layout; /* a table's business, but what is wrong is said before anything runs */
+        PTQ_TRY(ptq_table_layout_read(arena, ptq_yaml_get(root, "layout"), &layout, err));
     }
     out->name = name_of(arena, path);
     out->title = c.setting[PTQ_SET_TITLE].value->text;

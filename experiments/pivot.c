@@ -18,7 +18,7 @@ struct making {
 /* ---- the text of a key ---- */
 
 /* Whether a parameter ("w3", "s=2") is said by another key of the layout or by the label. */
-static int is_said(const struct ptq_layout *layout, const char *word, size_t length)
+static int is_said(const struct ptq_table_layout *layout, const char *word, size_t length)
 {
     size_t name = 0;
     while (name < length && word[name] != '=') name++;
@@ -42,7 +42,8 @@ static const char *with_rest(const struct making *m, const char *label, const ch
     return label;
 }
 
-static const char *key_text(const struct making *m, const struct ptq_layout_key *key, const struct ptq_report_row *row)
+static const char *key_text(const struct making *m, const struct ptq_table_layout_key *key,
+                            const struct ptq_report_row *row)
 {
     if (!key->text) return ptq_report_option(m->arena, row->cell->spec, key->name);
     const char *text = key->text(m->arena, m->report, row);
@@ -51,7 +52,7 @@ static const char *key_text(const struct making *m, const struct ptq_layout_key 
 
 /* ---- lines ---- */
 
-static int has_identity(const struct ptq_layout_key *const *key, int n)
+static int has_identity(const struct ptq_table_layout_key *const *key, int n)
 {
     for (int i = 0; i < n; i++)
         if (key[i]->identity) return 1;
@@ -67,7 +68,7 @@ static int agrees(const struct ptq_pivot_line *line, const char *const *text, in
 }
 
 static void add_line(struct ptq_pivot_line *lines, int *n_lines, const char *const *text,
-                     const struct ptq_layout_key *const *key, int n)
+                     const struct ptq_table_layout_key *const *key, int n)
 {
     struct ptq_pivot_line *line = &lines[(*n_lines)++];
     for (int i = 0; i < n; i++) {
@@ -76,15 +77,23 @@ static void add_line(struct ptq_pivot_line *lines, int *n_lines, const char *con
     }
 }
 
-/* The texts of a row's keys for one value. Where the side names the method, a key that is lacking is empty and not
- * open. */
-static void line_texts(const struct making *m, const struct ptq_layout_key *const *key, int n,
-                       const struct ptq_report_row *row, const struct ptq_layout_value *value, const char **text)
+/* Whether a cell that lacks a key has a line of its own on this side, and not a place in each: where the side names the
+ * method, or neither side does. */
+static int is_closed(const struct ptq_table_layout *layout, const struct ptq_table_layout_key *const *key, int n)
 {
-    int closed = has_identity(key, n);
+    return has_identity(key, n) ||
+           (!has_identity(layout->row, layout->n_rows) && !has_identity(layout->column, layout->n_columns));
+}
+
+/* The texts of a row's keys for one value; NULL is open to all. Where nothing else says which method a line of its own
+ * is, the lacking key does. */
+static void line_texts(const struct making *m, const struct ptq_table_layout_key *const *key, int n,
+                       const struct ptq_report_row *row, const struct ptq_table_layout_value *value, const char **text)
+{
+    int closed = is_closed(m->pivot->layout, key, n), named = has_identity(key, n);
     for (int i = 0; i < n; i++) {
-        text[i] = ptq_layout_is_value(key[i]) ? value->head : key_text(m, key[i], row);
-        if (!text[i] && closed) text[i] = "";
+        text[i] = ptq_table_layout_is_value(key[i]) ? value->head : key_text(m, key[i], row);
+        if (!text[i] && closed) text[i] = named ? "" : ptq_report_label(m->arena, row->cell);
     }
 }
 
@@ -95,18 +104,33 @@ static int is_whole(const char *const *text, int n)
     return 1;
 }
 
-static int by_order(const void *a, const void *b)
+/* Where the text of the line's k-th key first stands. */
+static int first_with(const struct ptq_pivot_line *line, int n, int k, const char *text)
 {
-    const struct ptq_pivot_line *x = a, *y = b;
-    if (x->order != y->order) return x->order < y->order ? -1 : 1;
+    int i = 0;
+    while (i < n && strcmp(line[i].key[k], text)) i++;
+    return i;
+}
+
+/* Whether line a belongs behind line b: by a rising key, else key by key in the order in which their texts came. */
+static int is_behind(const struct ptq_pivot_line *as_came, int n, int n_keys, const struct ptq_pivot_line *a,
+                     const struct ptq_pivot_line *b)
+{
+    if (a->order != b->order) return a->order > b->order;
+    for (int k = 0; k < n_keys; k++) {
+        int x = first_with(as_came, n, k, a->key[k]), y = first_with(as_came, n, k, b->key[k]);
+        if (x != y) return x > y;
+    }
     return 0;
 }
 
-/* Insertion: qsort need not keep the order of equal lines. */
-static void sort_lines(struct ptq_pivot_line *line, int n)
+/* Insertion: equal lines stay as they came. */
+static void sort_lines(const struct making *m, struct ptq_pivot_line *line, int n, int n_keys)
 {
+    struct ptq_pivot_line *as_came = ptq_new(m->arena, struct ptq_pivot_line, n);
+    if (n) memcpy(as_came, line, (size_t)n * sizeof *line);
     for (int i = 1; i < n; i++)
-        for (int j = i; j > 0 && by_order(&line[j - 1], &line[j]) > 0; j--) {
+        for (int j = i; j > 0 && is_behind(as_came, n, n_keys, &line[j - 1], &line[j]); j--) {
             struct ptq_pivot_line kept = line[j];
             line[j] = line[j - 1];
             line[j - 1] = kept;
@@ -120,13 +144,13 @@ static int is_shown(const struct making *m, const struct ptq_report_row *row)
 }
 
 /* First the lines that cells name in full, then those of cells that fit in none. */
-static struct ptq_pivot_line *make_lines(const struct making *m, const struct ptq_layout_key *const *key, int n,
+static struct ptq_pivot_line *make_lines(const struct making *m, const struct ptq_table_layout_key *const *key, int n,
                                          int *n_lines)
 {
-    const struct ptq_layout *layout = m->pivot->layout;
+    const struct ptq_table_layout *layout = m->pivot->layout;
     int most = m->report->n_rows * layout->n_values;
     struct ptq_pivot_line *lines = ptq_new(m->arena, struct ptq_pivot_line, most);
-    const char *text[PTQ_LAYOUT_KEYS + 1];
+    const char *text[PTQ_TABLE_LAYOUT_KEYS + 1];
     *n_lines = 0;
     for (int pass = 0; pass < 2; pass++)
         for (int r = 0; r < m->report->n_rows; r++)
@@ -136,36 +160,46 @@ static struct ptq_pivot_line *make_lines(const struct making *m, const struct pt
                 for (int l = 0; l < *n_lines && !found; l++) found = agrees(&lines[l], text, n);
                 if (!found) add_line(lines, n_lines, text, key, n);
             }
-    sort_lines(lines, *n_lines);
+    sort_lines(m, lines, *n_lines, n);
     return lines;
 }
 
 /* ---- slots ---- */
 
+static void widen(struct ptq_pivot_slot *slot, double least, double largest)
+{
+    slot->low = least < slot->low ? least : slot->low;
+    slot->high = largest > slot->high ? largest : slot->high;
+}
+
+/* The first row of a slot as it is; a further one, which the layout does not tell from it, is one more replicate. */
 static void add_number(struct ptq_pivot_slot *slot, const struct ptq_report_row *row, double number,
                        const struct ptq_interval *interval)
 {
+    const struct ptq_replicates *seeds = &row->seeds;
     if (isnan(number)) return;
     if (slot->n == 0) {
+        int folded = slot->value->of_seeds && seeds->n > 1;
         slot->row = row;
-        slot->low = interval->low;
-        slot->high = interval->high;
-    } else {
-        double least = slot->n == 1 ? slot->mean : slot->low, largest = slot->n == 1 ? slot->mean : slot->high;
-        slot->low = number < least ? number : least;
-        slot->high = number > largest ? number : largest;
+        slot->n = folded ? seeds->n : 1;
+        slot->mean = number;
+        slot->low = folded ? seeds->lowest : interval->low;
+        slot->high = folded ? seeds->highest : interval->high;
+        slot->squares = folded ? seeds->sd * seeds->sd * (seeds->n - 1) : 0;
+        return;
     }
+    if (slot->n == 1) slot->low = slot->high = slot->mean;
+    widen(slot, number, number);
     slot->n++;
-    /* Welford: spread holds the sum of squares until the end. */
-    double off = number - slot->mean;
+    double off = number - slot->mean; /* Welford */
     slot->mean += off / slot->n;
-    slot->spread += off * (number - slot->mean);
+    slot->squares += off * (number - slot->mean);
 }
 
 static void add_cell(const struct making *m, const struct ptq_report_row *row)
 {
-    const struct ptq_layout *layout = m->pivot->layout;
-    const char *row_text[PTQ_LAYOUT_KEYS + 1], *column_text[PTQ_LAYOUT_KEYS + 1];
+    const struct ptq_table_layout *layout = m->pivot->layout;
+    const char *row_text[PTQ_TABLE_LAYOUT_KEYS + 1], *column_text[PTQ_TABLE_LAYOUT_KEYS + 1];
     for (int v = 0; v < layout->n_values; v++) {
         struct ptq_interval interval = {NAN, NAN};
         double number = layout->value[v]->number(m->report, row, &interval);
@@ -184,13 +218,13 @@ static void add_cell(const struct making *m, const struct ptq_report_row *row)
 
 static void finish_slot(const struct making *m, struct ptq_pivot_slot *slot)
 {
-    slot->spread = slot->n > 1 ? sqrt(slot->spread / (slot->n - 1)) : NAN;
+    slot->spread = slot->n > 1 ? sqrt(slot->squares / (slot->n - 1)) : NAN;
     if (slot->n == 0) slot->mean = slot->low = slot->high = NAN;
     if (slot->n > 0 && slot->value->metric)
         slot->verdict = ptq_paper_judge(&m->paper, slot->row->cell, slot->value->metric, slot->mean, &slot->paper);
 }
 
-void ptq_pivot_make(struct ptq_arena *arena, const struct ptq_layout *layout, const struct ptq_report *report,
+void ptq_pivot_make(struct ptq_arena *arena, const struct ptq_table_layout *layout, const struct ptq_report *report,
                     struct ptq_pivot *out)
 {
     struct making m = {.arena = arena, .report = report, .pivot = out};
@@ -261,6 +295,15 @@ static int is_published(const struct ptq_pivot *p, int row)
     return 0;
 }
 
+/* What stands over the texts of a key; the values need no name. */
+static const char *key_head(struct ptq_arena *arena, const struct ptq_table_layout_key *key)
+{
+    if (key->head) return key->head;
+    char *head = ptq_strdup(arena, ptq_table_layout_is_value(key) ? "" : key->name);
+    for (char *c = head; *c; c++) *c = *c == '_' ? ' ' : *c;
+    return head;
+}
+
 enum ptq_status ptq_pivot_sheet(struct ptq_arena *arena, const struct ptq_pivot *pivot, const char *title,
                                 struct ptq_sheet *out, struct ptq_error *err)
 {
@@ -271,12 +314,8 @@ enum ptq_status ptq_pivot_sheet(struct ptq_arena *arena, const struct ptq_pivot 
                         "the layout makes %d columns and at most %d fit; move a key of its columns to "
                         "its rows",
                         out->n_columns, PTQ_SHEET_COLUMNS);
-    for (int k = 0; k < n_keys; k++) {
-        const char *name = pivot->layout->row[k]->name;
-        char *head = ptq_strdup(arena, ptq_layout_is_value(pivot->layout->row[k]) ? "" : name);
-        for (char *c = head; *c; c++) *c = *c == '_' ? ' ' : *c;
-        out->column[k] = (struct ptq_sheet_column){.head = head, .left = 1};
-    }
+    for (int k = 0; k < n_keys; k++)
+        out->column[k] = (struct ptq_sheet_column){.head = key_head(arena, pivot->layout->row[k]), .left = 1};
     for (int c = 0; c < pivot->n_columns; c++) out->column[n_keys + c] = column_of(arena, pivot, c);
     out->row = ptq_alloc_array(arena, 2 * (size_t)pivot->n_rows, sizeof *out->row, "a table");
     for (int r = 0; r < pivot->n_rows; r++)

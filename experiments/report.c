@@ -78,7 +78,7 @@ static int is_fp16(const struct ptq_cell *cell)
 /* What differs between the rows and is no part of a SPEC is said in the label. */
 static void label_rows(struct ptq_arena *arena, struct ptq_report *report)
 {
-    int seeds = 0, devices = 0, paths = 0, calibs = 0;
+    int seeds = 0, devices = 0, paths = 0, calibs = 0, windows = 0;
     const struct ptq_cell *calibrated = NULL;
     for (int i = 0; i < report->n_rows; i++) {
         const struct ptq_cell *a = report->row[0].cell, *b = report->row[i].cell;
@@ -87,6 +87,7 @@ static void label_rows(struct ptq_arena *arena, struct ptq_report *report)
         paths |= strcmp(a->path, b->path) != 0;
         if (!b->calib_protocol[0]) continue;
         if (calibrated) calibs |= strcmp(calibrated->calib_protocol, b->calib_protocol) != 0;
+        if (calibrated) windows |= calibrated->calib_windows != b->calib_windows;
         calibrated = b;
     }
     for (int i = 0; i < report->n_rows; i++) {
@@ -99,6 +100,8 @@ static void label_rows(struct ptq_arena *arena, struct ptq_report *report)
         if (devices) row->label = ptq_format(arena, "%s, %s", row->label, c->device);
         if (paths) row->label = ptq_format(arena, "%s, %s", row->label, c->path);
         if (calibs && c->calib[0]) row->label = ptq_format(arena, "%s, calib %s", row->label, c->calib);
+        if (windows && c->calib[0])
+            row->label = ptq_format(arena, "%s, %lld windows", row->label, (long long)c->calib_windows);
     }
 }
 

@@ -34,12 +34,12 @@ static void join(struct ptq_arena *arena, struct ptq_report *to, const struct pt
     add_notes(to, part);
 }
 
-enum ptq_status ptq_report_parts(struct ptq_arena *arena, const struct ptq_layout *layout, const struct ptq_cell *cells,
-                                 int n, struct ptq_report *out, struct ptq_error *err)
+enum ptq_status ptq_report_parts(struct ptq_arena *arena, const struct ptq_table_layout *layout,
+                                 const struct ptq_cell *cells, int n, struct ptq_report *out, struct ptq_error *err)
 {
     struct ptq_report *part = ptq_new(arena, struct ptq_report, n);
     int n_parts = 0, rows = 0, sections = 0, notes = 0;
-    if (n < 1 || !layout || !ptq_layout_has(layout, "text")) return ptq_report_make(arena, cells, n, out, err);
+    if (n < 1 || !layout || !ptq_table_layout_has(layout, "text")) return ptq_report_make(arena, cells, n, out, err);
     for (int i = 0; i < n; i++) {
         struct ptq_cell *chosen = ptq_new(arena, struct ptq_cell, n);
         int n_chosen = cells_of_protocol(cells, n, i, chosen);

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static enum ptq_status take_from(struct ptq_plan *plan, const char *from, const char *file, int *n,
@@ -26,10 +27,29 @@ static enum ptq_status take_from(struct ptq_plan *plan, const char *from, const 
     return status;
 }
 
-static int is_h5(const struct dirent *entry)
+/* The length of the results file's name in "x.h5", or in "x.h5.cells", which a run under way or a stopped one leaves; 0
+ * in others. */
+static size_t results_name(const char *name)
 {
-    const char *dot = strrchr(entry->d_name, '.');
-    return entry->d_name[0] != '.' && dot && strcmp(dot, ".h5") == 0;
+    static const char cells[] = ".cells";
+    size_t length = strlen(name), skip = sizeof cells - 1;
+    if (length > skip && strcmp(name + length - skip, cells) == 0) length -= skip;
+    return name[0] != '.' && length > 3 && strncmp(name + length - 3, ".h5", 3) == 0 ? length : 0;
+}
+
+static int is_results(const struct dirent *entry)
+{
+    return results_name(entry->d_name) != 0;
+}
+
+/* The file's name where it lies in that folder, whatever both are called, else NULL. */
+static const char *name_in_folder(struct ptq_arena *arena, const char *file, const char *folder)
+{
+    const char *slash = strrchr(file, '/');
+    const char *parent = slash ? ptq_strndup(arena, file, (size_t)(slash - file) + 1) : ".";
+    struct stat a, b;
+    if (stat(parent, &a) || stat(folder, &b) || a.st_dev != b.st_dev || a.st_ino != b.st_ino) return NULL;
+    return slash ? slash + 1 : file;
 }
 
 static enum ptq_status take_from_folder(struct ptq_plan *plan, const char *folder, const char *file, int *n,
@@ -37,16 +57,14 @@ static enum ptq_status take_from_folder(struct ptq_plan *plan, const char *folde
 {
     struct ptq_arena *arena = ptq_arena_make("results files of a folder");
     struct dirent **entry = NULL;
-    int n_entries = scandir(folder, &entry, is_h5, alphasort);
+    int n_entries = scandir(folder, &entry, is_results, alphasort);
+    const char *ours = name_in_folder(arena, file, folder);
     enum ptq_status status = PTQ_OK;
     for (int i = 0; i < n_entries; i++) {
-        const char *path = ptq_join(arena, folder, entry[i]->d_name);
-        char *here = realpath(path, NULL), *ours = realpath(file, NULL);
-        int same = here && ours && strcmp(here, ours) == 0;
-        if (!status && !same) status = take_from(plan, path, file, n, err);
+        const char *name = ptq_strndup(arena, entry[i]->d_name, results_name(entry[i]->d_name));
+        if (!status && !(ours && strcmp(name, ours) == 0))
+            status = take_from(plan, ptq_join(arena, folder, name), file, n, err);
         if (status == PTQ_EINPUT) status = PTQ_OK; /* no results file, or a damaged one */
-        free(here);
-        free(ours);
         free(entry[i]);
     }
     free(entry);
@@ -56,7 +74,10 @@ static enum ptq_status take_from_folder(struct ptq_plan *plan, const char *folde
 
 enum ptq_status ptq_reuse(struct ptq_plan *plan, const char *from, const char *file, int *n, struct ptq_error *err)
 {
+    struct ptq_arena *arena = ptq_arena_make("a name");
+    int nothing = access(from, F_OK) && access(ptq_format(arena, "%s.cells", from), F_OK);
+    ptq_arena_free(arena);
     *n = 0;
-    if (!ptq_plan_count(plan, PTQ_PLAN_MISSING) || access(from, F_OK)) return PTQ_OK;
+    if (nothing || !ptq_plan_count(plan, PTQ_PLAN_MISSING)) return PTQ_OK;
     return ptq_is_folder(from) ? take_from_folder(plan, from, file, n, err) : take_from(plan, from, file, n, err);
 }

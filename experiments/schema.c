@@ -282,7 +282,7 @@ static void add_names(struct ptq_buffer *text, const char *const *names, size_t 
     for (size_t i = 0; i < n; i++) ptq_buffer_add(text, "%s%s", i ? ", " : "", names[i]);
 }
 
-/* Keys that set nothing: how the cells are shown (layout.h), and what --set quick=1 lays over the file. */
+/* Keys that set nothing: how the cells are shown (table_layout.h), and what --set quick=1 lays over the file. */
 static const char *const no_settings[] = {"layout", "quick"};
 enum { N_NO_SETTINGS = sizeof no_settings / sizeof *no_settings };
 

@@ -163,7 +163,7 @@ static void print_versus(struct ptq_arena *arena, const struct ptq_report *repor
 /* ---- the paper's arrangement ---- */
 
 /* The experiment's title; one value alone is named in no column, so here. */
-static const char *arranged_title(struct ptq_arena *arena, const struct ptq_layout *layout)
+static const char *arranged_title(struct ptq_arena *arena, const struct ptq_table_layout *layout)
 {
     if (layout->plain) return "Perplexity, and what is kept in FP16";
     if (!layout->title) return layout->value[0]->doc;
@@ -171,7 +171,7 @@ static const char *arranged_title(struct ptq_arena *arena, const struct ptq_layo
 }
 
 /* A layout that nobody asked for is left out where it does not fit. */
-static enum ptq_status print_arranged(struct ptq_arena *arena, const struct ptq_layout *layout,
+static enum ptq_status print_arranged(struct ptq_arena *arena, const struct ptq_table_layout *layout,
                                       const struct ptq_report *report, enum ptq_table_format format, FILE *out,
                                       struct ptq_error *err)
 {
@@ -220,7 +220,7 @@ static void print_notes(struct ptq_arena *arena, const struct ptq_report *report
     if (format == PTQ_TABLE_HTML) fputs("</ul>\n", out);
 }
 
-static enum ptq_status print_report(struct ptq_arena *arena, const struct ptq_layout *layout,
+static enum ptq_status print_report(struct ptq_arena *arena, const struct ptq_table_layout *layout,
                                     const struct ptq_report *report, enum ptq_table_format format, FILE *out,
                                     struct ptq_error *err)
 {
@@ -237,9 +237,8 @@ static enum ptq_status print_report(struct ptq_arena *arena, const struct ptq_la
     return PTQ_OK;
 }
 
-enum ptq_status ptq_table_print_against(const struct ptq_layout *layout, const struct ptq_cell *cells, int n,
-                                        const char *against, enum ptq_table_format format, FILE *out,
-                                        struct ptq_error *err)
+enum ptq_status ptq_table_print_as(const struct ptq_table_layout *layout, const struct ptq_cell *cells, int n,
+                                   const char *against, enum ptq_table_format format, FILE *out, struct ptq_error *err)
 {
     struct ptq_arena *arena = ptq_arena_make("a table");
     struct ptq_report report;
@@ -256,39 +255,39 @@ enum ptq_status ptq_table_print_against(const struct ptq_layout *layout, const s
     return status;
 }
 
-enum ptq_status ptq_table_print_as(const struct ptq_layout *layout, const struct ptq_cell *cells, int n,
-                                   enum ptq_table_format format, FILE *out, struct ptq_error *err)
-{
-    return ptq_table_print_against(layout, cells, n, NULL, format, out, err);
-}
-
-enum ptq_status ptq_table_print(const struct ptq_cell *cells, int n, enum ptq_table_format format, FILE *out,
-                                struct ptq_error *err)
+enum ptq_status ptq_table_print_against(const struct ptq_cell *cells, int n, const char *against,
+                                        enum ptq_table_format format, FILE *out, struct ptq_error *err)
 {
     struct ptq_arena *arena = ptq_arena_make("a layout");
-    struct ptq_layout layout;
+    struct ptq_table_layout layout;
     int found;
-    ptq_layout_of_cells(arena, cells, n, &layout, &found);
-    enum ptq_status status = ptq_table_print_as(found ? &layout : NULL, cells, n, format, out, err);
+    ptq_table_layout_of_cells(arena, cells, n, &layout, &found);
+    enum ptq_status status = ptq_table_print_as(found ? &layout : NULL, cells, n, against, format, out, err);
     ptq_arena_free(arena);
     return status;
 }
 
-enum ptq_status ptq_table_layout(struct ptq_arena *arena, const char *const *files, int n_files,
-                                 const struct ptq_cell *cells, int n, const struct ptq_layout **out,
-                                 struct ptq_error *err)
+enum ptq_status ptq_table_find_layout(struct ptq_arena *arena, const char *const *files, int n_files,
+                                      const struct ptq_cell *cells, int n, const struct ptq_table_layout **out,
+                                      struct ptq_error *err)
 {
-    struct ptq_layout *layout = ptq_new(arena, struct ptq_layout, 1);
+    struct ptq_table_layout *layout = ptq_new(arena, struct ptq_table_layout, 1);
     const char *experiment, *yaml;
     int found = 0;
     *out = NULL;
     for (int f = 0; f < n_files && !found; f++) {
         PTQ_TRY(ptq_results_experiment(arena, files[f], &experiment, &yaml, err));
-        PTQ_TRY(ptq_layout_of_yaml(arena, files[f], yaml, layout, &found, err));
+        PTQ_TRY(ptq_table_layout_of_yaml(arena, files[f], yaml, layout, &found, err));
     }
-    if (!found) ptq_layout_of_cells(arena, cells, n, layout, &found);
+    if (!found) ptq_table_layout_of_cells(arena, cells, n, layout, &found);
     if (found) *out = layout;
     return PTQ_OK;
+}
+
+enum ptq_status ptq_table_print(const struct ptq_cell *cells, int n, enum ptq_table_format format, FILE *out,
+                                struct ptq_error *err)
+{
+    return ptq_table_print_against(cells, n, NULL, format, out, err);
 }
 
 enum ptq_status ptq_table_read(struct ptq_arena *arena, const char *const *files, int n_files, struct ptq_cell **cells,

@@ -3,7 +3,7 @@
 #define PTQ_TABLE_H
 
 #include "escape.h"
-#include "layout.h"
+#include "table_layout.h"
 #include "report.h"
 
 #include <stdio.h>
@@ -12,26 +12,24 @@
 enum ptq_status ptq_table_format_parse(const char *text, enum ptq_table_format *out, struct ptq_error *err);
 
 /* Prints the cells. Text, Markdown and LaTeX: what the layout says (NULL: nothing), then a list for each model, width
- * and group size. CSV and JSON: a record a cell, all its scalars by the
- * names of PTQ_CELL_FIELDS, then what was computed from it. Cells of different protocols are PTQ_EINPUT. */
-enum ptq_status ptq_table_print_as(const struct ptq_layout *layout, const struct ptq_cell *cells, int n,
-                                   enum ptq_table_format format, FILE *out, struct ptq_error *err);
+ * and group size. CSV and JSON: a record a cell, all its scalars by the names of PTQ_CELL_FIELDS, then what was
+ * computed from it. against (or NULL): a sheet more (CSV, JSON: columns), in which every row is compared with that of
+ * this SPEC. Cells of different protocols are PTQ_EINPUT, but where the layout has the key `text`. */
+enum ptq_status ptq_table_print_as(const struct ptq_table_layout *layout, const struct ptq_cell *cells, int n,
+                                   const char *against, enum ptq_table_format format, FILE *out, struct ptq_error *err);
 /* The same of cells whose experiment has no layout: AWQ's Table 1 where some are salient, but for the terminal. */
+enum ptq_status ptq_table_print_against(const struct ptq_cell *cells, int n, const char *against,
+                                        enum ptq_table_format format, FILE *out, struct ptq_error *err);
 enum ptq_status ptq_table_print(const struct ptq_cell *cells, int n, enum ptq_table_format format, FILE *out,
                                 struct ptq_error *err);
-/* As ptq_table_print_as with a sheet more (CSV, JSON: columns), in which every row is compared with that of the SPEC
- * `against`; NULL: none. */
-enum ptq_status ptq_table_print_against(const struct ptq_layout *layout, const struct ptq_cell *cells, int n,
-                                        const char *against, enum ptq_table_format format, FILE *out,
-                                        struct ptq_error *err);
 
 /* The cells of all files, in the order of the files; a cell that comes twice counts once. In arena. */
 enum ptq_status ptq_table_read(struct ptq_arena *arena, const char *const *files, int n_files, struct ptq_cell **cells,
                                int *n, struct ptq_error *err);
 
 /* The layout of the first file whose experiment has one, else that of the cells, or NULL. In arena. */
-enum ptq_status ptq_table_layout(struct ptq_arena *arena, const char *const *files, int n_files,
-                                 const struct ptq_cell *cells, int n, const struct ptq_layout **out,
-                                 struct ptq_error *err);
+enum ptq_status ptq_table_find_layout(struct ptq_arena *arena, const char *const *files, int n_files,
+                                      const struct ptq_cell *cells, int n, const struct ptq_table_layout **out,
+                                      struct ptq_error *err);
 
 #endif

@@ -7,6 +7,7 @@
  * final weights, by core/forward.h's steps. Source of both: IST-DASLab/gptq opt.py and llama.py (2d65066). */
 #include "hessian.h"
 
+#include "only.h"
 #include "apply.h"
 #include "grid.h"
 #include "ops.h"
@@ -184,6 +185,22 @@ static int is_last(const struct work *w)
 
 /* ---- one-shot order ---- */
 
+/* 0 where only= leaves alone all linears that read this input, and nothing that is kept depends on them: in this order
+ * no input's codes depend on another's, and behind the last block that only= names nothing is coded. OBQ of a few
+ * linears would else take hours for the others. */
+static int is_wanted(const struct work *w, enum ptq_input input)
+{
+    const char *only = w->task->spec->only;
+    const struct ptq_model *model = w->task->model;
+    int64_t first, last;
+    struct ptq_error ignored;
+    if (!*only || ptq_only_blocks(only, model, &first, &last, &ignored) || w->task->index != last) return 1;
+    unsigned roles = ptq_only_roles(only, model, last);
+    for (int role = 0; role < PTQ_N_ROLE; role++)
+        if ((roles >> role & 1) && ptq_role_input[role] == input) return 1;
+    return 0;
+}
+
 /* A batch through the original block, but for the last product, whose result nobody reads; x is put back. */
 static void look_at(struct work *w, int64_t window, int64_t n, float *saved)
 {
@@ -221,7 +238,8 @@ static enum ptq_status one_shot(struct work *w, struct ptq_error *err)
         PTQ_TRY(ptq_interrupted(err));
         look_at(w, window, batch_at(w, window), saved);
     }
-    for (int input = 0; input < PTQ_N_INPUT; input++) PTQ_TRY(quantize(w, input, err));
+    for (int input = 0; input < PTQ_N_INPUT; input++)
+        if (is_wanted(w, input)) PTQ_TRY(quantize(w, input, err));
     return is_last(w) ? PTQ_OK : ptq_forward_block(f, &w->quantized, w->task->index, NULL, err);
 }
 

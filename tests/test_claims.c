@@ -297,7 +297,7 @@ static void test_printed(void **state)
     assert_non_null(strstr(md, "a \\| sentence"));
     assert_non_null(strstr(md, "holds here"));
     assert_non_null(strstr(md, "not measured"));
-    assert_non_null(strstr(md, "accuracy: e has no cell 'obq'"));
+    assert_non_null(strstr(md, "not measured: e has no cell 'obq'"));
     json_t *json = json_loads(print(&claims, PTQ_TABLE_JSON), 0, NULL);
     assert_non_null(json);
     json_t *claim = json_array_get(json_object_get(json, "claims"), 0);
@@ -308,11 +308,26 @@ static void test_printed(void **state)
     assert_int_equal(ptq_claims_print(&claims, PTQ_TABLE_TEX, stdout, &err), PTQ_EUSAGE);
 }
 
+/* The page shows the measures as they are. */
+static void test_documentation(void **state)
+{
+    (void)state;
+    char *printed = NULL, *page;
+    size_t size;
+    FILE *out = open_memstream(&printed, &size);
+    ptq_claim_measures_print(out);
+    fclose(out);
+    if (ptq_read_file(arena, PTQ_FIXTURES "/../../docs/experiments.md", 1 << 20, &page, &size, &err))
+        fail_msg("%s", err.text);
+    if (!strstr(page, printed)) fail_msg("docs/experiments.md needs this table:\n%s", printed);
+    free(printed);
+}
+
 static int set_up(void **state)
 {
     (void)state;
     arena = ptq_arena_make("test");
-    strcpy(folder, "/tmp/ptq-claims-XXXXXX");
+    snprintf(folder, sizeof folder, "/tmp/ptq-claims-XXXXXX");
     return mkdtemp(folder) == NULL;
 }
 
@@ -334,6 +349,6 @@ int main(void)
         TEST(refused),        TEST(claims_of_the_tree), TEST(verdicts),
         TEST(worst_of_tests), TEST(other_measures),     TEST(bench),
         TEST(selectors),      TEST(contrast),           TEST(contrast_agrees_with_bootstrap),
-        TEST(printed)};
+        TEST(printed),        TEST(documentation)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

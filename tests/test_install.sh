@@ -134,4 +134,42 @@ END
     unset PTQ_CACHE PTQ RESULTS MODEL TEXT CALIB
 }
 
+# scripts/tables and scripts/claims: quick forms in one folder, from which cells are shared; verdicts from the same folder
+test_tables_and_claims() {
+    machine 0
+    tool ptq <<END
+printf '<%s>' "\$@" >>"$scratch/calls"; echo >>"$scratch/calls"
+[ "\$1" != experiments ] || printf '%s\n' "$scratch/a model"
+[ "\$1\$3" != claims--dry-run ] || printf '%s\n' awq-table4 table1
+[ "\$1" != run ] || ! grep -q "\$2" "$scratch/broken"
+END
+    mkdir -p "$scratch/a model"
+    : >"$scratch/calls"
+    : >"$scratch/broken"
+    export PTQ=$scratch/bin/ptq RESULTS=$scratch/all QUICK=1
+    expect_exit 0 "$tree/scripts/claims"
+    expect_text "^<run><experiments/awq-table4.yaml><-o><$RESULTS/quick/awq-table4.h5><--quick><--reuse><$RESULTS/quick>$" \
+        "$scratch/calls"
+    expect_text "^<run><experiments/table1.yaml><-o><$RESULTS/quick/table1.h5><--quick>" "$scratch/calls"
+    expect_text "^<claims><experiments/claims/awq-gptq.yaml><$RESULTS/quick><--format><md>$" "$scratch/calls"
+    [ -f "$RESULTS/quick/claims.md" ] || fail "no verdicts"
+
+    : >"$scratch/calls" # another model has a folder of its own; in full, cells are shared as well
+    QUICK='' MODEL="$scratch/a model" expect_exit 0 "$tree/scripts/claims"
+    expect_text "^<run><experiments/table1.yaml><-o><$RESULTS/claims-[0-9]+/table1.h5>.*<--reuse><$RESULTS/claims-[0-9]+>$" \
+        "$scratch/calls"
+
+    echo experiments/awq-table4.yaml >"$scratch/broken" # one that fails does not keep the others
+    : >"$scratch/calls"
+    expect_exit 1 "$tree/scripts/tables" awq-table4 table1
+    expect_text 'failed: awq-table4' "$scratch/err"
+    expect_text '^<run><experiments/table1.yaml>' "$scratch/calls"
+    expect_exit 1 "$tree/scripts/claims"
+    QUICK=yes expect_exit 1 "$tree/scripts/table"
+    expect_text "QUICK is 'yes'" "$scratch/err"
+    NAME=nothing expect_exit 1 "$tree/scripts/table"
+    expect_text 'there is no experiments/nothing.yaml; known: .*awq-table4' "$scratch/err"
+    unset PTQ RESULTS QUICK
+}
+
 run_tests

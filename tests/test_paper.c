@@ -46,12 +46,12 @@ static void test_every_table(void **state)
     static const struct {
         const char *paper, *table;
         int n;
-    } wanted[] = {{"AWQ", "1", 33},        {"AWQ", "2", 20},         {"AWQ", "3", 25},        {"AWQ", "4", 63},
-                  {"AWQ", "5", 6},         {"AWQ", "6", 7},          {"AWQ", "8", 20},        {"AWQ", "9", 15},
-                  {"AWQ", "10", 6},        {"AWQ", "figure 1", 2},   {"AWQ", "figure 8a", 1}, {"AWQ", "figure 8b", 8},
-                  {"AWQ", "figure 9", 25}, {"AWQ", "README", 12},    {"AWQ", "rerun", 5},     {"GPTQ", "2", 7},
-                  {"GPTQ", "3", 45},       {"GPTQ", "4", 30},        {"GPTQ", "5", 6},        {"GPTQ", "6", 4},
-                  {"GPTQ", "7", 6},        {"GPTQ", "8", 2},         {"GPTQ", "9", 36},       {"GPTQ", "11", 36},
+    } wanted[] = {{"AWQ", "1", 33},        {"AWQ", "2", 20},       {"AWQ", "3", 25},        {"AWQ", "4", 63},
+                  {"AWQ", "5", 6},         {"AWQ", "6", 7},        {"AWQ", "8", 20},        {"AWQ", "9", 15},
+                  {"AWQ", "10", 6},        {"AWQ", "figure 1", 2}, {"AWQ", "figure 8a", 1}, {"AWQ", "figure 8b", 8},
+                  {"AWQ", "figure 9", 25}, {"AWQ", "README", 12},  {"AWQ", "rerun", 5},     {"GPTQ", "2", 7},
+                  {"GPTQ", "3", 45},       {"GPTQ", "4", 30},      {"GPTQ", "5", 6},        {"GPTQ", "6", 4},
+                  {"GPTQ", "7", 6},        {"GPTQ", "8", 2},       {"GPTQ", "9", 36},       {"GPTQ", "11", 36},
                   {"GPTQ", "README", 27}};
     int sum = 0;
     for (size_t w = 0; w < sizeof wanted / sizeof *wanted; w++) {
@@ -239,8 +239,10 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        TEST(numbers),   TEST(every_table), TEST(no_key_twice), TEST(contradictions_are_noted), TEST(names), TEST(specs_are_canonical), TEST(verdicts), TEST(only_fair_comparisons),
-        TEST(bad_lines), TEST(home)};
+    const struct CMUnitTest tests[] = {TEST(numbers),      TEST(every_table),
+                                       TEST(no_key_twice), TEST(contradictions_are_noted),
+                                       TEST(names),        TEST(specs_are_canonical),
+                                       TEST(verdicts),     TEST(only_fair_comparisons),
+                                       TEST(bad_lines),    TEST(home)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

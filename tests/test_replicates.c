@@ -189,7 +189,7 @@ static const char *print(const struct ptq_cell *cells, int n, const char *agains
     char *text;
     size_t size;
     FILE *out = open_memstream(&text, &size);
-    OK(ptq_table_print_against(NULL, cells, n, against, format, out, &err));
+    OK(ptq_table_print_against(cells, n, against, format, out, &err));
     fclose(out);
     const char *copy = ptq_strdup(arena, text);
     free(text);
@@ -232,9 +232,9 @@ static void test_against(void **state)
     expect_part(print(cells, TABLE1_CELLS, "rtn:w3,g64", PTQ_TABLE_MD), "Not told apart is no proof of equality.");
     expect_part(print(cells, TABLE1_CELLS, "rtn:w3,g64", PTQ_TABLE_CSV), ",against_p_holm,against_verdict,");
     FILE *out = fopen("/dev/null", "w");
-    assert_int_equal(ptq_table_print_against(NULL, cells, 3, "gptq:w4", PTQ_TABLE_MD, out, &err), PTQ_EUSAGE);
+    assert_int_equal(ptq_table_print_against(cells, 3, "gptq:w4", PTQ_TABLE_MD, out, &err), PTQ_EUSAGE);
     expect_part(err.text, "no cell of m is gptq:w4,g128");
-    assert_int_equal(ptq_table_print_against(NULL, cells, 3, "nosuch", PTQ_TABLE_MD, out, &err), PTQ_EUSAGE);
+    assert_int_equal(ptq_table_print_against(cells, 3, "nosuch", PTQ_TABLE_MD, out, &err), PTQ_EUSAGE);
     fclose(out);
 }
 

@@ -3,7 +3,7 @@
 # its arrangement, cells shared between them, nothing run again; then the verdicts from what they left.
 set -euo pipefail
 ptq=$(realpath "$1")
-# shellcheck source=shell.bash
+# shellcheck source=tests/shell.bash
 . "$(dirname "$0")/shell.bash"
 models=$tree/tests/fixtures/models
 export PTQ_CACHE=$scratch/cache
@@ -28,7 +28,7 @@ run() {
 }
 
 one_text=(--set text=essay-eval --set calib=perl-calib)
-tables=(table1 awq-table2 awq-table3 awq-table4 awq-table9 awq-figure8a gptq-table3 gptq-table4 gptq-table5 bits-groups
+tables=(table1 awq-table2 awq-table3 awq-table4 awq-table9 awq-figure8a gptq-table3 gptq-table4 gptq-table5 gptq-table8 bits-groups
     pareto)
 
 # Every experiment, once for all tests.
@@ -51,8 +51,9 @@ test_every_table() {
         expect_text 'begin\{tabular\}' "$scratch/out"
         expect_exit 0 "$ptq" table "$results/$name.h5"
     done
-    expect_text '^\| model +\| bits +\| +FP16 \| +RTN \| +activation 0.1 %' table1.md
-    expect_text '^\| +\| +1 \| +1.25 \| +1.5 \| +2 \| +4 \|$|^\| +\| model +\| +1 \| +1.25' awq-table2.md
+    expect_text '^\| model +\| quantised +\| +FP16 \| +RTN \| +activation 0.1 %' table1.md
+    expect_text '^\| +\| model +\| +FP16 \| +1 \| +1.25 \| +1.5 \| +2 \| +4 \|$' awq-table2.md
+    expect_text '^\| w3 +\| OBQ, only=0.q' gptq-table8.md
     expect_text '^\| steps changed' awq-table2.md
     expect_text '^\| w3 g64 +\| GPTQ, act\\_order=1' awq-table4.md
     expect_text '^\| 2 +\| .* \(3\) \|' awq-figure8a.md # three seeds in one slot

@@ -1,6 +1,6 @@
 /* The tables of what a layout can name: keys that tell cells apart, values that stand in slots. A key or a value is a
  * row here. */
-#include "layout.h"
+#include "table_layout.h"
 
 #include "method.h"
 
@@ -93,12 +93,6 @@ static const char *key_calib_windows(ROW)
     return row->cell->calib[0] ? ptq_format(arena, "%lld", (long long)row->cell->calib_windows) : NULL;
 }
 
-static const char *key_seed(ROW)
-{
-    (void)report;
-    return quantises(row) ? ptq_format(arena, "%lld", (long long)row->cell->seed) : NULL;
-}
-
 static const char *key_device(ROW)
 {
     (void)arena, (void)report;
@@ -113,20 +107,26 @@ static const char *key_path(ROW)
 
 static const char value_key[] = "value";
 
-static const struct ptq_layout_key keys[] = {
+static const struct ptq_table_layout_key keys[] = {
     {.name = "model", .text = key_model, .doc = "the model"},
     {.name = "method", .identity = 1, .text = key_method, .doc = "the method, with what else its SPEC says"},
     {.name = "select", .identity = 1, .text = key_select, .doc = "how salient channels are chosen, else the method"},
     {.name = "spec", .identity = 1, .text = key_spec, .doc = "the whole SPEC"},
-    {.name = "bits", .text = key_bits, .doc = "width and group size"},
+    {.name = "bits", .head = "quantised", .text = key_bits, .doc = "width and group size"},
     {.name = "w_bit", .text = key_w_bit, .doc = "width"},
     {.name = "group_size", .text = key_group_size, .doc = "group size"},
     {.name = "effective_bits", .rising = 1, .text = key_effective_bits, .doc = "stored bits a weight, rising"},
     {.name = "fraction", .text = key_fraction, .doc = "share of the channels that is kept or scaled"},
-    {.name = "text", .text = key_text, .doc = "evaluation text: the one key whose lines may differ in protocol"},
-    {.name = "calib", .text = key_calib, .doc = "calibration text"},
-    {.name = "calib_windows", .rising = 1, .text = key_calib_windows, .doc = "calibration windows, rising"},
-    {.name = "seed", .text = key_seed, .doc = "the seed"},
+    {.name = "text",
+     .head = "evaluated on",
+     .text = key_text,
+     .doc = "evaluation text: the one key whose lines may differ in protocol"},
+    {.name = "calib", .head = "calibrated on", .text = key_calib, .doc = "calibration text"},
+    {.name = "calib_windows",
+     .head = "calibration windows",
+     .rising = 1,
+     .text = key_calib_windows,
+     .doc = "calibration windows, rising"},
     {.name = "device", .text = key_device, .doc = "cpu or the GPU's name"},
     {.name = "path", .text = key_path, .doc = "fp32 or packed"},
     {.name = value_key, .doc = "where several values stand"},
@@ -140,19 +140,19 @@ static int is_param(const struct ptq_param *p, const char *name)
     return 0;
 }
 
-const struct ptq_layout_key *ptq_layout_key(struct ptq_arena *arena, const char *name)
+const struct ptq_table_layout_key *ptq_table_layout_key(struct ptq_arena *arena, const char *name)
 {
     int known = is_param(ptq_grid_params(), name);
     for (int i = 0; i < N_KEYS; i++)
         if (strcmp(keys[i].name, name) == 0) return &keys[i];
     for (int i = 0; i < ptq_n_methods && !known; i++) known = is_param(ptq_methods[i]->param, name);
     if (!known) return NULL;
-    struct ptq_layout_key *key = ptq_new(arena, struct ptq_layout_key, 1);
-    *key = (struct ptq_layout_key){.name = ptq_strdup(arena, name)};
+    struct ptq_table_layout_key *key = ptq_new(arena, struct ptq_table_layout_key, 1);
+    *key = (struct ptq_table_layout_key){.name = ptq_strdup(arena, name)};
     return key;
 }
 
-int ptq_layout_is_value(const struct ptq_layout_key *key)
+int ptq_table_layout_is_value(const struct ptq_table_layout_key *key)
 {
     return strcmp(key->name, value_key) == 0;
 }
@@ -175,6 +175,18 @@ static double value_above(ROW)
     if (!quantises(row)) return NAN;
     *interval = row->estimate.difference_interval;
     return row->estimate.difference;
+}
+
+static double value_kl(ROW)
+{
+    (void)report, (void)interval;
+    return row->cell->kl ? row->cell->kl_mean : NAN;
+}
+
+static double value_same_top(ROW)
+{
+    (void)report, (void)interval;
+    return row->cell->kl ? 100 * row->cell->same_top : NAN;
 }
 
 static double value_effective_bits(ROW)
@@ -323,13 +335,24 @@ static double value_front(ROW)
     return 1;
 }
 
-static const struct ptq_layout_value values[] = {
-    {.name = "ppl", .head = "perplexity", .metric = "ppl:wikitext2", .number = value_ppl, .doc = "perplexity"},
+static const struct ptq_table_layout_value values[] = {
+    {.name = "ppl",
+     .head = "perplexity",
+     .of_seeds = 1,
+     .metric = "ppl:wikitext2",
+     .number = value_ppl,
+     .doc = "perplexity"},
     {.name = "above",
      .head = "above FP16",
      .form = PTQ_FORM_SIGNED,
      .number = value_above,
      .doc = "perplexity less that of FP16, with its 95 % interval"},
+    {.name = "kl", .head = "KL to FP16", .number = value_kl, .doc = "mean KL divergence to FP16 in nats"},
+    {.name = "same_top",
+     .head = "same top-1",
+     .form = PTQ_FORM_PERCENT,
+     .number = value_same_top,
+     .doc = "share of tokens whose most probable next token is that of FP16"},
     {.name = "effective_bits", .head = "bits", .number = value_effective_bits, .doc = "stored bits a weight"},
     {.name = "seconds", .head = "seconds", .number = value_seconds, .doc = "wall seconds of calibrating, quantising"},
     {.name = "peak_mib", .head = "peak MiB", .number = value_peak, .doc = "peak resident memory of the process"},
@@ -373,7 +396,7 @@ static const struct ptq_layout_value values[] = {
 };
 enum { N_VALUES = sizeof values / sizeof *values };
 
-const struct ptq_layout_value *ptq_layout_value(const char *name)
+const struct ptq_table_layout_value *ptq_table_layout_value(const char *name)
 {
     for (int i = 0; i < N_VALUES; i++)
         if (strcmp(values[i].name, name) == 0) return &values[i];
@@ -382,21 +405,21 @@ const struct ptq_layout_value *ptq_layout_value(const char *name)
 
 /* ---- their names ---- */
 
-size_t ptq_layout_key_names(const char **names, size_t room)
+size_t ptq_table_layout_key_names(const char **names, size_t room)
 {
     size_t n = 0;
     for (; n < N_KEYS && n < room; n++) names[n] = keys[n].name;
     return n;
 }
 
-size_t ptq_layout_value_names(const char **names, size_t room)
+size_t ptq_table_layout_value_names(const char **names, size_t room)
 {
     size_t n = 0;
     for (; n < N_VALUES && n < room; n++) names[n] = values[n].name;
     return n;
 }
 
-void ptq_layout_print(FILE *out)
+void ptq_table_layout_print(FILE *out)
 {
     fprintf(out, "| key | what it is |\n|---|---|\n");
     for (int i = 0; i < N_KEYS; i++) fprintf(out, "| `%s` | %s |\n", keys[i].name, keys[i].doc);

@@ -1,4 +1,4 @@
-#include "layout.h"
+#include "table_layout.h"
 
 #include "words.h"
 
@@ -42,37 +42,37 @@ static enum ptq_status entries(const struct ptq_yaml *list, int most, const stru
 }
 
 static enum ptq_status read_keys(struct ptq_arena *arena, const struct ptq_yaml *list,
-                                 const struct ptq_layout_key **out, int *n_out, struct ptq_error *err)
+                                 const struct ptq_table_layout_key **out, int *n_out, struct ptq_error *err)
 {
     const struct ptq_yaml *item;
     const char *names[MOST_NAMES];
     int n;
-    PTQ_TRY(entries(list, PTQ_LAYOUT_KEYS, &item, &n, err));
+    PTQ_TRY(entries(list, PTQ_TABLE_LAYOUT_KEYS, &item, &n, err));
     for (int i = 0; i < n; i++, item = item->next) {
         PTQ_TRY(one_word(list, item, err));
-        out[i] = ptq_layout_key(arena, item->text);
-        if (!out[i]) return unknown(item, "key", names, ptq_layout_key_names(names, MOST_NAMES), err);
+        out[i] = ptq_table_layout_key(arena, item->text);
+        if (!out[i]) return unknown(item, "key", names, ptq_table_layout_key_names(names, MOST_NAMES), err);
     }
     *n_out = n;
     return PTQ_OK;
 }
 
-static enum ptq_status read_values(const struct ptq_yaml *list, struct ptq_layout *out, struct ptq_error *err)
+static enum ptq_status read_values(const struct ptq_yaml *list, struct ptq_table_layout *out, struct ptq_error *err)
 {
     const struct ptq_yaml *item;
     const char *names[MOST_NAMES];
     int n;
-    PTQ_TRY(entries(list, PTQ_LAYOUT_VALUES, &item, &n, err));
+    PTQ_TRY(entries(list, PTQ_TABLE_LAYOUT_VALUES, &item, &n, err));
     for (int i = 0; i < n; i++, item = item->next) {
         PTQ_TRY(one_word(list, item, err));
-        out->value[i] = ptq_layout_value(item->text);
-        if (!out->value[i]) return unknown(item, "value", names, ptq_layout_value_names(names, MOST_NAMES), err);
+        out->value[i] = ptq_table_layout_value(item->text);
+        if (!out->value[i]) return unknown(item, "value", names, ptq_table_layout_value_names(names, MOST_NAMES), err);
     }
     out->n_values = n;
     return PTQ_OK;
 }
 
-static int count_key(const struct ptq_layout *layout, const char *key)
+static int count_key(const struct ptq_table_layout *layout, const char *key)
 {
     int n = 0;
     for (int i = 0; i < layout->n_rows; i++) n += strcmp(layout->row[i]->name, key) == 0;
@@ -81,7 +81,7 @@ static int count_key(const struct ptq_layout *layout, const char *key)
 }
 
 /* No key twice; several values have a place. */
-static enum ptq_status finish(struct ptq_arena *arena, const struct ptq_yaml *node, struct ptq_layout *out,
+static enum ptq_status finish(struct ptq_arena *arena, const struct ptq_yaml *node, struct ptq_table_layout *out,
                               struct ptq_error *err)
 {
     if (!out->n_rows || !out->n_columns || !out->n_values)
@@ -89,19 +89,20 @@ static enum ptq_status finish(struct ptq_arena *arena, const struct ptq_yaml *no
                              "layout needs rows, columns and values, such as "
                              "{rows: [method], columns: [model], values: [ppl]}");
     for (int i = 0; i < out->n_rows + out->n_columns; i++) {
-        const struct ptq_layout_key *key = i < out->n_rows ? out->row[i] : out->column[i - out->n_rows];
+        const struct ptq_table_layout_key *key = i < out->n_rows ? out->row[i] : out->column[i - out->n_rows];
         if (count_key(out, key->name) > 1)
             return ptq_yaml_fail(node, err, "layout: key '%s' stands twice; leave one out", key->name);
     }
-    if (out->n_values > 1 && !count_key(out, "value")) out->column[out->n_columns++] = ptq_layout_key(arena, "value");
+    if (out->n_values > 1 && !count_key(out, "value"))
+        out->column[out->n_columns++] = ptq_table_layout_key(arena, "value");
     return PTQ_OK;
 }
 
-enum ptq_status ptq_layout_read(struct ptq_arena *arena, const struct ptq_yaml *node, struct ptq_layout *out,
-                                struct ptq_error *err)
+enum ptq_status ptq_table_layout_read(struct ptq_arena *arena, const struct ptq_yaml *node,
+                                      struct ptq_table_layout *out, struct ptq_error *err)
 {
     static const char *const parts[] = {"rows", "columns", "values"};
-    *out = (struct ptq_layout){0};
+    *out = (struct ptq_table_layout){0};
     if (node->kind != PTQ_YAML_MAPPING)
         return ptq_yaml_fail(node, err, "layout is %s; it must be a mapping of rows, columns, values",
                              ptq_yaml_kind_name(node));
@@ -121,8 +122,8 @@ enum ptq_status ptq_layout_read(struct ptq_arena *arena, const struct ptq_yaml *
     return finish(arena, node, out, err);
 }
 
-enum ptq_status ptq_layout_of_yaml(struct ptq_arena *arena, const char *file, const char *yaml, struct ptq_layout *out,
-                                   int *found, struct ptq_error *err)
+enum ptq_status ptq_table_layout_of_yaml(struct ptq_arena *arena, const char *file, const char *yaml,
+                                         struct ptq_table_layout *out, int *found, struct ptq_error *err)
 {
     struct ptq_yaml *root;
     *found = 0;
@@ -131,26 +132,26 @@ enum ptq_status ptq_layout_of_yaml(struct ptq_arena *arena, const char *file, co
     const struct ptq_yaml *node = ptq_yaml_get(root, "layout");
     if (!node) return PTQ_OK;
     *found = 1;
-    PTQ_TRY(ptq_layout_read(arena, node, out, err));
+    PTQ_TRY(ptq_table_layout_read(arena, node, out, err));
     const struct ptq_yaml *title = ptq_yaml_get(root, "title");
     out->title = title ? title->text : NULL;
     return PTQ_OK;
 }
 
-void ptq_layout_of_cells(struct ptq_arena *arena, const struct ptq_cell *cells, int n, struct ptq_layout *out,
-                         int *found)
+void ptq_table_layout_of_cells(struct ptq_arena *arena, const struct ptq_cell *cells, int n,
+                               struct ptq_table_layout *out, int *found)
 {
     static const char table1[] = "layout: {rows: [model, bits], columns: [select, fraction], values: [ppl]}";
     struct ptq_error err;
     *found = 0;
-    *out = (struct ptq_layout){0};
+    *out = (struct ptq_table_layout){0};
     for (int i = 0; i < n && !*found; i++)
         if (strcmp(cells[i].method, "salient") == 0)
-            *found = !ptq_layout_of_yaml(arena, "table 1", table1, out, found, &err);
+            *found = !ptq_table_layout_of_yaml(arena, "table 1", table1, out, found, &err);
     out->plain = *found;
 }
 
-int ptq_layout_has(const struct ptq_layout *layout, const char *key)
+int ptq_table_layout_has(const struct ptq_table_layout *layout, const char *key)
 {
     return count_key(layout, key) > 0;
 }

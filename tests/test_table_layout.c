@@ -2,7 +2,7 @@
  * experiment of the tree parses, with its layout and its quick form. */
 #include "cells.h"
 #include "experiment.h"
-#include "layout.h"
+#include "table_layout.h"
 #include "mapped.h"
 #include "pivot.h"
 #include "report_parts.h"
@@ -18,17 +18,17 @@
 static struct ptq_arena *arena;
 static struct ptq_error err;
 
-static struct ptq_layout layout_of(const char *text)
+static struct ptq_table_layout layout_of(const char *text)
 {
-    struct ptq_layout layout;
+    struct ptq_table_layout layout;
     int found;
-    if (ptq_layout_of_yaml(arena, "test.yaml", ptq_format(arena, "layout: %s\n", text), &layout, &found, &err))
+    if (ptq_table_layout_of_yaml(arena, "test.yaml", ptq_format(arena, "layout: %s\n", text), &layout, &found, &err))
         fail_msg("%s", err.text);
     assert_true(found);
     return layout;
 }
 
-static struct ptq_pivot pivot_of(const struct ptq_layout *layout, const struct ptq_cell *cells, int n)
+static struct ptq_pivot pivot_of(const struct ptq_table_layout *layout, const struct ptq_cell *cells, int n)
 {
     struct ptq_report *report = ptq_new(arena, struct ptq_report, 1);
     struct ptq_pivot pivot;
@@ -63,10 +63,10 @@ static void expect_ppl(const struct ptq_pivot *p, const char *row, const char *c
 
 static void refuse(const char *text, const char *part)
 {
-    struct ptq_layout layout;
+    struct ptq_table_layout layout;
     int found;
     const char *yaml = ptq_format(arena, "layout: %s\n", text);
-    assert_int_equal(ptq_layout_of_yaml(arena, "test.yaml", yaml, &layout, &found, &err), PTQ_EINPUT);
+    assert_int_equal(ptq_table_layout_of_yaml(arena, "test.yaml", yaml, &layout, &found, &err), PTQ_EINPUT);
     if (!strstr(err.text, part)) fail_msg("no '%s' in: %s", part, err.text);
 }
 
@@ -81,10 +81,10 @@ static void test_refused(void **state)
     refuse("{rows: [method], columns: [], values: [ppl]}", "must be a list of 1 to 4 words");
     refuse("{rows: [method, model], columns: [model], values: [ppl]}", "'model' stands twice");
     refuse("{rows: [[method]], columns: [model], values: [ppl]}", "each of its entries must be a word");
-    refuse("{rows: [method, w_bit, text, seed, calib], columns: [model], values: [ppl]}", "1 to 4 words");
-    struct ptq_layout layout;
+    refuse("{rows: [method, w_bit, text, path, calib], columns: [model], values: [ppl]}", "1 to 4 words");
+    struct ptq_table_layout layout;
     int found = 1;
-    assert_int_equal(ptq_layout_of_yaml(arena, "x", "title: none\n", &layout, &found, &err), PTQ_OK);
+    assert_int_equal(ptq_table_layout_of_yaml(arena, "x", "title: none\n", &layout, &found, &err), PTQ_OK);
     assert_int_equal(found, 0);
 }
 
@@ -93,7 +93,7 @@ static void test_refused(void **state)
 static void test_table1(void **state)
 {
     (void)state;
-    struct ptq_layout layout = layout_of("{rows: [model, bits], columns: [select, fraction], values: [ppl]}");
+    struct ptq_table_layout layout = layout_of("{rows: [model, bits], columns: [select, fraction], values: [ppl]}");
     struct ptq_cell *cells = make_table1(arena, "m");
     struct ptq_pivot p = pivot_of(&layout, cells, TABLE1_CELLS);
     assert_int_equal(p.n_rows, 1);
@@ -109,7 +109,7 @@ static void test_table4(void **state)
     (void)state;
     static const char *const specs[] = {"fp16",       "rtn:w3,g64",           "gptq:w3,g64,act_order=0",
                                         "rtn:w4,g64", "awq:w4,g64,loss=gram", "gptq:w3,g64,act_order=1"};
-    struct ptq_layout layout = layout_of("{rows: [bits, method], columns: [model], values: [ppl, above]}");
+    struct ptq_table_layout layout = layout_of("{rows: [bits, method], columns: [model], values: [ppl, above]}");
     struct ptq_cell cells[6];
     for (int i = 0; i < 6; i++) cells[i] = make_cell(arena, "m", specs[i], 0.1 * i);
     struct ptq_pivot p = pivot_of(&layout, cells, 6);
@@ -127,14 +127,17 @@ static void test_table4(void **state)
 static void test_table2(void **state)
 {
     (void)state;
-    struct ptq_layout layout = layout_of("{rows: [value], columns: [s], values: [changed_percent, step_ratio, ppl]}");
-    struct ptq_cell cells[2] = {make_cell(arena, "m", "scale:w3,g64,fraction=0.01,s=2", 0.3),
-                                make_cell(arena, "m", "scale:w3,g64,fraction=0.01,s=4", 0.4)};
+    struct ptq_table_layout layout =
+        layout_of("{rows: [value], columns: [s], values: [changed_percent, step_ratio, ppl]}");
+    struct ptq_cell cells[3] = {make_cell(arena, "m", "scale:w3,g64,fraction=0.01,s=2", 0.3),
+                                make_cell(arena, "m", "scale:w3,g64,fraction=0.01,s=4", 0.4),
+                                make_cell(arena, "m", "fp16", 0)};
     for (int i = 0; i < 3; i++) {
         cells[0].linear[i].delta_ratio = 1 + 0.1 * i; /* groups 64, 128, 192 */
         cells[0].linear[i].delta_changed = 0.03 * i;
     }
-    struct ptq_pivot p = pivot_of(&layout, cells, 2);
+    struct ptq_pivot p = pivot_of(&layout, cells, 3);
+    expect_ppl(&p, "perplexity", "FP16", cells[2].ppl); /* no side names the method, so the lacking key does */
     assert_string_equal(at(&p, "steps changed", "2"), "4 %");
     assert_string_equal(at(&p, "new step / old", "2"), "1.133");
     assert_string_equal(at(&p, "new step / old", "4"), "");
@@ -145,12 +148,13 @@ static void test_table2(void **state)
 static void test_seeds(void **state)
 {
     (void)state;
-    struct ptq_layout layout = layout_of("{rows: [calib_windows], columns: [method], values: [ppl]}");
+    struct ptq_table_layout layout = layout_of("{rows: [calib_windows], columns: [method], values: [ppl]}");
     struct ptq_cell cells[4];
     for (int i = 0; i < 4; i++) {
         cells[i] = make_cell(arena, "m", "awq:w3,g64", 0.1);
         cells[i].calib = "c";
         cells[i].calib_windows = i < 3 ? 16 : 2;
+        cells[i].calib_protocol = i < 3 ? "random 16 windows" : "random 2 windows";
         cells[i].seed = i;
         cells[i].ppl = 20 + i;
         for (int64_t t = 0; t < cells[i].tokens; t++) cells[i].nll[t] = (float)log(cells[i].ppl);
@@ -158,7 +162,7 @@ static void test_seeds(void **state)
     struct ptq_pivot p = pivot_of(&layout, cells, 4);
     assert_string_equal(p.row[0].key[0], "2");
     assert_string_equal(at(&p, "2", "AWQ"), "23.00");
-    assert_string_equal(at(&p, "16", "AWQ"), "21.00 \302\2611.00 (3)");
+    assert_string_equal(at(&p, "16", "AWQ"), "20.98 \302\2611.00 (3)");
     const struct ptq_pivot_slot *slot = &p.slot[1];
     assert_int_equal(slot->n, 3);
     assert_true(fabs(slot->low - 20) < 1e-4 && fabs(slot->high - 22) < 1e-4);
@@ -168,7 +172,7 @@ static void test_seeds(void **state)
 static void test_two_texts(void **state)
 {
     (void)state;
-    struct ptq_layout layout = layout_of("{rows: [calib], columns: [text], values: [ppl, own_domain]}");
+    struct ptq_table_layout layout = layout_of("{rows: [calib], columns: [text], values: [ppl, own_domain]}");
     struct ptq_cell cells[4];
     for (int i = 0; i < 4; i++) {
         cells[i] = make_cell(arena, "m", "gptq:w3,g64,act_order=0", i == 0 || i == 3 ? 0.2 : 0.5);
@@ -183,7 +187,7 @@ static void test_two_texts(void **state)
     assert_string_equal(at(&p, "essay-calib", "essay-eval|above own domain"), "");
     assert_true(at(&p, "perl-calib", "essay-eval|above own domain")[0] == '+');
     struct ptq_report report;
-    struct ptq_layout without = layout_of("{rows: [calib], columns: [method], values: [ppl]}");
+    struct ptq_table_layout without = layout_of("{rows: [calib], columns: [method], values: [ppl]}");
     assert_int_equal(ptq_report_parts(arena, &without, cells, 4, &report, &err), PTQ_EINPUT); /* no mixing unasked */
     assert_non_null(strstr(err.text, "different protocols"));
 }
@@ -192,7 +196,7 @@ static void test_front(void **state)
 {
     (void)state;
     static const char *const specs[] = {"rtn:w3,g64", "awq:w3,g64", "rtn:w4,g64", "gptq:w4,g64,act_order=0"};
-    struct ptq_layout layout = layout_of("{rows: [effective_bits, method], columns: [model], values: [front]}");
+    struct ptq_table_layout layout = layout_of("{rows: [effective_bits, method], columns: [model], values: [front]}");
     struct ptq_cell cells[4];
     for (int i = 0; i < 4; i++) cells[i] = make_cell(arena, "m", specs[i], 0.5);
     cells[0].ppl = 50, cells[1].ppl = 40, cells[2].ppl = 30, cells[3].ppl = 41;
@@ -207,7 +211,7 @@ static void test_front(void **state)
 static void test_paper_beside(void **state)
 {
     (void)state;
-    struct ptq_layout layout = layout_of("{rows: [method], columns: [model], values: [ppl]}");
+    struct ptq_table_layout layout = layout_of("{rows: [method], columns: [model], values: [ppl]}");
     struct ptq_cell cell = make_cell(arena, "facebook/opt-6.7b", "awq:w3,g128", 0.1);
     struct ptq_sheet sheet;
     struct ptq_pivot p = pivot_of(&layout, &cell, 1);
@@ -224,12 +228,14 @@ static void test_paper_beside(void **state)
 static void test_too_wide(void **state)
 {
     (void)state;
-    struct ptq_layout layout = layout_of("{rows: [method], columns: [seed], values: [ppl]}");
+    struct ptq_table_layout layout = layout_of("{rows: [method], columns: [calib_windows], values: [ppl]}");
     struct ptq_cell *cells = ptq_new(arena, struct ptq_cell, PTQ_SHEET_COLUMNS);
     struct ptq_sheet sheet;
     for (int i = 0; i < PTQ_SHEET_COLUMNS; i++) {
         cells[i] = make_cell(arena, "m", "awq:w3,g64", 0.1);
-        cells[i].seed = i;
+        cells[i].calib = "c";
+        cells[i].calib_windows = i + 1;
+        cells[i].calib_protocol = ptq_format(arena, "first %d windows", i + 1);
     }
     struct ptq_pivot p = pivot_of(&layout, cells, PTQ_SHEET_COLUMNS);
     assert_int_equal(ptq_pivot_sheet(arena, &p, "t", &sheet, &err), PTQ_EINPUT);
@@ -242,10 +248,10 @@ static void check_experiment(const char *path)
 {
     struct ptq_experiment full, quick;
     const char *set = "quick=1";
-    struct ptq_layout layout;
+    struct ptq_table_layout layout;
     int found;
     if (ptq_experiment_read(arena, path, NULL, 0, &full, &err)) fail_msg("%s", err.text);
-    if (ptq_layout_of_yaml(arena, path, full.yaml, &layout, &found, &err)) fail_msg("%s", err.text);
+    if (ptq_table_layout_of_yaml(arena, path, full.yaml, &layout, &found, &err)) fail_msg("%s", err.text);
     if (!found) return; /* no table of a paper's */
     if (ptq_experiment_read(arena, path, &set, 1, &quick, &err)) fail_msg("%s", err.text);
     assert_true(quick.n_jobs <= full.n_jobs);
@@ -272,6 +278,21 @@ static void test_experiments_of_the_tree(void **state)
     assert_true(n >= 13);
 }
 
+/* The page shows the keys and values as they are. */
+static void test_documentation(void **state)
+{
+    (void)state;
+    char *printed = NULL, *page;
+    size_t size;
+    FILE *out = open_memstream(&printed, &size);
+    ptq_table_layout_print(out);
+    fclose(out);
+    if (ptq_read_file(arena, PTQ_FIXTURES "/../../docs/experiments.md", 1 << 20, &page, &size, &err))
+        fail_msg("%s", err.text);
+    if (!strstr(page, printed)) fail_msg("docs/experiments.md needs this table:\n%s", printed);
+    free(printed);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -291,7 +312,8 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(refused),   TEST(table1), TEST(table4),       TEST(table2),   TEST(seeds),
-        TEST(two_texts), TEST(front),  TEST(paper_beside), TEST(too_wide), TEST(experiments_of_the_tree)};
+        TEST(refused),      TEST(table1), TEST(table4),       TEST(table2),   TEST(seeds),
+        TEST(two_texts),    TEST(front),  TEST(paper_beside), TEST(too_wide), TEST(experiments_of_the_tree),
+        TEST(documentation)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
