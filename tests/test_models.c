@@ -176,7 +176,7 @@ static void quantise_first_block(struct fixture *f, const char *text, struct ptq
  * model came from a GGUF. */
 static int64_t expected_row(const struct fixture *f, int role, int64_t row)
 {
-    struct ptq_layout layout = ptq_linear_layout(&f->model, (enum ptq_role)role);
+    struct ptq_row_layout layout = ptq_linear_layout(&f->model, (enum ptq_role)role);
     layout.order = role == PTQ_Q ? f->model.config.family->hf.order : PTQ_ROWS_PLAIN;
     return ptq_file_row(&layout, row);
 }
