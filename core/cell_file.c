@@ -5,6 +5,16 @@
 
 static const char format_name[] = "ptq-results";
 
+/* What each attribute of a cell is, since an attribute has none of its own: "UNIT; what it is". */
+static enum ptq_status write_about(struct ptq_h5 *file, struct ptq_error *err)
+{
+#define X(kind, name, unit, doc) PTQ_TRY(ptq_h5_put_text(file, "/about", #name, unit "; " doc, err));
+    PTQ_CELL_FIELDS(X)
+    PTQ_AGAINST_FIELDS(X)
+#undef X
+    return PTQ_OK;
+}
+
 enum ptq_status ptq_cell_file_begin(struct ptq_h5 *file, const char *experiment, const char *yaml,
                                     struct ptq_error *err)
 {
@@ -12,6 +22,7 @@ enum ptq_status ptq_cell_file_begin(struct ptq_h5 *file, const char *experiment,
     PTQ_TRY(ptq_h5_put_int(file, "/", "schema", PTQ_RESULTS_SCHEMA, err));
     PTQ_TRY(ptq_h5_put_text(file, "/", "experiment", experiment, err));
     PTQ_TRY(ptq_h5_put_text(file, "/", "experiment_yaml", yaml, err));
+    PTQ_TRY(write_about(file, err));
     return ptq_h5_put_group(file, "/cells", err);
 }
 
@@ -50,10 +61,12 @@ static enum ptq_status write_linears(struct ptq_h5 *file, const char *at, const 
     const char **name = ptq_new(arena, const char *, n);
     for (int i = 0; i < n; i++) name[i] = linear[i].name;
     PTQ_TRY(ptq_h5_put_texts(file, at, "name", name, n, err));
-#define X(kind, field, ...)                                                                                            \
+    PTQ_TRY(ptq_h5_describe(file, at, "name", "text", "the linear", err));
+#define X(kind, field, unit, doc)                                                                                      \
     PTQ_FIELD_TYPE_##kind *field = ptq_new(arena, PTQ_FIELD_TYPE_##kind, n);                                           \
     for (int i = 0; i < n; i++) field[i] = linear[i].field;                                                            \
-    PTQ_TRY(PUTS_##kind(file, at, #field, field, n, err));
+    PTQ_TRY(PUTS_##kind(file, at, #field, field, n, err));                                                             \
+    PTQ_TRY(ptq_h5_describe(file, at, #field, unit, doc, err));
     PTQ_LINEAR_FIELDS(X)
 #undef X
     return PTQ_OK;
@@ -79,13 +92,17 @@ static enum ptq_status write_inputs(struct ptq_h5 *file, const char *at, const s
         memcpy(ranked + i * PTQ_INPUT_RANKS, cell->input[i].ranked, sizeof cell->input[i].ranked);
     }
     PTQ_TRY(ptq_h5_put_texts(file, at, "name", name, n, err));
-#define X(kind, field, ...)                                                                                            \
+    PTQ_TRY(ptq_h5_describe(file, at, "name", "text", "block and input", err));
+#define X(kind, field, unit, doc)                                                                                      \
     PTQ_FIELD_TYPE_##kind *field = ptq_new(arena, PTQ_FIELD_TYPE_##kind, n);                                           \
     for (int i = 0; i < n; i++) field[i] = cell->input[i].field;                                                       \
-    PTQ_TRY(PUTS_##kind(file, at, #field, field, n, err));
+    PTQ_TRY(PUTS_##kind(file, at, #field, field, n, err));                                                             \
+    PTQ_TRY(ptq_h5_describe(file, at, #field, unit, doc, err));
     PTQ_INPUT_FIELDS(X)
 #undef X
-    return ptq_h5_put_floats(file, at, "ranked", ranked, n, PTQ_INPUT_RANKS, err);
+    PTQ_TRY(ptq_h5_put_floats(file, at, "ranked", ranked, n, PTQ_INPUT_RANKS, err));
+    return ptq_h5_describe(file, at, "ranked", "1",
+                           "[input][i] mean |x| of the channel of rank min(2^i, K), 1 the largest", err);
 }
 
 static enum ptq_status write_against(struct ptq_h5 *file, const char *group, const struct ptq_cell *cell,
@@ -94,7 +111,8 @@ static enum ptq_status write_against(struct ptq_h5 *file, const char *group, con
 #define X(kind, name, ...) PTQ_TRY(PUT_##kind(file, group, #name, cell->name, err));
     PTQ_AGAINST_FIELDS(X)
 #undef X
-    return ptq_h5_put_floats(file, group, "kl", cell->kl, cell->windows, scored, err);
+    PTQ_TRY(ptq_h5_put_floats(file, group, "kl", cell->kl, cell->windows, scored, err));
+    return ptq_h5_describe(file, group, "kl", "nat", "[window][scored token] D(p_FP || p), natural log", err);
 }
 
 static enum ptq_status write_cell(struct ptq_h5 *file, const struct ptq_cell *cell, struct ptq_arena *arena,
@@ -106,6 +124,7 @@ static enum ptq_status write_cell(struct ptq_h5 *file, const struct ptq_cell *ce
 #undef X
     int64_t scored = cell->windows ? cell->tokens / cell->windows : 0;
     PTQ_TRY(ptq_h5_put_floats(file, group, "nll", cell->nll, cell->windows, scored, err));
+    PTQ_TRY(ptq_h5_describe(file, group, "nll", "nat", "[window][scored token] -ln p of the token", err));
     if (cell->n_inputs) PTQ_TRY(write_inputs(file, ptq_format(arena, "%s/inputs", group), cell, arena, err));
     if (cell->kl) PTQ_TRY(write_against(file, group, cell, scored, err));
     return ptq_linears_write(file, group, cell->linear, cell->n_linears, err);

@@ -1,6 +1,6 @@
-/* The only door to HDF5: h5.c (with h5_path.c) alone includes hdf5.h, so nothing else can leak an id or meet its error
- * stack. Files are read with plug-ins off; soft and external links, external storage, virtual datasets, unknown filters
- * and texts of variable length are refused, and no value is larger than its file can hold. */
+/* The only door to HDF5: h5.c and h5_write.c (with h5_path.c) alone include hdf5.h, so nothing else can leak an id or
+ * meet its error stack. Files are read with plug-ins off; soft and external links, external storage, virtual datasets,
+ * unknown filters and texts of variable length are refused, and no value is larger than its file can hold. */
 #ifndef PTQ_H5_H
 #define PTQ_H5_H
 
@@ -37,6 +37,11 @@ enum ptq_status ptq_h5_put_bytes(struct ptq_h5 *file, const char *group, const c
                                  int64_t rows, int64_t columns, struct ptq_error *err);
 enum ptq_status ptq_h5_put_texts(struct ptq_h5 *file, const char *group, const char *name, const char *const *data,
                                  int64_t n, struct ptq_error *err);
+
+/* Says of a dataset that is there what it is, for those who read the file with other programs: texts `unit` and `about`
+ * on it. */
+enum ptq_status ptq_h5_describe(struct ptq_h5 *file, const char *group, const char *name, const char *unit,
+                                const char *about, struct ptq_error *err);
 
 /* Readers: attribute or dataset of the right kind, of one element for a scalar and of rank 2 at most for an array
  * ([1][n] where it has one dimension; reals, ints, bytes and texts come flat), else PTQ_EINPUT. Memory from arena. */

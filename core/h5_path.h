@@ -1,5 +1,5 @@
-/* Inside h5.c: identifiers, and the ways to the objects of a file. Includes hdf5.h, so nothing but h5.c may include it.
- */
+/* Inside h5.c and h5_write.c: identifiers, and the ways to the objects of a file. Includes hdf5.h, so nothing else may
+ * include it. */
 #ifndef PTQ_H5_PATH_H
 #define PTQ_H5_PATH_H
 
@@ -7,6 +7,15 @@
 #include <stdint.h>
 
 enum { PTQ_H5_LONGEST_NAME = 4096 };
+
+/* A file being written lives in memory (HDF5's core driver without a backing file) and reaches the disk in one
+ * ptq_write_file: HDF5 hides errno, and so every write error is ours and exact. */
+struct ptq_h5 {
+    hid_t id;
+    char *path;
+    uint64_t size; /* of the file read: no value in it can be larger */
+    int sealed;
+};
 
 /* Gives back any identifier; a negative one is fine. */
 void ptq_h5_release(hid_t id);

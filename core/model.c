@@ -393,6 +393,14 @@ static enum ptq_status read_biases(const struct ptq_model *m, int64_t block, str
     return PTQ_OK;
 }
 
+int ptq_linear_name(const struct ptq_model *m, int64_t block, enum ptq_role role, char out[PTQ_NAME_SIZE])
+{
+    const struct ptq_names *names = &m->config.family->hf;
+    if (!names->linear[role]) return 0;
+    tensor_name(out, names->prefix[0], names->linear[role], block, "");
+    return 1;
+}
+
 enum ptq_status ptq_block_load(const struct ptq_model *m, int64_t i, struct ptq_arena *arena, struct ptq_block *out,
                                struct ptq_error *err)
 {
@@ -409,7 +417,7 @@ enum ptq_status ptq_block_load(const struct ptq_model *m, int64_t i, struct ptq_
         struct ptq_linear *l = &out->linear[role];
         const struct ptq_tensor *t;
         if (!l->n) continue;
-        tensor_name(l->name, m->config.family->hf.prefix[0], m->config.family->hf.linear[role], i, "");
+        ptq_linear_name(m, i, role, l->name);
         int done;
         PTQ_TRY(load_quantized(m, i, (enum ptq_role)role, arena, l, &done, err));
         if (done) continue;

@@ -27,11 +27,13 @@ struct ptq_model {
     unsigned char *used;                   /* [tensors of the checkpoint] 1: the model has asked for it */
 };
 
+enum { PTQ_NAME_SIZE = 160 };
+
 /* One linear of a block, float32. */
 struct ptq_linear {
-    char name[160]; /* "model.layers.3.self_attn.q_proj", whatever the container */
-    float *w;       /* [N][K]; q, k, v lie one behind the other, and so do gate and up: each group is one product */
-    float *b;       /* [N] or NULL, stacked likewise */
+    char name[PTQ_NAME_SIZE]; /* "model.layers.3.self_attn.q_proj", whatever the container */
+    float *w; /* [N][K]; q, k, v lie one behind the other, and so do gate and up: each group is one product */
+    float *b; /* [N] or NULL, stacked likewise */
     int64_t n, k;
     const struct ptq_packed *packed; /* what is computed with instead of w, or NULL (ptq_block_pack) */
 };
@@ -59,7 +61,6 @@ void ptq_linear_size(const struct ptq_config *config, enum ptq_role role, int64_
 /* Whether the checkpoint has a bias for it. */
 int ptq_model_has_bias(const struct ptq_model *model, int64_t block, enum ptq_role role);
 
-enum { PTQ_NAME_SIZE = 160 };
 /* A tensor's Hugging Face name, whatever the container: prefix, pattern (of family->hf) with the block put in, suffix.
  * The head has no prefix. */
 void ptq_hf_name(const struct ptq_config *config, const char *pattern, int64_t block, const char *suffix,
@@ -68,6 +69,9 @@ void ptq_hf_name(const struct ptq_config *config, const char *pattern, int64_t b
 struct ptq_row_layout ptq_layout_in(const struct ptq_config *config, const struct ptq_names *names, enum ptq_role role);
 /* How the model's container has a linear's rows: what undoes it on the way in redoes it on the way out. */
 struct ptq_row_layout ptq_linear_layout(const struct ptq_model *model, enum ptq_role role);
+
+/* A linear's name; 0 where the family has no such role. */
+int ptq_linear_name(const struct ptq_model *model, int64_t block, enum ptq_role role, char out[PTQ_NAME_SIZE]);
 
 /* Rows of the embedding, of the head: [rows][embed_width] as float32. */
 enum ptq_status ptq_model_rows(const struct ptq_tensor *tensor, int64_t first, int64_t rows, float *out,

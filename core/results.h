@@ -2,6 +2,7 @@
  *
  *   FILE.h5
  *     /                      attributes: format "ptq-results", schema 1, experiment, experiment_yaml
+ *     /about                 an attribute a scalar of a cell, by its name: "UNIT; what it is"
  *     /cells/ID/             one group a cell; ID is the SHA-256 of the cell's canonical configuration
  *         attributes         one for each line of PTQ_CELL_FIELDS and, where there is kl, of PTQ_AGAINST_FIELDS
  *         nll                [windows][scored] float32, -ln p of each scored token (natural log)
@@ -9,6 +10,7 @@
  *         linears/           name, and one column for each line of PTQ_LINEAR_FIELDS; one row a quantised linear
  *         inputs/            where the cell read statistics: name, one column for each line of PTQ_INPUT_FIELDS, and
  *                            ranked [inputs][PTQ_INPUT_RANKS] float32; one row an input of a block
+ *   Datasets have the attributes unit and about.
  *   FILE.h5.cells/ID.h5      cells that are finished but not merged yet (same layout, one cell): what a killed run
  *                            leaves and the next one starts from
  *   FILE.h5.cells/ID.part/   what is finished of a cell under way (methods/part.h)
@@ -24,6 +26,7 @@
 #include <stdint.h>
 
 struct ptq_reference;
+struct ptq_prefix;
 
 enum { PTQ_RESULTS_SCHEMA = 1 };
 
@@ -164,6 +167,7 @@ struct ptq_cell {
     struct ptq_input_report *input;
     int n_inputs; /* blocks * PTQ_N_INPUT, or 0 where no statistics were read, or the file is older */
     struct ptq_reference *reference; /* what a run compares with (core/reference.h), or NULL; not stored */
+    struct ptq_prefix *prefix;       /* where a cell with only= may start (methods/prefix.h), or NULL; not stored */
     const char *part;                /* folder for what is finished while the cell is under way, or NULL; not stored */
 };
 

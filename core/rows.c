@@ -28,7 +28,8 @@ int64_t ptq_n_row_tasks(const struct ptq_row_layout *l)
     return (file_rows(l) + ROWS_A_TASK - 1) / ROWS_A_TASK;
 }
 
-int64_t ptq_row_tasks(const struct ptq_tensor *tensor, const struct ptq_row_layout *l, float *w, struct ptq_row_task *task)
+int64_t ptq_row_tasks(const struct ptq_tensor *tensor, const struct ptq_row_layout *l, float *w,
+                      struct ptq_row_task *task)
 {
     int64_t n = ptq_n_row_tasks(l), rows = file_rows(l);
     for (int64_t i = 0; i < n; i++) {

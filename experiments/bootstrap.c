@@ -82,14 +82,35 @@ static struct ptq_interval interval_of(double *value, const struct ptq_bootstrap
                                  ptq_quantile(value, how->replicates, (1 + how->level) / 2)};
 }
 
+static double deviation(const double *value, int64_t n)
+{
+    double mean = 0, squares = 0;
+    for (int64_t b = 0; b < n; b++) mean += value[b] / (double)n;
+    for (int64_t b = 0; b < n; b++) squares += (value[b] - mean) * (value[b] - mean);
+    return sqrt(squares / (double)(n - 1));
+}
+
+/* bootstrap.h says what p is. */
+static double two_sided(const double *difference, int64_t n)
+{
+    int64_t below = 0, above = 0;
+    for (int64_t b = 0; b < n; b++) below += !(difference[b] > 0), above += !(difference[b] < 0);
+    double p = 2 * (double)((below < above ? below : above) + 1) / (double)(n + 1);
+    return p < 1 ? p : 1;
+}
+
 static void find_intervals(const struct batch *batch, int column, int with_difference, double *scratch,
                            struct ptq_estimate *out)
 {
     int64_t n = batch->how->replicates;
     for (int64_t b = 0; b < n; b++) scratch[b] = exp(batch->mean[b][column]);
+    out->units = batch->n_units;
+    out->error = deviation(scratch, n);
     out->interval = interval_of(scratch, batch->how);
     if (!with_difference) return;
     for (int64_t b = 0; b < n; b++) scratch[b] = exp(batch->mean[b][column]) - exp(batch->mean[b][REFERENCE]);
+    out->difference_error = deviation(scratch, n);
+    out->p = two_sided(scratch, n);
     out->difference_interval = interval_of(scratch, batch->how);
 }
 
@@ -120,6 +141,8 @@ static void point_estimates(const struct ptq_cell *const *cells, int n, int refe
         for (int64_t t = 0; t < cells[i]->tokens; t++) sum += cells[i]->nll[t];
         out[i].ppl = exp(sum / (double)cells[i]->tokens);
         out[i].interval = out[i].difference_interval = (struct ptq_interval){NAN, NAN};
+        out[i].error = out[i].difference_error = out[i].p = NAN;
+        out[i].units = 0;
     }
     for (int i = 0; i < n; i++) out[i].difference = reference < 0 ? NAN : out[i].ppl - out[reference].ppl;
 }

@@ -42,6 +42,11 @@ struct ptq_estimate {
     struct ptq_interval interval; /* of ppl */
     double difference;            /* ppl - ppl of the reference; NaN without one */
     struct ptq_interval difference_interval;
+    double error, difference_error; /* standard deviations of ppl* and of ppl* - ppl*(reference) */
+    /* Two-sided: twice the share of replicates on the other side of no difference (or on it), one replicate added to
+     * both counts, so that none is 0; 1 where the cells are the same. NaN without a reference or intervals. */
+    double p;
+    int64_t units; /* that were drawn from; 0 where there are no intervals */
 };
 
 /* out[n], one for each cell. reference: index of the cell that differences are taken to, or -1. The cells must have

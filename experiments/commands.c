@@ -86,7 +86,7 @@ enum ptq_status ptq_command_table(const struct ptq_options *o, struct ptq_error 
     struct ptq_arena *arena = ptq_arena_make("table");
     enum ptq_status status = ptq_table_read(arena, o->operand, o->n_operands, &cells, &n, err);
     if (!status) status = ptq_table_layout(arena, o->operand, o->n_operands, cells, n, &layout, err);
-    if (!status) status = ptq_table_print_as(layout, cells, n, format, stdout, err);
+    if (!status) status = ptq_table_print_against(layout, cells, n, o->against, format, stdout, err);
     ptq_arena_free(arena);
     return status;
 }

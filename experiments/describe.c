@@ -20,6 +20,10 @@ static void print_param(FILE *out, const struct ptq_param *p, double value)
         print_words(out, p, value);
         return;
     }
+    if (p->text) {
+        fprintf(out, "  %-16s %-24s %s [all]\n", p->name, "a text", p->doc);
+        return;
+    }
     snprintf(range, sizeof range, "%.10g..%.10g", p->min, p->max);
     fprintf(out, "  %-16s %-24s %s [%g]\n", p->name, range, p->doc, value);
 }
@@ -44,7 +48,7 @@ void ptq_describe_methods(FILE *out)
         const double grid[] = {m->grid.w_bit, (double)m->grid.group_size, m->grid.range, m->grid.sym,
                                m->grid.scale_f16};
         const struct ptq_param *p = ptq_grid_params();
-        for (int j = 0; p[j].name; j++) print_param(out, &p[j], grid[j]);
+        for (int j = 0; p[j].name; j++) print_param(out, &p[j], p[j].text ? 0 : grid[j]);
         for (p = m->param; p && p->name; p++) print_param(out, p, p->fallback);
         print_presets(out, m->name);
     }

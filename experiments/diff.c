@@ -1,5 +1,6 @@
 #include "diff.h"
 
+#include "bootstrap.h"
 #include "escape.h"
 #include "results.h"
 
@@ -84,6 +85,21 @@ static int has_same_nll(const struct ptq_cell *a, const struct ptq_cell *b)
     return a->tokens == b->tokens && memcmp(a->nll, b->nll, (size_t)a->tokens * sizeof *a->nll) == 0;
 }
 
+/* What the difference of two cells is worth, below the line of a pair that is not the same. */
+static void print_worth(const struct ptq_cell *a, const struct ptq_cell *b, FILE *out)
+{
+    const struct ptq_cell *const pair[] = {a, b};
+    struct ptq_estimate e[2];
+    struct ptq_error ignored;
+    if (ptq_bootstrap(pair, 2, 0, &ptq_bootstrap_default, e, &ignored) || isnan(e[1].p)) return;
+    const struct ptq_interval *i = &e[1].difference_interval;
+    fprintf(out, "%12s B - A %+.3g, 95 %% interval [%+.3g, %+.3g], p %.2g: %s\n", "", e[1].difference, i->low, i->high,
+            e[1].p,
+            e[1].p >= 0.05        ? "not told apart by these tokens"
+            : e[1].difference < 0 ? "B is lower"
+                                  : "B is higher");
+}
+
 static void print_pair(struct ptq_arena *arena, const struct ptq_cell *a, const struct ptq_cell *b, FILE *out)
 {
     const char *fields = differing_fields(arena, a, b);
@@ -91,6 +107,7 @@ static void print_pair(struct ptq_arena *arena, const struct ptq_cell *a, const 
     fprintf(out, "%12.6f %12.6f %+12.3g %12.3g  %s  %s%s%s%s\n", a->ppl, b->ppl, isnan(difference) ? 0 : difference,
             largest_difference(a, b), ptq_escape(arena, PTQ_TABLE_TEXT, a->model),
             ptq_escape(arena, PTQ_TABLE_TEXT, a->spec), *fields ? "  (other " : "", fields, *fields ? ")" : "");
+    if (!has_same_nll(a, b)) print_worth(a, b, out);
 }
 
 static void print_missing(struct ptq_arena *arena, const struct side *side, FILE *out)
@@ -100,6 +117,21 @@ static void print_missing(struct ptq_arena *arena, const struct side *side, FILE
             fprintf(out, "only in %s: %s  %s  ppl %.6f\n", side->path,
                     ptq_escape(arena, PTQ_TABLE_TEXT, side->cell[i].model),
                     ptq_escape(arena, PTQ_TABLE_TEXT, side->cell[i].spec), side->cell[i].ppl);
+}
+
+/* Where one cell alone is left on each side, and both scored the same tokens, the question is which method is better.
+ */
+static void print_methods(struct ptq_arena *arena, const struct side *a, const struct side *b, FILE *out)
+{
+    const struct ptq_cell *left[2] = {NULL, NULL};
+    const struct side *side[] = {a, b};
+    for (int s = 0; s < 2; s++)
+        for (int i = 0, n = 0; i < side[s]->n; i++)
+            if (side[s]->partner[i] < 0) left[s] = n++ ? NULL : &side[s]->cell[i];
+    if (!left[0] || !left[1] || strcmp(left[0]->tokens_sha256, left[1]->tokens_sha256)) return;
+    fprintf(out, "A %s and B %s:\n", ptq_escape(arena, PTQ_TABLE_TEXT, left[0]->spec),
+            ptq_escape(arena, PTQ_TABLE_TEXT, left[1]->spec));
+    print_worth(left[0], left[1], out);
 }
 
 static void print_all(struct ptq_arena *arena, const struct side *a, const struct side *b, FILE *out, int *equal)
@@ -114,6 +146,10 @@ static void print_all(struct ptq_arena *arena, const struct side *a, const struc
     }
     print_missing(arena, a, out);
     print_missing(arena, b, out);
+    print_methods(arena, a, b, out);
+    if (pairs - same > 1)
+        fprintf(out, "each p is of one pair: of %d that differ in nothing, one in twenty has p < 0.05 all the same\n",
+                pairs - same);
     fprintf(out, "%d cells in both, %d of them the same in every token; %d only in A, %d only in B\n", pairs, same,
             a->n - pairs, b->n - pairs);
     *equal = same == a->n && same == b->n;

@@ -49,7 +49,7 @@ struct ptq_layout {
     const struct ptq_layout_value *value[PTQ_LAYOUT_VALUES];
     int n_rows, n_columns, n_values;
     const char *title; /* of the experiment, or NULL */
-    int plain; /* 1: cells with further parameters in their SPEC are left to the lists */
+    int plain;         /* 1: cells with further parameters in their SPEC are left to the lists */
 };
 
 /* Reads the mapping. Fails with PTQ_EINPUT: an unknown key, value or parameter, one that stands twice, an empty list.

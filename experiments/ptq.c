@@ -42,7 +42,7 @@ static const struct command {
     {"tokenize", "MODEL|tokenizer.json [FILE|-]", "token ids of a text on one line", "special", ptq_tokenize},
     {"inspect", "PATH", "what is in a model, a checkpoint file, a results file", "json", ptq_command_inspect},
     {"diff", "A B", "two models, tensor by tensor; two results, cell by cell", "", ptq_command_diff},
-    {"table", "FILE.h5...", "results as a table", "format", ptq_command_table},
+    {"table", "FILE.h5...", "results as a table", "format against", ptq_command_table},
     {"claims", "CLAIMS.yaml [FOLDER]", "what the articles claim, judged by the results in a folder", "format dry-run",
      ptq_command_claims},
     {"plot", "FILE.h5...", "results as figures: SVG, PNG and their numbers as CSV", "out quiet", ptq_command_plot},

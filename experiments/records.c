@@ -17,16 +17,13 @@ struct field {
     double real;
 };
 
-enum { MOST_FIELDS = 96 };
+enum { MOST_FIELDS = 128 };
 
-/* Everything that is known of a row, in the order in which it is written. */
-static int list_fields(const struct ptq_report *report, const struct ptq_report_row *row, struct field *f)
-{
-    const struct ptq_cell *c = row->cell;
-    const struct ptq_estimate *e = &row->estimate;
-    const struct ptq_paper_number *p = row->paper;
-    int n = 0;
-#define ADD_TEXT(label, value) f[n++] = (struct field){.kind = TEXT, .name = (label), .text = (value)}
+#define ADD_TEXT(label, value)                                                                                         \
+    f[n++] = (struct field)                                                                                            \
+    {                                                                                                                  \
+        .kind = TEXT, .name = (label), .text = (value)                                                                 \
+    }
 #define ADD_INT(label, value)                                                                                          \
     f[n++] = (struct field)                                                                                            \
     {                                                                                                                  \
@@ -37,6 +34,32 @@ static int list_fields(const struct ptq_report *report, const struct ptq_report_
     {                                                                                                                  \
         .kind = REAL, .name = (label), .real = (value)                                                                 \
     }
+
+/* Of the comparison that was asked for; the columns are there in every row of a report that has one. */
+static int list_versus(const struct ptq_report *report, const struct ptq_report_row *row, struct field *f)
+{
+    int n = 0;
+    if (!report->against) return 0;
+    const struct ptq_versus *v = row->versus;
+    const struct ptq_estimate *e = &v->estimate;
+    int itself = v->other == row;
+    ADD_TEXT("against", report->against);
+    ADD_REAL("against_difference", itself ? NAN : e->difference);
+    ADD_REAL("against_low", itself ? NAN : e->difference_interval.low);
+    ADD_REAL("against_high", itself ? NAN : e->difference_interval.high);
+    ADD_REAL("against_p", e->p);
+    ADD_REAL("against_p_holm", v->holm);
+    ADD_TEXT("against_verdict", ptq_versus_verdict(v));
+    return n;
+}
+
+/* Everything that is known of a row, in the order in which it is written. */
+static int list_fields(const struct ptq_report *report, const struct ptq_report_row *row, struct field *f)
+{
+    const struct ptq_cell *c = row->cell;
+    const struct ptq_estimate *e = &row->estimate;
+    const struct ptq_paper_number *p = row->paper;
+    int n = 0;
 #define X(type, name, ...) ADD_##type(#name, c->name);
     ADD_TEXT("id", c->id);
     PTQ_CELL_FIELDS(X)
@@ -48,6 +71,14 @@ static int list_fields(const struct ptq_report *report, const struct ptq_report_
     ADD_REAL("difference", e->difference);
     ADD_REAL("difference_low", e->difference_interval.low);
     ADD_REAL("difference_high", e->difference_interval.high);
+    ADD_REAL("difference_p", e->p);
+    ADD_INT("seeds", row->seeds.n);
+    ADD_REAL("sd_of_seeds", row->seeds.sd);
+    ADD_REAL("lowest_of_seeds", row->seeds.lowest);
+    ADD_REAL("highest_of_seeds", row->seeds.highest);
+    ADD_REAL("mean_of_seeds_low", row->seeds.mean_low);
+    ADD_REAL("mean_of_seeds_high", row->seeds.mean_high);
+    n += list_versus(report, row, f + n);
     ADD_INT("orders", row->n_orders);
     ADD_REAL("lowest_of_orders", row->lowest);
     ADD_REAL("highest_of_orders", row->highest);
@@ -61,11 +92,11 @@ static int list_fields(const struct ptq_report *report, const struct ptq_report_
     ADD_TEXT("paper_note", p ? p->note : "");
     ADD_TEXT("verdict", ptq_verdict_name(row->verdict));
 #undef X
+    return n;
+}
 #undef ADD_TEXT
 #undef ADD_INT
 #undef ADD_REAL
-    return n;
-}
 
 /* ---- CSV ---- */
 

@@ -1,8 +1,11 @@
 #include "report.h"
 
+#include "attribution.h"
+#include "method.h"
 #include "report_notes.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <string.h>
 
 /* ---- names ---- */
@@ -127,21 +130,37 @@ static void count_order(struct ptq_report_row *row, double ppl)
     row->n_orders++;
 }
 
+/* ---- rows: what of the cells stands for itself ---- */
+
+/* 1 where cell number i stands in another one's row: as another order of its sums, or another seed of an earlier one.
+ */
+static int is_folded(struct ptq_arena *arena, const struct ptq_cell *cells, int n, int i)
+{
+    for (int j = 0; j < n; j++)
+        if (other_order(arena, &cells[j], &cells[i]) || (j < i && ptq_is_other_seed(&cells[j], &cells[i]))) return 1;
+    return 0;
+}
+
+static void fill_row(struct ptq_arena *arena, const struct ptq_cell *cells, int n, int first,
+                     struct ptq_report_row *row)
+{
+    const struct ptq_cell *cell = &cells[first];
+    row->seeds.cell = ptq_new(arena, const struct ptq_cell *, n);
+    row->seeds.cell[row->seeds.n++] = cell;
+    count_order(row, cell->ppl);
+    for (int i = 0; i < n; i++) {
+        if (other_order(arena, cell, &cells[i])) count_order(row, cells[i].ppl);
+        if (i > first && ptq_is_other_seed(cell, &cells[i])) row->seeds.cell[row->seeds.n++] = &cells[i];
+    }
+    ptq_replicates_summarise(&row->seeds);
+    row->cell = ptq_replicates_mean(arena, &row->seeds);
+}
+
 static void gather_rows(struct ptq_arena *arena, const struct ptq_cell *cells, int n, struct ptq_report *out)
 {
     out->row = ptq_new(arena, struct ptq_report_row, n);
-    for (int i = 0; i < n; i++) {
-        int of = -1;
-        for (int j = 0; j < n && of < 0; j++)
-            if (other_order(arena, &cells[j], &cells[i])) of = j;
-        if (of < 0) out->row[out->n_rows++].cell = &cells[i];
-    }
-    for (int r = 0; r < out->n_rows; r++) {
-        struct ptq_report_row *row = &out->row[r];
-        count_order(row, row->cell->ppl);
-        for (int i = 0; i < n; i++)
-            if (other_order(arena, row->cell, &cells[i])) count_order(row, cells[i].ppl);
-    }
+    for (int i = 0; i < n; i++)
+        if (!is_folded(arena, cells, n, i)) fill_row(arena, cells, n, i, &out->row[out->n_rows++]);
 }
 
 static enum ptq_status check_protocols(const struct ptq_cell *cells, int n, struct ptq_error *err)
@@ -158,32 +177,122 @@ static enum ptq_status check_protocols(const struct ptq_cell *cells, int n, stru
     return PTQ_OK;
 }
 
+/* The rows of row[first]'s model, from that one on; how many. */
+static int rows_of_model(struct ptq_report *report, int first, struct ptq_report_row **row)
+{
+    int n = 0;
+    for (int i = first; i < report->n_rows; i++)
+        if (same_model(report->row[first].cell, report->row[i].cell)) row[n++] = &report->row[i];
+    return n;
+}
+
+/* Estimates for row[n], all of one model, against row[reference] (or, where that is -1, against none). */
+static enum ptq_status estimate(struct ptq_arena *arena, const struct ptq_report *report,
+                                struct ptq_report_row *const *row, int n, int reference, struct ptq_estimate *out,
+                                struct ptq_error *err)
+{
+    const struct ptq_cell **cell = ptq_new(arena, const struct ptq_cell *, n);
+    for (int i = 0; i < n; i++) cell[i] = row[i]->cell;
+    PTQ_TRY(ptq_bootstrap(cell, n, reference, &report->bootstrap, out, err));
+    for (int i = 0; i < n; i++)
+        ptq_replicates_widen(&row[i]->seeds, reference < 0 ? NULL : &row[reference]->seeds, report->bootstrap.level,
+                             &out[i]);
+    return PTQ_OK;
+}
+
 /* Intervals for all rows that share row[first]'s model, at once. */
 static enum ptq_status estimate_model(struct ptq_arena *arena, struct ptq_report *report, int first,
                                       struct ptq_error *err)
 {
-    const struct ptq_cell **cell = ptq_new(arena, const struct ptq_cell *, report->n_rows);
-    struct ptq_estimate *estimate = ptq_new(arena, struct ptq_estimate, report->n_rows);
-    int n = 0, reference = -1;
-    for (int i = first; i < report->n_rows; i++) {
-        if (!same_model(report->row[first].cell, report->row[i].cell)) continue;
-        if (reference < 0 && is_fp16(report->row[i].cell)) reference = n;
-        cell[n++] = report->row[i].cell;
-    }
-    PTQ_TRY(ptq_bootstrap(cell, n, reference, &report->bootstrap, estimate, err));
-    for (int i = first, at = 0; i < report->n_rows; i++)
-        if (same_model(report->row[first].cell, report->row[i].cell)) report->row[i].estimate = estimate[at++];
+    struct ptq_report_row **row = ptq_new(arena, struct ptq_report_row *, report->n_rows);
+    struct ptq_estimate *out = ptq_new(arena, struct ptq_estimate, report->n_rows);
+    int n = rows_of_model(report, first, row), reference = -1;
+    for (int i = 0; i < n && reference < 0; i++)
+        if (is_fp16(row[i]->cell)) reference = i;
+    PTQ_TRY(estimate(arena, report, row, n, reference, out, err));
+    for (int i = 0; i < n; i++) row[i]->estimate = out[i];
     return PTQ_OK;
+}
+
+/* 1 where no row before this one has its model. */
+static int is_first_of_model(const struct ptq_report *report, int i)
+{
+    for (int j = 0; j < i; j++)
+        if (same_model(report->row[j].cell, report->row[i].cell)) return 0;
+    return 1;
 }
 
 static enum ptq_status estimate_rows(struct ptq_arena *arena, struct ptq_report *report, struct ptq_error *err)
 {
-    for (int i = 0; i < report->n_rows; i++) {
-        int seen = 0;
-        for (int j = 0; j < i && !seen; j++) seen = same_model(report->row[j].cell, report->row[i].cell);
-        if (!seen) PTQ_TRY(estimate_model(arena, report, i, err));
-    }
+    for (int i = 0; i < report->n_rows; i++)
+        if (is_first_of_model(report, i)) PTQ_TRY(estimate_model(arena, report, i, err));
     return PTQ_OK;
+}
+
+/* ---- the comparison that was asked for ---- */
+
+static enum ptq_status no_such_row(struct ptq_arena *arena, struct ptq_report_row *const *row, int n, const char *spec,
+                                   struct ptq_error *err)
+{
+    const char *all = "";
+    for (int i = 0; i < n; i++) all = ptq_format(arena, "%s%s%s", all, i ? " ; " : "", row[i]->cell->spec);
+    return ptq_fail(err, PTQ_EUSAGE, "no cell of %s is %s; there are: %.600s", row[0]->cell->model, spec, all);
+}
+
+/* Holm: the k-th smallest of m p values counts (m - k + 1)-fold, and none less than the one before it. */
+static void adjust(struct ptq_versus *versus, int n)
+{
+    int m = 0;
+    for (int i = 0; i < n; i++) m += !isnan(versus[i].estimate.p);
+    double most = 0;
+    for (int k = 0; k < m; k++) {
+        struct ptq_versus *next = NULL;
+        for (int i = 0; i < n; i++)
+            if (!isnan(versus[i].estimate.p) && isnan(versus[i].holm) &&
+                (!next || versus[i].estimate.p < next->estimate.p))
+                next = &versus[i];
+        most = fmax(most, fmin(1, (m - k) * next->estimate.p));
+        next->holm = most;
+    }
+}
+
+static enum ptq_status compare_model(struct ptq_arena *arena, struct ptq_report *report, int first, const char *spec,
+                                     struct ptq_error *err)
+{
+    struct ptq_report_row **row = ptq_new(arena, struct ptq_report_row *, report->n_rows);
+    int n = rows_of_model(report, first, row), other = -1;
+    for (int i = 0; i < n && other < 0; i++)
+        if (strcmp(row[i]->cell->spec, spec) == 0) other = i;
+    if (other < 0) return no_such_row(arena, row, n, spec, err);
+    struct ptq_estimate *out = ptq_new(arena, struct ptq_estimate, n);
+    struct ptq_versus *versus = ptq_new(arena, struct ptq_versus, n);
+    PTQ_TRY(estimate(arena, report, row, n, other, out, err));
+    for (int i = 0; i < n; i++) {
+        versus[i] = (struct ptq_versus){.other = row[other], .estimate = out[i], .holm = NAN};
+        if (i == other) versus[i].estimate.p = NAN; /* itself: no comparison */
+        row[i]->versus = &versus[i];
+    }
+    adjust(versus, n);
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_report_against(struct ptq_arena *arena, struct ptq_report *report, const char *spec,
+                                   struct ptq_error *err)
+{
+    struct ptq_spec parsed;
+    PTQ_TRY(ptq_spec_parse(spec, &parsed, err));
+    report->against = ptq_spec_format(&parsed, arena);
+    for (int i = 0; i < report->n_rows; i++)
+        if (is_first_of_model(report, i)) PTQ_TRY(compare_model(arena, report, i, report->against, err));
+    ptq_report_note_versus(arena, report);
+    return PTQ_OK;
+}
+
+const char *ptq_versus_verdict(const struct ptq_versus *versus)
+{
+    if (isnan(versus->holm)) return "";
+    if (versus->holm >= 0.05) return "not told apart by these tokens";
+    return versus->estimate.difference < 0 ? "lower" : "higher";
 }
 
 static void judge_rows(struct ptq_arena *arena, struct ptq_report *report, const char **missing)
@@ -228,7 +337,8 @@ static void fill_section(struct ptq_arena *arena, struct ptq_report *report, con
     for (int pass = 0; pass < 2; pass++)
         for (int i = 0; i < report->n_rows; i++) {
             const struct ptq_cell *cell = report->row[i].cell;
-            int fits = pass ? belongs(section, of, cell) && !is_fp16(cell) : is_fp16(cell) && same_model(of, cell);
+            int fits = pass ? belongs(section, of, cell) && !is_fp16(cell) && !ptq_is_swap(cell)
+                            : is_fp16(cell) && same_model(of, cell);
             if (fits) section->row[section->n++] = &report->row[i];
         }
     if (is_fp16(section->row[0]->cell)) section->fp16 = section->row[0];
@@ -237,7 +347,8 @@ static void fill_section(struct ptq_arena *arena, struct ptq_report *report, con
 static int has_quantised(const struct ptq_report *report, const struct ptq_cell *of)
 {
     for (int i = 0; i < report->n_rows; i++)
-        if (same_model(report->row[i].cell, of) && !is_fp16(report->row[i].cell)) return 1;
+        if (same_model(report->row[i].cell, of) && !is_fp16(report->row[i].cell) && !ptq_is_swap(report->row[i].cell))
+            return 1;
     return 0;
 }
 
@@ -247,7 +358,7 @@ static void make_sections(struct ptq_arena *arena, struct ptq_report *report)
     report->section = ptq_new(arena, struct ptq_section, report->n_rows);
     for (int i = 0; i < report->n_rows; i++) {
         const struct ptq_cell *cell = report->row[i].cell;
-        int seen = is_fp16(cell) && has_quantised(report, cell);
+        int seen = (is_fp16(cell) && has_quantised(report, cell)) || ptq_is_swap(cell);
         for (int s = 0; s < report->n_sections && !seen; s++) seen = belongs(&report->section[s], of[s], cell);
         if (seen) continue;
         of[report->n_sections] = cell;

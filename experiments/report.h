@@ -4,6 +4,7 @@
 
 #include "bootstrap.h"
 #include "paper.h"
+#include "replicates.h"
 #include "results.h"
 
 /* One cell and what is known about it. */
@@ -18,9 +19,21 @@ struct ptq_report_row {
      * many orders there are with this one, and the smallest and largest perplexity. n_orders is 1 without any. */
     int n_orders;
     double lowest, highest;
+    /* Cells that differ in the seed alone: cell is then what stands for all of them, and estimate knows of both
+     * variations. n is 1 without others. */
+    struct ptq_replicates seeds;
+    const struct ptq_versus *versus; /* the comparison that was asked for (ptq_report_against), or NULL */
 };
 
-/* The cells of one model, width and group size, in stored order, behind the model's FP16 cell. */
+/* A row beside another row of its model. */
+struct ptq_versus {
+    const struct ptq_report_row *other;
+    struct ptq_estimate estimate; /* difference, its interval and p: to other */
+    double holm; /* p, adjusted for all comparisons of this model by Holm's way; NaN where there is no p */
+};
+
+/* The cells of one model, width and group size, in stored order, behind the model's FP16 cell; those with only= are in
+ * no section (attribution.h). */
 struct ptq_section {
     const char *model;         /* short name, told apart by a piece of its hash where two models share it */
     const char *text;          /* NULL where all sections of the report are of one text */
@@ -36,7 +49,8 @@ struct ptq_report {
     int n_rows;
     struct ptq_section *section;
     int n_sections;
-    const char **note; /* footnotes, a sentence each */
+    const char *against; /* SPEC of ptq_report_against, or NULL */
+    const char **note;   /* footnotes, a sentence each */
     int n_notes;
     struct ptq_bootstrap bootstrap;
 };
@@ -46,6 +60,15 @@ struct ptq_report {
  * says so. */
 enum ptq_status ptq_report_make(struct ptq_arena *arena, const struct ptq_cell *cells, int n, struct ptq_report *out,
                                 struct ptq_error *err);
+
+/* Compares each row with the row of this SPEC and its model. An unknown SPEC, or one that no row of some model has, is
+ * PTQ_EUSAGE with those that there are. */
+enum ptq_status ptq_report_against(struct ptq_arena *arena, struct ptq_report *report, const char *spec,
+                                   struct ptq_error *err);
+
+/* "lower", "higher" (perplexity than the other row's, at 5 % after Holm), "not told apart by these tokens"; "" where
+ * there is no p. */
+const char *ptq_versus_verdict(const struct ptq_versus *versus);
 
 /* The last part of a path or name. In arena. */
 const char *ptq_report_short(struct ptq_arena *arena, const char *path);

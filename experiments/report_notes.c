@@ -109,6 +109,31 @@ static void note_noise(struct ptq_arena *arena, struct ptq_report *report)
         }
 }
 
+static void note_seeds(struct ptq_arena *arena, struct ptq_report *report)
+{
+    int folded = 0;
+    for (int i = 0; i < report->n_rows; i++) folded |= report->row[i].seeds.n > 1;
+    if (folded)
+        add(arena, report,
+            "Seeds: a row of several seeds (how many, in brackets) shows exp of the nll averaged over seeds and "
+            "tokens, "
+            "the standard deviation and the range of the seeds' perplexities, and t intervals that hold both "
+            "variations, of tokens and of seeds (docs/results.md); a row of one seed says nothing of another one.");
+}
+
+void ptq_report_note_versus(struct ptq_arena *arena, struct ptq_report *report)
+{
+    const char **note = ptq_new(arena, const char *, report->n_notes + 1);
+    memcpy(note, report->note, (size_t)report->n_notes * sizeof *note);
+    report->note = note;
+    add(arena, report,
+        ptq_format(arena,
+                   "Against %s: p is two-sided, of the paired bootstrap (t where there are seeds), and at least %.1g; "
+                   "Holm's adjustment holds the chance of any wrong verdict among a model's comparisons below 5 %%, as "
+                   "long as they are all that were looked at. Not told apart is no proof of equality.",
+                   report->against, 2.0 / (double)(report->bootstrap.replicates + 1)));
+}
+
 static void note_against(struct ptq_arena *arena, struct ptq_report *report)
 {
     int with = 0, without = 0;
@@ -153,14 +178,24 @@ static void note_paper(struct ptq_arena *arena, struct ptq_report *report, const
             "size and FP16 weights, and is shown for orientation.");
 }
 
+/* "0, 1" with another number behind it, where that is not in it yet. */
+static const char *add_number(struct ptq_arena *arena, const char *list, int64_t number)
+{
+    const char *text = ptq_format(arena, "%lld", (long long)number);
+    size_t length = strlen(text);
+    for (const char *at = list; *at; at += strspn(at, ", ")) {
+        if (strcspn(at, ",") == length && strncmp(at, text, length) == 0) return list;
+        at += strcspn(at, ",");
+    }
+    return *list ? ptq_format(arena, "%s, %s", list, text) : text;
+}
+
 static void note_runs(struct ptq_arena *arena, struct ptq_report *report)
 {
     const char *seeds = "", *commits = VALUES(arena, report, commit);
-    for (int i = 0; i < report->n_rows; i++) {
-        int seen = 0;
-        for (int j = 0; j < i && !seen; j++) seen = report->row[j].cell->seed == report->row[i].cell->seed;
-        if (!seen) seeds = ptq_format(arena, "%s%s%lld", seeds, i ? ", " : "", (long long)report->row[i].cell->seed);
-    }
+    for (int i = 0; i < report->n_rows; i++)
+        for (int s = 0; s < report->row[i].seeds.n; s++)
+            seeds = add_number(arena, seeds, report->row[i].seeds.cell[s]->seed);
     add(arena, report,
         ptq_format(arena, "ptq %s, commit %s%s; seed %s; %s; %s.", VALUES(arena, report, version), commits,
                    strchr(commits, ';') ? " (cells come from different commits)" : "", seeds,
@@ -175,6 +210,7 @@ void ptq_report_notes(struct ptq_arena *arena, struct ptq_report *report, const 
     note_calibration(arena, report);
     note_intervals(arena, report);
     note_noise(arena, report);
+    note_seeds(arena, report);
     note_against(arena, report);
     note_paper(arena, report, missing);
     note_runs(arena, report);

@@ -4,6 +4,8 @@
 
 #include "report.h"
 
+/* One more, of ptq_report_against. */
+void ptq_report_note_versus(struct ptq_arena *arena, struct ptq_report *report);
 /* Fills report->note. missing: why there are no published numbers, or NULL. */
 void ptq_report_notes(struct ptq_arena *arena, struct ptq_report *report, const char *missing);
 

@@ -1,5 +1,6 @@
 #include "table.h"
 
+#include "attribution.h"
 #include "pivot.h"
 #include "records.h"
 #include "report_parts.h"
@@ -47,6 +48,15 @@ static double noise_of(const struct ptq_report_row *row)
     return row->highest - row->lowest;
 }
 
+/* "0.21, 38.5..38.9 (5)": spread of the seeds' perplexities, and how many. */
+static const char *seeds_text(struct ptq_arena *arena, const struct ptq_report_row *row, int decimals)
+{
+    const struct ptq_replicates *s = &row->seeds;
+    if (s->n < 2) return "";
+    return ptq_format(arena, "%s, %s..%s (%d)", ptq_number(arena, s->sd, decimals, 0),
+                      ptq_number(arena, s->lowest, decimals, 0), ptq_number(arena, s->highest, decimals, 0), s->n);
+}
+
 static void list_row(struct ptq_arena *arena, const struct ptq_report_row *row, const char **out)
 {
     const struct ptq_estimate *e = &row->estimate;
@@ -63,6 +73,7 @@ static void list_row(struct ptq_arena *arena, const struct ptq_report_row *row, 
     out[n++] = row->n_orders < 2
                    ? ""
                    : ptq_format(arena, "%s (%d)", ptq_number(arena, noise_of(row), decimals, 0), row->n_orders);
+    out[n++] = seeds_text(arena, row, decimals);
     out[n++] = row->cell->kl ? ptq_number(arena, row->cell->kl_mean, 4, 0) : "";
     out[n++] = row->cell->kl ? ptq_format(arena, "%.2f", 100 * row->cell->same_top) : "";
     out[n++] = ptq_format(arena, "%.1f", seconds(row->cell));
@@ -82,12 +93,13 @@ static void print_list(struct ptq_arena *arena, const struct ptq_section *sectio
                    {.head = "above FP16"},
                    {.head = "95 % interval"},
                    {.head = "noise"},
+                   {.head = "seeds: sd, range"},
                    {.head = "KL to FP16"},
                    {.head = "same top-1 %"},
                    {.head = "seconds"},
                    {.head = "paper"},
                    {.head = "verdict", .left = 1}},
-        .n_columns = 13,
+        .n_columns = 14,
         .n_rows = section->n,
     };
     sheet.title = ptq_format(arena, "%s, %s%s%s", section->model, ptq_section_settings(arena, section),
@@ -95,6 +107,57 @@ static void print_list(struct ptq_arena *arena, const struct ptq_section *sectio
     sheet.row = ptq_alloc_array(arena, (size_t)section->n, sizeof *sheet.row, "a table");
     for (int r = 0; r < section->n; r++) list_row(arena, section->row[r], sheet.row[r]);
     ptq_sheet_print(&sheet, format, out);
+}
+
+/* ---- against another row ---- */
+
+static const char *p_text(struct ptq_arena *arena, double p)
+{
+    return isnan(p) ? "" : ptq_format(arena, "%.2g", p);
+}
+
+static void versus_row(struct ptq_arena *arena, const struct ptq_report_row *row, const char **out)
+{
+    const struct ptq_estimate *e = &row->versus->estimate;
+    const struct ptq_interval *i = &e->difference_interval;
+    int decimals = ptq_decimals(e->ppl), n = 0, itself = row->versus->other == row;
+    out[n++] = row->cell->spec;
+    out[n++] = ptq_number(arena, e->ppl, decimals, 0);
+    if (itself) return;
+    out[n++] = ptq_number(arena, e->difference, decimals, 1);
+    out[n++] = ptq_interval_text(arena, i->low, i->high, decimals, 1);
+    out[n++] = p_text(arena, e->p);
+    out[n++] = p_text(arena, row->versus->holm);
+    out[n++] = ptq_versus_verdict(row->versus);
+}
+
+static int same_other(const struct ptq_report_row *a, const struct ptq_report_row *b)
+{
+    return a->versus->other == b->versus->other;
+}
+
+/* One sheet a model: all its rows, whatever their width. */
+static void print_versus(struct ptq_arena *arena, const struct ptq_report *report, enum ptq_table_format format,
+                         FILE *out)
+{
+    for (int first = 0; first < report->n_rows; first++) {
+        const struct ptq_report_row *other = report->row[first].versus->other;
+        if (other != &report->row[first]) continue; /* a sheet for each row that others are compared with */
+        struct ptq_sheet sheet = {.column = {{.head = "method", .left = 1},
+                                             {.head = "perplexity"},
+                                             {.head = "difference"},
+                                             {.head = "95 % interval"},
+                                             {.head = "p"},
+                                             {.head = "p (Holm)"},
+                                             {.head = "perplexity is", .left = 1}},
+                                  .n_columns = 7};
+        sheet.title = ptq_format(arena, "%s, against %s", ptq_report_short(arena, other->cell->model), report->against);
+        sheet.row = ptq_alloc_array(arena, (size_t)report->n_rows, sizeof *sheet.row, "a table");
+        for (int i = 0; i < report->n_rows; i++)
+            if (same_other(&report->row[i], other)) versus_row(arena, &report->row[i], sheet.row[sheet.n_rows++]);
+        ptq_sheet_print(&sheet, format, out);
+        fputs("\n", out);
+    }
 }
 
 /* ---- the paper's arrangement ---- */
@@ -168,16 +231,20 @@ static enum ptq_status print_report(struct ptq_arena *arena, const struct ptq_la
         print_list(arena, &report->section[s], format, out);
         fputs("\n", out);
     }
+    ptq_attribution_print(arena, report, format, out);
+    if (report->against) print_versus(arena, report, format, out);
     print_notes(arena, report, format, out);
     return PTQ_OK;
 }
 
-enum ptq_status ptq_table_print_as(const struct ptq_layout *layout, const struct ptq_cell *cells, int n,
-                                   enum ptq_table_format format, FILE *out, struct ptq_error *err)
+enum ptq_status ptq_table_print_against(const struct ptq_layout *layout, const struct ptq_cell *cells, int n,
+                                        const char *against, enum ptq_table_format format, FILE *out,
+                                        struct ptq_error *err)
 {
     struct ptq_arena *arena = ptq_arena_make("a table");
     struct ptq_report report;
     enum ptq_status status = ptq_report_parts(arena, layout, cells, n, &report, err);
+    if (!status && against) status = ptq_report_against(arena, &report, against, err);
     if (!status && format == PTQ_TABLE_CSV)
         ptq_records_csv(arena, &report, out);
     else if (!status && format == PTQ_TABLE_JSON)
@@ -187,6 +254,12 @@ enum ptq_status ptq_table_print_as(const struct ptq_layout *layout, const struct
     ptq_arena_free(arena);
     if (!status && (fflush(out) || ferror(out))) return ptq_fail(err, PTQ_EIO, "the table cannot be written");
     return status;
+}
+
+enum ptq_status ptq_table_print_as(const struct ptq_layout *layout, const struct ptq_cell *cells, int n,
+                                   enum ptq_table_format format, FILE *out, struct ptq_error *err)
+{
+    return ptq_table_print_against(layout, cells, n, NULL, format, out, err);
 }
 
 enum ptq_status ptq_table_print(const struct ptq_cell *cells, int n, enum ptq_table_format format, FILE *out,

@@ -19,6 +19,11 @@ enum ptq_status ptq_table_print_as(const struct ptq_layout *layout, const struct
 /* The same of cells whose experiment has no layout: AWQ's Table 1 where some are salient, but for the terminal. */
 enum ptq_status ptq_table_print(const struct ptq_cell *cells, int n, enum ptq_table_format format, FILE *out,
                                 struct ptq_error *err);
+/* As ptq_table_print_as with a sheet more (CSV, JSON: columns), in which every row is compared with that of the SPEC
+ * `against`; NULL: none. */
+enum ptq_status ptq_table_print_against(const struct ptq_layout *layout, const struct ptq_cell *cells, int n,
+                                        const char *against, enum ptq_table_format format, FILE *out,
+                                        struct ptq_error *err);
 
 /* The cells of all files, in the order of the files; a cell that comes twice counts once. In arena. */
 enum ptq_status ptq_table_read(struct ptq_arena *arena, const char *const *files, int n_files, struct ptq_cell **cells,

@@ -1,6 +1,7 @@
 #include "variants.h"
 
 #include "method.h"
+#include "only.h"
 #include "words.h"
 
 #include <stdlib.h>
@@ -66,6 +67,28 @@ static enum ptq_status add_variant(struct reader *r, const char *text, const str
     return PTQ_OK;
 }
 
+/* only: braces stand for several values each (methods/only.h). */
+static enum ptq_status read_only(struct reader *r, const char *base, const struct ptq_yaml *node,
+                                 struct param_list *out)
+{
+    int list = node->kind == PTQ_YAML_SEQUENCE;
+    *out = (struct param_list){.name = "only", .value = ptq_new(r->arena, const char *, r->limit)};
+    for (const struct ptq_yaml *item = list ? node->child : node; item; item = list ? item->next : NULL) {
+        const char **text;
+        int n;
+        struct ptq_spec spec;
+        if (item->kind != PTQ_YAML_SCALAR || strpbrk(item->text, ",\n"))
+            return ptq_yaml_fail(item, r->err, "only must be a text or a list of texts, without commas");
+        if (ptq_only_expand(r->arena, item->text, r->limit - out->n, &text, &n, r->err))
+            return ptq_yaml_within(item, r->err);
+        for (int i = 0; i < n; i++) {
+            PTQ_TRY(check(add_item(r->arena, base, ptq_format(r->arena, "only=%s", text[i])), item, &spec, r->err));
+            out->value[out->n++] = text[i];
+        }
+    }
+    return PTQ_OK;
+}
+
 static enum ptq_status read_param(struct reader *r, const char *base, const struct ptq_yaml *node,
                                   struct param_list *out)
 {
@@ -74,6 +97,7 @@ static enum ptq_status read_param(struct reader *r, const char *base, const stru
         return ptq_yaml_fail(node, r->err, "%s is %s; it must be a value or a list of values", node->key,
                              n ? "a mapping" : "an empty list");
     const char *name = strcmp(node->key, "w_bit") == 0 ? "w" : strcmp(node->key, "group_size") == 0 ? "g" : node->key;
+    if (strcmp(name, "only") == 0) return read_only(r, base, node, out);
     *out = (struct param_list){.name = name, .value = ptq_new(r->arena, const char *, n), .n = n};
     for (const struct ptq_yaml *item = list ? node->child : node; n-- > 0; item = item->next) {
         struct ptq_spec spec;

@@ -13,7 +13,7 @@
 
 #include <stdint.h>
 
-enum { PTQ_MAX_PARAM = 16 };
+enum { PTQ_MAX_PARAM = 16, PTQ_MAX_ONLY = 120 };
 
 /* One parameter: the SPEC key, its help, its check, its default. words != NULL: one of "a|b|c", the value is its index.
  */
@@ -22,6 +22,7 @@ struct ptq_param {
     double fallback, min, max;
     const char *words;
     const char *doc;
+    int text;   /* 1: the value is no number but a text, only= (only.h) */
     int always; /* 1: part of the canonical SPEC even where it has its default */
 };
 
@@ -37,6 +38,7 @@ struct ptq_method;
 struct ptq_spec {
     const struct ptq_method *method;
     struct ptq_grid grid;
+    char only[PTQ_MAX_ONLY];         /* which linears' codes are put in place (only.h); empty: all */
     double value[PTQ_MAX_PARAM];     /* of method->param, in its order */
     const struct ptq_preset *preset; /* what was asked for by name, or NULL; its switches are in the above */
     /* Bit i: the text (or its preset) names the i-th parameter of the grid, of the method. */

@@ -7,7 +7,9 @@
 #include "grid.h"
 #include "inputs.h"
 #include "locate.h"
+#include "only.h"
 #include "part.h"
+#include "prefix.h"
 #include "progress.h"
 #include "provenance.h"
 #include "session.h"
@@ -30,6 +32,7 @@ struct run {
     struct ptq_arena *work;            /* one chunk's and one block's */
     struct ptq_arena *codes;           /* one block's codes, where they are not kept */
     struct ptq_forward travel;         /* the calibration windows on their way, where the method needs them */
+    int64_t changed, last;             /* blocks: the first that is not FP16's, the last that quantises something */
     struct ptq_kept *kept;             /* of every block, where the windows need more than one chunk; else NULL */
     struct ptq_part *part;             /* what is finished, on disk; or NULL */
     int64_t resumed, position;         /* blocks that are there from an earlier run; blocks that are finished */
@@ -71,7 +74,7 @@ static struct ptq_kept view(const struct ptq_block *b, const struct ptq_qmat *q)
                             .activation_scale = b->activation_scale};
     memcpy(kept.q, q, sizeof kept.q);
     for (int role = 0; role < PTQ_N_ROLE; role++)
-        if (b->linear[role].n) kept.bias[role] = b->linear[role].b;
+        if (q[role].n) kept.bias[role] = b->linear[role].b;
     return kept;
 }
 
@@ -121,9 +124,23 @@ static enum ptq_status start_calibration(struct run *r, struct ptq_error *err)
     return PTQ_OK;
 }
 
+/* The block without the linears that only= leaves alone, whose codes are dropped. */
+static struct ptq_block chosen(const struct run *r, int64_t index, const struct ptq_block *block, struct ptq_qmat *q)
+{
+    struct ptq_block some = *block;
+    unsigned roles = ptq_only_roles(r->spec->only, r->model, index);
+    for (int role = 0; role < PTQ_N_ROLE; role++)
+        if (!(roles >> role & 1)) {
+            some.linear[role].n = 0;
+            q[role] = (struct ptq_qmat){0};
+        }
+    return some;
+}
+
 static enum ptq_status quantize_block(struct run *r, int64_t index, struct ptq_block *block, struct ptq_qmat *q,
                                       struct ptq_error *err)
 {
+    struct ptq_block some;
     const struct ptq_stats *stats = r->stats ? r->stats->input[index] : NULL;
     struct ptq_arena *arena = r->kept ? r->arena : r->codes;
     struct ptq_linear_report report[PTQ_N_ROLE] = {0};
@@ -131,8 +148,10 @@ static enum ptq_status quantize_block(struct run *r, int64_t index, struct ptq_b
     struct ptq_moments moments[PTQ_N_INPUT];
     int with_moments = (ptq_spec_need(r->spec) & PTQ_NEED_MOMENTS) != 0;
     if (with_moments) PTQ_TRY(ptq_stats_moments(r->stats, index, r->work, moments, err));
-    if (!r->spec->method->block_method)
-        return ptq_apply(r->spec, r->seed, stats, block, arena, r->work, q, r->cell->linear, n, err);
+    if (!r->spec->method->block_method) {
+        some = chosen(r, index, block, q);
+        return ptq_apply(r->spec, r->seed, stats, &some, arena, r->work, q, r->cell->linear, n, err);
+    }
     struct ptq_block_task task = {.spec = r->spec,
                                   .model = r->model,
                                   .index = index,
@@ -147,7 +166,8 @@ static enum ptq_status quantize_block(struct run *r, int64_t index, struct ptq_b
                                   .report = report};
     PTQ_TRY(r->spec->method->block_method(&task, err));
     if (travels(r)) ptq_progress_step(&r->progress, (double)r->calib->n);
-    return ptq_apply_codes(task.stats, q, report, block, r->work, r->cell->linear, n, err);
+    some = chosen(r, index, block, q);
+    return ptq_apply_codes(task.stats, q, report, &some, r->work, r->cell->linear, n, err);
 }
 
 /* The block as an earlier run of this cell left it. */
@@ -204,6 +224,8 @@ static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chu
 {
     struct ptq_qmat here[PTQ_N_ROLE] = {0};
     if (!ptq_spec_quantizes(r->spec)) return first_chunk ? hand_over(r, index, block, here, err) : PTQ_OK;
+    if (index > r->last) return PTQ_OK;
+    if (*r->spec->only && !travels(r) && !ptq_only_roles(r->spec->only, r->model, index)) return PTQ_OK;
     if (!first_chunk) {
         put_back(r, &r->kept[index], block);
         return pack(r, r->kept[index].q, block, err);
@@ -236,15 +258,17 @@ static enum ptq_status run_chunk(struct run *r, int64_t first, int64_t windows, 
     struct ptq_forward f;
     PTQ_TRY(ptq_compare_prepare(&r->compare, first, windows, err));
     ptq_forward_make(r->work, model, eval->id + first * eval->length, windows, eval->length, &f);
-    PTQ_TRY(ptq_forward_embed(&f, err));
+    int64_t from = r->cell->prefix ? ptq_prefix_fetch(r->cell->prefix, r->changed, &f) : -1;
+    if (from < 0) PTQ_TRY(ptq_forward_embed(&f, err));
     if (first == 0 && travels(r)) PTQ_TRY(start_calibration(r, err));
-    for (int64_t b = 0; b < model->config.blocks; b++) {
+    for (int64_t b = travels(r) || from < 0 ? 0 : from; b < model->config.blocks; b++) {
         struct ptq_mark mark = ptq_arena_mark(r->work);
         struct ptq_block block;
         PTQ_TRY(ptq_interrupted(err));
         PTQ_TRY(ptq_block_load(model, b, r->work, &block, err));
         PTQ_TRY(prepare_block(r, b, first == 0, &block, err));
-        PTQ_TRY(ptq_forward_block(&f, &block, b, NULL, err));
+        if (r->cell->prefix && b >= from && b <= r->changed) ptq_prefix_keep(r->cell->prefix, b, &f);
+        if (b >= from) PTQ_TRY(ptq_forward_block(&f, &block, b, NULL, err));
         ptq_arena_rewind(r->work, mark);
         ptq_progress_step(&r->progress, (double)windows);
     }
@@ -256,6 +280,8 @@ static enum ptq_status run_chunks(struct run *r, struct ptq_error *err)
     const struct ptq_model *model = r->model;
     const struct ptq_windows *eval = r->eval;
     int64_t chunk = ptq_forward_chunk(model, eval->length), blocks = model->config.blocks;
+    PTQ_TRY(ptq_only_blocks(r->spec->only, model, &r->changed, &r->last, err));
+    if (eval->n > chunk) r->cell->prefix = NULL; /* it holds windows that go together */
     r->cell->windows = eval->n;
     r->cell->window = eval->length;
     r->cell->tokens = eval->n * (eval->length - 1);
@@ -278,7 +304,7 @@ static enum ptq_status run_chunks(struct run *r, struct ptq_error *err)
 /* All of it, with what is finished on disk. Who stops it while x is at a block's input wants to go on there. */
 static enum ptq_status run_with_part(struct run *r, struct ptq_error *err)
 {
-    if (travels(r)) PTQ_TRY(ptq_part_open(r->work, r->cell, &r->model->config, &r->part, err));
+    if (travels(r) && !*r->spec->only) PTQ_TRY(ptq_part_open(r->work, r->cell, &r->model->config, &r->part, err));
     enum ptq_status status = run_chunks(r, err);
     if (status == PTQ_EINTERRUPT && r->part && !r->travel.moved)
         ptq_part_move(r->part, r->position, &r->travel, r->cell->seconds_quantize, 1);
@@ -383,6 +409,16 @@ static struct ptq_reference *reference_of(struct ptq_session *s, const struct pt
     return eval->reference;
 }
 
+/* Where cells that leave the first blocks alone start. */
+static struct ptq_prefix *prefix_of(struct ptq_session *s, const struct ptq_planned *plan)
+{
+    struct ptq_shared_windows *eval = plan->eval;
+    if (!*plan->spec.only) return NULL;
+    if (!eval->prefix)
+        eval->prefix = ptq_prefix_make(s->arena, &plan->model->model, eval->windows.n * eval->windows.length);
+    return eval->prefix;
+}
+
 static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,
                                 struct ptq_cell *cell, struct ptq_error *err)
 {
@@ -392,6 +428,7 @@ static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_jo
     PTQ_TRY(keep_budget(session, job, err));
     PTQ_TRY(calibrate(session, &plan, cell, err));
     cell->reference = job->reference ? reference_of(session, &plan) : NULL;
+    cell->prefix = prefix_of(session, &plan);
     static const struct ptq_windows nothing = {.length = 1};
     struct run r = {.model = &plan.model->model,
                     .spec = &plan.spec,

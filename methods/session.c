@@ -3,6 +3,7 @@
 
 #include "locate.h"
 #include "mapped.h"
+#include "only.h"
 #include "progress.h"
 #include "provenance.h"
 #include "sampling.h"
@@ -296,6 +297,20 @@ static enum ptq_status check_choices(const struct ptq_job *job, struct ptq_error
     return PTQ_OK;
 }
 
+/* A block method may change what it does not quantise, and that is not kept from chunk to chunk. */
+static enum ptq_status check_only(const struct ptq_planned *plan, struct ptq_error *err)
+{
+    if (!*plan->spec.only) return PTQ_OK;
+    if (!plan->eval)
+        return ptq_fail(err, PTQ_EUSAGE, "only= is for evaluation; a checkpoint has all its linears quantised");
+    int64_t first, last, most = ptq_forward_chunk(&plan->model->model, plan->eval->windows.length);
+    PTQ_TRY(ptq_only_blocks(plan->spec.only, &plan->model->model, &first, &last, err));
+    if (!plan->spec.method->block_method || plan->eval->windows.n <= most) return PTQ_OK;
+    return ptq_fail(err, PTQ_EUSAGE, "%s with only= takes at most %lld evaluation windows of %lld, and here are %lld",
+                    plan->spec.method->name, (long long)most, (long long)plan->eval->windows.length,
+                    (long long)plan->eval->windows.n);
+}
+
 /* Codes made of codes would be judged against weights that nobody trained. */
 static enum ptq_status check_source(const struct ptq_model *model, const struct ptq_spec *spec, struct ptq_error *err)
 {
@@ -320,6 +335,7 @@ enum ptq_status ptq_session_plan(struct ptq_session *s, const struct ptq_job *jo
         PTQ_TRY(share_text(s, plan->model, job->text, PTQ_SAMPLE_FIRST, &plan->text, err));
         PTQ_TRY(eval_windows(s, job, plan, err));
     }
+    PTQ_TRY(check_only(plan, err));
     if (!uses_calib(job, &plan->spec)) return PTQ_OK;
     plan->sample = sample_of(job, &plan->spec);
     PTQ_TRY(ptq_sampling_check(plan->sample, job->bos, err));

@@ -19,6 +19,7 @@ struct ptq_shared_windows {
     int with_moments;                /* some cell that was planned needs them: one pass gathers both */
     struct ptq_model_stats *stats;   /* of these windows as calibration, once measured */
     struct ptq_reference *reference; /* of these windows as evaluation, once a cell is compared; or NULL */
+    struct ptq_prefix *prefix;       /* of these windows as evaluation, once a cell has only=; or NULL */
 };
 
 /* A text as one model's tokenizer sees it: as a stream, as documents, or both; NULL where nobody asked. */

@@ -18,6 +18,7 @@ static const struct ptq_param grid_params[] = {
     {.name = "range", .words = "awq|gptq", .max = 1, .doc = "awq: min..max as they are; gptq: stretched to hold 0"},
     {.name = "sym", .max = 1, .doc = "1: symmetric grid"},
     {.name = "scale_dtype", .words = "fp32|fp16", .max = 1, .doc = "arithmetic that finds scales and codes"},
+    {.name = "only", .text = 1, .doc = "quantise these linears alone: 3.down, a role, a block, a pattern; a|b"},
     {0},
 };
 
@@ -130,6 +131,17 @@ struct seen {
     unsigned grid, own;
 };
 
+static enum ptq_status read_only(struct ptq_spec *spec, const char *text, struct ptq_error *err)
+{
+    if (!*text || strlen(text) >= sizeof spec->only || strpbrk(text, "{} \t\n"))
+        return ptq_fail(err, PTQ_EUSAGE,
+                        "only is '%.40s'; it must be a linear such as 3.down, a role, a block or a pattern, of fewer "
+                        "than %d characters without spaces and braces",
+                        text, PTQ_MAX_ONLY);
+    snprintf(spec->only, sizeof spec->only, "%s", text);
+    return PTQ_OK;
+}
+
 /* One item: "w3", "g-1" or "key=value". */
 static enum ptq_status read_item(struct ptq_spec *spec, const char *item, struct seen *seen, struct ptq_error *err)
 {
@@ -143,6 +155,7 @@ static enum ptq_status read_item(struct ptq_spec *spec, const char *item, struct
     if (place < 0) return unknown_key(spec->method, name, err);
     if (*given >> place & 1) return ptq_fail(err, PTQ_EUSAGE, "%s is given twice", name);
     *given |= 1u << place;
+    if (i >= 0 && grid_params[i].text) return read_only(spec, value, err);
     double number;
     PTQ_TRY(read_value(i >= 0 ? &grid_params[i] : &spec->method->param[own], value, &number, err));
     if (i == 1 && number == 0)
@@ -255,7 +268,7 @@ const char *ptq_spec_format(const struct ptq_spec *spec, struct ptq_arena *arena
     if (ptq_spec_quantizes(spec)) {
         ptq_buffer_add(&text, ":w%d,g%lld", spec->grid.w_bit, (long long)spec->grid.group_size);
         for (int i = 2; grid_params[i].name; i++) {
-            if (grid_get(&spec->grid, i) == grid_get(&m->grid, i)) continue;
+            if (grid_params[i].text || grid_get(&spec->grid, i) == grid_get(&m->grid, i)) continue;
             ptq_buffer_add(&text, ",%s=", grid_params[i].name);
             add_value(&text, &grid_params[i], grid_get(&spec->grid, i));
         }
@@ -265,6 +278,7 @@ const char *ptq_spec_format(const struct ptq_spec *spec, struct ptq_arena *arena
             add_value(&text, &m->param[i], spec->value[i]);
         }
     }
+    if (*spec->only) ptq_buffer_add(&text, ",only=%s", spec->only);
     const char *result = ptq_strdup(arena, text.data);
     free(text.data);
     return result;
@@ -285,7 +299,8 @@ int ptq_spec_has(const struct ptq_spec *spec, const char *name)
 int ptq_spec_agrees(const struct ptq_spec *pattern, const struct ptq_spec *spec)
 {
     if (pattern->method != spec->method) return 0;
-    for (int i = 0; grid_params[i].name; i++)
+    if (*pattern->only && strcmp(pattern->only, spec->only) != 0) return 0;
+    for (int i = 0; !grid_params[i].text; i++)
         if (pattern->given_grid >> i & 1 && grid_get(&pattern->grid, i) != grid_get(&spec->grid, i)) return 0;
     for (int i = 0; i < param_count(spec->method->param); i++)
         if (pattern->given_own >> i & 1 && pattern->value[i] != spec->value[i]) return 0;

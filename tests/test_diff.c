@@ -81,6 +81,22 @@ static void test_different(void **state)
     expect_part(text, "2 cells in both, 1 of them the same in every token; 1 only in A, 1 only in B");
 }
 
+/* Two cells of one question, and one of each method: what the difference is worth. */
+static void test_worth(void **state)
+{
+    (void)state;
+    int equal = 1;
+    store(at("a.h5"), cells, 2);
+    struct ptq_cell other[] = {make_cell(arena, "smollm2", "fp16", 0.3), cells[2]};
+    store(at("b.h5"), other, 2);
+    const char *text = diff(&equal);
+    assert_false(equal);
+    expect_part(text, ptq_format(arena, "B - A %+.3g, 95 %% interval [+", other[0].ppl - cells[0].ppl));
+    expect_part(text, "p 0.0002: B is higher\n");
+    expect_part(text, "A rtn:w3,g64 and B salient:w3,g64,select=activation,fraction=0.001:\n");
+    expect_part(text, "p 0.0002: B is lower\n");
+}
+
 static void test_not_there(void **state)
 {
     (void)state;
@@ -177,7 +193,8 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(equal),   TEST(different),      TEST(not_there),
-                                       TEST(inspect), TEST(inspect_deltas), TEST(inspect_under_way)};
+    const struct CMUnitTest tests[] = {
+        TEST(equal),          TEST(different),        TEST(worth), TEST(not_there), TEST(inspect),
+        TEST(inspect_deltas), TEST(inspect_under_way)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -97,6 +97,7 @@ static void test_several_settings(void **state)
     for (int i = 0; i < 5; i++) cells[i] = make_cell(arena, "m", specs[i], 0.2 * i);
     cells[5] = make_cell(arena, "m", "rtn:w4,g64", 0.2);
     cells[5].seed = 7;
+    cells[5].calib_protocol = "of another text"; /* else it would be a replicate of cells[2] */
     cells[5].commit = "feedfeedfeedfeedfeedfeedfeedfeedfeedfeed+";
     expect("settings.txt", print(cells, 6, PTQ_TABLE_TEXT));
 }

@@ -1,0 +1,145 @@
+#include "replicates.h"
+
+#include "student.h"
+
+#include <math.h>
+#include <string.h>
+
+static int same(const char *a, const char *b)
+{
+    return strcmp(a, b) == 0;
+}
+
+int ptq_is_other_seed(const struct ptq_cell *a, const struct ptq_cell *b)
+{
+    return a->seed != b->seed && same(a->spec, b->spec) && same(a->model_sha256, b->model_sha256) &&
+           same(a->tokens_sha256, b->tokens_sha256) && same(a->protocol, b->protocol) && same(a->calib, b->calib) &&
+           same(a->calib_protocol, b->calib_protocol) && same(a->device, b->device) && same(a->path, b->path);
+}
+
+/* ---- one row ---- */
+
+/* Sample variance of n >= 2 values. */
+static double variance(const double *x, int n)
+{
+    double mean = 0, squares = 0;
+    for (int i = 0; i < n; i++) mean += x[i] / n;
+    for (int i = 0; i < n; i++) squares += (x[i] - mean) * (x[i] - mean);
+    return squares / (n - 1);
+}
+
+void ptq_replicates_summarise(struct ptq_replicates *r)
+{
+    double mean = 0, squares = 0;
+    r->lowest = r->highest = r->cell[0]->ppl;
+    r->sd = r->mean_low = r->mean_high = NAN;
+    for (int i = 0; i < r->n; i++) {
+        r->lowest = fmin(r->lowest, r->cell[i]->ppl);
+        r->highest = fmax(r->highest, r->cell[i]->ppl);
+        mean += r->cell[i]->ppl / r->n;
+    }
+    if (r->n < 2) return;
+    for (int i = 0; i < r->n; i++) squares += (r->cell[i]->ppl - mean) * (r->cell[i]->ppl - mean);
+    r->sd = sqrt(squares / (r->n - 1));
+    double half = ptq_student_t(0.95, r->n - 1) * r->sd / sqrt(r->n);
+    r->mean_low = mean - half;
+    r->mean_high = mean + half;
+}
+
+/* Means over the seeds of nll and, where every cell has it, kl. */
+static void average_tokens(struct ptq_arena *arena, const struct ptq_replicates *r, struct ptq_cell *out)
+{
+    int compared = 1;
+    for (int i = 0; i < r->n; i++) compared &= r->cell[i]->kl != NULL;
+    out->nll = ptq_new(arena, float, out->tokens);
+    out->kl = compared ? ptq_new(arena, float, out->tokens) : NULL;
+    for (int64_t t = 0; t < out->tokens; t++) {
+        double nll = 0, kl = 0;
+        for (int i = 0; i < r->n; i++) nll += r->cell[i]->nll[t], kl += compared ? r->cell[i]->kl[t] : 0;
+        out->nll[t] = (float)(nll / r->n);
+        if (compared) out->kl[t] = (float)(kl / r->n);
+    }
+}
+
+const struct ptq_cell *ptq_replicates_mean(struct ptq_arena *arena, const struct ptq_replicates *r)
+{
+    if (r->n < 2) return r->cell[0];
+    struct ptq_cell *mean = ptq_new(arena, struct ptq_cell, 1);
+    *mean = *r->cell[0];
+    average_tokens(arena, r, mean);
+    mean->nll_mean = 0;
+    for (int i = 0; i < r->n; i++) mean->nll_mean += r->cell[i]->nll_mean / r->n;
+    mean->ppl = exp(mean->nll_mean);
+#define X(kind, name, ...)                                                                                             \
+    mean->name = 0;                                                                                                    \
+    for (int i = 0; i < r->n; i++) mean->name += r->cell[i]->name / r->n;
+    PTQ_AGAINST_FIELDS(X)
+#undef X
+    return mean;
+}
+
+/* ---- two sources of variation ---- */
+
+/* Terms of a variance, each with its degrees of freedom, and what they come to. */
+struct terms {
+    double variance, weighed; /* sum of terms; sum of term^2 / df */
+};
+
+static void add_term(struct terms *t, double term, double df)
+{
+    t->variance += term;
+    t->weighed += term * term / df;
+}
+
+static void add_seeds(struct terms *t, const struct ptq_replicates *r)
+{
+    if (r->n > 1) add_term(t, r->sd * r->sd / r->n, r->n - 1);
+}
+
+/* Whether cell number i of both had the same seed and so the same calibration windows, for all i. */
+static int are_paired(const struct ptq_replicates *a, const struct ptq_replicates *b)
+{
+    if (a->n != b->n) return 0;
+    for (int i = 0; i < a->n; i++)
+        if (a->cell[i]->seed != b->cell[i]->seed || !same(a->cell[i]->calib_sha256, b->cell[i]->calib_sha256)) return 0;
+    return 1;
+}
+
+static void add_both_seeds(struct terms *t, const struct ptq_replicates *a, const struct ptq_replicates *b)
+{
+    enum { MOST = 64 };
+    double difference[MOST];
+    if (a->n < 2 || a->n > MOST || !are_paired(a, b)) {
+        add_seeds(t, a);
+        add_seeds(t, b);
+        return;
+    }
+    for (int i = 0; i < a->n; i++) difference[i] = a->cell[i]->ppl - b->cell[i]->ppl;
+    add_term(t, variance(difference, a->n) / a->n, a->n - 1);
+}
+
+static struct ptq_interval around(double value, const struct terms *t, double level, double *p)
+{
+    if (!(t->variance > 0) || !isfinite(t->variance)) return (struct ptq_interval){NAN, NAN};
+    double error = sqrt(t->variance), df = t->variance * t->variance / t->weighed;
+    double half = ptq_student_t(level, df) * error;
+    *p = ptq_student_p(value / error, df);
+    return (struct ptq_interval){value - half, value + half};
+}
+
+void ptq_replicates_widen(const struct ptq_replicates *r, const struct ptq_replicates *reference, double level,
+                          struct ptq_estimate *e)
+{
+    double unused;
+    struct terms own = {0}, both = {0};
+    if (!e->units) return;
+    if (r->n > 1) {
+        add_term(&own, e->error * e->error, (double)e->units - 1);
+        add_seeds(&own, r);
+        e->interval = around(e->ppl, &own, level, &unused);
+    }
+    if (!reference || r == reference || (r->n < 2 && reference->n < 2)) return;
+    add_term(&both, e->difference_error * e->difference_error, (double)e->units - 1);
+    add_both_seeds(&both, r, reference);
+    e->difference_interval = around(e->difference, &both, level, &e->p);
+}

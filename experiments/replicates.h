@@ -1,0 +1,46 @@
+/* Cells that differ in the calibration's seed alone, as one: replicates of a method on one text.
+ *
+ *   nll_t      mean over the S seeds of the nll of token t; the row's perplexity is exp of its mean over tokens (so the
+ *              geometric mean of the seeds' perplexities)
+ *   s          standard deviation of the seeds' perplexities, with S - 1
+ *   Var        = se_tokens^2 + s_A^2 / S_A + s_B^2 / S_B        of a difference of two rows A and B
+ *   se_tokens  standard deviation of the difference over the paired bootstrap's replicates (bootstrap.h)
+ *
+ * Where both rows have the same seeds and these drew the same calibration windows, the seeds are paired too: instead of
+ * the two last terms s_D^2 / S, of the seeds' differences. What seeds and tokens do together is in both terms, so the
+ * interval is rather too wide than too narrow. It is difference +- t sqrt(Var), t of Student's distribution for the
+ * degrees of freedom of Welch and Satterthwaite:
+ *
+ *   df = Var^2 / (se_tokens^4 / (units - 1) + sum over the seed terms of term^2 / (S - 1))
+ *
+ * and p = P(|T| >= |difference| / sqrt(Var)). A row with one seed adds nothing for it: what another seed would change
+ * is then not in the interval. */
+#ifndef PTQ_REPLICATES_H
+#define PTQ_REPLICATES_H
+
+#include "bootstrap.h"
+#include "results.h"
+
+struct ptq_replicates {
+    const struct ptq_cell **cell; /* [n], in the order that was given */
+    int n;                        /* 1 without other seeds */
+    double sd, lowest, highest;   /* of the perplexities; sd is NaN where n is 1 */
+    double mean_low, mean_high;   /* 95 % t interval of their mean, the tokens as they are; NaN where n is 1 */
+};
+
+/* 1 where b is a but for its seed, and what that drew. */
+int ptq_is_other_seed(const struct ptq_cell *a, const struct ptq_cell *b);
+
+/* Fills all but cell and n. */
+void ptq_replicates_summarise(struct ptq_replicates *r);
+
+/* The cell that stands for all of them: nll, perplexity and PTQ_AGAINST_FIELDS are means over the seeds (ppl of nll),
+ * everything else is the first one's. The first one itself where n is 1. In arena. */
+const struct ptq_cell *ptq_replicates_mean(struct ptq_arena *arena, const struct ptq_replicates *r);
+
+/* Puts the seeds' variation into estimates that know of the tokens' alone: e's own interval, and, where reference is
+ * not NULL, the difference's with its p. Nothing changes where neither has other seeds. */
+void ptq_replicates_widen(const struct ptq_replicates *r, const struct ptq_replicates *reference, double level,
+                          struct ptq_estimate *e);
+
+#endif
