@@ -242,9 +242,9 @@ static enum ptq_status check_linear(const struct ptq_model *m, int64_t block, en
     PTQ_TRY(find_linear(m, block, role, ".bias", m->config.biased >> role & 1, &t, err));
     PTQ_TRY(find_quantized(m, block, role, &codes, &found, err));
     if (found) return PTQ_OK;
-    if (find_linear(m, block, role, ".weight", 1, &t, err) && m->quantization)
-        return ptq_within(err, "neither as %s nor unquantised", m->quantization->text);
-    return t ? PTQ_OK : err->status;
+    enum ptq_status status = find_linear(m, block, role, ".weight", 1, &t, err);
+    if (status && m->quantization) return ptq_within(err, "neither as %s nor unquantised", m->quantization->text);
+    return status;
 }
 
 /* Every tensor of every block, before anything is computed. */

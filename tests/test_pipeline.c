@@ -211,7 +211,7 @@ static void test_refused(void **state)
         {"give 0 windows of 2000", {.window = 2000}},
         {"but 1000 are asked for", {.max_windows = 1000}},
         {"device 'cuda'", {.device = "cuda"}},
-        {"path 'packed'", {.path = "packed"}},
+        {"path 'sideways'", {.path = "sideways"}},
         {"nowhere.txt", {.text = "nowhere.txt"}},
         {"nomodel", {.model = "nomodel"}},
     };
