@@ -46,7 +46,7 @@ claims: command
 test:
 	@scripts/install-deps --for test
 	@$(MAKE) build
-	@ctest --test-dir $(BUILD) --output-on-failure
+	@ctest --test-dir $(BUILD) --output-on-failure --parallel $(JOBS)
 
 plots: command
 	@scripts/install-deps --for plot
