@@ -124,14 +124,16 @@ static enum ptq_status start_calibration(struct run *r, struct ptq_error *err)
     return PTQ_OK;
 }
 
-/* The block without the linears that only= leaves alone, whose codes are dropped. */
-static struct ptq_block chosen(const struct run *r, int64_t index, const struct ptq_block *block, struct ptq_qmat *q)
+/* The block without the linears that only= leaves alone, whose codes are dropped. As long-lived as the block, since
+ * reports point to its names. */
+static struct ptq_block *chosen(const struct run *r, int64_t index, const struct ptq_block *block, struct ptq_qmat *q)
 {
-    struct ptq_block some = *block;
+    struct ptq_block *some = ptq_new(r->work, struct ptq_block, 1);
+    *some = *block;
     unsigned roles = ptq_only_roles(r->spec->only, r->model, index);
     for (int role = 0; role < PTQ_N_ROLE; role++)
         if (!(roles >> role & 1)) {
-            some.linear[role].n = 0;
+            some->linear[role].n = 0;
             q[role] = (struct ptq_qmat){0};
         }
     return some;
@@ -140,7 +142,6 @@ static struct ptq_block chosen(const struct run *r, int64_t index, const struct 
 static enum ptq_status quantize_block(struct run *r, int64_t index, struct ptq_block *block, struct ptq_qmat *q,
                                       struct ptq_error *err)
 {
-    struct ptq_block some;
     const struct ptq_stats *stats = r->stats ? r->stats->input[index] : NULL;
     struct ptq_arena *arena = r->kept ? r->arena : r->codes;
     struct ptq_linear_report report[PTQ_N_ROLE] = {0};
@@ -148,10 +149,9 @@ static enum ptq_status quantize_block(struct run *r, int64_t index, struct ptq_b
     struct ptq_moments moments[PTQ_N_INPUT];
     int with_moments = (ptq_spec_need(r->spec) & PTQ_NEED_MOMENTS) != 0;
     if (with_moments) PTQ_TRY(ptq_stats_moments(r->stats, index, r->work, moments, err));
-    if (!r->spec->method->block_method) {
-        some = chosen(r, index, block, q);
-        return ptq_apply(r->spec, r->seed, stats, &some, arena, r->work, q, r->cell->linear, n, err);
-    }
+    if (!r->spec->method->block_method)
+        return ptq_apply(r->spec, r->seed, stats, chosen(r, index, block, q), arena, r->work, q, r->cell->linear, n,
+                         err);
     struct ptq_block_task task = {.spec = r->spec,
                                   .model = r->model,
                                   .index = index,
@@ -166,8 +166,7 @@ static enum ptq_status quantize_block(struct run *r, int64_t index, struct ptq_b
                                   .report = report};
     PTQ_TRY(r->spec->method->block_method(&task, err));
     if (travels(r)) ptq_progress_step(&r->progress, (double)r->calib->n);
-    some = chosen(r, index, block, q);
-    return ptq_apply_codes(task.stats, q, report, &some, r->work, r->cell->linear, n, err);
+    return ptq_apply_codes(task.stats, q, report, chosen(r, index, block, q), r->work, r->cell->linear, n, err);
 }
 
 /* The block as an earlier run of this cell left it. */
