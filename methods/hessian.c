@@ -238,7 +238,9 @@ static enum ptq_status one_shot(struct work *w, struct ptq_error *err)
         PTQ_TRY(ptq_interrupted(err));
         look_at(w, window, batch_at(w, window), saved);
     }
-    for (int input = 0; input < PTQ_N_INPUT; input++)
+    /* The widest input first, while no other linear's quantised copy is there yet: for a block of LLaMA-7B that is
+     * 0.6 GiB of the peak. One input's codes do not depend on another's. */
+    for (int input = PTQ_N_INPUT - 1; input >= 0; input--)
         if (is_wanted(w, input)) PTQ_TRY(quantize(w, input, err));
     return is_last(w) ? PTQ_OK : ptq_forward_block(f, &w->quantized, w->task->index, NULL, err);
 }
