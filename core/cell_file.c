@@ -174,7 +174,7 @@ static enum ptq_status read_against(struct ptq_h5 *file, const char *path, const
     PTQ_AGAINST_FIELDS(X)
 #undef X
     PTQ_TRY(ptq_h5_floats(file, group, "kl", arena, &cell->kl, &rows, &columns, err));
-    if (rows != cell->windows || columns != cell->tokens / cell->windows)
+    if (!cell->windows || rows != cell->windows || columns != cell->tokens / cell->windows)
         return damaged(path, group, "kl has another shape than nll", err);
     return PTQ_OK;
 }

@@ -177,18 +177,37 @@ enum ptq_status ptq_checkpoint_sha256(const struct ptq_checkpoint *c, char hex[P
     return status;
 }
 
-enum ptq_status ptq_checkpoint_config_sha256(const struct ptq_checkpoint *c, char hex[PTQ_SHA256_HEX],
-                                             struct ptq_error *err)
+/* The folder's file of that name; "" in hex where there is none. */
+static enum ptq_status hash_named(const struct ptq_checkpoint *c, const char *name, char hex[PTQ_SHA256_HEX],
+                                  struct ptq_error *err)
 {
-    struct ptq_arena *arena = ptq_arena_make("config.json");
+    struct ptq_arena *arena = ptq_arena_make(name);
     struct ptq_mapped file = {0};
     hex[0] = 0;
-    const char *path = c->folder ? ptq_join(arena, c->folder, "config.json") : "";
+    const char *path = c->folder ? ptq_join(arena, c->folder, name) : "";
     enum ptq_status status = ptq_is_file(path) ? ptq_map(arena, path, &file, err) : PTQ_OK;
     if (!status && file.path) status = hash_file(&file, hex, err);
     ptq_unmap(&file);
     ptq_arena_free(arena);
     return status;
+}
+
+/* Where another file says how codes are meant (core/quantized.c), it counts, too. */
+enum ptq_status ptq_checkpoint_config_sha256(const struct ptq_checkpoint *c, char hex[PTQ_SHA256_HEX],
+                                             struct ptq_error *err)
+{
+    static const char *const others[] = {"quantize_config.json", "quant_config.json"};
+    PTQ_TRY(hash_named(c, "config.json", hex, err));
+    for (int i = 0; i < 2; i++) {
+        char other[PTQ_SHA256_HEX];
+        PTQ_TRY(hash_named(c, others[i], other, err));
+        if (!other[0]) continue;
+        struct ptq_sha256 *both = ptq_sha256_begin();
+        ptq_sha256_add(both, hex, strlen(hex));
+        ptq_sha256_add(both, other, strlen(other));
+        ptq_sha256_end(both, hex);
+    }
+    return PTQ_OK;
 }
 
 /* ---- reading ---- */

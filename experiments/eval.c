@@ -30,6 +30,15 @@ char *ptq_eval_json(const struct ptq_cell *c)
     return text;
 }
 
+enum ptq_status ptq_eval_print_json(const struct ptq_cell *c, struct ptq_error *err)
+{
+    char *text = ptq_eval_json(c);
+    if (!text) return ptq_fail(err, PTQ_EINPUT, "JSON holds no name that is not UTF-8; call without --json");
+    puts(text);
+    free(text);
+    return PTQ_OK;
+}
+
 static void print_cell(const struct ptq_cell *c)
 {
     printf("%s  %s  ppl %.4f  (%lld tokens in %lld windows of %lld)\n", c->model, c->spec, c->ppl, (long long)c->tokens,
@@ -100,9 +109,7 @@ enum ptq_status ptq_eval(const struct ptq_options *options, struct ptq_error *er
     struct ptq_cell cell;
     enum ptq_status status = run(options, session, arena, &cell, err);
     if (!status && options->json) {
-        char *text = ptq_eval_json(&cell);
-        puts(text);
-        free(text);
+        status = ptq_eval_print_json(&cell, err);
     } else if (!status) {
         print_cell(&cell);
     }

@@ -167,7 +167,7 @@ static double prompt_pace(const struct talk *t)
     return t->prefill > 0 ? (double)t->n_prompt / t->prefill : 0;
 }
 
-static void print_json(const struct talk *t)
+static enum ptq_status print_json(const struct talk *t, struct ptq_error *err)
 {
     json_t *ids = json_array();
     for (int64_t i = 0; i < t->n_new; i++) json_array_append_new(ids, json_integer(t->decoder.id[t->n_prompt + i]));
@@ -182,9 +182,11 @@ static void print_json(const struct talk *t)
                   t->held.seconds_quantize, "prompt", t->prefill, "decode", t->decode, "peak_rss_bytes",
                   (json_int_t)ptq_peak_rss_bytes(), "threads", (json_int_t)ptq_pool_size(), "version", ptq_version);
     char *text = json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
-    puts(text ? text : "{}");
-    free(text);
     json_decref(json);
+    if (!text) return ptq_fail(err, PTQ_EINPUT, "JSON holds no name that is not UTF-8; call without --json");
+    puts(text);
+    free(text);
+    return PTQ_OK;
 }
 
 static void print_pace(const struct talk *t)
@@ -224,7 +226,7 @@ enum ptq_status ptq_generate(const struct ptq_options *o, struct ptq_error *err)
         status = generate(&t, err);
         ptq_pool_wait_busily(0);
     }
-    if (!status && o->json) print_json(&t);
+    if (!status && o->json) status = print_json(&t, err);
     if (!status) print_pace(&t);
     if (!status && strcmp(t.stopped, "interrupt") == 0) status = ptq_interrupted(err);
     free(t.text);

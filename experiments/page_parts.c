@@ -342,6 +342,10 @@ static const char *eval_command(struct ptq_arena *arena, const struct ptq_cell *
     if (c->calib[0])
         command = ptq_format(arena, "%s --calib %s --calib-windows %lld --calib-window %lld", command,
                              shell_word(arena, c->calib), (long long)c->calib_windows, (long long)c->calib_window);
+    size_t sample = strcspn(c->calib_protocol, " "); /* its first word */
+    if (sample && strncmp(c->calib_protocol, "first", sample))
+        command = ptq_format(arena, "%s --calib-sample %.*s", command, (int)sample, c->calib_protocol);
+    if (strcmp(c->path, "fp32")) command = ptq_format(arena, "%s --path %s", command, c->path);
     return c->seed ? ptq_format(arena, "%s --seed %lld", command, (long long)c->seed) : command;
 }
 

@@ -115,24 +115,20 @@ static enum ptq_status fill_folder(struct work *w, struct ptq_error *err)
     return write_card(w, sha256, err);
 }
 
-static void report(const struct work *w)
+static enum ptq_status report(const struct work *w, struct ptq_error *err)
 {
     struct ptq_cell cell = w->measured.tokens ? w->measured : w->made;
     cell.spec = w->made.spec;
     cell.model = w->made.model;
     cell.effective_bits = w->made.effective_bits;
     cell.calib_sha256 = w->made.calib_sha256;
-    if (w->o->json) {
-        char *text = ptq_eval_json(&cell);
-        puts(text);
-        free(text);
-        return;
-    }
+    if (w->o->json) return ptq_eval_print_json(&cell, err);
     printf("%s  %s  --format %s  %.3f bits a weight  -> %s\n", cell.model, cell.spec, w->x.format->name,
            cell.effective_bits, w->folder.path);
     if (w->measured.tokens)
         printf("perplexity of these files %.4f; of the codes before scales and weights became FP16 %.4f\n",
                w->measured.ppl, w->made.ppl);
+    return PTQ_OK;
 }
 
 static enum ptq_status run(struct work *w, struct ptq_error *err)
@@ -147,8 +143,7 @@ static enum ptq_status run(struct work *w, struct ptq_error *err)
         return status;
     }
     PTQ_TRY(ptq_new_folder_publish(&w->folder, err));
-    report(w);
-    return PTQ_OK;
+    return report(w, err);
 }
 
 enum ptq_status ptq_quantize(const struct ptq_options *options, struct ptq_error *err)

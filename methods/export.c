@@ -116,10 +116,11 @@ enum ptq_status ptq_export_multiples(const struct ptq_export *x, int64_t of_n, i
         char name[PTQ_NAME_SIZE];
         ptq_linear_size(c, (enum ptq_role)role, &n, &k);
         if (n % of_n == 0 && k % of_k == 0) continue;
+        int outputs = n % of_n != 0;
         ptq_hf_name(c, c->family->hf.linear[role], 0, "", name);
         return ptq_fail(err, PTQ_EINPUT,
-                        "%s is [%lld, %lld]; its outputs must be a multiple of %lld and its inputs of %lld here", name,
-                        (long long)n, (long long)k, (long long)of_n, (long long)of_k);
+                        "%s is [%lld, %lld], and this format takes %s in multiples of %lld; take --format fp16", name,
+                        (long long)n, (long long)k, outputs ? "outputs" : "inputs", (long long)(outputs ? of_n : of_k));
     }
     return PTQ_OK;
 }

@@ -382,7 +382,8 @@ static enum ptq_status calibrate(struct ptq_session *s, const struct ptq_planned
 }
 
 /* Chunks of windows as the session's budget has room for. */
-static enum ptq_status keep_budget(struct ptq_session *s, const struct ptq_job *job, struct ptq_error *err)
+static enum ptq_status keep_budget(struct ptq_session *s, const struct ptq_job *job, const struct ptq_spec *spec,
+                                   struct ptq_error *err)
 {
     struct ptq_cost cost;
     int64_t peak;
@@ -393,6 +394,13 @@ static enum ptq_status keep_budget(struct ptq_session *s, const struct ptq_job *
         return ptq_fail(err, PTQ_EINPUT,
                         "needs about %lld MiB, and --memory allows %lld MiB; allow more, or calibrate on less",
                         (long long)(peak >> 20) + 1, (long long)s->budget >> 20);
+    if (windows < cost.windows && *spec->only && spec->method->block_method)
+        return ptq_fail(
+            err, PTQ_EINPUT,
+            "%s with only= needs its %lld evaluation windows at once, and --memory allows %lld; allow more, "
+            "or evaluate on fewer",
+            spec->method->name, (long long)cost.windows, (long long)windows);
+    if (windows == cost.windows) windows = (windows + cost.batch - 1) / cost.batch * cost.batch; /* one chunk */
     ptq_chunk_bytes = windows * cost.window;
     return PTQ_OK;
 }
@@ -408,11 +416,13 @@ static struct ptq_reference *reference_of(struct ptq_session *s, const struct pt
     return eval->reference;
 }
 
-/* Where cells that leave the first blocks alone start. */
+/* Where cells that leave the first blocks alone start. AWQ on travelling windows scales those blocks, too: the same
+ * function in other last bits, which no other cell is to start from. */
 static struct ptq_prefix *prefix_of(struct ptq_session *s, const struct ptq_planned *plan)
 {
     struct ptq_shared_windows *eval = plan->eval;
-    if (!*plan->spec.only) return NULL;
+    unsigned scales = PTQ_NEED_WINDOWS | PTQ_NEED_MOMENTS;
+    if (!*plan->spec.only || (ptq_spec_need(&plan->spec) & scales) == scales) return NULL;
     if (!eval->prefix)
         eval->prefix = ptq_prefix_make(s->arena, &plan->model->model, eval->windows.n * eval->windows.length);
     return eval->prefix;
@@ -424,7 +434,7 @@ static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_jo
     struct ptq_planned plan;
     ptq_provenance(arena, cell); /* `started` is this cell's, not the plan's */
     PTQ_TRY(ptq_session_plan(session, job, &plan, err));
-    PTQ_TRY(keep_budget(session, job, err));
+    PTQ_TRY(keep_budget(session, job, &plan.spec, err));
     PTQ_TRY(calibrate(session, &plan, cell, err));
     cell->reference = job->reference ? reference_of(session, &plan) : NULL;
     cell->prefix = prefix_of(session, &plan);

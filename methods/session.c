@@ -289,7 +289,10 @@ static void describe(struct ptq_arena *arena, const struct ptq_job *job, const s
 static enum ptq_status check_choices(const struct ptq_job *job, struct ptq_error *err)
 {
     if (job->device && strcmp(job->device, "cpu"))
-        return ptq_fail(err, PTQ_EUSAGE, "device '%s' is not known to this build; known: cpu", job->device);
+        return ptq_fail(
+            err, PTQ_EUSAGE,
+            "device '%s' is not known to this build; known: cpu (the CUDA kernels are not used by any command yet)",
+            job->device);
     if (job->path && strcmp(job->path, "fp32") && strcmp(job->path, "packed"))
         return ptq_fail(err, PTQ_EUSAGE, "path '%s' is not known to this build; known: fp32, packed", job->path);
     if (!job->model || (!job->text && !job->sink))
@@ -297,15 +300,17 @@ static enum ptq_status check_choices(const struct ptq_job *job, struct ptq_error
     return PTQ_OK;
 }
 
-/* A block method may change what it does not quantise, and that is not kept from chunk to chunk. */
-static enum ptq_status check_only(const struct ptq_planned *plan, struct ptq_error *err)
+/* A block method may change what it does not quantise, and that is not kept from chunk to chunk. Under a budget the
+ * chunks are known, and looked at, when the cell runs. */
+static enum ptq_status check_only(const struct ptq_session *s, const struct ptq_job *job,
+                                  const struct ptq_planned *plan, struct ptq_error *err)
 {
     if (!*plan->spec.only) return PTQ_OK;
-    if (!plan->eval)
+    if (job->sink || !plan->eval)
         return ptq_fail(err, PTQ_EUSAGE, "only= is for evaluation; a checkpoint has all its linears quantised");
     int64_t first, last, most = ptq_forward_chunk(&plan->model->model, plan->eval->windows.length);
     PTQ_TRY(ptq_only_blocks(plan->spec.only, &plan->model->model, &first, &last, err));
-    if (!plan->spec.method->block_method || plan->eval->windows.n <= most) return PTQ_OK;
+    if (s->budget || !plan->spec.method->block_method || plan->eval->windows.n <= most) return PTQ_OK;
     return ptq_fail(err, PTQ_EUSAGE, "%s with only= takes at most %lld evaluation windows of %lld, and here are %lld",
                     plan->spec.method->name, (long long)most, (long long)plan->eval->windows.length,
                     (long long)plan->eval->windows.n);
@@ -335,7 +340,7 @@ enum ptq_status ptq_session_plan(struct ptq_session *s, const struct ptq_job *jo
         PTQ_TRY(share_text(s, plan->model, job->text, PTQ_SAMPLE_FIRST, &plan->text, err));
         PTQ_TRY(eval_windows(s, job, plan, err));
     }
-    PTQ_TRY(check_only(plan, err));
+    PTQ_TRY(check_only(s, job, plan, err));
     if (!uses_calib(job, &plan->spec)) return PTQ_OK;
     plan->sample = sample_of(job, &plan->spec);
     PTQ_TRY(ptq_sampling_check(plan->sample, job->bos, err));

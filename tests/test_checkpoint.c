@@ -338,21 +338,27 @@ static void one_file_has_its_own_hash(void **state)
     assert_string_equal(hex, want);
 }
 
-/* The same weights mean something else under another config.json. */
+/* The same weights mean something else under another config.json, or another of the files that say how codes are meant.
+ */
 static void a_folder_has_its_config_hash(void **state)
 {
     struct fixture *f = *state;
-    char hex[3][PTQ_SHA256_HEX];
-    static const char *const config[] = {"{}", "{\"rope_theta\": 1}", "{}"};
-    for (int i = 0; i < 3; i++) {
+    char hex[5][PTQ_SHA256_HEX];
+    static const char *const config[] = {"{}", "{\"rope_theta\": 1}", "{}", "{}", "{}"};
+    static const char *const codes[] = {NULL, NULL, NULL, "{\"checkpoint_format\": \"gptq\"}",
+                                        "{\"checkpoint_format\": \"gptq_v2\"}"};
+    for (int i = 0; i < 5; i++) {
         write_shard(f->folder, "model.safetensors", "ab", 0x3c00);
         write_test_text(f->folder, "config.json", config[i]);
+        if (codes[i]) write_test_text(f->folder, "quantize_config.json", codes[i]);
         assert_opens(f, "", 2);
         assert_int_equal(ptq_checkpoint_config_sha256(&f->checkpoint, hex[i], &f->err), PTQ_OK);
         ptq_checkpoint_close(&f->checkpoint);
     }
     assert_string_not_equal(hex[0], hex[1]);
     assert_string_equal(hex[0], hex[2]);
+    assert_string_not_equal(hex[2], hex[3]);
+    assert_string_not_equal(hex[3], hex[4]);
 }
 
 static void shards_have_the_hash_of_their_list(void **state)

@@ -240,17 +240,17 @@ static void test_refused(void **state)
         {NULL, "rtn:w4,g32", "nonsense", "nonsense;known: fp16, awq, gptq, gptq_v2, gguf"},
         {NULL, "awq:w3,g32,loss=gram", "awq", "no AWQ container holds 3 bits;gptq_v2"},
         {NULL, "gptq:w4,g32,act_order=1", "awq", "act_order;gptq_v2;static_groups"},
-        {NULL, "rtn:w4,g40", "awq", "is [64, 64];inputs of 40"},
+        {NULL, "rtn:w4,g40", "awq", "is [64, 64];inputs in multiples of 40"},
         {NULL, "rtn:w5,g32", "gptq_v2", "2, 3, 4 or 8 bits, not 5"},
         {NULL, "salient:w4,g32", "awq", "salient has columns;--format fp16"},
         {NULL, "scale:w4,g32,s=2", "gptq_v2", "scale has columns;--format fp16"},
         {NULL, "fp16", "gptq", "fp16 quantises nothing;--format fp16"},
-        {MODELS "llama", "rtn:w4,g32", "gptq", "mlp.gate_proj is [72, 64];multiple of 32"},
+        {MODELS "llama", "rtn:w4,g32", "gptq", "mlp.gate_proj is [72, 64];in multiples of 32"},
         {NULL, "rtn:w4,g64", "gguf", "Q4_0;Q4_1;Q8_0;w4,g64,sym=0"},
         {NULL, "rtn:w3,g32", "gguf", "not w3,g32"},
         {NULL, "gptq:w4,g32,sym=1,act_order=1", "gguf", "act_order"},
         {MODELS "opt", "rtn:w4,g32", "gguf", "opt"},
-        {MODELS "llama", "rtn:w4,g32,sym=1", "gguf", "down_proj is [64, 72];inputs of 32"},
+        {MODELS "llama", "rtn:w4,g32,sym=1", "gguf", "down_proj is [64, 72];inputs in multiples of 32"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {

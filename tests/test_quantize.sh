@@ -27,6 +27,8 @@ test_usage() {
     expect_text 'no AWQ container holds 3 bits.*gptq_v2' "$scratch/err"
     expect_exit 2 "$ptq" quantize "$models/opt" --method gptq:w4,g32 --format gptq -o "$scratch/x"
     expect_text 'needs a calibration text' "$scratch/err"
+    expect_exit 2 "$ptq" quantize "$models/opt" --method rtn:w4,g32,only=q --format fp16 "${text[@]}" -o "$scratch/x"
+    expect_text 'a checkpoint has all its linears quantised' "$scratch/err"
     [ ! -e "$scratch/x" ] || fail "a folder was made"
 }
 
