@@ -34,10 +34,11 @@ set bars 0.6
 set datafile separator ','
 set datafile missing ''
 
-# A key of key_rows rows below the plot, over the note: `eval key_below`.
+# A key of key_rows rows below the plot, over the note: `eval key_below`. pngcairo sets it wider than svg does.
+key_size = format eq 'png' ? 'samplen 1.5 width -3' : 'samplen 2.5 width 1'
 key_below = 'set bmargin at screen (88.0 + 19 * key_rows) / height; ' . \
             'set key at screen 0.5, (30.0 + 9.5 * key_rows) / height center center vertical Left reverse noenhanced ' . \
-            'samplen 2.5 spacing 1.2 width 1 font ",11" maxrows key_rows'
+            key_size . ' spacing 1.2 font ",11" maxrows key_rows'
 
 set output output_file
 set title heading noenhanced font ',13' offset 0,0.2

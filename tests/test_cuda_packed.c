@@ -54,14 +54,14 @@ static void one_linear(struct setup *s, int number, const struct ptq_qmat_case *
 
 static void listed(struct setup *s)
 {
-    const int64_t tokens[] = {1, 3, 9, 17, 40, 70};
+    const int64_t tokens[] = {1, 9, 70};
     for (int c = 0; c < PTQ_N_CASES(ptq_qmat_cases); c++)
-        for (int t = 0; t < 6; t++)
+        for (int t = 0; t < 3; t++)
             for (int kind = PTQ_PACKED_BEST; kind <= PTQ_PACKED_PLAIN; kind++) {
                 const struct ptq_qmat_case *q = &ptq_qmat_cases[c];
                 int gathers = !q->n_keep && !q->n_divided && (q->w_bit == 3 || q->w_bit == 4);
                 if (kind == PTQ_PACKED_GATHER && !gathers) continue; /* not its to do: device.h */
-                one_linear(s, c * 6 + t, q, tokens[t], (enum ptq_packed_kernel)kind);
+                one_linear(s, c * 3 + t, q, tokens[t], (enum ptq_packed_kernel)kind);
             }
 }
 
