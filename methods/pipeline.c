@@ -189,6 +189,9 @@ static enum ptq_status restore_block(struct run *r, int64_t index, struct ptq_bl
     memcpy(r->cell->linear + r->cell->n_linears, report, sizeof *report * (size_t)n);
     r->cell->n_linears += n;
     put_back(r, &kept, block);
+    float *scale = NULL; /* the block still needs it when codes that are not kept are gone */
+    copy_out(r->work, kept.activation_scale, r->model->config.ff, &scale);
+    block->activation_scale = scale;
     ptq_progress_step(&r->progress, (double)r->calib->n);
     return PTQ_OK;
 }

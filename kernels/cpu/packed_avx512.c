@@ -43,7 +43,7 @@ AVX512 static void quantize(int16_t *out, float *scale, int32_t *sum, const floa
 INLINE __m512 scales16(const struct ptq_packed *w, int64_t tile, int64_t group)
 {
     int64_t at = (tile * w->n_groups + group) * PTQ_PACK_ROWS;
-    if (w->scale) return _mm512_load_ps(w->scale + at);
+    if (w->scale) return _mm512_loadu_ps(w->scale + at);
     return _mm512_cvtph_ps(_mm256_load_si256((const __m256i *)(w->scale16 + at)));
 }
 
@@ -66,11 +66,11 @@ INLINE __m512i zeros16(const struct ptq_packed *w, int64_t tile, int64_t group)
  * w_bit 8); above the code there may be other bits. */
 INLINE __m512i nibbles(int w_bit, const uint32_t *step, int i)
 {
-    if (w_bit == 4 || w_bit == 8) return _mm512_load_si512(step + i * 16);
-    __m512i v = _mm512_load_si512(step + i / 2 * 16);
+    if (w_bit == 4 || w_bit == 8) return _mm512_loadu_si512(step + i * 16);
+    __m512i v = _mm512_loadu_si512(step + i / 2 * 16);
     if (i % 2) v = _mm512_srli_epi32(v, 2);
     if (w_bit == 2) return v;
-    __m512i b = _mm512_load_si512(step + 32);
+    __m512i b = _mm512_loadu_si512(step + 32);
     b = i < 2 ? _mm512_slli_epi32(b, 2 - i) : i == 3 ? _mm512_srli_epi32(b, 1) : b;
     return _mm512_ternarylogic_epi32(_mm512_set1_epi16(0x4444), b, v, 0xca); /* b where the mask is, else v */
 }
@@ -97,7 +97,7 @@ INLINE void unpack_width(int w_bit, int16_t *code, const struct ptq_packed *w, i
 #pragma GCC unroll 4
             for (int f = 0; f < n_fields(w_bit); f++) {
                 __m512i field = _mm512_and_si512(_mm512_srli_epi32(v, (unsigned)(f * (16 / n_fields(w_bit)))), mask);
-                _mm512_store_si512(code + ptq_pair_of(w_bit, i, f) * 32, _mm512_sub_epi16(field, zeros));
+                _mm512_storeu_si512(code + ptq_pair_of(w_bit, i, f) * 32, _mm512_sub_epi16(field, zeros));
             }
         }
     }
@@ -134,8 +134,8 @@ INLINE void multiply_block(int tokens, int tiles, float *t, const struct ptq_pan
 #pragma GCC unroll 12
     for (int i = 0; i < tokens; i++) sum[i][0] = sum[i][1] = _mm512_setzero_si512();
     for (int64_t p = 0; p < n; p += 2) {
-        __m512i w0 = _mm512_load_si512(panel->code[0] + p * PTQ_PACK_ROWS);
-        __m512i w1 = tiles > 1 ? _mm512_load_si512(panel->code[1] + p * PTQ_PACK_ROWS) : w0;
+        __m512i w0 = _mm512_loadu_si512(panel->code[0] + p * PTQ_PACK_ROWS);
+        __m512i w1 = tiles > 1 ? _mm512_loadu_si512(panel->code[1] + p * PTQ_PACK_ROWS) : w0;
 #pragma GCC unroll 12
         for (int i = 0; i < tokens; i++) {
             __m512i both = pair(x + i * n + p);
@@ -148,7 +148,7 @@ INLINE void multiply_block(int tokens, int tiles, float *t, const struct ptq_pan
         for (int j = 0; j < tiles; j++)
             flush(
                 t + (first + i) * PTQ_PANEL_ROWS + j * PTQ_PACK_ROWS, sum[i][j],
-                _mm512_mul_ps(_mm512_load_ps(panel->scale + j * PTQ_PACK_ROWS), _mm512_set1_ps(panel->sx[first + i])));
+                _mm512_mul_ps(_mm512_loadu_ps(panel->scale + j * PTQ_PACK_ROWS), _mm512_set1_ps(panel->sx[first + i])));
 }
 
 AVX512 static void multiply(float *t, const struct ptq_panel *panel, int64_t tokens)
