@@ -49,7 +49,7 @@ wanted() {
 
 # compare FORMAT SPEC
 compare() {
-    local format=$1 spec=$2 out=$work/out python flags=()
+    local format=$1 spec=$2 out=$work/out python
     rm -rf "$out"
     "$ptq" quantize "$work/plain" --method "$spec" --calib "$calib" --calib-windows 4 --format "$format" -o "$out" \
         --quiet >/dev/null
@@ -59,10 +59,9 @@ compare() {
             build/compat_logits "$work/plain" "$work/ids" "$work/logits" "$spec"
         else # its minima are rounded, and only the written file tells how
             build/compat_logits "$out/model.gguf" "$work/ids" "$work/logits"
-            flags=(--perplexity)
         fi
         "$python" tests/compat/compare_llama.py "$out/model.gguf" "$work/ids" "$work/logits" "$work/text" "$work/text.ids" \
-            "${flags[@]}" 2>"$work/err" | sed "s|$out/model.gguf|gguf $spec|"
+            2>"$work/err" | sed "s|$out/model.gguf|gguf $spec|"
     else
         python=${PYTHON:-$(venv venv requirements.txt torch)}
         build/compat_logits "$out" "$work/ids" "$work/logits"
