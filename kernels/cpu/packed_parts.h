@@ -11,8 +11,7 @@
 
 enum { PTQ_PANEL_TILES = 2, PTQ_PANEL_ROWS = PTQ_PANEL_TILES * PTQ_PACK_ROWS, PTQ_FEW_TOKENS = 4 };
 
-/* One chunk of a panel and of a block of tokens. Aligned for speed alone: gcc 12 does not keep more than 32 bytes of it
- * where AddressSanitizer moves frames to its own stack, so 512-bit loads and stores are unaligned ones. */
+/* One chunk of a panel and of a block of tokens. */
 struct ptq_panel {
     int16_t code[PTQ_PANEL_TILES][PTQ_CHUNK * PTQ_PACK_ROWS] __attribute__((aligned(64)));
     float scale[PTQ_PANEL_ROWS] __attribute__((aligned(64)));
