@@ -178,7 +178,8 @@ expect 1 "$models/llama-gqa/model.gguf" "$ptq" eval "$models/llama-gqa" --text "
 expect 1 "give the model's, such as $work/hub/models--a--b/snapshots/abc" "$ptq" inspect "$work/hub/models--a--b/snapshots"
 
 # a prompt that is no text, or none where there is no BOS, is refused before the model is quantised
-expect 1 'UTF-8' "$ptq" generate "$models/llama" --prompt $'\xff' --method gptq:w4,g32 --calib "$models/text.txt"
+expect 1 'UTF-8' "$ptq" generate "$models/llama" --prompt $'\xff' --method gptq:w4,g32 \
+    --calib "$models/calib.txt" --calib-window 32 --calib-windows 1
 expect 2 'prompt is empty' "$ptq" generate "$models/llama" --prompt '' --method gptq:w4,g32 --calib "$models/calib.txt" \
     --calib-window 32 --calib-windows 1
 

@@ -7,6 +7,12 @@ ptq=$(realpath "$1")
 models=$tree/tests/fixtures/models
 export PTQ_CACHE=$scratch/cache PYTHONDONTWRITEBYTECODE=1
 
+test_every_entry_is_there() {
+    seq 117 >"$scratch/wanted"
+    grep -v '^#' "$tree/tests/malformed/table.tsv" | cut -f 1 | tr -d a-z | sort -nu >"$scratch/there"
+    expect_file "$scratch/wanted" "$scratch/there"
+}
+
 test_catalogue() {
     expect_exit 0 python3 "$tree/tests/malformed/make.py" "$scratch/bad"
     # A checkpoint that is quantised already, for the entry that quantises it again.
