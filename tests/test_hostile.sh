@@ -112,6 +112,8 @@ PYTHON
         expect_exit 0 "$ptq" inspect "$scratch/$file"
         LC_ALL=C grep -qP '\x1b|\xc2\x9b|\xe2\x80\xae' "$scratch/out" && fail "inspect $file prints control characters"
     done
+    expect_exit 0 "$ptq" diff "$scratch/c1.safetensors" "$models/llama/model.safetensors"
+    LC_ALL=C grep -qP '\x1b|\xc2\x9b|\xe2\x80\xae' "$scratch/out" && fail "diff prints control characters"
     expect_exit 1 "$ptq" inspect "$scratch/esc.safetensors"
     LC_ALL=C grep -qP '\x1b' "$scratch/err" && fail "a message holds ESC"
     expect_exit 1 "$ptq" eval "$csv_name" --text "$csv_name.txt" --window 32 --quiet
