@@ -185,7 +185,7 @@ static enum ptq_status hash_named(const struct ptq_checkpoint *c, const char *na
     struct ptq_mapped file = {0};
     hex[0] = 0;
     const char *path = c->folder ? ptq_join(arena, c->folder, name) : "";
-    enum ptq_status status = ptq_is_file(path) ? ptq_map(arena, path, &file, err) : PTQ_OK;
+    enum ptq_status status = ptq_is_file(path) ? ptq_map_inside(arena, path, &file, err) : PTQ_OK;
     if (!status && file.path) status = hash_file(&file, hex, err);
     ptq_unmap(&file);
     ptq_arena_free(arena);

@@ -205,8 +205,9 @@ static enum ptq_status prepare(struct talk *t, struct ptq_session *session, stru
     PTQ_TRY(ptq_options_job(t->o, &job, err));
     job.model = t->o->operand[0];
     if (!job.path) job.path = "packed";
-    PTQ_TRY(ptq_hold(session, &job, t->arena, &t->held, err));
+    PTQ_TRY(ptq_hold_plan(session, &job, &t->held, err));
     PTQ_TRY(encode_prompt(t, err));
+    PTQ_TRY(ptq_hold(session, &job, t->arena, &t->held, err));
     PTQ_TRY(ptq_model_ends(t->held.model, t->arena, &t->end, &t->n_end, err));
     ptq_pieces_make(t->arena, t->held.tokenizer, &t->pieces);
     t->wanted = t->o->n ? t->o->n : DEFAULT_TOKENS;

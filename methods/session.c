@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TEXT_LIMIT = 1 << 30, DEFAULT_WINDOW = 2048, DEFAULT_CALIB_WINDOW = 512, DEFAULT_CALIB_WINDOWS = 64 };
+enum { DEFAULT_WINDOW = 2048, DEFAULT_CALIB_WINDOW = 512, DEFAULT_CALIB_WINDOWS = 64 };
 
 struct ptq_session *ptq_session_make(void)
 {
@@ -39,7 +39,12 @@ void ptq_session_free(struct ptq_session *session)
 static enum ptq_status open_tokenizer(struct ptq_session *s, struct ptq_shared_model *m, struct ptq_error *err)
 {
     const struct ptq_checkpoint *file = &m->model.checkpoint;
-    if (file->gguf) return ptq_tokenizer_from_gguf(s->arena, file->gguf, file->path, &m->tokenizer, err);
+    if (file->gguf) {
+        PTQ_TRY(ptq_tokenizer_from_gguf(s->arena, file->gguf, file->path, &m->tokenizer, err));
+        if (ptq_tokenizer_size(m->tokenizer) <= m->model.config.vocab) return PTQ_OK;
+        return ptq_fail(err, PTQ_EINPUT, "%s: tokenizer.ggml.tokens has %d tokens, and the embedding %lld rows",
+                        file->path, (int)ptq_tokenizer_size(m->tokenizer), (long long)m->model.config.vocab);
+    }
     return ptq_tokenizer_open(s->arena, file->folder, &m->tokenizer, err);
 }
 
@@ -97,7 +102,7 @@ static enum ptq_status read_text(struct ptq_session *s, struct ptq_shared_model 
     struct ptq_arena *work = ptq_arena_make("text");
     char *text;
     size_t size;
-    enum ptq_status status = ptq_read_file(work, t->path, TEXT_LIMIT, &text, &size, err);
+    enum ptq_status status = ptq_text_read(work, t->path, as_documents, &text, &size, err);
     if (!status) {
         ptq_sha256(text, size, t->sha256);
         status = as_documents ? read_documents(s, text, size, t, err) : read_stream(s, model, text, size, t, err);
