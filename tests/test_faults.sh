@@ -77,6 +77,8 @@ after() {
     local -n command=${what}_command
     tried=$((tried + 1))
     [ "${3%%=*}" = signal ] && expected=137
+    # Before main, the loader could not open or map a library.
+    [ "$code" != 127 ] || ! grep -q 'error while loading shared libraries' "$scratch/err" || expected=127
     # A write to the terminal may fail without harm, and one cut short is tried again.
     [ "$code" = 0 ] || [ "$code" = $expected ] || fail "$label: exit $code: $(cat "$scratch/err")"
     if [ "$code" = 1 ]; then

@@ -56,24 +56,24 @@ void ptq_fuzz_codes(const uint8_t *data, size_t size)
 
 /* ---- a packed linear ---- */
 
-static int same_floats(const float *a, const float *b, int64_t n)
+/* Of n elements of 4 bytes; where there are none, either may be NULL. */
+static int same(const void *a, const void *b, int64_t n)
 {
-    return memcmp(a, b, sizeof *a * (size_t)n) == 0;
+    return n == 0 || memcmp(a, b, 4 * (size_t)n) == 0;
 }
 
 static void check_same(const struct ptq_qmat *a, const struct ptq_qmat *b)
 {
     ptq_fuzz_require(a->n == b->n && a->k == b->k && a->n_groups == b->n_groups, "the same sizes");
     ptq_fuzz_require(memcmp(a->code, b->code, (size_t)(a->n * a->k)) == 0, "the same codes");
-    ptq_fuzz_require(same_floats(a->scale, b->scale, a->n * a->n_groups), "the same scales");
-    ptq_fuzz_require(same_floats(a->zero, b->zero, a->n * a->n_groups), "the same zeros");
-    ptq_fuzz_require(!a->perm == !b->perm && (!a->perm || memcmp(a->perm, b->perm, 4 * (size_t)a->k) == 0),
-                     "the same order");
-    ptq_fuzz_require(a->n_keep == b->n_keep && memcmp(a->keep, b->keep, 4 * (size_t)a->n_keep) == 0 &&
-                         same_floats(a->kept, b->kept, a->n * a->n_keep),
+    ptq_fuzz_require(same(a->scale, b->scale, a->n * a->n_groups), "the same scales");
+    ptq_fuzz_require(same(a->zero, b->zero, a->n * a->n_groups), "the same zeros");
+    ptq_fuzz_require(!a->perm == !b->perm && (!a->perm || same(a->perm, b->perm, a->k)), "the same order");
+    ptq_fuzz_require(a->n_keep == b->n_keep && same(a->keep, b->keep, a->n_keep) &&
+                         same(a->kept, b->kept, a->n * a->n_keep),
                      "the same salient columns");
-    ptq_fuzz_require(a->n_divided == b->n_divided && memcmp(a->divided, b->divided, 4 * (size_t)a->n_divided) == 0 &&
-                         same_floats(a->divisor, b->divisor, a->n_divided),
+    ptq_fuzz_require(a->n_divided == b->n_divided && same(a->divided, b->divided, a->n_divided) &&
+                         same(a->divisor, b->divisor, a->n_divided),
                      "the same divided columns");
 }
 

@@ -104,7 +104,7 @@ static void edit(struct ptq_arena *arena, struct ptq_fuzz_bytes *in, struct ptq_
     const char *group = groups[ptq_fuzz_below(in, 6)], *name = names[ptq_fuzz_below(in, N_NAMES)];
     uint32_t kind = ptq_fuzz_below(in, 8), rows = ptq_fuzz_below(in, 8), columns = ptq_fuzz_below(in, 20);
     struct ptq_error err;
-    double *reals = ptq_new(arena, double, rows *columns + 1); /* any kind of array fits */
+    double *reals = ptq_new(arena, double, rows *(columns + 1) + 1); /* any kind of array fits */
     const char *texts[8];
     int64_t whole;
     ptq_fuzz_fill(in, kind < 3 ? (void *)&whole : reals, kind < 3 ? sizeof whole : sizeof *reals * rows);
