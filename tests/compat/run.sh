@@ -4,7 +4,7 @@
 # Exports of the default model, each loaded by transformers with GPTQModel's CPU kernels, or by llama.cpp: logits within 1e-3
 # of ptq's, perplexity within 0.1 %, every id of a text equal. Installs both from PyPI into venvs in the cache, the first
 # time (6 GB with torch; llama.cpp is compiled, which takes long). Not in CI; docs/compat.md has the last run.
-# PTQ=build/ptq  PYTHON=, LLAMA_PYTHON=interpreters that have requirements.txt, requirements-llama.txt already
+# TOKENS=512  PTQ=build/ptq  PYTHON=, LLAMA_PYTHON=interpreters that have requirements.txt, requirements-llama.txt already
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 ptq=${PTQ:-build/ptq}
@@ -79,7 +79,7 @@ path=$(data/fetch need "$text")
 head -c 100000 "$path" | iconv -c -f utf-8 -t utf-8 >"$work/text"
 "$ptq" quantize "$model" --method fp16 --format fp16 -o "$work/plain" --quiet # what all others are made of
 "$ptq" tokenize "$model" "$work/text" >"$work/text.ids"
-cut -d' ' -f1-512 "$work/text.ids" >"$work/ids"
+cut -d" " -f"1-${TOKENS:-512}" "$work/text.ids" >"$work/ids"
 row=0
 while read -r format spec; do
     wanted $((++row)) "$format" "$@" || continue
