@@ -413,7 +413,8 @@ static struct ptq_reference *reference_of(struct ptq_session *s, const struct pt
 {
     struct ptq_shared_windows *eval = plan->eval;
     const char *folder = ptq_format(s->arena, "%s/reference", ptq_cache_folder(s->arena));
-    const char *identity = ptq_format(s->arena, "%s %s", plan->model->sha256, plan->model->config_sha256);
+    const char *identity = ptq_format(s->arena, "%s %s%s", plan->model->sha256, plan->model->config_sha256,
+                                      plan->model->model.exact ? " exact" : "");
     if (!eval->reference)
         eval->reference = ptq_reference_make(s->arena, &plan->model->model, identity, &eval->windows, folder);
     return eval->reference;

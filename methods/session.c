@@ -48,11 +48,11 @@ static enum ptq_status open_tokenizer(struct ptq_session *s, struct ptq_shared_m
     return ptq_tokenizer_open(s->arena, file->folder, &m->tokenizer, err);
 }
 
-static enum ptq_status share_model(struct ptq_session *s, const char *name, struct ptq_shared_model **out,
+static enum ptq_status share_model(struct ptq_session *s, const char *name, int exact, struct ptq_shared_model **out,
                                    struct ptq_error *err)
 {
     for (struct ptq_shared_model *m = s->model; m; m = m->next)
-        if (strcmp(m->model.name, name) == 0) {
+        if (m->model.exact == exact && strcmp(m->model.name, name) == 0) {
             *out = m;
             return PTQ_OK;
         }
@@ -68,6 +68,7 @@ static enum ptq_status share_model(struct ptq_session *s, const char *name, stru
         ptq_model_close(&m->model);
         return status;
     }
+    if (exact) ptq_model_exact(&m->model);
     m->next = s->model;
     s->model = *out = m;
     return PTQ_OK;
@@ -339,8 +340,10 @@ enum ptq_status ptq_session_plan(struct ptq_session *s, const struct ptq_job *jo
     PTQ_TRY(ptq_spec_parse(job->spec ? job->spec : "fp16", &plan->spec, err));
     if ((ptq_spec_need(&plan->spec) & (PTQ_NEED_ABSMEAN | PTQ_NEED_WINDOWS | PTQ_NEED_MOMENTS)) && !job->calib)
         return ptq_fail(err, PTQ_EUSAGE, "%s needs a calibration text; give --calib FILE", job->spec);
-    PTQ_TRY(share_model(s, job->model, &plan->model, err));
+    PTQ_TRY(share_model(s, job->model, plan->spec.method->exact, &plan->model, err));
     PTQ_TRY(check_source(&plan->model->model, &plan->spec, err));
+    if (plan->spec.method->check && plan->spec.method->check(&plan->spec, &plan->model->model.config, err))
+        return ptq_within(err, "%s", plan->model->model.name);
     if (job->text) {
         PTQ_TRY(share_text(s, plan->model, job->text, PTQ_SAMPLE_FIRST, &plan->text, err));
         PTQ_TRY(eval_windows(s, job, plan, err));

@@ -219,6 +219,23 @@ static void test_config_beside(void **state)
     ptq_arena_free(arena);
 }
 
+/* A config that promises codes, beside plain weights. */
+static void test_codes_promised(void **state)
+{
+    char folder[64];
+    struct ptq_arena *arena = ptq_arena_make("promised");
+    struct ptq_model model;
+    struct ptq_error err;
+    (void)state;
+    make_test_folder(folder);
+    copy_tensors(tiny, folder, &(struct edit){0});
+    copy_config(gptq, folder, &(struct edit){0});
+    assert_refused("promised", ptq_model_open(arena, folder, "promised", &model, &err), &err,
+                   "config.json: quantization_config says gptq 4 bits;no linear;.qweight");
+    remove_test_folder(folder);
+    ptq_arena_free(arena);
+}
+
 /* Codes are not made of codes. */
 static void test_not_quantised_again(void **state)
 {
@@ -275,9 +292,9 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tensors_refused),     cmocka_unit_test(test_configs_refused),
-        cmocka_unit_test(test_variants_taken),      cmocka_unit_test(test_config_beside),
-        cmocka_unit_test(test_not_quantised_again),
+        cmocka_unit_test(test_tensors_refused), cmocka_unit_test(test_configs_refused),
+        cmocka_unit_test(test_variants_taken),  cmocka_unit_test(test_config_beside),
+        cmocka_unit_test(test_codes_promised),  cmocka_unit_test(test_not_quantised_again),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
