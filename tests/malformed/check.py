@@ -26,7 +26,7 @@ SECONDS, MEGABYTES, HANGS = 1.0, 64, 60
 NAMELESS = "~"
 EVAL = "--text {models}/text.txt --window 32 --max-windows 1 --quiet"
 CALIB = "--calib {models}/calib.txt --calib-windows 2 --calib-window 32"
-METHODS = ("rtn:w4,%s", "salient:w4,%s,fraction=0.05", "scale:w4,%s,fraction=0.05,s=2", "awq:w4,%s", "gptq:w4,%s",
+METHODS = ("rtn:w4,%s", "salient:w4,%s,fraction=0.05", "scale:w4,%s,fraction=0.05,s=2", "awq:w4,%s",
            "gptq:w4,%s,act_order=1", "obq:w4,%s", "awq+gptq:w4,%s")
 
 
