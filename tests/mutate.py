@@ -76,7 +76,8 @@ class Copy:
         for name in listed.decode().split("\0"):
             self.take(name)
         settings = ["-DPTQ_CUDA=OFF", "-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_C_FLAGS_RELEASE=-O1"]
-        if run(["cmake", "-S", self.tree, "-B", self.build] + settings, self.log):
+        made = os.path.exists(os.path.join(self.build, "CMakeCache.txt"))
+        if not made and run(["cmake", "-S", self.tree, "-B", self.build] + settings, self.log):
             sys.exit(f"{self.log}: the copy cannot be configured")
 
     def take(self, name):
