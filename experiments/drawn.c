@@ -1,0 +1,34 @@
+#include "drawn.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { ROOM = 128 };
+
+/* Both formats take a comment behind their end. */
+static void comment(const char *format, const char *sha256, char out[ROOM])
+{
+    snprintf(out, ROOM, strcmp(format, "svg") == 0 ? "<!-- ptq: of %s -->\n" : "%% ptq: of %s\n", sha256);
+}
+
+int ptq_drawn_of(const char *path, const char *format, const char *sha256)
+{
+    char wanted[ROOM], found[ROOM] = "";
+    FILE *file = fopen(path, "rb");
+    if (!file) return 0;
+    comment(format, sha256, wanted);
+    size_t n = strlen(wanted);
+    int same = fseek(file, -(long)n, SEEK_END) == 0 && fread(found, 1, n, file) == n && memcmp(found, wanted, n) == 0;
+    fclose(file);
+    return same;
+}
+
+enum ptq_status ptq_drawn_mark(const char *path, const char *format, const char *sha256, struct ptq_error *err)
+{
+    char text[ROOM];
+    FILE *file = fopen(path, "ab");
+    comment(format, sha256, text);
+    int bad = !file || fputs(text, file) == EOF;
+    if (file && fclose(file)) bad = 1;
+    return bad ? ptq_fail(err, PTQ_EIO, "%s: cannot be written to its end; is the disk full?", path) : PTQ_OK;
+}
