@@ -77,7 +77,7 @@ struct ptq_figure *ptq_figure_add(struct ptq_arena *arena, struct ptq_figures *o
         if (out->n) memcpy(out->figure, old, sizeof *old * (size_t)out->n);
     }
     struct ptq_figure *f = &out->figure[out->n++];
-    *f = (struct ptq_figure){.stem = stem_of(arena, rows, suffix), .script = kind, .settings = "", .height = 460};
+    *f = (struct ptq_figure){.stem = stem_of(arena, rows, suffix), .script = kind, .settings = "", .height = 410};
     f->note = f->caption = f->alt = f->heading = "";
     return f;
 }
@@ -199,7 +199,7 @@ const char *ptq_row_method(struct ptq_arena *arena, const struct ptq_report_row 
 const char *ptq_row_name(struct ptq_arena *arena, const struct ptq_report_row *row)
 {
     if (!(row->cell->fraction > 0)) return row->label;
-    return ptq_format(arena, "%s %.4g %%", row->label, 100 * row->cell->fraction);
+    return ptq_format(arena, "%s%s %.4g %%", row->label, strchr(row->label, ',') ? "," : "", 100 * row->cell->fraction);
 }
 
 const char *ptq_row_grid(struct ptq_arena *arena, const struct ptq_report_row *row)

@@ -186,7 +186,7 @@ static void find(struct ptq_arena *arena, const struct ptq_model_rows *rows, str
                         "Line chart with bands: perplexity of %s against calibration tokens, %d lines; the "
                         "numbers are in the table below.",
                         rows->model, c.n_lines);
-    f->height = 420 + 19 * ((c.n_lines + 1) / 2);
+    f->height = 370 + 19 * ((c.n_lines + 1) / 2);
     put_numbers(arena, &c, &f->data);
     f->brief = brief(arena, &f->data);
     put_settings(arena, &c, f);

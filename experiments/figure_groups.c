@@ -217,7 +217,7 @@ static void find(struct ptq_arena *arena, const struct ptq_model_rows *rows, str
     struct groups *g = ptq_new(arena, struct groups, 1);
     if (!gather(arena, rows, g)) return;
     struct ptq_figure *f = ptq_figure_add(arena, out, rows, "groups", "groups");
-    f->height = 75 + 250 * ((g->n_panels + 1) / 2) + 19 * ((g->n_lines + 1) / 2);
+    f->height = 90 + 250 * ((g->n_panels + 1) / 2) + 19 * ((g->n_lines + 1) / 2);
     f->heading = ptq_format(arena, "%s: perplexity against group size", rows->model);
     f->note = ptq_figure_note(arena, rows, "bars");
     f->caption = "Smaller groups follow the weights more closely and store more scales; the gain is large at few bits "

@@ -16,7 +16,7 @@ key_rows = ceil(|lines| / 2.0)
 key_middle = (32.0 + 9.5 * key_rows) / height
 set xrange [0.6:n_sizes + 0.4]
 eval 'set xtics ('.x_ticks.')'
-left(i) = i % columns == 1 % columns ? 0.1 : 0.575
+left(i) = i % columns == 1 % columns ? 0.1 : 0.6
 top(i) = 1 - (60.0 + 250 * ((i - 1) / columns)) / height
 # Lines stand a little apart, so that their bars do not cover each other.
 x(position, i) = position + 0.5 / (|lines| + 3.0) * (i - (|lines| + 1) / 2.0)
@@ -25,7 +25,7 @@ set multiplot
 do for [i = 1:|panels|] {
     set title panels[i] noenhanced font ',11' offset 0,-0.6
     set lmargin at screen left(i)
-    set rmargin at screen left(i) + (columns > 1 ? 0.365 : 0.825)
+    set rmargin at screen left(i) + (columns > 1 ? 0.34 : 0.825)
     set tmargin at screen top(i)
     set bmargin at screen top(i) - 180.0 / height
     if (i > 1) { unset label 1; unset label 2 }

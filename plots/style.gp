@@ -23,8 +23,8 @@ pale = '#DDDDDD'
 array method_name = ['RTN', 'GPTQ', 'AWQ', 'AWQ+GPTQ', 'OBQ', 'salient by activation', 'salient by weight', \
                      'salient at random', 'scale']
 array method_shade = ['#777777', '#0072B2', '#D55E00', '#CC79A7', '#56B4E9', '#009E73', '#E69F00', '#882255', '#332288']
-array method_full = [5, 7, 9, 13, 15, 11, 1, 2, 3]
-array method_open = [4, 6, 8, 12, 14, 10, 1, 2, 3]
+array method_full = [5, 7, 9, 15, 4, 11, 13, 6, 3]
+array method_open = [4, 6, 8, 14, 4, 10, 12, 6, 3]
 method_at(name) = sum [k = 1:|method_name|] (method_name[k] eq name ? k : 0)
 method_colour(name) = method_at(name) ? method_shade[method_at(name)] : '#000000'
 method_mark(name, turn) = !method_at(name) ? 3 : turn % 2 ? method_open[method_at(name)] : method_full[method_at(name)]
