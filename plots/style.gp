@@ -52,7 +52,7 @@ set datafile missing ''
 block_step(n) = n <= 8 ? 1 : n <= 16 ? 2 : n <= 40 ? 5 : n <= 80 ? 10 : 20
 
 # A key of key_rows rows below the plot, over the note: `eval key_below`. pngcairo sets it wider than svg does.
-key_size = format eq 'png' ? 'samplen 1.5 width -3' : 'samplen 2.5 width 1'
+key_size = format eq 'png' ? 'samplen 2 width 0' : 'samplen 2.5 width 1'
 key_below = 'set bmargin at screen (88.0 + 19 * key_rows) / height; ' . \
             'set key at screen 0.5, (30.0 + 9.5 * key_rows) / height center center vertical Left reverse noenhanced ' . \
             key_size . ' spacing 1.2 font ",11" maxrows key_rows'
