@@ -1,5 +1,7 @@
 #include "drawn.h"
 
+#include "mapped.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -21,6 +23,18 @@ int ptq_drawn_of(const char *path, const char *format, const char *sha256)
     int same = fseek(file, -(long)n, SEEK_END) == 0 && fread(found, 1, n, file) == n && memcmp(found, wanted, n) == 0;
     fclose(file);
     return same;
+}
+
+enum ptq_status ptq_write_changed(struct ptq_arena *arena, const char *path, const char *text, size_t size,
+                                  struct ptq_error *err)
+{
+    struct ptq_mapped file;
+    if (ptq_is_file(path) && ptq_map(arena, path, &file, err) == PTQ_OK) {
+        int same = file.size == size && (size == 0 || memcmp(file.data, text, size) == 0);
+        ptq_unmap(&file);
+        if (same) return PTQ_OK;
+    }
+    return ptq_write_file(path, text, size, err);
 }
 
 enum ptq_status ptq_drawn_mark(const char *path, const char *format, const char *sha256, struct ptq_error *err)

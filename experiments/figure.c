@@ -361,7 +361,7 @@ enum ptq_status ptq_figure_draw(struct ptq_arena *arena, const struct ptq_figure
     const char *stem = ptq_format(arena, "%s/%s", folder, figure->stem), *csv = numbers(arena, &figure->data);
     const char *svg = ptq_format(arena, "%s.svg", stem);
     PTQ_TRY(source_of(arena, figure, csv, sha256, err));
-    PTQ_TRY(ptq_write_file(ptq_format(arena, "%s.csv", stem), csv, strlen(csv), err));
+    PTQ_TRY(ptq_write_changed(arena, ptq_format(arena, "%s.csv", stem), csv, strlen(csv), err));
     if (!ptq_drawn_of(svg, "svg", sha256)) PTQ_TRY(draw(arena, figure, stem, "svg", sha256, err));
     if (!png || is_drawn(arena, svg, ptq_format(arena, "%s.png", stem))) return PTQ_OK;
     return draw(arena, figure, stem, "png", sha256, err);

@@ -189,7 +189,7 @@ static enum ptq_status write_html(struct ptq_page *page, const char *path, const
     if (!page->out) ptq_out_of_memory(0, "a report", "its page");
     enum ptq_status status = print_page(page, figures, n_figures, err);
     if (fclose(page->out)) ptq_out_of_memory(size, "a report", "its page");
-    if (!status) status = ptq_write_file(path, text, size, err);
+    if (!status) status = ptq_write_changed(page->arena, path, text, size, err);
     free(text);
     return status;
 }

@@ -13,7 +13,9 @@ stamp="" told=() used=() written=()
 made_of() {
     {
         printf '%s\0' "${told[@]}"
-        find -L "${used[@]}" "${written[@]}" -type f ! -name '.tmp.*' -printf '%p %s %T@\n' 2>/dev/null | LC_ALL=C sort
+        # find fails where one is not there, which is no fault here.
+        { find -L "${used[@]}" "${written[@]}" -type f ! -name '.tmp.*' -printf '%p %s %T@\n' 2>/dev/null || true; } |
+            LC_ALL=C sort
     } | sha256sum
 }
 
