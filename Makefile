@@ -76,9 +76,7 @@ plots: command
 # One page, HTML and PDF, of all results; REPORT=a folder, FILES="FILE.h5..." others.
 report: command
 	@scripts/install-deps --for report
-	@files="$${FILES:-$$(ls results/*.h5 2>/dev/null)}"; \
-	test -n "$$files" || { echo "results/ holds no .h5 file yet: run make table1, or give FILES=FILE.h5"; exit 1; }; \
-	$(PTQ) report $$files -o "$${REPORT:-results/report}"
+	@scripts/report
 
 clean:
 	rm -rf $(BUILD)

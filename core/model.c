@@ -280,11 +280,32 @@ static enum ptq_status check_blocks(const struct ptq_model *m, struct ptq_error 
     return PTQ_OK;
 }
 
+/* Stored bits a weight of the first block's linears, counted as ptq_qmat_bits does for codes of our own. */
+static enum ptq_status count_source_bits(struct ptq_model *m, struct ptq_error *err)
+{
+    const struct ptq_quantization *q = m->quantization;
+    double bits = 0, weights = 0;
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        struct ptq_quantized_linear l;
+        int found;
+        if (!m->names->linear[role]) continue;
+        PTQ_TRY(find_quantized(m, 0, (enum ptq_role)role, &l, &found, err));
+        if (!found) continue;
+        int64_t groups = q->group_size < 0 ? 1 : (l.k + q->group_size - 1) / q->group_size;
+        double n = (double)l.n, k = (double)l.k;
+        bits += n * k * q->bits + n * (double)groups * (16 + (q->sym ? 0 : q->bits)) + (q->desc_act ? 32 * k : 0);
+        weights += n * k;
+    }
+    m->source_bits = weights > 0 ? bits / weights : 16;
+    return PTQ_OK;
+}
+
 static enum ptq_status name_source(struct ptq_model *m, struct ptq_error *err)
 {
     struct ptq_quantized_linear codes;
     const struct ptq_tensor *first;
     int found;
+    PTQ_TRY(count_source_bits(m, err));
     PTQ_TRY(find_quantized(m, 0, PTQ_Q, &codes, &found, err));
     if (found) {
         m->source_dtype = m->quantization->text;

@@ -23,7 +23,8 @@ struct ptq_model {
     float *final_norm_w, *final_norm_b;
     float *rope_frequency;                 /* [D / 2] radians per position */
     float *alibi_slope;                    /* [H] */
-    const char *source_dtype;              /* of the first block's linears; "gptq 4 bits" where they are codes */
+    const char *source_dtype;              /* of the first block's linears; "gptq 4 bits, g32" where they are codes */
+    double source_bits;                    /* stored bits a weight of its linears where they are codes; else 16 */
     struct ptq_quantization *quantization; /* of a checkpoint that another program could run as it is, or NULL */
     unsigned char *used;                   /* [tensors of the checkpoint] 1: the model has asked for it */
 };

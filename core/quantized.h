@@ -22,7 +22,7 @@ struct ptq_quantization {
     int bits;
     int64_t group_size; /* or -1 */
     int sym, desc_act;
-    const char *text; /* "gptq 4 bits" */
+    const char *text; /* "gptq 4 bits, g32"; "g-1" is one group a row, as in a SPEC */
 };
 
 /* The tensors of one linear. */

@@ -321,7 +321,7 @@ static enum ptq_status summarise(struct run *r, struct ptq_error *err)
     for (int64_t i = 0; i < c->tokens; i++) sum += c->nll[i];
     c->nll_mean = c->tokens ? sum / (double)c->tokens : 0;
     c->ppl = c->tokens ? exp(c->nll_mean) : 0;
-    c->effective_bits = r->weights > 0 ? r->bits / r->weights : 16;
+    c->effective_bits = r->weights > 0 ? r->bits / r->weights : r->model->source_bits;
     c->peak_rss_bytes = ptq_peak_rss_bytes();
     c->tokens_per_second = c->seconds_eval > 0 ? (double)(c->windows * c->window) / c->seconds_eval : 0;
     if (!isfinite(c->ppl))

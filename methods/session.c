@@ -103,7 +103,10 @@ static enum ptq_status read_text(struct ptq_session *s, struct ptq_shared_model 
     struct ptq_arena *work = ptq_arena_make("text");
     char *text;
     size_t size;
-    enum ptq_status status = ptq_text_read(work, t->path, as_documents, &text, &size, err);
+    enum ptq_status status = PTQ_OK;
+    if (ptq_is_folder(t->path))
+        status = ptq_fail(err, PTQ_EINPUT, "%s: is a folder, and a text is one file; give a file in it", t->path);
+    if (!status) status = ptq_text_read(work, t->path, as_documents, &text, &size, err);
     if (!status) {
         ptq_sha256(text, size, t->sha256);
         status = as_documents ? read_documents(s, text, size, t, err) : read_stream(s, model, text, size, t, err);
@@ -284,8 +287,10 @@ static void describe(struct ptq_arena *arena, const struct ptq_job *job, const s
     cell->device = job->device ? ptq_strdup(arena, job->device) : "cpu";
     int quantizes = ptq_spec_quantizes(&plan->spec);
     cell->path = quantizes && job->path ? ptq_strdup(arena, job->path) : "fp32"; /* without codes nothing is packed */
-    cell->w_bit = quantizes ? plan->spec.grid.w_bit : 16;
-    cell->group_size = quantizes ? plan->spec.grid.group_size : 0;
+    /* A checkpoint of codes is what it is, whatever the method that leaves it alone is called. */
+    const struct ptq_quantization *codes = m->source_bits < 16 ? m->quantization : NULL;
+    cell->w_bit = quantizes ? plan->spec.grid.w_bit : codes ? codes->bits : 16;
+    cell->group_size = quantizes ? plan->spec.grid.group_size : codes ? codes->group_size : 0;
     cell->fraction = ptq_spec_has(&plan->spec, "fraction") ? ptq_spec_value(&plan->spec, "fraction") : 0;
     describe_texts(arena, job, plan, cell);
     ptq_provenance(arena, cell);

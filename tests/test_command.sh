@@ -111,9 +111,11 @@ YAML
 { cat "$work/bad.yaml"; echo 'exclude: {w_bit: 4}'; } >"$work/worse.yaml"
 bad=("$ptq" run "$work/bad.yaml" -o "$work/bad.h5")
 expect 1 'no-such-model: no such file or folder' "${bad[@]}" --set models=no-such-model
-expect 1 'is a folder' "${bad[@]}" --set "text=$models"
+expect 1 'is a folder, and a text is one file' "${bad[@]}" --set "text=$models"
 expect 1 'is a folder' "${bad[@]}" --set "methods=rtn" --set "calib=$models"
 expect 2 'a table never mixes protocols' "${bad[@]}" --set "window=[32, 64]"
+expect 2 'a table never mixes protocols' "${bad[@]}" --set "window=32,64"
+expect 2 'rising whole numbers from 0 to 1048576' "${bad[@]}" --set 'methods=[rtn: {only: ["{0..999999999}.q"]}]'
 expect 2 'w_bit is an empty list' "${bad[@]}" --set "w_bit=[]"
 expect 2 "w_bit is '17'" "${bad[@]}" --set w_bit=17
 expect 1 'drops no cell' "$ptq" run "$work/worse.yaml" -o "$work/bad.h5"
