@@ -106,7 +106,7 @@ def main():
         with_dense_linears(model)
         theirs = run(model, ids)
     held &= say(f"{folder}: {'its weights in float32' if packed else 'plain'}", theirs, ours, ids,
-                *compare(theirs, ours, true_logits(*ggml_tensors(model), ids)))
+                *compare(theirs, ours, lambda: true_logits(*ggml_tensors(model), ids)))
     with open(text_path, encoding="utf-8") as file:
         found = AutoTokenizer.from_pretrained(folder)(file.read(), add_special_tokens=False)["input_ids"]
     same = found == read_ids(text_ids)

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """A GGUF that ptq wrote, loaded by llama.cpp, against ptq's logits of the same ids.
 
-    compare_llama.py FILE.gguf IDS LOGITS TRUE TEXT IDS_OF_TEXT
+    compare_llama.py FILE.gguf IDS LOGITS TEXT IDS_OF_TEXT
 
-LOGITS are ptq's (compat_logits ... exact), TRUE those of true_logits.py. The cache of keys and values is float32, attention
+LOGITS are ptq's (compat_logits ... exact). The cache of keys and values is float32, attention
 the plain one, and weights are not repacked, so that nothing is rounded which ptq does not round; llama.cpp must have its
 BLAS backend, which multiplies d code + m in float32. Without it, or as it runs by default, llama.cpp quantises activations
 to 8 bits: how far that takes it is said, too, and nothing is asked of it."""
@@ -14,7 +14,7 @@ import sys
 
 import llama_cpp
 import numpy as np
-from true_logits import compare, worst_of
+from true_logits import compare, logits, read, worst_of
 
 PPL_BOUND = 1e-3
 
@@ -62,12 +62,12 @@ def logits_of(path, ids, plain):
 
 
 def main():
-    path, ids_path, logits_path, true_path, text_path, text_ids = sys.argv[1:7]
+    path, ids_path, logits_path, text_path, text_ids = sys.argv[1:6]
     ids = read_ids(ids_path)
-    ours, true = (np.fromfile(p, dtype=np.float32).reshape(len(ids), -1) for p in (logits_path, true_path))
+    ours = np.fromfile(logits_path, dtype=np.float32).reshape(len(ids), -1)
     theirs, llama = logits_of(path, ids, True)
     blas = has_blas()
-    near, words = compare(theirs, ours, true)
+    near, words = compare(theirs, ours, lambda: logits(*read(path), ids))
     a, b = perplexity(theirs, ids), perplexity(ours, ids)
     held = blas and near and abs(a - b) <= PPL_BOUND * b
     print(f"{path}: llama.cpp {'with' if blas else 'without'} BLAS, {len(ids)} tokens: {words}; perplexity {a:.6f} against "
