@@ -54,7 +54,8 @@ export_command=("$ptq" quantize "$models/opt" --method "gptq:w4,g32,sym=1" --cal
     --calib-window 32 --format gptq --threads 1 --quiet -o "$scratch/d/q")
 export_before() { :; }
 export_whole() {
-    [ ! -e "$scratch/d/q" ] || expect_exit 0 "$ptq" diff "$scratch/q" "$scratch/d/q"
+    # The model card has the hour and the seconds.
+    [ ! -e "$scratch/d/q" ] || expect_exit 0 diff -r --exclude=README.md "$scratch/q" "$scratch/d/q"
 }
 export_done() {
     [ -e "$scratch/d/q" ] || fail "$1: there is no folder"
