@@ -152,6 +152,7 @@ enum ptq_status ptq_read_projection(const struct ptq_tensor *t, struct ptq_arena
 
 enum ptq_status ptq_forward_embed(struct ptq_forward *f, struct ptq_error *err)
 {
+    f->away = 0;
     return ptq_forward_embed_rows(f, 0, f->windows * f->length, err);
 }
 

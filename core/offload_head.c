@@ -3,6 +3,7 @@
 #include "offload.h"
 
 #include "forward_parts.h"
+#include "progress.h"
 
 static int64_t all_rows(const struct ptq_forward *f)
 {
@@ -74,7 +75,12 @@ int ptq_offload_head_begin(struct ptq_forward *f, const float *project, const st
     const struct ptq_config *c = &f->model->config;
     struct ptq_offload_head *h = &f->offload->head;
     size_t rows = (size_t)all_rows(f);
-    if (!take(f, project != NULL, mean != NULL)) return 0;
+    if (!take(f, project != NULL, mean != NULL)) {
+        static int said;
+        if (!said++)
+            ptq_progress_note("%s: little memory is free; the head is computed on the CPU", f->offload->device->name);
+        return 0;
+    }
     if (!f->away) send(f, f->offload->x, f->x, sizeof(float) * rows * (size_t)c->width);
     f->away = 1;
     finish_rows(f, project);
