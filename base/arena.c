@@ -38,9 +38,17 @@ struct chunk {
     int mapped;
 };
 
+/* A call to come, in the arena itself. */
+struct deferred {
+    struct deferred *before;
+    void (*call)(void *context);
+    void *context;
+};
+
 struct ptq_arena {
     const char *name;
     struct chunk *chunk;
+    struct deferred *deferred; /* the last */
     size_t n_chunks, room;
 };
 
@@ -167,11 +175,23 @@ char *ptq_format(struct ptq_arena *arena, const char *format, ...)
 struct ptq_mark ptq_arena_mark(const struct ptq_arena *arena)
 {
     size_t n = arena->n_chunks;
-    return (struct ptq_mark){.chunks = n, .used = n ? arena->chunk[n - 1].used : 0};
+    return (struct ptq_mark){.chunks = n, .used = n ? arena->chunk[n - 1].used : 0, .deferred = arena->deferred};
+}
+
+void ptq_arena_defer(struct ptq_arena *arena, void (*call)(void *context), void *context)
+{
+    struct deferred *d = ptq_new(arena, struct deferred, 1);
+    *d = (struct deferred){.before = arena->deferred, .call = call, .context = context};
+    arena->deferred = d;
 }
 
 void ptq_arena_rewind(struct ptq_arena *arena, struct ptq_mark mark)
 {
+    while (arena->deferred != mark.deferred) {
+        struct deferred d = *arena->deferred;
+        arena->deferred = d.before;
+        d.call(d.context);
+    }
     while (arena->n_chunks > mark.chunks) drop_chunk(&arena->chunk[--arena->n_chunks]);
     if (!mark.chunks) return;
     struct chunk *last = &arena->chunk[mark.chunks - 1];

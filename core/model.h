@@ -9,6 +9,8 @@
 #include "quantized.h"
 #include "rows.h"
 
+struct ptq_device;
+
 struct ptq_model {
     const char *name; /* as it was asked for */
     struct ptq_checkpoint checkpoint;
@@ -27,6 +29,7 @@ struct ptq_model {
     double source_bits;                    /* stored bits a weight of its linears where they are codes; else 16 */
     struct ptq_quantization *quantization; /* of a checkpoint that another program could run as it is, or NULL */
     unsigned char *used;                   /* [tensors of the checkpoint] 1: the model has asked for it */
+    const struct ptq_device *device;       /* where its forward passes are computed; NULL: on the CPU */
 };
 
 enum { PTQ_NAME_SIZE = 160 };

@@ -49,7 +49,7 @@ enum { PTQ_RESULTS_SCHEMA = 1 };
     X(TEXT, protocol, "text", "how perplexity was measured; a table never mixes two")                                  \
     X(TEXT, calib_protocol, "text", "how calibration windows were taken")                                              \
     X(TEXT, path, "text", "fp32 or packed")                                                                            \
-    X(TEXT, device, "text", "cpu or the GPU's name")                                                                   \
+    X(TEXT, device, "text", "where forward passes ran: cpu or the GPU's name")                                         \
     X(TEXT, config, "text", "canonical configuration; its SHA-256 is the cell's id")                                   \
     X(TEXT, version, "text", "ptq's version")                                                                          \
     X(TEXT, commit, "text", "git commit compiled in, + where the tree was dirty")                                      \

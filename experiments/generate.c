@@ -212,6 +212,9 @@ static void print_pace(const struct talk *t)
 static enum ptq_status prepare(struct talk *t, struct ptq_session *session, struct ptq_error *err)
 {
     struct ptq_job job;
+    if (t->o->device && strcmp(t->o->device, "cpu"))
+        return ptq_fail(err, PTQ_EUSAGE, "device '%s': generate computes on the CPU only; leave --device out",
+                        t->o->device);
     PTQ_TRY(read_choice(t->o, &t->choice, err));
     PTQ_TRY(ptq_options_job(t->o, &job, err));
     job.model = t->o->operand[0];

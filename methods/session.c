@@ -1,6 +1,7 @@
 /* What the cells of one run share, and the planning of a cell from it. */
 #include "session.h"
 
+#include "device.h"
 #include "locate.h"
 #include "mapped.h"
 #include "only.h"
@@ -137,6 +138,23 @@ static enum ptq_status share_text(struct ptq_session *s, struct ptq_shared_model
     return PTQ_OK;
 }
 
+/* ---- the device ---- */
+
+int ptq_on_device(const struct ptq_job *job)
+{
+    return job->device && strcmp(job->device, "cuda") == 0;
+}
+
+enum ptq_status ptq_session_device(const struct ptq_job *job, const struct ptq_device **out, struct ptq_error *err)
+{
+    char why[256];
+    *out = NULL;
+    if (!ptq_on_device(job)) return PTQ_OK;
+    *out = ptq_cuda_device(why, sizeof why);
+    if (*out) return PTQ_OK;
+    return ptq_fail(err, PTQ_EDEVICE, "device cuda: %s; or compute on the CPU, --device cpu", why);
+}
+
 /* ---- the evaluation's and the calibration's windows ---- */
 
 static enum ptq_status take_windows(struct ptq_session *s, const struct ptq_planned *plan,
@@ -158,12 +176,13 @@ static enum ptq_status share_windows(struct ptq_session *s, const struct ptq_job
 {
     for (struct ptq_shared_windows *w = text->windows; w; w = w->next)
         if (w->length == want.length && w->max == want.max && w->bos == job->bos && w->sample == want.sample &&
-            w->seed == job->seed && w->order == want.order) {
+            w->seed == job->seed && w->order == want.order && w->on_device == ptq_on_device(job)) {
             *out = w;
             return PTQ_OK;
         }
     want.bos = job->bos;
     want.seed = job->seed;
+    want.on_device = ptq_on_device(job);
     PTQ_TRY(take_windows(s, plan, text, &want, err));
     ptq_windows_shuffle(s->arena, want.order, &want.windows);
     want.next = text->windows;
@@ -299,11 +318,8 @@ static void describe(struct ptq_arena *arena, const struct ptq_job *job, const s
 
 static enum ptq_status check_choices(const struct ptq_job *job, struct ptq_error *err)
 {
-    if (job->device && strcmp(job->device, "cpu"))
-        return ptq_fail(
-            err, PTQ_EUSAGE,
-            "device '%s' is not known to this build; known: cpu (the CUDA kernels are not used by any command yet)",
-            job->device);
+    if (job->device && strcmp(job->device, "cpu") && strcmp(job->device, "cuda"))
+        return ptq_fail(err, PTQ_EUSAGE, "device '%s' is not known; known: cpu, cuda", job->device);
     if (job->path && strcmp(job->path, "fp32") && strcmp(job->path, "packed"))
         return ptq_fail(err, PTQ_EUSAGE, "path '%s' is not known to this build; known: fp32, packed", job->path);
     if (!job->model || (!job->text && !job->sink))

@@ -62,6 +62,17 @@ assert set(cell["seconds"]) == {"load", "calibrate", "quantize", "eval"}
 assert cell["method"] == "rtn:w3,g32" and abs(cell["ppl"] - math.exp(cell["nll_mean"])) < 1e-9 * cell["ppl"]
 PY
 
+# a device that is not there is one sentence, from each command that takes one; nothing is left behind
+if ! "$ptq" --version | grep -q 'device 0'; then
+    asked=("$models/llama" --text "$models/text.txt" --window 32 --device cuda --quiet)
+    expect 1 'device cuda: ' "$ptq" eval "${asked[@]}"
+    expect 1 'device cuda: ' "$ptq" eval "${asked[@]}" -o "$work/cuda.h5"
+    expect 1 'device cuda: ' "$ptq" quantize "${asked[@]}" --method rtn:w4,g32 --format fp16 -o "$work/cuda"
+    [ -z "$(find "$work" -name 'cuda*' ! -name '*.lock')" ] || fail 'a device that is not there left something'
+fi
+expect 2 "device 'tpu' is not known" "$ptq" eval "$models/llama" --text "$models/text.txt" --window 32 --device tpu
+expect 2 'generate computes on the CPU' "$ptq" generate "$models/llama" --prompt a --device cuda
+
 # tokenize: from the folder and from tokenizer.json alike, from a pipe, with the template
 expect 0 '' "$ptq" tokenize "$models/llama3" "$models/text.txt"
 cp "$work/out" "$work/ids"
