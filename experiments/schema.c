@@ -111,11 +111,8 @@ static const struct ptq_key keys[PTQ_N_SETTINGS] = {
                       .fallback = "0",
                       .max = INT64_MAX,
                       .doc = "of everything that is drawn at random"},
-    [PTQ_SET_DEVICE] = {.name = "device",
-                        .kind = PTQ_KEY_WORD,
-                        .fallback = "cpu",
-                        .words = "cpu|cuda",
-                        .doc = "where forward passes run; quantisation is on the CPU"},
+    [PTQ_SET_DEVICE] =
+        {.name = "device", .kind = PTQ_KEY_WORD, .fallback = "cpu", .words = "cpu|cuda", .doc = "of forward passes"},
     [PTQ_SET_PATH] = {.name = "path",
                       .kind = PTQ_KEY_WORD,
                       .fallback = "fp32",
