@@ -13,6 +13,7 @@ struct ptq_arena;
 /* Where an arena stood; see ptq_arena_mark. */
 struct ptq_mark {
     size_t chunks, used;
+    void *deferred;
 };
 
 /* name is static storage, used in the out-of-memory sentence. */
@@ -32,6 +33,9 @@ char *ptq_format(struct ptq_arena *arena, const char *format, ...) __attribute__
 /* Everything taken after the mark is given back by the rewind. */
 struct ptq_mark ptq_arena_mark(const struct ptq_arena *arena);
 void ptq_arena_rewind(struct ptq_arena *arena, struct ptq_mark mark);
+/* call(context) when what the arena holds now is given back, before the memory is; the last first. For what an arena
+ * cannot hold itself: memory of a device. */
+void ptq_arena_defer(struct ptq_arena *arena, void (*call)(void *context), void *context);
 
 /* For growing arrays outside arenas; ends the process like ptq_alloc. */
 void *ptq_realloc(void *old, size_t count, size_t size, const char *what);

@@ -1,6 +1,7 @@
 #include "forward.h"
 
 #include "forward_parts.h"
+#include "offload.h"
 
 #include "ops.h"
 #include "pool.h"
@@ -100,6 +101,7 @@ void ptq_forward_make(struct ptq_arena *arena, const struct ptq_model *model, co
     out->scratch = ptq_new(arena, float *, ptq_pool_size());
     for (int i = 0; i < ptq_pool_size(); i++) out->scratch[i] = ptq_new(arena, float, scratch_floats(out));
     make_rotations(arena, out);
+    if (model->device) ptq_offload_make(arena, out);
 }
 
 /* ---- embedding ---- */
@@ -150,6 +152,7 @@ enum ptq_status ptq_read_projection(const struct ptq_tensor *t, struct ptq_arena
 
 enum ptq_status ptq_forward_embed(struct ptq_forward *f, struct ptq_error *err)
 {
+    f->away = 0;
     return ptq_forward_embed_rows(f, 0, f->windows * f->length, err);
 }
 
@@ -244,7 +247,7 @@ static void tile_qkv(const struct block_task *t, const float *in, int64_t first,
     if (t->f->cosine) rotate(t->f, qkv, first, rows);
 }
 
-static struct ptq_attention attention_shape(const struct ptq_model *m, const struct ptq_block *block)
+struct ptq_attention ptq_attention_shape(const struct ptq_model *m, const struct ptq_block *block)
 {
     const struct ptq_config *c = &m->config;
     return (struct ptq_attention){.heads = c->heads,
@@ -259,7 +262,7 @@ static void tile_attention(const struct block_task *t, float *mixed, int64_t fir
 {
     const struct ptq_config *c = &t->f->model->config;
     int64_t ld = qkv_width(c), width = c->heads * c->head_size, length = t->f->length;
-    struct ptq_attention shape = attention_shape(t->f->model, t->block);
+    struct ptq_attention shape = ptq_attention_shape(t->f->model, t->block);
     for (int64_t row = 0, n; row < rows; row += n) {
         int64_t position = (first + row) % length;
         n = min64(rows - row, length - position);
@@ -287,13 +290,6 @@ static void activate(enum ptq_activation activation, float *x, int64_t ld, int64
     plain[activation](x, ld, rows, ff);
 }
 
-/* x[rows][F] by columns: what AWQ could not fold into the linear before the activation. */
-static void divide_columns(float *x, int64_t ld, const float *scale, int64_t rows, int64_t ff)
-{
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < ff; j++) x[i * ld + j] /= scale[j];
-}
-
 /* out[rows][ld_out] = the activation; gate and up need [rows][2 F] of scratch, which out may be. */
 static void tile_mlp(const struct block_task *t, const float *in, float *out, int64_t ld_out, int64_t rows,
                      float *scratch, int worker)
@@ -308,7 +304,8 @@ static void tile_mlp(const struct block_task *t, const float *in, float *out, in
         ptq_ops()->silu_mul(out, ld_out, before, before + c->ff, ld, rows, c->ff);
     else
         activate(c->activation, out, ld_out, rows, c->ff);
-    if (t->block->activation_scale) divide_columns(out, ld_out, t->block->activation_scale, rows, c->ff);
+    /* what AWQ could not fold into the linear before the activation */
+    if (t->block->activation_scale) ptq_ops()->divide(out, ld_out, t->block->activation_scale, rows, c->ff);
 }
 
 /* ---- a block, its steps fused: two barriers ---- */
@@ -403,6 +400,7 @@ void ptq_forward_step(struct ptq_forward *f, const struct ptq_block *block, enum
                       int64_t n, const float *in, float *out)
 {
     assert(step != PTQ_ATTENTION_STEP || n <= f->batch_windows);
+    ptq_forward_here(f);
     struct step_task task = {.step = step, .in = in, .out = out};
     task.block.f = f;
     task.block.block = block;
@@ -414,6 +412,14 @@ void ptq_forward_step(struct ptq_forward *f, const struct ptq_block *block, enum
     ptq_parallel_for(tiles, tile_step, &task);
 }
 
+enum ptq_status ptq_bad_row(const struct ptq_forward *f, int64_t index, int64_t row, struct ptq_error *err)
+{
+    return ptq_fail(err, PTQ_ENUMERIC,
+                    "layer %lld: the activation of window %lld, token %lld is not finite; "
+                    "the checkpoint is damaged or overflows",
+                    (long long)index, (long long)(row / f->length), (long long)(row % f->length));
+}
+
 /* The task's rows through a block. Says which window and token went wrong, by the rows before the batch. */
 static enum ptq_status run_block(struct block_task *t, int64_t index, int64_t before, struct ptq_error *err)
 {
@@ -422,26 +428,20 @@ static enum ptq_status run_block(struct block_task *t, int64_t index, int64_t be
     ptq_parallel_for(tiles, tile_in, t);
     ptq_parallel_for(tiles, tile_out, t);
     int64_t bad = atomic_load(&t->bad_row);
-    if (bad < 0) return PTQ_OK;
-    return ptq_fail(err, PTQ_ENUMERIC,
-                    "layer %lld: the activation of window %lld, token %lld is not finite; "
-                    "the checkpoint is damaged or overflows",
-                    (long long)index, (long long)((before + bad) / t->f->length),
-                    (long long)((before + bad) % t->f->length));
+    return bad < 0 ? PTQ_OK : ptq_bad_row(t->f, index, before + bad, err);
 }
 
 enum ptq_status ptq_forward_rows(struct ptq_forward *f, const struct ptq_block *block, int64_t index, int64_t first,
                                  int64_t rows, struct ptq_error *err)
 {
-    assert(f->windows == 1 && first + rows <= f->length);
+    assert(f->windows == 1 && first + rows <= f->length && !f->offload);
     struct block_task task = {.f = f, .block = block, .x = f->x, .base = first, .rows = first + rows};
     return run_block(&task, index, 0, err);
 }
 
-enum ptq_status ptq_forward_block(struct ptq_forward *f, const struct ptq_block *block, int64_t index,
-                                  const struct ptq_tap *tap, struct ptq_error *err)
+enum ptq_status ptq_forward_block_here(struct ptq_forward *f, const struct ptq_block *block, int64_t index,
+                                       const struct ptq_tap *tap, struct ptq_error *err)
 {
-    f->moved = 1;
     for (int64_t window = 0; window < f->windows; window += f->batch_windows) {
         int64_t first = window * f->length, rows = min64(f->batch_windows, f->windows - window) * f->length;
         struct block_task task = {
@@ -450,4 +450,13 @@ enum ptq_status ptq_forward_block(struct ptq_forward *f, const struct ptq_block 
         if (tap) tap->seen(tap->context, first, rows);
     }
     return PTQ_OK;
+}
+
+enum ptq_status ptq_forward_block(struct ptq_forward *f, const struct ptq_block *block, int64_t index,
+                                  const struct ptq_tap *tap, struct ptq_error *err)
+{
+    f->moved = 1;
+    if (!f->offload) return ptq_forward_block_here(f, block, index, tap, err);
+    if (ptq_offload_checks()) return ptq_offload_check_block(f, block, index, tap, err);
+    return ptq_offload_block(f, block, index, tap, err);
 }

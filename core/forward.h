@@ -26,18 +26,23 @@ struct ptq_forward {
     const struct ptq_model *model;
     const int32_t *id; /* [windows][length] */
     int64_t windows, length;
-    float *x;              /* [windows * length][C] */
-    int moved;             /* 1: a step has changed x; who puts x back, or counts the blocks, clears it */
-    int64_t batch_windows; /* windows that go through a block together */
-    float *qkv;            /* [batch_windows * length][(H + 2 H_kv) D] */
-    float *cosine, *sine;  /* [length][D / 2], NULL without rotation */
-    float **scratch;       /* [threads] */
-    int split;             /* 1: a single tile's linears are cut by outputs, for all threads (few rows) */
+    float *x;                    /* [windows * length][C] */
+    int moved;                   /* 1: a step has changed x; who puts x back, or counts the blocks, clears it */
+    int64_t batch_windows;       /* windows that go through a block together */
+    float *qkv;                  /* [batch_windows * length][(H + 2 H_kv) D] */
+    float *cosine, *sine;        /* [length][D / 2], NULL without rotation */
+    float **scratch;             /* [threads] */
+    int split;                   /* 1: a single tile's linears are cut by outputs, for all threads (few rows) */
+    struct ptq_offload *offload; /* blocks and head on the model's device (offload.h); NULL: here */
+    int away;                    /* 1: x is on the device, and what stands here is older; see ptq_forward_here */
 };
 
 /* Room for windows of id (not copied); chunk: see ptq_forward_chunk. */
 void ptq_forward_make(struct ptq_arena *arena, const struct ptq_model *model, const int32_t *id, int64_t windows,
                       int64_t length, struct ptq_forward *out);
+/* Whoever reads or changes x calls this first: it fetches x where it is on a device. Who writes all of x may clear away
+ * instead. What fails is told by the device's next block or head. */
+void ptq_forward_here(struct ptq_forward *f);
 /* What ptq_forward_make takes beside x, in bytes, where windows of that length fill a batch. */
 int64_t ptq_forward_bytes(const struct ptq_model *model, int64_t length);
 /* How many windows fit into the memory that x may take (ptq_chunk_bytes, 128 MiB; at least one window). The same for

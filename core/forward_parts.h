@@ -3,6 +3,7 @@
 #define PTQ_FORWARD_PARTS_H
 
 #include "forward.h"
+#include "ops.h"
 
 /* One worker's scratch: a tile's intermediate rows. */
 struct ptq_tile_scratch {
@@ -17,6 +18,15 @@ struct ptq_tile_scratch ptq_tile_scratch(const struct ptq_forward *f, int worker
 
 /* The model's kind of norm; y may be x. */
 void ptq_norm_rows(const struct ptq_forward *f, float *y, const float *x, const float *w, const float *b, int64_t rows);
+
+struct ptq_attention ptq_attention_shape(const struct ptq_model *model, const struct ptq_block *block);
+
+/* The block of that number, on the CPU. */
+enum ptq_status ptq_forward_block_here(struct ptq_forward *f, const struct ptq_block *block, int64_t index,
+                                       const struct ptq_tap *tap, struct ptq_error *err);
+
+/* Says that this row of x is not finite behind block `index`. */
+enum ptq_status ptq_bad_row(const struct ptq_forward *f, int64_t index, int64_t row, struct ptq_error *err);
 
 /* A projection of OPT-350m as float32 in arena, or NULL where t is. */
 enum ptq_status ptq_read_projection(const struct ptq_tensor *t, struct ptq_arena *arena, float **out,

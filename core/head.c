@@ -2,6 +2,7 @@
 #include "forward.h"
 
 #include "forward_parts.h"
+#include "offload.h"
 #include "ops.h"
 #include "pool.h"
 
@@ -24,6 +25,7 @@ struct head_task {
     const struct ptq_reference_rows *against; /* or NULL */
     struct ptq_reference_rows *made;          /* or NULL; mean is a sum until all tiles are seen */
     float *kl;                                /* [rows], with against */
+    int there, here;                          /* 1: the device computes it; the CPU does */
 };
 
 static void finish_rows(void *context, int64_t i, int worker)
@@ -64,6 +66,29 @@ static void score_rows(void *context, int64_t i, int worker)
         ptq_ops()->lse(t->state + first, x, t->w, t->target + first, t->first, rows, t->n, e, scratch);
 }
 
+/* Where it is computed: a device that is checked, and the CPU, or one of them. */
+static void choose_place(struct head_task *t)
+{
+    struct ptq_forward *f = t->f;
+    int check = f->offload && ptq_offload_checks();
+    if (check) ptq_forward_here(f);
+    t->there = f->offload && t->state &&
+               ptq_offload_head_begin(f, t->project, t->state, t->target, t->made ? t->made->mean : NULL);
+    t->here = !t->there || check;
+    if (!t->there) ptq_forward_here(f);
+}
+
+static enum ptq_status take_from_device(struct head_task *t, struct ptq_arena *arena, struct ptq_error *err)
+{
+    int64_t rows = t->f->windows * t->f->length;
+    struct ptq_lse *state = ptq_new(arena, struct ptq_lse, rows);
+    PTQ_TRY(
+        ptq_offload_head_end(t->f, state, t->made || t->against ? t->x : NULL, t->made ? t->made->mean : NULL, err));
+    if (t->here) PTQ_TRY(ptq_offload_compare_nll(t->f, t->state, state, t->target, err));
+    memcpy(t->state, state, sizeof *state * (size_t)rows);
+    return PTQ_OK;
+}
+
 /* Final norm and projection, then the vocabulary tile by tile over all rows. */
 static enum ptq_status run_head(struct head_task *t, struct ptq_arena *arena, struct ptq_error *err)
 {
@@ -76,7 +101,8 @@ static enum ptq_status run_head(struct head_task *t, struct ptq_arena *arena, st
     t->x = project ? ptq_new(arena, float, rows * c->embed_width) : f->x;
     t->w = ptq_new(arena, float, PTQ_VOCAB_ROWS * c->embed_width);
     t->err = ptq_new(arena, struct ptq_error, PTQ_VOCAB_ROWS / HEAD_ROWS_A_TASK);
-    ptq_parallel_for(tiles, finish_rows, t);
+    choose_place(t);
+    if (t->here) ptq_parallel_for(tiles, finish_rows, t);
     for (t->first = 0; t->first < c->vocab; t->first += t->n) {
         t->n = min64(PTQ_VOCAB_ROWS, c->vocab - t->first);
         int64_t parts = (t->n + HEAD_ROWS_A_TASK - 1) / HEAD_ROWS_A_TASK;
@@ -86,9 +112,11 @@ static enum ptq_status run_head(struct head_task *t, struct ptq_arena *arena, st
                 *err = t->err[i];
                 return err->status;
             }
-        ptq_parallel_for(tiles, score_rows, t);
+        if (t->here) ptq_parallel_for(tiles, score_rows, t);
+        if (t->there) ptq_offload_head_tile(f, t->w, t->first, t->n);
     }
-    return PTQ_OK;
+    if (t->there) return take_from_device(t, arena, err);
+    return f->offload ? ptq_offload_failed(f, err) : PTQ_OK;
 }
 
 /* ---- scores ---- */

@@ -249,9 +249,10 @@ enum ptq_status ptq_tensor_read(const struct ptq_tensor *t, int64_t first, int64
         return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%.100s' is %s, which ptq does not read as weights", t->file->path,
                         t->name, type->name);
     const unsigned char *from = (const unsigned char *)t->data + first / type->block_elements * type->block_bytes;
+    void (*decode)(const void *, float *, size_t) = t->exact && type->exact ? type->exact : type->to_f32;
     for (int64_t i = 0; i < n; i += READ_STEP) { /* a step stays in the first cache for the look at it */
         int64_t step = n - i < READ_STEP ? n - i : READ_STEP;
-        type->to_f32(from, out + i, (size_t)step);
+        decode(from, out + i, (size_t)step);
         if (!all_finite(out + i, (size_t)step)) return not_finite(t, first + i, out + i, err);
         from += step / type->block_elements * type->block_bytes;
     }

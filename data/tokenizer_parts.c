@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A token comes of one merge, or of a few where pieces can be joined in several orders: about 2 in Llama 3, Gemma 3. */
+/* A token comes of one merge, or of a few where pieces can be joined in several orders: 2 in Llama 3 and Gemma 3. */
 enum { MAX_JSON_BYTES = 64 << 20, MAX_JSON_VALUES = 6000000, MAX_TEMPLATE = 64, MERGES_A_TOKEN = 16 };
 
 enum ptq_status ptq_tokenizer_load_json(struct ptq_arena *arena, const char *path, json_t **root, struct ptq_error *err)

@@ -1,6 +1,7 @@
 #include "eval.h"
 
 #include "mapped.h"
+#include "offload.h"
 #include "pipeline.h"
 #include "progress.h"
 
@@ -18,6 +19,7 @@ char *ptq_eval_json(const struct ptq_cell *c)
         c->seconds_load, "calibrate", c->seconds_calibrate, "quantize", c->seconds_quantize, "eval", c->seconds_eval,
         "tokens_per_second", c->tokens_per_second, "peak_rss_bytes", (json_int_t)c->peak_rss_bytes, "device", c->device,
         "threads", (json_int_t)c->threads, "seed", (json_int_t)c->seed, "version", c->version);
+    json_object_set_new(json, "device_peak_bytes", json_integer(ptq_offload_peak_bytes()));
     json_object_set_new(json, "commit", json_string(c->commit));
     json_object_set_new(json, "effective_bits", json_real(c->effective_bits));
     json_object_set_new(json, "saturated_groups", json_integer(c->saturated_groups));
@@ -56,6 +58,9 @@ static void print_cell(const struct ptq_cell *c)
            "MiB\n",
            c->seconds_load, c->seconds_calibrate, c->seconds_quantize, c->seconds_eval, c->tokens_per_second,
            (long long)c->threads, (double)c->peak_rss_bytes / 1048576);
+    if (ptq_offload_peak_bytes())
+        printf("forward passes on %s, at most %.0f MiB of its memory\n", c->device,
+               (double)ptq_offload_peak_bytes() / 1048576);
 }
 
 static enum ptq_status run_cell(const struct ptq_options *o, struct ptq_session *session, struct ptq_arena *arena,

@@ -35,8 +35,8 @@ static const struct command {
      "json quiet",
      ptq_generate},
     {"quantize", "MODEL", "a quantised model as a checkpoint that other programs load: fp16, awq, gptq, gptq_v2, gguf",
-     "method calib calib-windows calib-window calib-sample format out text window max-windows bos seed threads json "
-     "quiet",
+     "method calib calib-windows calib-window calib-sample format out text window max-windows bos seed threads device "
+     "json quiet",
      ptq_quantize},
     {"bench", "[OP...]", "how fast the operations are, against what this machine can", "threads json", ptq_bench},
     {"tokenize", "MODEL|tokenizer.json [FILE|-]", "token ids of a text on one line", "special", ptq_tokenize},

@@ -86,6 +86,8 @@ struct ptq_ops {
     /* x[M][N] in place: x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))); x / 2 (1 + erf(x / sqrt 2)) */
     void (*gelu_tanh)(float *x, int64_t ldx, int64_t m, int64_t n);
     void (*gelu_erf)(float *x, int64_t ldx, int64_t m, int64_t n);
+    /* x[M][N] in place: column j divided by divisor[j] */
+    void (*divide)(float *x, int64_t ldx, const float *divisor, int64_t m, int64_t n);
     /* y[M][N] = silu(gate[M][N]) * up[M][N], all three ld apart but y, which is ldy apart */
     void (*silu_mul)(float *y, int64_t ldy, const float *gate, const float *up, int64_t ld, int64_t m, int64_t n);
     /* Adds the logits x[M][K] w[N][K]^T of the vocabulary's [first, first + N) to the rows' log-sum-exps; target[M] are

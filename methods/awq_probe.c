@@ -25,7 +25,10 @@ static enum ptq_status run(struct ptq_awq_probe *p, const struct ptq_block *bloc
     p->f.windows = p->windows - window < p->batch ? p->windows - window : p->batch;
     p->first = window * p->f.length;
     memcpy(p->f.x, p->x + p->first * c, sizeof(float) * (size_t)(p->f.windows * p->f.length * c));
-    return ptq_forward_block(&p->f, block, p->index, NULL, err);
+    p->f.away = 0;
+    PTQ_TRY(ptq_forward_block(&p->f, block, p->index, NULL, err));
+    ptq_forward_here(&p->f);
+    return PTQ_OK;
 }
 
 enum ptq_status ptq_awq_probe_make(struct ptq_arena *arena, const struct ptq_block_task *task, const float *x,

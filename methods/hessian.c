@@ -209,6 +209,7 @@ static void look_at(struct work *w, int64_t window, int64_t n, float *saved)
     int64_t size = n * f->length * f->model->config.width;
     float *x = f->x + window * f->length * f->model->config.width;
     int moved = f->moved;
+    ptq_forward_here(f);
     memcpy(saved, x, sizeof *x * (size_t)size);
     ptq_forward_step(f, block, PTQ_ATTN_IN_STEP, window, n, NULL, w->in);
     add_gram(w, PTQ_ATTN_IN, w->in, n);

@@ -3,6 +3,7 @@
 #include "apply.h"
 #include "compare.h"
 #include "cost.h"
+#include "device.h"
 #include "forward.h"
 #include "grid.h"
 #include "inputs.h"
@@ -202,6 +203,7 @@ static void save_block(struct run *r, int64_t index, const struct ptq_kept *now,
     r->travel.moved = 0;
     r->position = index + 1;
     if (!r->part) return;
+    ptq_forward_here(&r->travel);
     ptq_part_put(r->part, index, now, r->cell->linear + from, r->cell->n_linears - from);
     ptq_part_move(r->part, r->position, &r->travel, r->cell->seconds_quantize + ptq_seconds() - started, 0);
 }
@@ -321,7 +323,7 @@ static enum ptq_status summarise(struct run *r, struct ptq_error *err)
     for (int64_t i = 0; i < c->tokens; i++) sum += c->nll[i];
     c->nll_mean = c->tokens ? sum / (double)c->tokens : 0;
     c->ppl = c->tokens ? exp(c->nll_mean) : 0;
-    c->effective_bits = r->weights > 0 ? r->bits / r->weights : 16;
+    c->effective_bits = r->weights > 0 ? r->bits / r->weights : r->model->source_bits;
     c->peak_rss_bytes = ptq_peak_rss_bytes();
     c->tokens_per_second = c->seconds_eval > 0 ? (double)(c->windows * c->window) / c->seconds_eval : 0;
     if (!isfinite(c->ppl))
@@ -364,6 +366,14 @@ enum ptq_status ptq_evaluate(const struct ptq_model *model, const struct ptq_spe
     return evaluate(&r, err);
 }
 
+/* Of what a full-precision pass gives: another device sums in another order, so what is kept of it is another entry. */
+static const char *identity_of(struct ptq_arena *arena, const struct ptq_shared_model *m)
+{
+    const struct ptq_device *device = m->model.device;
+    return ptq_format(arena, "%s %s%s%s%s", m->sha256, m->config_sha256, m->model.exact ? " exact" : "",
+                      device ? " " : "", device ? device->name : "");
+}
+
 /* Statistics of the cell's calibration, where it has one: measured by the first cell that asks. */
 static enum ptq_status calibrate(struct ptq_session *s, const struct ptq_planned *plan, struct ptq_cell *cell,
                                  struct ptq_error *err)
@@ -374,7 +384,7 @@ static enum ptq_status calibrate(struct ptq_session *s, const struct ptq_planned
         !(calib->stats && calib->stats->has_moments >= calib->with_moments)) {
         double started = ptq_seconds();
         const char *folder = ptq_format(s->arena, "%s/stats", ptq_cache_folder(s->arena));
-        const char *identity = ptq_format(s->arena, "%s %s", plan->model->sha256, plan->model->config_sha256);
+        const char *identity = identity_of(s->arena, plan->model);
         struct ptq_model_stats *stats = ptq_new(s->arena, struct ptq_model_stats, 1);
         PTQ_TRY(ptq_stats_get(s->arena, &plan->model->model, identity, &calib->windows, calib->with_moments, folder,
                               stats, err));
@@ -413,7 +423,7 @@ static struct ptq_reference *reference_of(struct ptq_session *s, const struct pt
 {
     struct ptq_shared_windows *eval = plan->eval;
     const char *folder = ptq_format(s->arena, "%s/reference", ptq_cache_folder(s->arena));
-    const char *identity = ptq_format(s->arena, "%s %s", plan->model->sha256, plan->model->config_sha256);
+    const char *identity = identity_of(s->arena, plan->model);
     if (!eval->reference)
         eval->reference = ptq_reference_make(s->arena, &plan->model->model, identity, &eval->windows, folder);
     return eval->reference;
@@ -431,12 +441,22 @@ static struct ptq_prefix *prefix_of(struct ptq_session *s, const struct ptq_plan
     return eval->prefix;
 }
 
+/* The model's passes run there from now on; the cell says where it ran. */
+static enum ptq_status use_device(const struct ptq_job *job, struct ptq_model *model, struct ptq_arena *arena,
+                                  struct ptq_cell *cell, struct ptq_error *err)
+{
+    PTQ_TRY(ptq_session_device(job, &model->device, err));
+    if (model->device) cell->device = ptq_strdup(arena, model->device->name);
+    return PTQ_OK;
+}
+
 static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,
                                 struct ptq_cell *cell, struct ptq_error *err)
 {
     struct ptq_planned plan;
     ptq_provenance(arena, cell); /* `started` is this cell's, not the plan's */
     PTQ_TRY(ptq_session_plan(session, job, &plan, err));
+    PTQ_TRY(use_device(job, &plan.model->model, arena, cell, err));
     PTQ_TRY(keep_budget(session, job, &plan.spec, err));
     PTQ_TRY(calibrate(session, &plan, cell, err));
     cell->reference = job->reference ? reference_of(session, &plan) : NULL;

@@ -31,9 +31,10 @@ int64_t ptq_prefix_fetch(const struct ptq_prefix *p, int64_t block, struct ptq_f
 }
 
 /* The embedding is made as fast as it is copied. */
-void ptq_prefix_keep(struct ptq_prefix *p, int64_t block, const struct ptq_forward *f)
+void ptq_prefix_keep(struct ptq_prefix *p, int64_t block, struct ptq_forward *f)
 {
     if (block == 0 || p->x[block] || block % p->stride) return;
+    ptq_forward_here(f);
     p->x[block] = ptq_new(p->arena, float, p->floats);
     memcpy(p->x[block], f->x, sizeof *f->x * (size_t)p->floats);
 }

@@ -14,6 +14,6 @@ struct ptq_prefix *ptq_prefix_make(struct ptq_arena *arena, const struct ptq_mod
 /* Puts f's x at the input of the last block up to `block` that is kept, and returns that; -1 where none is. */
 int64_t ptq_prefix_fetch(const struct ptq_prefix *prefix, int64_t block, struct ptq_forward *f);
 /* f's x is the input of `block`, in full precision. */
-void ptq_prefix_keep(struct ptq_prefix *prefix, int64_t block, const struct ptq_forward *f);
+void ptq_prefix_keep(struct ptq_prefix *prefix, int64_t block, struct ptq_forward *f);
 
 #endif

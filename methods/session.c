@@ -1,6 +1,7 @@
 /* What the cells of one run share, and the planning of a cell from it. */
 #include "session.h"
 
+#include "device.h"
 #include "locate.h"
 #include "mapped.h"
 #include "only.h"
@@ -48,11 +49,11 @@ static enum ptq_status open_tokenizer(struct ptq_session *s, struct ptq_shared_m
     return ptq_tokenizer_open(s->arena, file->folder, &m->tokenizer, err);
 }
 
-static enum ptq_status share_model(struct ptq_session *s, const char *name, struct ptq_shared_model **out,
+static enum ptq_status share_model(struct ptq_session *s, const char *name, int exact, struct ptq_shared_model **out,
                                    struct ptq_error *err)
 {
     for (struct ptq_shared_model *m = s->model; m; m = m->next)
-        if (strcmp(m->model.name, name) == 0) {
+        if (m->model.exact == exact && strcmp(m->model.name, name) == 0) {
             *out = m;
             return PTQ_OK;
         }
@@ -68,6 +69,7 @@ static enum ptq_status share_model(struct ptq_session *s, const char *name, stru
         ptq_model_close(&m->model);
         return status;
     }
+    if (exact) ptq_model_exact(&m->model);
     m->next = s->model;
     s->model = *out = m;
     return PTQ_OK;
@@ -102,7 +104,10 @@ static enum ptq_status read_text(struct ptq_session *s, struct ptq_shared_model 
     struct ptq_arena *work = ptq_arena_make("text");
     char *text;
     size_t size;
-    enum ptq_status status = ptq_text_read(work, t->path, as_documents, &text, &size, err);
+    enum ptq_status status = PTQ_OK;
+    if (ptq_is_folder(t->path))
+        status = ptq_fail(err, PTQ_EINPUT, "%s: is a folder, and a text is one file; give a file in it", t->path);
+    if (!status) status = ptq_text_read(work, t->path, as_documents, &text, &size, err);
     if (!status) {
         ptq_sha256(text, size, t->sha256);
         status = as_documents ? read_documents(s, text, size, t, err) : read_stream(s, model, text, size, t, err);
@@ -133,6 +138,23 @@ static enum ptq_status share_text(struct ptq_session *s, struct ptq_shared_model
     return PTQ_OK;
 }
 
+/* ---- the device ---- */
+
+int ptq_on_device(const struct ptq_job *job)
+{
+    return job->device && strcmp(job->device, "cuda") == 0;
+}
+
+enum ptq_status ptq_session_device(const struct ptq_job *job, const struct ptq_device **out, struct ptq_error *err)
+{
+    char why[256];
+    *out = NULL;
+    if (!ptq_on_device(job)) return PTQ_OK;
+    *out = ptq_cuda_device(why, sizeof why);
+    if (*out) return PTQ_OK;
+    return ptq_fail(err, PTQ_EDEVICE, "device cuda: %s; or compute on the CPU, --device cpu", why);
+}
+
 /* ---- the evaluation's and the calibration's windows ---- */
 
 static enum ptq_status take_windows(struct ptq_session *s, const struct ptq_planned *plan,
@@ -154,12 +176,13 @@ static enum ptq_status share_windows(struct ptq_session *s, const struct ptq_job
 {
     for (struct ptq_shared_windows *w = text->windows; w; w = w->next)
         if (w->length == want.length && w->max == want.max && w->bos == job->bos && w->sample == want.sample &&
-            w->seed == job->seed && w->order == want.order) {
+            w->seed == job->seed && w->order == want.order && w->on_device == ptq_on_device(job)) {
             *out = w;
             return PTQ_OK;
         }
     want.bos = job->bos;
     want.seed = job->seed;
+    want.on_device = ptq_on_device(job);
     PTQ_TRY(take_windows(s, plan, text, &want, err));
     ptq_windows_shuffle(s->arena, want.order, &want.windows);
     want.next = text->windows;
@@ -283,8 +306,10 @@ static void describe(struct ptq_arena *arena, const struct ptq_job *job, const s
     cell->device = job->device ? ptq_strdup(arena, job->device) : "cpu";
     int quantizes = ptq_spec_quantizes(&plan->spec);
     cell->path = quantizes && job->path ? ptq_strdup(arena, job->path) : "fp32"; /* without codes nothing is packed */
-    cell->w_bit = quantizes ? plan->spec.grid.w_bit : 16;
-    cell->group_size = quantizes ? plan->spec.grid.group_size : 0;
+    /* A checkpoint of codes is what it is, whatever the method that leaves it alone is called. */
+    const struct ptq_quantization *codes = m->source_bits < 16 ? m->quantization : NULL;
+    cell->w_bit = quantizes ? plan->spec.grid.w_bit : codes ? codes->bits : 16;
+    cell->group_size = quantizes ? plan->spec.grid.group_size : codes ? codes->group_size : 0;
     cell->fraction = ptq_spec_has(&plan->spec, "fraction") ? ptq_spec_value(&plan->spec, "fraction") : 0;
     describe_texts(arena, job, plan, cell);
     ptq_provenance(arena, cell);
@@ -293,11 +318,8 @@ static void describe(struct ptq_arena *arena, const struct ptq_job *job, const s
 
 static enum ptq_status check_choices(const struct ptq_job *job, struct ptq_error *err)
 {
-    if (job->device && strcmp(job->device, "cpu"))
-        return ptq_fail(
-            err, PTQ_EUSAGE,
-            "device '%s' is not known to this build; known: cpu (the CUDA kernels are not used by any command yet)",
-            job->device);
+    if (job->device && strcmp(job->device, "cpu") && strcmp(job->device, "cuda"))
+        return ptq_fail(err, PTQ_EUSAGE, "device '%s' is not known; known: cpu, cuda", job->device);
     if (job->path && strcmp(job->path, "fp32") && strcmp(job->path, "packed"))
         return ptq_fail(err, PTQ_EUSAGE, "path '%s' is not known to this build; known: fp32, packed", job->path);
     if (!job->model || (!job->text && !job->sink))
@@ -339,8 +361,10 @@ enum ptq_status ptq_session_plan(struct ptq_session *s, const struct ptq_job *jo
     PTQ_TRY(ptq_spec_parse(job->spec ? job->spec : "fp16", &plan->spec, err));
     if ((ptq_spec_need(&plan->spec) & (PTQ_NEED_ABSMEAN | PTQ_NEED_WINDOWS | PTQ_NEED_MOMENTS)) && !job->calib)
         return ptq_fail(err, PTQ_EUSAGE, "%s needs a calibration text; give --calib FILE", job->spec);
-    PTQ_TRY(share_model(s, job->model, &plan->model, err));
+    PTQ_TRY(share_model(s, job->model, plan->spec.method->exact, &plan->model, err));
     PTQ_TRY(check_source(&plan->model->model, &plan->spec, err));
+    if (plan->spec.method->check && plan->spec.method->check(&plan->spec, &plan->model->model.config, err))
+        return ptq_within(err, "%s", plan->model->model.name);
     if (job->text) {
         PTQ_TRY(share_text(s, plan->model, job->text, PTQ_SAMPLE_FIRST, &plan->text, err));
         PTQ_TRY(eval_windows(s, job, plan, err));

@@ -15,6 +15,7 @@ struct ptq_shared_windows {
     enum ptq_bos bos;
     enum ptq_sample sample;
     uint64_t seed, order;
+    int on_device; /* 1: for cells whose passes run on a device: what is measured of them there is another's */
     struct ptq_windows windows;
     int with_moments;                /* some cell that was planned needs them: one pass gathers both */
     struct ptq_model_stats *stats;   /* of these windows as calibration, once measured */
@@ -54,6 +55,12 @@ struct ptq_planned {
     struct ptq_shared_text *text, *calib_text; /* NULL where the cell uses none */
     struct ptq_shared_windows *eval, *calib;
 };
+
+/* 1 where the job's forward passes run on a device. */
+int ptq_on_device(const struct ptq_job *job);
+/* That device, or NULL. There is none: PTQ_EDEVICE. Planning asks for none, so that a machine without one can hand
+ * cells out to machines that have one. */
+enum ptq_status ptq_session_device(const struct ptq_job *job, const struct ptq_device **out, struct ptq_error *err);
 
 enum ptq_status ptq_session_plan(struct ptq_session *session, const struct ptq_job *job, struct ptq_planned *plan,
                                  struct ptq_error *err);

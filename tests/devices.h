@@ -93,13 +93,29 @@ static inline void *put(struct setup *s, const void *host, size_t bytes)
     return device;
 }
 
+/* PTQ_TEST_DEVICE=real in the environment leaves the emulated device out, and asks for a real one; PTQ_TEST_CASES=N
+ * takes the first N shapes of matrices on it: for tools that make each kernel a hundred times slower (bench/gpu.sh). */
+static inline int real_only(void)
+{
+    const char *wish = getenv("PTQ_TEST_DEVICE");
+    return wish && strcmp(wish, "real") == 0;
+}
+
+static inline int real_cases(void)
+{
+    const char *wish = getenv("PTQ_TEST_CASES");
+    int n = wish ? (int)strtol(wish, NULL, 10) : PTQ_N_CASES(ptq_matrix_cases);
+    return n < 1 || n > PTQ_N_CASES(ptq_matrix_cases) ? PTQ_N_CASES(ptq_matrix_cases) : n;
+}
+
 static inline void on_each_device(void (*test)(struct setup *s))
 {
     char why[256];
     const struct ptq_device *real = ptq_cuda_device(why, sizeof why);
     struct setup s = {.device = ptq_cuda_emulated_device()};
     ptq_ops_ref(&s.ref);
-    for (int order = 0; order < ORDERS; order++) {
+    if (real_only() && !real) fail_msg("%s", why);
+    for (int order = 0; order < ORDERS && !real_only(); order++) {
         ptq_cuda_emulated_seed((uint64_t)order + 1);
         s.rng = ptq_rng_make(7, "cuda");
         s.matrix_cases = PTQ_N_CASES(ptq_matrix_cases) - (order > 0);
@@ -111,7 +127,7 @@ static inline void on_each_device(void (*test)(struct setup *s))
     }
     print_message("on %s, too\n", real->name);
     s.device = real;
-    s.matrix_cases = PTQ_N_CASES(ptq_matrix_cases);
+    s.matrix_cases = real_cases();
     s.rng = ptq_rng_make(7, "cuda");
     test(&s);
 }

@@ -60,6 +60,36 @@ static void test_arena(void **state)
     ptq_arena_free(NULL);
 }
 
+struct call {
+    int *count, number;
+};
+
+static void note_call(void *context)
+{
+    struct call *c = context;
+    *c->count = 10 * *c->count + c->number;
+}
+
+/* What was deferred after a mark is called by its rewind, the last first; the rest at the end. */
+static void test_deferred(void **state)
+{
+    (void)state;
+    int count = 0;
+    struct call calls[] = {{&count, 1}, {&count, 2}, {&count, 3}};
+    struct ptq_arena *arena = ptq_arena_make("test");
+    ptq_arena_defer(arena, note_call, &calls[0]);
+    struct ptq_mark mark = ptq_arena_mark(arena);
+    ptq_arena_defer(arena, note_call, &calls[1]);
+    ptq_alloc(arena, 1 << 20, "another chunk");
+    ptq_arena_defer(arena, note_call, &calls[2]);
+    ptq_arena_rewind(arena, mark);
+    assert_int_equal(count, 32);
+    ptq_arena_rewind(arena, mark);
+    assert_int_equal(count, 32);
+    ptq_arena_free(arena);
+    assert_int_equal(count, 321);
+}
+
 /* Memory that cannot be had: one sentence with who, how much and what for; exit 1. */
 static void test_out_of_memory(void **state)
 {
@@ -203,9 +233,9 @@ static void test_words(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_errors_grow), cmocka_unit_test(test_arena), cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_pool),        cmocka_unit_test(test_rng),   cmocka_unit_test(test_sha256),
-        cmocka_unit_test(test_files),       cmocka_unit_test(test_words),
+        cmocka_unit_test(test_errors_grow),   cmocka_unit_test(test_arena), cmocka_unit_test(test_deferred),
+        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_pool),  cmocka_unit_test(test_rng),
+        cmocka_unit_test(test_sha256),        cmocka_unit_test(test_files), cmocka_unit_test(test_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -62,6 +62,17 @@ assert set(cell["seconds"]) == {"load", "calibrate", "quantize", "eval"}
 assert cell["method"] == "rtn:w3,g32" and abs(cell["ppl"] - math.exp(cell["nll_mean"])) < 1e-9 * cell["ppl"]
 PY
 
+# a device that is not there is one sentence, from each command that takes one; nothing is left behind
+if ! "$ptq" --version | grep -q 'device 0'; then
+    asked=("$models/llama" --text "$models/text.txt" --window 32 --device cuda --quiet)
+    expect 1 'device cuda: ' "$ptq" eval "${asked[@]}"
+    expect 1 'device cuda: ' "$ptq" eval "${asked[@]}" -o "$work/cuda.h5"
+    expect 1 'device cuda: ' "$ptq" quantize "${asked[@]}" --method rtn:w4,g32 --format fp16 -o "$work/cuda"
+    [ -z "$(find "$work" -name 'cuda*' ! -name '*.lock')" ] || fail 'a device that is not there left something'
+fi
+expect 2 "device 'tpu' is not known" "$ptq" eval "$models/llama" --text "$models/text.txt" --window 32 --device tpu
+expect 2 'generate computes on the CPU' "$ptq" generate "$models/llama" --prompt a --device cuda
+
 # tokenize: from the folder and from tokenizer.json alike, from a pipe, with the template
 expect 0 '' "$ptq" tokenize "$models/llama3" "$models/text.txt"
 cp "$work/out" "$work/ids"
@@ -111,9 +122,11 @@ YAML
 { cat "$work/bad.yaml"; echo 'exclude: {w_bit: 4}'; } >"$work/worse.yaml"
 bad=("$ptq" run "$work/bad.yaml" -o "$work/bad.h5")
 expect 1 'no-such-model: no such file or folder' "${bad[@]}" --set models=no-such-model
-expect 1 'is a folder' "${bad[@]}" --set "text=$models"
+expect 1 'is a folder, and a text is one file' "${bad[@]}" --set "text=$models"
 expect 1 'is a folder' "${bad[@]}" --set "methods=rtn" --set "calib=$models"
 expect 2 'a table never mixes protocols' "${bad[@]}" --set "window=[32, 64]"
+expect 2 'a table never mixes protocols' "${bad[@]}" --set "window=32,64"
+expect 2 'rising whole numbers from 0 to 1048576' "${bad[@]}" --set 'methods=[rtn: {only: ["{0..999999999}.q"]}]'
 expect 2 'w_bit is an empty list' "${bad[@]}" --set "w_bit=[]"
 expect 2 "w_bit is '17'" "${bad[@]}" --set w_bit=17
 expect 1 'drops no cell' "$ptq" run "$work/worse.yaml" -o "$work/bad.h5"

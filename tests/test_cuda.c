@@ -42,7 +42,7 @@ static void activations(struct setup *s)
     for (int c = 0; c < s->matrix_cases; c++) {
         struct ptq_matrix_case m = ptq_matrix_cases[c];
         int64_t ld = 2 * m.n + 1, ldy = m.n + 2;
-        struct both x = make(s, m.m * ld), y = make(s, m.m * ldy);
+        struct both x = make(s, m.m * ld), y = make(s, m.m * ldy), divisor = make(s, m.n);
         s->ref.silu_mul(y.host, ldy, x.host, x.host + m.n, ld, m.m, m.n);
         s->device->ops.silu_mul(y.device, ldy, x.device, x.device + m.n, ld, m.m, m.n);
         agree(s, "silu_mul", c, &y, float32_bound);
@@ -55,7 +55,10 @@ static void activations(struct setup *s)
         s->ref.relu(x.host, ld, m.m, m.n);
         s->device->ops.relu(x.device, ld, m.m, m.n);
         agree(s, "relu", c, &x, float32_bound);
-        drop(s, &x), drop(s, &y);
+        s->ref.divide(x.host + 1, ld, divisor.host, m.m, m.n);
+        s->device->ops.divide(x.device + 1, ld, divisor.device, m.m, m.n);
+        agree(s, "divide", c, &x, float32_bound);
+        drop(s, &x), drop(s, &y), drop(s, &divisor);
     }
 }
 

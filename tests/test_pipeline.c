@@ -210,7 +210,7 @@ static void test_refused(void **state)
         {"g is 0", {.spec = "rtn:g0"}},
         {"give 0 windows of 2000", {.window = 2000}},
         {"but 1000 are asked for", {.max_windows = 1000}},
-        {"device 'cuda'", {.device = "cuda"}},
+        {"device 'tpu'", {.device = "tpu"}},
         {"path 'sideways'", {.path = "sideways"}},
         {"nowhere.txt", {.text = "nowhere.txt"}},
         {"nomodel", {.model = "nomodel"}},

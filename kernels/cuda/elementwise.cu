@@ -73,6 +73,17 @@ void silu_mul(float *y, int64_t ldy, const float *gate, const float *up, int64_t
     PTQ_LAUNCH(silu_mul_kernel, blocks_for(m * n, THREADS), THREADS, 0, y, ldy, gate, up, ld, m, n);
 }
 
+__global__ void divide_kernel(float *x, int64_t ldx, const float *divisor, int64_t m, int64_t n)
+{
+    int64_t i = grid_index(), row = i / n, j = i % n;
+    if (row < m) x[row * ldx + j] /= divisor[j];
+}
+
+void divide(float *x, int64_t ldx, const float *divisor, int64_t m, int64_t n)
+{
+    PTQ_LAUNCH(divide_kernel, blocks_for(m * n, THREADS), THREADS, 0, x, ldx, divisor, m, n);
+}
+
 __global__ void bias_kernel(float *y, int64_t ldy, const float *b, int accumulate, int64_t m, int64_t n)
 {
     int64_t i = grid_index(), row = i / n, j = i % n;

@@ -39,6 +39,7 @@ const struct ptq_device *device(char *why, size_t size)
     table.ops.relu = relu;
     table.ops.gelu_tanh = gelu_tanh;
     table.ops.gelu_erf = gelu_erf;
+    table.ops.divide = divide;
     table.ops.silu_mul = silu_mul;
     table.ops.lse = lse;
     table.ops.lse_mean = lse_mean;

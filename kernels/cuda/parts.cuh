@@ -76,6 +76,7 @@ void attention(float *y, int64_t ldy, const float *q, const float *k, const floa
 void relu(float *x, int64_t ldx, int64_t m, int64_t n);
 void gelu_tanh(float *x, int64_t ldx, int64_t m, int64_t n);
 void gelu_erf(float *x, int64_t ldx, int64_t m, int64_t n);
+void divide(float *x, int64_t ldx, const float *divisor, int64_t m, int64_t n);
 void silu_mul(float *y, int64_t ldy, const float *gate, const float *up, int64_t ld, int64_t m, int64_t n);
 void lse(struct ptq_lse *state, const float *x, const float *w, const int32_t *target, int64_t first, int64_t m,
          int64_t n, int64_t k, float *scratch);

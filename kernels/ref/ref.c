@@ -87,6 +87,12 @@ static void attention(float *y, int64_t ldy, const float *q, const float *k, con
                    h, shape, scratch);
 }
 
+static void divide(float *x, int64_t ldx, const float *divisor, int64_t m, int64_t n)
+{
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) x[i * ldx + j] /= divisor[j];
+}
+
 static void relu(float *x, int64_t ldx, int64_t m, int64_t n)
 {
     for (int64_t i = 0; i < m; i++)
@@ -256,6 +262,7 @@ void ptq_ops_ref(struct ptq_ops *ops)
         .gelu_tanh = gelu_tanh,
         .gelu_erf = gelu_erf,
         .silu_mul = silu_mul,
+        .divide = divide,
         .lse = lse,
         .lse_mean = lse_mean,
         .minmax = minmax,

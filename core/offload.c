@@ -1,0 +1,442 @@
+#include "offload.h"
+
+#include "forward_parts.h"
+#include "progress.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- memory ---- */
+
+static int64_t held_bytes, peak_bytes;
+
+int64_t ptq_offload_peak_bytes(void)
+{
+    return peak_bytes;
+}
+
+void *ptq_offload_take(const struct ptq_device *device, size_t bytes)
+{
+    void *memory = device->take(bytes);
+    if (!memory) return NULL;
+    held_bytes += (int64_t)bytes;
+    if (held_bytes > peak_bytes) peak_bytes = held_bytes;
+    return memory;
+}
+
+void ptq_offload_give(const struct ptq_device *device, void *memory, size_t bytes)
+{
+    if (!memory) return;
+    device->give(memory);
+    held_bytes -= (int64_t)bytes;
+}
+
+void *ptq_carve(struct ptq_carve *c, size_t bytes)
+{
+    void *piece = c->base ? c->base + c->used : NULL;
+    c->used += (bytes + 255) / 256 * 256;
+    return piece;
+}
+
+float *ptq_carve_floats(struct ptq_carve *c, int64_t n)
+{
+    return ptq_carve(c, sizeof(float) * (size_t)n);
+}
+
+static void give_all(void *context)
+{
+    struct ptq_offload *o = context;
+    ptq_offload_give(o->device, o->x, o->x_bytes);
+    ptq_offload_give(o->device, o->room, o->room_bytes);
+    ptq_offload_give(o->device, o->head.room, o->head.bytes);
+    o->x = NULL;
+    o->room = o->head.room = NULL;
+}
+
+void ptq_offload_make(struct ptq_arena *arena, struct ptq_forward *f)
+{
+    f->offload = ptq_new(arena, struct ptq_offload, 1);
+    f->offload->device = f->model->device;
+    ptq_arena_defer(arena, give_all, f->offload);
+}
+
+void ptq_forward_here(struct ptq_forward *f)
+{
+    if (!f->away) return;
+    f->offload->device->download(f->x, f->offload->x,
+                                 sizeof(float) * (size_t)(f->windows * f->length * f->model->config.width));
+    f->away = 0;
+}
+
+/* ---- a block's weights, counted or sent ---- */
+
+static void *send(const struct ptq_offload *o, struct ptq_carve *c, const void *from, size_t bytes)
+{
+    if (!from) return NULL;
+    void *to = ptq_carve(c, bytes);
+    if (to) o->device->upload(to, from, bytes);
+    return to;
+}
+
+static float *send_floats(const struct ptq_offload *o, struct ptq_carve *c, const float *from, int64_t n)
+{
+    return send(o, c, from, sizeof *from * (size_t)n);
+}
+
+/* Float32 linears of an input are one product, that of the first, as in core/linear.c. */
+static void send_input(struct ptq_offload *o, struct ptq_carve *c, const struct ptq_block *block, enum ptq_input input)
+{
+    struct ptq_offload_product *first = NULL;
+    const struct ptq_linear *first_linear = NULL;
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        const struct ptq_linear *l = &block->linear[role];
+        struct ptq_offload_product *p = &o->product[role];
+        if (ptq_role_input[role] != input) continue;
+        *p = (struct ptq_offload_product){0};
+        if (!l->n) continue;
+        if (first) {
+            first->n += l->n;
+            continue;
+        }
+        *p = (struct ptq_offload_product){.n = l->n, .k = l->k, .is_packed = l->packed != NULL};
+        if (l->packed) {
+            p->packed = *l->packed;
+            const void *image = send(o, c, l->packed->image, l->packed->bytes);
+            if (image) ptq_packed_move(&p->packed, image);
+            p->b = send_floats(o, c, l->b, l->n);
+        } else {
+            first = p;
+            first_linear = l;
+        }
+    }
+    if (!first) return;
+    first->w = send_floats(o, c, first_linear->w, first->n * first->k);
+    first->b = send_floats(o, c, first_linear->b, first->n);
+}
+
+static void send_block(struct ptq_offload *o, struct ptq_carve *c, const struct ptq_config *config,
+                       const struct ptq_block *block)
+{
+    const float *norm[4] = {block->norm1_w, block->norm1_b, block->norm2_w, block->norm2_b};
+    for (int input = 0; input < PTQ_N_INPUT; input++) send_input(o, c, block, (enum ptq_input)input);
+    for (int i = 0; i < 4; i++) o->norm[i] = send_floats(o, c, norm[i], config->width);
+    o->divisor = send_floats(o, c, block->activation_scale, config->ff);
+}
+
+static size_t block_bytes(const struct ptq_offload *o, const struct ptq_config *config, const struct ptq_block *block)
+{
+    struct ptq_offload count = {.device = o->device};
+    struct ptq_carve c = {0};
+    send_block(&count, &c, config, block);
+    return c.used;
+}
+
+/* ---- the room of a batch ---- */
+
+static int64_t head_widths(const struct ptq_config *c)
+{
+    return c->heads * c->head_size;
+}
+
+static int64_t qkv_width(const struct ptq_config *c)
+{
+    return (c->heads + 2 * c->kv_heads) * c->head_size;
+}
+
+static size_t scratch_bytes(const struct ptq_offload *o, const struct ptq_forward *f, const struct ptq_block *block,
+                            int64_t rows)
+{
+    size_t most = sizeof(float) * ptq_attention_scratch(f->length);
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        const struct ptq_packed *p = block->linear[role].n ? block->linear[role].packed : NULL;
+        size_t bytes = p ? o->device->packed_scratch(p, rows) : 0;
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+/* Sets the pieces of the room out; c->base NULL: counts them. */
+static void lay_out(struct ptq_offload *o, struct ptq_carve *c, const struct ptq_forward *f,
+                    const struct ptq_block *block)
+{
+    const struct ptq_config *k = &f->model->config;
+    int64_t rows = o->windows * f->length, half = f->cosine ? k->head_size / 2 : 0;
+    int gated = k->activation == PTQ_SILU_GATED;
+    o->weight_bytes = block_bytes(o, k, block);
+    o->scratch_bytes = scratch_bytes(o, f, block, rows);
+    o->weights = ptq_carve(c, o->weight_bytes);
+    o->normed = ptq_carve_floats(c, rows * k->width);
+    o->wide = ptq_carve_floats(c, rows * (gated && k->ff > qkv_width(k) ? k->ff : qkv_width(k)));
+    o->mixed = ptq_carve_floats(c, rows * head_widths(k));
+    o->mlp = ptq_carve_floats(c, rows * k->ff * (gated ? 2 : 1));
+    o->cosine = ptq_carve_floats(c, rows * half);
+    o->sine = ptq_carve_floats(c, rows * half);
+    o->slope = ptq_carve_floats(c, k->heads);
+    o->sum = ptq_carve_floats(c, k->width);
+    o->scratch = ptq_carve(c, o->scratch_bytes);
+}
+
+/* One try with o->windows and o->resident; 0 where there is no room. *need: the bytes. */
+static int take(struct ptq_offload *o, const struct ptq_forward *f, const struct ptq_block *block, size_t *need)
+{
+    struct ptq_carve count = {0};
+    int64_t all = f->windows > f->batch_windows ? f->windows : f->batch_windows;
+    o->x_rows = (o->resident ? all : o->windows) * f->length;
+    o->x_bytes = sizeof(float) * (size_t)(o->x_rows * f->model->config.width);
+    lay_out(o, &count, f, block);
+    o->room_bytes = count.used;
+    *need = o->x_bytes + o->room_bytes;
+    o->x = ptq_offload_take(o->device, o->x_bytes);
+    if (o->x) o->room = ptq_offload_take(o->device, o->room_bytes);
+    if (o->x && o->room) {
+        struct ptq_carve c = {.base = o->room};
+        lay_out(o, &c, f, block);
+        return 1;
+    }
+    give_all(o);
+    return 0;
+}
+
+/* Rotations of each row of a batch, and ALiBi's slopes: the same for all blocks. */
+static void send_positions(const struct ptq_forward *f)
+{
+    const struct ptq_offload *o = f->offload;
+    size_t bytes = sizeof(float) * (size_t)(f->length * (f->model->config.head_size / 2));
+    for (int64_t w = 0; f->cosine && w < o->windows; w++) {
+        o->device->upload((unsigned char *)o->cosine + (size_t)w * bytes, f->cosine, bytes);
+        o->device->upload((unsigned char *)o->sine + (size_t)w * bytes, f->sine, bytes);
+    }
+    if (f->model->alibi_slope)
+        o->device->upload(o->slope, f->model->alibi_slope, sizeof(float) * (size_t)f->model->config.heads);
+}
+
+/* Once for each size that is come down to. */
+static void say_halved(const struct ptq_forward *f)
+{
+    static int64_t said;
+    const struct ptq_offload *o = f->offload;
+    if (o->windows == f->batch_windows && o->resident) return;
+    int64_t rows = (o->resident ? 1 : -1) * o->windows * f->length;
+    if (rows == said) return;
+    said = rows;
+    ptq_progress_note("%s: little memory is free; %lld of %lld rows go through a block together%s", o->device->name,
+                      (long long)(o->windows * f->length), (long long)(f->batch_windows * f->length),
+                      o->resident ? "" : ", and they travel for each block");
+}
+
+/* Room for this block and all that are not larger. */
+static enum ptq_status take_room(struct ptq_forward *f, const struct ptq_block *block, struct ptq_error *err)
+{
+    struct ptq_offload *o = f->offload;
+    size_t need = 0;
+    if (o->room && (!o->resident || f->windows * f->length <= o->x_rows) &&
+        block_bytes(o, &f->model->config, block) <= o->weight_bytes &&
+        scratch_bytes(o, f, block, o->windows * f->length) <= o->scratch_bytes)
+        return PTQ_OK;
+    ptq_forward_here(f);
+    give_all(o);
+    for (o->resident = 1; o->resident >= 0; o->resident--)
+        for (o->windows = f->batch_windows; o->windows; o->windows /= 2)
+            if (take(o, f, block, &need)) {
+                say_halved(f);
+                send_positions(f);
+                return PTQ_OK;
+            }
+    return ptq_fail(
+        err, PTQ_EDEVICE,
+        "%s: a window of %lld tokens needs %zu bytes of device memory, and %zu bytes are free; take shorter "
+        "windows, or --device cpu",
+        o->device->name, (long long)f->length, need, o->device->room());
+}
+
+/* ---- a batch through a block ---- */
+
+struct batch {
+    struct ptq_forward *f;
+    const struct ptq_block *block;
+    const struct ptq_tap *tap;
+    float *x;            /* [rows][C] there */
+    int64_t at, windows; /* the first row in the tap's arrays; windows of the batch */
+};
+
+static int64_t rows_of(const struct batch *b)
+{
+    return b->windows * b->f->length;
+}
+
+static void tap(const struct batch *b, enum ptq_input input, const float *x)
+{
+    int64_t k = ptq_input_width(&b->f->model->config, input);
+    if (!b->tap) return;
+    b->f->offload->device->download(b->tap->x[input] + b->at * k, x, sizeof *x * (size_t)(rows_of(b) * k));
+}
+
+static void multiply(const struct batch *b, enum ptq_input input, const float *x, float *y, int64_t ldy, int accumulate)
+{
+    const struct ptq_offload *o = b->f->offload;
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        const struct ptq_offload_product *p = &o->product[role];
+        if (!p->n || ptq_role_input[role] != input) continue;
+        if (p->is_packed)
+            o->device->packed(y, ldy, x, p->k, &p->packed, p->b, accumulate, rows_of(b), o->scratch, PTQ_PACKED_BEST);
+        else
+            o->device->ops.linear(y, ldy, x, p->k, p->w, p->b, accumulate, rows_of(b), p->n, p->k);
+        y += p->n;
+    }
+}
+
+void ptq_offload_norm(const struct ptq_forward *f, float *y, const float *x, const float *w, const float *b,
+                      int64_t rows)
+{
+    const struct ptq_config *c = &f->model->config;
+    const struct ptq_ops *ops = &f->offload->device->ops;
+    if (c->family->norm == PTQ_RMSNORM)
+        ops->rmsnorm(y, x, w, (float)c->norm_eps, rows, c->width);
+    else
+        ops->layernorm(y, x, w, b, (float)c->norm_eps, rows, c->width);
+}
+
+/* What attention (which = 0) or MLP (1) reads. */
+static const float *norm_before(const struct batch *b, int which)
+{
+    const struct ptq_offload *o = b->f->offload;
+    if (b->f->model->config.post_norm) return b->x;
+    ptq_offload_norm(b->f, o->normed, b->x, o->norm[2 * which], o->norm[2 * which + 1], rows_of(b));
+    return o->normed;
+}
+
+static void add(const struct batch *b, enum ptq_input input, int which, const float *in)
+{
+    const struct ptq_offload *o = b->f->offload;
+    multiply(b, input, in, b->x, b->f->model->config.width, 1);
+    if (b->f->model->config.post_norm)
+        ptq_offload_norm(b->f, b->x, b->x, o->norm[2 * which], o->norm[2 * which + 1], rows_of(b));
+}
+
+static void attend(const struct batch *b)
+{
+    const struct ptq_offload *o = b->f->offload;
+    const struct ptq_config *c = &b->f->model->config;
+    int64_t ld = qkv_width(c), width = head_widths(c), length = b->f->length;
+    struct ptq_attention shape = ptq_attention_shape(b->f->model, b->block);
+    if (shape.slope) shape.slope = o->slope;
+    if (b->f->cosine)
+        o->device->ops.rope(o->wide, ld, o->cosine, o->sine, rows_of(b), c->heads + c->kv_heads, c->head_size);
+    for (int64_t w = 0; w < b->windows; w++) {
+        const float *q = o->wide + w * length * ld, *k = q + width;
+        o->device->ops.attention(o->mixed + w * length * width, width, q, k, k + c->kv_heads * c->head_size, ld, &shape,
+                                 0, length, o->scratch);
+    }
+}
+
+/* Returns the activation [rows][F]. */
+static const float *activate(const struct batch *b)
+{
+    const struct ptq_offload *o = b->f->offload;
+    const struct ptq_ops *ops = &o->device->ops;
+    const struct ptq_config *c = &b->f->model->config;
+    void (*const plain[PTQ_N_ACTIVATION])(float *, int64_t, int64_t, int64_t) = {
+        [PTQ_RELU] = ops->relu, [PTQ_GELU_TANH] = ops->gelu_tanh, [PTQ_GELU_ERF] = ops->gelu_erf};
+    float *out = o->mlp;
+    if (c->activation == PTQ_SILU_GATED)
+        ops->silu_mul(out = o->wide, c->ff, o->mlp, o->mlp + c->ff, 2 * c->ff, rows_of(b), c->ff);
+    else
+        plain[c->activation](out, c->ff, rows_of(b), c->ff);
+    if (o->divisor) ops->divide(out, c->ff, o->divisor, rows_of(b), c->ff);
+    return out;
+}
+
+static void run_batch(const struct batch *b)
+{
+    const struct ptq_offload *o = b->f->offload;
+    const struct ptq_config *c = &b->f->model->config;
+    const float *in = norm_before(b, 0);
+    tap(b, PTQ_ATTN_IN, in);
+    multiply(b, PTQ_ATTN_IN, in, o->wide, qkv_width(c), 0);
+    attend(b);
+    tap(b, PTQ_ATTN_OUT, o->mixed);
+    add(b, PTQ_ATTN_OUT, 0, o->mixed);
+    in = norm_before(b, 1);
+    tap(b, PTQ_MLP_IN, in);
+    multiply(b, PTQ_MLP_IN, in, o->mlp, c->activation == PTQ_SILU_GATED ? 2 * c->ff : c->ff, 0);
+    in = activate(b);
+    tap(b, PTQ_MLP_OUT, in);
+    add(b, PTQ_MLP_OUT, 1, in);
+    o->device->ops.abssum(o->sum, b->x, c->width, rows_of(b), c->width);
+}
+
+/* ---- all batches ---- */
+
+enum ptq_status ptq_offload_failed(const struct ptq_forward *f, struct ptq_error *err)
+{
+    const char *failure = f->offload->device->error();
+    if (!failure) return PTQ_OK;
+    return ptq_fail(err, PTQ_EDEVICE, "%s: %s; --device cpu computes the same", f->offload->device->name, failure);
+}
+
+/* Rows [first, first + windows * length) of f, the tap's from row at on. */
+static void send_batch(struct batch *b, int64_t first)
+{
+    const struct ptq_offload *o = b->f->offload;
+    int64_t c = b->f->model->config.width;
+    size_t bytes = sizeof(float) * (size_t)(rows_of(b) * c);
+    b->x = o->resident ? o->x + first * c : o->x;
+    if (!o->resident) o->device->upload(b->x, b->f->x + first * c, bytes);
+    run_batch(b);
+    if (!o->resident) o->device->download(b->f->x + first * c, b->x, bytes);
+}
+
+static void run_batches(struct ptq_forward *f, const struct ptq_block *block, const struct ptq_tap *tap)
+{
+    const struct ptq_offload *o = f->offload;
+    for (int64_t window = 0, n; window < f->windows; window += n) {
+        n = min64(f->batch_windows, f->windows - window);
+        struct batch b = {.f = f, .block = block, .tap = tap};
+        for (int64_t w = 0; w < n; w += o->windows) {
+            b.at = w * f->length;
+            b.windows = min64(o->windows, n - w);
+            send_batch(&b, (window + w) * f->length);
+        }
+        if (tap) tap->seen(tap->context, window * f->length, n * f->length);
+    }
+}
+
+/* A value that is not finite makes its column's sum one, too; a sum of large values may overflow by itself. */
+static int all_finite(const struct ptq_forward *f, struct ptq_arena *scratch)
+{
+    int64_t width = f->model->config.width;
+    float *sum = ptq_new(scratch, float, width);
+    f->offload->device->download(sum, f->offload->sum, sizeof *sum * (size_t)width);
+    for (int64_t i = 0; i < width; i++)
+        if (!isfinite(sum[i])) return 0;
+    return 1;
+}
+
+static enum ptq_status find_bad_row(struct ptq_forward *f, int64_t index, struct ptq_error *err)
+{
+    int64_t width = f->model->config.width, rows = f->windows * f->length;
+    ptq_forward_here(f);
+    for (int64_t i = 0; i < rows * width; i++)
+        if (!isfinite(f->x[i])) return ptq_bad_row(f, index, i / width, err);
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_offload_block(struct ptq_forward *f, const struct ptq_block *block, int64_t index,
+                                  const struct ptq_tap *tap, struct ptq_error *err)
+{
+    struct ptq_offload *o = f->offload;
+    int64_t width = f->model->config.width;
+    PTQ_TRY(take_room(f, block, err));
+    struct ptq_arena *scratch = ptq_arena_make("a block on a device");
+    struct ptq_carve weights = {.base = o->weights};
+    send_block(o, &weights, &f->model->config, block);
+    o->device->upload(o->sum, ptq_new(scratch, float, width), sizeof(float) * (size_t)width);
+    if (o->resident && !f->away)
+        o->device->upload(o->x, f->x, sizeof(float) * (size_t)(f->windows * f->length * width));
+    f->away = o->resident;
+    run_batches(f, block, tap);
+    int finite = all_finite(f, scratch);
+    ptq_arena_free(scratch);
+    if (ptq_offload_failed(f, err)) return ptq_within(err, "layer %lld", (long long)index);
+    return finite ? PTQ_OK : find_bad_row(f, index, err);
+}
