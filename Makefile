@@ -13,7 +13,7 @@ ifneq ($(filter table table1 tables claims,$(MAKECMDGOALS)),)
 $(if $(UNKNOWN),$(error make $(MAKECMDGOALS) knows no $(UNKNOWN); it knows $(KNOWN)))
 endif
 
-.PHONY: build command configure table table1 tables claims test plots report clean help
+.PHONY: build command configure table table1 tables claims test fuzz torture coverage mutate plots report clean help
 .DEFAULT_GOAL := build
 
 build: configure
@@ -48,6 +48,24 @@ test:
 	@$(MAKE) build
 	@ctest --test-dir $(BUILD) --output-on-failure --parallel $(JOBS)
 
+# The long forms of what the tests do briefly; docs/reliability.md has their last results.
+T ?= 600
+fuzz: # T=seconds for each target, TARGETS="gguf results" for some
+	@scripts/install-deps --for ci
+	@tests/fuzz/run $(BUILD)-fuzz $(T) $(TARGETS)
+
+torture: build
+	@scripts/install-deps --for ci
+	@PTQ_MUST_RUN=1 PTQ_TORTURE=long ctest --test-dir $(BUILD) --output-on-failure -R '^(faults|signals|sweep|allocations)$$' --timeout 36000
+
+coverage: # lines and branches that the tests run: $(BUILD)-coverage/coverage.txt and .html
+	@scripts/install-deps --for ci
+	@tests/coverage $(BUILD)-coverage
+
+mutate: # 34 changes of one token each, which the tests must notice
+	@scripts/install-deps --for test
+	@tests/mutate.py $(BUILD)-mutate
+
 plots: command
 	@scripts/install-deps --for plot
 	@for file in results/*.h5; do \
@@ -58,9 +76,7 @@ plots: command
 # One page, HTML and PDF, of all results; REPORT=a folder, FILES="FILE.h5..." others.
 report: command
 	@scripts/install-deps --for report
-	@files="$${FILES:-$$(ls results/*.h5 2>/dev/null)}"; \
-	test -n "$$files" || { echo "results/ holds no .h5 file yet: run make table1, or give FILES=FILE.h5"; exit 1; }; \
-	$(PTQ) report $$files -o "$${REPORT:-results/report}"
+	@scripts/report
 
 clean:
 	rm -rf $(BUILD)
@@ -74,6 +90,9 @@ help:
 	@echo "make tables     all the papers' tables and the sweeps; QUICK=1: in half an hour"
 	@echo "make claims     what the two articles claim, each with a verdict: results/claims.md; QUICK=0: in full"
 	@echo "make test       build and run the tests"
+	@echo "make fuzz       fuzz every reader, packer and quantiser with clang, T=600 seconds each"
+	@echo "make torture    every allocation, write and rename fails in turn; kills, signals, full disks: hours"
+	@echo "make coverage   lines and branches that the tests run;  make mutate: do the tests notice a wrong token?"
 	@echo "make plots      draw results/*.h5 again"
 	@echo "make report     results/*.h5 as one page: results/report/report.html and .pdf; FILES=, REPORT=a folder"
 	@echo "make clean      remove $(BUILD)/ (results and the cache stay)"

@@ -1,11 +1,31 @@
 #include "arena.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
+
+/* Under AddressSanitizer every piece that is handed out has poisoned bytes behind it, and what is not handed out is
+ * poisoned, so that a step beyond an array in an arena is as visible as one beyond malloc's. */
+#if defined(__SANITIZE_ADDRESS__)
+#define PTQ_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define PTQ_ASAN 1
+#endif
+#endif
+#ifdef PTQ_ASAN
+#include <sanitizer/asan_interface.h>
+enum { GAP_BYTES = 64 };
+#else
+enum { GAP_BYTES = 0 };
+#define ASAN_POISON_MEMORY_REGION(data, size) ((void)(data), (void)(size))
+#define ASAN_UNPOISON_MEMORY_REGION(data, size) ((void)(data), (void)(size))
+#endif
 
 /* Chunks of HUGE_FROM bytes and more come from mmap and ask for huge pages: one page fault gives 2 MiB in place of 4
  * KiB, by the thread that touches them first, and what was never handed out is 0 already. */
@@ -34,10 +54,17 @@ struct ptq_arena {
 
 void ptq_out_of_memory(size_t bytes, const char *who, const char *what)
 {
-    fprintf(stderr,
-            "ptq: out of memory: %s asked for %zu bytes (%.1f MiB) for %s; use fewer windows or a smaller model\n", who,
-            bytes, (double)bytes / 1048576.0, what);
-    exit(1);
+    static atomic_flag said = ATOMIC_FLAG_INIT;
+    char text[400];
+    /* Once, and by no way that may want memory itself. What is open stays as it is: nothing has its final name before
+     * it is whole, and libraries that are in the middle of something must not be asked to close it. */
+    int length =
+        snprintf(text, sizeof text,
+                 "ptq: out of memory: %s asked for %zu bytes (%.1f MiB) for %s; use fewer windows or a smaller model\n",
+                 who, bytes, (double)bytes / 1048576.0, what);
+    if (length > (int)sizeof text - 1) length = (int)sizeof text - 1;
+    if (!atomic_flag_test_and_set(&said) && write(STDERR_FILENO, text, (size_t)length) < 0) _exit(1);
+    _exit(1);
 }
 
 void *ptq_realloc(void *old, size_t count, size_t size, const char *what)
@@ -81,11 +108,13 @@ static void add_chunk(struct ptq_arena *arena, size_t size, const char *what)
         if (!chunk.data) ptq_out_of_memory(size, arena->name, what);
         chunk.dirty = size;
     }
+    ASAN_POISON_MEMORY_REGION(chunk.data, size);
     arena->chunk[arena->n_chunks++] = chunk;
 }
 
 static void drop_chunk(struct chunk *chunk)
 {
+    ASAN_UNPOISON_MEMORY_REGION(chunk->data, chunk->size);
     if (chunk->mapped)
         munmap(chunk->data, chunk->size);
     else
@@ -95,7 +124,7 @@ static void drop_chunk(struct chunk *chunk)
 void *ptq_alloc(struct ptq_arena *arena, size_t bytes, const char *what)
 {
     if (bytes > SIZE_MAX / 2) ptq_out_of_memory(bytes, arena->name, what);
-    size_t need = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    size_t need = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT + GAP_BYTES;
     if (need == 0) need = ALIGNMENT;
     struct chunk *last = arena->n_chunks ? &arena->chunk[arena->n_chunks - 1] : NULL;
     if (!last || last->size - last->used < need) {
@@ -103,7 +132,9 @@ void *ptq_alloc(struct ptq_arena *arena, size_t bytes, const char *what)
         last = &arena->chunk[arena->n_chunks - 1];
     }
     void *result = last->data + last->used;
+    ASAN_UNPOISON_MEMORY_REGION(result, need);
     if (last->dirty > last->used) memset(result, 0, last->dirty - last->used < need ? last->dirty - last->used : need);
+    ASAN_POISON_MEMORY_REGION((unsigned char *)result + bytes, need - bytes);
     last->used += need;
     if (last->dirty < last->used) last->dirty = last->used;
     return result;
@@ -162,5 +193,8 @@ void ptq_arena_rewind(struct ptq_arena *arena, struct ptq_mark mark)
         d.call(d.context);
     }
     while (arena->n_chunks > mark.chunks) drop_chunk(&arena->chunk[--arena->n_chunks]);
-    if (mark.chunks) arena->chunk[mark.chunks - 1].used = mark.used;
+    if (!mark.chunks) return;
+    struct chunk *last = &arena->chunk[mark.chunks - 1];
+    last->used = mark.used;
+    ASAN_POISON_MEMORY_REGION(last->data + last->used, last->size - last->used);
 }

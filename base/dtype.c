@@ -107,8 +107,44 @@ static void q8_0_to_f32(const void *src, float *dst, size_t n)
     }
 }
 
+/* ---- as the types are defined: float32 arithmetic, nothing rounded to FP16 ---- */
+
+static void q4_0_exact(const void *src, float *dst, size_t n)
+{
+    const unsigned char *p = src;
+    for (size_t i = 0; i < n; i += 32, p += 18) {
+        float d = ptq_f16_decode(load_u16(p));
+        for (size_t j = 0; j < 16; j++) {
+            dst[i + j] = d * (float)((p[2 + j] & 15) - 8);
+            dst[i + j + 16] = d * (float)((p[2 + j] >> 4) - 8);
+        }
+    }
+}
+
+static void q4_1_exact(const void *src, float *dst, size_t n)
+{
+    const unsigned char *p = src;
+    for (size_t i = 0; i < n; i += 32, p += 20) {
+        float d = ptq_f16_decode(load_u16(p)), m = ptq_f16_decode(load_u16(p + 2));
+        for (size_t j = 0; j < 16; j++) {
+            dst[i + j] = d * (float)(p[4 + j] & 15) + m;
+            dst[i + j + 16] = d * (float)(p[4 + j] >> 4) + m;
+        }
+    }
+}
+
+static void q8_0_exact(const void *src, float *dst, size_t n)
+{
+    const unsigned char *p = src;
+    for (size_t i = 0; i < n; i += 32, p += 34) {
+        float d = ptq_f16_decode(load_u16(p));
+        for (size_t j = 0; j < 32; j++) dst[i + j] = d * (float)(int8_t)p[2 + j];
+    }
+}
+
 const struct ptq_dtype_info ptq_dtypes[PTQ_N_DTYPE] = {
-#define X(name, st, gguf, elements, bytes, decode) [PTQ_##name] = {#name, st, gguf, elements, bytes, decode},
+#define X(name, st, gguf, elements, bytes, decode, exact)                                                              \
+    [PTQ_##name] = {#name, st, gguf, elements, bytes, decode, exact},
     PTQ_DTYPE_MAP(X)
 #undef X
 };

@@ -15,11 +15,21 @@ int ptq_status_exit_code(enum ptq_status status)
     return exit_codes[status];
 }
 
+/* Bytes of the control character at text, 0 where there is none: C0, DEL, and in UTF-8 C1 (a terminal takes U+009B for
+ * ESC [) and what changes the direction of writing. */
+static int control_length(const unsigned char *text)
+{
+    if (text[0] < 0x20 || text[0] == 0x7f) return 1;
+    if (text[0] == 0xc2 && text[1] >= 0x80 && text[1] < 0xa0) return 2;
+    if (text[0] != 0xe2 || (text[1] != 0x80 && text[1] != 0x81)) return 0;
+    return text[1] == 0x80 ? (text[2] >= 0xaa && text[2] <= 0xae ? 3 : 0) : text[2] >= 0xa6 && text[2] <= 0xa9 ? 3 : 0;
+}
+
 /* File names and tensor names come from strangers: what is printed to a terminal holds no control characters. */
 static void blunt_controls(char *text)
 {
     for (; *text; text++)
-        if ((unsigned char)*text < 0x20 || *text == 0x7f) *text = '?';
+        for (int n = control_length((const unsigned char *)text); n > 0; n--) text[n - 1] = '?';
 }
 
 enum ptq_status ptq_fail_at(struct ptq_error *err, const char *file, int line, enum ptq_status status,

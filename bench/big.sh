@@ -5,7 +5,8 @@
 #
 # The limit is RLIMIT_DATA: the kernel refuses a process more private writable memory than that, whatever it is for. The
 # checkpoint is mapped read-only and shared, so its pages are the page cache's and not counted; what the process itself
-# holds at most is sampled from VmData (what was asked for) and RssAnon (what was touched).
+# holds at most is sampled from VmData (what was asked for) and RssAnon (what was touched). The second witness is
+# /usr/bin/time's maximum resident set, in which pages of the mapped checkpoint count as long as the kernel leaves them.
 set -euo pipefail
 ptq=$1 folder=$2 out=$3
 shift 3
@@ -19,6 +20,7 @@ export PTQ_CACHE=$work/cache
 # name | model | window | method, with its calibration where it has one
 cases="fp16|7b|128|fp16
 rtn|7b|128|rtn:w3,g128
+fp16-1|1b|512|fp16
 rtn-1|1b|512|rtn:w4,g128
 salient-1|1b|512|salient:w3,g128,fraction=0.01 $calib
 scale-1|1b|512|scale:w3,g128,fraction=0.01,s=2 $calib
@@ -28,17 +30,24 @@ gptq-1|1b|512|gptq:w4,g128 $calib
 gptq-2|2b|512|gptq:w4,g128 $calib
 awq+gptq-1|1b|512|awq+gptq:w2,g64 $calib"
 
-# Runs the command that follows; leaves the largest VmData and RssAnon in $work/peak, in KiB.
+# Runs the command that follows; leaves the largest VmData and RssAnon in $work/peak, in KiB, and time's witness in
+# $work/rss.
 watch() {
-    local data=0 anon=0 d a
-    (ulimit -d "$limit_kib" && exec "$@") >"$work/json" 2>"$work/err" &
+    local data=0 anon=0 d a child key value
+    (ulimit -d "$limit_kib" && exec /usr/bin/time -q -f %M -o "$work/rss" "$@") >"$work/json" 2>"$work/err" &
     local pid=$!
     while kill -0 "$pid" 2>/dev/null; do
-        d=$(awk '/^VmData/ {print $2}' "/proc/$pid/status" 2>/dev/null || true)
-        a=$(awk '/^RssAnon/ {print $2}' "/proc/$pid/status" 2>/dev/null || true)
-        ((${d:-0} > data)) && data=$d
-        ((${a:-0} > anon)) && anon=$a
-        sleep 0.05
+        read -r child _ <"/proc/$pid/task/$pid/children" 2>/dev/null || true
+        d=0 a=0
+        while read -r key value _; do
+            case $key in
+            VmData:) d=$value ;;
+            RssAnon:) a=$value ;;
+            esac
+        done 2>/dev/null <"/proc/${child:-$pid}/status" || true
+        ((d > data)) && data=$d
+        ((a > anon)) && anon=$a
+        sleep 0.02
     done
     echo "$data $anon" >"$work/peak"
     wait "$pid"
@@ -49,18 +58,20 @@ number() { # NAME: of the JSON object
 }
 
 row() {
-    local name=$1 model=$2 window=$3 method=$4 data anon status=0
+    local name=$1 model=$2 window=$3 method=$4 data anon rss made status=0
+    made="$(date -u '+%F %H:%M'), $(git -C "$(dirname "$0")" describe --always --dirty 2>/dev/null || echo '?')"
     # shellcheck disable=SC2086 # the method's calibration is words
     watch "$ptq" eval "$folder/$model" $text --window "$window" --threads 2 --bos none --json --quiet --method $method ||
         status=$?
     read -r data anon <"$work/peak"
+    rss=$(tail -1 "$work/rss")
     if ((status)); then
-        echo "| $name | $model | ${method%% *} | $window | $((data >> 10)) | $((anon >> 10)) | failed: $(tail -1 "$work/err") | | |" >>"$out.rows"
+        echo "| $name | $model | ${method%% *} | $window | $((data >> 10)) | $((anon >> 10)) | $((rss >> 10)) | failed: $(tail -1 "$work/err") | | | $made |" >>"$out.rows"
         cat "$work/err" >&2
         return 1
     fi
-    printf '| %s | %s | %s | %s | %d | %d | %.4f | %.0f | %.0f |\n' "$name" "$model" "${method%% *}" "$window" $((data >> 10)) \
-        $((anon >> 10)) "$(number nll_mean)" "$(number quantize)" "$(number eval)" >>"$out.rows"
+    printf '| %s | %s | %s | %s | %d | %d | %d | %.4f | %.0f | %.0f | %s |\n' "$name" "$model" "${method%% *}" "$window" \
+        $((data >> 10)) $((anon >> 10)) $((rss >> 10)) "$(number nll_mean)" "$(number quantize)" "$(number eval)" "$made" >>"$out.rows"
     tail -1 "$out.rows"
 }
 
@@ -79,11 +90,11 @@ done <<<"$cases"
     echo "7b: all 32 blocks; 1b, 2b: the first one or two of them, with the same embedding and head. Weights are random, so"
     echo "nll says no more than that a number comes out. Seconds are of a machine that others use, too."
     echo
-    echo "| case | model | method | window | largest VmData, MiB | largest RssAnon, MiB | nll | quantising, s | evaluating, s |"
-    echo "|---|---|---|---|---|---|---|---|---|"
+    echo "| case | model | method | window | largest VmData, MiB | largest RssAnon, MiB | /usr/bin/time's RSS, MiB | nll | quantising, s | evaluating, s | begun (UTC), commit |"
+    echo "|---|---|---|---|---|---|---|---|---|---|---|"
     cat "$out.rows"
     echo
-    echo "- limit: $limit_kib KiB (ulimit -d); commit: $(git -C "$(dirname "$0")" describe --always --dirty 2>/dev/null || echo '?')"
+    echo "- limit: $limit_kib KiB (ulimit -d); a row: \`bench/big.sh PTQ FOLDER OUT.md CASE\`, the model made by \`make -f Makefile.bench big\`"
     echo "- calibration of the methods that have one: ${CALIB_WINDOWS:-16} windows of 256 tokens"
     echo "- date: $(date -u '+%F %H:%M UTC'); CPU: $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1)"
 } >"$out"

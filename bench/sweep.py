@@ -59,7 +59,8 @@ def run(options, file):
 
 
 def seconds(row, stage):
-    return float(row["seconds_" + stage])
+    """0 where the cell has no such stage: FP16 is compared with nothing."""
+    return float(row.get("seconds_" + stage) or 0)
 
 
 def ratio(row):
@@ -76,7 +77,7 @@ def report(options, rows, wall):
         enough = seconds(row, "quantize") / ((options.goal or 1.15) - 1) / (seconds(row, "eval") / int(row["windows"]))
         table.append([row["spec"], f"{seconds(row, 'quantize'):.1f}", f"{seconds(row, 'eval'):.1f}", f"{ratio(row):.2f}",
                       verdict, f"{enough:.0f}"])
-    parts = sum(seconds(row, stage) for row in rows for stage in STAGES if stage != "load")
+    parts = sum(seconds(row, stage) for row in rows for stage in STAGES + ("reference",) if stage != "load")
     once = max(seconds(row, "load") for row in rows)
     lines = [
         "# What a further cell costs", "",

@@ -115,6 +115,28 @@ static enum ptq_status read_sizes(const json_t *json, const char *what, struct p
     return PTQ_OK;
 }
 
+/* Keys that make another model of it. A window that no family's file asked for, or one as long as the positions, is
+ * none. */
+static enum ptq_status refuse_other_models(const json_t *json, const char *what, const struct ptq_config *c,
+                                           struct ptq_error *err)
+{
+    static const char *const experts[] = {"num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"};
+    int64_t n, window;
+    int slides;
+    for (size_t i = 0; i < sizeof experts / sizeof *experts; i++) {
+        PTQ_TRY(ptq_json_int_or(json, experts[i], what, 0, INT32_MAX, 0, &n, err));
+        if (n > 1)
+            return ptq_fail(err, PTQ_EINPUT, "%s: %s is %lld; ptq knows no mixture of experts", what, experts[i],
+                            (long long)n);
+    }
+    if (c->slides) return PTQ_OK;
+    PTQ_TRY(ptq_json_bool_or(json, "use_sliding_window", what, 1, &slides, err));
+    PTQ_TRY(ptq_json_int_or(json, "sliding_window", what, 0, INT32_MAX, 0, &window, err));
+    if (!slides || !window || window >= c->positions) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT, "%s: sliding_window is %lld; %s models have none here", what, (long long)window,
+                    c->family->model_type);
+}
+
 static enum ptq_status read_json_config(struct ptq_arena *arena, const json_t *json, const char *what,
                                         struct ptq_config *out, struct ptq_error *err)
 {
@@ -126,6 +148,7 @@ static enum ptq_status read_json_config(struct ptq_arena *arena, const json_t *j
     if (!out->family) return unknown_family(what, type, err);
     PTQ_TRY(read_sizes(json, what, out, err));
     PTQ_TRY(out->family->read_json(arena, json, what, out, err));
+    PTQ_TRY(refuse_other_models(json, what, out, err));
     return check_config(out, what, err);
 }
 

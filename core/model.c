@@ -247,6 +247,21 @@ static enum ptq_status check_linear(const struct ptq_model *m, int64_t block, en
     return status;
 }
 
+/* A config that speaks of codes beside a file that has none is the config of another file. */
+static enum ptq_status check_codes(const struct ptq_model *m, struct ptq_error *err)
+{
+    struct ptq_quantized_linear codes;
+    int found = !m->quantization;
+    for (int64_t i = 0; !found && i < m->config.blocks; i++)
+        for (int role = 0; !found && role < PTQ_N_ROLE; role++)
+            if (m->names->linear[role]) PTQ_TRY(find_quantized(m, i, (enum ptq_role)role, &codes, &found, err));
+    if (found) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT,
+                    "%s says %s, and no linear of %s is stored so (.qweight); one of them is another "
+                    "model's, or quantization_config must go",
+                    m->quantization->source, m->quantization->text, m->checkpoint.path);
+}
+
 /* Every tensor of every block, before anything is computed. */
 static enum ptq_status check_blocks(const struct ptq_model *m, struct ptq_error *err)
 {
@@ -265,11 +280,32 @@ static enum ptq_status check_blocks(const struct ptq_model *m, struct ptq_error 
     return PTQ_OK;
 }
 
+/* Stored bits a weight of the first block's linears, counted as ptq_qmat_bits does for codes of our own. */
+static enum ptq_status count_source_bits(struct ptq_model *m, struct ptq_error *err)
+{
+    const struct ptq_quantization *q = m->quantization;
+    double bits = 0, weights = 0;
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        struct ptq_quantized_linear l;
+        int found;
+        if (!m->names->linear[role]) continue;
+        PTQ_TRY(find_quantized(m, 0, (enum ptq_role)role, &l, &found, err));
+        if (!found) continue;
+        int64_t groups = q->group_size < 0 ? 1 : (l.k + q->group_size - 1) / q->group_size;
+        double n = (double)l.n, k = (double)l.k;
+        bits += n * k * q->bits + n * (double)groups * (16 + (q->sym ? 0 : q->bits)) + (q->desc_act ? 32 * k : 0);
+        weights += n * k;
+    }
+    m->source_bits = weights > 0 ? bits / weights : 16;
+    return PTQ_OK;
+}
+
 static enum ptq_status name_source(struct ptq_model *m, struct ptq_error *err)
 {
     struct ptq_quantized_linear codes;
     const struct ptq_tensor *first;
     int found;
+    PTQ_TRY(count_source_bits(m, err));
     PTQ_TRY(find_quantized(m, 0, PTQ_Q, &codes, &found, err));
     if (found) {
         m->source_dtype = m->quantization->text;
@@ -297,6 +333,7 @@ static enum ptq_status open_model(struct ptq_arena *arena, struct ptq_model *m, 
     m->names = m->gguf ? &m->config.family->ggml : &m->config.family->hf;
     PTQ_TRY(find_outer(m, err));
     PTQ_TRY(check_blocks(m, err));
+    PTQ_TRY(check_codes(m, err));
     if (m->config.final_norm)
         PTQ_TRY(read_norm(m, m->names->final_norm, 0, arena, &m->final_norm_w, &m->final_norm_b, err));
     if (m->names->embed_norm)
@@ -322,6 +359,12 @@ void ptq_model_close(struct ptq_model *model)
     ptq_checkpoint_close(&model->checkpoint);
 }
 
+void ptq_model_exact(struct ptq_model *model)
+{
+    model->exact = 1;
+    for (int i = 0; i < model->checkpoint.n_tensors; i++) model->checkpoint.tensor[i].exact = 1;
+}
+
 /* ---- reading ---- */
 
 enum ptq_status ptq_model_rows(const struct ptq_tensor *tensor, int64_t first, int64_t rows, float *out,
@@ -343,7 +386,7 @@ static enum ptq_status load_quantized(const struct ptq_model *m, int64_t block, 
     struct ptq_mark mark = ptq_arena_mark(arena);
     float *w = layout.order == PTQ_ROWS_PLAIN ? l->w : ptq_new(arena, float, l->n * l->k);
     enum ptq_status status = ptq_quantized_codes(m->quantization, &codes, arena, &q, err);
-    if (!status) status = ptq_quantized_weights(&q, l->name, w, err);
+    if (!status) status = ptq_quantized_weights(&q, l->name, m->exact, w, err);
     for (int64_t row = 0; w != l->w && row < l->n; row++)
         memcpy(l->w + row * l->k, w + ptq_file_row(&layout, row) * l->k, sizeof *w * (size_t)l->k);
     ptq_arena_rewind(arena, mark);

@@ -18,13 +18,15 @@ struct ptq_model {
     const struct ptq_names *names;
     const char *prefix; /* of the names' prefixes, the one that this file uses */
     int gguf;
+    int exact; /* ptq_model_exact */
     /* looked up and shape-checked at opening; norms and biases read when needed */
     const struct ptq_tensor *embed, *head, *positions, *project_in, *project_out;
     float *embed_norm_w, *embed_norm_b; /* of the embedding (BLOOM), NULL where there is none */
     float *final_norm_w, *final_norm_b;
     float *rope_frequency;                 /* [D / 2] radians per position */
     float *alibi_slope;                    /* [H] */
-    const char *source_dtype;              /* of the first block's linears; "gptq 4 bits" where they are codes */
+    const char *source_dtype;              /* of the first block's linears; "gptq 4 bits, g32" where they are codes */
+    double source_bits;                    /* stored bits a weight of its linears where they are codes; else 16 */
     struct ptq_quantization *quantization; /* of a checkpoint that another program could run as it is, or NULL */
     unsigned char *used;                   /* [tensors of the checkpoint] 1: the model has asked for it */
     const struct ptq_device *device;       /* where its forward passes are computed; NULL: on the CPU */
@@ -54,6 +56,11 @@ struct ptq_block {
 enum ptq_status ptq_model_open(struct ptq_arena *arena, const char *path, const char *name, struct ptq_model *out,
                                struct ptq_error *err);
 void ptq_model_close(struct ptq_model *model);
+
+/* From here on weights are what the file's types define, scale (code - zero) or d code + m in float32, as a program
+ * computes that runs the file as it is; not the FP16 checkpoint that it stands for. Changes nothing in files without
+ * codes. */
+void ptq_model_exact(struct ptq_model *model);
 
 /* Block i as float32 in arena, read by all threads. NaN or infinite weights: PTQ_ENUMERIC. */
 enum ptq_status ptq_block_load(const struct ptq_model *model, int64_t i, struct ptq_arena *arena, struct ptq_block *out,

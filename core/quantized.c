@@ -91,7 +91,7 @@ static enum ptq_status read_quantization(struct ptq_arena *arena, const json_t *
                         (long long)bits);
     if (q->group_size == 0) return ptq_fail(err, PTQ_EINPUT, "%s: group_size is 0; it must be -1 or positive", what);
     q->bits = (int)bits;
-    q->text = ptq_format(arena, "%s %d bits", q->container->name, q->bits);
+    q->text = ptq_format(arena, "%s %d bits, g%lld", q->container->name, q->bits, (long long)q->group_size);
     return PTQ_OK;
 }
 

@@ -6,7 +6,7 @@
  *
  * in the layouts of packed_codes.h. "gptq", the first version of its format, stores a zero less one; gptq_v2 as it is.
  * A weight is scale * (code - zero), rounded once to FP16: that is the FP16 checkpoint which the file stands for, and
- * what the other programs' own dequantisation gives. */
+ * what the other programs' own dequantisation gives. The method `exact` leaves the rounding out. */
 #ifndef PTQ_QUANTIZED_H
 #define PTQ_QUANTIZED_H
 
@@ -22,7 +22,7 @@ struct ptq_quantization {
     int bits;
     int64_t group_size; /* or -1 */
     int sym, desc_act;
-    const char *text; /* "gptq 4 bits" */
+    const char *text; /* "gptq 4 bits, g32"; "g-1" is one group a row, as in a SPEC */
 };
 
 /* The tensors of one linear. */
@@ -47,7 +47,9 @@ enum ptq_status ptq_quantized_codes(const struct ptq_quantization *quantization,
                                     const struct ptq_quantized_linear *linear, struct ptq_arena *arena,
                                     struct ptq_qmat *out, struct ptq_error *err);
 
-/* w[N][K] = scale * (code - zero), rounded to FP16; on all threads. PTQ_ENUMERIC where that is not finite. */
-enum ptq_status ptq_quantized_weights(const struct ptq_qmat *q, const char *name, float *w, struct ptq_error *err);
+/* w[N][K] = scale * (code - zero), rounded to FP16 unless exact; on all threads. PTQ_ENUMERIC where that is not finite.
+ */
+enum ptq_status ptq_quantized_weights(const struct ptq_qmat *q, const char *name, int exact, float *w,
+                                      struct ptq_error *err);
 
 #endif

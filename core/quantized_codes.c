@@ -163,6 +163,7 @@ enum ptq_status ptq_quantized_codes(const struct ptq_quantization *quantization,
 struct weights_task {
     const struct ptq_qmat *q;
     float *w;
+    int exact;
     atomic_int not_finite;
 };
 
@@ -175,16 +176,18 @@ static void make_rows(void *context, int64_t i, int worker)
     (void)worker;
     ptq_ops()->dequantize(w, t->q, first, rows);
     for (int64_t j = 0; j < rows * t->q->k; j++) {
-        w[j] = ptq_f16_round(w[j]);
+        if (!t->exact) w[j] = ptq_f16_round(w[j]);
         bad |= !isfinite(w[j]);
     }
     if (bad) atomic_store(&t->not_finite, 1);
 }
 
-enum ptq_status ptq_quantized_weights(const struct ptq_qmat *q, const char *name, float *w, struct ptq_error *err)
+enum ptq_status ptq_quantized_weights(const struct ptq_qmat *q, const char *name, int exact, float *w,
+                                      struct ptq_error *err)
 {
-    struct weights_task task = {.q = q, .w = w};
+    struct weights_task task = {.q = q, .w = w, .exact = exact};
     ptq_parallel_for((q->n + ROWS_A_TASK - 1) / ROWS_A_TASK, make_rows, &task);
     if (!atomic_load(&task.not_finite)) return PTQ_OK;
-    return ptq_fail(err, PTQ_ENUMERIC, "%s: a weight is too large for FP16; its scales are damaged", name);
+    return ptq_fail(err, PTQ_ENUMERIC, "%s: a weight is too large for FP%d; its scales are damaged", name,
+                    exact ? 32 : 16);
 }

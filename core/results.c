@@ -40,6 +40,18 @@ static int id_of_name(const char *name, const char *suffix, char *id)
     return 1;
 }
 
+/* Only what HDF5 wrote, or nobody: a name mistyped behind -o must not cost a text or a model. */
+static int is_removable(const char *file)
+{
+    static const char magic[] = "\x89HDF\r\n\x1a\n";
+    char start[sizeof magic - 1];
+    FILE *f = fopen(file, "re");
+    if (!f) return 1;
+    size_t got = fread(start, 1, sizeof start, f);
+    fclose(f);
+    return got == 0 || memcmp(start, magic, got) == 0;
+}
+
 static int by_id(const void *a, const void *b)
 {
     return strcmp(a, b);
@@ -189,10 +201,12 @@ static void free_stored(struct stored *s)
     free(s->loose.cell);
 }
 
-static enum ptq_status hint_fresh(struct ptq_error *err)
+/* What who would write FILE can do about one that cannot be read. Fresh results replace only what HDF5 wrote. */
+static enum ptq_status hint_writer(const char *file, struct ptq_error *err)
 {
     size_t used = strlen(err->text);
-    snprintf(err->text + used, sizeof err->text - used, "; move it away, or start over with --fresh");
+    snprintf(err->text + used, sizeof err->text - used, "; move it away, or %s",
+             is_removable(file) ? "start over with --fresh" : "give another name behind -o");
     return err->status;
 }
 
@@ -202,9 +216,14 @@ static enum ptq_status read_stored(struct ptq_arena *arena, const char *file, st
     read_folder(cells_folder(arena, file), arena, &s->loose);
     if (access(file, F_OK)) return PTQ_OK;
     enum ptq_status status = read_file(file, arena, &s->merged, err);
-    if (!status) return PTQ_OK;
-    free_stored(s);
-    return status == PTQ_EINPUT ? hint_fresh(err) : status;
+    if (status) free_stored(s);
+    return status;
+}
+
+static enum ptq_status read_to_write(struct ptq_arena *arena, const char *file, struct stored *s, struct ptq_error *err)
+{
+    enum ptq_status status = read_stored(arena, file, s, err);
+    return status == PTQ_EINPUT ? hint_writer(file, err) : status;
 }
 
 /* A cell of FILE.cells is newer than one of the same id in FILE. */
@@ -221,7 +240,7 @@ enum ptq_status ptq_results_ids(struct ptq_arena *arena, const char *file, char 
     *n = 0;
     struct ptq_arena *scratch = ptq_arena_make("finished cells");
     struct stored s;
-    enum ptq_status status = read_stored(scratch, file, &s, err);
+    enum ptq_status status = read_to_write(scratch, file, &s, err);
     if (!status) {
         *ids = ptq_alloc_array(arena, (size_t)(s.merged.n + s.loose.n), sizeof **ids, "ids of finished cells");
         for (int i = 0; i < s.merged.n + s.loose.n; i++) {
@@ -336,7 +355,7 @@ enum ptq_status ptq_results_merge(const char *file, const char *experiment, cons
     struct ptq_arena *arena = ptq_arena_make("joining results");
     struct stored s;
     struct cells all;
-    enum ptq_status status = read_stored(arena, file, &s, err);
+    enum ptq_status status = read_to_write(arena, file, &s, err);
     if (!status) {
         put_in_order(&s, keep, n_keep, &all);
         if (!is_merged(&s, experiment, yaml, &all)) status = write_file(file, experiment, yaml, &all, err);
@@ -357,16 +376,9 @@ enum ptq_status ptq_results_check_name(const char *file, struct ptq_error *err)
     return PTQ_OK;
 }
 
-/* Only what HDF5 wrote, or nobody: a name mistyped behind -o must not cost a text or a model. */
 static enum ptq_status check_removable(const char *file, struct ptq_error *err)
 {
-    static const char magic[] = "\x89HDF\r\n\x1a\n";
-    char start[sizeof magic - 1];
-    FILE *f = fopen(file, "re");
-    if (!f) return PTQ_OK;
-    size_t got = fread(start, 1, sizeof start, f);
-    fclose(f);
-    if (got == 0 || memcmp(start, magic, got) == 0) return PTQ_OK;
+    if (is_removable(file)) return PTQ_OK;
     return ptq_fail(err, PTQ_EINPUT, "%s: is no results file, and is not removed; give another name behind -o", file);
 }
 

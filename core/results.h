@@ -39,7 +39,8 @@ enum { PTQ_RESULTS_SCHEMA = 1 };
     X(TEXT, model, "text", "the model as it was named")                                                                \
     X(TEXT, model_sha256, "text", "SHA-256 of the model's files")                                                      \
     X(TEXT, family, "text", "model family")                                                                            \
-    X(TEXT, source_dtype, "text", "element type of the checkpoint's linears; Q4_1 says that it was 4-bit before")      \
+    X(TEXT, source_dtype, "text",                                                                                      \
+      "element type of the checkpoint's linears; Q4_1 says that it was 4-bit before, gptq 4 bits, g32 that it is")     \
     X(TEXT, text, "text", "evaluation text as it was named")                                                           \
     X(TEXT, text_sha256, "text", "SHA-256 of the evaluation text")                                                     \
     X(TEXT, tokens_sha256, "text", "SHA-256 of the evaluated ids, little-endian int32")                                \

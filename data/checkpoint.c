@@ -185,7 +185,7 @@ static enum ptq_status hash_named(const struct ptq_checkpoint *c, const char *na
     struct ptq_mapped file = {0};
     hex[0] = 0;
     const char *path = c->folder ? ptq_join(arena, c->folder, name) : "";
-    enum ptq_status status = ptq_is_file(path) ? ptq_map(arena, path, &file, err) : PTQ_OK;
+    enum ptq_status status = ptq_is_file(path) ? ptq_map_inside(arena, path, &file, err) : PTQ_OK;
     if (!status && file.path) status = hash_file(&file, hex, err);
     ptq_unmap(&file);
     ptq_arena_free(arena);
@@ -249,9 +249,10 @@ enum ptq_status ptq_tensor_read(const struct ptq_tensor *t, int64_t first, int64
         return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%.100s' is %s, which ptq does not read as weights", t->file->path,
                         t->name, type->name);
     const unsigned char *from = (const unsigned char *)t->data + first / type->block_elements * type->block_bytes;
+    void (*decode)(const void *, float *, size_t) = t->exact && type->exact ? type->exact : type->to_f32;
     for (int64_t i = 0; i < n; i += READ_STEP) { /* a step stays in the first cache for the look at it */
         int64_t step = n - i < READ_STEP ? n - i : READ_STEP;
-        type->to_f32(from, out + i, (size_t)step);
+        decode(from, out + i, (size_t)step);
         if (!all_finite(out + i, (size_t)step)) return not_finite(t, first + i, out + i, err);
         from += step / type->block_elements * type->block_bytes;
     }

@@ -22,6 +22,7 @@ struct ptq_tensor {
     const void *data;            /* need not be aligned */
     size_t bytes;
     const struct ptq_mapped *file;
+    int exact; /* 1: read as its type is defined, not rounded to FP16 (dtype.h) */
 };
 
 struct ptq_gguf; /* gguf.h */

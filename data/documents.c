@@ -1,10 +1,11 @@
 #include "documents.h"
 
 #include "json.h"
+#include "mapped.h"
 
 #include <string.h>
 
-enum { MAX_WHAT = 600 };
+enum { MAX_WHAT = 600, MAX_LINE = 32 << 20, MAX_TEXT = 1 << 30 };
 
 static int ends_in(const char *path, const char *suffix)
 {
@@ -127,4 +128,42 @@ enum ptq_status ptq_documents_read(struct ptq_arena *arena, const char *path, co
     if (out->n) return PTQ_OK;
     return ptq_fail(err, PTQ_EINPUT, "%s: holds no %s; take another text", path,
                     out->paragraphs ? "paragraph" : "line of JSON with a \"text\"");
+}
+
+/* ---- files ---- */
+
+/* The number of the first line above MAX_LINE, or 0. */
+static int64_t long_line(const char *text, size_t size)
+{
+    int64_t number = 1;
+    for (size_t at = 0; at < size; number++) {
+        size_t rest = size - at, length = line_length(text + at, rest < MAX_LINE + 1 ? rest : MAX_LINE + 1);
+        if (length > MAX_LINE) return number;
+        at += length + 1;
+    }
+    return 0;
+}
+
+/* What can be told before the file is read into memory. */
+static enum ptq_status check_text(const struct ptq_mapped *file, int as_lines, struct ptq_error *err)
+{
+    if (file->size >= 2 && memcmp(file->data, "\x1f\x8b", 2) == 0)
+        return ptq_fail(err, PTQ_EINPUT, "%s: is compressed with gzip; unpack it and give the text", file->path);
+    int64_t line = as_lines && file->size ? long_line((const char *)file->data, file->size) : 0;
+    if (!line) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT, "%s: line %lld of the file has more than %d MB; one document is one line",
+                    file->path, (long long)line, MAX_LINE >> 20);
+}
+
+enum ptq_status ptq_text_read(struct ptq_arena *arena, const char *path, int as_documents, char **text, size_t *size,
+                              struct ptq_error *err)
+{
+    if (strcmp(path, "-")) {
+        struct ptq_mapped file;
+        PTQ_TRY(ptq_map(arena, path, &file, err));
+        enum ptq_status status = check_text(&file, as_documents && ptq_is_json_lines(path), err);
+        ptq_unmap(&file);
+        PTQ_TRY(status);
+    }
+    return ptq_read_file(arena, path, MAX_TEXT, text, size, err);
 }

@@ -23,6 +23,11 @@ struct ptq_documents {
 /* Whether a file of this name is read as JSON lines. */
 int ptq_is_json_lines(const char *path);
 
+/* The content of a text file, "-" for standard input, with a NUL behind it. Refuses, before it takes memory for it,
+ * what is compressed and, where it is to be read as documents, JSON lines of more than 32 MB. */
+enum ptq_status ptq_text_read(struct ptq_arena *arena, const char *path, int as_documents, char **text, size_t *size,
+                              struct ptq_error *err);
+
 /* The documents of text[0..size), the content of path. They point into text or into arena. Empty lines are passed over.
  * Fails with PTQ_EINPUT where a line is no JSON object with a "text" (names the line), or there is no document. */
 enum ptq_status ptq_documents_read(struct ptq_arena *arena, const char *path, const char *text, size_t size,

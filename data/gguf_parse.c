@@ -69,7 +69,8 @@ uint64_t ptq_gguf_u64(const unsigned char *p)
 struct cursor {
     const struct ptq_mapped *file;
     size_t at;
-    const char *subject; /* the key or tensor that is being read, for messages */
+    const char *subject; /* the key or tensor that is being read, for messages, and where it begins */
+    size_t start;
     struct ptq_error *err;
 };
 
@@ -126,6 +127,7 @@ static enum ptq_status take_name(struct cursor *c, struct ptq_arena *arena, cons
         return ptq_fail(c->err, PTQ_EINPUT, "%s: byte %zu: %s is not UTF-8", c->file->path, start + 8, what);
     *out = ptq_strndup(arena, (const char *)p, (size_t)length);
     c->subject = *out;
+    c->start = start;
     return PTQ_OK;
 }
 
@@ -237,10 +239,10 @@ static enum ptq_status find_dtype(struct cursor *c, const char *name, uint32_t i
             used += (size_t)snprintf(readable + used, sizeof readable - used, " %s", ptq_dtypes[i].name);
     const char *other = other_type_name(id);
     if (other)
-        return ptq_fail(c->err, PTQ_EINPUT, "%s: tensor '%s' is %s, which ptq does not read; readable are:%s",
-                        c->file->path, name, other, readable);
-    return ptq_fail(c->err, PTQ_EINPUT, "%s: tensor '%s' has the unknown type %u; readable are:%s", c->file->path, name,
-                    id, readable);
+        return ptq_fail(c->err, PTQ_EINPUT, "%s: byte %zu: tensor '%s' is %s, which ptq does not read; readable are:%s",
+                        c->file->path, c->start, name, other, readable);
+    return ptq_fail(c->err, PTQ_EINPUT, "%s: byte %zu: tensor '%s' has the unknown type %u; readable are:%s",
+                    c->file->path, c->start, name, id, readable);
 }
 
 static enum ptq_status take_shape(struct cursor *c, struct ptq_tensor *t)
@@ -248,16 +250,16 @@ static enum ptq_status take_shape(struct cursor *c, struct ptq_tensor *t)
     uint32_t rank;
     PTQ_TRY(take_u32(c, "a tensor's rank", &rank));
     if (rank < 1 || rank > MAX_DIMS)
-        return ptq_fail(c->err, PTQ_EINPUT, "%s: tensor '%s' has rank %u; 1 to %d are allowed", c->file->path, t->name,
-                        rank, (int)MAX_DIMS);
+        return ptq_fail(c->err, PTQ_EINPUT, "%s: byte %zu: tensor '%s' has rank %u; 1 to %d are allowed", c->file->path,
+                        c->start, t->name, rank, (int)MAX_DIMS);
     t->rank = (int)rank;
     t->count = 1;
     for (int i = t->rank - 1; i >= 0; i--) {
         uint64_t n;
         PTQ_TRY(take_u64(c, "a tensor's shape", &n));
         if (n < 1 || n > INT64_MAX || __builtin_mul_overflow(t->count, (int64_t)n, &t->count))
-            return ptq_fail(c->err, PTQ_EINPUT, "%s: tensor '%s': dimension %llu is not possible here", c->file->path,
-                            t->name, (unsigned long long)n);
+            return ptq_fail(c->err, PTQ_EINPUT, "%s: byte %zu: tensor '%s': dimension %llu is not possible here",
+                            c->file->path, c->start, t->name, (unsigned long long)n);
         t->shape[i] = (int64_t)n;
     }
     return PTQ_OK;
@@ -276,15 +278,17 @@ static enum ptq_status take_tensor(struct cursor *c, struct ptq_arena *arena, ui
     PTQ_TRY(find_dtype(c, t->name, id, &t->dtype));
     const struct ptq_dtype_info *type = &ptq_dtypes[t->dtype];
     if (t->shape[t->rank - 1] % type->block_elements)
-        return ptq_fail(c->err, PTQ_EINPUT, "%s: tensor '%s' is %s: rows of %lld are no multiple of %d", c->file->path,
-                        t->name, type->name, (long long)t->shape[t->rank - 1], type->block_elements);
+        return ptq_fail(c->err, PTQ_EINPUT, "%s: byte %zu: tensor '%s' is %s: rows of %lld are no multiple of %d",
+                        c->file->path, c->start, t->name, type->name, (long long)t->shape[t->rank - 1],
+                        type->block_elements);
     if (*offset != *expected)
-        return ptq_fail(c->err, PTQ_EINPUT, "%s: tensor '%s' begins at data byte %llu; it must begin at %llu",
-                        c->file->path, t->name, (unsigned long long)*offset, (unsigned long long)*expected);
+        return ptq_fail(c->err, PTQ_EINPUT, "%s: byte %zu: tensor '%s' begins at data byte %llu; it must begin at %llu",
+                        c->file->path, c->start, t->name, (unsigned long long)*offset, (unsigned long long)*expected);
     uint64_t blocks = (uint64_t)t->count / (uint64_t)type->block_elements, padded;
     if (__builtin_mul_overflow(blocks, (uint64_t)type->block_bytes, &bytes) || bytes > c->file->size ||
         __builtin_add_overflow(*expected, bytes, &padded) || __builtin_add_overflow(padded, alignment - 1, &padded))
-        return ptq_fail(c->err, PTQ_EINPUT, "%s: tensor '%s' is larger than the whole file", c->file->path, t->name);
+        return ptq_fail(c->err, PTQ_EINPUT, "%s: byte %zu: tensor '%s' is larger than the whole file", c->file->path,
+                        c->start, t->name);
     t->bytes = (size_t)bytes;
     *expected = padded & ~(uint64_t)(alignment - 1);
     return PTQ_OK;

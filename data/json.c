@@ -1,5 +1,6 @@
 #include "json.h"
 
+#include "locate.h"
 #include "mapped.h"
 
 #include <string.h>
@@ -7,11 +8,13 @@
 /* No file that we read goes deeper than 8; the parser itself is recursive, so its depth is not left to the input. */
 enum { MAX_DEPTH = 100, VALUE_SHOWN = 60 };
 
-/* The offset at which text goes deeper than MAX_DEPTH, or size. Brackets inside strings do not count; what is no JSON
- * is left for the parser to name. */
-static size_t too_deep(const char *text, size_t size)
+/* Bounds what the parser does before it begins: it is recursive, and takes some hundred bytes for a value of two.
+ * Brackets and commas inside strings do not count; what is no JSON is left for the parser to name. */
+static enum ptq_status check_extent(const char *text, size_t size, size_t limit, const char *what,
+                                    struct ptq_error *err)
 {
     int depth = 0, in_string = 0;
+    size_t values = 0;
     for (size_t i = 0; i < size; i++) {
         char c = text[i];
         if (in_string) {
@@ -19,29 +22,36 @@ static size_t too_deep(const char *text, size_t size)
                 i++;
             else if (c == '"')
                 in_string = 0;
-        } else if (c == '"') {
-            in_string = 1;
-        } else if (c == '{' || c == '[') {
-            if (++depth > MAX_DEPTH) return i;
-        } else if (c == '}' || c == ']') {
-            depth--;
+            continue;
         }
+        in_string = c == '"';
+        depth += (c == '{' || c == '[') - (c == '}' || c == ']');
+        values += c == '{' || c == '[' || c == ',';
+        if (depth > MAX_DEPTH)
+            return ptq_fail(err, PTQ_EINPUT, "%s: byte %zu: nested more than %d deep", what, i, (int)MAX_DEPTH);
+        if (values > limit)
+            return ptq_fail(err, PTQ_EINPUT, "%s: byte %zu: more than %zu values, too many for such a file", what, i,
+                            limit);
     }
-    return size;
+    return PTQ_OK;
 }
 
-enum ptq_status ptq_json_parse(const char *text, size_t size, const char *what, json_t **root, struct ptq_error *err)
+enum ptq_status ptq_json_parse_up_to(size_t limit, const char *text, size_t size, const char *what, json_t **root,
+                                     struct ptq_error *err)
 {
     json_error_t cause;
     *root = NULL;
     if (!size) return ptq_fail(err, PTQ_EINPUT, "%s: is empty where JSON is needed", what);
-    size_t deep = too_deep(text, size);
-    if (deep < size)
-        return ptq_fail(err, PTQ_EINPUT, "%s: byte %zu: nested more than %d deep", what, deep, (int)MAX_DEPTH);
+    PTQ_TRY(check_extent(text, size, limit, what, err));
     *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &cause);
     if (*root) return PTQ_OK;
     return ptq_fail(err, PTQ_EINPUT, "%s: line %d, column %d: not valid JSON: %s", what, cause.line, cause.column,
                     cause.text);
+}
+
+enum ptq_status ptq_json_parse(const char *text, size_t size, const char *what, json_t **root, struct ptq_error *err)
+{
+    return ptq_json_parse_up_to(PTQ_JSON_VALUES, text, size, what, root, err);
 }
 
 enum ptq_status ptq_json_load(const char *path, size_t limit, json_t **root, struct ptq_error *err)
@@ -49,7 +59,7 @@ enum ptq_status ptq_json_load(const char *path, size_t limit, json_t **root, str
     *root = NULL;
     struct ptq_arena *arena = ptq_arena_make("a JSON file");
     struct ptq_mapped file = {0};
-    enum ptq_status status = ptq_map(arena, path, &file, err);
+    enum ptq_status status = ptq_map_inside(arena, path, &file, err);
     if (!status && file.size > limit)
         status = ptq_fail(err, PTQ_EINPUT, "%s: has %zu bytes; at most %zu are taken here", path, file.size, limit);
     if (!status) status = ptq_json_parse((const char *)file.data, file.size, path, root, err);

@@ -10,9 +10,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* No header, index or config has more values: a million tensors' names would not fit the memory that a reader may take.
+ */
+enum { PTQ_JSON_VALUES = 500000 };
+
 /* Parses text[0..size). what names the source in errors ("DIR/config.json"). The caller owns *root: json_decref. */
 enum ptq_status ptq_json_parse(const char *text, size_t size, const char *what, json_t **root, struct ptq_error *err);
-/* The same of a file of at most limit bytes. */
+/* The same with another bound on the number of values. */
+enum ptq_status ptq_json_parse_up_to(size_t limit, const char *text, size_t size, const char *what, json_t **root,
+                                     struct ptq_error *err);
+/* The same of a file of a model's folder, of at most limit bytes; a link may not leave the folder (ptq_map_inside). */
 enum ptq_status ptq_json_load(const char *path, size_t limit, json_t **root, struct ptq_error *err);
 
 /* Getters: object[key] of the right kind and in range, else an error "what: 'key' is missing" / "must be ...".

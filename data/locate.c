@@ -240,10 +240,9 @@ static int is_beneath(const char *path, const char *root)
     return strncmp(path, root, length) == 0 && path[length] == '/';
 }
 
-enum ptq_status ptq_map_member(struct ptq_arena *arena, const char *folder, const char *name, struct ptq_mapped *out,
-                               struct ptq_error *err)
+static enum ptq_status map_beneath(struct ptq_arena *arena, const char *folder, const char *path,
+                                   struct ptq_mapped *out, struct ptq_error *err)
 {
-    const char *path = ptq_join(arena, folder, name);
     *out = (struct ptq_mapped){.path = path};
     char *root = realpath(folder, NULL), *real = realpath(path, NULL);
     enum ptq_status status;
@@ -259,4 +258,17 @@ enum ptq_status ptq_map_member(struct ptq_arena *arena, const char *folder, cons
     free(real);
     if (!status) out->path = path;
     return status;
+}
+
+enum ptq_status ptq_map_member(struct ptq_arena *arena, const char *folder, const char *name, struct ptq_mapped *out,
+                               struct ptq_error *err)
+{
+    return map_beneath(arena, folder, ptq_join(arena, folder, name), out, err);
+}
+
+enum ptq_status ptq_map_inside(struct ptq_arena *arena, const char *path, struct ptq_mapped *out, struct ptq_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    const char *folder = !slash ? "." : slash == path ? "/" : ptq_strndup(arena, path, (size_t)(slash - path));
+    return map_beneath(arena, folder, ptq_strdup(arena, path), out, err);
 }

@@ -26,5 +26,8 @@ int ptq_is_bare_name(const char *name);
  * out->path is "folder/name". */
 enum ptq_status ptq_map_member(struct ptq_arena *arena, const char *folder, const char *name, struct ptq_mapped *out,
                                struct ptq_error *err);
+/* The same of a path: the model's folder is the one that the file is in. */
+enum ptq_status ptq_map_inside(struct ptq_arena *arena, const char *path, struct ptq_mapped *out,
+                               struct ptq_error *err);
 
 #endif

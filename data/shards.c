@@ -20,8 +20,28 @@ static int ends_with(const char *text, const char *end)
 
 struct contents {
     int safetensors, gguf, bin;
-    char one[256]; /* the name of one file of the kind that is there */
+    char one[256];      /* the name of one file of the kind that is there */
+    char snapshot[256]; /* of a folder of the Hugging Face cache */
+    char folder[256];   /* of one that could be the model's */
 };
+
+/* The name of the first folder of `folder` that holds a model, "" where none does. */
+static void find_model(const char *folder, char name[256])
+{
+    struct ptq_arena *arena = ptq_arena_make("a look for models");
+    struct dirent **entry = NULL;
+    int n = scandir(folder, &entry, NULL, alphasort);
+    *name = 0;
+    for (int i = 0; i < n; i++) {
+        const char *one = entry[i]->d_name, *path = ptq_join(arena, folder, one);
+        int found = ptq_is_bare_name(one) && (ptq_is_file(ptq_join(arena, path, PTQ_ONE_FILE)) ||
+                                              ptq_is_file(ptq_join(arena, path, PTQ_INDEX_FILE)));
+        if (found && !*name) memcpy(name, one, strlen(one) + 1);
+        free(entry[i]);
+    }
+    free(entry);
+    ptq_arena_free(arena);
+}
 
 static enum ptq_status look(const char *folder, struct contents *out, struct ptq_error *err)
 {
@@ -37,6 +57,10 @@ static enum ptq_status look(const char *folder, struct contents *out, struct ptq
         if ((safetensors || gguf) && ptq_is_bare_name(name)) memcpy(out->one, name, strlen(name) + 1);
     }
     closedir(dir);
+    struct ptq_arena *arena = ptq_arena_make("a look for models");
+    find_model(ptq_join(arena, folder, "snapshots"), out->snapshot);
+    find_model(folder, out->folder);
+    ptq_arena_free(arena);
     return PTQ_OK;
 }
 
@@ -47,8 +71,16 @@ static enum ptq_status no_index(const char *folder, struct ptq_error *err)
     if (in.safetensors || in.gguf)
         return ptq_fail(err, PTQ_EINPUT,
                         "%s: has neither " PTQ_ONE_FILE " nor " PTQ_INDEX_FILE
-                        "; give one of its files by its path%s%s",
-                        folder, *in.one ? ": " : "", in.one);
+                        "; give one of its files by its path%s%s%s%s",
+                        folder, *in.one ? ", such as " : "", *in.one ? folder : "", *in.one ? "/" : "", in.one);
+    if (*in.snapshot)
+        return ptq_fail(err, PTQ_EINPUT,
+                        "%s: is a model of the Hugging Face cache; give one of its snapshots, such as "
+                        "%s/snapshots/%s, or its name ORG/NAME",
+                        folder, folder, in.snapshot);
+    if (*in.folder)
+        return ptq_fail(err, PTQ_EINPUT, "%s: holds no model itself, but folders; give the model's, such as %s/%s",
+                        folder, folder, in.folder);
     if (in.bin)
         return ptq_fail(err, PTQ_EINPUT,
                         "%s: has only pickled weights (pytorch_model*.bin), which ptq never reads; make safetensors "

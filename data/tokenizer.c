@@ -4,7 +4,9 @@
 #include "tokenizer_parts.h"
 #include "unicode.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { MAX_TEXT = 1 << 30 };
 
@@ -15,6 +17,16 @@ struct encoding {
     struct ptq_arena *scratch;
 };
 
+/* What a link leads to: the user may name one to anywhere, a model's folder may not hold one. */
+static const char *follow(struct ptq_arena *arena, const char *path)
+{
+    struct stat info;
+    char *real = lstat(path, &info) == 0 && S_ISLNK(info.st_mode) ? realpath(path, NULL) : NULL;
+    const char *followed = real ? ptq_strdup(arena, real) : path;
+    free(real);
+    return followed;
+}
+
 enum ptq_status ptq_tokenizer_open(struct ptq_arena *arena, const char *path, struct ptq_tokenizer **out,
                                    struct ptq_error *err)
 {
@@ -22,7 +34,7 @@ enum ptq_status ptq_tokenizer_open(struct ptq_arena *arena, const char *path, st
     tokenizer->path = ptq_strdup(arena, path);
     tokenizer->bpe.unk = -1;
     enum ptq_status status;
-    const char *json = ptq_is_folder(path) ? ptq_join(arena, path, "tokenizer.json") : path;
+    const char *json = ptq_is_folder(path) ? ptq_join(arena, path, "tokenizer.json") : follow(arena, path);
     if (ptq_is_folder(path) && !ptq_is_file(json))
         status = ptq_tokenizer_read_files(tokenizer, arena, path, err);
     else
@@ -115,7 +127,7 @@ enum ptq_status ptq_tokenizer_encode(const struct ptq_tokenizer *tokenizer, cons
     enum ptq_status status = encode_text(&encoding, text, size, err);
     if (status == PTQ_OK)
         copy_ids(&encoding, special, arena, ids, n);
-    else
+    else if (!strstr(err->text, tokenizer->path)) /* an expression is named with its file */
         ptq_within(err, "%s", tokenizer->path);
     ptq_bpe_stop(&encoding.run);
     ptq_arena_free(encoding.scratch);

@@ -3,13 +3,14 @@
  * special, where they are there; where none does, GPT-2's <|endoftext|> is. */
 #include "tokenizer_parts.h"
 
+#include "locate.h"
 #include "mapped.h"
 #include "unicode.h"
 #include "words.h"
 
 #include <string.h>
 
-enum { MAX_MERGES_BYTES = 64 << 20, MAX_SPECIAL = 4096 };
+enum { MAX_MERGES_BYTES = 32 << 20, MAX_SPECIAL = 4096 };
 
 /* The folder's files, as far as they are there, and the special tokens found in them. */
 struct folder {
@@ -50,18 +51,13 @@ static size_t count_lines(const char *text, size_t size)
     return n;
 }
 
-static enum ptq_status read_merges(struct ptq_tokenizer *tokenizer, struct ptq_arena *arena, const char *folder,
-                                   struct ptq_error *err)
+static enum ptq_status take_merges(struct ptq_tokenizer *tokenizer, struct ptq_arena *arena, const char *path,
+                                   const char *text, size_t size, struct ptq_error *err)
 {
-    const char *path = ptq_join(arena, folder, "merges.txt");
-    char *text;
-    size_t size;
-    PTQ_TRY(ptq_read_file(arena, path, MAX_MERGES_BYTES, &text, &size, err));
-    size_t bad = ptq_utf8_check(text, size);
+    size_t bad = ptq_utf8_check(text, size), line = 1;
     if (bad < size) return ptq_fail(err, PTQ_EINPUT, "%s: byte %zu is not UTF-8", path, bad);
+    PTQ_TRY(ptq_tokenizer_expect_merges(tokenizer, arena, count_lines(text, size), path, err));
     const char *where = ptq_format(arena, "%s: line", path);
-    ptq_bpe_ready(&tokenizer->bpe, arena, count_lines(text, size));
-    size_t line = 1;
     for (const char *at = text, *stop = text + size; at < stop; line++) {
         const char *end = memchr(at, '\n', (size_t)(stop - at));
         size_t length = (size_t)((end ? end : stop) - at);
@@ -72,6 +68,21 @@ static enum ptq_status read_merges(struct ptq_tokenizer *tokenizer, struct ptq_a
         at = next;
     }
     return PTQ_OK;
+}
+
+static enum ptq_status read_merges(struct ptq_tokenizer *tokenizer, struct ptq_arena *arena, const char *folder,
+                                   struct ptq_error *err)
+{
+    struct ptq_mapped file;
+    PTQ_TRY(ptq_map_member(arena, folder, "merges.txt", &file, err));
+    enum ptq_status status;
+    if (file.size > MAX_MERGES_BYTES)
+        status = ptq_fail(err, PTQ_EINPUT, "%s: has %zu bytes; merges have at most %d", file.path, file.size,
+                          (int)MAX_MERGES_BYTES);
+    else
+        status = take_merges(tokenizer, arena, file.path, file.size ? (const char *)file.data : "", file.size, err);
+    ptq_unmap(&file);
+    return status;
 }
 
 /* A special token as a string, or as an object with content and flags. *text NULL where json is neither. */

@@ -159,7 +159,7 @@ static enum ptq_status read_merges(const struct source *source, struct ptq_token
     struct ptq_span *merge;
     size_t n;
     PTQ_TRY(ptq_gguf_texts(source->gguf, "tokenizer.ggml.merges", arena, &merge, &n, err));
-    ptq_bpe_ready(&tokenizer->bpe, arena, n);
+    PTQ_TRY(ptq_tokenizer_expect_merges(tokenizer, arena, n, where, err));
     for (size_t i = 0; i < n; i++)
         PTQ_TRY(ptq_tokenizer_add_merge(tokenizer, merge[i].data, merge[i].size, where, i, err));
     return PTQ_OK;

@@ -61,7 +61,7 @@ static enum ptq_status read_merges(struct ptq_tokenizer *tokenizer, struct ptq_a
     const char *where = ptq_format(arena, "%s: model.merges", path);
     const json_t *merges = json_object_get(model, "merges");
     if (!json_is_array(merges)) return ptq_fail(err, PTQ_EINPUT, "%s must be an array", where);
-    ptq_bpe_ready(&tokenizer->bpe, arena, json_array_size(merges));
+    PTQ_TRY(ptq_tokenizer_expect_merges(tokenizer, arena, json_array_size(merges), where, err));
     for (size_t i = 0; i < json_array_size(merges); i++)
         PTQ_TRY(read_merge(tokenizer, json_array_get(merges, i), where, i, err));
     return PTQ_OK;

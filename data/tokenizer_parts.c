@@ -1,32 +1,28 @@
 #include "tokenizer_parts.h"
 
+#include "locate.h"
 #include "mapped.h"
 #include "unicode.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_JSON_BYTES = 64 << 20, MAX_JSON_VALUES = 6000000, MAX_TEMPLATE = 64 };
-
-/* A parsed value takes some hundred bytes, its text perhaps two: the number of values is bounded before parsing. */
-static size_t count_values(const char *text, size_t size)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < size; i++) n += text[i] == ',' || text[i] == '[' || text[i] == '{';
-    return n;
-}
+/* A token comes of one merge, or of a few where pieces can be joined in several orders: 2 in Llama 3 and Gemma 3. */
+enum { MAX_JSON_BYTES = 64 << 20, MAX_JSON_VALUES = 6000000, MAX_TEMPLATE = 64, MERGES_A_TOKEN = 16 };
 
 enum ptq_status ptq_tokenizer_load_json(struct ptq_arena *arena, const char *path, json_t **root, struct ptq_error *err)
 {
-    char *text;
-    size_t size;
+    struct ptq_mapped file;
     struct ptq_mark mark = ptq_arena_mark(arena);
-    PTQ_TRY(ptq_read_file(arena, path, MAX_JSON_BYTES, &text, &size, err));
+    *root = NULL;
+    PTQ_TRY(ptq_map_inside(arena, path, &file, err));
     enum ptq_status status;
-    if (count_values(text, size) > MAX_JSON_VALUES)
-        status = ptq_fail(err, PTQ_EINPUT, "%s: more than %d values, too many for a tokenizer", path, MAX_JSON_VALUES);
+    if (file.size > MAX_JSON_BYTES)
+        status = ptq_fail(err, PTQ_EINPUT, "%s: has %zu bytes; a tokenizer has at most %d", path, file.size,
+                          (int)MAX_JSON_BYTES);
     else
-        status = ptq_json_parse(text, size, path, root, err);
+        status = ptq_json_parse_up_to(MAX_JSON_VALUES, (const char *)file.data, file.size, path, root, err);
+    ptq_unmap(&file);
     ptq_arena_rewind(arena, mark);
     return status;
 }
@@ -97,6 +93,16 @@ enum ptq_status ptq_tokenizer_vocabulary_json(struct ptq_tokenizer *tokenizer, s
     enum ptq_status status = ptq_tokenizer_set_vocabulary(tokenizer, arena, token, n, where, err);
     free(token);
     return status;
+}
+
+enum ptq_status ptq_tokenizer_expect_merges(struct ptq_tokenizer *tokenizer, struct ptq_arena *arena, size_t n,
+                                            const char *where, struct ptq_error *err)
+{
+    size_t tokens = tokenizer->bpe.vocab.n;
+    if (n / MERGES_A_TOKEN > tokens)
+        return ptq_fail(err, PTQ_EINPUT, "%s: %zu merges are too many for %zu tokens", where, n, tokens);
+    ptq_bpe_ready(&tokenizer->bpe, arena, n);
+    return PTQ_OK;
 }
 
 enum ptq_status ptq_tokenizer_add_merge(struct ptq_tokenizer *tokenizer, const char *text, size_t size,

@@ -64,6 +64,9 @@ enum ptq_status ptq_tokenizer_set_vocabulary(struct ptq_tokenizer *tokenizer, st
 /* The same of a JSON object text -> id. */
 enum ptq_status ptq_tokenizer_vocabulary_json(struct ptq_tokenizer *tokenizer, struct ptq_arena *arena,
                                               const json_t *object, const char *where, struct ptq_error *err);
+/* Makes room for n merges, once the vocabulary is there; refuses more than it could need. */
+enum ptq_status ptq_tokenizer_expect_merges(struct ptq_tokenizer *tokenizer, struct ptq_arena *arena, size_t n,
+                                            const char *where, struct ptq_error *err);
 /* A merge written "left right", of rank index; errors name where[index]. */
 enum ptq_status ptq_tokenizer_add_merge(struct ptq_tokenizer *tokenizer, const char *text, size_t size,
                                         const char *where, size_t index, struct ptq_error *err);

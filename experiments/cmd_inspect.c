@@ -1,6 +1,7 @@
 #include "cmd_inspect.h"
 
 #include "checkpoint.h"
+#include "escape.h"
 #include "gguf.h"
 #include "json.h"
 
@@ -39,7 +40,13 @@ static const char *format_name(const struct ptq_checkpoint *c)
 
 /* ---- for people ---- */
 
-static void print_tensors(const struct ptq_checkpoint *c, FILE *out)
+/* Names come from a stranger, and a terminal obeys control characters. */
+static const char *shown(struct ptq_arena *arena, const char *name)
+{
+    return ptq_escape(arena, PTQ_TABLE_TEXT, name);
+}
+
+static void print_tensors(struct ptq_arena *arena, const struct ptq_checkpoint *c, FILE *out)
 {
     int widest = 6;
     for (int i = 0; i < c->n_tensors; i++) {
@@ -49,29 +56,29 @@ static void print_tensors(const struct ptq_checkpoint *c, FILE *out)
     fprintf(out, "\n%-*s  %-7s %14s  shape\n", widest, "tensor", "dtype", "bytes");
     for (int i = 0; i < c->n_tensors; i++) {
         const struct ptq_tensor *t = &c->tensor[i];
-        fprintf(out, "%-*s  %-7s %14zu  [", widest, t->name, ptq_dtypes[t->dtype].name, t->bytes);
+        fprintf(out, "%-*s  %-7s %14zu  [", widest, shown(arena, t->name), ptq_dtypes[t->dtype].name, t->bytes);
         for (int j = 0; j < t->rank; j++) fprintf(out, "%s%lld", j ? ", " : "", (long long)t->shape[j]);
         fprintf(out, "]\n");
     }
 }
 
-static void print_metadata(const struct ptq_gguf *g, FILE *out)
+static void print_metadata(struct ptq_arena *arena, const struct ptq_gguf *g, FILE *out)
 {
     char value[VALUE_COLUMN];
     fprintf(out, "\n");
     for (size_t i = 0; i < ptq_gguf_n_keys(g); i++) {
         const char *key = ptq_gguf_key(g, i, value, sizeof value);
-        fprintf(out, "%s = %s\n", key, value);
+        fprintf(out, "%s = %s\n", shown(arena, key), shown(arena, value));
     }
 }
 
-static void print_all(const struct ptq_checkpoint *c, const struct sum of[PTQ_N_DTYPE], const struct sum *total,
-                      FILE *out)
+static void print_all(struct ptq_arena *arena, const struct ptq_checkpoint *c, const struct sum of[PTQ_N_DTYPE],
+                      const struct sum *total, FILE *out)
 {
     fprintf(out, "%s: %s, %d file%s\n", c->path, format_name(c), c->n_files, c->n_files == 1 ? "" : "s");
     for (int i = 0; i < c->n_files; i++) fprintf(out, "  %s  %zu bytes\n", file_name(&c->file[i]), c->file[i].size);
-    if (c->gguf) print_metadata(c->gguf, out);
-    print_tensors(c, out);
+    if (c->gguf) print_metadata(arena, c->gguf, out);
+    print_tensors(arena, c, out);
     fprintf(out, "\n");
     for (int i = 0; i < PTQ_N_DTYPE; i++)
         if (of[i].tensors)
@@ -153,7 +160,7 @@ enum ptq_status ptq_inspect_checkpoint(const char *path, int json, FILE *out, st
     enum ptq_status status = ptq_checkpoint_open(arena, path, &c, err);
     if (!status) add_up(&c, of, &total);
     if (!status && json) status = print_json(&c, of, &total, out, err);
-    if (!status && !json) print_all(&c, of, &total, out);
+    if (!status && !json) print_all(arena, &c, of, &total, out);
     ptq_checkpoint_close(&c);
     ptq_arena_free(arena);
     return status;

@@ -97,6 +97,12 @@ static void print_experiments(const struct ptq_claims *claims)
     for (int i = 0; i < claims->n_experiments; i++) puts(claims->experiment[i]);
 }
 
+static enum ptq_status no_results_folder(const char *folder, struct ptq_error *err)
+{
+    return ptq_fail(err, PTQ_EINPUT, "%s: there is no such folder of results; make claims runs what the claims need",
+                    folder);
+}
+
 enum ptq_status ptq_command_claims(const struct ptq_options *o, struct ptq_error *err)
 {
     enum ptq_table_format format = PTQ_TABLE_TEXT;
@@ -110,8 +116,9 @@ enum ptq_status ptq_command_claims(const struct ptq_options *o, struct ptq_error
         print_experiments(&claims);
     } else if (!status) {
         const char *folder = o->n_operands > 1 ? o->operand[1] : "results";
-        ptq_claims_judge(arena, &claims, ptq_claims_cells(arena, &claims, folder));
-        status = ptq_claims_print(&claims, format, stdout, err);
+        if (!ptq_is_folder(folder)) status = no_results_folder(folder, err);
+        if (!status) ptq_claims_judge(arena, &claims, ptq_claims_cells(arena, &claims, folder));
+        if (!status) status = ptq_claims_print(&claims, format, stdout, err);
     }
     ptq_arena_free(arena);
     return status;
@@ -174,16 +181,22 @@ enum ptq_status ptq_command_diff(const struct ptq_options *o, struct ptq_error *
     return PTQ_OK;
 }
 
+static enum ptq_status take_no_operand(const struct ptq_options *o, const char *command, struct ptq_error *err)
+{
+    if (!o->n_operands) return PTQ_OK;
+    return ptq_fail(err, PTQ_EUSAGE, "%s lists all of them, and takes no '%.40s'", command, o->operand[0]);
+}
+
 enum ptq_status ptq_command_methods(const struct ptq_options *o, struct ptq_error *err)
 {
-    (void)o, (void)err;
+    PTQ_TRY(take_no_operand(o, "methods", err));
     ptq_describe_methods(stdout);
     return PTQ_OK;
 }
 
 enum ptq_status ptq_command_models(const struct ptq_options *o, struct ptq_error *err)
 {
-    (void)o, (void)err;
+    PTQ_TRY(take_no_operand(o, "models", err));
     ptq_describe_models(stdout);
     return PTQ_OK;
 }

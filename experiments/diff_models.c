@@ -1,6 +1,7 @@
 #include "diff_models.h"
 
 #include "checkpoint.h"
+#include "escape.h"
 
 #include <math.h>
 #include <string.h>
@@ -10,6 +11,19 @@ enum { CHUNK = 1 << 16 }; /* elements at a time; a multiple of every dtype's blo
 struct difference {
     double worst, squares, power;
 };
+
+/* What a walk over two checkpoints needs. */
+struct walk {
+    float *buffer; /* [2][CHUNK] */
+    FILE *out;
+    struct ptq_arena *arena;
+};
+
+/* A stranger's name, as a terminal may see it. */
+static const char *shown(const struct walk *w, const char *name)
+{
+    return ptq_escape(w->arena, PTQ_TABLE_TEXT, name);
+}
 
 static enum ptq_status compare_values(const struct ptq_tensor *a, const struct ptq_tensor *b, float *buffer,
                                       struct difference *d, struct ptq_error *err)
@@ -35,46 +49,47 @@ static int same_shape(const struct ptq_tensor *a, const struct ptq_tensor *b)
 }
 
 /* One tensor that both have; *same: whether its values are. */
-static enum ptq_status compare(const struct ptq_tensor *a, const struct ptq_tensor *b, float *buffer, FILE *out,
-                               int *same, struct ptq_error *err)
+static enum ptq_status compare(const struct ptq_tensor *a, const struct ptq_tensor *b, const struct walk *w, int *same,
+                               struct ptq_error *err)
 {
     struct difference d;
+    const char *name = shown(w, a->name);
     *same = 0;
     if (!same_shape(a, b)) {
-        fprintf(out, "%-56s shapes differ\n", a->name);
+        fprintf(w->out, "%-56s shapes differ\n", name);
         return PTQ_OK;
     }
-    PTQ_TRY(compare_values(a, b, buffer, &d, err));
+    PTQ_TRY(compare_values(a, b, w->buffer, &d, err));
     *same = d.worst == 0;
     if (!*same)
-        fprintf(out, "%-56s largest %.3g, root mean square %.3g, relative %.3g\n", a->name, d.worst,
+        fprintf(w->out, "%-56s largest %.3g, root mean square %.3g, relative %.3g\n", name, d.worst,
                 sqrt(d.squares / (double)a->count), d.power > 0 ? sqrt(d.squares / d.power) : INFINITY);
     if (a->dtype != b->dtype)
-        fprintf(out, "%-56s %s and %s\n", a->name, ptq_dtypes[a->dtype].name, ptq_dtypes[b->dtype].name);
+        fprintf(w->out, "%-56s %s and %s\n", name, ptq_dtypes[a->dtype].name, ptq_dtypes[b->dtype].name);
     return PTQ_OK;
 }
 
 /* Both lists are sorted by name: one walk over them. */
-static enum ptq_status walk(const struct ptq_checkpoint *a, const struct ptq_checkpoint *b, float *buffer, FILE *out,
+static enum ptq_status walk(const struct ptq_checkpoint *a, const struct ptq_checkpoint *b, const struct walk *w,
                             int *equal, struct ptq_error *err)
 {
     int both = 0, alike = 0, lone = 0;
     for (int i = 0, j = 0; i < a->n_tensors || j < b->n_tensors;) {
         int order = i == a->n_tensors ? 1 : j == b->n_tensors ? -1 : strcmp(a->tensor[i].name, b->tensor[j].name);
         if (order) {
-            fprintf(out, "%-56s only in %s\n", order < 0 ? a->tensor[i].name : b->tensor[j].name,
+            fprintf(w->out, "%-56s only in %s\n", shown(w, order < 0 ? a->tensor[i].name : b->tensor[j].name),
                     order < 0 ? a->path : b->path);
             lone++;
         } else {
             int same;
-            PTQ_TRY(compare(&a->tensor[i], &b->tensor[j], buffer, out, &same, err));
+            PTQ_TRY(compare(&a->tensor[i], &b->tensor[j], w, &same, err));
             alike += same;
             both++;
         }
         i += order <= 0;
         j += order >= 0;
     }
-    fprintf(out, "%d tensors in both, %d with the same values, %d that differ; %d in one only\n", both, alike,
+    fprintf(w->out, "%d tensors in both, %d with the same values, %d that differ; %d in one only\n", both, alike,
             both - alike, lone);
     *equal = alike == both && lone == 0;
     return PTQ_OK;
@@ -86,7 +101,8 @@ enum ptq_status ptq_diff_models(const char *a, const char *b, FILE *out, int *eq
     struct ptq_checkpoint first = {0}, second = {0};
     enum ptq_status status = ptq_checkpoint_open(arena, a, &first, err);
     if (!status) status = ptq_checkpoint_open(arena, b, &second, err);
-    if (!status) status = walk(&first, &second, ptq_new(arena, float, 2 * CHUNK), out, equal, err);
+    struct walk w = {.buffer = ptq_new(arena, float, 2 * CHUNK), .out = out, .arena = arena};
+    if (!status) status = walk(&first, &second, &w, equal, err);
     ptq_checkpoint_close(&first);
     ptq_checkpoint_close(&second);
     ptq_arena_free(arena);

@@ -1,5 +1,6 @@
 #include "figure.h"
 
+#include "drawn.h"
 #include "escape.h"
 #include "gnuplot.h"
 #include "home.h"
@@ -9,6 +10,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- models ---- */
@@ -75,7 +77,7 @@ struct ptq_figure *ptq_figure_add(struct ptq_arena *arena, struct ptq_figures *o
         if (out->n) memcpy(out->figure, old, sizeof *old * (size_t)out->n);
     }
     struct ptq_figure *f = &out->figure[out->n++];
-    *f = (struct ptq_figure){.stem = stem_of(arena, rows, suffix), .script = kind, .settings = "", .height = 460};
+    *f = (struct ptq_figure){.stem = stem_of(arena, rows, suffix), .script = kind, .settings = "", .height = 410};
     f->note = f->caption = f->alt = f->heading = "";
     return f;
 }
@@ -168,12 +170,22 @@ void ptq_point_stretch(const struct ptq_point *p, double *low, double *high)
     *high = fmax(*high, fmax(p->high, p->ppl));
 }
 
+/* Whether any row's bar has a length: with too few tokens none has. */
+static int has_bars(const struct ptq_model_rows *rows)
+{
+    for (int r = 0; r < rows->n; r++) {
+        struct ptq_point p = ptq_point_of(rows->row[r], rows->fp16);
+        if (p.high > p.low) return 1;
+    }
+    return 0;
+}
+
 const char *ptq_figure_note(struct ptq_arena *arena, const struct ptq_model_rows *rows, const char *bars)
 {
     const struct ptq_cell *first = rows->row[0]->cell;
     const char *text = ptq_escape(arena, PTQ_TABLE_TEXT, ptq_report_short(arena, first->text));
     const char *of = ptq_format(arena, "%lld tokens of %s", (long long)first->tokens, text);
-    if (!bars) return of;
+    if (!bars || !has_bars(rows)) return of;
     return ptq_format(arena, "%s; %s: %g %% paired-bootstrap intervals %s", of, bars,
                       100 * rows->report->bootstrap.level,
                       rows->fp16 ? "of the difference to FP16" : "of the perplexity");
@@ -187,7 +199,7 @@ const char *ptq_row_method(struct ptq_arena *arena, const struct ptq_report_row 
 const char *ptq_row_name(struct ptq_arena *arena, const struct ptq_report_row *row)
 {
     if (!(row->cell->fraction > 0)) return row->label;
-    return ptq_format(arena, "%s %.4g %%", row->label, 100 * row->cell->fraction);
+    return ptq_format(arena, "%s%s %.4g %%", row->label, strchr(row->label, ',') ? "," : "", 100 * row->cell->fraction);
 }
 
 const char *ptq_row_grid(struct ptq_arena *arena, const struct ptq_report_row *row)
@@ -198,10 +210,55 @@ const char *ptq_row_grid(struct ptq_arena *arena, const struct ptq_report_row *r
     return ptq_format(arena, "w%lld g%lld", (long long)c->w_bit, (long long)c->group_size);
 }
 
+int ptq_rows_differ_in_grid(const struct ptq_model_rows *rows)
+{
+    const struct ptq_cell *first = NULL;
+    for (int r = 0; r < rows->n; r++) {
+        const struct ptq_cell *c = rows->row[r]->cell;
+        if (c->w_bit == 16) continue;
+        if (first && (first->w_bit != c->w_bit || first->group_size != c->group_size)) return 1;
+        first = c;
+    }
+    return 0;
+}
+
+/* At most length bytes of text, and no half of a character. */
+static const char *cut(struct ptq_arena *arena, const char *text, size_t length)
+{
+    while (length && ((unsigned char)text[length] & 0xc0) == 0x80) length--;
+    return ptq_strndup(arena, text, length);
+}
+
+const char *ptq_figure_cut(struct ptq_arena *arena, const char *text, int most)
+{
+    if (strlen(text) <= (size_t)most) return text;
+    return ptq_format(arena, "%s...", cut(arena, text, (size_t)most - 3));
+}
+
+int ptq_figure_titles(struct ptq_arena *arena, struct ptq_figure *f, const char *name, const char *const *title, int n,
+                      int width)
+{
+    const char **first = ptq_new(arena, const char *, n), **second = ptq_new(arena, const char *, n);
+    int two = 0;
+    for (int i = 0; i < n; i++) {
+        const char *text = ptq_escape(arena, PTQ_TABLE_TEXT, title[i]);
+        size_t length = strlen(text), at = length <= (size_t)width ? length : 0;
+        for (size_t c = 1; !at && c < (size_t)width; c++) /* the last space that leaves a whole line before it */
+            if (text[(size_t)width - c] == ' ') at = (size_t)width - c;
+        if (!at) at = (size_t)width;
+        first[i] = cut(arena, text, at);
+        second[i] = ptq_figure_cut(arena, text + strlen(first[i]) + strspn(text + strlen(first[i]), " "), width);
+        two |= *second[i] != 0;
+    }
+    ptq_figure_texts(arena, f, name, first, n);
+    ptq_figure_texts(arena, f, ptq_format(arena, "%s_2", name), second, n);
+    return two;
+}
+
 /* ---- files ---- */
 
-static enum ptq_status write_numbers(struct ptq_arena *arena, const struct ptq_sheet *sheet, const char *path,
-                                     struct ptq_error *err)
+/* The CSV file's text. */
+static const char *numbers(struct ptq_arena *arena, const struct ptq_sheet *sheet)
 {
     struct ptq_buffer out = {0};
     for (int r = -1; r < sheet->n_rows; r++)
@@ -210,9 +267,9 @@ static enum ptq_status write_numbers(struct ptq_arena *arena, const struct ptq_s
             ptq_buffer_add(&out, "%s%s", ptq_escape(arena, PTQ_TABLE_CSV, text ? text : ""),
                            c + 1 < sheet->n_columns ? "," : "\n");
         }
-    enum ptq_status status = ptq_write_file(path, out.data, out.size, err);
+    const char *text = ptq_strdup(arena, out.data);
     free(out.data);
-    return status;
+    return text;
 }
 
 static const char *make_script(struct ptq_arena *arena, const struct ptq_figure *f, const char *format,
@@ -247,7 +304,7 @@ static enum ptq_status check_picture(struct ptq_arena *arena, const char *path, 
 }
 
 static enum ptq_status draw(struct ptq_arena *arena, const struct ptq_figure *f, const char *stem, const char *format,
-                            struct ptq_error *err)
+                            const char *sha256, struct ptq_error *err)
 {
     const char *data = ptq_format(arena, "%s.csv", stem), *picture = ptq_format(arena, "%s.%s", stem, format);
     const char *temporary = ptq_temporary_path(arena, picture);
@@ -257,17 +314,55 @@ static enum ptq_status draw(struct ptq_arena *arena, const struct ptq_figure *f,
     enum ptq_status status = ptq_write_file(script_path, script, strlen(script), err);
     if (!status) status = ptq_gnuplot_run(script_path, err);
     if (!status) status = check_picture(arena, temporary, format, picture, err);
+    if (!status && strcmp(format, "svg") == 0) status = ptq_drawn_mark(temporary, format, sha256, err);
     if (!status) status = ptq_publish(temporary, picture, err);
     unlink(script_path);
     if (status) unlink(temporary);
     return status;
 }
 
+/* SHA-256 of all that a picture depends on: its numbers, its settings, and both scripts. */
+static enum ptq_status source_of(struct ptq_arena *arena, const struct ptq_figure *f, const char *csv,
+                                 char sha256[PTQ_SHA256_HEX], struct ptq_error *err)
+{
+    const char *const script[] = {"style", f->script};
+    const char *settings = make_script(arena, f, "svg", "", "");
+    struct ptq_sha256 *hash = ptq_sha256_begin();
+    ptq_sha256_add(hash, settings, strlen(settings) + 1);
+    ptq_sha256_add(hash, csv, strlen(csv) + 1);
+    enum ptq_status status = PTQ_OK;
+    for (int i = 0; i < 2 && !status; i++) {
+        char *text;
+        size_t size;
+        const char *path = ptq_home_path(arena, ptq_format(arena, "plots/%s.gp", script[i]));
+        status = ptq_read_file(arena, path, 1 << 20, &text, &size, err);
+        if (!status) ptq_sha256_add(hash, text, size + 1);
+    }
+    ptq_sha256_end(hash, sha256);
+    return status;
+}
+
+/* A picture that is whole and no older than the svg, which is drawn before it. */
+static int is_drawn(struct ptq_arena *arena, const char *svg, const char *png)
+{
+    struct stat first, second;
+    struct ptq_error err;
+    if (stat(svg, &first) || stat(png, &second)) return 0;
+    if (second.st_mtim.tv_sec < first.st_mtim.tv_sec ||
+        (second.st_mtim.tv_sec == first.st_mtim.tv_sec && second.st_mtim.tv_nsec < first.st_mtim.tv_nsec))
+        return 0;
+    return check_picture(arena, png, "png", png, &err) == PTQ_OK;
+}
+
 enum ptq_status ptq_figure_draw(struct ptq_arena *arena, const struct ptq_figure *figure, const char *folder, int png,
                                 struct ptq_error *err)
 {
-    const char *stem = ptq_format(arena, "%s/%s", folder, figure->stem);
-    PTQ_TRY(write_numbers(arena, &figure->data, ptq_format(arena, "%s.csv", stem), err));
-    PTQ_TRY(draw(arena, figure, stem, "svg", err));
-    return png ? draw(arena, figure, stem, "png", err) : PTQ_OK;
+    char sha256[PTQ_SHA256_HEX];
+    const char *stem = ptq_format(arena, "%s/%s", folder, figure->stem), *csv = numbers(arena, &figure->data);
+    const char *svg = ptq_format(arena, "%s.svg", stem);
+    PTQ_TRY(source_of(arena, figure, csv, sha256, err));
+    PTQ_TRY(ptq_write_changed(arena, ptq_format(arena, "%s.csv", stem), csv, strlen(csv), err));
+    if (!ptq_drawn_of(svg, "svg", sha256)) PTQ_TRY(draw(arena, figure, stem, "svg", sha256, err));
+    if (!png || is_drawn(arena, svg, ptq_format(arena, "%s.png", stem))) return PTQ_OK;
+    return draw(arena, figure, stem, "png", sha256, err);
 }

@@ -54,6 +54,12 @@ void ptq_figure_text(struct ptq_arena *arena, struct ptq_figure *f, const char *
 void ptq_figure_number(struct ptq_arena *arena, struct ptq_figure *f, const char *name, double value);
 /* An array of texts. */
 void ptq_figure_texts(struct ptq_arena *arena, struct ptq_figure *f, const char *name, const char *const *value, int n);
+/* Titles of panels: an array of their first lines, of width characters at most, and NAME_2 of their second ones, cut
+ * where they are longer. 1 where any has two. */
+int ptq_figure_titles(struct ptq_arena *arena, struct ptq_figure *f, const char *name, const char *const *title, int n,
+                      int width);
+/* Text of at most so many bytes: a longer one ends in "...". In arena, or text. */
+const char *ptq_figure_cut(struct ptq_arena *arena, const char *text, int most);
 /* Texts for `set tics`, at 0, 1, 2 ...: gnuplot takes them for formats, so their % are doubled. */
 void ptq_figure_ticks(struct ptq_arena *arena, struct ptq_figure *f, const char *name, const char *const *value, int n);
 /* NAME_low, NAME_high, NAME_log and NAME_ticks of an axis that shows low..high: logarithmic where the values span more
@@ -78,6 +84,8 @@ const char *ptq_row_method(struct ptq_arena *arena, const struct ptq_report_row 
 const char *ptq_row_name(struct ptq_arena *arena, const struct ptq_report_row *row);
 /* "w3 g64", "w3 row". */
 const char *ptq_row_grid(struct ptq_arena *arena, const struct ptq_report_row *row);
+/* Whether quantised rows differ in width or group size, so that their names must say it. */
+int ptq_rows_differ_in_grid(const struct ptq_model_rows *rows);
 
 /* ---- for those who draw ---- */
 

@@ -106,7 +106,7 @@ static void put_settings(struct ptq_arena *arena, const struct panel *panel, int
     const char *name[MOST_PANELS], *lines[MOST_LINES];
     int blocks = 0, n_lines = 0;
     for (int p = 0; p < n; p++) {
-        name[p] = ptq_format(arena, "%s %s", ptq_escape(arena, PTQ_TABLE_TEXT, ptq_row_name(arena, panel[p].row)),
+        name[p] = ptq_format(arena, "%s, %s", ptq_escape(arena, PTQ_TABLE_TEXT, ptq_row_name(arena, panel[p].row)),
                              ptq_row_grid(arena, panel[p].row));
         if (panel[p].grid.blocks > blocks) blocks = panel[p].grid.blocks;
         /* Cells of one model have the same lines but where two happen to agree; the richest names them. */

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_METHODS = 7 };
+enum { MOST_METHODS = 9 };
 
 struct bits {
     const struct ptq_model_rows *rows;
@@ -133,7 +133,7 @@ static void find(struct ptq_arena *arena, const struct ptq_model_rows *rows, str
     struct bits b;
     if (!gather(arena, rows, &b)) return;
     struct ptq_figure *f = ptq_figure_add(arena, out, rows, "bits", "bits");
-    f->height = 420 + 19 * ((b.n_methods + 3) / 3);
+    f->height = 370 + 19 * ((b.n_methods + 3) / 3);
     f->heading = ptq_format(arena, "%s: perplexity against size", rows->model);
     f->note = ptq_figure_note(arena, rows, "bars");
     f->caption =

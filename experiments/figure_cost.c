@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { MOST_BARS = 30, N_STAGES = 4 };
+enum { MOST_BARS = 30, N_STAGES = 4, LABEL_WIDTH = 72 }; /* LABEL_WIDTH: characters of a bar's name */
 
 static void stages(const struct ptq_cell *c, double out[N_STAGES])
 {
@@ -20,10 +20,11 @@ static double mebibytes(const struct ptq_cell *c)
     return (double)c->peak_rss_bytes / (1 << 20);
 }
 
-static const char *name_of(struct ptq_arena *arena, const struct ptq_report_row *row)
+static const char *name_of(struct ptq_arena *arena, const struct ptq_model_rows *rows, const struct ptq_report_row *row)
 {
-    return ptq_format(arena, "%s%s%s", ptq_row_name(arena, row), row->cell->w_bit < 16 ? ", " : "",
-                      ptq_row_grid(arena, row));
+    const char *name = ptq_row_name(arena, row);
+    if (row->cell->w_bit == 16 || !ptq_rows_differ_in_grid(rows)) return name;
+    return ptq_format(arena, "%s, %s", name, ptq_row_grid(arena, row));
 }
 
 /* What a page prints: seconds to one decimal, memory in whole MiB. */
@@ -37,7 +38,7 @@ static void put_rows(struct ptq_arena *arena, const struct ptq_model_rows *rows,
     for (int r = 0; r < n; r++) {
         double stage[N_STAGES];
         stages(rows->row[r]->cell, stage);
-        f->data.row[r][0] = brief->row[r][0] = name_of(arena, rows->row[r]);
+        f->data.row[r][0] = brief->row[r][0] = name_of(arena, rows, rows->row[r]);
         f->data.row[r][1] = ptq_format(arena, "%d", r);
         for (int s = 0; s < N_STAGES; s++) {
             f->data.row[r][2 + s] = ptq_format(arena, "%.4g", stage[s]);
@@ -60,8 +61,8 @@ static void put_settings(struct ptq_arena *arena, const struct ptq_model_rows *r
         for (int s = 0; s < N_STAGES; s++) sum += stage[s];
         longest = fmax(longest, sum);
         largest = fmax(largest, mebibytes(rows->row[r]->cell));
-        name[r] = ptq_escape(arena, PTQ_TABLE_TEXT, name_of(arena, rows->row[r]));
-        if (strlen(name[r]) > 44) name[r] = ptq_format(arena, "%.42s...", name[r]);
+        name[r] = ptq_escape(arena, PTQ_TABLE_TEXT, name_of(arena, rows, rows->row[r]));
+        name[r] = ptq_figure_cut(arena, name[r], LABEL_WIDTH);
         if (strlen(name[r]) > width) width = strlen(name[r]);
     }
     ptq_figure_ticks(arena, f, "cell_ticks", name, n);

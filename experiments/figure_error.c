@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_PANELS = 6 };
+enum { MOST_PANELS = 6, PANEL_WIDTH = 40 }; /* PANEL_WIDTH: characters of a title's line */
 
 struct panel {
     const struct ptq_report_row *row;
@@ -159,11 +159,13 @@ static void put_settings(struct ptq_arena *arena, const struct error *e, struct 
     double low = scale_low(arena, &f->data), high = -INFINITY;
     int blocks = 0;
     for (int p = 0; p < e->n; p++) {
-        name[p] = ptq_escape(arena, PTQ_TABLE_TEXT, e->panel[p].name);
+        name[p] = e->panel[p].name;
         high = fmax(high, e->panel[p].high);
         if (e->panel[p].grid.blocks > blocks) blocks = e->panel[p].grid.blocks;
     }
-    ptq_figure_texts(arena, f, "panels", name, e->n);
+    int pitch = ptq_figure_titles(arena, f, "panels", name, e->n, PANEL_WIDTH) ? 206 : 190;
+    f->height = 70 + pitch * ((e->n + 1) / 2);
+    ptq_figure_number(arena, f, "pitch", pitch);
     ptq_figure_ticks(arena, f, "role_ticks", g->role, g->n_roles);
     ptq_figure_number(arena, f, "n_roles", g->n_roles);
     ptq_figure_number(arena, f, "n_blocks", blocks);
@@ -191,7 +193,6 @@ static void describe(struct ptq_arena *arena, const struct ptq_section *section,
                         "%d heat maps of the error of each linear, blocks across and roles down; mean, smallest "
                         "and largest are in the table below.",
                         e->n);
-    f->height = 70 + 190 * ((e->n + 1) / 2);
 }
 
 static void find(struct ptq_arena *arena, const struct ptq_model_rows *rows, struct ptq_figures *out)

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { MOST_METHODS = 7 };
+enum { MOST_METHODS = 9 };
 
 struct shift {
     const struct ptq_report_row **row; /* [n] those that were compared with full precision */
@@ -136,7 +136,7 @@ static void find(struct ptq_arena *arena, const struct ptq_model_rows *rows, str
                         "and share of tokens with another most probable token; the numbers are in the table "
                         "below.",
                         s.n, s.n_methods);
-    f->height = 380 + 19 * ((s.n_methods + 2) / 3);
+    f->height = 340 + 19 * ((s.n_methods + 2) / 3);
     put_rows(arena, rows, &s, f);
     put_settings(arena, rows, &s, f);
 }

@@ -189,13 +189,24 @@ static enum ptq_status print_json(const struct talk *t, struct ptq_error *err)
     return PTQ_OK;
 }
 
+/* "rtn:w4,g64 packed, 4.62 bits a weight"; of what is not packed, what the file has and what is computed with. */
+static const char *what_ran(const struct talk *t)
+{
+    const struct ptq_held *h = &t->held;
+    if (strcmp(h->path, "packed") == 0)
+        return ptq_format(t->arena, "%s packed, %.2f bits a weight", h->spec, 8 * h->bytes / h->weights);
+    if (strcmp(h->spec, "fp16") == 0)
+        return ptq_format(t->arena, "not quantised, weights as in the file (%s), computed in float32",
+                          h->model->source_dtype);
+    return ptq_format(t->arena, "%s dequantised, computed in float32", h->spec);
+}
+
 static void print_pace(const struct talk *t)
 {
     if (t->o->quiet) return;
     ptq_progress_clear();
-    fprintf(stderr, "%s %s %s, %.2f bits a weight: prompt %lld tokens, %.1f tokens/s; %lld new, %.1f tokens/s (%s)\n",
-            t->held.model->name, t->held.spec, t->held.path, 8 * t->held.bytes / t->held.weights,
-            (long long)t->n_prompt, prompt_pace(t), (long long)t->n_new, pace(t), t->stopped);
+    fprintf(stderr, "%s, %s: prompt %lld tokens, %.1f tokens/s; %lld new, %.1f tokens/s (%s)\n", t->held.model->name,
+            what_ran(t), (long long)t->n_prompt, prompt_pace(t), (long long)t->n_new, pace(t), t->stopped);
 }
 
 static enum ptq_status prepare(struct talk *t, struct ptq_session *session, struct ptq_error *err)
@@ -208,8 +219,9 @@ static enum ptq_status prepare(struct talk *t, struct ptq_session *session, stru
     PTQ_TRY(ptq_options_job(t->o, &job, err));
     job.model = t->o->operand[0];
     if (!job.path) job.path = "packed";
-    PTQ_TRY(ptq_hold(session, &job, t->arena, &t->held, err));
+    PTQ_TRY(ptq_hold_plan(session, &job, &t->held, err));
     PTQ_TRY(encode_prompt(t, err));
+    PTQ_TRY(ptq_hold(session, &job, t->arena, &t->held, err));
     PTQ_TRY(ptq_model_ends(t->held.model, t->arena, &t->end, &t->n_end, err));
     ptq_pieces_make(t->arena, t->held.tokenizer, &t->pieces);
     t->wanted = t->o->n ? t->o->n : DEFAULT_TOKENS;

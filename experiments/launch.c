@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { LOG_LIMIT = 1 << 24 };
@@ -134,24 +135,41 @@ static enum ptq_status start_child(struct ptq_launch *l, const struct ptq_plan_c
     const char *path = ptq_launch_log(l, cell->cell.id);
     int log = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (log < 0) return ptq_fail(err, PTQ_EIO, "%s: cannot be written: %s", path, strerror(errno));
-    enum ptq_status status = ptq_program_start(ptq_launch_command(l, cell, threads), log, log, "", child, err);
+    enum ptq_status status = ptq_program_start(ptq_launch_command(l, cell, threads), log, log, 1, "", child, err);
     close(log);
     return status;
 }
 
-/* The slot of a child that has ended, or of none yet. */
-static int free_slot(pid_t *child, int n)
+/* Takes the children that have ended out of their slots; 1 where one of the n is empty. */
+static int has_free_slot(pid_t *child, int n)
 {
-    for (;;) {
-        for (int i = 0; i < n; i++)
-            if (!child[i]) return i;
+    int is_free = 0;
+    for (int i = 0; i < n; i++) {
         int status;
-        pid_t ended = waitpid(-1, &status, 0);
-        if (ended < 0 && errno != EINTR) return 0;
-        if (ended < 0) return -1; /* a signal: the caller looks */
-        for (int i = 0; i < n; i++)
-            if (child[i] == ended) child[i] = 0;
+        if (child[i] && waitpid(child[i], &status, WNOHANG)) child[i] = 0;
+        is_free |= !child[i];
     }
+    return is_free;
+}
+
+/* Waits for an empty slot. A signal restarts a wait that blocks (SA_RESTART), which then would not see
+ * it before a child ends: so the children are looked at 50 times a second, and so is the signal. */
+static enum ptq_status wait_for_slot(pid_t *child, int n, struct ptq_error *err)
+{
+    const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
+    PTQ_TRY(ptq_interrupted(err));
+    while (!has_free_slot(child, n)) {
+        nanosleep(&pause, NULL);
+        PTQ_TRY(ptq_interrupted(err));
+    }
+    return PTQ_OK;
+}
+
+static int empty_slot(const pid_t *child)
+{
+    int i = 0;
+    while (child[i]) i++;
+    return i;
 }
 
 static enum ptq_status feed_children(struct ptq_launch *l, pid_t *child, int n, char *seen, struct ptq_error *err)
@@ -159,11 +177,9 @@ static enum ptq_status feed_children(struct ptq_launch *l, pid_t *child, int n, 
     int threads = ptq_pool_size() / n > 0 ? ptq_pool_size() / n : 1;
     for (struct ptq_plan_cell *cell = l->plan->cell; cell < l->plan->cell + l->plan->n; cell++) {
         if (cell->state != PTQ_PLAN_MISSING) continue;
-        int slot = free_slot(child, n);
-        PTQ_TRY(ptq_interrupted(err));
+        PTQ_TRY(wait_for_slot(child, n, err));
         ptq_launch_watch(l, seen);
-        if (slot < 0) slot = free_slot(child, n);
-        PTQ_TRY(start_child(l, cell, threads, &child[slot], err));
+        PTQ_TRY(start_child(l, cell, threads, &child[empty_slot(child)], err));
     }
     return PTQ_OK;
 }
@@ -176,11 +192,16 @@ enum ptq_status ptq_launch_local(struct ptq_launch *l, struct ptq_error *err)
     memset(child, 0, sizeof *child * (size_t)n);
     memset(seen, 0, (size_t)l->plan->n);
     enum ptq_status status = feed_children(l, child, n, seen, err);
-    for (int i = 0; i < n; i++) {
-        if (!child[i]) continue;
-        if (status) kill(child[i], SIGTERM); /* they keep the blocks that they have finished */
-        ptq_program_wait(child[i]);
-        ptq_launch_watch(l, seen);
-    }
-    return status ? status : ptq_interrupted(err);
+    for (int i = 0; i < n && !status; i++)
+        while (child[i] && !status) {
+            status = wait_for_slot(&child[i], 1, err);
+            ptq_launch_watch(l, seen);
+        }
+    /* One signal each, which lets them end in order: a second one would end them at once. */
+    for (int i = 0; i < n; i++)
+        if (child[i]) kill(child[i], SIGTERM);
+    for (int i = 0; i < n; i++)
+        if (child[i]) ptq_program_wait(child[i]);
+    if (status) ptq_launch_watch(l, seen);
+    return status;
 }

@@ -56,11 +56,13 @@ static void perplexity(struct ptq_arena *arena, const struct ptq_model_card *car
     }
     ptq_buffer_add(out, "| | perplexity |\n|:---|---:|\n| these files, read back | %.4f |\n", measured->ppl);
     ptq_buffer_add(out, "| the codes before scales and weights became FP16 | %.4f |\n\n", made->ppl);
-    ptq_buffer_add(out,
-                   "On %s: %s; %lld tokens scored, ids SHA-256 `%s`. A weight is read as scale (code - zero), "
-                   "rounded once to FP16, as other readers do.\n\n",
-                   md(arena, measured->text), md(arena, measured->protocol), (long long)measured->tokens,
-                   measured->tokens_sha256);
+    ptq_buffer_add(out, "On %s: %s; %lld tokens scored, ids SHA-256 `%s`. %s\n\n", md(arena, measured->text),
+                   md(arena, measured->protocol), (long long)measured->tokens, measured->tokens_sha256,
+                   card->x->format->exact
+                       ? "A weight is d code + m in float32, as llama.cpp has it: `ptq eval --method "
+                         "exact`. Activations are not rounded, as llama.cpp's own kernels round them."
+                       : "A weight is read as scale (code - zero), rounded once to FP16, as other "
+                         "readers do: `ptq eval`.");
 }
 
 /* Which programs are known to take it; docs/compat.md has what was tried. */

@@ -1,5 +1,6 @@
 #include "page.h"
 
+#include "drawn.h"
 #include "home.h"
 #include "mapped.h"
 #include "page_parts.h"
@@ -188,7 +189,7 @@ static enum ptq_status write_html(struct ptq_page *page, const char *path, const
     if (!page->out) ptq_out_of_memory(0, "a report", "its page");
     enum ptq_status status = print_page(page, figures, n_figures, err);
     if (fclose(page->out)) ptq_out_of_memory(size, "a report", "its page");
-    if (!status) status = ptq_write_file(path, text, size, err);
+    if (!status) status = ptq_write_changed(page->arena, path, text, size, err);
     free(text);
     return status;
 }
@@ -205,6 +206,7 @@ static const char *whole_path(struct ptq_arena *arena, const char *path)
 static enum ptq_status write_pdf(struct ptq_arena *arena, const char *html, const char *pdf, struct ptq_error *err)
 {
     char *temporary = ptq_temporary_path(arena, pdf), *said;
+    const char *sha256;
     char *const words[] = {"weasyprint",
                            "--quiet",
                            "--encoding",
@@ -212,10 +214,13 @@ static enum ptq_status write_pdf(struct ptq_arena *arena, const char *html, cons
                            (char *)whole_path(arena, html),
                            (char *)whole_path(arena, temporary),
                            NULL};
+    PTQ_TRY(read_sha256(arena, html, &sha256, err));
+    if (ptq_drawn_of(pdf, "pdf", sha256)) return PTQ_OK;
     ptq_sweep_temporaries(pdf);
     enum ptq_status status = ptq_program_run(
         arena, words, "install it by scripts/install-deps --for report, or as root: apt-get install weasyprint", &said,
         err);
+    if (!status) status = ptq_drawn_mark(temporary, "pdf", sha256, err);
     if (!status) status = ptq_publish(temporary, pdf, err);
     if (!status) return PTQ_OK;
     unlink(temporary);

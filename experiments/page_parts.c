@@ -51,20 +51,12 @@ static void count_row(struct ptq_arena *arena, const struct ptq_model_rows *m, c
     if (row->estimate.ppl < best[at].row->estimate.ppl) best[at].row = row;
 }
 
-/* Without seed and calibration, which the label has where they differ between cells. */
-static const char *plain_name(struct ptq_arena *arena, const struct ptq_report_row *row)
-{
-    const char *name = ptq_row_method(arena, row);
-    if (row->cell->fraction > 0) name = ptq_format(arena, "%s %.4g %%", name, 100 * row->cell->fraction);
-    return *row->rest ? ptq_format(arena, "%s, %s", name, row->rest) : name;
-}
-
 static void put_best(struct ptq_arena *arena, const struct best *b, const char **out)
 {
     const struct ptq_estimate *e = &b->row->estimate;
     int decimals = ptq_decimals(e->ppl), is_reference = strcmp(b->row->cell->method, "fp16") == 0, n = 0;
     out[n++] = b->model;
-    out[n++] = plain_name(arena, b->row);
+    out[n++] = ptq_row_name(arena, b->row);
     out[n++] = ptq_row_grid(arena, b->row);
     out[n++] = ptq_format(arena, "%.2f", b->row->cell->effective_bits);
     out[n++] = ptq_number(arena, e->ppl, decimals, 0);

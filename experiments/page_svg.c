@@ -143,9 +143,10 @@ enum ptq_status ptq_page_svg(const struct ptq_page *page, const char *svg, size_
 {
     const char *end = svg + size, *body = find(svg, end, "</desc>");
     size_t box_size = 0;
-    const char *box = body ? view_box(svg, body, &box_size) : NULL;
-    if (!box) return ptq_fail(err, PTQ_EINPUT, "a figure is no SVG as gnuplot 5.4 writes it");
-    struct picture p = {.page = page, .prefix = prefix, .at = body + strlen("</desc>"), .end = end};
+    const char *box = body ? view_box(svg, body, &box_size) : NULL, *close = body ? find(body, end, "</svg>") : NULL;
+    if (!box || !close) return ptq_fail(err, PTQ_EINPUT, "a figure is no SVG as gnuplot 5.4 writes it");
+    struct picture p = {
+        .page = page, .prefix = prefix, .at = body + strlen("</desc>"), .end = close + strlen("</svg>")};
     find_colours(&p);
     fprintf(page->out,
             "<svg viewBox=\"%.*s\" role=\"img\" aria-label=\"%s\" xmlns=\"http://www.w3.org/2000/svg\" "

@@ -120,36 +120,18 @@ static const char *short_name(const char *model, size_t *length)
     return start;
 }
 
-/* Whether two SPECs differ at most in width and group size. */
-static int same_but_grid(const char *a, const char *b)
-{
-    size_t method = strcspn(a, ":");
-    if (method != strcspn(b, ":") || strncmp(a, b, method)) return 0;
-    for (int i = 0; i < 2; i++) { /* past w and g, which canonical SPECs have in front */
-        a += strcspn(a, i ? "," : ":,");
-        b += strcspn(b, i ? "," : ":,");
-        a += *a != 0;
-        b += *b != 0;
-    }
-    a += strcspn(a, ",");
-    b += strcspn(b, ",");
-    return strcmp(a, b) == 0;
-}
-
 const struct ptq_paper_number *ptq_paper_find(const struct ptq_paper *paper, const char *model, const char *spec,
-                                              const char *metric, int *same_spec)
+                                              const char *metric)
 {
     size_t length;
     const char *name = short_name(model, &length);
-    const struct ptq_paper_number *near = NULL;
     for (int i = 0; i < paper->n; i++) {
         const struct ptq_paper_number *p = &paper->number[i];
-        if (strlen(p->model) != length || strncasecmp(p->model, name, length) || strcmp(p->metric, metric)) continue;
-        *same_spec = strcmp(p->spec, spec) == 0;
-        if (*same_spec) return p;
-        if (!near && same_but_grid(p->spec, spec)) near = p;
+        if (strlen(p->model) == length && strncasecmp(p->model, name, length) == 0 && strcmp(p->metric, metric) == 0 &&
+            strcmp(p->spec, spec) == 0)
+            return p;
     }
-    return near;
+    return NULL;
 }
 
 /* ---- judging ---- */
@@ -194,12 +176,11 @@ static int is_full_precision(const char *dtype)
 enum ptq_verdict ptq_paper_judge(const struct ptq_paper *paper, const struct ptq_cell *cell, const char *metric,
                                  double ours, const struct ptq_paper_number **number)
 {
-    int same_spec, is_ppl = strncmp(metric, "ppl:", 4) == 0;
-    *number = ptq_paper_find(paper, cell->model, cell->spec, metric, &same_spec);
+    int is_ppl = strncmp(metric, "ppl:", 4) == 0;
+    *number = ptq_paper_find(paper, cell->model, cell->spec, metric);
     if (!*number) return PTQ_NO_PAPER;
     /* What is said of the weights alone depends on no evaluation text. */
-    if (!same_spec || (is_ppl && !is_paper_text(cell)) || !is_full_precision(cell->source_dtype))
-        return PTQ_OTHER_SETTINGS;
+    if ((is_ppl && !is_paper_text(cell)) || !is_full_precision(cell->source_dtype)) return PTQ_OTHER_SETTINGS;
     /* What a paper prints is rounded, and so is a sum of decimal fractions. */
     double distance = fabs(ours - (*number)->value), slack = 1e-9 * fabs((*number)->value);
     if (distance <= (*number)->tolerance + slack) return PTQ_MATCHES;

@@ -10,15 +10,19 @@
 
 enum { MAX_SAID = 1 << 20 };
 
-enum ptq_status ptq_program_start(char *const *argv, int out, int error, const char *hint, pid_t *child,
+enum ptq_status ptq_program_start(char *const *argv, int out, int error, int own_group, const char *hint, pid_t *child,
                                   struct ptq_error *err)
 {
     posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes; /* its process group is 0, which is a new one, where the flag is set */
+    posix_spawnattr_init(&attributes);
+    if (own_group) posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
     posix_spawn_file_actions_adddup2(&actions, error, STDERR_FILENO);
-    int cause = posix_spawnp(child, argv[0], &actions, NULL, argv, environ);
+    int cause = posix_spawnp(child, argv[0], &actions, &attributes, argv, environ);
+    posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
     if (cause == ENOENT) return ptq_fail(err, PTQ_EIO, "%s: there is no such program; %s", argv[0], hint);
     if (cause) return ptq_fail(err, PTQ_EIO, "%s: cannot be started: %s", argv[0], strerror(cause));
@@ -54,7 +58,7 @@ static enum ptq_status run_into(struct ptq_arena *arena, char *const *argv, cons
                                 char **said, struct ptq_error *err)
 {
     pid_t child;
-    PTQ_TRY(ptq_program_start(argv, fileno(out), fileno(error), hint, &child, err));
+    PTQ_TRY(ptq_program_start(argv, fileno(out), fileno(error), 0, hint, &child, err));
     int good = ptq_program_wait(child);
     *said = read_back(arena, out);
     return good ? PTQ_OK : ptq_fail(err, PTQ_EIO, "%s failed: %.400s", argv[0], last_line(read_back(arena, error)));

@@ -8,8 +8,9 @@
 #include <sys/types.h>
 
 /* Starts argv[0], found by PATH; standard input is /dev/null, standard output and error go to the files behind out and
- * error (file descriptors). hint says what to install where there is no such program. PTQ_EIO. */
-enum ptq_status ptq_program_start(char *const *argv, int out, int error, const char *hint, pid_t *child,
+ * error (file descriptors). hint says what to install where there is no such program. own_group: a terminal's Ctrl-C
+ * does not reach it, so who started it passes on what it wants. PTQ_EIO. */
+enum ptq_status ptq_program_start(char *const *argv, int out, int error, int own_group, const char *hint, pid_t *child,
                                   struct ptq_error *err);
 /* Waits for it; 1 where it exited with 0. */
 int ptq_program_wait(pid_t child);

@@ -91,7 +91,7 @@ static enum ptq_status measure(struct work *w, const char *path, char sha256[PTQ
     if (status || !w->o->text) return status;
     struct ptq_job job = w->job;
     job.model = path;
-    job.spec = "fp16";
+    job.spec = w->x.format->exact ? "exact" : "fp16";
     job.calib = NULL;
     job.sink = NULL;
     PTQ_TRY(ptq_cell_plan(w->session, &job, w->arena, &w->measured, err));

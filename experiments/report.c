@@ -1,6 +1,7 @@
 #include "report.h"
 
 #include "attribution.h"
+#include "labels.h"
 #include "method.h"
 #include "report_notes.h"
 
@@ -19,24 +20,10 @@ const char *ptq_report_option(struct ptq_arena *arena, const char *spec, const c
     return NULL;
 }
 
-/* What a SPEC says beside method, width, group size, and what the label and the fraction's column say already. */
-static const char *rest_of_spec(struct ptq_arena *arena, const char *spec)
-{
-    const char *rest = "";
-    for (const char *at = strpbrk(spec, ":,"); at; at = strpbrk(at + 1, ",")) {
-        const char *word = at + 1;
-        size_t length = strcspn(word, ",");
-        int grid = (word[0] == 'w' || word[0] == 'g') && (isdigit((unsigned char)word[1]) || word[1] == '-');
-        if (grid || strncmp(word, "select=", 7) == 0 || strncmp(word, "fraction=", 9) == 0) continue;
-        rest = ptq_format(arena, "%s%s%.*s", rest, *rest ? ", " : "", (int)length, word);
-    }
-    return rest;
-}
-
 const char *ptq_report_label(struct ptq_arena *arena, const struct ptq_cell *cell)
 {
     const char *select = ptq_report_option(arena, cell->spec, "select");
-    if (strcmp(cell->method, "fp16") == 0) return "FP16";
+    if (strcmp(cell->method, "fp16") == 0) return cell->w_bit < 16 ? cell->source_dtype : "FP16";
     if (strcmp(cell->method, "rtn") == 0) return "RTN";
     if (strstr(cell->method, "awq") || strstr(cell->method, "gptq") || strcmp(cell->method, "obq") == 0) {
         char *upper = ptq_strdup(arena, cell->method);
@@ -73,36 +60,6 @@ static int same_model(const struct ptq_cell *a, const struct ptq_cell *b)
 static int is_fp16(const struct ptq_cell *cell)
 {
     return strcmp(cell->method, "fp16") == 0;
-}
-
-/* What differs between the rows and is no part of a SPEC is said in the label. */
-static void label_rows(struct ptq_arena *arena, struct ptq_report *report)
-{
-    int seeds = 0, devices = 0, paths = 0, calibs = 0, windows = 0;
-    const struct ptq_cell *calibrated = NULL;
-    for (int i = 0; i < report->n_rows; i++) {
-        const struct ptq_cell *a = report->row[0].cell, *b = report->row[i].cell;
-        seeds |= a->seed != b->seed;
-        devices |= strcmp(a->device, b->device) != 0;
-        paths |= strcmp(a->path, b->path) != 0;
-        if (!b->calib_protocol[0]) continue;
-        if (calibrated) calibs |= strcmp(calibrated->calib_protocol, b->calib_protocol) != 0;
-        if (calibrated) windows |= calibrated->calib_windows != b->calib_windows;
-        calibrated = b;
-    }
-    for (int i = 0; i < report->n_rows; i++) {
-        struct ptq_report_row *row = &report->row[i];
-        const struct ptq_cell *c = row->cell;
-        row->label = ptq_report_label(arena, c);
-        row->rest = rest_of_spec(arena, c->spec);
-        if (*row->rest) row->label = ptq_format(arena, "%s, %s", row->label, row->rest);
-        if (seeds && !is_fp16(c)) row->label = ptq_format(arena, "%s, seed %lld", row->label, (long long)c->seed);
-        if (devices) row->label = ptq_format(arena, "%s, %s", row->label, c->device);
-        if (paths) row->label = ptq_format(arena, "%s, %s", row->label, c->path);
-        if (calibs && c->calib[0]) row->label = ptq_format(arena, "%s, calib %s", row->label, c->calib);
-        if (windows && c->calib[0])
-            row->label = ptq_format(arena, "%s, %lld windows", row->label, (long long)c->calib_windows);
-    }
 }
 
 /* ---- orders of summation: the noise floor ---- */
@@ -377,7 +334,7 @@ enum ptq_status ptq_report_make(struct ptq_arena *arena, const struct ptq_cell *
     PTQ_TRY(check_protocols(cells, n, err));
     *out = (struct ptq_report){.title = cells[0].experiment, .bootstrap = ptq_bootstrap_default};
     gather_rows(arena, cells, n, out);
-    label_rows(arena, out);
+    ptq_label_rows(arena, out);
     PTQ_TRY(estimate_rows(arena, out, err));
     judge_rows(arena, out, &missing);
     make_sections(arena, out);

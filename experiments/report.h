@@ -10,7 +10,7 @@
 /* One cell and what is known about it. */
 struct ptq_report_row {
     const struct ptq_cell *cell;
-    const char *label; /* "FP16", "RTN", "salient by activation", with what tells it from its neighbours */
+    const char *label; /* "FP16", "RTN", "salient by activation", with what tells it from other rows (labels.h) */
     const char *rest;  /* what of its SPEC the label does not say ("range=gptq"), or empty */
     struct ptq_estimate estimate;
     const struct ptq_paper_number *paper; /* or NULL */
@@ -49,6 +49,7 @@ struct ptq_report {
     int n_rows;
     struct ptq_section *section;
     int n_sections;
+    unsigned label_keys; /* what rows differ in beside the SPEC: PTQ_LABEL_... of labels.h */
     const char *against; /* SPEC of ptq_report_against, or NULL */
     const char **note;   /* footnotes, a sentence each */
     int n_notes;
@@ -73,7 +74,8 @@ const char *ptq_versus_verdict(const struct ptq_versus *versus);
 /* The last part of a path or name. In arena. */
 const char *ptq_report_short(struct ptq_arena *arena, const char *path);
 
-/* "FP16", "RTN", "salient by activation": the method, without what else its SPEC says. In arena. */
+/* "FP16", "RTN", "salient by activation": the method, without what else its SPEC says. A checkpoint of codes that is
+ * evaluated as it is has its own name, "gptq 4 bits, g32". In arena. */
 const char *ptq_report_label(struct ptq_arena *arena, const struct ptq_cell *cell);
 
 /* "w3 g64", "w4, one group a row", "FP16". */

@@ -51,6 +51,12 @@ static void note_models(struct ptq_arena *arena, struct ptq_report *report)
         add(arena, report,
             ptq_format(arena, "Model %s: %s, weights %s, SHA-256 %.12s.", c->model, c->family, c->source_dtype,
                        c->model_sha256));
+        if (c->w_bit < 16 && strcmp(c->method, "fp16") == 0)
+            add(arena, report,
+                ptq_format(arena,
+                           "%s is a checkpoint of codes (%s), evaluated as it is; differences to full precision need "
+                           "the checkpoint that it was made of.",
+                           c->model, c->source_dtype));
         if (was_quantised(c->source_dtype))
             add(arena, report,
                 ptq_format(arena,
@@ -80,7 +86,7 @@ static void note_intervals(struct ptq_arena *arena, struct ptq_report *report)
     const struct ptq_bootstrap *b = &report->bootstrap;
     int none = 0, missing_fp16 = 0;
     for (int i = 0; i < report->n_rows; i++) {
-        none |= isnan(report->row[i].estimate.interval.low);
+        none |= report->row[i].estimate.units < PTQ_BOOTSTRAP_LEAST;
         missing_fp16 |= isnan(report->row[i].estimate.difference);
     }
     if (none)
@@ -121,17 +127,37 @@ static void note_seeds(struct ptq_arena *arena, struct ptq_report *report)
             "variations, of tokens and of seeds (docs/results.md); a row of one seed says nothing of another one.");
 }
 
+/* Whether any row was compared by a p, and whether any by one that knows of seeds. */
+static int has_p(const struct ptq_report *report, int of_seeds)
+{
+    for (int i = 0; i < report->n_rows; i++) {
+        const struct ptq_versus *v = report->row[i].versus;
+        int seeds = v && (report->row[i].seeds.n > 1 || v->other->seeds.n > 1);
+        if (v && !isnan(v->holm) && (seeds || !of_seeds)) return 1;
+    }
+    return 0;
+}
+
 void ptq_report_note_versus(struct ptq_arena *arena, struct ptq_report *report)
 {
     const char **note = ptq_new(arena, const char *, report->n_notes + 1);
     memcpy(note, report->note, (size_t)report->n_notes * sizeof *note);
     report->note = note;
+    if (!has_p(report, 0)) {
+        add(arena, report,
+            ptq_format(arena,
+                       "Against %s: no interval, no p and no verdict, for want of tokens; a difference here may be "
+                       "chance.",
+                       report->against));
+        return;
+    }
     add(arena, report,
         ptq_format(arena,
-                   "Against %s: p is two-sided, of the paired bootstrap (t where there are seeds), and at least %.1g; "
-                   "Holm's adjustment holds the chance of any wrong verdict among a model's comparisons below 5 %%, as "
-                   "long as they are all that were looked at. Not told apart is no proof of equality.",
-                   report->against, 2.0 / (double)(report->bootstrap.replicates + 1)));
+                   "Against %s: p is two-sided, of the paired bootstrap%s, and at least %.1g; Holm's adjustment holds "
+                   "the chance of any wrong verdict among a model's comparisons below 5 %%, as long as they are all "
+                   "that were looked at. Not told apart is no proof of equality.",
+                   report->against, has_p(report, 1) ? " (t where there are seeds)" : "",
+                   2.0 / (double)(report->bootstrap.replicates + 1)));
 }
 
 static void note_against(struct ptq_arena *arena, struct ptq_report *report)
@@ -174,8 +200,8 @@ static void note_paper(struct ptq_arena *arena, struct ptq_report *report, const
             "band up to three times it, else off.");
     if (other)
         add(arena, report,
-            "Other settings: the paper's number is for its own text (wikitext-2, all windows of 2048), width, group "
-            "size and FP16 weights, and is shown for orientation.");
+            "Other settings: the paper's number is of the same method, width and group size, but for its own text "
+            "(wikitext-2, all windows of 2048) and FP16 weights, and is shown for orientation.");
 }
 
 /* "0, 1" with another number behind it, where that is not in it yet. */

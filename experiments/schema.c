@@ -111,11 +111,8 @@ static const struct ptq_key keys[PTQ_N_SETTINGS] = {
                       .fallback = "0",
                       .max = INT64_MAX,
                       .doc = "of everything that is drawn at random"},
-    [PTQ_SET_DEVICE] = {.name = "device",
-                        .kind = PTQ_KEY_WORD,
-                        .fallback = "cpu",
-                        .words = "cpu|cuda",
-                        .doc = "where forward passes run; quantisation is on the CPU"},
+    [PTQ_SET_DEVICE] =
+        {.name = "device", .kind = PTQ_KEY_WORD, .fallback = "cpu", .words = "cpu|cuda", .doc = "of forward passes"},
     [PTQ_SET_PATH] = {.name = "path",
                       .kind = PTQ_KEY_WORD,
                       .fallback = "fp32",
@@ -206,6 +203,8 @@ static int read_number(const struct ptq_key *key, const char *text, int64_t *out
     return ptq_parse_int(text, min, max, out) && !(key->grid && *out == 0);
 }
 
+#define SEVERAL_PROTOCOLS "a list, and a table never mixes protocols (another experiment may have another)"
+
 static enum ptq_status read_value(const struct ptq_key *key, const struct ptq_yaml *node, struct ptq_value *out,
                                   struct ptq_error *err)
 {
@@ -215,6 +214,7 @@ static enum ptq_status read_value(const struct ptq_key *key, const struct ptq_ya
     if (strchr(node->text, '\n')) return refuse(node, key, "of several lines", err);
     *out = (struct ptq_value){.text = node->text, .node = node};
     if (key->kind == PTQ_KEY_TEXT || read_number(key, node->text, &out->number)) return PTQ_OK;
+    if (key->protocol && strchr(node->text, ',')) return refuse(node, key, SEVERAL_PROTOCOLS, err);
     char wrong[80];
     snprintf(wrong, sizeof wrong, "'%.60s'", node->text);
     return refuse(node, key, wrong, err);
@@ -225,9 +225,7 @@ static enum ptq_status read_setting(struct ptq_arena *arena, const struct ptq_ke
 {
     int list = node->kind == PTQ_YAML_SEQUENCE;
     out->node = node;
-    if (list && key->protocol)
-        return refuse(node, key, "a list, and a table never mixes protocols (another experiment may have another)",
-                      err);
+    if (list && key->protocol) return refuse(node, key, SEVERAL_PROTOCOLS, err);
     if (list && !key->axis) return refuse(node, key, "a list", err);
     if (key->kind == PTQ_KEY_CELLS) return node->kind == PTQ_YAML_SCALAR ? refuse(node, key, "a text", err) : PTQ_OK;
     if (list && node->n == 0) return refuse(node, key, "an empty list", err);

@@ -177,11 +177,13 @@ static void print_html_cell(const struct page *page, int row, int column)
 
 static void print_html(const struct page *page)
 {
+    /* On paper a table of many columns is set smaller (report.css). */
+    const char *size = page->n > 22 ? " class=\"crowd\"" : page->n > 13 ? " class=\"many\"" : "";
     if (page->sheet->title && *page->sheet->title)
-        fprintf(page->out, "<div class=\"wide\"><table>\n<caption>%s</caption>\n<thead>\n",
+        fprintf(page->out, "<div class=\"wide\"><table%s>\n<caption>%s</caption>\n<thead>\n", size,
                 ptq_escape(page->arena, page->format, page->sheet->title));
     else
-        fputs("<div class=\"wide\"><table>\n<thead>\n", page->out);
+        fprintf(page->out, "<div class=\"wide\"><table%s>\n<thead>\n", size);
     int grouped = print_html_groups(page);
     for (int r = -1; r < page->sheet->n_rows; r++) {
         fputs("<tr>", page->out);

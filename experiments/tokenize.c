@@ -1,14 +1,13 @@
 #include "tokenize.h"
 
 #include "checkpoint.h"
+#include "documents.h"
 #include "locate.h"
 #include "mapped.h"
 #include "tokenizer.h"
 
 #include <stdio.h>
 #include <string.h>
-
-enum { TEXT_LIMIT = 1 << 30 };
 
 static int ends_with(const char *text, const char *end)
 {
@@ -44,7 +43,7 @@ static enum ptq_status run(const struct ptq_options *o, struct ptq_arena *arena,
     int32_t *id;
     const char *path = o->n_operands > 1 ? o->operand[1] : "-";
     PTQ_TRY(open_tokenizer(arena, o->operand[0], file, tokenizer, err));
-    PTQ_TRY(ptq_read_file(arena, path, TEXT_LIMIT, &text, &size, err));
+    PTQ_TRY(ptq_text_read(arena, path, 0, &text, &size, err));
     if (ptq_tokenizer_encode(*tokenizer, text, size, o->special, arena, &id, &n, err))
         return ptq_within(err, "%s", path);
     print_ids(id, n);

@@ -237,9 +237,15 @@ const char *ptq_yaml_kind_name(const struct ptq_yaml *node)
     return names[node->kind];
 }
 
+/* What came from the command line is a wrong use of it. */
+static enum ptq_status status_of(const char *file)
+{
+    return strncmp(file, "--", 2) == 0 ? PTQ_EUSAGE : PTQ_EINPUT;
+}
+
 enum ptq_status ptq_yaml_within(const struct ptq_yaml *node, struct ptq_error *err)
 {
-    err->status = PTQ_EINPUT;
+    err->status = status_of(node->file);
     return node->line ? ptq_within(err, "%s:%d", node->file, node->line) : ptq_within(err, "%s", node->file);
 }
 

@@ -232,6 +232,7 @@ const struct ptq_method ptq_method_awq = {
     .cite = "arXiv:2306.00978; llm-awq d6e797a",
     .param = params,
     .grid = {.w_bit = 3, .group_size = 128},
+    .check = ptq_awq_check,
     .need = need,
     .block_method = block_method,
 };

@@ -11,6 +11,7 @@
  * With clip=1 weights are clamped before GPTQ sees them, and errors are reported against the clamped ones. */
 #include "awq.h"
 #include "awq_clip.h"
+#include "awq_groups.h"
 #include "gptq.h"
 #include "progress.h"
 
@@ -44,6 +45,12 @@ static enum ptq_status block_method(struct ptq_block_task *task, struct ptq_erro
     return ptq_gptq_block(task, err);
 }
 
+static enum ptq_status check(const struct ptq_spec *spec, const struct ptq_config *config, struct ptq_error *err)
+{
+    PTQ_TRY(ptq_gptq_check(spec, config, err));
+    return ptq_awq_check(spec, config, err);
+}
+
 static unsigned need(const struct ptq_spec *spec)
 {
     (void)spec;
@@ -63,6 +70,7 @@ const struct ptq_method ptq_method_awq_gptq = {
     .cite = "arXiv:2306.00978, INT2 table",
     .param = params,
     .grid = {.w_bit = 2, .group_size = 64, .range = PTQ_RANGE_GPTQ},
+    .check = check,
     .need = need,
     .block_method = block_method,
 };

@@ -65,16 +65,24 @@ enum ptq_status ptq_awq_family(const struct ptq_config *config, const struct ptq
 {
     const char *type = config->family->model_type;
     if (config->post_norm)
-        return ptq_fail(err, PTQ_EINPUT,
-                        "AWQ folds scales into the norm before attention and MLP, which %s with post_norm has not; "
-                        "take another method",
-                        type);
+        return ptq_fail(
+            err, PTQ_EINPUT,
+            "AWQ folds scales into the norms before attention and MLP, and in this %s model norms come after "
+            "them (do_layer_norm_before is false); take rtn, salient or gptq",
+            type);
     for (int i = 0; i < N_FAMILIES; i++)
         if (strcmp(families[i].model_type, type) == 0) {
             *out = &families[i];
             return PTQ_OK;
         }
     return unknown_family(type, err);
+}
+
+enum ptq_status ptq_awq_check(const struct ptq_spec *spec, const struct ptq_config *config, struct ptq_error *err)
+{
+    const struct ptq_awq_family *family;
+    (void)spec;
+    return ptq_awq_family(config, &family, err);
 }
 
 int ptq_awq_scalable(const struct ptq_config *c, const struct ptq_awq_group *group, int vo_average)

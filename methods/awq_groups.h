@@ -27,6 +27,9 @@ struct ptq_awq_family {
 /* Of the model. PTQ_EINPUT, with the reason, where AWQ does not hold for it or its groups are not known. */
 enum ptq_status ptq_awq_family(const struct ptq_config *config, const struct ptq_awq_family **out,
                                struct ptq_error *err);
+/* The same as a method's check. */
+struct ptq_spec;
+enum ptq_status ptq_awq_check(const struct ptq_spec *spec, const struct ptq_config *config, struct ptq_error *err);
 
 /* 1 where the group can be scaled as llm-awq does it: v -> o only where both have the same shape; with vo_average also
  * where query heads share a v. */

@@ -72,7 +72,8 @@ static int64_t quantize_bytes(const struct sums *s, unsigned need, int64_t token
      * them */
     if (need & (PTQ_NEED_MOMENTS | PTQ_NEED_WINDOWS)) bytes += tokens * c->width * 4;
     if (need & PTQ_NEED_MOMENTS) bytes += (int64_t)s->gram * 4 + 3 * square * 4;
-    if (need & PTQ_NEED_WINDOWS) bytes += 3 * square * 8 + HELD;
+    /* Hessians, one in float64 while it is factored, the block's quantised copy (hessian.c) */
+    if (need & PTQ_NEED_WINDOWS) bytes += (int64_t)(s->gram + s->weights) * 4 + square * 8 + HELD;
     return bytes;
 }
 

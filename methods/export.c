@@ -144,7 +144,7 @@ static enum ptq_status check_group(const char *name, const struct ptq_qmat *q, i
     float moved = fabsf(ptq_f16_round(scale) - scale);
     if (!(zero >= (float)least && zero < (float)(1 << q->grid.w_bit) && zero == rintf(zero)))
         return ptq_fail(err, PTQ_EINPUT, "%s: output %lld, group %lld: a zero of %g has no place here%s", name,
-                        (long long)n, (long long)group, (double)zero,
+                        (long long)n, (long long)group, (double)zero + 0.0, /* not -0 */
                         zero == 0 ? ", since this container stores zeros less one; --format gptq_v2 holds it" : "");
     if (moved <= scale * 0x1p-11f || moved * farthest(q, n, group) <= scale / 2) return PTQ_OK;
     return ptq_fail(err, PTQ_ENUMERIC,

@@ -28,6 +28,7 @@ struct ptq_export {
 
 struct ptq_export_format {
     const char *name, *summary;
+    int exact; /* 1: programs compute with its codes in float32, which the method `exact` measures; 0: as FP16 */
     /* What the spec and the model's shapes say against it, before anything is computed. */
     enum ptq_status (*check)(const struct ptq_export *x, struct ptq_error *err);
     enum ptq_status (*begin)(struct ptq_export *x, struct ptq_error *err);

@@ -332,6 +332,7 @@ extern const struct ptq_export_format ptq_export_gguf;
 const struct ptq_export_format ptq_export_gguf = {
     .name = "gguf",
     .summary = "one GGUF file: Q4_0, Q4_1 or Q8_0, whichever the grid is",
+    .exact = 1,
     .check = check,
     .begin = begin,
     .block = block,

@@ -121,7 +121,7 @@ const struct ptq_export_format ptq_export_gptq = {
 };
 const struct ptq_export_format ptq_export_gptq_v2 = {
     .name = "gptq_v2",
-    .summary = "the same with zeros as they are, and so any grid of 2, 3, 4 or 8 bits",
+    .summary = "AutoGPTQ's layout with zeros as they are: any grid of 2, 3, 4 or 8 bits",
     .check = check,
     .begin = begin,
     .block = ptq_folder_block,

@@ -25,18 +25,24 @@ static enum ptq_status solve(const void *options, struct ptq_hessian_problem *p,
 {
     const struct ptq_gptq_options *o = options;
     struct ptq_gptq_factor factor;
-    PTQ_TRY(ptq_gptq_factorize(p->scratch, p->scratch, p->h, p->q->k, o->percdamp, o->act_order, &factor, err));
+    PTQ_TRY(ptq_gptq_factorize_over(p->scratch, p->scratch, p->h, p->q->k, o->percdamp, o->act_order, &factor, err));
     p->percdamp = factor.percdamp;
     ptq_gptq_solve(&factor, o, p->w, p->arena, p->scratch, p->q, p->loss, p->saturated);
     return PTQ_OK;
 }
 
+enum ptq_status ptq_gptq_check(const struct ptq_spec *spec, const struct ptq_config *config, struct ptq_error *err)
+{
+    (void)config;
+    if (!spec->grid.scale_f16) return PTQ_OK;
+    return ptq_fail(err, PTQ_EUSAGE, "%s's arithmetic is fp32, as in the published code; leave scale_dtype away",
+                    spec->method->name);
+}
+
 enum ptq_status ptq_gptq_block(struct ptq_block_task *task, struct ptq_error *err)
 {
     const struct ptq_spec *spec = task->spec;
-    if (spec->grid.scale_f16)
-        return ptq_fail(err, PTQ_EUSAGE, "%s's arithmetic is fp32, as in the published code; leave scale_dtype away",
-                        spec->method->name);
+    PTQ_TRY(ptq_gptq_check(spec, &task->model->config, err));
     struct ptq_gptq_options options = {.percdamp = ptq_spec_value(spec, "percdamp"),
                                        .act_order = (int)ptq_spec_value(spec, "act_order"),
                                        .static_groups = (int)ptq_spec_value(spec, "static_groups"),
@@ -60,6 +66,7 @@ const struct ptq_method ptq_method_gptq = {
     .cite = "arXiv:2210.17323; IST-DASLab/gptq 2d65066",
     .param = params,
     .grid = {.w_bit = 4, .group_size = 128, .range = PTQ_RANGE_GPTQ},
+    .check = ptq_gptq_check,
     .need = ptq_hessian_need,
     .block_method = ptq_gptq_block,
 };

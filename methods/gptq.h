@@ -14,6 +14,8 @@
         .name = "mse", .max = 1, .doc = "1: ranges shrunk to where sum |error|^2.4 is least"                           \
     }
 
+/* A check: the arithmetic is fp32, as in the published code. */
+enum ptq_status ptq_gptq_check(const struct ptq_spec *spec, const struct ptq_config *config, struct ptq_error *err);
 /* A block_method whose SPEC has both. */
 enum ptq_status ptq_gptq_block(struct ptq_block_task *task, struct ptq_error *err);
 

@@ -84,7 +84,7 @@ static void reverse_rows(void *context, int64_t task, int worker)
     }
 }
 
-/* R[p][q] = L[K - 1 - p][K - 1 - q] for q >= p. */
+/* R[p][q] = L[K - 1 - p][K - 1 - q] for q >= p. R may lie where h was. */
 static void turn_back(void *context, int64_t task, int worker)
 {
     const struct reverse_task *t = context;
@@ -92,6 +92,7 @@ static void turn_back(void *context, int64_t task, int worker)
     (void)worker;
     for (int64_t p = task * ROWS_A_TASK; p < end; p++) {
         const double *row = t->a + (k - 1 - p) * k + k - 1;
+        memset(t->f->r + p * k, 0, sizeof *t->f->r * (size_t)p);
         for (int64_t q = p; q < k; q++) t->f->r[p * k + q] = (float)row[-q];
         for (int64_t q = p; q < k && q < p + PTQ_GPTQ_BLOCK; q++) t->f->band[p * PTQ_GPTQ_BLOCK + q - p] = row[-q];
     }
@@ -163,8 +164,16 @@ static enum ptq_status prepare(struct ptq_arena *arena, struct ptq_arena *scratc
 enum ptq_status ptq_gptq_factorize(struct ptq_arena *arena, struct ptq_arena *scratch, const float *h, int64_t k,
                                    double percdamp, int act_order, struct ptq_gptq_factor *out, struct ptq_error *err)
 {
-    *out = (struct ptq_gptq_factor){.k = k};
-    out->r = ptq_new(arena, float, k *k);
+    *out = (struct ptq_gptq_factor){.k = k, .r = ptq_new(arena, float, k *k)};
+    out->band = ptq_new(arena, double, k *PTQ_GPTQ_BLOCK);
+    return prepare(arena, scratch, h, percdamp, act_order, NULL, out, err);
+}
+
+enum ptq_status ptq_gptq_factorize_over(struct ptq_arena *arena, struct ptq_arena *scratch, float *h, int64_t k,
+                                        double percdamp, int act_order, struct ptq_gptq_factor *out,
+                                        struct ptq_error *err)
+{
+    *out = (struct ptq_gptq_factor){.k = k, .r = h};
     out->band = ptq_new(arena, double, k *PTQ_GPTQ_BLOCK);
     return prepare(arena, scratch, h, percdamp, act_order, NULL, out, err);
 }

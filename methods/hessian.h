@@ -9,7 +9,7 @@
 
 /* The linears of a block that read one input, their rows stacked. */
 struct ptq_hessian_problem {
-    const float *h;     /* [K][K], upper triangle: the mean over windows of 2 X^T X */
+    float *h;           /* [K][K], upper triangle: the mean over windows of 2 X^T X; the solver may write over it */
     const float *w;     /* [N][K], not written */
     struct ptq_qmat *q; /* made, of w's sizes; the solver fills codes, scales, zeros, and perm where it has one */
     double *loss;       /* [N], zeroed: tr(dW H dW^T) / 2 by row, H damped */

@@ -14,6 +14,9 @@ struct ptq_held {
     double seconds_load, seconds_calibrate, seconds_quantize;
 };
 
+/* The job's model and tokenizer alone: what can be refused before anything is computed. */
+enum ptq_status ptq_hold_plan(struct ptq_session *session, const struct ptq_job *job, struct ptq_held *out,
+                              struct ptq_error *err);
 /* Quantises the model of a job, which needs no evaluation text, and keeps it in arena. */
 enum ptq_status ptq_hold(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,
                          struct ptq_held *out, struct ptq_error *err);

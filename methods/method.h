@@ -87,6 +87,9 @@ struct ptq_method {
     const char *name, *summary, *cite;
     const struct ptq_param *param; /* ended by a NULL name; may be NULL */
     struct ptq_grid grid;          /* defaults; w_bit 0: the method does not quantise (fp16) */
+    int exact;                     /* of such a one: 1: reads weights without rounding them to FP16 (ptq_model_exact) */
+    /* What the model's shape says against this spec, before anything is computed; NULL: nothing. */
+    enum ptq_status (*check)(const struct ptq_spec *spec, const struct ptq_config *config, struct ptq_error *err);
     /* Which statistics this spec needs: PTQ_NEED_*. NULL: none. */
     unsigned (*need)(const struct ptq_spec *spec);
     /* Fills q (sizes and grid are set, code, scale and zero are allocated) from layer. Memory from arena, which keeps

@@ -36,19 +36,27 @@ static enum ptq_status solve(const void *options, struct ptq_hessian_problem *p,
     return ptq_obq_solve(inverse, factor.dead, o->outliers, p->w, p->scratch, p->q, p->loss, p->saturated, err);
 }
 
-static enum ptq_status block_method(struct ptq_block_task *task, struct ptq_error *err)
+static enum ptq_status check(const struct ptq_spec *spec, const struct ptq_config *config, struct ptq_error *err)
 {
-    const struct ptq_spec *spec = task->spec;
     if (spec->grid.scale_f16)
         return ptq_fail(err, PTQ_EUSAGE, "obq's arithmetic is fp32, as in the published code; leave scale_dtype away");
     for (int role = 0; role < PTQ_N_ROLE; role++) {
-        const struct ptq_linear *linear = &task->block->linear[role];
-        if (linear->n && linear->k > PTQ_OBQ_MOST_K)
-            return ptq_fail(err, PTQ_EUSAGE,
-                            "%s has %lld inputs, and obq takes %d at most, since its work grows with their cube for "
-                            "each row; take gptq",
-                            linear->name, (long long)linear->k, PTQ_OBQ_MOST_K);
+        char name[PTQ_NAME_SIZE];
+        int64_t n, k;
+        ptq_linear_size(config, (enum ptq_role)role, &n, &k);
+        if (!n || k <= PTQ_OBQ_MOST_K) continue;
+        ptq_hf_name(config, config->family->hf.linear[role], 0, "", name);
+        return ptq_fail(err, PTQ_EUSAGE,
+                        "%s has %lld inputs, and obq takes %d at most, since its work grows with their cube for each "
+                        "row; take gptq",
+                        name, (long long)k, PTQ_OBQ_MOST_K);
     }
+    return PTQ_OK;
+}
+
+static enum ptq_status block_method(struct ptq_block_task *task, struct ptq_error *err)
+{
+    const struct ptq_spec *spec = task->spec;
     struct options options = {ptq_spec_value(spec, "percdamp"), (int)ptq_spec_value(spec, "outliers")};
     struct ptq_hessian_solver solver = {solve, &options, (int)ptq_spec_value(spec, "true_sequential")};
     return ptq_hessian_block(task, &solver, err);
@@ -68,6 +76,7 @@ const struct ptq_method ptq_method_obq = {
     .cite = "arXiv:2208.11580; arXiv:2210.17323, section 3 and Table 8",
     .param = params,
     .grid = {.w_bit = 4, .group_size = -1, .range = PTQ_RANGE_GPTQ},
+    .check = check,
     .need = ptq_hessian_need,
     .block_method = block_method,
 };

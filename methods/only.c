@@ -99,7 +99,9 @@ static enum ptq_status expand_inside(struct list *list, const char *done, const 
     if (dots && ptq_parse_int(ptq_strndup(list->arena, inside, (size_t)(dots - inside)), 0, 1 << 20, &low) &&
         ptq_parse_int(dots + 2, low, 1 << 20, &high))
         return expand_range(list, done, low, high, rest, err);
-    if (dots) return ptq_fail(err, PTQ_EUSAGE, "only: {%s} is no range of rising whole numbers", inside);
+    if (dots)
+        return ptq_fail(err, PTQ_EUSAGE, "only: {%s} is no range of rising whole numbers from 0 to %d", inside,
+                        1 << 20);
     for (const char *word = inside;; word++) {
         size_t length = strcspn(word, "|");
         PTQ_TRY(expand(list, ptq_format(list->arena, "%s%.*s", done, (int)length, word), rest, err));

@@ -323,7 +323,7 @@ static enum ptq_status summarise(struct run *r, struct ptq_error *err)
     for (int64_t i = 0; i < c->tokens; i++) sum += c->nll[i];
     c->nll_mean = c->tokens ? sum / (double)c->tokens : 0;
     c->ppl = c->tokens ? exp(c->nll_mean) : 0;
-    c->effective_bits = r->weights > 0 ? r->bits / r->weights : 16;
+    c->effective_bits = r->weights > 0 ? r->bits / r->weights : r->model->source_bits;
     c->peak_rss_bytes = ptq_peak_rss_bytes();
     c->tokens_per_second = c->seconds_eval > 0 ? (double)(c->windows * c->window) / c->seconds_eval : 0;
     if (!isfinite(c->ppl))
@@ -370,7 +370,8 @@ enum ptq_status ptq_evaluate(const struct ptq_model *model, const struct ptq_spe
 static const char *identity_of(struct ptq_arena *arena, const struct ptq_shared_model *m)
 {
     const struct ptq_device *device = m->model.device;
-    return ptq_format(arena, "%s %s%s%s", m->sha256, m->config_sha256, device ? " " : "", device ? device->name : "");
+    return ptq_format(arena, "%s %s%s%s%s", m->sha256, m->config_sha256, m->model.exact ? " exact" : "",
+                      device ? " " : "", device ? device->name : "");
 }
 
 /* Statistics of the cell's calibration, where it has one: measured by the first cell that asks. */

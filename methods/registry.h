@@ -2,6 +2,6 @@
 #ifndef PTQ_REGISTRY_H
 #define PTQ_REGISTRY_H
 
-#define PTQ_METHODS(X) X(fp16) X(rtn) X(salient) X(scale) X(gptq) X(obq) X(awq) X(awq_gptq)
+#define PTQ_METHODS(X) X(fp16) X(rtn) X(salient) X(scale) X(gptq) X(obq) X(awq) X(awq_gptq) X(exact)
 
 #endif

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TEXT_LIMIT = 1 << 30, DEFAULT_WINDOW = 2048, DEFAULT_CALIB_WINDOW = 512, DEFAULT_CALIB_WINDOWS = 64 };
+enum { DEFAULT_WINDOW = 2048, DEFAULT_CALIB_WINDOW = 512, DEFAULT_CALIB_WINDOWS = 64 };
 
 struct ptq_session *ptq_session_make(void)
 {
@@ -40,15 +40,20 @@ void ptq_session_free(struct ptq_session *session)
 static enum ptq_status open_tokenizer(struct ptq_session *s, struct ptq_shared_model *m, struct ptq_error *err)
 {
     const struct ptq_checkpoint *file = &m->model.checkpoint;
-    if (file->gguf) return ptq_tokenizer_from_gguf(s->arena, file->gguf, file->path, &m->tokenizer, err);
+    if (file->gguf) {
+        PTQ_TRY(ptq_tokenizer_from_gguf(s->arena, file->gguf, file->path, &m->tokenizer, err));
+        if (ptq_tokenizer_size(m->tokenizer) <= m->model.config.vocab) return PTQ_OK;
+        return ptq_fail(err, PTQ_EINPUT, "%s: tokenizer.ggml.tokens has %d tokens, and the embedding %lld rows",
+                        file->path, (int)ptq_tokenizer_size(m->tokenizer), (long long)m->model.config.vocab);
+    }
     return ptq_tokenizer_open(s->arena, file->folder, &m->tokenizer, err);
 }
 
-static enum ptq_status share_model(struct ptq_session *s, const char *name, struct ptq_shared_model **out,
+static enum ptq_status share_model(struct ptq_session *s, const char *name, int exact, struct ptq_shared_model **out,
                                    struct ptq_error *err)
 {
     for (struct ptq_shared_model *m = s->model; m; m = m->next)
-        if (strcmp(m->model.name, name) == 0) {
+        if (m->model.exact == exact && strcmp(m->model.name, name) == 0) {
             *out = m;
             return PTQ_OK;
         }
@@ -64,6 +69,7 @@ static enum ptq_status share_model(struct ptq_session *s, const char *name, stru
         ptq_model_close(&m->model);
         return status;
     }
+    if (exact) ptq_model_exact(&m->model);
     m->next = s->model;
     s->model = *out = m;
     return PTQ_OK;
@@ -98,7 +104,10 @@ static enum ptq_status read_text(struct ptq_session *s, struct ptq_shared_model 
     struct ptq_arena *work = ptq_arena_make("text");
     char *text;
     size_t size;
-    enum ptq_status status = ptq_read_file(work, t->path, TEXT_LIMIT, &text, &size, err);
+    enum ptq_status status = PTQ_OK;
+    if (ptq_is_folder(t->path))
+        status = ptq_fail(err, PTQ_EINPUT, "%s: is a folder, and a text is one file; give a file in it", t->path);
+    if (!status) status = ptq_text_read(work, t->path, as_documents, &text, &size, err);
     if (!status) {
         ptq_sha256(text, size, t->sha256);
         status = as_documents ? read_documents(s, text, size, t, err) : read_stream(s, model, text, size, t, err);
@@ -297,8 +306,10 @@ static void describe(struct ptq_arena *arena, const struct ptq_job *job, const s
     cell->device = job->device ? ptq_strdup(arena, job->device) : "cpu";
     int quantizes = ptq_spec_quantizes(&plan->spec);
     cell->path = quantizes && job->path ? ptq_strdup(arena, job->path) : "fp32"; /* without codes nothing is packed */
-    cell->w_bit = quantizes ? plan->spec.grid.w_bit : 16;
-    cell->group_size = quantizes ? plan->spec.grid.group_size : 0;
+    /* A checkpoint of codes is what it is, whatever the method that leaves it alone is called. */
+    const struct ptq_quantization *codes = m->source_bits < 16 ? m->quantization : NULL;
+    cell->w_bit = quantizes ? plan->spec.grid.w_bit : codes ? codes->bits : 16;
+    cell->group_size = quantizes ? plan->spec.grid.group_size : codes ? codes->group_size : 0;
     cell->fraction = ptq_spec_has(&plan->spec, "fraction") ? ptq_spec_value(&plan->spec, "fraction") : 0;
     describe_texts(arena, job, plan, cell);
     ptq_provenance(arena, cell);
@@ -350,8 +361,10 @@ enum ptq_status ptq_session_plan(struct ptq_session *s, const struct ptq_job *jo
     PTQ_TRY(ptq_spec_parse(job->spec ? job->spec : "fp16", &plan->spec, err));
     if ((ptq_spec_need(&plan->spec) & (PTQ_NEED_ABSMEAN | PTQ_NEED_WINDOWS | PTQ_NEED_MOMENTS)) && !job->calib)
         return ptq_fail(err, PTQ_EUSAGE, "%s needs a calibration text; give --calib FILE", job->spec);
-    PTQ_TRY(share_model(s, job->model, &plan->model, err));
+    PTQ_TRY(share_model(s, job->model, plan->spec.method->exact, &plan->model, err));
     PTQ_TRY(check_source(&plan->model->model, &plan->spec, err));
+    if (plan->spec.method->check && plan->spec.method->check(&plan->spec, &plan->model->model.config, err))
+        return ptq_within(err, "%s", plan->model->model.name);
     if (job->text) {
         PTQ_TRY(share_text(s, plan->model, job->text, PTQ_SAMPLE_FIRST, &plan->text, err));
         PTQ_TRY(eval_windows(s, job, plan, err));

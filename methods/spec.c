@@ -191,8 +191,9 @@ static enum ptq_status read_items(struct ptq_spec *spec, char *text, struct ptq_
 /* The preset among the items of text, if there is one: its keys are set before all others. */
 static enum ptq_status read_preset(struct ptq_spec *spec, const char *text, struct ptq_error *err)
 {
-    for (; text; text = strchr(text, ','), text += text != NULL) {
+    for (const char *comma; text; text = comma ? comma + 1 : NULL) {
         char name[MAX_SPEC], items[MAX_SPEC];
+        comma = strchr(text, ',');
         const char *start = preset_name(text);
         if (!start) continue;
         if (spec->preset) return ptq_fail(err, PTQ_EUSAGE, "preset is given twice");

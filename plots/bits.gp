@@ -24,6 +24,6 @@ if (has_fp16) {
 
 plot data skip 1 using ($9 > 0 ? $5 : NaN):6 title 'Pareto front' with steps linecolor rgb '#999999' linewidth 2, \
      for [i=1:|methods|] data skip 1 using ($2 == i ? $5 : NaN):6:7:8 title methods[i] with yerrorbars \
-         linecolor rgb series_colour[i] linewidth 1.2 pointtype series_point[i] pointsize 0.8, \
+         linecolor rgb method_colour(methods[i]) linewidth 1.2 pointtype method_mark(methods[i], 0) pointsize 0.8, \
      data skip 1 using ($9 > 0 ? $5 : NaN):6 notitle with points linecolor rgb 'black' linewidth 1.2 pointtype 6 pointsize 1.5
 unset output

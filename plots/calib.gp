@@ -1,7 +1,7 @@
-# Perplexity against calibration tokens: the mean of several draws as a line, their spread as a band.
+# Perplexity against calibration tokens: over the seeds that drew the windows, their spread as a band.
 #
-#   data       CSV: method, line, calibration_tokens, runs, mean_ppl, lowest_ppl, highest_ppl
-#   lines      array of the lines' names
+#   data       CSV: method, line, calibration_tokens, seeds, ppl, lowest_ppl, highest_ppl
+#   lines      array of the lines' names; line_method, line_turn: what gives a line its colour, mark and dash
 #   x_ticks, x_low, x_high, y_low, y_high, y_log, y_ticks
 
 set datafile missing NaN # a line goes on over points of other lines
@@ -10,7 +10,7 @@ set xlabel 'calibration tokens (log scale)' offset 0,0.3
 set ylabel (y_log ? 'perplexity (log scale)' : 'perplexity') offset 0.5,0
 set lmargin 9
 set rmargin 3
-key_rows = |lines|
+key_rows = ceil(|lines| / 2.0)
 eval key_below
 set logscale x
 set xrange [x_low:x_high]
@@ -20,7 +20,8 @@ if (y_log) { set logscale y }
 if (strlen(y_ticks)) { eval 'set ytics ('.y_ticks.')' }
 
 plot for [i=1:|lines|] data skip 1 using ($2 == i ? $3 : NaN):6:7 notitle with filledcurves \
-         fillstyle transparent solid 0.18 noborder linecolor rgb series_colour[i], \
+         fillstyle transparent solid 0.18 noborder linecolor rgb method_colour(line_method[i]), \
      for [i=1:|lines|] data skip 1 using ($2 == i ? $3 : NaN):5 title lines[i] with linespoints \
-         linecolor rgb series_colour[i] linewidth 1.6 dashtype series_dash[i] pointtype series_point[i] pointsize 0.8
+         linecolor rgb method_colour(line_method[i]) linewidth 1.6 dashtype method_dash(line_turn[i]) \
+         pointtype method_mark(line_method[i], line_turn[i]) pointsize 0.8
 unset output

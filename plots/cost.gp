@@ -8,9 +8,10 @@ unset title
 set label 1 note noenhanced at screen 0.5, 14.0 / height center font ',10' textcolor rgb grey
 set label 2 heading noenhanced at screen 0.5, 1 - 14.0 / height center font ',13'
 set yrange [n - 0.4:-0.6]
-eval 'set ytics ('.cell_ticks.') noenhanced font ",10" scale 0'
+eval 'set ytics ('.cell_ticks.') noenhanced font ",'.(name_width > 44 ? 8 : 10).'" scale 0'
 set grid noytics xtics linetype 1 linecolor rgb '#E8E8E8' linewidth 0.5
-left = 0.03 + 0.0102 * name_width
+# Long names are set smaller.
+left = 0.03 + (name_width > 44 ? 0.0076 : 0.0098) * name_width
 middle = left + 0.62 * (0.97 - left)
 set tmargin at screen 1 - 40.0 / height
 set bmargin at screen 96.0 / height

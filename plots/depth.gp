@@ -13,6 +13,7 @@ set rmargin 3
 key_rows = 1
 eval key_below
 set xrange [-0.5:n_blocks - 0.5]
+set xtics 0, block_step(n_blocks)
 set yrange [y_low:y_high]
 if (y_log) { set logscale y }
 if (strlen(y_ticks)) { eval 'set ytics ('.y_ticks.')' }

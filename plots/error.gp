@@ -1,7 +1,7 @@
 # The error of each linear, block by role, on one logarithmic scale: one panel a cell, two side by side.
 #
 #   data       CSV: cell, panel, block, role, role_number, error
-#   panels     array of the panels' names
+#   panels     array of the panels' names, panels_2 of their second lines; pitch: points from one row of panels to the next
 #   role_ticks "'q_proj' 0, 'k_proj' 1"
 #   n_roles, n_blocks, low, high
 
@@ -16,16 +16,16 @@ set border 15 linecolor rgb grey
 unset grid
 set xrange [-0.5:n_blocks - 0.5]
 set yrange [n_roles - 0.5:-0.5]
-set xtics nomirror out offset 0,0.4 font ',10'
+set xtics 0, block_step(n_blocks) nomirror out offset 0,0.4 font ',10'
 set cbtics font ',10'
 unset key
 
 rows = (|panels| + 1) / 2
-top(i) = 1 - (56.0 + 190 * ((i - 1) / 2)) / height
+top(i) = 1 - (pitch - 134.0 + pitch * ((i - 1) / 2)) / height
 left(i) = i % 2 ? 0.135 : 0.525
 set multiplot
 do for [i = 1:|panels|] {
-    set title panels[i] noenhanced font ',11' offset 0,-0.6
+    set title panels[i].(strlen(panels_2[i]) ? "\n".panels_2[i] : '') noenhanced font ',10' offset 0,-0.6
     set lmargin at screen left(i)
     set rmargin at screen left(i) + (|panels| > 1 ? 0.355 : 0.745)
     set tmargin at screen top(i)

@@ -24,8 +24,6 @@ if (strlen(y_ticks)) { eval 'set ytics ('.y_ticks.')' }
 
 # Points of different curves at one fraction stand a little apart, so that their bars do not cover each other.
 apart = 1.055
-colours = vermillion.' '.blue.' '.green
-array points = [7, 5, 9]
 array dashes = [1, 4, 3]
 
 if (has_rtn) {
@@ -39,8 +37,8 @@ if (has_fp16) {
 }
 
 plot for [i=1:|ways|] data skip 1 using ($1 * apart ** (i - 2)):(column(3 * i - 1)) notitle \
-         with lines linecolor rgb word(colours, i) linewidth 1.6 dashtype dashes[i], \
+         with lines linecolor rgb method_colour('salient '.ways[i]) linewidth 1.6 dashtype dashes[i], \
      for [i=1:|ways|] data skip 1 using ($1 * apart ** (i - 2)):(column(3 * i - 1)):(column(3 * i)):(column(3 * i + 1)) \
-         title 'chosen '.ways[i] with yerrorbars linecolor rgb word(colours, i) linewidth 1.3 \
-         pointtype points[i] pointsize 0.9
+         title 'chosen '.ways[i] with yerrorbars linecolor rgb method_colour('salient '.ways[i]) linewidth 1.3 \
+         pointtype method_mark('salient '.ways[i], 0) pointsize 0.9
 unset output

@@ -22,7 +22,7 @@ set yrange [y_low:y_high]
 if (y_log) { set logscale y }
 if (strlen(y_ticks)) { eval 'set ytics ('.y_ticks.')' }
 plot for [i=1:|methods|] data skip 1 using ($3 == i ? $4 : NaN):5:6:7 title methods[i] with yerrorbars \
-         linecolor rgb series_colour[i] linewidth 1.2 pointtype series_point[i] pointsize 0.8
+         linecolor rgb method_colour(methods[i]) linewidth 1.2 pointtype method_mark(methods[i], 0) pointsize 0.8
 unset label 1
 unset label 2
 unset key
@@ -33,6 +33,6 @@ set ylabel 'another token on top (% of tokens)' offset 1,0
 set yrange [0:most * 1.1]
 set ytics autofreq
 plot for [i=1:|methods|] data skip 1 using ($3 == i ? $4 : NaN):8 notitle with points \
-         linecolor rgb series_colour[i] linewidth 1.2 pointtype series_point[i] pointsize 0.8
+         linecolor rgb method_colour(methods[i]) linewidth 1.2 pointtype method_mark(methods[i], 0) pointsize 0.8
 unset multiplot
 unset output

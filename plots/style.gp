@@ -1,11 +1,12 @@
 # What all figures share: terminals, fonts, colours. Set `format` ('png' or 'svg'), `width` and `height` before loading
 # this; a figure is made for print at 17 cm, where its 12 points are 8.5.
 #
-# Colours are Okabe and Ito's without their yellow (too pale on white), told apart by readers with any kind of colour
-# vision; points and dashes differ as well, so that a print in grey is readable.
+# Colours are Okabe and Ito's without their yellow (too pale on white), and two dark ones of Tol's, told apart by readers
+# with any kind of colour vision; points and dashes differ as well, so that a print in grey is readable.
 
 if (format eq 'png') {
-    set terminal pngcairo size 2 * width, 2 * height font 'DejaVu Sans,12' fontscale 2 linewidth 2 pointscale 2
+    # cairo takes a point for more than a pixel, svg for one: 1.5 makes letters as large as the svg's.
+    set terminal pngcairo size 2 * width, 2 * height font 'DejaVu Sans,12' fontscale 1.5 linewidth 2 pointscale 2
 } else {
     set terminal svg size width, height dynamic background 'white' font 'DejaVu Sans, Helvetica, Arial, sans-serif,12' fontscale 1.0
 }
@@ -17,7 +18,20 @@ green = '#009E73'
 grey = '#555555'
 pale = '#DDDDDD'
 
-# The i-th curve of a figure with any number of them.
+# A method has one colour and one mark in every figure: the names are those of the tables. The turn-th curve of one
+# method (from 0: other parameters, other widths) has the mark open or filled and another dash.
+array method_name = ['RTN', 'GPTQ', 'AWQ', 'AWQ+GPTQ', 'OBQ', 'salient by activation', 'salient by weight', \
+                     'salient at random', 'scale']
+array method_shade = ['#777777', '#0072B2', '#D55E00', '#CC79A7', '#56B4E9', '#009E73', '#E69F00', '#882255', '#332288']
+array method_full = [5, 7, 9, 15, 4, 11, 13, 6, 3]
+array method_open = [4, 6, 8, 14, 4, 10, 12, 6, 3]
+method_at(name) = sum [k = 1:|method_name|] (method_name[k] eq name ? k : 0)
+method_colour(name) = method_at(name) ? method_shade[method_at(name)] : '#000000'
+method_mark(name, turn) = !method_at(name) ? 3 : turn % 2 ? method_open[method_at(name)] : method_full[method_at(name)]
+array turn_dash = [1, 4, 3, 2, 5]
+method_dash(turn) = turn_dash[int(turn) % 5 + 1]
+
+# The i-th curve of a figure whose curves are no methods.
 array series_colour = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000', '#777777']
 array series_point = [5, 7, 9, 11, 13, 4, 6, 8]
 array series_dash = [1, 4, 3, 2, 5, 1, 4, 3]
@@ -34,8 +48,11 @@ set bars 0.6
 set datafile separator ','
 set datafile missing ''
 
+# Blocks are numbers of their own: ticks at whole ones, eight of them at most.
+block_step(n) = n <= 8 ? 1 : n <= 16 ? 2 : n <= 40 ? 5 : n <= 80 ? 10 : 20
+
 # A key of key_rows rows below the plot, over the note: `eval key_below`. pngcairo sets it wider than svg does.
-key_size = format eq 'png' ? 'samplen 1.5 width -3' : 'samplen 2.5 width 1'
+key_size = format eq 'png' ? 'samplen 2 width 0' : 'samplen 2.5 width 1'
 key_below = 'set bmargin at screen (88.0 + 19 * key_rows) / height; ' . \
             'set key at screen 0.5, (30.0 + 9.5 * key_rows) / height center center vertical Left reverse noenhanced ' . \
             key_size . ' spacing 1.2 font ",11" maxrows key_rows'

@@ -1,5 +1,6 @@
 /* What must hold of AWQ whatever the data: on small random blocks of each kind. */
 #include "awq_fixture.h"
+#include "session.h"
 #include "awq_clip.h"
 #include "awq_groups.h"
 #include "pool.h"
@@ -416,8 +417,33 @@ static void test_post_norm(void **state)
     struct ptq_awq_options options = ptq_awq_options(&f.spec);
     f.model.config.post_norm = 1;
     assert_int_equal(ptq_awq_block(&f.task, &options, f.arena, &f.awq, &f.err), PTQ_EINPUT);
-    assert_non_null(strstr(f.err.text, "which opt with post_norm has not"));
+    assert_non_null(strstr(f.err.text, "this opt model norms come after them"));
     drop(&f);
+}
+
+/* A plan says it, before anything is calibrated. */
+static void test_refused_when_planned(void **state)
+{
+    static const char *const spec[] = {"awq:w3,g16", "awq+gptq:w2,g16"};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct ptq_session *session = ptq_session_make();
+        struct ptq_arena *arena = ptq_arena_make("plan");
+        struct ptq_job job = {.model = PTQ_FIXTURES "/models/opt350",
+                              .text = PTQ_FIXTURES "/models/text.txt",
+                              .calib = PTQ_FIXTURES "/models/calib.txt",
+                              .window = 32,
+                              .calib_window = 32,
+                              .calib_windows = 4,
+                              .spec = spec[i]};
+        struct ptq_cell cell;
+        struct ptq_error err;
+        assert_int_equal(ptq_cell_plan(session, &job, arena, &cell, &err), PTQ_EINPUT);
+        assert_non_null(strstr(err.text, "opt350"));
+        assert_non_null(strstr(err.text, "take rtn, salient or gptq"));
+        ptq_arena_free(arena);
+        ptq_session_free(session);
+    }
 }
 
 int main(void)
@@ -437,6 +463,7 @@ int main(void)
         cmocka_unit_test(test_infinite_activation),
         cmocka_unit_test(test_stats_follow),
         cmocka_unit_test(test_post_norm),
+        cmocka_unit_test(test_refused_when_planned),
     };
     ptq_pool_start(2);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

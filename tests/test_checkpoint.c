@@ -230,7 +230,7 @@ static void folders_without_safetensors_say_what_to_do(void **state)
     write_test_text(f->folder, "pytorch_model.bin", "PK");
     assert_refused("bin", open_in(f, ""), &f->err, "pickled;never reads;python3 data/convert_bin.py /tmp/ptq-test-");
     write_test_text(f->folder, "m-Q4_1.gguf", "GGUF");
-    assert_refused("gguf", open_in(f, ""), &f->err, "by its path: m-Q4_1.gguf");
+    assert_refused("gguf", open_in(f, ""), &f->err, "by its path;/m-Q4_1.gguf");
     assert_refused("none", open_in(f, "none"), &f->err, "none: cannot be opened");
 }
 

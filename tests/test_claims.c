@@ -81,7 +81,8 @@ static void test_claims_of_the_tree(void **state)
         if (access(yaml, R_OK)) fail_msg("%s is not there", yaml);
     }
     ptq_claims_judge(arena, &claims, ptq_claims_cells(arena, &claims, "/no/such/folder"));
-    for (int i = 0; i < claims.n; i++) { /* nothing was run, so nothing is claimed */
+    for (int i = 0; i < claims.n; i++) { /* nothing was run, so nothing is claimed, but for what benchmarks wrote */
+        if (claims.claim[i].test[0].file) continue;
         assert_int_equal(claims.claim[i].verdict, PTQ_CLAIM_CANNOT);
         assert_non_null(claims.claim[i].test[0].why);
     }

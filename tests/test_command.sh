@@ -41,6 +41,9 @@ expect 2 'eval needs --text' "$ptq" eval "$models/llama"
 expect 2 'g is 0' "${eval_llama[@]}" --method rtn:w3,g0
 expect 2 "did you mean 'rtn'" "${eval_llama[@]}" --method rtm
 expect 2 'needs a calibration text' "${eval_llama[@]}" --method salient:w3,g32
+expect 2 "takes no 'rtn'" "$ptq" methods rtn
+expect 2 "takes no 'llama'" "$ptq" models llama
+expect 1 'no-such-folder: there is no such folder' "$ptq" claims "$root/experiments/claims/awq-gptq.yaml" no-such-folder
 expect 1 'no-such-model' "$ptq" eval no-such-model --text "$models/text.txt"
 expect 1 'no-such-text' "$ptq" eval "$models/llama" --text no-such-text
 expect 1 'is a folder' "$ptq" eval "$models/llama" --text "$models"
@@ -119,10 +122,13 @@ YAML
 { cat "$work/bad.yaml"; echo 'exclude: {w_bit: 4}'; } >"$work/worse.yaml"
 bad=("$ptq" run "$work/bad.yaml" -o "$work/bad.h5")
 expect 1 'no-such-model: no such file or folder' "${bad[@]}" --set models=no-such-model
-expect 1 'is a folder' "${bad[@]}" --set "text=$models"
+expect 1 'is a folder, and a text is one file' "${bad[@]}" --set "text=$models"
 expect 1 'is a folder' "${bad[@]}" --set "methods=rtn" --set "calib=$models"
-expect 1 'a table never mixes protocols' "${bad[@]}" --set "window=[32, 64]"
-expect 1 'w_bit is an empty list' "${bad[@]}" --set "w_bit=[]"
+expect 2 'a table never mixes protocols' "${bad[@]}" --set "window=[32, 64]"
+expect 2 'a table never mixes protocols' "${bad[@]}" --set "window=32,64"
+expect 2 'rising whole numbers from 0 to 1048576' "${bad[@]}" --set 'methods=[rtn: {only: ["{0..999999999}.q"]}]'
+expect 2 'w_bit is an empty list' "${bad[@]}" --set "w_bit=[]"
+expect 2 "w_bit is '17'" "${bad[@]}" --set w_bit=17
 expect 1 'drops no cell' "$ptq" run "$work/worse.yaml" -o "$work/bad.h5"
 [ -z "$(find "$work" -name 'bad.h5*')" ] || fail 'a refused experiment left something'
 
@@ -168,6 +174,27 @@ expect 1 'text.txt' "$ptq" table "$models/text.txt"
 # a reader that goes away is no error to talk about
 { "$ptq" inspect "$models/llama" || true; } 2>"$work/err" | head -n 1 >/dev/null
 [ ! -s "$work/err" ] || fail "a closed pipe: $(cat "$work/err")"
+
+# a reader gives no advice to a writer, and a writer none that would cost somebody's text
+for file in half.h5 notes.md; do
+    expect 1 "$file" "$ptq" table "$work/$file"
+    grep -qE -- '--fresh|-o' "$work/err" && fail "advice for a writer: $(cat "$work/err")"
+done
+expect 1 'start over with --fresh' "$ptq" run "$work/bad.yaml" -o "$work/half.h5"
+expect 1 'give another name behind -o' "$ptq" run "$work/bad.yaml" -o "$work/notes.md"
+
+# a folder that holds models, or files of them, but is none itself: the message has the path to give
+mkdir -p "$work/hub/models--a--b/snapshots"
+cp -r "$models/llama" "$work/hub/models--a--b/snapshots/abc"
+expect 1 "$work/hub/models--a--b/snapshots/abc" "$ptq" eval "$work/hub/models--a--b" --text "$models/text.txt"
+expect 1 "$models/llama-gqa/model.gguf" "$ptq" eval "$models/llama-gqa" --text "$models/text.txt"
+expect 1 "give the model's, such as $work/hub/models--a--b/snapshots/abc" "$ptq" inspect "$work/hub/models--a--b/snapshots"
+
+# a prompt that is no text, or none where there is no BOS, is refused before the model is quantised
+expect 1 'UTF-8' "$ptq" generate "$models/llama" --prompt $'\xff' --method gptq:w4,g32 \
+    --calib "$models/calib.txt" --calib-window 32 --calib-windows 1
+expect 2 'prompt is empty' "$ptq" generate "$models/llama" --prompt '' --method gptq:w4,g32 --calib "$models/calib.txt" \
+    --calib-window 32 --calib-windows 1
 
 # NaN weights: which tensor, which index
 mkdir "$work/nan"

@@ -2,6 +2,7 @@
  * packed; choosing tokens; text in whole characters. */
 #include "decode.h"
 #include "files.h"
+#include "fixtures/greedy.h"
 #include "pieces.h"
 #include "hold.h"
 
@@ -86,6 +87,32 @@ static void test_golden_models(void **state)
         skip();
     }
     for (int i = 0; i < 8; i++) check(PTQ_GOLDEN "/models", models[i], "rtn:w4,g32", "packed");
+}
+
+static void test_greedy_is_transformers(void **state)
+{
+    (void)state;
+    const struct ptq_choice likeliest = {0, 1, 0};
+    for (size_t m = 0; m < sizeof greedy / sizeof *greedy; m++) {
+        struct ptq_arena *arena = ptq_arena_make("test");
+        struct ptq_session *session = ptq_session_make();
+        struct ptq_error err;
+        struct ptq_held held;
+        struct ptq_decoder d;
+        struct ptq_job job = {.model = ptq_format(arena, PTQ_FIXTURES "/models/%s", greedy[m].model)};
+        OK(ptq_hold(session, &job, arena, &held, &err));
+        OK(ptq_decoder_make(arena, held.model, held.block, GREEDY_PROMPT + GREEDY_NEW, &d, &err));
+        OK(ptq_decoder_push(&d, greedy[m].prompt, GREEDY_PROMPT, &err));
+        for (int i = 0; i < GREEDY_NEW; i++) {
+            int32_t id;
+            OK(ptq_choose(d.logits, held.model->config.vocab, &likeliest, NULL, arena, &id, &err));
+            if (id != greedy[m].next[i])
+                fail_msg("%s, new token %d: %d, and transformers says %d", greedy[m].model, i, id, greedy[m].next[i]);
+            OK(ptq_decoder_push(&d, &id, 1, &err));
+        }
+        ptq_session_free(session);
+        ptq_arena_free(arena);
+    }
 }
 
 static void test_capacity(void **state)
@@ -214,6 +241,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cache_is_whole_pass),
         cmocka_unit_test(test_golden_models),
+        cmocka_unit_test(test_greedy_is_transformers),
         cmocka_unit_test(test_capacity),
         cmocka_unit_test(test_choosing),
         cmocka_unit_test(test_whole_characters),

@@ -1,106 +1,20 @@
-/* What is exported comes back: the same codes and zeros, the scales as FP16, the groups of every column, for every
- * format, width, group size and order. And what a container cannot hold is refused by name. */
+/* What is exported comes back: the same codes and zeros, the scales as FP16, the groups of every column (every family,
+ * width, group size and order: tests/test_export_families.c), the same numbers from every container. And what a
+ * container cannot hold is refused by name. */
 #include "export_fixture.h"
-
-#include "checkpoint.h"
-#include "dtype.h"
 
 static char tiny[64]; /* the folder of the tiny llama */
 static char cache[64];
 
-/* ---- there and back ---- */
+/* ---- there and back: tests/test_export_families.c has every family ---- */
 
-/* The group of each column. */
-static void groups_of(const struct ptq_qmat *q, int32_t *group)
-{
-    int64_t g = q->grid.group_size < 0 ? q->k : q->grid.group_size;
-    for (int64_t p = 0; p < q->k; p++) group[q->perm ? q->perm[p] : p] = (int32_t)(p / g);
-}
-
-static void same_linear(const char *what, const struct ptq_qmat *out, const struct ptq_qmat *back)
-{
-    int32_t before[EXPORT_FF * 2], after[EXPORT_FF * 2];
-    assert_int_equal(out->n, back->n);
-    assert_int_equal(out->k, back->k);
-    assert_int_equal(out->n_groups, back->n_groups);
-    if (memcmp(out->code, back->code, (size_t)(out->n * out->k))) fail_msg("%s: the codes differ", what);
-    for (int64_t i = 0; i < out->n * out->n_groups; i++) {
-        if (out->zero[i] != back->zero[i]) fail_msg("%s: a zero differs", what);
-        if (ptq_f16_round(out->scale[i]) != back->scale[i])
-            fail_msg("%s: a scale is not the FP16 of what it was", what);
-    }
-    groups_of(out, before);
-    groups_of(back, after);
-    if (memcmp(before, after, sizeof *before * (size_t)out->k)) fail_msg("%s: a column is in another group", what);
-}
-
-static void same_codes(const char *what, const struct remembered *r, const char *folder)
-{
-    struct ptq_arena *arena = ptq_arena_make("back");
-    struct ptq_model model;
-    struct ptq_error err;
-    EXPORT_OK(&err, ptq_model_open(arena, folder, "back", &model, &err));
-    assert_non_null(model.quantization);
-    assert_string_equal(model.source_dtype, model.quantization->text);
-    for (int block = 0; block < EXPORT_BLOCKS; block++)
-        for (int role = 0; role < PTQ_N_ROLE; role++) {
-            const struct ptq_qmat *out = &r->q[block][role];
-            struct ptq_quantized_linear linear;
-            struct ptq_qmat back;
-            char name[PTQ_NAME_SIZE];
-            int found;
-            if (!out->n) continue;
-            ptq_hf_name(&model.config, model.config.family->hf.linear[role], block, "", name);
-            EXPORT_OK(&err, ptq_quantized_find(model.quantization, &model.checkpoint, name, out->n, out->k, &linear,
-                                               &found, &err));
-            assert_true(found);
-            EXPORT_OK(&err, ptq_quantized_codes(model.quantization, &linear, arena, &back, &err));
-            same_linear(what, out, &back);
-        }
-    ptq_model_close(&model);
-    ptq_arena_free(arena);
-}
-
-static void there_and_back(const char *model, const char *spec, const char *format)
-{
-    char folder[64], what[200];
-    struct remembered r;
-    struct ptq_error err;
-    make_test_folder(folder);
-    snprintf(what, sizeof what, "%s as %s", spec, format);
-    if (export_into(&r, model, spec, format, folder, &err)) fail_msg("%s: %s", what, err.text);
-    same_codes(what, &r, folder);
-    forget(&r);
-    remove_test_folder(folder);
-}
-
-/* Groups of 48 leave a shorter last one in 64 and in 96 columns. */
+/* What other methods than plain GPTQ make. */
 static void test_gptq_v2(void **state)
 {
-    static const int bits[] = {2, 3, 4, 8}, group[] = {-1, 32, 48};
     (void)state;
-    for (int b = 0; b < 4; b++)
-        for (int g = 0; g < 3; g++)
-            for (int act_order = 0; act_order < 2; act_order++) {
-                char spec[96];
-                snprintf(spec, sizeof spec, "gptq:w%d,g%d,act_order=%d", bits[b], group[g], act_order);
-                there_and_back(tiny, spec, "gptq_v2");
-            }
     there_and_back(tiny, "gptq:w4,g32,act_order=1,static_groups=1", "gptq_v2");
     there_and_back(tiny, "awq:w3,g32,loss=gram", "gptq_v2");
     there_and_back(MODELS "opt", "awq+gptq:w2,g32", "gptq_v2");
-}
-
-static void test_gptq_v1(void **state)
-{
-    static const int bits[] = {2, 3, 4, 8};
-    (void)state;
-    for (int b = 0; b < 4; b++)
-        for (int act_order = 0; act_order < 2; act_order++) {
-            char spec[96];
-            snprintf(spec, sizeof spec, "gptq:w%d,g32,sym=1,act_order=%d", bits[b], act_order);
-            there_and_back(b % 2 ? MODELS "opt" : tiny, spec, "gptq");
-        }
 }
 
 static void test_awq(void **state)
@@ -115,38 +29,27 @@ static void test_awq(void **state)
 
 /* ---- one meaning in every container ---- */
 
-static double ppl_of(const char *model)
-{
-    struct ptq_session *session = ptq_session_make();
-    struct ptq_arena *arena = ptq_arena_make("ppl");
-    struct ptq_job job = {.model = model, .text = MODELS "text.txt", .window = 32};
-    struct ptq_cell cell;
-    struct ptq_error err;
-    EXPORT_OK(&err, ptq_cell_plan(session, &job, arena, &cell, &err));
-    EXPORT_OK(&err, ptq_cell_run(session, &job, arena, &cell, &err));
-    double ppl = cell.ppl;
-    ptq_arena_free(arena);
-    ptq_session_free(session);
-    return ppl;
-}
-
 /* The same codes with scales that FP16 holds: whichever container, the same numbers to the last bit, and so in the
- * plain checkpoint that they stand for. */
+ * plain checkpoint that they stand for. Without the rounding to FP16 (exact) they are what the method itself gave. */
 static void test_formats_agree(void **state)
 {
-    static const char *const format[] = {"fp16", "awq", "gptq", "gptq_v2", "gguf"};
-    double ppl[5];
+    static const char *const format[] = {"fp16", "awq", "gptq", "gptq_v2", "gguf"},
+                             *spec = "rtn:w4,g32,sym=1,scale_dtype=fp16";
+    double ppl[5], made = ppl_by(tiny, spec);
     (void)state;
     for (int i = 0; i < 5; i++) {
         char folder[64], path[96];
         struct remembered r;
         struct ptq_error err;
         make_test_folder(folder);
-        EXPORT_OK(&err, export_into(&r, tiny, "rtn:w4,g32,sym=1,scale_dtype=fp16", format[i], folder, &err));
+        EXPORT_OK(&err, export_into(&r, tiny, spec, format[i], folder, &err));
         snprintf(path, sizeof path, "%s%s", folder, i == 4 ? "/model.gguf" : "");
         ppl[i] = ppl_of(path);
+        double exact = ppl_by(path, "exact"), want = i ? made : ppl[0];
         forget(&r);
         remove_test_folder(folder);
+        if (exact != want) fail_msg("%s read exactly gives %.9g; it must be %.9g", format[i], exact, want);
+        if (i && exact == ppl[i]) fail_msg("%s: rounding to FP16 changed nothing", format[i]);
         if (ppl[i] != ppl[0]) fail_msg("%s gives %.9g, fp16 %.9g", format[i], ppl[i], ppl[0]);
     }
 }
@@ -319,7 +222,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gptq_v2),
-        cmocka_unit_test(test_gptq_v1),
         cmocka_unit_test(test_awq),
         cmocka_unit_test(test_formats_agree),
         cmocka_unit_test(test_gguf_kinds),

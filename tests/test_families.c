@@ -105,7 +105,9 @@ static void windows_slide_where_the_config_says(void **state)
         {"qwen2", "\"sliding_window\": 50, \"use_sliding_window\": true, \"max_window_layers\": 1", {0, 50, 50}},
         {"qwen2", "\"use_sliding_window\": true, \"max_window_layers\": 2", {0, 0, 4096}},
         {"qwen2", "\"sliding_window\": 50, \"use_sliding_window\": true", {0, 0, 0}},
-        {"llama", "\"sliding_window\": 50", {0, 0, 0}},
+        /* a window of a family that has none is refused (tests/malformed/table.tsv), unless it cuts nothing off */
+        {"llama", "\"sliding_window\": 128", {0, 0, 0}},
+        {"llama", "\"sliding_window\": 50, \"use_sliding_window\": false", {0, 0, 0}},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const struct ptq_config *c =

@@ -1,75 +1,193 @@
 #!/usr/bin/env bash
-# Every write, sync and rename of a run fails in turn, and the run is killed at each: what is on disk afterwards is whole,
-# a failure is one sentence, and the next run completes. Needs strace, which fails system calls on purpose.
+# Every write, sync, close and rename of a command fails in turn, is interrupted or cut short, and the command is killed at
+# each: what is on disk afterwards is whole, a failure is one sentence, and the next run completes. Needs strace, which
+# fails system calls on purpose. PTQ_TORTURE=long goes through every call, else through the first ones and then ever
+# fewer.
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/shell.bash"
-ptq=$1
+ptq=$1 preload=${PTQ_PRELOAD:-}
 models=$tree/tests/fixtures/models
+tried=0
 
 if ! command -v strace >/dev/null || ! strace -o /dev/null true 2>/dev/null; then
-    echo "skipped: there is no strace that works here"
-    exit 0
+    echo "there is no strace that works here"
+    [ -z "${PTQ_MUST_RUN:-}" ] || exit 1
+    exit 77
 fi
 
 # LeakSanitizer cannot look under strace, which is itself a tracer; leaks are found by every other test.
-export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0"
+export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0" PTQ_CACHE=$scratch/cache
 
-run=("$ptq" eval "$models/llama" --text "$models/text.txt" --window 32 --max-windows 2 --bos none --threads 1 --quiet)
-second=(--method "rtn:w3,g32") # the cell that is joined, and how it is named in a table
-title=RTN
+# ---- what is run, and what must hold of its folder $scratch/d ----
+
+eval_llama=("$ptq" eval "$models/llama" --text "$models/text.txt" --window 32 --max-windows 2 --bos none --threads 1
+    --quiet -o "$scratch/d/r.h5")
+mkdir "$scratch/first" "$scratch/d"
+"${eval_llama[@]}" >"$scratch/out" || exit 1
+mv "$scratch/d/r.h5" "$scratch/first"
 
 # A results file with one cell, so that a second one is joined to it.
-first_cell() {
-    rm -rf "$scratch/d"
-    mkdir "$scratch/d"
-    expect_exit 0 "${run[@]}" -o "$scratch/d/r.h5"
+# shellcheck disable=SC2034
+join_command=("${eval_llama[@]}" --method "rtn:w3,g32")
+join_before() { cp "$scratch/first/r.h5" "$scratch/d"; }
+join_whole() { expect_exit 0 "$ptq" table "$scratch/d/r.h5"; } # with one cell or two
+join_done() {
+    join_whole
+    expect_text "^RTN" "$scratch/out"
+    [ -z "$(find "$scratch/d" -mindepth 1 ! -name r.h5)" ] || fail "after $1: $(ls -A "$scratch/d")"
 }
-
-# fault SYSCALL EFFECT: at the 1st, 2nd, ... call, until a run has fewer of them.
-fault() {
-    local k code expected=1 kind=$1
-    [ "${2%%=*}" = signal ] && expected=137
-    for k in $(seq 1 30); do
-        first_cell
-        code=0
-        { # the shell's own word about a killed child is not wanted
-            strace -f -o "$scratch/trace" -e "trace=$kind" -e "inject=$kind:$2:when=$k" \
-                "${run[@]}" "${second[@]}" -o "$scratch/d/r.h5" >"$scratch/out" 2>"$scratch/err"
-        } 2>/dev/null || code=$?
-        grep -qE 'INJECTED|SIGKILL' "$scratch/trace" || break
-        # A write to the terminal may fail without harm, and one cut short is tried again.
-        [ $code = 0 ] || [ $code = $expected ] || fail "$kind $2 at $k: exit $code: $(cat "$scratch/err")"
-        if [ $code = 1 ]; then
-            [ "$(grep -c '^ptq: ' "$scratch/err")" = 1 ] || fail "$kind $2 at $k: no sentence: $(cat "$scratch/err")"
-            [ -z "$(find "$scratch/d" -name '.tmp*')" ] || fail "$kind $2 at $k: left $(ls -A "$scratch/d")"
-        fi
-        expect_exit 0 "$ptq" table "$scratch/d/r.h5" # whole, with one cell or two
-        expect_exit 0 "${run[@]}" "${second[@]}" -o "$scratch/d/r.h5"
-        expect_exit 0 "$ptq" table "$scratch/d/r.h5"
-        expect_text "^$title" "$scratch/out"
-        [ -z "$(find "$scratch/d" -mindepth 1 ! -name r.h5)" ] || fail "$kind $2 at $k: after: $(ls -A "$scratch/d")"
-    done
-    [ "$k" -gt 1 ] || fail "$kind: no call was made"
-}
-
-test_disk_is_full() { fault write error=ENOSPC; }
-test_sync_fails() { fault fsync error=EIO; }
-test_rename_fails() { fault rename error=EROFS; }
-test_killed_at_a_write() { fault write signal=SIGKILL; }
-test_killed_at_a_sync() { fault fsync signal=SIGKILL; }
-test_killed_at_a_rename() { fault rename signal=SIGKILL; }
-test_killed_while_tidying() { fault unlinkat signal=SIGKILL; }
 
 # The same of a cell that keeps its finished blocks, after every one of them.
-with_blocks() {
-    local title=GPTQ PTQ_CHECKPOINT_SECONDS=0 PTQ_CACHE=$scratch/cache
-    local second=(--method "gptq:w3,g32" --calib "$models/calib.txt" --calib-windows 2 --calib-window 32)
-    export PTQ_CHECKPOINT_SECONDS PTQ_CACHE
-    fault "$@"
+# shellcheck disable=SC2034
+blocks_command=("${eval_llama[@]}" --method "gptq:w3,g32" --calib "$models/calib.txt" --calib-windows 2
+    --calib-window 32)
+blocks_before() { join_before; }
+blocks_whole() { join_whole; }
+blocks_done() {
+    join_whole
+    expect_text "^GPTQ" "$scratch/out"
+    [ -z "$(find "$scratch/d" -mindepth 1 ! -name r.h5)" ] || fail "after $1: $(ls -A "$scratch/d")"
 }
-test_blocks_disk_is_full() { with_blocks write error=ENOSPC; }
-test_blocks_killed_at_a_write() { with_blocks write signal=SIGKILL; }
-test_blocks_killed_at_a_rename() { with_blocks rename signal=SIGKILL; }
-test_blocks_killed_while_tidying() { with_blocks unlinkat signal=SIGKILL; }
+
+# An exported folder: there whole, or not there.
+export_command=("$ptq" quantize "$models/opt" --method "gptq:w4,g32,sym=1" --calib "$models/calib.txt" --calib-windows 2
+    --calib-window 32 --format gptq --threads 1 --quiet -o "$scratch/d/q")
+export_before() { :; }
+export_whole() {
+    # The model card has the hour and the seconds.
+    [ ! -e "$scratch/d/q" ] || expect_exit 0 diff -r --exclude=README.md "$scratch/q" "$scratch/d/q"
+}
+export_done() {
+    [ -e "$scratch/d/q" ] || fail "$1: there is no folder"
+    export_whole
+    [ -z "$(find "$scratch/d" -mindepth 1 -maxdepth 1 ! -name q)" ] || fail "after $1: $(ls -A "$scratch/d")"
+}
+export_once() {
+    [ -e "$scratch/q" ] || { "${export_command[@]}" >"$scratch/out" && mv "$scratch/d/q" "$scratch/q"; }
+}
+
+# ---- faults ----
+
+next_call() {
+    if [ "${PTQ_TORTURE:-}" = long ] || [ "$1" -lt 4 ]; then echo $(($1 + 1)); else echo $(($1 * 2)); fi
+}
+
+# after WHAT SYSCALL EFFECT K CODE: the command has ended with CODE; what must hold now, and after another run.
+after() {
+    local what=$1 label="$1: $2 $3 at $4" expected=1 code=$5
+    local -n command=${what}_command
+    tried=$((tried + 1))
+    [ "${3%%=*}" = signal ] && expected=137
+    # Before main, the loader could not open or map a library.
+    [ "$code" != 127 ] || ! grep -q 'error while loading shared libraries' "$scratch/err" || expected=127
+    # A write to the terminal may fail without harm, and one cut short is tried again.
+    [ "$code" = 0 ] || [ "$code" = $expected ] || fail "$label: exit $code: $(cat "$scratch/err")"
+    if [ "$code" = 1 ]; then
+        [ "$(grep -c '^ptq: ' "$scratch/err")" = 1 ] || fail "$label: no sentence: $(cat "$scratch/err")"
+        [ -z "$(find "$scratch/d" -name '.tmp*')" ] || fail "$label: left $(ls -A "$scratch/d")"
+    fi
+    "${what}_whole"
+    if [ ! -e "$scratch/d/q" ]; then expect_exit 0 "${command[@]}"; fi
+    "${what}_done" "$label"
+}
+
+# fault WHAT SYSCALL EFFECT: at the 1st, 2nd, ... call, until a run has fewer of them.
+fault() {
+    local k=1 code what=$1 kind=$2
+    local -n run=${what}_command
+    while :; do
+        rm -rf "$scratch/d" && mkdir "$scratch/d"
+        "${what}_before"
+        code=0
+        { # the shell's own word about a killed child is not wanted
+            strace -f -o "$scratch/trace" -e "trace=$kind" -e "inject=$kind:$3:when=$k" "${run[@]}" \
+                >"$scratch/out" 2>"$scratch/err"
+        } 2>/dev/null || code=$?
+        grep -qE 'INJECTED|SIGKILL' "$scratch/trace" || break
+        after "$what" "$kind" "$3" "$k" "$code"
+        k=$(next_call "$k")
+    done
+    [ "$k" -gt 1 ] || fail "$what: $kind: no call was made"
+}
+
+test_disk_is_full() { fault join write error=ENOSPC; }
+test_write_fails() { fault join write error=EIO; }
+test_write_is_interrupted() { fault join write error=EINTR; }
+test_sync_fails() { fault join fsync error=EIO; }
+test_sync_is_interrupted() { fault join fsync error=EINTR; }
+test_rename_fails() { fault join rename error=EROFS; }
+test_close_fails() { fault join close error=EIO; }
+test_open_fails() { fault join openat error=EMFILE; }
+test_killed_at_a_write() { fault join write signal=SIGKILL; }
+test_killed_at_a_sync() { fault join fsync signal=SIGKILL; }
+test_killed_at_a_rename() { fault join rename signal=SIGKILL; }
+test_killed_while_tidying() { fault join unlinkat signal=SIGKILL; }
+
+blocks() {
+    PTQ_CHECKPOINT_SECONDS=0 fault blocks "$@"
+}
+test_blocks_disk_is_full() { blocks write error=ENOSPC; }
+test_blocks_killed_at_a_write() { blocks write signal=SIGKILL; }
+test_blocks_killed_at_a_rename() { blocks rename signal=SIGKILL; }
+test_blocks_killed_while_tidying() { blocks unlinkat signal=SIGKILL; }
+
+export_fault() {
+    export_once
+    fault export "$@"
+}
+test_export_disk_is_full() { export_fault fallocate error=ENOSPC; }
+test_export_write_fails() { export_fault pwrite64 error=EIO; }
+test_export_write_is_interrupted() { export_fault pwrite64 error=EINTR; }
+test_export_sync_fails() { export_fault fsync error=EIO; }
+test_export_close_is_interrupted() { export_fault close error=EINTR; }
+test_export_rename_fails() { export_fault rename error=EIO; }
+test_export_killed_at_a_write() { export_fault pwrite64 signal=SIGKILL; }
+test_export_killed_at_a_rename() { export_fault rename signal=SIGKILL; }
+
+# Writes that are cut short, which strace cannot do: every first, second, third one takes half of its bytes.
+test_short_writes() {
+    local every what
+    [ -n "$preload" ] || return 0 # a sanitizer and a preloaded library do not go together
+    export_once
+    for what in join blocks export; do
+        for every in 1 2 3; do
+            local -n command=${what}_command
+            rm -rf "$scratch/d" && mkdir "$scratch/d"
+            "${what}_before"
+            expect_exit 0 env LD_PRELOAD="$preload" PTQ_TORTURE_SHORT=$every "${command[@]}"
+            "${what}_done" "short writes, every $every"
+            tried=$((tried + 1))
+        done
+    done
+}
+
+# A real disk of 1 MB, with ever more room on it.
+test_small_disk() {
+    local what room code
+    if ! mkdir -p "$scratch/d" || ! mount -t tmpfs -o size=1m tmpfs "$scratch/d" 2>/dev/null; then
+        echo "  no tmpfs may be mounted here"
+        # Root without the right to mount, as in some containers, is all that a machine may have.
+        [ -z "${PTQ_MUST_RUN:-}" ] || [ "$(id -u)" = 0 ] || fail "this needs root"
+        return
+    fi
+    trap 'umount "$scratch/d" 2>/dev/null; clean_up' EXIT
+    export_once
+    for what in join export; do
+        local -n command=${what}_command
+        for room in 0 4 16 32 64 96 128 192 256 512 700; do
+            find "$scratch/d" -mindepth 1 -delete
+            "${what}_before"
+            head -c "$(($(stat -f -c '%a * %S' "$scratch/d") - room * 1024))" /dev/zero >"$scratch/d/ballast"
+            code=0
+            "${command[@]}" >"$scratch/out" 2>"$scratch/err" || code=$?
+            [ "$code" = 0 ] || expect_text 'No space left on device' "$scratch/err"
+            rm "$scratch/d/ballast"
+            after "$what" disk "with $room KB free" once "$code"
+        done
+        [ "$code" = 0 ] || fail "$what: 700 KB are not enough"
+    done
+    umount "$scratch/d"
+}
 
 run_tests
+echo "$tried faults"

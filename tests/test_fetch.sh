@@ -246,6 +246,23 @@ test_hub_token() {
     expect_text '^127.0.0.1.*login=Bearer hf_secret123' "$scratch/log"
     expect_text '^localhost.*/model.safetensors .*login=None' "$scratch/log" # not told to the other host
     expect_no_text 'hf_secret' "$scratch/err"
+    expect_no_text 'hf_secret' "$scratch/out"
+    # not printed where it does not help either, nor on a command line, nor kept
+    HF_TOKEN=hf_secret123 expect_exit 1 "$fetch" hub org/gated
+    HF_TOKEN=hf_secret123 expect_exit 1 "$fetch" hub org/damaged
+    expect_no_text 'hf_secret' "$scratch/err"
+    expect_no_text 'hf_secret' "$scratch/out"
+    if command -v strace >/dev/null && strace -o /dev/null true 2>/dev/null; then
+        HF_TOKEN=hf_secret123 expect_exit 0 strace -f -v -s 4096 -e trace=execve -o "$scratch/started" "$fetch" hub org/empty
+        expect_text 'execve\(.*curl' "$scratch/started"
+        # the words of a command, not its environment, which is the third argument
+        sed -E 's/^[0-9]+ +execve\(("[^"]*", \[[^]]*\]).*/\1/' "$scratch/started" >"$scratch/words"
+        expect_no_text 'hf_secret' "$scratch/words"
+        rm "$scratch/started"
+    fi
+    mv "$scratch/log" "$scratch/work.log" # the stub's own
+    expect_exit 1 grep -rl 'hf_secret123' "$scratch" --exclude=work.log
+    mv "$scratch/work.log" "$scratch/log"
     HF_TOKEN='a" b' expect_exit 1 "$fetch" hub org/fresh
     expect_text 'HF_TOKEN holds characters' "$scratch/err"
 }

@@ -257,6 +257,32 @@ static void test_dead(void **state)
     }
 }
 
+/* R in h's place is the same R, and where there is none h is as it was. */
+static void test_factor_over(void **state)
+{
+    (void)state;
+    for (int act_order = 0; act_order < 2; act_order++) {
+        enum { K = 200 };
+        struct problem p = make_problem(7, 1, K);
+        struct ptq_gptq_factor f, over;
+        struct ptq_error err;
+        size_t bytes = sizeof *p.h * K * K;
+        float *h = ptq_new(p.arena, float, K *K);
+        memcpy(h, p.h, bytes);
+        for (int64_t i = 1; i < K; i++) h[i * K] = 7; /* below the diagonal nothing is read */
+        assert_int_equal(ptq_gptq_factorize(p.arena, p.arena, p.h, K, 0.01, act_order, &f, &err), PTQ_OK);
+        assert_int_equal(ptq_gptq_factorize_over(p.arena, p.arena, h, K, 0.01, act_order, &over, &err), PTQ_OK);
+        assert_ptr_equal(over.r, h);
+        assert_memory_equal(over.r, f.r, bytes);
+        assert_memory_equal(over.band, f.band, sizeof *f.band * K * PTQ_GPTQ_BLOCK);
+        p.h[3 * K + 5] = 1e6f;
+        memcpy(h, p.h, bytes);
+        assert_int_equal(ptq_gptq_factorize_over(p.arena, p.arena, h, K, 0.01, act_order, &over, &err), PTQ_ENUMERIC);
+        assert_memory_equal(h, p.h, bytes);
+        ptq_arena_free(p.arena);
+    }
+}
+
 static void test_act_order(void **state)
 {
     (void)state;
@@ -379,6 +405,7 @@ int main(void)
         cmocka_unit_test(test_identity_is_rtn),
         cmocka_unit_test(test_better_than_rtn),
         cmocka_unit_test(test_reversed_factor),
+        cmocka_unit_test(test_factor_over),
         cmocka_unit_test(test_definition),
         cmocka_unit_test(test_dead),
         cmocka_unit_test(test_act_order),

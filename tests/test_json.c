@@ -92,6 +92,27 @@ static void depth_is_counted_right(void **state)
     json_decref(root);
 }
 
+/* Values are counted before they are parsed, and neither in strings nor where there are just as many as are allowed. */
+static void values_are_bounded(void **state)
+{
+    (void)state;
+    static const char text[] = "{\"a,[{\": [1, 2, 3]}"; /* two brackets and two commas */
+    struct ptq_error err;
+    json_t *root;
+    assert_int_equal(ptq_json_parse_up_to(4, text, sizeof text - 1, "F", &root, &err), PTQ_OK);
+    json_decref(root);
+    assert_refused("a value too many", ptq_json_parse_up_to(3, text, sizeof text - 1, "F", &root, &err), &err,
+                   "F: byte 14;more than 3 values");
+    size_t n = 2 * PTQ_JSON_VALUES + 3;
+    char *many = malloc(n + 1);
+    assert_non_null(many);
+    for (size_t i = 0; i < n; i++) many[i] = i % 2 ? '0' : ',';
+    many[0] = '[';
+    many[n - 1] = ']';
+    assert_refused("half a million", ptq_json_parse(many, n, "F", &root, &err), &err, "F: byte 1000000;500000 values");
+    free(many);
+}
+
 static void files_are_bounded_and_named(void **state)
 {
     (void)state;
@@ -178,6 +199,7 @@ int main(void)
         cmocka_unit_test(bad_texts_are_refused_with_file_line_and_reason),
         cmocka_unit_test(depth_is_bounded),
         cmocka_unit_test(depth_is_counted_right),
+        cmocka_unit_test(values_are_bounded),
         cmocka_unit_test(files_are_bounded_and_named),
         cmocka_unit_test(getters_take_what_is_there),
         cmocka_unit_test(getters_refuse_with_key_wish_and_value),

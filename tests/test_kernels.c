@@ -71,6 +71,25 @@ static void test_linear(void **state)
         }
 }
 
+static void test_linear_f16(void **state)
+{
+    struct backends *b = *state;
+    struct ptq_rng rng = ptq_rng_make(1, "linear_f16");
+    for (int c = 0; c < PTQ_N_CASES(ptq_matrix_cases); c++) {
+        struct ptq_matrix_case s = ptq_matrix_cases[c];
+        int64_t ldx = s.k + 3, ldy = s.n + c % 2;
+        float *x = values(&rng, s.m * ldx), *w = values(&rng, s.n * s.k);
+        float *want = values(&rng, s.m * ldy), *got = copy_of(want, s.m * ldy);
+        uint16_t *half = malloc(sizeof *half * (size_t)(s.n * s.k));
+        assert_non_null(half);
+        for (int64_t i = 0; i < s.n * s.k; i++) half[i] = ptq_f16_encode(w[i]);
+        b->ref.linear_f16(want, ldy, x, ldx, half, s.m, s.n, s.k);
+        b->cpu.linear_f16(got, ldy, x, ldx, half, s.m, s.n, s.k);
+        agree("linear_f16", c, want, got, s.m * ldy);
+        free(x), free(w), free(half), free(want), free(got);
+    }
+}
+
 static void test_norms(void **state)
 {
     struct backends *b = *state;
@@ -416,7 +435,7 @@ int main(void)
         cmocka_unit_test(test_abssum),       cmocka_unit_test(test_codes),
         cmocka_unit_test(test_exponentials), cmocka_unit_test(test_gram),
         cmocka_unit_test(test_feedback),     cmocka_unit_test(test_gelu),
-        cmocka_unit_test(test_products),
+        cmocka_unit_test(test_products),      cmocka_unit_test(test_linear_f16),
     };
     int failed = 0;
     const char *backends[] = {"plain", "avx2"};

@@ -285,13 +285,15 @@ static void test_spec(void **state)
     (void)state;
     struct ptq_spec spec;
     struct ptq_error err;
-    struct ptq_block block = {.linear[PTQ_DOWN] = {.name = "mlp.down_proj", .n = 8, .k = PTQ_OBQ_MOST_K + 1}};
-    struct ptq_block_task task = {.spec = &spec, .block = &block};
+    struct ptq_config config = {.family = ptq_families[0], .width = 8, .heads = 1, .kv_heads = 1, .head_size = 8};
     struct ptq_arena *arena = ptq_arena_make("test");
     assert_int_equal(ptq_spec_parse("obq:w4", &spec, &err), PTQ_OK);
     assert_true(ptq_spec_need(&spec) == PTQ_NEED_WINDOWS);
     assert_string_equal(ptq_spec_format(&spec, arena), "obq:w4,g-1");
-    assert_int_equal(spec.method->block_method(&task, &err), PTQ_EUSAGE);
+    config.ff = PTQ_OBQ_MOST_K;
+    assert_int_equal(spec.method->check(&spec, &config, &err), PTQ_OK);
+    config.ff = PTQ_OBQ_MOST_K + 1;
+    assert_int_equal(spec.method->check(&spec, &config, &err), PTQ_EUSAGE);
     assert_non_null(strstr(err.text, "mlp.down_proj has 3073 inputs, and obq takes 3072 at most"));
     assert_non_null(strstr(err.text, "take gptq"));
     ptq_arena_free(arena);

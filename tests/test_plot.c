@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <signal.h>
 #include <unistd.h>
@@ -94,6 +95,39 @@ static void test_same_bytes(void **state)
     assert_string_equal(first, read_text(at("m-w3-g64.svg")));
 }
 
+static struct timespec changed(const char *name)
+{
+    struct stat state;
+    if (stat(at(name), &state)) fail_msg("%s is not there", name);
+    return state.st_mtim;
+}
+
+static int same_time(struct timespec a, struct timespec b)
+{
+    return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
+/* A picture is drawn again where its numbers changed, or where it is not whole; else it stays. */
+static void test_drawn_once(void **state)
+{
+    (void)state;
+    struct ptq_cell *cells = make_table1(arena, "m");
+    plot(cells, TABLE1_CELLS);
+    struct timespec svg = changed("m-w3-g64.svg"), png = changed("m-w3-g64.png"), error = changed("m-w3-error.svg");
+    plot(cells, TABLE1_CELLS);
+    assert_true(same_time(svg, changed("m-w3-g64.svg")) && same_time(png, changed("m-w3-g64.png")));
+    cells[2].nll[0] += 1;
+    plot(cells, TABLE1_CELLS);
+    assert_false(same_time(svg, changed("m-w3-g64.svg")));
+    assert_false(same_time(png, changed("m-w3-g64.png")));
+    assert_true(same_time(error, changed("m-w3-error.svg"))); /* shows nothing of it */
+    assert_int_equal(truncate(at("m-w3-error.svg"), 2000), 0);
+    assert_int_equal(truncate(at("m-w3-g64.png"), 2000), 0);
+    plot(cells, TABLE1_CELLS);
+    assert_non_null(strstr(read_text(at("m-w3-error.svg")), "<!-- ptq: of "));
+    assert_true(count("wc -c < m-w3-g64.png") > 2000);
+}
+
 /* Missing cells, cells without number, one fraction, no FP16: a figure all the same. */
 static void test_gaps(void **state)
 {
@@ -110,6 +144,22 @@ static void test_gaps(void **state)
     assert_non_null(strstr(csv, "\n1,,,,"));
     assert_null(strstr(csv, "nan"));
     assert_null(strstr(csv, "inf"));
+}
+
+/* No word of bars where there are none. */
+static void test_no_bars(void **state)
+{
+    (void)state;
+    struct ptq_cell *cells = make_table1(arena, "m");
+    plot(cells, TABLE1_CELLS);
+    assert_non_null(strstr(read_text(at("m-w3-g64.svg")), "bars and band: 95 % paired-bootstrap"));
+    for (int i = 0; i < TABLE1_CELLS; i++) {
+        cells[i].windows = 1;
+        cells[i].tokens = CELL_SCORED;
+    }
+    plot(cells, TABLE1_CELLS);
+    assert_non_null(strstr(read_text(at("m-w3-g64.svg")), "2047 tokens of test.txt"));
+    assert_null(strstr(read_text(at("m-w3-g64.svg")), "bars"));
 }
 
 static void test_large_range(void **state)
@@ -129,6 +179,72 @@ static void test_nothing_to_draw(void **state)
     assert_non_null(strstr(err.text, "nothing to draw"));
     cells[2].protocol = "another";
     assert_int_equal(ptq_plot(cells, 3, folder, NULL, &err), PTQ_EINPUT);
+}
+
+/* Seeds that the table folds into one row are the band; what the lines differ in is in their names, and no more. */
+static void test_calib(void **state)
+{
+    (void)state;
+    struct ptq_cell cells[13] = {make_cell(arena, "m", "fp16", 0)};
+    int n = 1;
+    for (int seed = 0; seed < 3; seed++)
+        for (int windows = 2; windows <= 8; windows *= 4)
+            for (int method = 0; method < 2; method++) {
+                struct ptq_cell *c = &cells[n++];
+                *c = make_cell(arena, "m", method ? "awq:w3,g64" : "gptq:w3,g64,act_order=0",
+                               0.1 * seed + 1.0 / windows + method);
+                c->seed = seed;
+                c->calib = "texts/perl-doc";
+                c->calib_windows = windows;
+                c->calib_window = 512;
+                c->calib_protocol = ptq_format(arena, "random %d windows of 512, bos stream, text 0123", windows);
+            }
+    plot(cells, n);
+    const char *csv = read_text(at("m-calib.csv"));
+    double ppl, low, high;
+    int tokens, seeds;
+    assert_int_equal(sscanf(strchr(csv, '\n'), "\nGPTQ,1,%d,%d,%lf,%lf,%lf", &tokens, &seeds, &ppl, &low, &high), 5);
+    assert_int_equal(tokens, 1024);
+    assert_int_equal(seeds, 3);
+    assert_true(fabs(low - cells[1].ppl) < 1e-6 && fabs(high - cells[9].ppl) < 1e-6);
+    assert_true(low < ppl && ppl < high);
+    assert_null(strstr(csv, "perl-doc")); /* all lines have it */
+    for (int i = 0; i < n; i++)
+        if (strcmp(cells[i].method, "awq") == 0) cells[i].calib = "texts/prose";
+    plot(cells, n);
+    assert_non_null(strstr(read_text(at("m-calib.csv")), "\n\"GPTQ, calib perl-doc\",1,1024,3,"));
+}
+
+/* Every width is a panel, every method a line there, in its own colour. */
+static void test_groups(void **state)
+{
+    (void)state;
+    static const char *const methods[] = {"rtn", "gptq", "awq"};
+    struct ptq_cell cells[19] = {make_cell(arena, "m", "fp16", 0)};
+    int n = 1;
+    for (int m = 0; m < 3; m++)
+        for (int w = 2; w <= 4; w++)
+            for (int g = 64; g <= 128; g *= 2)
+                cells[n++] =
+                    make_cell(arena, "m", ptq_format(arena, "%s:w%d,g%d", methods[m], w, g), 0.4 / w + 0.1 * m);
+    plot(cells, n);
+    assert_int_equal(count("wc -l < m-groups.csv"), 1 + 18);
+    const char *svg = read_text(at("m-groups.svg"));
+    static const char *const there[] = {"2 bits",
+                                        "3 bits",
+                                        "4 bits",
+                                        ">RTN<",
+                                        ">GPTQ<",
+                                        ">AWQ<",
+                                        "FP16",
+                                        "rgb(119, 119, 119)",
+                                        "rgb(  0, 114, 178)",
+                                        "rgb(213,  94,   0)"};
+    for (size_t i = 0; i < sizeof there / sizeof *there; i++)
+        if (!strcasestr(svg, there[i])) fail_msg("m-groups.svg has no %s", there[i]);
+    const char *bits = read_text(at("m-bits.svg"));
+    for (size_t i = 7; i < 10; i++)
+        if (!strcasestr(bits, there[i])) fail_msg("m-bits.svg has no %s", there[i]);
 }
 
 /* A name that would run something, wherever it were read as a script, a shell's line or a path. */
@@ -234,8 +350,9 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(figures),         TEST(numbers),       TEST(same_bytes), TEST(gaps),          TEST(large_range),
-        TEST(nothing_to_draw), TEST(hostile_names), TEST(quote),      TEST(gnuplot_fails), TEST(full_disk),
+        TEST(figures),       TEST(no_bars),    TEST(calib),         TEST(groups),      TEST(drawn_once),
+        TEST(numbers),       TEST(same_bytes), TEST(gaps),          TEST(large_range), TEST(nothing_to_draw),
+        TEST(hostile_names), TEST(quote),      TEST(gnuplot_fails), TEST(full_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -170,18 +170,18 @@ static void test_variants_taken(void **state)
         struct edit edit;
         const char *dtype;
     } row[] = {
-        {gptq, {0}, "gptq 4 bits"},
-        {gptq_v2, {0}, "gptq_v2 3 bits"},
-        {awq, {0}, "awq 4 bits"},
-        {gptq, {.drop = UP ".g_idx"}, "gptq 4 bits"},  /* groups of neighbours need none */
-        {gptq, {.drop = UP ".qzeros"}, "gptq 4 bits"}, /* symmetric: the middle */
-        {gptq, {.from = "\"checkpoint_format\": \"gptq\",", .to = ""}, "gptq 4 bits"},
-        {gptq_v2, {.from = "\"checkpoint_format\"", .to = "\"format\""}, "gptq_v2 3 bits"},
-        {gptq, {.from = "\"quant_method\"", .to = "\"method\""}, "gptq 4 bits"},
-        {awq, {.from = "\"version\": \"gemm\"", .to = "\"version\": \"GEMM\""}, "awq 4 bits"},
-        {awq, {.from = "\"bits\": 4,", .to = "\"w_bit\": 4,"}, "awq 4 bits"},
-        {awq, {.from = "\"group_size\"", .to = "\"q_group_size\""}, "awq 4 bits"},
-        {gptq, {.add = "model.layers.0.self_attn.rotary_emb.inv_freq"}, "gptq 4 bits"},
+        {gptq, {0}, "gptq 4 bits, g32"},
+        {gptq_v2, {0}, "gptq_v2 3 bits, g32"},
+        {awq, {0}, "awq 4 bits, g32"},
+        {gptq, {.drop = UP ".g_idx"}, "gptq 4 bits, g32"},  /* groups of neighbours need none */
+        {gptq, {.drop = UP ".qzeros"}, "gptq 4 bits, g32"}, /* symmetric: the middle */
+        {gptq, {.from = "\"checkpoint_format\": \"gptq\",", .to = ""}, "gptq 4 bits, g32"},
+        {gptq_v2, {.from = "\"checkpoint_format\"", .to = "\"format\""}, "gptq_v2 3 bits, g32"},
+        {gptq, {.from = "\"quant_method\"", .to = "\"method\""}, "gptq 4 bits, g32"},
+        {awq, {.from = "\"version\": \"gemm\"", .to = "\"version\": \"GEMM\""}, "awq 4 bits, g32"},
+        {awq, {.from = "\"bits\": 4,", .to = "\"w_bit\": 4,"}, "awq 4 bits, g32"},
+        {awq, {.from = "\"group_size\"", .to = "\"q_group_size\""}, "awq 4 bits, g32"},
+        {gptq, {.add = "model.layers.0.self_attn.rotary_emb.inv_freq"}, "gptq 4 bits, g32"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
@@ -207,14 +207,31 @@ static void test_config_beside(void **state)
     write_test_text(folder, "quantize_config.json",
                     "{\"bits\": 3, \"group_size\": 128, \"damp_percent\": 0.01, \"desc_act\": true, \"sym\": false}");
     EXPORT_OK(&err, ptq_quantization_read(arena, folder, &q, &err));
-    assert_string_equal(q->text, "gptq 3 bits");
+    assert_string_equal(q->text, "gptq 3 bits, g128");
     assert_true(q->desc_act && !q->sym && q->group_size == 128);
     remove(ptq_join(arena, folder, "quantize_config.json"));
     write_test_text(folder, "quant_config.json",
                     "{\"zero_point\": true, \"q_group_size\": 64, \"w_bit\": 4, \"version\": \"GEMM\"}");
     EXPORT_OK(&err, ptq_quantization_read(arena, folder, &q, &err));
-    assert_string_equal(q->text, "awq 4 bits");
+    assert_string_equal(q->text, "awq 4 bits, g64");
     assert_int_equal(q->group_size, 64);
+    remove_test_folder(folder);
+    ptq_arena_free(arena);
+}
+
+/* A config that promises codes, beside plain weights. */
+static void test_codes_promised(void **state)
+{
+    char folder[64];
+    struct ptq_arena *arena = ptq_arena_make("promised");
+    struct ptq_model model;
+    struct ptq_error err;
+    (void)state;
+    make_test_folder(folder);
+    copy_tensors(tiny, folder, &(struct edit){0});
+    copy_config(gptq, folder, &(struct edit){0});
+    assert_refused("promised", ptq_model_open(arena, folder, "promised", &model, &err), &err,
+                   "config.json: quantization_config says gptq 4 bits;no linear;.qweight");
     remove_test_folder(folder);
     ptq_arena_free(arena);
 }
@@ -229,10 +246,15 @@ static void test_not_quantised_again(void **state)
     struct ptq_error err;
     (void)state;
     assert_refused("again", ptq_cell_plan(session, &job, arena, &cell, &err), &err,
-                   "quantised already (gptq 4 bits);full-precision;rtn");
+                   "quantised already (gptq 4 bits, g32);full-precision;rtn");
     job.spec = "fp16";
     EXPORT_OK(&err, ptq_cell_plan(session, &job, arena, &cell, &err));
-    assert_string_equal(cell.source_dtype, "gptq 4 bits");
+    assert_string_equal(cell.source_dtype, "gptq 4 bits, g32");
+    EXPORT_OK(&err, ptq_cell_run(session, &job, arena, &cell, &err));
+    assert_string_equal(cell.spec, "fp16");
+    assert_int_equal(cell.w_bit, 4); /* what the file is, and not 16 */
+    assert_int_equal(cell.group_size, 32);
+    assert_true(cell.effective_bits >= 4.5 && cell.effective_bits < 5.25);
     ptq_arena_free(arena);
     ptq_session_free(session);
 }
@@ -275,9 +297,9 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tensors_refused),     cmocka_unit_test(test_configs_refused),
-        cmocka_unit_test(test_variants_taken),      cmocka_unit_test(test_config_beside),
-        cmocka_unit_test(test_not_quantised_again),
+        cmocka_unit_test(test_tensors_refused), cmocka_unit_test(test_configs_refused),
+        cmocka_unit_test(test_variants_taken),  cmocka_unit_test(test_config_beside),
+        cmocka_unit_test(test_codes_promised),  cmocka_unit_test(test_not_quantised_again),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

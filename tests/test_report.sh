@@ -16,6 +16,7 @@ group_size: [32, -1]
 methods: [fp16, rtn, "awq:w3,g32,loss=gram", "awq:w4,g32,loss=gram"]
 calib: {text: $models/calib.txt, windows: [2, 4], window: 32, sample: random}
 eval: {text: $models/text.txt, window: 32, windows: 8}
+layout: {rows: [bits], columns: [method], values: [ppl, above, kl, same_top, effective_bits]}
 YAML
 "$ptq" run "$scratch/small.yaml" -o "$scratch/small.h5" --quiet 2>"$scratch/run" || true
 
@@ -60,6 +61,13 @@ test_pdf() {
     expect_text 'Summary' "$scratch/text"
     expect_text 'no-such-model' "$scratch/text"
     expect_text 'perplexity against group size' "$scratch/text" # letters of a figure are letters
+    # Nothing runs off the paper: a table of many columns is set smaller, and wraps.
+    pdftotext -bbox "$scratch/out/report.pdf" "$scratch/boxes"
+    awk -F'"' '/<word / && $6 + 0 > 595 - 36 { print; bad = 1 } END { exit bad }' "$scratch/boxes" || fail "words off the page"
+    "$ptq" report "$scratch/small.h5" -o "$scratch/out" 2>"$scratch/err" || fail "report again: $(cat "$scratch/err")"
+    cp -p "$scratch/out/report.pdf" "$scratch/first.pdf"
+    "$ptq" report "$scratch/small.h5" -o "$scratch/out" 2>"$scratch/err" || fail "report again: $(cat "$scratch/err")"
+    [ ! "$scratch/out/report.pdf" -nt "$scratch/first.pdf" ] || fail "the same page was made again"
 }
 
 test_refusals() {

@@ -105,6 +105,55 @@ test_claims() {
     expect_text '^awq-table4$' "$scratch/out"
 }
 
+# The claims about speed read what the benchmarks write: each file is a target's, each row a metric of it.
+test_claims_benchmarks() {
+    local file row
+    sed -n 's/.*measure: bench, file: \([^,]*\), row: "\([^"]*\)", column: ratio.*/\1|\2/p' "$tree/experiments/claims/awq-gptq.yaml" |
+        sort -u >bench
+    [ "$(wc -l <bench)" -ge 2 ] || fail "the claims name no benchmark"
+    while IFS='|' read -r file row; do
+        make --no-print-directory --directory "$tree" --file Makefile.bench --dry-run PYTHON=/bin/true \
+            "$(basename "$file" .md)" >dry 2>&1 || fail "Makefile.bench has no target for $file"
+        grep -q -e "--out $file" dry || fail "no target of Makefile.bench writes $file"
+        grep -q -e "--metric [a-z_]* \"${row%, *}\" \"${row#*, }\"" dry || fail "$file will have no row '$row'"
+    done <bench
+}
+
+# A second call prints what the first did and runs nothing; whatever a table depends on makes it anew.
+test_unchanged() {
+    local settings=(NAME=bits-groups QUICK=1 WINDOWS=1 MODEL="$models/llama" TEXT="$scratch/long" CALIB="$scratch/long"
+        RESULTS="$scratch/stamped" PTQ="$scratch/counted")
+    local h5
+    for _ in 1 2 3 4 5 6 7 8 9 10; do cat "$models/text.txt"; done >long
+    cat >counted <<SH
+#!/bin/sh
+echo "\$1" >>"$scratch/calls"
+exec "$ptq" "\$@"
+SH
+    chmod +x counted
+    env "${settings[@]}" "$tree/scripts/table" >first 2>err || fail "scripts/table: $(cat err)"
+    : >calls
+    env "${settings[@]}" "$tree/scripts/table" >second 2>err || fail "the second time: $(cat err)"
+    [ ! -s calls ] || fail "the second call ran ptq: $(tr '\n' ' ' <calls)"
+    cmp first second || fail "another table"
+    expect_text '^unchanged: ' err
+    h5=$(ls stamped/quick/*.h5)
+    touch "${h5%.h5}.md"
+    env "${settings[@]}" "$tree/scripts/table" >second 2>err || fail "after a change: $(cat err)"
+    expect_text '^run$' calls
+    expect_text ': 9 done, 0 to run$' err
+    cmp first second || fail "another table after a change"
+    : >calls
+    rm "${h5%.h5}.csv"
+    env "${settings[@]}" "$tree/scripts/table" >second 2>err || fail "without the CSV: $(cat err)"
+    [ -s "${h5%.h5}.csv" ] || fail "the CSV was not made again"
+    : >calls
+    touch long # may be another text
+    env "${settings[@]}" "$tree/scripts/table" >second 2>err || fail "a text that was touched: $(cat err)"
+    expect_text '^run$' calls
+    cmp first second || fail "another table of the same text"
+}
+
 test_needs() {
     expect_exit 0 "$ptq" experiments "$tree/experiments/awq-figure8b.yaml" --quick
     expect_text '^perldoc-calib$' "$scratch/out"

@@ -1,16 +1,15 @@
-/* compat_logits MODEL IDS OUT [SPEC]: the logits of one window, for tests/compat/compare_*.py to hold against another
- * program. IDS is a file of ids separated by white space; OUT becomes float32 [T][V]. With SPEC, a method that needs no
- * calibration, the model is quantised on the way: a weight is then scale (code - zero) in float32, as llama.cpp has it,
- * and not rounded to FP16 as it is where ptq reads a GGUF. */
-#include "apply.h"
+/* compat_logits MODEL IDS OUT [exact]: the logits of one window, for tests/compat/compare_*.py to hold against another
+ * program. IDS is a file of ids separated by white space; OUT becomes float32 [T][V]. What is computed is what `ptq
+ * eval MODEL` computes, or, with exact, `ptq eval MODEL --method exact`: codes as the container defines them, in
+ * float32. */
 #include "forward.h"
 #include "mapped.h"
-#include "method.h"
 #include "pool.h"
 #include "progress.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static enum ptq_status read_ids(struct ptq_arena *arena, const char *path, int32_t **id, int64_t *n,
                                 struct ptq_error *err)
@@ -25,26 +24,14 @@ static enum ptq_status read_ids(struct ptq_arena *arena, const char *path, int32
     return *n ? PTQ_OK : ptq_fail(err, PTQ_EINPUT, "%s: holds no ids", path);
 }
 
-static enum ptq_status quantize(const struct ptq_spec *spec, struct ptq_block *block, struct ptq_arena *arena,
-                                struct ptq_arena *scratch, struct ptq_error *err)
-{
-    struct ptq_qmat q[PTQ_N_ROLE] = {0};
-    struct ptq_linear_report report[PTQ_N_ROLE];
-    int n = 0;
-    if (!ptq_spec_quantizes(spec)) return PTQ_OK;
-    return ptq_apply(spec, 0, NULL, block, arena, scratch, q, report, &n, err);
-}
-
-static enum ptq_status run(struct ptq_arena *arena, struct ptq_arena *scratch, char **argv, struct ptq_error *err)
+static enum ptq_status run(struct ptq_arena *arena, char **argv, struct ptq_error *err)
 {
     struct ptq_model model;
-    struct ptq_spec spec;
     struct ptq_forward forward;
     int32_t *id;
     int64_t n;
-    PTQ_TRY(ptq_spec_parse(argv[4] ? argv[4] : "fp16", &spec, err));
-    if (ptq_spec_need(&spec)) return ptq_fail(err, PTQ_EUSAGE, "%s needs calibration, which is not done here", argv[4]);
     PTQ_TRY(ptq_model_open(arena, argv[1], argv[1], &model, err));
+    if (argv[4]) ptq_model_exact(&model);
     PTQ_TRY(read_ids(arena, argv[2], &id, &n, err));
     ptq_forward_make(arena, &model, id, 1, n, &forward);
     PTQ_TRY(ptq_forward_embed(&forward, err));
@@ -52,7 +39,6 @@ static enum ptq_status run(struct ptq_arena *arena, struct ptq_arena *scratch, c
         struct ptq_block block;
         struct ptq_mark mark = ptq_arena_mark(arena);
         PTQ_TRY(ptq_block_load(&model, b, arena, &block, err));
-        PTQ_TRY(quantize(&spec, &block, arena, scratch, err));
         PTQ_TRY(ptq_forward_block(&forward, &block, b, NULL, err));
         ptq_arena_rewind(arena, mark);
     }
@@ -64,17 +50,16 @@ static enum ptq_status run(struct ptq_arena *arena, struct ptq_arena *scratch, c
 int main(int argc, char **argv)
 {
     struct ptq_error err;
-    if (argc != 4 && argc != 5) {
-        fprintf(stderr, "compat_logits MODEL IDS OUT [SPEC]\n");
+    if (argc != 4 && (argc != 5 || strcmp(argv[4], "exact"))) {
+        fprintf(stderr, "compat_logits MODEL IDS OUT [exact]\n");
         return 2;
     }
-    struct ptq_arena *arena = ptq_arena_make("logits"), *scratch = ptq_arena_make("scratch");
+    struct ptq_arena *arena = ptq_arena_make("logits");
     ptq_progress_quiet(PTQ_QUIET);
     ptq_pool_start(2);
-    enum ptq_status status = run(arena, scratch, argv, &err);
+    enum ptq_status status = run(arena, argv, &err);
     if (status) fprintf(stderr, "compat_logits: %s\n", err.text);
     ptq_pool_stop();
-    ptq_arena_free(scratch);
     ptq_arena_free(arena);
     return ptq_status_exit_code(status);
 }

@@ -1,0 +1,166 @@
+/* Results files of strangers. A file that is not as ptq wrote it is refused by its SHA-256 before anything trusts it;
+ * but whoever forges a file can make that too, so here half of the inputs are a list of what to put into a good file
+ * before it is sealed. */
+#include "cell_file.h"
+#include "cells.h"
+#include "fuzz.h"
+#include "mapped.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { WINDOWS = 2, SCORED = 3, MOST_EDITS = 16, LONGEST = 64 };
+
+/* Every name that a reader asks for, and one that none does. */
+#define X(kind, name, ...) #name,
+static const char *const names[] = {PTQ_CELL_FIELDS(X) PTQ_AGAINST_FIELDS(X) PTQ_LINEAR_FIELDS(X)
+                                        PTQ_INPUT_FIELDS(X) "nll",
+                                    "kl",
+                                    "name",
+                                    "ranked",
+                                    "format",
+                                    "schema",
+                                    "experiment",
+                                    "experiment_yaml",
+                                    "linears",
+                                    "inputs",
+                                    "cells",
+                                    "other"};
+#undef X
+enum { N_NAMES = sizeof names / sizeof *names };
+
+static void check_cell(const struct ptq_cell *c)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < c->tokens; i++) sum += c->nll[i];
+    for (int64_t i = 0; c->kl && i < c->tokens; i++) sum += c->kl[i];
+    for (int i = 0; i < c->n_linears; i++) sum += (double)strlen(c->linear[i].name) + c->linear[i].weight_error;
+    for (int i = 0; i < c->n_inputs; i++) sum += (double)strlen(c->input[i].name) + c->input[i].ranked[0];
+    size_t bytes = strlen(c->id);
+#define TEXT(field) bytes += strlen(c->field);
+#define INT(field)
+#define REAL(field)
+#define X(kind, name, ...) kind(name)
+    PTQ_CELL_FIELDS(X)
+#undef X
+#undef TEXT
+#undef INT
+#undef REAL
+    ptq_fuzz_require(bytes >= 64 && (sum == sum || sum != sum), "a cell's arrays can be read");
+}
+
+/* Everything that reads a results file; returns the cells, or -1 where they are refused. */
+static int read_all(struct ptq_arena *arena, const char *path)
+{
+    struct ptq_error err;
+    struct ptq_cell *cell;
+    const char *experiment, *yaml;
+    char(*id)[PTQ_SHA256_HEX];
+    int n, n_ids;
+    if (!ptq_results_ids(arena, path, &id, &n_ids, &err))
+        for (int i = 1; i < n_ids; i++) ptq_fuzz_require(strcmp(id[i - 1], id[i]) < 0, "ids are sorted, each once");
+    if (!ptq_results_experiment(arena, path, &experiment, &yaml, &err))
+        ptq_fuzz_require(strlen(experiment) + strlen(yaml) != SIZE_MAX, "texts can be read");
+    if (ptq_results_read(arena, path, &cell, &n, &err)) return -1;
+    for (int i = 0; i < n; i++) check_cell(&cell[i]);
+    return n;
+}
+
+/* ---- a forger's ---- */
+
+static struct ptq_cell good_cell(struct ptq_arena *arena, uint32_t flags)
+{
+    struct ptq_cell c =
+        make_cell(arena, "a model", flags & 2 ? "salient:w3,g64,select=weight,fraction=0.01" : "fp16", 0);
+    double sum = 0;
+    c.windows = WINDOWS;
+    c.window = SCORED + 1;
+    c.tokens = (int64_t)WINDOWS * SCORED;
+    for (int64_t i = 0; i < c.tokens; i++) sum += c.nll[i];
+    c.nll_mean = sum / (double)c.tokens;
+    if (flags & 4) c.n_linears = 0;
+    if (flags & 8) cell_compare(&c, arena, 0.1);
+    return c;
+}
+
+static const char *take_text(struct ptq_arena *arena, struct ptq_fuzz_bytes *in)
+{
+    uint32_t length = ptq_fuzz_below(in, LONGEST);
+    char *text = ptq_new(arena, char, length + 1);
+    ptq_fuzz_fill(in, text, length);
+    text[length] = 0;
+    return text;
+}
+
+/* What comes of it is of no matter here: what a reader makes of the file is. */
+static void edit(struct ptq_arena *arena, struct ptq_fuzz_bytes *in, struct ptq_h5 *file, const char *id)
+{
+    const char *const groups[] = {"/",
+                                  "/cells",
+                                  ptq_format(arena, "/cells/%s", id),
+                                  ptq_format(arena, "/cells/%s/linears", id),
+                                  ptq_format(arena, "/cells/%s/inputs", id),
+                                  ptq_format(arena, "/cells/%s", take_text(arena, in))};
+    const char *group = groups[ptq_fuzz_below(in, 6)], *name = names[ptq_fuzz_below(in, N_NAMES)];
+    uint32_t kind = ptq_fuzz_below(in, 8), rows = ptq_fuzz_below(in, 8), columns = ptq_fuzz_below(in, 20);
+    struct ptq_error err;
+    double *reals = ptq_new(arena, double, rows *(columns + 1) + 1); /* any kind of array fits */
+    const char *texts[8];
+    int64_t whole;
+    ptq_fuzz_fill(in, kind < 3 ? (void *)&whole : reals, kind < 3 ? sizeof whole : sizeof *reals * rows);
+    for (uint32_t i = 0; kind == 7 && i < rows; i++) texts[i] = take_text(arena, in);
+    switch (kind) {
+    case 0:
+        ptq_h5_put_text(file, group, name, take_text(arena, in), &err);
+        break;
+    case 1:
+        ptq_h5_put_int(file, group, name, whole, &err);
+        break;
+    case 2:
+        memcpy(reals, &whole, sizeof whole);
+        ptq_h5_put_real(file, group, name, *reals, &err);
+        break;
+    case 3:
+        ptq_h5_put_floats(file, group, name, (float *)(void *)reals, rows, columns, &err);
+        break;
+    case 4:
+        ptq_h5_put_reals(file, group, name, reals, rows, &err);
+        break;
+    case 5:
+        ptq_h5_put_ints(file, group, name, (int64_t *)(void *)reals, rows, &err);
+        break;
+    case 6:
+        ptq_h5_put_bytes(file, group, name, (uint8_t *)reals, rows, columns, &err);
+        break;
+    default:
+        ptq_h5_put_texts(file, group, name, texts, rows, &err);
+    }
+}
+
+static void forge(struct ptq_arena *arena, struct ptq_fuzz_bytes *in, uint32_t flags)
+{
+    const char *path = ptq_join(arena, ptq_fuzz_folder(), "r.h5");
+    struct ptq_cell cell = good_cell(arena, flags);
+    struct ptq_h5 *file;
+    struct ptq_error err;
+    int edits = 0;
+    ptq_fuzz_require(!ptq_h5_create(path, &file, &err), "a file can be made");
+    ptq_fuzz_require(!ptq_cell_file_begin(file, "fuzz", "", &err) && !ptq_cell_write(file, &cell, &err),
+                     "a cell can be written");
+    for (; in->size && edits < MOST_EDITS; edits++) edit(arena, in, file, cell.id);
+    ptq_fuzz_require(!ptq_h5_commit(file, &err), "a file can be written");
+    int n = read_all(arena, path);
+    ptq_fuzz_require(edits || n == 1, "what was written is read");
+}
+
+void ptq_fuzz_results(const uint8_t *data, size_t size)
+{
+    struct ptq_fuzz_bytes in = {data, size};
+    struct ptq_arena *arena = ptq_arena_make("fuzz");
+    uint32_t flags = ptq_fuzz_byte(&in);
+    if (flags & 1)
+        read_all(arena, ptq_fuzz_file(arena, "r.h5", in.data, in.size));
+    else
+        forge(arena, &in, flags);
+    ptq_arena_free(arena);
+}

@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""Makes malformed results files of a good one: make_h5.py RESULTS.h5 FOLDER (needs h5py).
+
+What ptq reads must end in a line with the SHA-256 of what is before it (core/h5_image.c). Whoever changes a file can
+write that line anew, and so does this: what is refused is refused for what it holds."""
+import hashlib
+import os
+import sys
+
+import h5py
+import numpy
+
+SEAL = len("\nptq-sha256 ") + 64 + 1
+
+
+def sealed(path):
+    with open(path, "rb") as file:
+        data = file.read()
+    with open(path, "ab") as file:
+        file.write(b"\nptq-sha256 " + hashlib.sha256(data).hexdigest().encode() + b"\n")
+
+
+def changed(good, path, change):
+    """A copy of the image `good`, changed by `change(file, cell)`, with a new seal."""
+    with open(path, "wb") as file:
+        file.write(good)
+    with h5py.File(path, "r+", libver=("earliest", "v110")) as file:
+        change(file, next(iter(file["cells"].values())))
+    sealed(path)
+
+
+def replace(name, make):
+    def change(_, cell):
+        del cell[name]
+        make(cell, name)
+    return change
+
+
+def external_link(cell, name):
+    cell[name] = h5py.ExternalLink("/etc/passwd", "/x")
+
+
+def external_storage(cell, name):
+    cell.create_dataset(name, (1, 31), "f4", external=[("/etc/passwd", 0, 124)])
+
+
+def virtual(cell, name):
+    layout = h5py.VirtualLayout((1, 31), "f4")
+    layout[0] = h5py.VirtualSource("/etc/passwd", "nll", (31,))
+    cell.create_virtual_dataset(name, layout)
+
+
+def lzf(cell, name):
+    cell.create_dataset(name, data=numpy.zeros((1, 31), "f4"), chunks=(1, 31), compression="lzf")
+
+
+def huge(cell, name):
+    cell.create_dataset(name, (2**30, 2**30), "f4", chunks=(1, 1024))
+
+
+def chunk_bomb(cell, name):
+    cell.create_dataset(name, data=numpy.zeros((1, 1 << 24), "f4"), chunks=(1, 1 << 24), compression="gzip")
+
+
+def soft_loop(cell, name):
+    cell[name] = h5py.SoftLink(cell.name + "/other")
+    cell["other"] = h5py.SoftLink(cell.name + "/" + name)
+
+
+def hard_loop(cell, name):
+    cell[name] = cell.file["/"]
+
+
+def of_text(cell, name):
+    cell.create_dataset(name, data=numpy.full((1, 31), b"text", "S4"))
+
+
+def of_rank_3(cell, name):
+    cell.create_dataset(name, data=numpy.zeros((1, 31, 2), "f4"))
+
+
+def attribute(name, value):
+    def change(_, cell):
+        cell.attrs[name] = value
+    return change
+
+
+def newer(file, _):
+    file.attrs["schema"] = 1000
+
+
+def renamed(file, cell):
+    file.move(cell.name, "/cells/" + "0" * 64)
+
+
+def main():
+    with open(sys.argv[1], "rb") as file:
+        good = file.read()[:-SEAL]
+    out = sys.argv[2]
+    os.makedirs(out, exist_ok=True)
+    changes = {
+        "107a-external-link": replace("nll", external_link), "107b-external-storage": replace("nll", external_storage),
+        "108-virtual": replace("nll", virtual), "109-filter": replace("nll", lzf),
+        "110a-2^60-elements": replace("nll", huge), "110b-chunk-bomb": replace("nll", chunk_bomb),
+        "111a-text-for-nll": replace("nll", of_text), "111b-rank-3": replace("nll", of_rank_3),
+        "111c-text-for-a-number": attribute("ppl", "many"), "111d-number-for-a-text": attribute("model", 3),
+        "111e-variable-text": attribute("model", "x" * 10), "112a-soft-links": replace("nll", soft_loop),
+        "112b-hard-link": replace("linears", hard_loop), "113-newer-schema": newer, "114-id-is-not-the-hash": renamed,
+    }
+    for name, change in changes.items():
+        changed(good, os.path.join(out, name + ".h5"), change)
+    files = {"105a-no-hdf5": b"not HDF5 at all\n", "105b-cut-short": good[:len(good) // 2], "105c-empty": b"",
+             "105d-not-sealed": good, "106-flags-set": good[:11] + b"\1" + good[12:]}
+    for name, data in files.items():
+        with open(os.path.join(out, name + ".h5"), "wb") as file:
+            file.write(data)
+    sealed(os.path.join(out, "106-flags-set.h5"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# ptq generate from outside: the same text for any number of threads, draws that follow the seed, what it says of itself,
+# what it refuses; and ptq bench, whose numbers are looked at for being there.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=shell.bash
+source "$(dirname "$0")/shell.bash"
+ptq=$1
+model=$tree/tests/fixtures/models/llama3
+export PTQ_CACHE=$scratch/cache
+
+# value KEY: of the JSON object on the last command's standard output
+value() {
+    python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$scratch/out" "$1"
+}
+
+generate() {
+    expect_exit 0 "$ptq" generate "$model" --prompt "the old" -n 12 --quiet --json "$@"
+}
+
+test_same_for_threads_and_kernels() {
+    local one
+    for method in fp16 rtn:w4,g32 salient:w3,g32,select=weight,fraction=0.05; do
+        generate --method $method --threads 1
+        one=$(value ids)
+        generate --method $method --threads 2
+        [ "$(value ids)" = "$one" ] || fail "$method: other tokens on two threads"
+        PTQ_PACKED=ref generate --method $method --threads 2
+        [ "$(value ids)" = "$one" ] || fail "$method: other tokens with the plain kernels"
+    done
+}
+
+test_draws_follow_the_seed() {
+    local one
+    generate --temperature 1 --seed 3
+    one=$(value ids)
+    generate --temperature 1 --seed 3 --threads 1
+    [ "$(value ids)" = "$one" ] || fail "seed 3 twice: two texts"
+    generate --temperature 1 --seed 4
+    [ "$(value ids)" != "$one" ] || fail "seeds 3 and 4: one text"
+    generate --top-k 1
+    one=$(value ids)
+    generate
+    [ "$(value ids)" = "$one" ] || fail "--top-k 1 is not the likeliest token"
+}
+
+test_what_it_says() {
+    generate --method rtn:w3,g32
+    [ "$(value tokens)" = 12 ] || [ "$(value stopped)" != length ] || fail "$(value tokens) tokens"
+    python3 - "$scratch/out" <<'PY' || fail "the numbers of rtn:w3,g32"
+import json, sys
+cell = json.load(open(sys.argv[1]))
+# 3 bits, a scale of 16 or 32 bits and a zero a group of 32
+sys.exit(not (3.5 < cell["bits"] < 5 and cell["tokens_per_second"] > 0 and cell["path"] == "packed"))
+PY
+    expect_exit 0 "$ptq" generate "$model" --prompt "the old" -n 12 --quiet
+    [ -s "$scratch/out" ] || fail "no text on standard output"
+}
+
+test_refused() {
+    expect_exit 2 "$ptq" generate "$model" -n 3
+    expect_text "prompt" "$scratch/err"
+    expect_exit 2 "$ptq" generate "$model" --prompt a --temperature -1
+    expect_text "temperature" "$scratch/err"
+    expect_exit 2 "$ptq" generate "${model%llama3}opt" --prompt a -n 100000
+    expect_text "positions|tokens" "$scratch/err"
+    expect_exit 2 "$ptq" generate "$model" --prompt a --method rtn:w4,g32 --path sideways
+    expect_text "path" "$scratch/err"
+}
+
+test_bench() {
+    expect_exit 0 "$ptq" bench rmsnorm --threads 1 --json
+    python3 - "$scratch/out" <<'PY' || fail "bench rmsnorm"
+import json, sys
+found = json.load(open(sys.argv[1]))
+rows = found["rows"]
+sys.exit(not rows or not all(row["op"] == "rmsnorm" for row in rows))
+PY
+    expect_exit 2 "$ptq" bench nothing
+    expect_text "nothing" "$scratch/err"
+}
+
+run_tests

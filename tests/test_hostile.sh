@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# A model from a stranger whose folder, files and tensors have names that would be commands, formulas or markup: none of
+# them gets into a shell, gnuplot, CSV, HTML, LaTeX or a terminal as more than text. The functions that escape have tests
+# of their own (table, plot, page); here the whole way is gone, from a folder to what stands on the disk.
+# shellcheck source-path=SCRIPTDIR
+# shellcheck disable=SC2016 # what looks like an expansion is not to be one
+. "$(dirname "$0")/shell.bash"
+ptq=$(realpath "$1")
+models=$tree/tests/fixtures/models
+export PTQ_CACHE=$scratch/cache
+
+# Four names; in each, `touch RAN` would leave a file in the folder where the commands run.
+shell_name='x`touch RAN`$(touch RAN); system("touch RAN")|touch RAN'
+csv_name='=cmd|touch RAN'
+html_name='<script>alert(1)<&"script>'
+tex_name='\input{passwd}\write18{touch RAN}%$^_~#'
+names=("$shell_name" "$csv_name" "$html_name" "$tex_name")
+
+mkdir "$scratch/work" && cd "$scratch/work" || exit 1
+for i in "${!names[@]}"; do
+    mkdir -p "${names[i]}"
+    cp "$models/llama/"{config,tokenizer}.json "$models/llama/model.safetensors" "${names[i]}"
+    cp "$models/text.txt" "${names[i]}.txt"
+    for method in fp16 rtn:w3,g32 rtn:w4,g32; do
+        # a relative path, so that the name stands where a cell's model and text do: at the start
+        "$ptq" eval "${names[i]}" --text "${names[i]}.txt" --method $method --window 32 --max-windows 4 --quiet \
+            -o "$scratch/$i.h5" >/dev/null || { echo "cannot be evaluated: ${names[i]}"; exit 1; }
+    done
+done
+
+nothing_ran() {
+    local ran
+    ran=$(find "$scratch" "$tree" -path "$tree/.git" -prune -o -name 'RAN*' -print)
+    [ -z "$ran" ] || fail "something ran: $ran"
+}
+
+# every FORMAT: the tables of all four files, one behind the other
+every() {
+    local i
+    for i in "${!names[@]}"; do
+        expect_exit 0 "$ptq" table "$scratch/$i.h5" --format "$1"
+        cat "$scratch/out"
+    done >"$scratch/every"
+}
+
+test_backquotes_and_system() {
+    if ! command -v gnuplot >/dev/null; then
+        echo "  no gnuplot here: figures are not drawn"
+        return
+    fi
+    for i in "${!names[@]}"; do
+        expect_exit 0 "$ptq" plot "$scratch/$i.h5" -o "$scratch/plots/$i" --quiet
+        [ "$(find "$scratch/plots/$i" -name '*.svg' | wc -l)" -gt 0 ] || fail "no figure of ${names[i]}"
+    done
+    nothing_ran
+    expect_exit 0 grep -rlF 'touch RAN' "$scratch/plots" # as text it is there
+}
+
+# A spreadsheet takes a field for a formula that begins with = + - or @.
+test_formula_in_csv() {
+    every csv
+    expect_exit 0 python3 - "$scratch/every" <<'PYTHON'
+import csv, sys
+fields = [field for row in csv.reader(open(sys.argv[1], encoding="utf-8")) for field in row]
+assert any("cmd|touch RAN" in field for field in fields), "the name is not there at all"
+for field in fields:
+    if field[:1] in ("=", "@", "+", "-"):
+        float(field)  # a number is no formula
+PYTHON
+}
+
+test_script_in_html() {
+    if ! command -v gnuplot >/dev/null; then
+        echo "  no gnuplot here: the page has no figures, and is not made"
+        return
+    fi
+    for i in "${!names[@]}"; do
+        expect_exit 0 "$ptq" report "$scratch/$i.h5" --format html -o "$scratch/report/$i" --quiet
+        expect_exit 0 python3 "$tree/tests/check_page.py" "$scratch/report/$i/report.html"
+    done
+    expect_no_text '<script' "$scratch/report/2/report.html"
+    expect_text '&lt;script&gt;' "$scratch/report/2/report.html"
+    every md
+    expect_no_text '<script' "$scratch/every"
+    expect_text '&lt;script' "$scratch/every"
+    nothing_ran
+}
+
+test_input_in_latex() {
+    every tex
+    expect_no_text '\\(input|write)' "$scratch/every"
+    expect_text 'textbackslash\{\}input' "$scratch/every"
+}
+
+# What a terminal would obey: ESC, C1's CSI, a change of the direction of writing. In a tensor's name, a key, a message.
+test_terminal() {
+    expect_exit 0 python3 - "$scratch" "$models" <<'PYTHON'
+import json, struct, sys
+def st(name):
+    header = json.dumps({name: {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}, ensure_ascii=False).encode()
+    return struct.pack("<Q", len(header)) + header + b"x"
+open(sys.argv[1] + "/c1.safetensors", "wb").write(st("a\x9b31m\u202eb"))
+open(sys.argv[1] + "/esc.safetensors", "wb").write(st("a\x1b[31mb"))
+config = json.load(open(sys.argv[2] + "/llama/config.json"))
+config["hidden_act"] = "a\x9b31m\u202e\x1b[31mb"
+open(sys.argv[1] + "/work/=cmd|touch RAN/config.json", "w").write(json.dumps(config))
+text = lambda s: struct.pack("<Q", len(s)) + s
+gguf = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text(b"general.name\xc2\x9bx") + struct.pack("<I", 8) + text(b"\x1b[31m\xc2\x9b\xe2\x80\xae")
+open(sys.argv[1] + "/c1.gguf", "wb").write(gguf + bytes(-len(gguf) % 32))
+PYTHON
+    for file in c1.safetensors c1.gguf; do
+        expect_exit 0 "$ptq" inspect "$scratch/$file"
+        LC_ALL=C grep -qP '\x1b|\xc2\x9b|\xe2\x80\xae' "$scratch/out" && fail "inspect $file prints control characters"
+    done
+    expect_exit 0 "$ptq" diff "$scratch/c1.safetensors" "$models/llama/model.safetensors"
+    LC_ALL=C grep -qP '\x1b|\xc2\x9b|\xe2\x80\xae' "$scratch/out" && fail "diff prints control characters"
+    expect_exit 1 "$ptq" inspect "$scratch/esc.safetensors"
+    LC_ALL=C grep -qP '\x1b' "$scratch/err" && fail "a message holds ESC"
+    expect_exit 1 "$ptq" eval "$csv_name" --text "$csv_name.txt" --window 32 --quiet
+    LC_ALL=C grep -qP '\x1b|\xc2\x9b|\xe2\x80\xae' "$scratch/err" && fail "a message holds control characters"
+    expect_text 'hidden_act' "$scratch/err"
+}
+
+run_tests

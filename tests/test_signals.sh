@@ -1,0 +1,177 @@
+#!/usr/bin/env bash
+# What a signal, a damaged file and a closed pipe leave of a sweep: Ctrl-C and SIGTERM at random moments, with --jobs too;
+# results files cut off at every 1 KB; standard output closed; no file descriptors left. PTQ_TORTURE=long tries more.
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/shell.bash"
+. "$(dirname "$0")/sweep.bash"
+ptq=$1
+make_sweep 12
+sweep=("$ptq" run "$scratch/sweep.yaml" --threads 1)
+long=$([ "${PTQ_TORTURE:-}" = long ] && echo 1 || echo 0)
+
+seconds() { date +%s.%N; }
+started=$(seconds)
+"${sweep[@]}" -o "$scratch/whole.h5" >"$scratch/out" 2>"$scratch/err" || { cat "$scratch/err"; exit 1; }
+whole=$(awk -v a="$started" -v b="$(seconds)" 'BEGIN { print b - a }')
+
+# ---- signals ----
+
+# The sweep goes on from what is there: to the same table, and nothing else is left.
+expect_completes() {
+    expect_exit 0 "${sweep[@]}" -o "$1"
+    expect_same_table "$scratch/whole.h5" "$1"
+    [ -z "$(find "$scratch" -name "$(basename "$1").*" -o -name '.tmp*')" ] || fail "left: $(ls -A "$scratch")"
+}
+
+test_stopped_at_random_moments() {
+    local seed=${PTQ_SEED:-$((EPOCHSECONDS % 100000))} file=$scratch/s.h5 i signal number delay code
+    RANDOM=$seed
+    echo "  PTQ_SEED=$seed, $whole s undisturbed"
+    for i in $(seq $((long ? 100 : 6))); do
+        signal=INT number=130
+        [ $((i % 2)) = 0 ] || { signal=TERM number=143; }
+        delay=$(awk -v r="$RANDOM" -v w="$whole" 'BEGIN { print 0.03 + r / 32768 * w }')
+        code=0
+        # Without --foreground timeout signals twice, the second time by the process group, which ends a process at once.
+        { timeout --foreground -s $signal --preserve-status "$delay" "${sweep[@]}" -o "$file" >"$scratch/out" 2>"$scratch/err"; } \
+            2>/dev/null || code=$?
+        [ $code = 0 ] || [ $code = $number ] || fail "$signal after $delay s: exit $code: $(cat "$scratch/err")"
+        [ $code = 0 ] || expect_text '^ptq: .*stopped by a signal' "$scratch/err"
+        [ -z "$(find "$scratch" -name '.tmp*')" ] || fail "$signal after $delay s left $(find "$scratch" -name '.tmp*')"
+        [ $code != 0 ] || rm -f "$file"
+    done
+    expect_completes "$file"
+    rm -f "$file"
+}
+
+# A terminal's Ctrl-C goes to the whole process group. Children of --jobs get one signal and not two, so that they end in
+# order; and the parent does not wait for a cell to be finished before it looks.
+test_interrupted_jobs() {
+    local file=$scratch/j.h5 parent code=0 started pids larger=(--set eval.windows=100)
+    setsid "${sweep[@]}" "${larger[@]}" -o "$file" --jobs 2 >"$scratch/out" 2>"$scratch/err" &
+    parent=$!
+    for _ in $(seq 500); do
+        [ "$(find "$file.tasks" -name '*.log' 2>/dev/null | grep -c .)" -lt 2 ] || break
+        sleep 0.01
+    done
+    sleep 0.1
+    read -ra pids <"/proc/$parent/task/$parent/children"
+    [ "${#pids[@]}" = 2 ] || fail "there are ${#pids[@]} children"
+    kill -STOP "${pids[@]}" # cells that take for ever
+    started=$(seconds)
+    kill -INT -- "-$parent"
+    sleep 0.2
+    kill -CONT "${pids[@]}"
+    wait "$parent" || code=$?
+    [ $code = 130 ] || fail "exit $code: $(cat "$scratch/err")"
+    awk -v a="$started" -v b="$(seconds)" 'BEGIN { exit b - a > 5 }' || fail "it took 5 seconds to end"
+    [ "$(grep -l 'stopped by a signal' "$file".tasks/*.log | grep -c .)" = 2 ] ||
+        fail "children did not end in order: $(tail -n 1 "$file".tasks/*.log)"
+    [ -z "$(find "$scratch" -name '.tmp*')" ] || fail "left $(find "$scratch" -name '.tmp*')"
+    expect_exit 0 "${sweep[@]}" "${larger[@]}" -o "$file" --jobs 2
+    [ -z "$(find "$scratch" -name 'j.h5.*' -o -name '.tmp*')" ] || fail "left: $(ls -A "$scratch")"
+    rm -f "$file"
+}
+
+# ---- damaged files ----
+
+# Each is refused in one sentence, whoever reads it, and stays as it is; --fresh starts over.
+test_results_cut_off() {
+    local size cut=0 file=$scratch/cut.h5 before small=(--set 'methods=[fp16, rtn]' --set w_bit=3 --set 'include=[]')
+    "${sweep[@]}" "${small[@]}" -o "$scratch/small.h5" >"$scratch/out" 2>"$scratch/err" || cat "$scratch/err"
+    size=$(stat -c %s "$scratch/small.h5")
+    while [ "$cut" -lt "$size" ]; do
+        head -c "$cut" "$scratch/small.h5" >"$file"
+        expect_exit 1 "$ptq" table "$file"
+        [ "$(grep -c '^ptq: .*cut.h5' "$scratch/err")" = 1 ] || fail "cut at $cut: $(cat "$scratch/err")"
+        if [ $((cut / 1024 % (long ? 1 : 16))) = 0 ]; then
+            before=$(sha256sum <"$file")
+            expect_exit 1 "${sweep[@]}" -o "$file"
+            expect_text '^ptq: .*--fresh' "$scratch/err"
+            [ "$before" = "$(sha256sum <"$file")" ] || fail "cut at $cut: a run changed it"
+        fi
+        cut=$((cut + 1024))
+    done
+    echo "  $((size / 1024 + 1)) lengths"
+    rm -f "$file" "$scratch/small.h5"
+}
+
+# A finished cell's own file that is cut off is computed again, and no other one.
+test_cell_cut_off() {
+    local file=$scratch/c.h5 cell size cut keep=$scratch/keep
+    "${sweep[@]}" -o "$file" --cell "$(first_task "$file")" >"$scratch/out" 2>"$scratch/err" || cat "$scratch/err"
+    rmdir "$file.tasks" # where tasks lock each other out
+    cell=$(find "$file.cells" -name '*.h5')
+    cp "$cell" "$keep"
+    size=$(stat -c %s "$keep")
+    for cut in $(seq 0 $((long ? 1024 : 4096)) "$size"); do
+        head -c "$cut" "$keep" >"$cell"
+        expect_exit 0 "${sweep[@]}" -o "$file" --dry-run
+        expect_text ': 0 done, 12 to run' "$scratch/out"
+    done
+    head -c 2048 "$keep" >"$cell"
+    expect_completes "$file"
+    rm -f "$file"
+}
+
+# "N:ID" of the sweep's first cell.
+first_task() {
+    "${sweep[@]}" -o "$1" --set 'methods=[fp16]' --set 'include=[]' >/dev/null 2>&1
+    echo "0:$("$ptq" table "$1" --format json | python3 -c '
+import json, sys
+print(json.load(sys.stdin)["cells"][0]["id"])')"
+    rm -f "$1"
+}
+
+# ---- pipes and descriptors ----
+
+test_closed_output() {
+    local command code
+    for command in "table $scratch/whole.h5" "inspect $scratch/whole.h5" "methods" "models" "table $scratch/whole.h5 --format csv" \
+        "inspect $models/llama --json" "tokenize $models/llama $models/text.txt" "diff $scratch/whole.h5 $scratch/whole.h5"; do
+        code=0
+        # shellcheck disable=SC2086 # words of a command
+        "$ptq" $command >&- 2>"$scratch/err" || code=$?
+        [ $code = 1 ] || fail "$command with standard output closed: exit $code"
+        [ "$(grep -c '^ptq: ' "$scratch/err")" = 1 ] || fail "$command: no sentence: $(cat "$scratch/err")"
+        # shellcheck disable=SC2086
+        "$ptq" $command >/dev/full 2>"$scratch/err" && fail "$command to a full device: exit 0"
+        expect_text '^ptq: ' "$scratch/err"
+        # shellcheck disable=SC2086
+        "$ptq" $command 2>"$scratch/err" | true
+        code=${PIPESTATUS[0]}
+        [ "$code" = 0 ] || [ "$code" = 141 ] || [ "$code" = 1 ] || fail "$command into a pipe that nobody reads: exit $code"
+    done
+}
+
+# A sweep whose reports nobody reads any more ends as by any signal: what is finished is kept.
+test_closed_log() {
+    local file=$scratch/p.h5
+    "${sweep[@]}" -o "$file" 2>&1 | true
+    [ -z "$(find "$scratch" -name '.tmp*')" ] || fail "left $(find "$scratch" -name '.tmp*')"
+    expect_completes "$file"
+    rm -f "$file"
+}
+
+test_no_descriptors() {
+    local file=$scratch/f.h5 most code succeeded=0
+    for most in $(seq 3 $((long ? 30 : 14))); do
+        code=0
+        (
+            ulimit -n "$most"
+            exec "${sweep[@]}" -o "$file" --set 'methods=[fp16, rtn]' --set 'include=[]'
+        ) >"$scratch/out" 2>"$scratch/err" || code=$?
+        case $code in
+            0) succeeded=1 ;;
+            1) [ "$(grep -c '^ptq: ' "$scratch/err")" = 1 ] || fail "$most descriptors: $(cat "$scratch/err")" ;;
+            127) ;; # the program's own libraries could not be loaded
+            *) fail "$most descriptors: exit $code: $(cat "$scratch/err")" ;;
+        esac
+        [ -z "$(find "$scratch" -name '.tmp*')" ] || fail "$most descriptors: left $(find "$scratch" -name '.tmp*')"
+    done
+    [ $succeeded = 1 ] || fail "never enough: $(cat "$scratch/err")"
+    expect_completes "$file"
+    rm -f "$file"
+}
+
+run_tests
