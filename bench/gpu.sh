@@ -35,11 +35,18 @@ export PATH=$PATH:/usr/local/cuda/bin PTQ_CACHE=$work/cache
 report=$work/report.md
 rows=$work/rows.md
 failed=0
+budget=${GPU_SECONDS:-570} # of all steps together
 
 # step NAME SECONDS COMMAND...: runs it, notes how it went; its output is the log of that name
 step() {
-    local name=$1 limit=$2 log=$work/log/$1.txt started=$SECONDS status=0
+    local name=$1 limit=$2 log=$work/log/$1.txt started=$SECONDS status=0 left=$((budget - SECONDS))
     shift 2
+    if ((left < 5)); then
+        echo "| $name | **not run**: the time was up | |" >>"$rows"
+        failed=1
+        return 1
+    fi
+    ((limit > left)) && limit=$left
     timeout --kill-after=5 "$limit" "$root/bench/gpu.sh" inside "$@" >"$log" 2>&1 || status=$?
     local how="passed"
     ((status)) && how="**failed** (exit code $status)" && failed=1
@@ -96,7 +103,7 @@ no_device() { # what `eval --device cuda` says where there is none: one sentence
     ((status == 1)) && [ "$(wc -l <"$work/no-device")" -eq 1 ] && grep -q '^ptq: .*device cuda: ' "$work/no-device"
 }
 
-sanitize() { # TOOL TEST: on the real device alone, small cases alone where the tool is slow
+sanitize() { # TOOL TEST CASES: on the real device alone, small cases alone where the tool is slow
     PTQ_TEST_DEVICE=real PTQ_TEST_CASES=$3 compute-sanitizer --tool "$1" --error-exitcode 9 "$build/tests/$2"
 }
 
