@@ -435,7 +435,7 @@ int main(void)
         cmocka_unit_test(test_abssum),       cmocka_unit_test(test_codes),
         cmocka_unit_test(test_exponentials), cmocka_unit_test(test_gram),
         cmocka_unit_test(test_feedback),     cmocka_unit_test(test_gelu),
-        cmocka_unit_test(test_products),      cmocka_unit_test(test_linear_f16),
+        cmocka_unit_test(test_products),     cmocka_unit_test(test_linear_f16),
     };
     int failed = 0;
     const char *backends[] = {"plain", "avx2"};
