@@ -4,8 +4,9 @@ execute_process(COMMAND git rev-parse HEAD WORKING_DIRECTORY ${SOURCE} OUTPUT_VA
 if(bad)
   set(commit "unknown")
 else()
-  execute_process(COMMAND git status --porcelain --untracked-files=no WORKING_DIRECTORY ${SOURCE} OUTPUT_VARIABLE dirty
-                  ERROR_QUIET)
+  # what runs write into results/ is no other program
+  execute_process(COMMAND git status --porcelain --untracked-files=no -- . :!results WORKING_DIRECTORY ${SOURCE}
+                  OUTPUT_VARIABLE dirty ERROR_QUIET)
   if(dirty)
     string(APPEND commit "+")
   endif()
