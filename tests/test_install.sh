@@ -160,6 +160,7 @@ END
         "$scratch/calls"
 
     echo experiments/awq-table4.yaml >"$scratch/broken" # one that fails does not keep the others
+    rm -rf "$RESULTS"                                   # what was made still stands
     : >"$scratch/calls"
     expect_exit 1 "$tree/scripts/tables" awq-table4 table1
     expect_text 'failed: awq-table4' "$scratch/err"

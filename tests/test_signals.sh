@@ -54,7 +54,7 @@ test_interrupted_jobs() {
         [ "$(find "$file.tasks" -name '*.log' 2>/dev/null | grep -c .)" -lt 2 ] || break
         sleep 0.01
     done
-    sleep 0.1
+    sleep 0.05
     read -ra pids <"/proc/$parent/task/$parent/children"
     [ "${#pids[@]}" = 2 ] || fail "there are ${#pids[@]} children"
     kill -STOP "${pids[@]}" # cells that take for ever
@@ -65,8 +65,10 @@ test_interrupted_jobs() {
     wait "$parent" || code=$?
     [ $code = 130 ] || fail "exit $code: $(cat "$scratch/err")"
     awk -v a="$started" -v b="$(seconds)" 'BEGIN { exit b - a > 5 }' || fail "it took 5 seconds to end"
-    [ "$(grep -l 'stopped by a signal' "$file".tasks/*.log | grep -c .)" = 2 ] ||
+    # a fast machine may have ended a cell before its child was stopped, but not both
+    [ "$(grep -lE 'stopped by a signal|^\[1/1\]' "$file".tasks/*.log | grep -c .)" = 2 ] ||
         fail "children did not end in order: $(tail -n 1 "$file".tasks/*.log)"
+    grep -q 'stopped by a signal' "$file".tasks/*.log || fail "no child was stopped"
     [ -z "$(find "$scratch" -name '.tmp*')" ] || fail "left $(find "$scratch" -name '.tmp*')"
     expect_exit 0 "${sweep[@]}" "${larger[@]}" -o "$file" --jobs 2
     [ -z "$(find "$scratch" -name 'j.h5.*' -o -name '.tmp*')" ] || fail "left: $(ls -A "$scratch")"
