@@ -47,16 +47,20 @@ test_stopped_at_random_moments() {
 # A terminal's Ctrl-C goes to the whole process group. Children of --jobs get one signal and not two, so that they end in
 # order; and the parent does not wait for a cell to be finished before it looks.
 test_interrupted_jobs() {
-    local file=$scratch/j.h5 parent code=0 started pids larger=(--set eval.windows=100)
+    local file=$scratch/j.h5 parent code=0 started pids states larger=(--set eval.windows=100)
     setsid "${sweep[@]}" "${larger[@]}" -o "$file" --jobs 2 >"$scratch/out" 2>"$scratch/err" &
     parent=$!
     for _ in $(seq 500); do
         [ "$(find "$file.tasks" -name '*.log' 2>/dev/null | grep -c .)" -lt 2 ] || break
         sleep 0.01
     done
-    sleep 0.05
     read -ra pids <"/proc/$parent/task/$parent/children"
     [ "${#pids[@]}" = 2 ] || fail "there are ${#pids[@]} children"
+    states=("${pids[@]/#//proc/}")
+    for _ in $(seq 500); do # until both would catch an interrupt: bit 1 of SigCgt
+        [ "$(grep -hE '^SigCgt:.*[2367abef]$' "${states[@]/%//status}" 2>/dev/null | grep -c .)" -lt 2 ] || break
+        sleep 0.01
+    done
     kill -STOP "${pids[@]}" # cells that take for ever
     started=$(seconds)
     kill -INT -- "-$parent"
