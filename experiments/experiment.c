@@ -61,7 +61,8 @@ static enum ptq_status count_all(const struct crossing *c, uint64_t *cells)
 {
     *cells = 0;
     PTQ_TRY(count_cells(c, c->setting, c->n_variants, ptq_format(c->arena, "%s: the axes", c->file), cells));
-    for (const struct ptq_entry *e = c->include; e < c->include + c->n_includes; e++) {
+    for (int i = 0; i < c->n_includes; i++) {
+        const struct ptq_entry *e = &c->include[i];
         const char *where =
             ptq_format(c->arena, "%s:%d: with this entry of include the axes", e->node->file, e->node->line);
         PTQ_TRY(count_cells(c, e->setting, e->n_variants, where, cells));
@@ -196,8 +197,8 @@ static enum ptq_status cross_all(struct crossing *c, int n_sets)
     c->out->job = ptq_new(c->arena, struct ptq_job, cells);
     c->hash = ptq_new(c->arena, uint64_t, cells);
     PTQ_TRY(cross(c, c->setting, c->variant, c->n_variants, 1));
-    for (const struct ptq_entry *e = c->include; e < c->include + c->n_includes; e++)
-        PTQ_TRY(cross(c, e->setting, e->variant, e->n_variants, 0));
+    for (int i = 0; i < c->n_includes; i++)
+        PTQ_TRY(cross(c, c->include[i].setting, c->include[i].variant, c->include[i].n_variants, 0));
     return check_excludes(c, n_sets);
 }
 
