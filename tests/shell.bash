@@ -39,6 +39,24 @@ expect_exit() {
     [ "$code" = "$wanted" ] || { fail "exit $code, not $wanted: $*"; tail -5 "$scratch/err"; }
 }
 
+# cannot_run WHY: the whole test is left out, which ctest says; not where PTQ_MUST_RUN=1 (CI).
+cannot_run() {
+    echo "cannot run: $*"
+    [ "${PTQ_MUST_RUN:-0}" != 1 ] || { echo "and it must (PTQ_MUST_RUN)"; exit 1; }
+    exit 77
+}
+
+# need_python MODULE...: sets python to an interpreter that has them; Debian's packages belong to Debian's own.
+need_python() {
+    local candidate modules
+    modules=$(IFS=,; echo "$*")
+    for candidate in /usr/bin/python3 python3; do
+        # shellcheck disable=SC2034 # used by the tests
+        "$candidate" -c "import $modules" 2>/dev/null && python=$candidate && return
+    done
+    cannot_run "there is no python3 with $* (Debian:$(printf ' python3-%s' "$@"); scripts/install-deps --for ci)"
+}
+
 run_tests() {
     local test start failures=0
     for test in $(declare -F | sed -n 's/^declare -f \(test_.*\)/\1/p'); do

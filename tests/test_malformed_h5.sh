@@ -6,16 +6,8 @@ ptq=$(realpath "$1")
 models=$tree/tests/fixtures/models
 export PTQ_CACHE=$scratch/cache PYTHONDONTWRITEBYTECODE=1
 
-cannot_run() {
-    echo "cannot run: $*"
-    [ "${PTQ_MUST_RUN:-0}" != 1 ] || { echo "and it must (PTQ_MUST_RUN)"; exit 1; }
-    exit 77
-}
 python=
-for candidate in /usr/bin/python3 python3; do
-    "$candidate" -c 'import h5py' 2>/dev/null && python=$candidate && break
-done
-[ -n "$python" ] || cannot_run "there is no h5py (Debian: python3-h5py; scripts/install-deps --for ci)"
+need_python h5py
 
 make_files() {
     expect_exit 0 "$ptq" eval "$models/llama" --method rtn:w4,g32 --text "$models/text.txt" --window 32 --max-windows 1 \

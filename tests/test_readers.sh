@@ -7,16 +7,8 @@ ptq=$1
 models=$tree/tests/fixtures/models
 export PTQ_CACHE=$scratch/cache
 
-cannot_run() {
-    echo "cannot run: $*"
-    [ "${PTQ_MUST_RUN:-0}" != 1 ] || { echo "and it must (PTQ_MUST_RUN)"; exit 1; }
-    exit 77
-}
 python=
-for candidate in /usr/bin/python3 python3; do
-    "$candidate" -c 'import h5py, pandas' 2>/dev/null && python=$candidate && break
-done
-[ -n "$python" ] || cannot_run "there is no h5py or pandas (Debian: python3-h5py python3-pandas; scripts/install-deps --for ci)"
+need_python h5py pandas
 command -v h5dump >/dev/null || cannot_run "there is no h5dump (Debian: hdf5-tools; scripts/install-deps --for ci)"
 
 cat >"$scratch/r.yaml" <<YAML

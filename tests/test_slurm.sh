@@ -7,11 +7,6 @@
 . "$(dirname "$0")/sweep.bash"
 ptq=$1
 
-cannot_run() {
-    echo "cannot run: $*"
-    [ "${PTQ_MUST_RUN:-0}" != 1 ] || { echo "and it must (PTQ_MUST_RUN)"; exit 1; }
-    exit 77
-}
 missing=$(slurm_missing)
 [ -z "$missing" ] || cannot_run "there is no $missing(Debian: slurm-wlm munge; scripts/install-deps --for ci)"
 trap 'slurm_stop; clean_up' EXIT
