@@ -10,7 +10,8 @@
 #include <time.h>
 #include <cmocka.h>
 
-static struct ptq_arena *arena;
+#include "arena_test.h" /* behind the others, whose functions take an arena of that name */
+
 static struct ptq_error err;
 
 #define OK(call)                                                                                                       \
@@ -197,22 +198,6 @@ static void test_time(void **state)
     print_message("11 cells of 300 909 tokens: %.2f s\n", seconds);
     assert_true(seconds < 10); /* 0.3 s in a Release build; sanitizers and busy machines are slower */
 }
-
-static int set_up(void **state)
-{
-    (void)state;
-    arena = ptq_arena_make("test");
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    ptq_arena_free(arena);
-    return 0;
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(test_##name, set_up, tear_down)
 
 int main(void)
 {

@@ -9,7 +9,8 @@
 #include <stdio.h>
 #include <cmocka.h>
 
-static struct ptq_arena *arena;
+#include "arena_test.h" /* behind the others, whose functions take an arena of that name */
+
 static struct ptq_error err;
 
 static struct ptq_cell calibrated(const char *spec, const char *calib, const char *sample, int windows, int length)
@@ -121,22 +122,6 @@ static void test_notes_against(void **state)
     assert_null(strstr(text, "Holm's"));
     assert_non_null(strstr(text, "no interval, no p and no verdict"));
 }
-
-static int set_up(void **state)
-{
-    (void)state;
-    arena = ptq_arena_make("test");
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    ptq_arena_free(arena);
-    return 0;
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(test_##name, set_up, tear_down)
 
 int main(void)
 {

@@ -11,7 +11,8 @@
 #include <stdio.h>
 #include <cmocka.h>
 
-static struct ptq_arena *arena;
+#include "arena_test.h" /* behind the others, whose functions take an arena of that name */
+
 static struct ptq_error err;
 
 #define OK(call)                                                                                                       \
@@ -249,22 +250,6 @@ static void test_printed(void **state)
     expect_part(text, "seed 0, 1, 2;");
     expect_part(text, "t intervals that hold both variations");
 }
-
-static int set_up(void **state)
-{
-    (void)state;
-    arena = ptq_arena_make("test");
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    ptq_arena_free(arena);
-    return 0;
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(test_##name, set_up, tear_down)
 
 int main(void)
 {

@@ -12,7 +12,8 @@
 #include <stdio.h>
 #include <cmocka.h>
 
-static struct ptq_arena *arena;
+#include "arena_test.h" /* behind the others, whose functions take an arena of that name */
+
 static struct ptq_error err;
 
 static char *print(const struct ptq_cell *cells, int n, enum ptq_table_format format)
@@ -286,22 +287,6 @@ static void test_orders(void **state)
     expect_part(text, "Noise: what perplexity differs by at most");
     expect_no_part(print(cells + 4, 2, PTQ_TABLE_MD), "noise");
 }
-
-static int set_up(void **state)
-{
-    (void)state;
-    arena = ptq_arena_make("test");
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    ptq_arena_free(arena);
-    return 0;
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(test_##name, set_up, tear_down)
 
 int main(void)
 {

@@ -15,7 +15,8 @@
 #include <stdio.h>
 #include <cmocka.h>
 
-static struct ptq_arena *arena;
+#include "arena_test.h" /* behind the others, whose functions take an arena of that name */
+
 static struct ptq_error err;
 
 static struct ptq_table_layout layout_of(const char *text)
@@ -292,22 +293,6 @@ static void test_documentation(void **state)
     if (!strstr(page, printed)) fail_msg("docs/experiments.md needs this table:\n%s", printed);
     free(printed);
 }
-
-static int set_up(void **state)
-{
-    (void)state;
-    arena = ptq_arena_make("test");
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    ptq_arena_free(arena);
-    return 0;
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(test_##name, set_up, tear_down)
 
 int main(void)
 {
