@@ -1,4 +1,4 @@
-/* bench_gpu: what the packed kernels reach on the device, beside cuBLAS in FP16 on the same shapes, in one run.
+/* bench_gpu [N K]: what the packed kernels reach on the device, beside cuBLAS in FP16 on the same shapes, in one run.
  *
  * One line a measurement, separated by tabs: N, K, tokens, kernel, microseconds (median), GB/s (weights, activations
  * and results, each once), TFLOP/s, how many times as fast as cuBLAS FP16. Weights are random and rotate over copies of
@@ -231,7 +231,34 @@ static void bench_shape(struct work *w)
     w->device->give(w->y16);
 }
 
-int main(void)
+/* GB/s of a copy within the device, bytes read and bytes written, and of reading alone (a sum of absolute values):
+ * what the kernels' GB/s are held against. */
+static void bench_memory(struct work *w)
+{
+    enum { COUNT = 1 << 28 };
+    float *from = take(w->device, sizeof(float) * COUNT), *to = take(w->device, sizeof(float) * COUNT), ms[2][RUNS];
+    cudaMemset(from, 0x11, sizeof(float) * COUNT);
+    for (int run = -1; run < RUNS; run++)
+        for (int what = 0; what < 2; what++) {
+            float sum;
+            cudaEventRecord(w->begin, NULL);
+            if (what == 0)
+                cudaMemcpyAsync(to, from, sizeof(float) * COUNT, cudaMemcpyDeviceToDevice, NULL);
+            else
+                cublasSasum(w->blas, COUNT, from, 1, &sum);
+            cudaEventRecord(w->end, NULL);
+            cudaEventSynchronize(w->end);
+            if (cudaEventElapsedTime(&ms[what][run < 0 ? 0 : run], w->begin, w->end) != cudaSuccess)
+                die("the clock of the device fails");
+        }
+    for (int what = 0; what < 2; what++) qsort(ms[what], RUNS, sizeof(float), by_size);
+    printf("# copy %.0f GB/s (read and written), read %.0f GB/s\n", 2 * sizeof(float) * COUNT / ms[0][RUNS / 2] / 1e6,
+           sizeof(float) * COUNT / ms[1][RUNS / 2] / 1e6);
+    w->device->give(from);
+    w->device->give(to);
+}
+
+int main(int argc, char **argv)
 {
     char why[256];
     struct work w = {.device = ptq_cuda_device(why, sizeof why)};
@@ -239,7 +266,9 @@ int main(void)
     if (cublasCreate(&w.blas) != CUBLAS_STATUS_SUCCESS) die("cuBLAS does not start");
     if (cudaEventCreate(&w.begin) != cudaSuccess || cudaEventCreate(&w.end) != cudaSuccess) die("no events");
     printf("# %s, group %d\n# N\tK\ttokens\tkernel\tus\tGB/s\tTFLOP/s\ttimes cuBLAS FP16\n", w.device->name, GROUP);
+    bench_memory(&w);
     for (int i = 0; i < N_SHAPES; i++) {
+        if (argc == 3 && (shapes[i].n != atol(argv[1]) || shapes[i].k != atol(argv[2]))) continue;
         w.n = shapes[i].n;
         w.k = shapes[i].k;
         bench_shape(&w);

@@ -1,46 +1,56 @@
 #!/usr/bin/env bash
 # What can be known of the device code only with a device, in one call of at most ten minutes, without a network:
 #
-#   bench/gpu.sh                 on the machine with the GPU (16 cores, nvcc); writes results/gpu/DEVICE-COMMIT.md, and
-#                                the same into $OUT where that is set. Exit code 0: every step passed.
-#   bench/gpu.sh pack            before, where Debian's archive can be reached: the libraries that a bare machine lacks,
-#                                into .gpu-debs (ignored by git; name it in what travels)
+#   bench/gpu.sh pack            where nvcc and the libraries are (no device is needed): builds for sm_90 into build-gpu and
+#                                puts the programs, with the libraries that a bare machine lacks, into .gpu (ignored by
+#                                git; name it in what travels)
+#   bench/gpu.sh [STEP...]       on the machine with the GPU (16 cores): all steps, or those named. Writes
+#                                results/gpu/DEVICE-COMMIT.md, and the same into $OUT where that is set. Exit code 0: every
+#                                step passed.
 #
 # A step that fails, or is out of time, does not stop the others; the report lists it and the exit code is 1.
 # shellcheck disable=SC2317 # steps are functions that this script calls by their name, in a process of their own
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 root=$PWD
+programs="ptq bench_gpu tests/test_cuda tests/test_cuda_packed tests/test_offload"
 
-libraries="libopenblas-pthread-dev libopenblas-dev libopenblas0-pthread libopenblas0 liblapacke-dev liblapacke liblapack-dev
-liblapack3 libblas-dev libblas3 libtmglib-dev libtmglib3 libgfortran5 libquadmath0 libhdf5-dev libhdf5-103-1 libhdf5-hl-100
-libsz2 libaec0 libaec-dev libjansson-dev libjansson4 libyaml-dev libyaml-0-2 libpcre2-dev libpcre2-8-0 libutf8proc-dev
-libutf8proc2 libssl-dev libssl3 libcmocka-dev libcmocka0 zlib1g-dev zlib1g pkgconf pkgconf-bin libpkgconf3 libcurl4
-libbrotli1 libffi8 libgmp10 libgnutls30 libgssapi-krb5-2 libhogweed6 libidn2-0 libk5crypto3 libkrb5-3 libkrb5support0
-libldap-2.5-0 libnettle8 libnghttp2-14 libp11-kit0 libpsl5 librtmp1 libsasl2-2 libssh2-1 libtasn1-6 libunistring2 libzstd1"
+# What a program links, but for what comes with the C compiler and with CUDA.
+libraries_of() {
+    ldd "$@" | awk '/=> \// { print $3 }' | sort -u |
+        grep -Ev '/(libc|libm|libpthread|librt|libdl|libresolv|libstdc\+\+|libgcc_s|libcu[a-zA-Z]*)\.so'
+}
 
 pack() {
-    mkdir -p .gpu-debs && cd .gpu-debs || exit 1
-    # shellcheck disable=SC2086 # a list of words
-    apt-get download $libraries >/dev/null || exit 1
-    du -sh .
+    local targets=() files=() p
+    for p in $programs; do targets+=("${p##*/}") && files+=("build-gpu/$p"); done
+    cmake -S . -B build-gpu -DPTQ_CUDA=ON -DPTQ_WERROR=ON -DCMAKE_CUDA_ARCHITECTURES=90 >/dev/null &&
+        cmake --build build-gpu --parallel --target "${targets[@]}" >/dev/null || return 1
+    rm -rf .gpu && mkdir -p .gpu/tree/lib || return 1
+    libraries_of "${files[@]}" | xargs -I{} cp -L {} .gpu/tree/lib/ || return 1
+    for p in $programs; do install -D -s "build-gpu/$p" ".gpu/tree/build/$p" || return 1; done
+    git rev-parse --short=12 HEAD >.gpu/tree/commit
+    echo "$root" >.gpu/tree/root
+    tar -C .gpu/tree -czf .gpu/tree.tar.gz . && rm -rf .gpu/tree
+    du -sh .gpu
 }
 [ "${1:-}" = pack ] && { pack; exit; }
 
 work=${GPU_WORK:-/tmp/ptq-gpu}
-build=$work/build
+build=$work/tree/build
 mkdir -p "$work/log"
-commit=$(git rev-parse --short=12 HEAD 2>/dev/null || echo "${GPU_COMMIT:-unknown}")
 export PATH=$PATH:/usr/local/cuda/bin PTQ_CACHE=$work/cache
 report=$work/report.md
 rows=$work/rows.md
 failed=0
 budget=${GPU_SECONDS:-570} # of all steps together
 
-# step NAME SECONDS COMMAND...: runs it, notes how it went; its output is the log of that name
+# step NAME SECONDS COMMAND...: runs it, notes how it went; its output is the log of that name. One that was not asked
+# for is left out.
 step() {
     local name=$1 limit=$2 log=$work/log/$1.txt started=$SECONDS status=0 left=$((budget - SECONDS))
     shift 2
+    [[ -z $asked || " unpack $asked " == *" $name "* ]] || return 0
     if ((left < 5)); then
         echo "| $name | **not run**: the time was up | |" >>"$rows"
         failed=1
@@ -57,42 +67,23 @@ step() {
     return "$status"
 }
 
-# Debian's packages beside the system, for who has neither them nor root's wish for them.
-unpack_libraries() {
-    local sysroot=$work/sysroot lib=$work/sysroot/usr/lib/x86_64-linux-gnu file
-    mkdir -p "$sysroot"
-    for file in .gpu-debs/*.deb; do dpkg -x "$file" "$sysroot" || return 1; done
-    # what the system has and nobody links by name is the system's: its own programs are to run with it
-    for file in "$lib"/lib*.so.*; do
-        file=${file##*/}
-        if [ ! -e "$lib/${file%%.so.*}.so" ] && ldconfig -p | grep -q "^[[:space:]]*$file "; then rm "$lib/$file"; fi
+# The packed programs, and the libraries that are not here. The tests look for their fixtures where they were built.
+unpack() {
+    local file built
+    mkdir -p "$work/tree" && tar -C "$work/tree" -xzf .gpu/tree.tar.gz || return 1
+    for file in "$work"/tree/lib/*; do
+        if ldconfig -p | grep -q "^[[:space:]]*${file##*/} "; then rm "$file"; fi
     done
-    # what the packages' alternatives would link
-    ln -sf openblas-pthread/libopenblas.so "$lib/libopenblas.so"
-    ln -sf openblas-pthread/libopenblas.so.0 "$lib/libopenblas.so.0"
-    ln -sf openblas-pthread/libblas.so.3 "$lib/libblas.so.3"
-    ln -sf openblas-pthread/liblapack.so.3 "$lib/liblapack.so.3"
-    ln -sf ../openblas-pthread/pkgconfig/lapack-openblas.pc "$lib/pkgconfig/lapack.pc"
-    ln -sf ../openblas-pthread/pkgconfig/blas-openblas.pc "$lib/pkgconfig/blas.pc"
-    export PKG_CONFIG_SYSROOT_DIR=$sysroot PKG_CONFIG_PATH=$lib/pkgconfig:$lib/openblas-pthread/pkgconfig:$lib/lapack/pkgconfig
-    export LD_LIBRARY_PATH=$lib:$lib/openblas-pthread:$lib/lapack${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-    export PATH=$PATH:$sysroot/usr/bin
-    export CPATH=$sysroot/usr/include:$sysroot/usr/include/x86_64-linux-gnu LIBRARY_PATH=$lib
+    built=$(cat "$work/tree/root")
+    if [ ! -e "$built" ]; then mkdir -p "${built%/*}" && ln -s "$root" "$built"; fi
+    ldd "$build/ptq"
+    ! ldd "$build/ptq" | grep 'not found'
 }
 
-find_libraries() {
-    pkg-config --exists hdf5-serial openblas lapacke jansson yaml-0.1 libpcre2-8 libutf8proc libcrypto cmocka && return
-    if ! compgen -G '.gpu-debs/*.deb' >/dev/null; then
-        echo "gpu.sh: libraries are missing and so is .gpu-debs; run bench/gpu.sh pack where there is a network" >&2
-        return 1
-    fi
-    unpack_libraries
-    pkg-config --exists --print-errors hdf5-serial openblas lapacke jansson yaml-0.1 libpcre2-8 libutf8proc libcrypto cmocka
-}
-
-configure_and_build() {
-    cmake -S . -B "$build" -DPTQ_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES=90 &&
-        cmake --build "$build" --parallel 16 --target ptq bench_gpu test_cuda test_cuda_packed test_offload
+# Where CUDA's libraries are: beside nvcc, or where some Python package put them.
+cuda_libraries() {
+    find /usr/local/cuda*/ /opt /usr/lib \( -name 'libcublas.so.13' -o -name 'libcusolver.so.1[12]' \) -printf '%h\n' 2>/dev/null |
+        sort -u | paste -sd:
 }
 
 no_device() { # what `eval --device cuda` says where there is none: one sentence, exit code 1
@@ -136,6 +127,11 @@ checked() { # block by block, from the same x
     PTQ_DEVICE_CHECK=1 evaluate 2b 256 "$1" "$2" cuda
 }
 
+counters() { # what limits the packed kernels, of one shape
+    ncu --kernel-name regex:packed_kernel --launch-skip 2 --launch-count 1 --section SpeedOfLight --section LaunchStats \
+        --section Occupancy --section WarpStateStats --section MemoryWorkloadAnalysis "$build/bench_gpu" 8192 8192
+}
+
 write_report() {
     {
         echo "# $device, commit $commit, $(date -u +%Y-%m-%dT%H:%MZ)"
@@ -166,16 +162,18 @@ if [ "${1:-}" = inside ]; then
 fi
 : >"$rows"
 rm -f "$work/compared.md"
-find_libraries || { failed=1; echo "| libraries | **failed**: they are missing | |" >>"$rows"; }
+asked=$*
 device=$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -1 | tr ' /' '--')
-if step build 240 configure_and_build; then
+LD_LIBRARY_PATH=$work/tree/lib:$(cuda_libraries)
+export LD_LIBRARY_PATH
+commit=unknown
+if step unpack 60 unpack; then
+    commit=$(cat "$work/tree/commit")
     if [ -z "$device" ]; then
         step no-device 20 no_device
         failed=1
         echo "| device | **failed**: there is none | |" >>"$rows"
     else
-        (make_model >"$work/log/model.txt" 2>&1) &
-        model=$!
         step tests-cuda 90 env PTQ_TEST_DEVICE=real "$build/tests/test_cuda"
         step tests-packed 60 env PTQ_TEST_DEVICE=real "$build/tests/test_cuda_packed"
         step tests-passes 60 env PTQ_TEST_DEVICE=real "$build/tests/test_offload"
@@ -183,13 +181,14 @@ if step build 240 configure_and_build; then
         step memcheck-packed 60 sanitize memcheck test_cuda_packed 100
         step racecheck 60 sanitize racecheck test_cuda 3
         step racecheck-packed 60 sanitize racecheck test_cuda_packed 3
-        step model 60 tail --pid="$model" -f /dev/null
+        step model 60 make_model
         step fp16 60 compare 2b 512 fp16 fp32 1e-4
         step rtn 60 compare 2b 512 rtn:w4,g128 fp32 1e-4
         step packed 60 compare 2b 512 rtn:w4,g128 packed 1e-3
         step checked 60 checked fp16 fp32
         step checked-packed 60 checked rtn:w3,g128 packed
         step kernels 120 "$build/bench_gpu"
+        step counters 40 counters
     fi
 fi
 verdict="Every step passed."
