@@ -39,28 +39,40 @@ const char *error()
     return told;
 }
 
+static cudaDeviceProp properties;
+
+int processors()
+{
+    return properties.multiProcessorCount;
+}
+
+size_t most_shared()
+{
+    return properties.sharedMemPerBlockOptin;
+}
+
 const char *open_device(char *why, size_t size)
 {
-    static cudaDeviceProp device;
     int n = 0;
     cudaError_t status = cudaGetDeviceCount(&n);
     if (status == cudaSuccess && n == 0) status = cudaErrorNoDevice;
-    if (status == cudaSuccess) status = cudaGetDeviceProperties(&device, 0);
+    if (status == cudaSuccess) status = cudaGetDeviceProperties(&properties, 0);
     if (status != cudaSuccess) {
         if (why) snprintf(why, size, "no CUDA device: %s", cudaGetErrorString(status));
         return nullptr;
     }
-    if (device.major < 8) {
+    if (properties.major < 8) {
         if (why)
-            snprintf(why, size, "%s is sm_%d%d; sm_80 or newer is needed", device.name, device.major, device.minor);
+            snprintf(why, size, "%s is sm_%d%d; sm_80 or newer is needed", properties.name, properties.major,
+                     properties.minor);
         return nullptr;
     }
     if (cublasCreate(&blas) != CUBLAS_STATUS_SUCCESS) {
-        if (why) snprintf(why, size, "%s: cuBLAS does not start", device.name);
+        if (why) snprintf(why, size, "%s: cuBLAS does not start", properties.name);
         return nullptr;
     }
     note_blas(cublasSetMathMode(blas, CUBLAS_PEDANTIC_MATH), "math mode"); /* no TF32 */
-    return device.name;
+    return properties.name;
 }
 
 void *take(size_t bytes)
@@ -106,10 +118,10 @@ void product(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w,
 }
 
 void add_plain(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m, int64_t n,
-              int64_t k)
+               int64_t k)
 {
-    note_blas(cublasSgemm(blas, CUBLAS_OP_N, CUBLAS_OP_N, (int)n, (int)m, (int)k, &one, b, (int)ldb, a, (int)lda,
-                          &one, y, (int)ldy),
+    note_blas(cublasSgemm(blas, CUBLAS_OP_N, CUBLAS_OP_N, (int)n, (int)m, (int)k, &one, b, (int)ldb, a, (int)lda, &one,
+                          y, (int)ldy),
               "add_plain");
 }
 
