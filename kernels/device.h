@@ -31,7 +31,12 @@ struct ptq_device {
      * exact and sums float32. scratch: packed_scratch bytes. */
     void (*packed)(float *y, int64_t ldy, const float *x, int64_t ldx, const struct ptq_packed *w, const float *b,
                    int accumulate, int64_t m, void *scratch, enum ptq_packed_kernel kind);
-    size_t (*packed_scratch)(const struct ptq_packed *w, int64_t m);
+    /* The same in two: what is made of x once, in scratch, serves w and every linear alike (ptq_packed_alike), in any
+     * order, until it is made anew. */
+    void (*packed_acts)(const struct ptq_packed *w, const float *x, int64_t ldx, int64_t m, void *scratch);
+    void (*packed_multiply)(float *y, int64_t ldy, const struct ptq_packed *w, const float *b, int accumulate,
+                            int64_t m, void *scratch);
+    size_t (*packed_scratch)(const struct ptq_packed *w, int64_t m); /* the same for linears that are alike */
     /* bytes of device memory, or NULL where there is no room; not cleared. */
     void *(*take)(size_t bytes);
     void (*give)(void *memory);

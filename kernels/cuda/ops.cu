@@ -48,6 +48,8 @@ const struct ptq_device *device(char *why, size_t size)
     table.ops.gram = gram;
     table.ops.subtract = subtract;
     table.packed = packed_linear;
+    table.packed_acts = packed_acts;
+    table.packed_multiply = packed_multiply;
     table.packed_scratch = packed_scratch;
     table.name = name;
     return &table;
