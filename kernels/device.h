@@ -20,7 +20,10 @@ enum ptq_packed_kernel {
     PTQ_PACKED_BEST,   /* activations permuted once, before */
     PTQ_PACKED_GATHER, /* each tile of weights gathers its activations by perm, as kernels that read a g_idx do; 3 and 4
                         * bits alone, no salient and no divided columns */
-    PTQ_PACKED_PLAIN   /* one thread an output, no vector loads, atomic sums: as GPTQ's first kernel works */
+    PTQ_PACKED_PLAIN,  /* one thread an output, no vector loads, atomic sums: as GPTQ's first kernel works */
+    /* Of more than 16 tokens, the first is one of these, by their number and the device. */
+    PTQ_PACKED_FUSED, /* codes straight to the tensor cores; the next where the device lacks wgmma, and for 5-7 bits */
+    PTQ_PACKED_PANELS /* weights written out in FP16 first, each rounded once, for cuBLAS */
 };
 
 struct ptq_device {
