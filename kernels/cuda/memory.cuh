@@ -16,6 +16,8 @@ void upload(void *device, const void *host, size_t bytes);
 void download(void *host, const void *device, size_t bytes);
 size_t room();
 const char *error();
+/* Of a library: what it did and its status; nvidia alone. */
+void note_failure(const char *what, int status);
 
 /* device.h's table, all slots that this build has. */
 const struct ptq_device *device(char *why, size_t size);

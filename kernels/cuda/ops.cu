@@ -4,6 +4,7 @@
 #include "../device.h"
 #include "memory.cuh"
 #include "packed.cuh"
+#include "solver.cuh"
 
 namespace ptq_cuda
 {
@@ -49,6 +50,9 @@ const struct ptq_device *device(char *why, size_t size)
     table.ops.subtract = subtract;
     table.packed = packed_linear;
     table.packed_scratch = packed_scratch;
+    fill_split_slots(&table.solver);
+    fill_gptq_slots(&table.solver);
+    fill_awq_slots(&table.solver);
     table.name = name;
     return &table;
 }
