@@ -48,10 +48,10 @@ struct ptq_offload {
     float *cosine, *sine, *slope, *sum; /* cosine, sine [rows][D / 2]; sum [C] */
     void *scratch;                      /* of attention and of packed products */
     size_t scratch_bytes;
-    float *copy;                        /* [rows][C] x of a batch that is to stay as it is */
-    struct ptq_split in;                /* of a batch, what a product reads: [rows][any width] */
-    float *held[PTQ_N_INPUT];           /* ATTN_OUT, MLP_OUT: [all rows][K], or NULL; see ptq_offload_hold */
-    unsigned char *weights;             /* the block's, here: */
+    float *copy;              /* [rows][C] x of a batch that is to stay as it is */
+    struct ptq_split in;      /* of a batch, what a product reads: [rows][any width] */
+    float *held[PTQ_N_INPUT]; /* ATTN_OUT, MLP_OUT: [all rows][K], or NULL; see ptq_offload_hold */
+    unsigned char *weights;   /* the block's, here: */
     size_t weight_bytes;
     float *staging; /* a stack of linears before it is split */
     size_t staging_bytes, held_bytes[PTQ_N_INPUT];
@@ -78,13 +78,7 @@ enum ptq_status ptq_offload_block(struct ptq_forward *f, const struct ptq_block 
  *
  * A part reads what the ones before left in the same call; where it is the first, what it needs is held from the call
  * before or computed again. */
-enum ptq_offload_part {
-    PTQ_PART_ATTN_IN,
-    PTQ_PART_ATTN_OUT,
-    PTQ_PART_MLP_IN,
-    PTQ_PART_MLP_OUT,
-    PTQ_PART_END
-};
+enum ptq_offload_part { PTQ_PART_ATTN_IN, PTQ_PART_ATTN_OUT, PTQ_PART_MLP_IN, PTQ_PART_MLP_OUT, PTQ_PART_END };
 /* Room, the block's weights and x are there. */
 enum ptq_status ptq_offload_begin(struct ptq_forward *f, const struct ptq_block *block, struct ptq_error *err);
 /* All rows through parts [first, last] of the block that was begun; look: x stays as it is. */

@@ -42,25 +42,25 @@ struct ptq_split {
 struct ptq_device_gptq {
     int64_t n, k, group_size, n_groups; /* group_size: K for the whole row */
     struct ptq_grid grid;
-    int fits;               /* grids come from weights with errors fed back; else from w, beforehand */
-    int with_dead;          /* those of beforehand look at dead columns, too */
-    int64_t n_blocks;       /* of columns coded between two updates of what follows */
-    const int64_t *block;   /* the host's [n_blocks + 1]: where they begin, and K */
-    const float *w;         /* [N][K] by column */
-    const float *r;         /* [K][K] by place, upper triangle */
-    const double *a;        /* factor's result, which r was rounded from */
-    const int32_t *column;  /* [K] by place */
-    const int32_t *group;   /* [K] by place: its row in scale and zero */
-    const uint8_t *dead;    /* [K] by column */
-    uint8_t *code;          /* [N][K] by column */
-    float *back;            /* [N][K] by column: what the codes stand for */
-    float *scale, *zero;    /* [N][n_groups] */
-    double *loss;           /* [N], half the sum of squared errors over R's diagonal's inverse */
-    int32_t *saturated;     /* [N] groups */
-    float *t;               /* room [N][K] */
-    float *error;           /* room [N][PTQ_DEVICE_COLUMNS] */
-    double *u;              /* room [n_blocks][PTQ_DEVICE_COLUMNS][PTQ_DEVICE_COLUMNS] */
-    float *u32;             /* the same */
+    int fits;              /* grids come from weights with errors fed back; else from w, beforehand */
+    int with_dead;         /* those of beforehand look at dead columns, too */
+    int64_t n_blocks;      /* of columns coded between two updates of what follows */
+    const int64_t *block;  /* the host's [n_blocks + 1]: where they begin, and K */
+    const float *w;        /* [N][K] by column */
+    const float *r;        /* [K][K] by place, upper triangle */
+    const double *a;       /* factor's result, which r was rounded from */
+    const int32_t *column; /* [K] by place */
+    const int32_t *group;  /* [K] by place: its row in scale and zero */
+    const uint8_t *dead;   /* [K] by column */
+    uint8_t *code;         /* [N][K] by column */
+    float *back;           /* [N][K] by column: what the codes stand for */
+    float *scale, *zero;   /* [N][n_groups] */
+    double *loss;          /* [N], half the sum of squared errors over R's diagonal's inverse */
+    int32_t *saturated;    /* [N] groups */
+    float *t;              /* room [N][K] */
+    float *error;          /* room [N][PTQ_DEVICE_COLUMNS] */
+    double *u;             /* room [n_blocks][PTQ_DEVICE_COLUMNS][PTQ_DEVICE_COLUMNS] */
+    float *u32;            /* the same */
 };
 enum { PTQ_DEVICE_COLUMNS = 128 };
 
@@ -93,8 +93,8 @@ struct ptq_device_clip {
 struct ptq_device_solver {
     /* Fills to, of to->m rows of to->k. */
     void (*split)(const struct ptq_split *to, const float *x, int64_t ldx);
-    int (*exact)(const struct ptq_split *s);                /* waits. 1: lo is 0 throughout */
-    void (*join)(float *x, const struct ptq_split *s);      /* x[m][k] = factor (hi + lo) */
+    int (*exact)(const struct ptq_split *s);           /* waits. 1: lo is 0 throughout */
+    void (*join)(float *x, const struct ptq_split *s); /* x[m][k] = factor (hi + lo) */
     /* y[m][N] = x w^T + b, added to y where accumulate; w has N rows */
     void (*product)(float *y, int64_t ldy, const struct ptq_split *x, const struct ptq_split *w, const float *b,
                     int accumulate);
@@ -110,8 +110,8 @@ struct ptq_device_solver {
     void (*absmean)(float *level, int levels, int power, int64_t seen, const float *x, int64_t m, int64_t k);
     /* h[K][K] *= factor in its upper triangle; diagonal[K] is read out of it */
     void (*scale)(float *h, int64_t k, float factor, float *diagonal);
-    /* a[K][K] = J (H in the order of column, diagonal[column] + damp on its diagonal) J = L L^T, row-major lower. Waits.
-     * 0, or 1 + the row of the bad pivot. */
+    /* a[K][K] = J (H in the order of column, diagonal[column] + damp on its diagonal) J = L L^T, row-major lower.
+     * Waits. 0, or 1 + the row of the bad pivot. */
     int64_t (*factor)(double *a, const float *h, const int32_t *column, const float *diagonal, double damp, int64_t k);
     void (*turn)(float *r, const double *a, int64_t k); /* r = J L J in float32, 0 below the diagonal */
     void (*gptq)(const struct ptq_device_gptq *task);

@@ -59,11 +59,14 @@ __global__ void attention_largest_kernel(float *state, const float *q, const flo
     int64_t row = blockIdx.x * ld;
     float max = 0, *part = ptq_shared<float>();
     for (int64_t j = threadIdx.x; j < width + 2 * kv_width; j += blockDim.x) {
-        const float *from = j < width ? q + row + j : j < width + kv_width ? k + row + j - width : v + row + j - width - kv_width;
+        const float *from = j < width              ? q + row + j
+                            : j < width + kv_width ? k + row + j - width
+                                                   : v + row + j - width - kv_width;
         if (fabsf(*from) < INFINITY) max = fmaxf(max, fabsf(*from));
     }
     max = block_max(max, part);
-    if (threadIdx.x == 0 && max > 0) ptq_atomic_max(reinterpret_cast<unsigned *>(state) + SPLIT_MAX, ptq_float_bits(max));
+    if (threadIdx.x == 0 && max > 0)
+        ptq_atomic_max(reinterpret_cast<unsigned *>(state) + SPLIT_MAX, ptq_float_bits(max));
 }
 
 /* A block a row. */
@@ -99,7 +102,8 @@ __global__ void softmax_kernel(struct split_room r, int64_t panel, int64_t lengt
 {
     int64_t head = blockIdx.y, row = blockIdx.x, at = first + row, offset = (head * panel + row) * length;
     int64_t from = window && at >= window ? at - window + 1 : 0;
-    float *score = ptq_shared<float>(), *part = score + length, steep = slope ? slope[head] : 0, max = -INFINITY, sum = 0;
+    float *score = ptq_shared<float>(), *part = score + length, steep = slope ? slope[head] : 0, max = -INFINITY,
+          sum = 0;
     for (int64_t j = threadIdx.x; j < end; j += blockDim.x) {
         float value = r.scores[offset + j] * scale + steep * (float)(j - at);
         score[j] = j >= from && j <= at ? value : -INFINITY;
@@ -108,7 +112,8 @@ __global__ void softmax_kernel(struct split_room r, int64_t panel, int64_t lengt
     }
     max = block_max(max, part);
     sum = block_sum(sum, part);
-    for (int64_t j = threadIdx.x; j < end; j += blockDim.x) sum += score[j] = j >= from && j <= at ? expf(score[j] - max) : 0;
+    for (int64_t j = threadIdx.x; j < end; j += blockDim.x)
+        sum += score[j] = j >= from && j <= at ? expf(score[j] - max) : 0;
     float nothing = 0;
     nothing = block_sum(sum, part);
     for (int64_t j = threadIdx.x; j < end; j += blockDim.x) {
@@ -126,9 +131,10 @@ void attention_split(float *y, int64_t ldy, const float *q, const float *k, cons
     struct split_room r = room_of((unsigned char *)scratch, shape, length, nullptr);
     dim3 rows = dim3((unsigned)length);
     clear(r.state, sizeof(float) * 2 * PTQ_SPLIT_STATE);
-    PTQ_LAUNCH(attention_largest_kernel, rows, threads_for(heads * d), THREADS / WARP * sizeof(float), r.state, q, k, v, ldqkv,
-               heads * d, shape->kv_heads * d);
-    PTQ_LAUNCH(attention_parts_kernel, rows, threads_for(heads * d), 0, r, q, k, v, ldqkv, heads, heads / shape->kv_heads, d);
+    PTQ_LAUNCH(attention_largest_kernel, rows, threads_for(heads * d), THREADS / WARP * sizeof(float), r.state, q, k, v,
+               ldqkv, heads * d, shape->kv_heads * d);
+    PTQ_LAUNCH(attention_parts_kernel, rows, threads_for(heads * d), 0, r, q, k, v, ldqkv, heads,
+               heads / shape->kv_heads, d);
     const float *of_scores = r.state + PTQ_SPLIT_STATE, *of_y = of_scores + 1;
     for (int64_t first = 0; first < length; first += panel) {
         int64_t m = length - first < panel ? length - first : panel, end = first + m;

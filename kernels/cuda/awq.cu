@@ -91,7 +91,8 @@ static void trial(const struct ptq_device_awq *t)
 /* A block a group: measure = X_g^T X_g. */
 __global__ void measure_kernel(struct ptq_device_clip t)
 {
-    int64_t first = (int64_t)blockIdx.x * t.group_size, left = t.k - first, n = left < t.group_size ? left : t.group_size;
+    int64_t first = (int64_t)blockIdx.x * t.group_size, left = t.k - first,
+            n = left < t.group_size ? left : t.group_size;
     float *h = t.measure + (int64_t)blockIdx.x * t.group_size * t.group_size;
     for (int64_t at = threadIdx.x; at < n * n; at += blockDim.x) {
         int64_t i = at / n, j = at % n;
@@ -148,8 +149,7 @@ __global__ void __launch_bounds__(ROWS *WARP) clip_kernel(struct ptq_device_clip
         try_bounds(t, t.w + row * t.k + group * g, n, error, &most);
         __syncwarp();
         PTQ_UNROLL
-        for (int c = 0; c < OWN; c++)
-            PTQ_UNROLL
+        for (int c = 0; c < OWN; c++) PTQ_UNROLL
         for (int i = 0; i < CLIPS; i++) product[c][i] = 0;
         for (int64_t i = 0; i < n; i++) {
             PTQ_UNROLL

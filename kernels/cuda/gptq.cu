@@ -121,7 +121,8 @@ struct lane_row {
 };
 
 /* The groups that begin in the block, from now[n]; all lanes take part. */
-__device__ static void fit_block(const struct ptq_device_gptq &t, const float *now, int64_t row, int64_t from, int64_t n)
+__device__ static void fit_block(const struct ptq_device_gptq &t, const float *now, int64_t row, int64_t from,
+                                 int64_t n)
 {
     int lane = (int)threadIdx.x % WARP;
     for (int64_t first = (from + t.group_size - 1) / t.group_size * t.group_size; first < from + n;
@@ -166,8 +167,8 @@ __device__ static void feed_block(struct lane_row *r, const float *u, int64_t n,
 }
 
 /* A warp a row; the block's u is shared, and each warp's weights as they stand. */
-__global__ void __launch_bounds__(ROWS *WARP) block_kernel(struct ptq_device_gptq t, int64_t from, int64_t n,
-                                                           int64_t block)
+__global__ void __launch_bounds__(ROWS *WARP)
+    block_kernel(struct ptq_device_gptq t, int64_t from, int64_t n, int64_t block)
 {
     float *u = ptq_shared<float>();
     int warp = (int)threadIdx.x / WARP, lane = (int)threadIdx.x % WARP;

@@ -16,7 +16,8 @@ __global__ void largest_kernel(float *state, const float *x, int64_t ldx, int64_
     }
     max = block_max(max, part);
     /* sizes compare as the integers that their bits are */
-    if (threadIdx.x == 0 && max > 0) ptq_atomic_max(reinterpret_cast<unsigned *>(state) + SPLIT_MAX, ptq_float_bits(max));
+    if (threadIdx.x == 0 && max > 0)
+        ptq_atomic_max(reinterpret_cast<unsigned *>(state) + SPLIT_MAX, ptq_float_bits(max));
 }
 
 __global__ void split_kernel(struct ptq_split to, const float *x, int64_t ldx)

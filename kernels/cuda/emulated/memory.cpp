@@ -62,7 +62,7 @@ void product(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w,
 }
 
 void add_plain(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m, int64_t n,
-              int64_t k)
+               int64_t k)
 {
     for (int64_t i = 0; i < m; i++)
         for (int64_t l = 0; l < k; l++)

@@ -18,7 +18,8 @@ void half_product(struct floats y, struct halves x, struct halves w, const float
                   int64_t n, int64_t k, int64_t batch)
 {
     for (int64_t b = 0; b < batch; b++) {
-        std::vector<float> left = widened(x.at + b * x.stride, x.ld, m, k), right = widened(w.at + b * w.stride, w.ld, n, k);
+        std::vector<float> left = widened(x.at + b * x.stride, x.ld, m, k),
+                           right = widened(w.at + b * w.stride, w.ld, n, k);
         for (int64_t i = 0; i < m; i++)
             for (int64_t j = 0; j < n; j++) {
                 float sum = 0, *to = y.at + b * y.stride + i * y.ld + j;
@@ -32,7 +33,8 @@ void half_plain(struct floats y, struct halves x, struct halves w, const float *
                 int64_t n, int64_t k, int64_t batch)
 {
     for (int64_t b = 0; b < batch; b++) {
-        std::vector<float> left = widened(x.at + b * x.stride, x.ld, m, k), right = widened(w.at + b * w.stride, w.ld, k, n);
+        std::vector<float> left = widened(x.at + b * x.stride, x.ld, m, k),
+                           right = widened(w.at + b * w.stride, w.ld, k, n);
         for (int64_t i = 0; i < m; i++)
             for (int64_t j = 0; j < n; j++) {
                 float sum = 0, *to = y.at + b * y.stride + i * y.ld + j;

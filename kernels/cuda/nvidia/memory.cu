@@ -111,10 +111,10 @@ void product(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w,
 }
 
 void add_plain(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m, int64_t n,
-              int64_t k)
+               int64_t k)
 {
-    note_blas(cublasSgemm(blas, CUBLAS_OP_N, CUBLAS_OP_N, (int)n, (int)m, (int)k, &one, b, (int)ldb, a, (int)lda,
-                          &one, y, (int)ldy),
+    note_blas(cublasSgemm(blas, CUBLAS_OP_N, CUBLAS_OP_N, (int)n, (int)m, (int)k, &one, b, (int)ldb, a, (int)lda, &one,
+                          y, (int)ldy),
               "add_plain");
 }
 
