@@ -26,6 +26,103 @@ enum ptq_packed_kernel {
     PTQ_PACKED_PANELS /* weights written out in FP16 first, each rounded once, for cuBLAS */
 };
 
+/* ---- quantisation on the device (cuda/split.cu, gptq.cu, awq.cu): all arrays are there ---- */
+
+/* Float32 in two FP16 parts, for products on tensor cores with float32 sums:
+ *
+ *   x = factor (hi + lo) to within 2^-22 |x| + 2^-40 max |x|       factor one power of two for the array
+ *
+ * Where FP16 holds x / factor, lo is 0 and x is exact: weights of an FP16 checkpoint. A value that is not finite stays
+ * so and touches only its own row. */
+enum { PTQ_SPLIT_STATE = 4 };
+struct ptq_split {
+    int64_t m, k;
+    uint16_t *hi, *lo; /* [m][k]; lo NULL: it is 0 */
+    float *state;      /* [PTQ_SPLIT_STATE]: the largest |x|, factor, whether a lo is not 0, room */
+};
+
+/* GPTQ's column loop for stacked rows, see methods/gptq_solve.c: places are columns in the order they are coded in. */
+struct ptq_device_gptq {
+    int64_t n, k, group_size, n_groups; /* group_size: K for the whole row */
+    struct ptq_grid grid;
+    int fits;              /* grids come from weights with errors fed back; else from w, beforehand */
+    int with_dead;         /* those of beforehand look at dead columns, too */
+    int64_t n_blocks;      /* of columns coded between two updates of what follows */
+    const int64_t *block;  /* the host's [n_blocks + 1]: where they begin, and K */
+    const float *w;        /* [N][K] by column */
+    const float *r;        /* [K][K] by place, upper triangle */
+    const double *a;       /* factor's result, which r was rounded from */
+    const int32_t *column; /* [K] by place */
+    const int32_t *group;  /* [K] by place: its row in scale and zero */
+    const uint8_t *dead;   /* [K] by column */
+    uint8_t *code;         /* [N][K] by column */
+    float *back;           /* [N][K] by column: what the codes stand for */
+    float *scale, *zero;   /* [N][n_groups] */
+    double *loss;          /* [N], half the sum of squared errors over R's diagonal's inverse */
+    int32_t *saturated;    /* [N] groups */
+    float *t;              /* room [N][K] */
+    float *error;          /* room [N][PTQ_DEVICE_COLUMNS] */
+    double *u;             /* room [n_blocks][PTQ_DEVICE_COLUMNS][PTQ_DEVICE_COLUMNS] */
+    float *u32;            /* the same */
+};
+enum { PTQ_DEVICE_COLUMNS = 128 };
+
+/* Trials of AWQ's scales: dW = Q(W s) / s - W row by row, and its loss tr(dW H dW^T), H = D C D with ones on C's
+ * diagonal. C and D dW are FP16, sums float32: their roundings are independent and a loss is a sum of N K^2 terms. */
+struct ptq_device_awq {
+    int64_t n, k, group_size, n_groups;
+    struct ptq_grid grid;
+    const float *w;     /* [N][K] */
+    const uint16_t *c;  /* [K][K] FP16, symmetric */
+    const float *d;     /* [K] */
+    const float *scale; /* [K] of the trial */
+    uint16_t *delta;    /* room [N][K] */
+    float *factor;      /* room [N] */
+    float *product;     /* room [N][K] */
+    double *loss;       /* [N] */
+};
+
+/* AWQ's clip search, see methods/awq_clip.c. */
+struct ptq_device_clip {
+    int64_t n, k, group_size, n_groups, n_sample;
+    struct ptq_grid grid;
+    const float *w;      /* [N][K] */
+    const float *sample; /* [n_sample][K] */
+    float *measure;      /* room [n_groups][G][G] */
+    float *max;          /* [N][n_groups]: the bound chosen */
+    uint8_t *best;       /* [N][n_groups]: its number */
+};
+
+struct ptq_device_solver {
+    /* Fills to, of to->m rows of to->k. */
+    void (*split)(const struct ptq_split *to, const float *x, int64_t ldx);
+    int (*exact)(const struct ptq_split *s);           /* waits. 1: lo is 0 throughout */
+    void (*join)(float *x, const struct ptq_split *s); /* x[m][k] = factor (hi + lo) */
+    /* y[m][N] = x w^T + b, added to y where accumulate; w has N rows */
+    void (*product)(float *y, int64_t ldy, const struct ptq_split *x, const struct ptq_split *w, const float *b,
+                    int accumulate);
+    /* h[K][K] += X^T X: the upper triangle, and what of the rest lies in its block columns */
+    void (*gram)(float *h, const struct ptq_split *x);
+    void (*copy)(void *to, const void *from, size_t bytes); /* both there */
+    void (*clear)(void *at, size_t bytes);
+    /* ops.attention of a whole window of `length` rows. */
+    void (*attention)(float *y, int64_t ldy, const float *q, const float *k, const float *v, int64_t ldqkv,
+                      const struct ptq_attention *shape, int64_t length, void *scratch);
+    size_t (*attention_bytes)(const struct ptq_attention *shape, int64_t length);
+    /* level[levels][K] += |x| of rows `seen`.., as core/stats.c sums: 2^power rows make a level full */
+    void (*absmean)(float *level, int levels, int power, int64_t seen, const float *x, int64_t m, int64_t k);
+    /* h[K][K] *= factor in its upper triangle; diagonal[K] is read out of it */
+    void (*scale)(float *h, int64_t k, float factor, float *diagonal);
+    /* a[K][K] = J (H in the order of column, diagonal[column] + damp on its diagonal) J = L L^T, row-major lower.
+     * Waits. 0, or 1 + the row of the bad pivot. */
+    int64_t (*factor)(double *a, const float *h, const int32_t *column, const float *diagonal, double damp, int64_t k);
+    void (*turn)(float *r, const double *a, int64_t k); /* r = J L J in float32, 0 below the diagonal */
+    void (*gptq)(const struct ptq_device_gptq *task);
+    void (*awq_begin)(uint16_t *c, float *d, const float *h, int64_t k); /* of h's upper triangle */
+    void (*awq_trial)(const struct ptq_device_awq *task);
+    void (*awq_clip)(const struct ptq_device_clip *task);
+};
+
 struct ptq_device {
     const char *name; /* "NVIDIA H100 80GB HBM3"; "emulated CUDA" */
     struct ptq_ops ops;
@@ -48,6 +145,7 @@ struct ptq_device {
     size_t (*room)(void);                                           /* bytes that take could still give */
     /* Waits. The first failure since the last call, static storage; NULL where all went well. */
     const char *(*error)(void);
+    struct ptq_device_solver solver;
 };
 
 /* The first CUDA device, or NULL with a sentence in why[0..size): there is none, or this build has no CUDA. */

@@ -127,11 +127,11 @@ static void fake_rmsnorm(float *y, const float *x, const float *g, float eps, in
 }
 
 /* Row 3, column 5 of one product. */
-static void fake_linear(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w, const float *b,
-                        int accumulate, int64_t m, int64_t n, int64_t k)
+static void fake_product(float *y, int64_t ldy, const struct ptq_split *x, const struct ptq_split *w, const float *b,
+                         int accumulate)
 {
     float value, *at = y + 3 * ldy + 5;
-    fake.real->ops.linear(y, ldy, x, ldx, w, b, accumulate, m, n, k);
+    fake.real->solver.product(y, ldy, x, w, b, accumulate);
     if (!accumulate || ++fake.call != fake.bad_call) return;
     fake.real->download(&value, at, sizeof value);
     value += fake.planted;
@@ -149,7 +149,7 @@ static const struct ptq_device *make_fake(size_t limit)
     fake.device.room = fake_room;
     fake.device.error = fake_error;
     fake.device.ops.rmsnorm = fake_rmsnorm;
-    fake.device.ops.linear = fake_linear;
+    fake.device.solver.product = fake_product;
     return &fake.device;
 }
 

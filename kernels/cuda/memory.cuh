@@ -18,6 +18,8 @@ size_t room();
 const char *error();
 /* 10 major + minor of what it can: 80, 90. */
 int version();
+/* Of a library: what it did and its status; nvidia alone. */
+void note_failure(const char *what, int status);
 
 /* device.h's table, all slots that this build has. */
 const struct ptq_device *device(char *why, size_t size);

@@ -4,6 +4,7 @@
 #include "../device.h"
 #include "memory.cuh"
 #include "packed.cuh"
+#include "solver.cuh"
 
 namespace ptq_cuda
 {
@@ -51,6 +52,9 @@ const struct ptq_device *device(char *why, size_t size)
     table.packed_acts = packed_acts;
     table.packed_multiply = packed_multiply;
     table.packed_scratch = packed_scratch;
+    fill_split_slots(&table.solver);
+    fill_gptq_slots(&table.solver);
+    fill_awq_slots(&table.solver);
     table.name = name;
     return &table;
 }

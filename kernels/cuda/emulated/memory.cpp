@@ -86,6 +86,14 @@ void add_plain(float *y, int64_t ldy, const float *a, int64_t lda, const float *
             for (int64_t j = 0; j < n; j++) y[i * ldy + j] += a[i * lda + l] * b[l * ldb + j];
 }
 
+void subtract_plain(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
+                    int64_t n, int64_t k)
+{
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t l = 0; l < k; l++)
+            for (int64_t j = 0; j < n; j++) y[i * ldy + j] -= a[i * lda + l] * b[l * ldb + j];
+}
+
 void columns_product(float *y, int64_t ldy, float fade, float sign, const float *a, int64_t lda, const float *b,
                      int64_t ldb, int64_t m, int64_t n, int64_t k)
 {

@@ -127,6 +127,16 @@ template <class T> void ptq_atomic_add(T *to, T value)
 {
     *to += value;
 }
+static inline void ptq_atomic_max(unsigned *to, unsigned value)
+{
+    if (value > *to) *to = value;
+}
+static inline unsigned ptq_float_bits(float value)
+{
+    unsigned bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
 
 /* 16 bytes to shared memory on their way; the bytes from `valid` on become 0. */
 static inline void ptq_copy_async16(void *to, const void *from, int valid)

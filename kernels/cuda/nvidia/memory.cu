@@ -30,6 +30,11 @@ static void note_blas(cublasStatus_t status, const char *what)
         snprintf(failure, sizeof failure, "cuBLAS, %s: %s", what, cublasGetStatusString(status));
 }
 
+void note_failure(const char *what, int status)
+{
+    if (!failure[0]) snprintf(failure, sizeof failure, "%s: status %d", what, status);
+}
+
 const char *error()
 {
     static char told[sizeof failure];
@@ -129,6 +134,15 @@ void add_plain(float *y, int64_t ldy, const float *a, int64_t lda, const float *
     note_blas(cublasSgemm(blas, CUBLAS_OP_N, CUBLAS_OP_N, (int)n, (int)m, (int)k, &one, b, (int)ldb, a, (int)lda, &one,
                           y, (int)ldy),
               "add_plain");
+}
+
+void subtract_plain(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
+                    int64_t n, int64_t k)
+{
+    static const float minus = -1;
+    note_blas(cublasSgemm(blas, CUBLAS_OP_N, CUBLAS_OP_N, (int)n, (int)m, (int)k, &minus, b, (int)ldb, a, (int)lda,
+                          &one, y, (int)ldy),
+              "subtract_plain");
 }
 
 void columns_product(float *y, int64_t ldy, float fade, float sign, const float *a, int64_t lda, const float *b,

@@ -51,6 +51,14 @@ template <class T> __device__ __forceinline__ void ptq_atomic_add(T *to, T value
 {
     atomicAdd(to, value);
 }
+__device__ __forceinline__ void ptq_atomic_max(unsigned *to, unsigned value)
+{
+    atomicMax(to, value);
+}
+__device__ __forceinline__ unsigned ptq_float_bits(float value)
+{
+    return __float_as_uint(value);
+}
 
 __device__ __forceinline__ void ptq_copy_async16(void *to, const void *from, int valid)
 {
