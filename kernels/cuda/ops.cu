@@ -2,6 +2,7 @@
 #include "parts.cuh"
 
 #include "../device.h"
+#include "decode.cuh"
 #include "memory.cuh"
 #include "packed.cuh"
 
@@ -49,6 +50,18 @@ const struct ptq_device *device(char *why, size_t size)
     table.ops.subtract = subtract;
     table.packed = packed_linear;
     table.packed_scratch = packed_scratch;
+    table.decoding.linear_half = linear_half;
+    table.decoding.half_scratch = half_scratch;
+    table.decoding.acts = packed_acts;
+    table.decoding.multiply = packed_multiply;
+    table.decoding.remember = remember;
+    table.decoding.recall = recall;
+    table.decoding.recall_scratch = recall_scratch;
+    table.decoding.likeliest = likeliest;
+    table.decoding.likeliest_scratch = likeliest_scratch();
+    table.decoding.record = record;
+    table.decoding.replay = replay;
+    table.decoding.forget = forget;
     table.name = name;
     return &table;
 }

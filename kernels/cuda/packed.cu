@@ -5,6 +5,7 @@
  * added in order. Weights go from memory to registers once: the words of a chunk are loaded while the one before is
  * multiplied. Per chunk:  y += scale (sum of code x - zero * sum of x). */
 #include "codes.cuh"
+#include "decode.cuh"
 #include "packed.cuh"
 
 namespace ptq_cuda
@@ -261,12 +262,19 @@ size_t packed_scratch(const struct ptq_packed *w, int64_t m)
     return place_acts(&a, w, m, nullptr);
 }
 
-void packed_linear(float *y, int64_t ldy, const float *x, int64_t ldx, const struct ptq_packed *w, const float *b,
-                   int accumulate, int64_t m, void *scratch, enum ptq_packed_kernel kind)
+void packed_acts(void *scratch, const struct ptq_packed *w, const float *x, int64_t ldx, int64_t m)
+{
+    struct half_acts a;
+    place_acts(&a, w, m, static_cast<unsigned char *>(scratch));
+    fill_acts(&a, w, x, ldx);
+}
+
+/* x: the rows as they were, for PTQ_PACKED_GATHER alone. */
+static void multiply(float *y, int64_t ldy, const float *x, int64_t ldx, const struct ptq_packed *w, const float *b,
+                     int accumulate, int64_t m, void *scratch, enum ptq_packed_kernel kind)
 {
     struct packed_task t = {y, ldy, b, accumulate, *w, half_acts(), chunks_of(w), x, ldx, splits_for(w, m)};
     place_acts(&t.x, w, m, static_cast<unsigned char *>(scratch));
-    fill_acts(&t.x, w, x, ldx);
     if (kind == PTQ_PACKED_PLAIN) {
         launch_plain(t);
         return;
@@ -288,5 +296,18 @@ void packed_linear(float *y, int64_t ldy, const float *x, int64_t ldx, const str
     default:
         launch_plain(t); /* no format that anybody loads has 5, 6 or 7 bits */
     }
+}
+
+void packed_multiply(float *y, int64_t ldy, const struct ptq_packed *w, const float *b, int accumulate, int64_t m,
+                     void *scratch)
+{
+    multiply(y, ldy, nullptr, 0, w, b, accumulate, m, scratch, PTQ_PACKED_BEST);
+}
+
+void packed_linear(float *y, int64_t ldy, const float *x, int64_t ldx, const struct ptq_packed *w, const float *b,
+                   int accumulate, int64_t m, void *scratch, enum ptq_packed_kernel kind)
+{
+    packed_acts(scratch, w, x, ldx, m);
+    multiply(y, ldy, x, ldx, w, b, accumulate, m, scratch, kind);
 }
 } // namespace ptq_cuda

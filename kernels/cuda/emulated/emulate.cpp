@@ -236,7 +236,40 @@ void seed(uint64_t value)
     random_state = value * 0x9e3779b97f4a7c15u | 1;
 }
 
-void launch(const char *name, dim3 blocks, dim3 threads, size_t shared_bytes, const std::function<void()> &body)
+namespace
+{
+bool records;
+std::vector<std::function<void()>> recorded;
+} // namespace
+
+void later(const std::function<void()> &what)
+{
+    if (records)
+        recorded.push_back(what);
+    else
+        what();
+}
+
+void begin_recording()
+{
+    not_recorded("another recording");
+    records = true;
+}
+
+std::vector<std::function<void()>> end_recording()
+{
+    records = false;
+    return std::move(recorded);
+}
+
+void not_recorded(const char *what)
+{
+    if (!records) return;
+    fprintf(stderr, "emulated CUDA: %s while a step is recorded\n", what);
+    abort();
+}
+
+void run_grid(const char *name, dim3 blocks, dim3 threads, size_t shared_bytes, const std::function<void()> &body)
 {
     size_t n = (size_t)threads.x * threads.y * threads.z, count = (size_t)blocks.x * blocks.y * blocks.z;
     now.name = name;

@@ -8,6 +8,9 @@
  * was asked for, and full of NaN. An asynchronous copy is done when it is waited for, and its target is NaN until then.
  * What is not: time, caches, memory orders between blocks, more than one stream.
  *
+ * What is recorded (device.h) is kept as it was called, arguments by value, and done when it is replayed: a number of
+ * the host's that changes between two replays is as stale here as in a graph.
+ *
  * A deadlock, a barrier that some threads never reach and a collective with lanes missing end the process with a
  * sentence. */
 #ifndef PTQ_MODEL_CUH
@@ -18,6 +21,8 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <tuple>
+#include <vector>
 
 /* Both builds of a .cu may be in one program. */
 #define ptq_cuda ptq_cuda_emulated
@@ -58,8 +63,22 @@ struct place {
 extern place here;            /* of the thread that runs */
 extern unsigned char *shared; /* of the block that runs */
 
+/* Does it, or keeps it where something is recorded. */
+void later(const std::function<void()> &what);
+/* Until the recording ends, later keeps; then what it kept. */
+void begin_recording();
+std::vector<std::function<void()>> end_recording();
+/* Ends the process where something is recorded: `what` cannot be. */
+void not_recorded(const char *what);
+
 /* Runs body once for each thread of each block. shared_bytes: of each block. */
-void launch(const char *name, dim3 blocks, dim3 threads, size_t shared_bytes, const std::function<void()> &body);
+void run_grid(const char *name, dim3 blocks, dim3 threads, size_t shared_bytes, const std::function<void()> &body);
+
+template <class Kernel, class Arguments>
+void launch(const char *name, dim3 blocks, dim3 threads, size_t shared_bytes, Kernel kernel, const Arguments &arguments)
+{
+    later([=] { run_grid(name, blocks, threads, shared_bytes, [&] { std::apply(kernel, arguments); }); });
+}
 /* How threads and blocks are shuffled; the same seed gives the same order. */
 void seed(uint64_t value);
 
@@ -90,7 +109,9 @@ inline int lane()
 
 /* kernel(arguments...) on a grid, with shared_bytes of shared memory a block. */
 #define PTQ_LAUNCH(kernel, blocks, threads, shared_bytes, ...)                                                         \
-    emulated::launch(#kernel, blocks, threads, shared_bytes, [&] { kernel(__VA_ARGS__); })
+    emulated::launch(                                                                                                  \
+        #kernel, blocks, threads, shared_bytes, [](auto... arguments) { kernel(arguments...); },                       \
+        std::make_tuple(__VA_ARGS__))
 
 /* The block's shared memory. */
 template <class T> T *ptq_shared()
@@ -121,6 +142,22 @@ template <class T> T ptq_shuffle_xor(T value, int mask)
 template <class T> void ptq_atomic_add(T *to, T value)
 {
     *to += value;
+}
+/* One more; the count before, which becomes 0 again behind `last`. */
+static inline unsigned ptq_atomic_count(unsigned *counter, unsigned last)
+{
+    unsigned before = *counter;
+    *counter = before >= last ? 0 : before + 1;
+    return before;
+}
+/* A load of what is read once: it is not to push out of the caches what is read again. */
+static inline uint4 ptq_stream_load(const uint4 *from)
+{
+    return *from;
+}
+/* What this thread wrote before is seen by whoever sees what it writes behind. */
+static inline void ptq_fence()
+{
 }
 
 /* 16 bytes to shared memory on their way; the bytes from `valid` on become 0. */

@@ -24,6 +24,10 @@ namespace ptq_cuda
 /* Notes the first failure; ptq_device's error() tells it. */
 void note(cudaError_t status, const char *what);
 
+/* All work is queued here, in order. It waits for the legacy stream and is waited for by it, so that libraries which
+ * know no other are in order, too; and it can be recorded, which that one cannot. */
+extern cudaStream_t stream;
+
 /* A kernel may have 48 KiB of shared memory unless it asks. */
 template <class Kernel> void allow_shared(Kernel kernel, size_t bytes)
 {
@@ -35,7 +39,7 @@ template <class Kernel> void allow_shared(Kernel kernel, size_t bytes)
 #define PTQ_LAUNCH(kernel, blocks, threads, shared_bytes, ...)                                                         \
     do {                                                                                                               \
         ptq_cuda::allow_shared(kernel, shared_bytes);                                                                  \
-        kernel<<<blocks, threads, shared_bytes>>>(__VA_ARGS__);                                                        \
+        kernel<<<blocks, threads, shared_bytes, ptq_cuda::stream>>>(__VA_ARGS__);                                      \
         ptq_cuda::note(cudaGetLastError(), #kernel);                                                                   \
     } while (0)
 
@@ -50,6 +54,25 @@ template <class T> __device__ __forceinline__ T ptq_shuffle_xor(T value, int mas
 template <class T> __device__ __forceinline__ void ptq_atomic_add(T *to, T value)
 {
     atomicAdd(to, value);
+}
+
+/* One more; the count before, which becomes 0 again behind `last`. */
+__device__ __forceinline__ unsigned ptq_atomic_count(unsigned *counter, unsigned last)
+{
+    return atomicInc(counter, last);
+}
+/* A load of what is read once: it is not to push out of the caches what is read again. */
+__device__ __forceinline__ uint4 ptq_stream_load(const uint4 *from)
+{
+    uint4 v;
+    asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "l"(from));
+    return v;
+}
+__device__ __forceinline__ void ptq_fence()
+{
+    __threadfence();
 }
 
 __device__ __forceinline__ void ptq_copy_async16(void *to, const void *from, int valid)

@@ -1,0 +1,34 @@
+/* Token after token on the device: what decode*.cu give ops.cu's table (device.h, struct ptq_decoding). */
+#ifndef PTQ_DECODE_CUH
+#define PTQ_DECODE_CUH
+
+#include "../device.h"
+#include "parts.cuh"
+
+namespace ptq_cuda
+{
+/* memory.cu: y[M][N] = x[M][K] w[N][K]^T, both FP16, sums float32; added to y where accumulate */
+void product_half(float *y, int64_t ldy, const uint16_t *x, const uint16_t *w, int accumulate, int64_t m, int64_t n,
+                  int64_t k);
+void *record(void (*step)(void *), void *context);
+void replay(void *recording);
+void forget(void *recording);
+
+/* packed.cu */
+void packed_acts(void *scratch, const struct ptq_packed *w, const float *x, int64_t ldx, int64_t m);
+void packed_multiply(float *y, int64_t ldy, const struct ptq_packed *w, const float *b, int accumulate, int64_t m,
+                     void *scratch);
+
+void linear_half(float *y, int64_t ldy, const float *x, int64_t ldx, const uint16_t *w, const float *b, int accumulate,
+                 int64_t m, int64_t n, int64_t k, void *scratch);
+size_t half_scratch(int64_t m, int64_t n, int64_t k);
+void remember(float *qkv, int64_t ld, const float *cosine, const float *sine, const struct ptq_attention *shape,
+              const struct ptq_cache *cache, int64_t m);
+void recall(float *y, int64_t ldy, const float *q, int64_t ldq, const struct ptq_attention *shape,
+            const struct ptq_cache *cache, int64_t first, int64_t m, void *scratch);
+size_t recall_scratch(const struct ptq_attention *shape, int64_t capacity);
+void likeliest(int32_t *id, const float *x, int64_t n, void *scratch);
+size_t likeliest_scratch();
+} // namespace ptq_cuda
+
+#endif
