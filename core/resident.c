@@ -164,8 +164,8 @@ static void product(const struct pass *p, const struct ptq_resident_product *w, 
     const struct ptq_resident *r = p->r;
     const struct ptq_device *d = r->device;
     if (w->form == PTQ_AS_PACKED) {
-        if (fill) d->decoding.acts(r->scratch, &w->packed, x, w->k, n);
-        d->decoding.multiply(y, ldy, &w->packed, w->b, accumulate, n, r->scratch);
+        if (fill) d->packed_acts(&w->packed, x, w->k, n, r->scratch);
+        d->packed_multiply(y, ldy, &w->packed, w->b, accumulate, n, r->scratch);
     } else if (w->form == PTQ_AS_HALF) {
         d->decoding.linear_half(y, ldy, x, w->k, w->w, w->b, accumulate, n, w->n, w->k, r->scratch);
     } else {

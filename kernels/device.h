@@ -44,11 +44,6 @@ struct ptq_decoding {
     void (*linear_half)(float *y, int64_t ldy, const float *x, int64_t ldx, const uint16_t *w, const float *b,
                         int accumulate, int64_t m, int64_t n, int64_t k, void *scratch);
     size_t (*half_scratch)(int64_t m, int64_t n, int64_t k);
-    /* ptq_device.packed in two: the activations of x as w, and what is ptq_packed_alike, reads them, into scratch; then
-     * y = x w^T + b of any of those. scratch: packed_scratch bytes. */
-    void (*acts)(void *scratch, const struct ptq_packed *w, const float *x, int64_t ldx, int64_t m);
-    void (*multiply)(float *y, int64_t ldy, const struct ptq_packed *w, const float *b, int accumulate, int64_t m,
-                     void *scratch);
     /* m rows of q, k, v [m][ld], side by side: q and k are rotated in place by cosine, sine [capacity][D / 2] (NULL:
      * not), k and v kept. */
     void (*remember)(float *qkv, int64_t ld, const float *cosine, const float *sine, const struct ptq_attention *shape,
@@ -80,7 +75,12 @@ struct ptq_device {
      * exact and sums float32. scratch: packed_scratch bytes. */
     void (*packed)(float *y, int64_t ldy, const float *x, int64_t ldx, const struct ptq_packed *w, const float *b,
                    int accumulate, int64_t m, void *scratch, enum ptq_packed_kernel kind);
-    size_t (*packed_scratch)(const struct ptq_packed *w, int64_t m);
+    /* The same in two: what is made of x once, in scratch, serves w and every linear alike (ptq_packed_alike), in any
+     * order, until it is made anew. */
+    void (*packed_acts)(const struct ptq_packed *w, const float *x, int64_t ldx, int64_t m, void *scratch);
+    void (*packed_multiply)(float *y, int64_t ldy, const struct ptq_packed *w, const float *b, int accumulate,
+                            int64_t m, void *scratch);
+    size_t (*packed_scratch)(const struct ptq_packed *w, int64_t m); /* the same for linears that are alike */
     struct ptq_decoding decoding;
     /* bytes of device memory, or NULL where there is no room; not cleared. */
     void *(*take)(size_t bytes);

@@ -27,6 +27,19 @@ static void *put_packed(struct setup *s, const struct ptq_packed *host, struct p
     return image;
 }
 
+/* In one call, or as a linear that shares its activations with others is computed. */
+static void compute(struct setup *s, const struct both *y, int ldy, const struct both *x, int ldx,
+                    const struct ptq_packed *w, const float *b, int accumulate, int64_t m, void *scratch,
+                    enum ptq_packed_kernel kind, int in_two)
+{
+    if (!in_two) {
+        s->device->packed(y->device, ldy, x->device, ldx, w, b, accumulate, m, scratch, kind);
+        return;
+    }
+    s->device->packed_acts(w, x->device, ldx, m, scratch);
+    s->device->packed_multiply(y->device, ldy, w, b, accumulate, m, scratch);
+}
+
 static void one_linear(struct setup *s, int number, const struct ptq_qmat_case *c, int64_t m,
                        enum ptq_packed_kernel kind)
 {
@@ -42,7 +55,8 @@ static void one_linear(struct setup *s, int number, const struct ptq_qmat_case *
     float *w = ptq_new(arena, float, c->n * c->k), *bias = number % 4 < 2 ? b.host : NULL;
     s->ref.dequantize(w, &q, 0, c->n);
     s->ref.linear(y.host, ldy, x.host, ldx, w, bias, accumulate, m, c->n, c->k);
-    s->device->packed(y.device, ldy, x.device, ldx, &device, bias ? b.device : NULL, accumulate, m, scratch, kind);
+    compute(s, &y, ldy, &x, ldx, &device, bias ? b.device : NULL, accumulate, m, scratch, kind,
+            kind == PTQ_PACKED_BEST && number % 2);
     double error = squared_error(s, "packed", number, &y), power = products(x.host, ldx, w, m, c->n, c->k);
     if (error > half_bound * power)
         fail_msg("case %d, kernel %d on %s: normalised error %g", number, kind, s->device->name, error / power);

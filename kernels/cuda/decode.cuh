@@ -14,11 +14,6 @@ void *record(void (*step)(void *), void *context);
 void replay(void *recording);
 void forget(void *recording);
 
-/* packed.cu */
-void packed_acts(void *scratch, const struct ptq_packed *w, const float *x, int64_t ldx, int64_t m);
-void packed_multiply(float *y, int64_t ldy, const struct ptq_packed *w, const float *b, int accumulate, int64_t m,
-                     void *scratch);
-
 void linear_half(float *y, int64_t ldy, const float *x, int64_t ldx, const uint16_t *w, const float *b, int accumulate,
                  int64_t m, int64_t n, int64_t k, void *scratch);
 size_t half_scratch(int64_t m, int64_t n, int64_t k);

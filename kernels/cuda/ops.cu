@@ -49,11 +49,11 @@ const struct ptq_device *device(char *why, size_t size)
     table.ops.gram = gram;
     table.ops.subtract = subtract;
     table.packed = packed_linear;
+    table.packed_acts = packed_acts;
+    table.packed_multiply = packed_multiply;
     table.packed_scratch = packed_scratch;
     table.decoding.linear_half = linear_half;
     table.decoding.half_scratch = half_scratch;
-    table.decoding.acts = packed_acts;
-    table.decoding.multiply = packed_multiply;
     table.decoding.remember = remember;
     table.decoding.recall = recall;
     table.decoding.recall_scratch = recall_scratch;

@@ -5,7 +5,6 @@
  * added in order. Weights go from memory to registers once: the words of a chunk are loaded while the one before is
  * multiplied. Per chunk:  y += scale (sum of code x - zero * sum of x). */
 #include "codes.cuh"
-#include "decode.cuh"
 #include "packed.cuh"
 
 namespace ptq_cuda
@@ -262,52 +261,47 @@ size_t packed_scratch(const struct ptq_packed *w, int64_t m)
     return place_acts(&a, w, m, nullptr);
 }
 
-void packed_acts(void *scratch, const struct ptq_packed *w, const float *x, int64_t ldx, int64_t m)
+void packed_acts(const struct ptq_packed *w, const float *x, int64_t ldx, int64_t m, void *scratch)
 {
     struct half_acts a;
     place_acts(&a, w, m, static_cast<unsigned char *>(scratch));
     fill_acts(&a, w, x, ldx);
 }
 
-/* x: the rows as they were, for PTQ_PACKED_GATHER alone. */
-static void multiply(float *y, int64_t ldy, const float *x, int64_t ldx, const struct ptq_packed *w, const float *b,
-                     int accumulate, int64_t m, void *scratch, enum ptq_packed_kernel kind)
+static void multiply(struct packed_task *t, void *scratch, enum ptq_packed_kernel kind, int64_t m)
 {
-    struct packed_task t = {y, ldy, b, accumulate, *w, half_acts(), chunks_of(w), x, ldx, splits_for(w, m)};
-    place_acts(&t.x, w, m, static_cast<unsigned char *>(scratch));
-    if (kind == PTQ_PACKED_PLAIN) {
-        launch_plain(t);
-        return;
-    }
     bool gather = kind == PTQ_PACKED_GATHER;
-    switch (w->grid.w_bit) {
+    place_acts(&t->x, &t->w, m, static_cast<unsigned char *>(scratch));
+    switch (kind == PTQ_PACKED_PLAIN ? 0 : t->w.grid.w_bit) {
     case 2:
-        launch_bits<2>(t);
+        launch_bits<2>(*t);
         break;
     case 3:
-        gather ? launch_gather<3>(t) : launch_bits<3>(t);
+        gather ? launch_gather<3>(*t) : launch_bits<3>(*t);
         break;
     case 4:
-        gather ? launch_gather<4>(t) : launch_bits<4>(t);
+        gather ? launch_gather<4>(*t) : launch_bits<4>(*t);
         break;
     case 8:
-        launch_bits<8>(t);
+        launch_bits<8>(*t);
         break;
     default:
-        launch_plain(t); /* no format that anybody loads has 5, 6 or 7 bits */
+        launch_plain(*t); /* no format that anybody loads has 5, 6 or 7 bits */
     }
 }
 
 void packed_multiply(float *y, int64_t ldy, const struct ptq_packed *w, const float *b, int accumulate, int64_t m,
                      void *scratch)
 {
-    multiply(y, ldy, nullptr, 0, w, b, accumulate, m, scratch, PTQ_PACKED_BEST);
+    struct packed_task t = {y, ldy, b, accumulate, *w, half_acts(), chunks_of(w), nullptr, 0, splits_for(w, m)};
+    multiply(&t, scratch, PTQ_PACKED_BEST, m);
 }
 
 void packed_linear(float *y, int64_t ldy, const float *x, int64_t ldx, const struct ptq_packed *w, const float *b,
                    int accumulate, int64_t m, void *scratch, enum ptq_packed_kernel kind)
 {
-    packed_acts(scratch, w, x, ldx, m);
-    multiply(y, ldy, x, ldx, w, b, accumulate, m, scratch, kind);
+    struct packed_task t = {y, ldy, b, accumulate, *w, half_acts(), chunks_of(w), x, ldx, splits_for(w, m)};
+    packed_acts(w, x, ldx, m, scratch);
+    multiply(&t, scratch, kind, m);
 }
 } // namespace ptq_cuda
