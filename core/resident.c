@@ -187,7 +187,9 @@ static void norm(const struct pass *p, float *y, const float *x, const float *w,
 {
     const struct ptq_config *c = &p->r->model->config;
     const struct ptq_ops *ops = &p->r->device->ops;
-    if (c->family->norm == PTQ_RMSNORM)
+    if (rows == 1 && y != x)
+        p->r->device->decoding.norm_row(y, x, w, b, (float)c->norm_eps, c->width);
+    else if (c->family->norm == PTQ_RMSNORM)
         ops->rmsnorm(y, x, w, (float)c->norm_eps, rows, c->width);
     else
         ops->layernorm(y, x, w, b, (float)c->norm_eps, rows, c->width);
@@ -218,6 +220,10 @@ static void attend(const struct pass *p, const struct ptq_resident_block *b)
     const struct ptq_config *c = &r->model->config;
     int64_t ld = qkv_width(c), width = c->heads * c->head_size;
     struct ptq_attention shape = shape_of(r, b);
+    if (p->begun && p->n == 1) {
+        d->decoding.attend_row(r->mixed, r->wide, r->cosine, r->sine, &shape, &b->cache, r->recall_scratch);
+        return;
+    }
     d->decoding.remember(r->wide, ld, r->cosine, r->sine, &shape, &b->cache, p->n);
     if (!p->begun) {
         const float *k = r->wide + width;
@@ -238,7 +244,9 @@ static const float *activate(const struct pass *p, const struct ptq_resident_blo
     void (*const plain[PTQ_N_ACTIVATION])(float *, int64_t, int64_t, int64_t) = {
         [PTQ_RELU] = ops->relu, [PTQ_GELU_TANH] = ops->gelu_tanh, [PTQ_GELU_ERF] = ops->gelu_erf};
     float *out = r->mlp;
-    if (c->activation == PTQ_SILU_GATED)
+    if (c->activation == PTQ_SILU_GATED && p->n == 1)
+        r->device->decoding.silu_row(out = r->wide, r->mlp, r->mlp + c->ff, c->ff);
+    else if (c->activation == PTQ_SILU_GATED)
         ops->silu_mul(out = r->wide, c->ff, r->mlp, r->mlp + c->ff, 2 * c->ff, p->n, c->ff);
     else
         plain[c->activation](out, c->ff, p->n, c->ff);

@@ -54,6 +54,12 @@ struct ptq_decoding {
     void (*recall)(float *y, int64_t ldy, const float *q, int64_t ldq, const struct ptq_attention *shape,
                    const struct ptq_cache *cache, int64_t first, int64_t m, void *scratch);
     size_t (*recall_scratch)(const struct ptq_attention *shape, int64_t capacity);
+    /* One row, with nothing between kernels but their data: remember and recall of its q, k, v, which stay as they are;
+     * rmsnorm where b is NULL, else layernorm, y not x; silu_mul. */
+    void (*attend_row)(float *y, const float *qkv, const float *cosine, const float *sine,
+                       const struct ptq_attention *shape, const struct ptq_cache *cache, void *scratch);
+    void (*norm_row)(float *y, const float *x, const float *g, const float *b, float eps, int64_t k);
+    void (*silu_row)(float *y, const float *gate, const float *up, int64_t n);
     /* *id = the index of the largest of x[n], the first of equals; -1 where one is not finite. scratch:
      * likeliest_scratch bytes, zeros before its first use. */
     void (*likeliest)(int32_t *id, const float *x, int64_t n, void *scratch);

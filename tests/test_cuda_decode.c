@@ -108,6 +108,11 @@ static void push(struct setup *s, struct sequence *q, int64_t first, int64_t m, 
     float *rows = q->qkv.device + first * q->ld;
     shape.slope = c->alibi ? q->slope.device : NULL;
     s->device->upload(q->at, &at, sizeof at);
+    if (m == 1) {
+        s->device->decoding.attend_row(y, rows, c->rope ? q->cosine.device : NULL, c->rope ? q->sine.device : NULL,
+                                       &shape, &q->cache, q->scratch);
+        return;
+    }
     s->device->decoding.remember(rows, q->ld, c->rope ? q->cosine.device : NULL, c->rope ? q->sine.device : NULL,
                                  &shape, &q->cache, m);
     for (int64_t row = 0; row < m; row += PTQ_RECALL_ROWS)
@@ -137,6 +142,30 @@ static void test_cache(struct setup *s)
         agree(s, "recall", i, &y, 1e-9);
         drop(s, &y);
         drop_sequence(s, &q);
+    }
+}
+
+/* ---- small things of one row ---- */
+
+static void test_rows(struct setup *s)
+{
+    const int64_t sizes[] = {1, 4, 100, 132, 1030, 2052};
+    for (int i = 0; i < 6; i++) {
+        int64_t k = sizes[i];
+        struct both x = make(s, k), g = make(s, k), b = make(s, k), y = make(s, k);
+        s->ref.rmsnorm(y.host, x.host, g.host, 1e-5F, 1, k);
+        s->device->decoding.norm_row(y.device, x.device, g.device, NULL, 1e-5F, k);
+        agree(s, "norm_row", i, &y, 1e-12);
+        s->ref.layernorm(y.host, x.host, g.host, b.host, 1e-5F, 1, k);
+        s->device->decoding.norm_row(y.device, x.device, g.device, b.device, 1e-5F, k);
+        agree(s, "norm_row", i, &y, 1e-11);
+        s->ref.silu_mul(y.host, k, x.host, g.host, k, 1, k);
+        s->device->decoding.silu_row(y.device, x.device, g.device, k);
+        agree(s, "silu_row", i, &y, 1e-12);
+        drop(s, &x);
+        drop(s, &g);
+        drop(s, &b);
+        drop(s, &y);
     }
 }
 
@@ -227,15 +256,15 @@ static void test_recorded(struct setup *s)
     }
 ON_EACH_DEVICE(test_linear_half)
 ON_EACH_DEVICE(test_cache)
+ON_EACH_DEVICE(test_rows)
 ON_EACH_DEVICE(test_likeliest)
 ON_EACH_DEVICE(test_recorded)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_linear_half_everywhere),
-        cmocka_unit_test(test_cache_everywhere),
-        cmocka_unit_test(test_likeliest_everywhere),
+        cmocka_unit_test(test_linear_half_everywhere), cmocka_unit_test(test_cache_everywhere),
+        cmocka_unit_test(test_rows_everywhere),        cmocka_unit_test(test_likeliest_everywhere),
         cmocka_unit_test(test_recorded_everywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,6 +34,7 @@ __device__ static struct best block_best(struct best x, struct best *part)
 __global__ void likeliest_kernel(int32_t *id, const float *x, int64_t n, struct best *found, unsigned *count)
 {
     struct best mine = {-INFINITY, INT32_MAX};
+    ptq_turn();
     for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (int64_t)gridDim.x * blockDim.x) {
         float value = x[i];
         mine = better(mine, best{value, value - value == 0 ? (int32_t)i : -1});
@@ -57,7 +58,7 @@ void likeliest(int32_t *id, const float *x, int64_t n, void *scratch)
 {
     struct best *found = static_cast<struct best *>(scratch);
     int64_t blocks = (n + THREADS - 1) / THREADS < BLOCKS ? (n + THREADS - 1) / THREADS : (int64_t)BLOCKS;
-    PTQ_LAUNCH(likeliest_kernel, dim3((unsigned)blocks), THREADS, THREADS / WARP * sizeof(struct best), id, x, n, found,
-               reinterpret_cast<unsigned *>(found + BLOCKS));
+    PTQ_LAUNCH_EARLY(likeliest_kernel, dim3((unsigned)blocks), THREADS, THREADS / WARP * sizeof(struct best), id, x, n,
+                     found, reinterpret_cast<unsigned *>(found + BLOCKS));
 }
 } // namespace ptq_cuda

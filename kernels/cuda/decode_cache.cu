@@ -96,6 +96,8 @@ struct recall_task {
     int64_t ldy;
     const float *q;
     int64_t ldq, d, heads, heads_a_kv, capacity, window, chunk, splits, first;
+    const float *cosine, *sine; /* of the fresh row; half: D / 2 */
+    int64_t half;
     float scale;
     const float *slope; /* [heads] or NULL */
     const int32_t *at;
@@ -174,28 +176,42 @@ template <int N> __device__ __forceinline__ void mix(struct mixed<N> *m, float s
     for (int e = 0; e < VECTOR; e++) m->value.value[i][e] = m->value.value[i][e] * shrink + p * value->value[i][e];
 }
 
-/* Keys [first, end) of which those from `from` on count, GROUPS at a time; all lanes of a warp go round as often. */
-template <int N, class T>
-__device__ __forceinline__ void mix_keys(struct mixed<N> *out, const struct recall_task *t, const T *k, const T *v,
-                                         int64_t first, int64_t end, int64_t position, float slope,
-                                         const struct held<N> *q)
+/* Keys and values that are loaded before the first is needed. */
+template <int N> __device__ __host__ constexpr int ahead()
 {
-    constexpr int AHEAD = N > 4 ? 2 : 4; /* keys and values that are loaded before the first is needed */
-    int lane = (int)threadIdx.x % GROUP;
-    for (int64_t base = first; base < end; base += AHEAD * GROUPS) {
-        struct held<N> key[AHEAD], value[AHEAD];
+    return N > 4 ? 2 : 4;
+}
+template <int N> struct batch {
+    struct held<N> key[ahead<N>()], value[ahead<N>()];
+};
+
+/* Keys base + GROUPS i + the thread's group, those behind the end as the last one; none where there is none. */
+template <int N, class T>
+__device__ __forceinline__ void load(struct batch<N> *out, const struct recall_task *t, const T *k, const T *v,
+                                     int64_t base, int64_t end)
+{
+    PTQ_UNROLL
+    for (int i = 0; base < end && i < ahead<N>(); i++) {
+        int64_t at = base + i * GROUPS + threadIdx.x / GROUP;
+        at = at < end ? at : end - 1;
+        take<N>(&out->key[i], k + at * t->d, (int)threadIdx.x % GROUP, t->d);
+        take<N>(&out->value[i], v + at * t->d, (int)threadIdx.x % GROUP, t->d);
+    }
+}
+
+/* Keys [first, end), of which `now` has the first; all lanes of a warp go round as often. */
+template <int N, class T>
+__device__ __forceinline__ void mix_keys(struct mixed<N> *out, struct batch<N> *now, const struct recall_task *t,
+                                         const T *k, const T *v, int64_t first, int64_t end, int64_t position,
+                                         float slope, const struct held<N> *q)
+{
+    for (int64_t base = first; base < end; base += ahead<N>() * GROUPS) {
+        if (base > first) load<N>(now, t, k, v, base, end);
         PTQ_UNROLL
-        for (int i = 0; i < AHEAD; i++) {
+        for (int i = 0; i < ahead<N>(); i++) {
             int64_t at = base + i * GROUPS + threadIdx.x / GROUP;
-            at = at < end ? at : end - 1;
-            take<N>(&key[i], k + at * t->d, lane, t->d);
-            take<N>(&value[i], v + at * t->d, lane, t->d);
-        }
-        PTQ_UNROLL
-        for (int i = 0; i < AHEAD; i++) {
-            int64_t at = base + i * GROUPS + threadIdx.x / GROUP;
-            float score = dot<N>(q, &key[i]) * t->scale + slope * (float)(at - position);
-            mix<N>(out, at < end ? score : -INFINITY, &value[i]);
+            float score = dot<N>(q, &now->key[i]) * t->scale + slope * (float)(at - position);
+            mix<N>(out, at < end ? score : -INFINITY, &now->value[i]);
         }
     }
 }
@@ -238,14 +254,97 @@ template <int N> __device__ __forceinline__ void share(float *part, const struct
     mine[d + 1] = m->max;
 }
 
-template <int N, class T>
-__global__ void __launch_bounds__(LANES) recall_kernel(struct recall_task t, const T *k, const T *v)
+/* ---- the row that is new ---- */
+
+/* q, k and v of a head of the row that is computed: rotated, and as the cache would have them. [D] each, shared. */
+struct fresh {
+    float *q, *k, *v;
+};
+
+__device__ __forceinline__ void rotate(float *to, const float *from, const struct recall_task *t, int64_t j,
+                                       float cosine, float sine)
 {
-    int64_t head = blockIdx.y, row = blockIdx.z, kv = head / t.heads_a_kv, position = *t.at + t.first + row;
+    float a = from[j], b = from[j + t->half];
+    to[j] = a * cosine - b * sine;
+    to[j + t->half] = b * cosine + a * sine;
+}
+
+/* Threads of a block, j of them a pair each; with_key: k and v, too, into the cache where this head is its first. */
+template <class T>
+__device__ static void make_fresh(const struct fresh *f, const struct recall_task *t, T *k, T *v, int64_t position,
+                                  int64_t head, bool with_key)
+{
+    int64_t kv = head / t->heads_a_kv, at = (kv * t->capacity + position) * t->d;
+    const float *q = t->q + head * t->d, *new_k = t->q + (t->heads + kv) * t->d,
+                *new_v = new_k + t->heads / t->heads_a_kv * t->d;
+    for (int64_t j = threadIdx.x; t->cosine && j < t->half; j += blockDim.x) {
+        float cosine = t->cosine[position * t->half + j], sine = t->sine[position * t->half + j];
+        rotate(f->q, q, t, j, cosine, sine);
+        if (with_key) rotate(f->k, new_k, t, j, cosine, sine);
+    }
+    for (int64_t j = threadIdx.x; !t->cosine && j < t->d; j += blockDim.x) {
+        f->q[j] = q[j];
+        if (with_key) f->k[j] = new_k[j];
+    }
+    for (int64_t j = threadIdx.x; with_key && j < t->d; j += blockDim.x) f->v[j] = new_v[j];
+    __syncthreads();
+    for (int64_t j = threadIdx.x; with_key && j < t->d; j += blockDim.x) {
+        T key, value;
+        set(&key, f->k[j]);
+        set(&value, f->v[j]);
+        f->k[j] = as_float(key);
+        f->v[j] = as_float(value);
+        if (head % t->heads_a_kv) continue;
+        k[at + j] = key;
+        v[at + j] = value;
+    }
+    __syncthreads();
+}
+
+/* The new key, which the block's first group takes. */
+template <int N>
+__device__ __forceinline__ void mix_fresh(struct mixed<N> *m, const struct fresh *f, const struct recall_task *t,
+                                          const struct held<N> *q)
+{
+    struct held<N> key, value;
+    hold<N>(&key, f->k, (int)threadIdx.x % GROUP, t->d);
+    hold<N>(&value, f->v, (int)threadIdx.x % GROUP, t->d);
+    float score = dot<N>(q, &key) * t->scale;
+    mix<N>(m, threadIdx.x < GROUP ? score : -INFINITY, &value);
+}
+
+/* ---- kernels ---- */
+
+/* The row's splits in order to y; the block that comes last does it. shared: the groups' parts. */
+__device__ static void finish(const struct recall_task *t, float *y, float *shared, int64_t at, int64_t active)
+{
+    if (active == 1) {
+        add_up(y, shared, GROUPS, t->d, true);
+        return;
+    }
+    float *part = t->part + at * t->splits * (t->d + 2);
+    unsigned *done = reinterpret_cast<unsigned *>(shared + GROUPS * (t->d + 2));
+    add_up(part + blockIdx.x * (t->d + 2), shared, GROUPS, t->d, false);
+    ptq_fence();
+    __syncthreads();
+    if (threadIdx.x == 0) *done = ptq_atomic_count(t->count + at, (unsigned)active - 1);
+    __syncthreads();
+    if (*done != (unsigned)active - 1) return;
+    ptq_fence();
+    add_up(y, part, active, t->d, true);
+}
+
+/* FRESH: the only row's q, k and v are as their products left them, and its key is not in the cache yet. */
+template <int N, class T, bool FRESH>
+__global__ void __launch_bounds__(LANES) recall_kernel(struct recall_task t, T *k, T *v)
+{
+    int64_t head = blockIdx.y, row = blockIdx.z, kv = head / t.heads_a_kv * t.capacity * t.d;
+    int64_t position = *t.at + t.first + row;
     int64_t from = t.window && position >= t.window ? position - t.window + 1 : 0, keys = position + 1 - from;
     int64_t active = (keys + t.chunk - 1) / t.chunk, first = from + blockIdx.x * t.chunk;
     int64_t end = first + t.chunk < position + 1 ? first + t.chunk : position + 1;
-    if (blockIdx.x >= active) return;
+    bool last = FRESH && blockIdx.x == active - 1;
+    struct batch<N> now;
     struct held<N> q;
     struct mixed<N> m = {
         - INFINITY, 0,
@@ -253,25 +352,18 @@ __global__ void __launch_bounds__(LANES) recall_kernel(struct recall_task t, con
         }
     };
     float *shared = ptq_shared<float>(), *y = t.y + row * t.ldy + head * t.d;
-    hold<N>(&q, t.q + row * t.ldq + head * t.d, (int)threadIdx.x % GROUP, t.d);
-    mix_keys<N>(&m, &t, k + kv * t.capacity * t.d, v + kv * t.capacity * t.d, first, end, position,
-                t.slope ? t.slope[head] : 0, &q);
+    if (blockIdx.x < active) load<N>(&now, &t, k + kv, v + kv, first, end - last);
+    if (FRESH) ptq_turn();
+    if (blockIdx.x >= active) return;
+    struct fresh f = {shared, shared + t.d, shared + 2 * t.d};
+    if (FRESH) make_fresh(&f, &t, k, v, position, head, last);
+    hold<N>(&q, FRESH ? f.q : t.q + row * t.ldq + head * t.d, (int)threadIdx.x % GROUP, t.d);
+    mix_keys<N>(&m, &now, &t, k + kv, v + kv, first, end - last, position, t.slope ? t.slope[head] : 0, &q);
+    if (last) mix_fresh<N>(&m, &f, &t, &q);
+    if (FRESH) __syncthreads(); /* the parts come where the fresh row was */
     share<N>(shared, &m, t.d);
     __syncthreads();
-    if (active == 1) {
-        add_up(y, shared, GROUPS, t.d, true);
-        return;
-    }
-    float *part = t.part + (row * t.heads + head) * t.splits * (t.d + 2);
-    unsigned *done = reinterpret_cast<unsigned *>(shared + GROUPS * (t.d + 2));
-    add_up(part + blockIdx.x * (t.d + 2), shared, GROUPS, t.d, false);
-    ptq_fence();
-    __syncthreads();
-    if (threadIdx.x == 0) *done = ptq_atomic_count(t.count + row * t.heads + head, (unsigned)active - 1);
-    __syncthreads();
-    if (*done != (unsigned)active - 1) return;
-    ptq_fence();
-    add_up(y, part, active, t.d, true);
+    finish(&t, y, shared, row * t.heads + head, active);
 }
 
 /* Keys of a split, a multiple of GROUPS, and how many splits the longest row has. */
@@ -296,36 +388,64 @@ size_t recall_scratch(const struct ptq_attention *shape, int64_t capacity)
     return part_bytes(shape, splits) + sizeof(unsigned) * (size_t)(PTQ_RECALL_ROWS * shape->heads);
 }
 
-template <int N> static void launch_recall(const struct recall_task &t, const struct ptq_cache *cache, int64_t m)
+template <int N, class T> static void launch_as(const struct recall_task &t, T *k, T *v, int64_t m, bool fresh)
 {
     dim3 grid((unsigned)t.splits, (unsigned)t.heads, (unsigned)m);
     size_t bytes = sizeof(float) * (size_t)(GROUPS * (t.d + 2) + 1);
-    if (cache->is_half)
-        PTQ_LAUNCH((recall_kernel<N, uint16_t>), grid, LANES, bytes, t, static_cast<const uint16_t *>(cache->k),
-                   static_cast<const uint16_t *>(cache->v));
+    if (fresh)
+        PTQ_LAUNCH_EARLY((recall_kernel<N, T, true>), grid, LANES, bytes, t, k, v);
     else
-        PTQ_LAUNCH((recall_kernel<N, float>), grid, LANES, bytes, t, static_cast<const float *>(cache->k),
-                   static_cast<const float *>(cache->v));
+        PTQ_LAUNCH((recall_kernel<N, T, false>), grid, LANES, bytes, t, k, v);
+}
+
+template <int N>
+static void launch_recall(const struct recall_task &t, const struct ptq_cache *cache, int64_t m, bool fresh)
+{
+    if (cache->is_half)
+        launch_as<N>(t, static_cast<uint16_t *>(cache->k), static_cast<uint16_t *>(cache->v), m, fresh);
+    else
+        launch_as<N>(t, static_cast<float *>(cache->k), static_cast<float *>(cache->v), m, fresh);
+}
+
+static void launch(const struct recall_task &t, const struct ptq_cache *cache, int64_t m, bool fresh)
+{
+    if (t.d <= PASS)
+        launch_recall<1>(t, cache, m, fresh);
+    else if (t.d <= 2 * PASS)
+        launch_recall<2>(t, cache, m, fresh);
+    else if (t.d <= 4 * PASS)
+        launch_recall<4>(t, cache, m, fresh);
+    else
+        launch_recall<8>(t, cache, m, fresh);
+}
+
+static struct recall_task task_of(float *y, int64_t ldy, const float *q, int64_t ldq, const struct ptq_attention *shape,
+                                  const struct ptq_cache *cache, void *scratch)
+{
+    struct recall_task t = {};
+    t.y = y, t.ldy = ldy, t.q = q, t.ldq = ldq, t.d = shape->head_size, t.heads = shape->heads;
+    t.heads_a_kv = shape->heads / shape->kv_heads, t.half = shape->head_size / 2;
+    t.capacity = cache->capacity, t.window = shape->window, t.at = cache->at;
+    t.scale = shape->scale, t.slope = shape->slope;
+    t.chunk = chunk_for(shape, cache->capacity, &t.splits);
+    t.part = static_cast<float *>(scratch);
+    t.count = reinterpret_cast<unsigned *>(static_cast<unsigned char *>(scratch) + part_bytes(shape, t.splits));
+    return t;
 }
 
 void recall(float *y, int64_t ldy, const float *q, int64_t ldq, const struct ptq_attention *shape,
             const struct ptq_cache *cache, int64_t first, int64_t m, void *scratch)
 {
-    struct recall_task t = {};
-    t.y = y, t.ldy = ldy, t.q = q, t.ldq = ldq, t.d = shape->head_size, t.heads = shape->heads;
-    t.heads_a_kv = shape->heads / shape->kv_heads;
-    t.capacity = cache->capacity, t.window = shape->window, t.first = first, t.at = cache->at;
-    t.scale = shape->scale, t.slope = shape->slope;
-    t.chunk = chunk_for(shape, cache->capacity, &t.splits);
-    t.part = static_cast<float *>(scratch);
-    t.count = reinterpret_cast<unsigned *>(static_cast<unsigned char *>(scratch) + part_bytes(shape, t.splits));
-    if (t.d <= PASS)
-        launch_recall<1>(t, cache, m);
-    else if (t.d <= 2 * PASS)
-        launch_recall<2>(t, cache, m);
-    else if (t.d <= 4 * PASS)
-        launch_recall<4>(t, cache, m);
-    else
-        launch_recall<8>(t, cache, m);
+    struct recall_task t = task_of(y, ldy, q, ldq, shape, cache, scratch);
+    t.first = first;
+    launch(t, cache, m, false);
+}
+
+void attend_row(float *y, const float *qkv, const float *cosine, const float *sine, const struct ptq_attention *shape,
+                const struct ptq_cache *cache, void *scratch)
+{
+    struct recall_task t = task_of(y, 0, qkv, 0, shape, cache, scratch);
+    t.cosine = cosine, t.sine = sine;
+    launch(t, cache, 1, true);
 }
 } // namespace ptq_cuda

@@ -34,17 +34,22 @@ __device__ __forceinline__ float dot_vector(uint4 w, float4 low, float4 high, fl
     return dot_pair(w.w, high.z, high.w, sum);
 }
 
-/* Columns from `first` on in whole vectors; K is a multiple of 8. */
+/* N vectors of each row from column `first` on; K is a multiple of 8. */
 template <int N>
-__device__ __forceinline__ void dot_passes(float (&sum)[ROWS], const struct half_task *t, int64_t row, int64_t first)
+__device__ __forceinline__ void load(uint4 (&w)[N][ROWS], const struct half_task *t, int64_t row, int64_t first)
 {
-    uint4 w[N][ROWS];
     PTQ_UNROLL
     for (int i = 0; i < N; i++) PTQ_UNROLL
     for (int r = 0; r < ROWS; r++) {
         int64_t at = row + r < t->n ? row + r : t->n - 1;
         w[i][r] = ptq_stream_load(reinterpret_cast<const uint4 *>(t->w + at * t->k + first + i * PASS));
     }
+}
+
+template <int N>
+__device__ __forceinline__ void multiply(float (&sum)[ROWS], const uint4 (&w)[N][ROWS], const struct half_task *t,
+                                         int64_t first)
+{
     PTQ_UNROLL
     for (int i = 0; i < N; i++) {
         const float4 *x = reinterpret_cast<const float4 *>(t->x + first + i * PASS);
@@ -64,13 +69,26 @@ __device__ static void put_rows(const struct half_task *t, int64_t row, float (&
     }
 }
 
-__global__ void __launch_bounds__(WARPS *WARP) half_row_kernel(struct half_task t)
+/* The next weights are asked for before the ones that came are used, the first before there is an x. */
+__global__ void __launch_bounds__(WARPS *WARP, 2) half_row_kernel(struct half_task t)
 {
     int64_t row = ((int64_t)blockIdx.x * WARPS + threadIdx.x / WARP) * ROWS, k = threadIdx.x % WARP * VECTOR;
+    int64_t whole = k + (UNROLL - 1) * PASS;
     float sum[ROWS] = {};
+    uint4 now[UNROLL][ROWS], next[UNROLL][ROWS];
+    if (row < t.n && whole < t.k) load<UNROLL>(next, &t, row, k);
+    ptq_turn();
     if (row >= t.n) return;
-    for (; k + (UNROLL - 1) * PASS < t.k; k += UNROLL * PASS) dot_passes<UNROLL>(sum, &t, row, k);
-    for (; k < t.k; k += PASS) dot_passes<1>(sum, &t, row, k);
+    for (; whole < t.k; k += UNROLL * PASS, whole += UNROLL * PASS) {
+        memcpy(now, next, sizeof now);
+        if (whole + UNROLL * PASS < t.k) load<UNROLL>(next, &t, row, k + UNROLL * PASS);
+        multiply<UNROLL>(sum, now, &t, k);
+    }
+    for (; k < t.k; k += PASS) {
+        uint4 one[1][ROWS];
+        load<1>(one, &t, row, k);
+        multiply<1>(sum, one, &t, k);
+    }
     put_rows(&t, row, sum);
 }
 
@@ -79,6 +97,7 @@ __global__ void __launch_bounds__(WARPS *WARP) odd_row_kernel(struct half_task t
 {
     int64_t row = ((int64_t)blockIdx.x * WARPS + threadIdx.x / WARP) * ROWS;
     float sum[ROWS] = {};
+    ptq_turn();
     if (row >= t.n) return;
     for (int64_t k = threadIdx.x % WARP; k < t.k; k += WARP)
         for (int r = 0; r < ROWS && row + r < t.n; r++) sum[r] += ptq_half_to_float(t.w[(row + r) * t.k + k]) * t.x[k];
@@ -152,9 +171,9 @@ void linear_half(float *y, int64_t ldy, const float *x, int64_t ldx, const uint1
         bool whole =
             k % VECTOR == 0 && reinterpret_cast<uintptr_t>(x) % 16 == 0 && reinterpret_cast<uintptr_t>(w) % 16 == 0;
         if (whole)
-            PTQ_LAUNCH(half_row_kernel, blocks_for(n, WARPS * ROWS), WARPS * WARP, 0, t);
+            PTQ_LAUNCH_EARLY(half_row_kernel, blocks_for(n, WARPS * ROWS), WARPS * WARP, 0, t);
         else
-            PTQ_LAUNCH(odd_row_kernel, blocks_for(n, WARPS * ROWS), WARPS * WARP, 0, t);
+            PTQ_LAUNCH_EARLY(odd_row_kernel, blocks_for(n, WARPS * ROWS), WARPS * WARP, 0, t);
         return;
     }
     place_halves(&h, m, n, k, static_cast<unsigned char *>(scratch));

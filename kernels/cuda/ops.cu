@@ -57,6 +57,9 @@ const struct ptq_device *device(char *why, size_t size)
     table.decoding.remember = remember;
     table.decoding.recall = recall;
     table.decoding.recall_scratch = recall_scratch;
+    table.decoding.attend_row = attend_row;
+    table.decoding.norm_row = norm_row;
+    table.decoding.silu_row = silu_row;
     table.decoding.likeliest = likeliest;
     table.decoding.likeliest_scratch = likeliest_scratch();
     table.decoding.record = record;

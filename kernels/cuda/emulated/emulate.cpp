@@ -81,6 +81,7 @@ struct fiber {
     unsigned collectives; /* how many of its warp it took part in */
     std::vector<copy> copies;
     int groups;
+    bool turn_due;
 };
 
 /* Two sets of slots: a lane that is a collective ahead must not write what another still reads. */
@@ -186,6 +187,7 @@ void make_fiber(fiber *f, int i, dim3 threads)
     f->collectives = 0;
     f->copies.clear();
     f->groups = 0;
+    f->turn_due = false;
     f->fake_stack = nullptr;
     /* as if begin_fiber had been called from nowhere: six registers, its address, and no way back */
     void **top = reinterpret_cast<void **>(f->stack + STACK_BYTES) - 8;
@@ -293,6 +295,21 @@ void run_grid(const char *name, dim3 blocks, dim3 threads, size_t shared_bytes, 
         run_block(threads);
     }
     shared = nullptr;
+}
+
+void turn_is_due()
+{
+    self->turn_due = true;
+}
+
+void take_turn()
+{
+    self->turn_due = false;
+}
+
+void turn_was_taken()
+{
+    if (self->turn_due) broken("launched early, and a thread ends without its turn");
 }
 
 void barrier()

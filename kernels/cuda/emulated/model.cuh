@@ -82,6 +82,11 @@ void launch(const char *name, dim3 blocks, dim3 threads, size_t shared_bytes, Ke
 /* How threads and blocks are shuffled; the same seed gives the same order. */
 void seed(uint64_t value);
 
+/* A thread that was launched early must take its turn. */
+void turn_is_due();
+void take_turn();
+void turn_was_taken();
+
 void barrier();
 /* Gives `bytes` of each lane of the warp to all its lanes: [WARP][SLOT_BYTES], valid until this lane's next one. */
 const unsigned char *exchange(const void *mine, size_t bytes);
@@ -112,6 +117,24 @@ inline int lane()
     emulated::launch(                                                                                                  \
         #kernel, blocks, threads, shared_bytes, [](auto... arguments) { kernel(arguments...); },                       \
         std::make_tuple(__VA_ARGS__))
+
+/* The same of a kernel that takes its turn (ptq_turn): its blocks may come while the kernel before still works. */
+#define PTQ_LAUNCH_EARLY(kernel, blocks, threads, shared_bytes, ...)                                                   \
+    emulated::launch(                                                                                                  \
+        #kernel, blocks, threads, shared_bytes,                                                                        \
+        [](auto... arguments) {                                                                                        \
+            emulated::turn_is_due();                                                                                   \
+            kernel(arguments...);                                                                                      \
+            emulated::turn_was_taken();                                                                                \
+        },                                                                                                             \
+        std::make_tuple(__VA_ARGS__))
+
+/* Waits for the kernel before, then lets the blocks of the next one come. Before it a kernel may read what no kernel
+ * since the one before the last has written, and write nothing. */
+static inline void ptq_turn()
+{
+    emulated::take_turn();
+}
 
 /* The block's shared memory. */
 template <class T> T *ptq_shared()

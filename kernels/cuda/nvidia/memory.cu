@@ -18,6 +18,7 @@ namespace ptq_cuda
 static char failure[256];
 static cublasHandle_t blas, blas_half; /* float32 as it is, no TF32; FP16 on tensor cores */
 cudaStream_t stream;
+bool early;
 
 void note(cudaError_t status, const char *what)
 {
@@ -57,6 +58,7 @@ const char *open_device(char *why, size_t size)
             snprintf(why, size, "%s is sm_%d%d; sm_80 or newer is needed", device.name, device.major, device.minor);
         return nullptr;
     }
+    early = device.major >= 9;
     status = cudaStreamCreate(&stream);
     if (status != cudaSuccess) {
         if (why) snprintf(why, size, "%s: no stream: %s", device.name, cudaGetErrorString(status));

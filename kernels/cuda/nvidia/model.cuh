@@ -43,6 +43,43 @@ template <class Kernel> void allow_shared(Kernel kernel, size_t bytes)
         ptq_cuda::note(cudaGetLastError(), #kernel);                                                                   \
     } while (0)
 
+namespace ptq_cuda
+{
+extern bool early; /* the device can begin a kernel while the one before still works: sm_90 and up */
+
+template <class... Parameters, class... Arguments>
+void launch_early(const char *name, void (*kernel)(Parameters...), dim3 blocks, dim3 threads, size_t shared_bytes,
+                  Arguments... arguments)
+{
+    cudaLaunchAttribute attribute = {};
+    cudaLaunchConfig_t config = {};
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+    config.gridDim = blocks;
+    config.blockDim = threads;
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = stream;
+    config.attrs = &attribute;
+    config.numAttrs = early;
+    allow_shared(kernel, shared_bytes);
+    note(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), name);
+}
+} // namespace ptq_cuda
+
+/* The same of a kernel that takes its turn (ptq_turn): its blocks may come while the kernel before still works. */
+#define PTQ_LAUNCH_EARLY(kernel, blocks, threads, shared_bytes, ...)                                                   \
+    ptq_cuda::launch_early(#kernel, kernel, blocks, threads, shared_bytes, __VA_ARGS__)
+
+/* Waits for the kernel before, then lets the blocks of the next one come. Before it a kernel may read what no kernel
+ * since the one before the last has written, and write nothing. */
+__device__ __forceinline__ void ptq_turn()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
 template <class T> __device__ __forceinline__ T ptq_shuffle(T value, int lane)
 {
     return __shfl_sync(0xffffffffu, value, lane);
