@@ -24,6 +24,10 @@ namespace ptq_cuda
 /* Notes the first failure; ptq_device's error() tells it. */
 void note(cudaError_t status, const char *what);
 
+/* All work is queued here, in order. It waits for the legacy stream and is waited for by it, so that libraries which
+ * know no other are in order, too; and it can be recorded, which that one cannot. */
+extern cudaStream_t stream;
+
 /* A kernel may have 48 KiB of shared memory unless it asks. */
 template <class Kernel> void allow_shared(Kernel kernel, size_t bytes)
 {
@@ -35,9 +39,46 @@ template <class Kernel> void allow_shared(Kernel kernel, size_t bytes)
 #define PTQ_LAUNCH(kernel, blocks, threads, shared_bytes, ...)                                                         \
     do {                                                                                                               \
         ptq_cuda::allow_shared(kernel, shared_bytes);                                                                  \
-        kernel<<<blocks, threads, shared_bytes>>>(__VA_ARGS__);                                                        \
+        kernel<<<blocks, threads, shared_bytes, ptq_cuda::stream>>>(__VA_ARGS__);                                      \
         ptq_cuda::note(cudaGetLastError(), #kernel);                                                                   \
     } while (0)
+
+namespace ptq_cuda
+{
+extern bool early; /* the device can begin a kernel while the one before still works: sm_90 and up */
+
+template <class... Parameters, class... Arguments>
+void launch_early(const char *name, void (*kernel)(Parameters...), dim3 blocks, dim3 threads, size_t shared_bytes,
+                  Arguments... arguments)
+{
+    cudaLaunchAttribute attribute = {};
+    cudaLaunchConfig_t config = {};
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+    config.gridDim = blocks;
+    config.blockDim = threads;
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = stream;
+    config.attrs = &attribute;
+    config.numAttrs = early;
+    allow_shared(kernel, shared_bytes);
+    note(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), name);
+}
+} // namespace ptq_cuda
+
+/* The same of a kernel that takes its turn (ptq_turn): its blocks may come while the kernel before still works. */
+#define PTQ_LAUNCH_EARLY(kernel, blocks, threads, shared_bytes, ...)                                                   \
+    ptq_cuda::launch_early(#kernel, kernel, blocks, threads, shared_bytes, __VA_ARGS__)
+
+/* Waits for the kernel before, then lets the blocks of the next one come. Before it a kernel may read what no kernel
+ * since the one before the last has written, and write nothing. */
+__device__ __forceinline__ void ptq_turn()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
 
 template <class T> __device__ __forceinline__ T ptq_shuffle(T value, int lane)
 {
@@ -58,6 +99,25 @@ __device__ __forceinline__ void ptq_atomic_max(unsigned *to, unsigned value)
 __device__ __forceinline__ unsigned ptq_float_bits(float value)
 {
     return __float_as_uint(value);
+}
+
+/* One more; the count before, which becomes 0 again behind `last`. */
+__device__ __forceinline__ unsigned ptq_atomic_count(unsigned *counter, unsigned last)
+{
+    return atomicInc(counter, last);
+}
+/* A load of what is read once: it is not to push out of the caches what is read again. */
+__device__ __forceinline__ uint4 ptq_stream_load(const uint4 *from)
+{
+    uint4 v;
+    asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "l"(from));
+    return v;
+}
+__device__ __forceinline__ void ptq_fence()
+{
+    __threadfence();
 }
 
 __device__ __forceinline__ void ptq_copy_async16(void *to, const void *from, int valid)

@@ -29,7 +29,9 @@ static const struct handles *handles()
     note_status(cublasSetMathMode(h.blas, static_cast<cublasMath_t>(CUBLAS_DEFAULT_MATH |
                                                                     CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION)),
                 "cuBLAS, math mode");
+    note_status(cublasSetStream(h.blas, stream), "cuBLAS, stream");
     note_status(cusolverDnCreate(&h.solver), "cuSOLVER, create");
+    note_status(cusolverDnSetStream(h.solver, stream), "cuSOLVER, stream");
     h.beta = static_cast<float *>(take(sizeof beta));
     if (h.beta) upload(h.beta, beta, sizeof beta);
     return &h;
@@ -91,11 +93,11 @@ int64_t cholesky(double *a, int64_t k)
 
 void copy(void *to, const void *from, size_t bytes)
 {
-    note(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice), "copy");
+    note(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream), "copy");
 }
 
 void clear(void *at, size_t bytes)
 {
-    note(cudaMemsetAsync(at, 0, bytes), "clear");
+    note(cudaMemsetAsync(at, 0, bytes, stream), "clear");
 }
 } // namespace ptq_cuda
