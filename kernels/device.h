@@ -20,7 +20,10 @@ enum ptq_packed_kernel {
     PTQ_PACKED_BEST,   /* activations permuted once, before */
     PTQ_PACKED_GATHER, /* each tile of weights gathers its activations by perm, as kernels that read a g_idx do; 3 and 4
                         * bits alone, no salient and no divided columns */
-    PTQ_PACKED_PLAIN   /* one thread an output, no vector loads, atomic sums: as GPTQ's first kernel works */
+    PTQ_PACKED_PLAIN,  /* one thread an output, no vector loads, atomic sums: as GPTQ's first kernel works */
+    /* Of more than 16 tokens, the first is one of these, by their number and the device. */
+    PTQ_PACKED_FUSED, /* codes straight to the tensor cores; the next where the device lacks wgmma, and for 5-7 bits */
+    PTQ_PACKED_PANELS /* weights written out in FP16 first, each rounded once, for cuBLAS */
 };
 
 /* ---- quantisation on the device (cuda/split.cu, gptq.cu, awq.cu): all arrays are there ---- */
@@ -133,7 +136,12 @@ struct ptq_device {
      * exact and sums float32. scratch: packed_scratch bytes. */
     void (*packed)(float *y, int64_t ldy, const float *x, int64_t ldx, const struct ptq_packed *w, const float *b,
                    int accumulate, int64_t m, void *scratch, enum ptq_packed_kernel kind);
-    size_t (*packed_scratch)(const struct ptq_packed *w, int64_t m);
+    /* The same in two: what is made of x once, in scratch, serves w and every linear alike (ptq_packed_alike), in any
+     * order, until it is made anew. */
+    void (*packed_acts)(const struct ptq_packed *w, const float *x, int64_t ldx, int64_t m, void *scratch);
+    void (*packed_multiply)(float *y, int64_t ldy, const struct ptq_packed *w, const float *b, int accumulate,
+                            int64_t m, void *scratch);
+    size_t (*packed_scratch)(const struct ptq_packed *w, int64_t m); /* the same for linears that are alike */
     /* bytes of device memory, or NULL where there is no room; not cleared. */
     void *(*take)(size_t bytes);
     void (*give)(void *memory);

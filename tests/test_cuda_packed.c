@@ -4,7 +4,8 @@
 #include "qmats.h"
 
 /* Rounding x to FP16 once changes a product w x by at most 2^-11 of it, by a third of the square of that in the mean:
- * 8e-8 of the sum of all (w x)^2. A bound of twelve times that holds for single outputs, too. */
+ * 8e-8 of the sum of all (w x)^2; rounding w, too (panels), twice that. A bound of twelve times the first holds for
+ * single outputs, too. */
 static const double half_bound = 1e-6;
 
 /* Sum over all outputs of the sum of squares of their products. */
@@ -27,6 +28,19 @@ static void *put_packed(struct setup *s, const struct ptq_packed *host, struct p
     return image;
 }
 
+/* In one call, or as a linear that shares its activations with others is computed. */
+static void compute(struct setup *s, const struct both *y, int ldy, const struct both *x, int ldx,
+                    const struct ptq_packed *w, const float *b, int accumulate, int64_t m, void *scratch,
+                    enum ptq_packed_kernel kind, int in_two)
+{
+    if (!in_two) {
+        s->device->packed(y->device, ldy, x->device, ldx, w, b, accumulate, m, scratch, kind);
+        return;
+    }
+    s->device->packed_acts(w, x->device, ldx, m, scratch);
+    s->device->packed_multiply(y->device, ldy, w, b, accumulate, m, scratch);
+}
+
 static void one_linear(struct setup *s, int number, const struct ptq_qmat_case *c, int64_t m,
                        enum ptq_packed_kernel kind)
 {
@@ -42,7 +56,8 @@ static void one_linear(struct setup *s, int number, const struct ptq_qmat_case *
     float *w = ptq_new(arena, float, c->n * c->k), *bias = number % 4 < 2 ? b.host : NULL;
     s->ref.dequantize(w, &q, 0, c->n);
     s->ref.linear(y.host, ldy, x.host, ldx, w, bias, accumulate, m, c->n, c->k);
-    s->device->packed(y.device, ldy, x.device, ldx, &device, bias ? b.device : NULL, accumulate, m, scratch, kind);
+    compute(s, &y, ldy, &x, ldx, &device, bias ? b.device : NULL, accumulate, m, scratch, kind,
+            kind == PTQ_PACKED_BEST && number % 2);
     double error = squared_error(s, "packed", number, &y), power = products(x.host, ldx, w, m, c->n, c->k);
     if (error > half_bound * power)
         fail_msg("case %d, kernel %d on %s: normalised error %g", number, kind, s->device->name, error / power);
@@ -75,6 +90,22 @@ static void widths(struct setup *s)
             c.permuted = g % 2;
             one_linear(s, w_bit * 6 + g, &c, 1 + g, PTQ_PACKED_BEST);
         }
+}
+
+/* Both ways for many tokens: tiles of 32, 64 and 128 tokens, one more and less; every width and kind of group. */
+static void many(struct setup *s)
+{
+    const int64_t tokens[] = {17, 33, 64, 130, 20}, groups[] = {32, 64, 128, 256, -1, 100, 16};
+    for (int kind = PTQ_PACKED_FUSED; kind <= PTQ_PACKED_PANELS; kind++) {
+        for (int c = 0; c < PTQ_N_CASES(ptq_qmat_cases); c++)
+            one_linear(s, c, &ptq_qmat_cases[c], tokens[c % 5], (enum ptq_packed_kernel)kind);
+        for (int g = 0; g < 7; g++) {
+            struct ptq_qmat_case c = {.n = 275 - g, .k = 330 - 64 * (g % 2) + g, .w_bit = 2 + (g % 3)};
+            c.group_size = groups[g];
+            c.permuted = g % 2;
+            one_linear(s, g, &c, tokens[g % 5], (enum ptq_packed_kernel)kind);
+        }
+    }
 }
 
 /* One value that is not finite: its token is NaN from end to end, the others are as without it. */
@@ -115,6 +146,12 @@ static void test_widths(void **state)
     on_each_device(widths);
 }
 
+static void test_many(void **state)
+{
+    (void)state;
+    on_each_device(many);
+}
+
 static void test_not_finite(void **state)
 {
     (void)state;
@@ -124,6 +161,6 @@ static void test_not_finite(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_listed), cmocka_unit_test(test_widths),
-                                       cmocka_unit_test(test_not_finite)};
+                                       cmocka_unit_test(test_many), cmocka_unit_test(test_not_finite)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

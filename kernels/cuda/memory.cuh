@@ -16,6 +16,8 @@ void upload(void *device, const void *host, size_t bytes);
 void download(void *host, const void *device, size_t bytes);
 size_t room();
 const char *error();
+/* 10 major + minor of what it can: 80, 90. */
+int version();
 /* Of a library: what it did and its status; nvidia alone. */
 void note_failure(const char *what, int status);
 

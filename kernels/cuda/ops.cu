@@ -49,6 +49,8 @@ const struct ptq_device *device(char *why, size_t size)
     table.ops.gram = gram;
     table.ops.subtract = subtract;
     table.packed = packed_linear;
+    table.packed_acts = packed_acts;
+    table.packed_multiply = packed_multiply;
     table.packed_scratch = packed_scratch;
     fill_split_slots(&table.solver);
     fill_gptq_slots(&table.solver);

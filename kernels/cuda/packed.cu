@@ -6,6 +6,7 @@
  * multiplied. Per chunk:  y += scale (sum of code x - zero * sum of x). */
 #include "codes.cuh"
 #include "packed.cuh"
+#include "packed_gemm.cuh"
 
 namespace ptq_cuda
 {
@@ -258,35 +259,65 @@ static size_t place_acts(struct half_acts *a, const struct ptq_packed *w, int64_
 size_t packed_scratch(const struct ptq_packed *w, int64_t m)
 {
     struct half_acts a;
-    return place_acts(&a, w, m, nullptr);
+    size_t few = place_acts(&a, w, m, nullptr), many = gemm_scratch(w, m);
+    return few > many ? few : many;
+}
+
+static void few_acts(const struct ptq_packed *w, const float *x, int64_t ldx, int64_t m, void *scratch)
+{
+    struct half_acts a;
+    place_acts(&a, w, m, static_cast<unsigned char *>(scratch));
+    fill_acts(&a, w, x, ldx);
+}
+
+static void multiply(struct packed_task *t, void *scratch, enum ptq_packed_kernel kind, int64_t m)
+{
+    bool gather = kind == PTQ_PACKED_GATHER;
+    place_acts(&t->x, &t->w, m, static_cast<unsigned char *>(scratch));
+    switch (kind == PTQ_PACKED_PLAIN ? 0 : t->w.grid.w_bit) {
+    case 2:
+        launch_bits<2>(*t);
+        break;
+    case 3:
+        gather ? launch_gather<3>(*t) : launch_bits<3>(*t);
+        break;
+    case 4:
+        gather ? launch_gather<4>(*t) : launch_bits<4>(*t);
+        break;
+    case 8:
+        launch_bits<8>(*t);
+        break;
+    default:
+        launch_plain(*t); /* no format that anybody loads has 5, 6 or 7 bits */
+    }
+}
+
+void packed_acts(const struct ptq_packed *w, const float *x, int64_t ldx, int64_t m, void *scratch)
+{
+    enum gemm_way way = gemm_way_for(w, m);
+    way == GEMM_NONE ? few_acts(w, x, ldx, m, scratch) : gemm_acts(w, x, ldx, m, scratch, way);
+}
+
+void packed_multiply(float *y, int64_t ldy, const struct ptq_packed *w, const float *b, int accumulate, int64_t m,
+                     void *scratch)
+{
+    struct packed_task t = {y, ldy, b, accumulate, *w, half_acts(), chunks_of(w), nullptr, 0, splits_for(w, m)};
+    enum gemm_way way = gemm_way_for(w, m);
+    way == GEMM_NONE ? multiply(&t, scratch, PTQ_PACKED_BEST, m)
+                     : gemm_multiply(y, ldy, w, b, accumulate, m, scratch, way);
 }
 
 void packed_linear(float *y, int64_t ldy, const float *x, int64_t ldx, const struct ptq_packed *w, const float *b,
                    int accumulate, int64_t m, void *scratch, enum ptq_packed_kernel kind)
 {
     struct packed_task t = {y, ldy, b, accumulate, *w, half_acts(), chunks_of(w), x, ldx, splits_for(w, m)};
-    place_acts(&t.x, w, m, static_cast<unsigned char *>(scratch));
-    fill_acts(&t.x, w, x, ldx);
-    if (kind == PTQ_PACKED_PLAIN) {
-        launch_plain(t);
+    enum gemm_way way = gemm_way_of(w, m, kind);
+    if (way != GEMM_NONE) {
+        gemm_acts(w, x, ldx, m, scratch, way);
+        gemm_multiply(y, ldy, w, b, accumulate, m, scratch, way);
         return;
     }
-    bool gather = kind == PTQ_PACKED_GATHER;
-    switch (w->grid.w_bit) {
-    case 2:
-        launch_bits<2>(t);
-        break;
-    case 3:
-        gather ? launch_gather<3>(t) : launch_bits<3>(t);
-        break;
-    case 4:
-        gather ? launch_gather<4>(t) : launch_bits<4>(t);
-        break;
-    case 8:
-        launch_bits<8>(t);
-        break;
-    default:
-        launch_plain(t); /* no format that anybody loads has 5, 6 or 7 bits */
-    }
+    few_acts(w, x, ldx, m, scratch);
+    multiply(&t, scratch, kind, m);
 }
 } // namespace ptq_cuda

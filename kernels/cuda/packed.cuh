@@ -37,7 +37,10 @@ void fill_acts(const struct half_acts *a, const struct ptq_packed *w, const floa
 
 /* Bytes of scratch for m tokens. */
 size_t packed_scratch(const struct ptq_packed *w, int64_t m);
-/* y[m][N] = x w^T + b, added to y where accumulate. w: pointers on the device. */
+/* device.h; w: pointers on the device. */
+void packed_acts(const struct ptq_packed *w, const float *x, int64_t ldx, int64_t m, void *scratch);
+void packed_multiply(float *y, int64_t ldy, const struct ptq_packed *w, const float *b, int accumulate, int64_t m,
+                     void *scratch);
 void packed_linear(float *y, int64_t ldy, const float *x, int64_t ldx, const struct ptq_packed *w, const float *b,
                    int accumulate, int64_t m, void *scratch, enum ptq_packed_kernel kind);
 } // namespace ptq_cuda

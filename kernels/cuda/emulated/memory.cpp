@@ -48,6 +48,11 @@ const char *error()
     return nullptr;
 }
 
+int version()
+{
+    return 90;
+}
+
 /* ---- what cuBLAS does there ---- */
 
 void product(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w, int64_t ldw, int accumulate, int64_t m,
@@ -58,6 +63,18 @@ void product(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w,
             float sum = 0;
             for (int64_t l = 0; l < k; l++) sum += x[i * ldx + l] * w[j * ldw + l];
             y[i * ldy + j] = accumulate ? y[i * ldy + j] + sum : sum;
+        }
+}
+
+void half_product(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, const uint16_t *w, int64_t ldw, int64_t m,
+                  int64_t n, int64_t k)
+{
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            float sum = 0;
+            for (int64_t l = 0; l < k; l++)
+                sum += ptq_half_to_float(x[i * ldx + l]) * ptq_half_to_float(w[j * ldw + l]);
+            y[i * ldy + j] = sum;
         }
 }
 

@@ -6,6 +6,7 @@
  * runs until it waits (__syncthreads, a warp collective) or ends, and who runs next is drawn at random, so that a
  * missing barrier shows as a wrong or changing result. Shared memory is taken anew for each block, exactly as large as
  * was asked for, and full of NaN. An asynchronous copy is done when it is waited for, and its target is NaN until then.
+ * So are products of a warpgroup (ptq_wgmma): what they read is looked at no sooner than when they are waited for.
  * What is not: time, caches, memory orders between blocks, more than one stream.
  *
  * A deadlock, a barrier that some threads never reach and a collective with lanes missing end the process with a
@@ -69,6 +70,10 @@ const unsigned char *exchange(const void *mine, size_t bytes);
 void copy_later(void *to, const void *from, size_t bytes, size_t valid);
 void copy_commit();
 void copy_wait(int pending);
+/* d[64][n] += a[64][16] b[16][n] of a warpgroup; n / 2 of d's values and 4 words of a are this lane's. */
+void product_later(float *d, const uint32_t *a, const void *b, int n);
+void product_commit();
+void product_wait(int pending);
 
 template <class T> T lane_value(T mine, int lane)
 {
@@ -180,5 +185,42 @@ static inline ptq_half2 ptq_half2_sub(ptq_half2 a, ptq_half2 b)
  *   b: rows 2c, 2c + 1 (b[0]) and 2c + 8, 2c + 9 (b[1]) of column r
  *   d: d[0], d[1] row r, columns 2c, 2c + 1; d[2], d[3] row r + 8 */
 void ptq_mma_16816(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
+
+/* Of a warpgroup, four warps that begin at a multiple of four: d[64][N] += a[64][16] b[16][N], under way until it is
+ * waited for. Warp w has rows 16 w .. 16 w + 15 of a and d: a as above, d[4 j + i] as d[i] above of columns 8 j .. 8 j
+ * +
+ * 7. b: 32 bytes of each of N rows of 128 (N columns of b, 16 FP16 values of 64), in shared memory at a multiple of
+ * 1024 bytes + 32 i, where the 16-byte piece p of row n stands at p ^ n % 8. */
+template <int N> void ptq_wgmma(float (&d)[N / 2], const uint32_t (&a)[4], const void *b)
+{
+    emulated::product_later(d, a, b, N);
+}
+/* Before the first one, and wherever a or d were written since. */
+static inline void ptq_wgmma_fence()
+{
+}
+static inline void ptq_wgmma_commit()
+{
+    emulated::product_commit();
+}
+/* Until at most PENDING of this thread's committed products are under way. */
+template <int PENDING> void ptq_wgmma_wait()
+{
+    emulated::product_wait(PENDING);
+}
+/* Until all of those into d are done: before d is read or written. */
+template <int SIZE> void ptq_wgmma_finish(float (&d)[SIZE])
+{
+    (void)d;
+    emulated::product_wait(0);
+}
+/* What this thread wrote to shared memory is seen by products that come after the next barrier. */
+static inline void ptq_fence_async()
+{
+}
+static inline float ptq_quotient(float a, float b)
+{
+    return a / b;
+}
 
 #endif

@@ -15,6 +15,7 @@ extern "C" const struct ptq_device *ptq_cuda_device(char *why, size_t size)
 namespace ptq_cuda
 {
 static char failure[256];
+static cudaDeviceProp properties;
 static cublasHandle_t blas;
 
 void note(cudaError_t status, const char *what)
@@ -46,7 +47,7 @@ const char *error()
 
 const char *open_device(char *why, size_t size)
 {
-    static cudaDeviceProp device;
+    cudaDeviceProp &device = properties;
     int n = 0;
     cudaError_t status = cudaGetDeviceCount(&n);
     if (status == cudaSuccess && n == 0) status = cudaErrorNoDevice;
@@ -98,6 +99,11 @@ size_t room()
     return left;
 }
 
+int version()
+{
+    return 10 * properties.major + properties.minor;
+}
+
 /* ---- cuBLAS is column-major: a row-major [M][N] is its [N][M], so the operands change places ---- */
 
 static const float one = 1, zero = 0;
@@ -108,6 +114,18 @@ void product(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w,
     note_blas(cublasSgemm(blas, CUBLAS_OP_T, CUBLAS_OP_N, (int)n, (int)m, (int)k, &one, w, (int)ldw, x, (int)ldx,
                           accumulate ? &one : &zero, y, (int)ldy),
               "product");
+}
+
+void half_product(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, const uint16_t *w, int64_t ldw, int64_t m,
+                  int64_t n, int64_t k)
+{
+    /* in pedantic mode tensor cores rest */
+    note_blas(cublasSetMathMode(blas, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION), "math mode");
+    note_blas(cublasGemmEx(blas, CUBLAS_OP_T, CUBLAS_OP_N, (int)n, (int)m, (int)k, &one, w, CUDA_R_16F, (int)ldw, x,
+                           CUDA_R_16F, (int)ldx, &zero, y, CUDA_R_32F, (int)ldy, CUBLAS_COMPUTE_32F,
+                           CUBLAS_GEMM_DEFAULT),
+              "half_product");
+    note_blas(cublasSetMathMode(blas, CUBLAS_PEDANTIC_MATH), "math mode");
 }
 
 void add_plain(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m, int64_t n,
