@@ -91,6 +91,10 @@ struct ptq_device_clip {
     float *measure;      /* room [n_groups][G][G] */
     float *max;          /* [N][n_groups]: the bound chosen */
     uint8_t *best;       /* [N][n_groups]: its number */
+    /* awq_code: weights within their bounds (max NULL: as they are) to codes */
+    uint8_t *code;       /* [N][K] */
+    float *scale, *zero; /* [N][n_groups] */
+    int32_t *saturated;  /* [N], zeroed: groups */
 };
 
 struct ptq_device_solver {
@@ -121,6 +125,7 @@ struct ptq_device_solver {
     void (*awq_begin)(uint16_t *c, float *d, const float *h, int64_t k); /* of h's upper triangle */
     void (*awq_trial)(const struct ptq_device_awq *task);
     void (*awq_clip)(const struct ptq_device_clip *task);
+    void (*awq_code)(const struct ptq_device_clip *task);
 };
 
 /* ---- token after token (cuda/decode*.cu) ---- */

@@ -1,7 +1,9 @@
 /* Quantisation on a device (device.h's struct ptq_device_solver), piece by piece against the CPU: products in parts
  * against float64, attention, sums; GPTQ's codes and AWQ's losses and bounds against methods/. On the emulated device,
  * and on a real one where there is one. */
-#include "awq_gram.h"
+#include "awq_clip.h"
+#include "awq_device.h"
+#include "awq_groups.h"
 #include "devices.h"
 #include "gptq_device.h"
 #include "grid.h"
@@ -293,7 +295,127 @@ static void gptq(struct setup *s)
     }
 }
 
-#define PTQ_SOLVER_TESTS(X) X(products) X(not_finite) X(grams) X(attention) X(means) X(gptq)
+/* ---- AWQ ---- */
+
+/* A trial's loss as methods/awq_search.c has it, in float64. */
+static double trial_loss(struct setup *s, struct ptq_arena *arena, const struct problem *p, const struct ptq_grid *grid,
+                         const float *h, const float *w, const float *scale)
+{
+    struct ptq_qmat q;
+    float *scaled = ptq_new(arena, float, p->n * p->k), *back = ptq_new(arena, float, p->n * p->k);
+    double sum = 0;
+    for (int64_t i = 0; i < p->n * p->k; i++) scaled[i] = w[i] * scale[i % p->k];
+    ptq_qmat_make(arena, grid, p->n, p->k, &q);
+    ptq_grid_quantize(&q, scaled);
+    s->ref.dequantize(back, &q, 0, p->n);
+    for (int64_t i = 0; i < p->n * p->k; i++) back[i] = back[i] / scale[i % p->k] - w[i];
+    for (int64_t n = 0; n < p->n; n++)
+        for (int64_t i = 0; i < p->k; i++)
+            for (int64_t j = 0; j < p->k; j++)
+                sum += (double)back[n * p->k + i] * back[n * p->k + j] * (i < j ? h[i * p->k + j] : h[j * p->k + i]);
+    return sum;
+}
+
+static double trial_loss_there(struct setup *s, const struct problem *p, const struct ptq_grid *grid, const float *h,
+                               const float *w, const float *scale)
+{
+    size_t k = (size_t)p->k, n = (size_t)p->n;
+    float *h_there = put(s, h, sizeof *h * k * k), *d = s->device->take(sizeof *d * k);
+    float *w_there = put(s, w, sizeof *w * n * k), *scale_there = put(s, scale, sizeof *scale * k);
+    uint16_t *c = s->device->take(2 * k * k);
+    double *loss = malloc(sizeof *loss * n), sum = 0;
+    assert_non_null(loss);
+    struct ptq_device_awq t = {.n = p->n, .k = p->k, .grid = *grid, .w = w_there, .c = c, .d = d, .scale = scale_there};
+    t.n_groups = ptq_n_groups(p->k, grid->group_size);
+    t.group_size = t.n_groups == 1 ? p->k : grid->group_size;
+    t.delta = s->device->take(2 * n * k);
+    t.factor = s->device->take(sizeof(float) * n);
+    t.product = s->device->take(sizeof(float) * n * k);
+    t.loss = s->device->take(sizeof(double) * n);
+    s->device->solver.awq_begin(c, d, h_there, p->k);
+    s->device->solver.awq_trial(&t);
+    s->device->download(loss, t.loss, sizeof *loss * n);
+    for (size_t i = 0; i < n; i++) sum += loss[i];
+    free(loss);
+    void *given[] = {h_there, d, w_there, scale_there, c, t.delta, t.factor, t.product, t.loss};
+    for (size_t i = 0; i < sizeof given / sizeof *given; i++) s->device->give(given[i]);
+    return sum;
+}
+
+static void awq_scales(struct setup *s)
+{
+    for (int c = 0; c < PTQ_N_CASES(problems); c++) {
+        const struct problem *p = &problems[c];
+        struct ptq_arena *arena = ptq_arena_make("test");
+        struct ptq_grid grid = {.w_bit = p->w_bit, .group_size = p->group, .sym = p->sym};
+        float *x = ptq_new(arena, float, p->rows * p->k), *h = ptq_new(arena, float, p->k * p->k);
+        float *scale = ptq_new(arena, float, p->k);
+        struct both w = make(s, p->n * p->k);
+        make_inputs(s, p, x);
+        s->ref.gram(h, p->k, 1, x, p->k, p->rows, 0, p->k);
+        for (int64_t k = 0; k < p->k; k++) scale[k] = (float)exp(ptq_rng_uniform(&s->rng) - 0.5);
+        double want = trial_loss(s, arena, p, &grid, h, w.host, scale);
+        double got = trial_loss_there(s, p, &grid, h, w.host, scale);
+        print_message("awq, case %d: loss %.6g, there %.2g apart\n", c, want, fabs(got / want - 1));
+        assert_true(fabs(got / want - 1) <= 1e-3);
+        drop(s, &w);
+        ptq_arena_free(arena);
+    }
+}
+
+/* Bounds and codes of a linear, all of it through methods/awq_device.c. */
+static void awq_bounds(struct setup *s)
+{
+    for (int c = 0; c < PTQ_N_CASES(problems); c++) {
+        const struct problem *p = &problems[c];
+        if (p->group < 0) continue;
+        struct ptq_arena *arena = ptq_arena_make("test"), *scratch = ptq_arena_make("scratch");
+        struct ptq_offload offload = {.device = s->device};
+        struct ptq_forward f = {.offload = &offload};
+        struct ptq_spec spec = {.grid = {.w_bit = p->w_bit, .group_size = p->group, .sym = p->sym}};
+        struct ptq_family family = {.model_type = "llama"};
+        struct ptq_model model = {.config = {.family = &family}};
+        struct ptq_block block = {0};
+        struct ptq_moments moments[PTQ_N_INPUT] = {0}, *m = &moments[ptq_role_input[PTQ_DOWN]];
+        struct ptq_awq_choice choice = {.k = p->k, .scale = ptq_new(arena, float, p->k)};
+        struct ptq_awq_clip here, there = {0};
+        struct ptq_linear_report report[PTQ_N_ROLE] = {0};
+        struct ptq_qmat q[PTQ_N_ROLE] = {0}, want;
+        struct ptq_error err;
+        struct both w = make(s, p->n * p->k);
+        float *clamped = ptq_new(arena, float, p->n * p->k), nothing;
+        *m = (struct ptq_moments){.k = p->k, .n_row = p->rows, .row = ptq_new(arena, float, p->rows * p->k)};
+        m->there = &nothing;
+        m->pass = &f;
+        make_inputs(s, p, m->row);
+        for (int64_t k = 0; k < p->k; k++) choice.scale[k] = 1;
+        block.linear[PTQ_DOWN] = (struct ptq_linear){.w = w.host, .n = p->n, .k = p->k};
+        struct ptq_block_task task = {.spec = &spec, .model = &model, .block = &block, .moments = moments};
+        task.q = q;
+        task.report = report;
+        task.scratch = scratch;
+        ptq_qmat_make(arena, &spec.grid, p->n, p->k, &q[PTQ_DOWN]);
+        ptq_qmat_make(arena, &spec.grid, p->n, p->k, &want);
+        assert_true(ptq_awq_can_there(&task, PTQ_DOWN));
+        if (ptq_awq_linear_there(&task, PTQ_DOWN, 1, &choice, arena, &there, &err)) fail_msg("%s", err.text);
+        ptq_awq_clip_search(&spec.grid, &block.linear[PTQ_DOWN], m->row, m->n_row, arena, scratch, &here);
+        int64_t groups = p->n * here.n_groups, same = 0;
+        for (int64_t i = 0; i < groups; i++) same += here.max[i] == there.max[i];
+        print_message("case %d: %ld of %ld bounds are the same\n", c, (long)same, (long)groups);
+        assert_true((double)same >= 0.99 * (double)groups);
+        ptq_awq_clamp(&block.linear[PTQ_DOWN], &there, p->group, clamped);
+        int64_t saturated = ptq_grid_quantize(&want, clamped);
+        assert_memory_equal(want.code, q[PTQ_DOWN].code, (size_t)(p->n * p->k));
+        assert_memory_equal(want.scale, q[PTQ_DOWN].scale, sizeof(float) * (size_t)groups);
+        assert_memory_equal(want.zero, q[PTQ_DOWN].zero, sizeof(float) * (size_t)groups);
+        assert_int_equal(report[PTQ_DOWN].saturated, saturated);
+        drop(s, &w);
+        ptq_arena_free(arena);
+        ptq_arena_free(scratch);
+    }
+}
+
+#define PTQ_SOLVER_TESTS(X) X(products) X(not_finite) X(grams) X(attention) X(means) X(gptq) X(awq_scales) X(awq_bounds)
 #define X(name)                                                                                                        \
     static void test_##name(void **state)                                                                              \
     {                                                                                                                  \

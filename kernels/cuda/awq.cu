@@ -185,10 +185,41 @@ static void clip(const struct ptq_device_clip *t)
                ROWS * WARP, shared, *t, ROWS_A_BLOCK);
 }
 
+/* A warp a group of a row. */
+__global__ void code_kernel(struct ptq_device_clip t)
+{
+    int64_t at = (int64_t)blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP, row = at / t.n_groups;
+    int64_t first = at % t.n_groups * t.group_size, end = first + t.group_size < t.k ? first + t.group_size : t.k;
+    float lo = INFINITY, hi = -INFINITY, maxq = (float)((1 << t.grid.w_bit) - 1);
+    if (row >= t.n) return;
+    float limit = t.max ? t.max[at] : INFINITY;
+    for (int64_t j = first + threadIdx.x % WARP; j < end; j += WARP) {
+        float w = grid_clamp(t.w[row * t.k + j], -limit, limit);
+        lo = fminf(lo, w);
+        hi = fmaxf(hi, w);
+    }
+    lo = warp_min(lo);
+    hi = warp_max(hi);
+    struct ends e = grid_ends(t.grid, lo, hi);
+    for (int64_t j = first + threadIdx.x % WARP; j < end; j += WARP)
+        t.code[row * t.k + j] = (uint8_t)grid_code(e, grid_clamp(t.w[row * t.k + j], -limit, limit), maxq);
+    if (threadIdx.x % WARP) return;
+    t.scale[at] = e.scale;
+    t.zero[at] = e.zero;
+    if (grid_saturates(e, lo, hi, maxq)) ptq_atomic_add(t.saturated + row, 1);
+}
+
+static void code(const struct ptq_device_clip *t)
+{
+    clear(t->saturated, sizeof(int32_t) * (size_t)t->n);
+    PTQ_LAUNCH(code_kernel, blocks_for(t->n * t->n_groups, THREADS / WARP), THREADS, 0, *t);
+}
+
 void fill_awq_slots(struct ptq_device_solver *s)
 {
     s->awq_begin = begin;
     s->awq_trial = trial;
     s->awq_clip = clip;
+    s->awq_code = code;
 }
 } // namespace ptq_cuda

@@ -278,9 +278,10 @@ template <int SIZE> void ptq_wgmma_finish(float (&d)[SIZE])
 static inline void ptq_fence_async()
 {
 }
-static inline float ptq_quotient(float a, float b)
+/* 1 / x to 2^-23, of a normal number up to 2^126. */
+static inline float ptq_reciprocal(float x)
 {
-    return a / b;
+    return 1 / x;
 }
 
 #endif

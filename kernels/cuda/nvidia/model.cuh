@@ -242,9 +242,11 @@ __device__ __forceinline__ void ptq_fence_async()
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 #endif
 }
-__device__ __forceinline__ float ptq_quotient(float a, float b)
+__device__ __forceinline__ float ptq_reciprocal(float x)
 {
-    return __fdividef(a, b);
+    float out;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(out) : "f"(x));
+    return out;
 }
 
 #endif
