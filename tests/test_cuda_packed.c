@@ -4,7 +4,8 @@
 #include "qmats.h"
 
 /* Rounding x to FP16 once changes a product w x by at most 2^-11 of it, by a third of the square of that in the mean:
- * 8e-8 of the sum of all (w x)^2. A bound of twelve times that holds for single outputs, too. */
+ * 8e-8 of the sum of all (w x)^2; rounding w, too (panels), twice that. A bound of twelve times the first holds for
+ * single outputs, too. */
 static const double half_bound = 1e-6;
 /* Where x is FP16 as it stands, what is left are float32 sums: 1e-5 of the root of that sum. */
 static const double exact_bound = 1e-10;
@@ -109,15 +110,33 @@ static void few(struct setup *s)
 {
     static const int64_t groups[] = {128, 64, 32, 256, -1}, tokens[] = {1, 16, 2, 8, 5, 12};
     static const int widths[] = {4, 3, 2, 8};
-    int number = 0;
+    static int orders; /* that were emulated: each does a third of it, the device all */
+    int number = 0, emulated = s->device == ptq_cuda_emulated_device(), order = orders++;
     for (int b = 0; b < 4; b++)
         for (int g = 0; g < 5; g++, number++) {
+            if (emulated && number % ORDERS != order % ORDERS) continue;
             struct ptq_qmat_case c = {.n = g ? 70 : 33 + b, .k = g ? 600 : 5184, .w_bit = widths[b]};
             c.group_size = groups[g];
             c.permuted = g == 1;
             one_linear(s, number, &c, tokens[number % 6], PTQ_PACKED_BEST, number % 2);
             if (b < 2 && g < 2) one_linear(s, number, &c, tokens[(number + 1) % 6], PTQ_PACKED_GATHER, 1);
         }
+}
+
+/* Both ways for many tokens: tiles of 32, 64 and 128 tokens, one more and less; every width and kind of group. */
+static void many(struct setup *s)
+{
+    const int64_t tokens[] = {17, 33, 64, 130, 20}, groups[] = {32, 64, 128, 256, -1, 100, 16};
+    for (int kind = PTQ_PACKED_FUSED; kind <= PTQ_PACKED_PANELS; kind++) {
+        for (int c = 0; c < PTQ_N_CASES(ptq_qmat_cases); c++)
+            one_linear(s, c, &ptq_qmat_cases[c], tokens[c % 5], (enum ptq_packed_kernel)kind, 0);
+        for (int g = 0; g < 7; g++) {
+            struct ptq_qmat_case c = {.n = 275 - g, .k = 330 - 64 * (g % 2) + g, .w_bit = 2 + (g % 3)};
+            c.group_size = groups[g];
+            c.permuted = g % 2;
+            one_linear(s, g, &c, tokens[g % 5], (enum ptq_packed_kernel)kind, 0);
+        }
+    }
 }
 
 /* One value that is not finite: its token is NaN from end to end, the others are as without it. */
@@ -165,6 +184,12 @@ static void test_few(void **state)
     print_message("largest error, normalised: %.1e; %.1e where x is FP16\n", sqrt(worst[0]), sqrt(worst[1]));
 }
 
+static void test_many(void **state)
+{
+    (void)state;
+    on_each_device(many);
+}
+
 static void test_not_finite(void **state)
 {
     (void)state;
@@ -174,6 +199,7 @@ static void test_not_finite(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_listed), cmocka_unit_test(test_widths),
-                                       cmocka_unit_test(test_few), cmocka_unit_test(test_not_finite)};
+                                       cmocka_unit_test(test_few), cmocka_unit_test(test_many),
+                                       cmocka_unit_test(test_not_finite)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

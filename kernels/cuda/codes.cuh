@@ -52,9 +52,9 @@ template <int B> __device__ __forceinline__ uint32_t plane_pair(const uint32_t *
     return word[row] >> (pair % 8 / 2 * 4 + pair / 8 * 2 + pair % 2) & mask;
 }
 
-/* The codes of pair j of row r (row 0) or r + 8 (row 1) as two FP16 values: FP16 1024 + code has the code in its lowest
+/* 1024 + the codes of pair j of row r (row 0) or r + 8 (row 1) as two FP16 values, which have the code in their lowest
  * bits (Kim et al., arXiv:2211.10017). */
-template <int W_BIT> __device__ __forceinline__ uint32_t code_pair(const uint32_t *word, int row, int c, int j)
+template <int W_BIT> __device__ __forceinline__ ptq_half2 code_1024(const uint32_t *word, int row, int c, int j)
 {
     uint32_t code = 0;
     int shift = 0;
@@ -62,7 +62,12 @@ template <int W_BIT> __device__ __forceinline__ uint32_t code_pair(const uint32_
     if (W_BIT & 4) code |= plane_pair<4>(word, row, c, j) << shift, word += plane_words(4), shift += 4;
     if (W_BIT & 2) code |= plane_pair<2>(word, row, c, j) << shift, word += plane_words(2), shift += 2;
     if (W_BIT & 1) code |= plane_pair<1>(word, row, c, j) << shift;
-    return ptq_half2_sub(ptq_half2{code | 0x64006400u}, ptq_half2{0x64006400u}).bits;
+    return ptq_half2{code | 0x64006400u};
+}
+/* The codes alone. */
+template <int W_BIT> __device__ __forceinline__ uint32_t code_pair(const uint32_t *word, int row, int c, int j)
+{
+    return ptq_half2_sub(code_1024<W_BIT>(word, row, c, j), ptq_half2{0x64006400u}).bits;
 }
 
 /* One code of a step, looked up bit by bit: for the plain kernel. */

@@ -19,6 +19,10 @@ size_t room();
 int processors();
 size_t most_shared();
 const char *error();
+/* 10 major + minor of what it can: 80, 90. */
+int version();
+/* Of a library: what it did and its status; nvidia alone. */
+void note_failure(const char *what, int status);
 
 /* device.h's table, all slots that this build has. */
 const struct ptq_device *device(char *why, size_t size);

@@ -5,6 +5,7 @@
  * added in order. Weights go from memory to registers once: the words of a chunk are loaded while the one before is
  * multiplied. Per chunk:  y += scale (sum of code x - zero * sum of x). */
 #include "packed.cuh"
+#include "packed_gemm.cuh"
 
 #include "codes.cuh"
 
@@ -263,7 +264,8 @@ static size_t place_acts(struct half_acts *a, const struct ptq_packed *w, int64_
 size_t packed_scratch(const struct ptq_packed *w, int64_t m)
 {
     struct half_acts a;
-    return place_acts(&a, w, m, nullptr);
+    size_t few = place_acts(&a, w, m, nullptr), many = gemm_scratch(w, m);
+    return few > many ? few : many;
 }
 
 static void make_acts(const struct ptq_packed *w, const float *x, int64_t ldx, int64_t m, void *scratch, bool few)
@@ -272,11 +274,6 @@ static void make_acts(const struct ptq_packed *w, const float *x, int64_t ldx, i
     place_acts(&a, w, m, static_cast<unsigned char *>(scratch));
     a.high = few ? few_high(w->grid.w_bit) : 0;
     fill_acts(&a, w, x, ldx);
-}
-
-void packed_acts(const struct ptq_packed *w, const float *x, int64_t ldx, int64_t m, void *scratch)
-{
-    make_acts(w, x, ldx, m, scratch, is_few(w, m));
 }
 
 static void multiply(struct packed_task *t, void *scratch, enum ptq_packed_kernel kind, int64_t m)
@@ -306,17 +303,31 @@ static void multiply(struct packed_task *t, void *scratch, enum ptq_packed_kerne
     }
 }
 
+void packed_acts(const struct ptq_packed *w, const float *x, int64_t ldx, int64_t m, void *scratch)
+{
+    enum gemm_way way = gemm_way_for(w, m);
+    way == GEMM_NONE ? make_acts(w, x, ldx, m, scratch, is_few(w, m)) : gemm_acts(w, x, ldx, m, scratch, way);
+}
+
 void packed_multiply(float *y, int64_t ldy, const struct ptq_packed *w, const float *b, int accumulate, int64_t m,
                      void *scratch)
 {
     struct packed_task t = {y, ldy, b, accumulate, *w, half_acts(), chunks_of(w), nullptr, 0, splits_for(w, m)};
-    multiply(&t, scratch, PTQ_PACKED_BEST, m);
+    enum gemm_way way = gemm_way_for(w, m);
+    way == GEMM_NONE ? multiply(&t, scratch, PTQ_PACKED_BEST, m)
+                     : gemm_multiply(y, ldy, w, b, accumulate, m, scratch, way);
 }
 
 void packed_linear(float *y, int64_t ldy, const float *x, int64_t ldx, const struct ptq_packed *w, const float *b,
                    int accumulate, int64_t m, void *scratch, enum ptq_packed_kernel kind)
 {
     struct packed_task t = {y, ldy, b, accumulate, *w, half_acts(), chunks_of(w), x, ldx, splits_for(w, m)};
+    enum gemm_way way = gemm_way_of(w, m, kind);
+    if (way != GEMM_NONE) {
+        gemm_acts(w, x, ldx, m, scratch, way);
+        gemm_multiply(y, ldy, w, b, accumulate, m, scratch, way);
+        return;
+    }
     make_acts(w, x, ldx, m, scratch, kind != PTQ_PACKED_PLAIN && is_few(w, m));
     multiply(&t, scratch, kind, m);
 }

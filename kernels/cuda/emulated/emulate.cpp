@@ -71,6 +71,13 @@ struct copy {
     int group; /* committed as the group'th, or -1 */
 };
 
+struct mma {
+    float *d;
+    const uint32_t *a;
+    size_t b; /* from the start of shared memory */
+    int n, group;
+};
+
 struct fiber {
     unsigned char *stack;
     void *top;        /* where it stands while it does not run */
@@ -81,6 +88,9 @@ struct fiber {
     unsigned collectives; /* how many of its warp it took part in */
     std::vector<copy> copies;
     int groups;
+    std::vector<mma> products;
+    int product_groups;
+    bool turn_due;
 };
 
 /* Two sets of slots: a lane that is a collective ahead must not write what another still reads. */
@@ -186,6 +196,9 @@ void make_fiber(fiber *f, int i, dim3 threads)
     f->collectives = 0;
     f->copies.clear();
     f->groups = 0;
+    f->products.clear();
+    f->product_groups = 0;
+    f->turn_due = false;
     f->fake_stack = nullptr;
     /* as if begin_fiber had been called from nowhere: six registers, its address, and no way back */
     void **top = reinterpret_cast<void **>(f->stack + STACK_BYTES) - 8;
@@ -225,6 +238,7 @@ void run_block(dim3 threads)
         if (f->now != DONE) continue;
         now.alive--;
         if (!f->copies.empty()) broken("a thread ends with asynchronous copies under way");
+        if (!f->products.empty()) broken("a thread ends with products under way");
         if (now.waiting) broken("a thread ended while others wait at __syncthreads");
     }
     if (now.alive) broken("threads wait for lanes of their warp, or for a barrier, that never come");
@@ -236,7 +250,40 @@ void seed(uint64_t value)
     random_state = value * 0x9e3779b97f4a7c15u | 1;
 }
 
-void launch(const char *name, dim3 blocks, dim3 threads, size_t shared_bytes, const std::function<void()> &body)
+namespace
+{
+bool records;
+std::vector<std::function<void()>> recorded;
+} // namespace
+
+void later(const std::function<void()> &what)
+{
+    if (records)
+        recorded.push_back(what);
+    else
+        what();
+}
+
+void begin_recording()
+{
+    not_recorded("another recording");
+    records = true;
+}
+
+std::vector<std::function<void()>> end_recording()
+{
+    records = false;
+    return std::move(recorded);
+}
+
+void not_recorded(const char *what)
+{
+    if (!records) return;
+    fprintf(stderr, "emulated CUDA: %s while a step is recorded\n", what);
+    abort();
+}
+
+void run_grid(const char *name, dim3 blocks, dim3 threads, size_t shared_bytes, const std::function<void()> &body)
 {
     size_t n = (size_t)threads.x * threads.y * threads.z, count = (size_t)blocks.x * blocks.y * blocks.z;
     now.name = name;
@@ -260,6 +307,21 @@ void launch(const char *name, dim3 blocks, dim3 threads, size_t shared_bytes, co
         run_block(threads);
     }
     shared = nullptr;
+}
+
+void turn_is_due()
+{
+    self->turn_due = true;
+}
+
+void take_turn()
+{
+    self->turn_due = false;
+}
+
+void turn_was_taken()
+{
+    if (self->turn_due) broken("launched early, and a thread ends without its turn");
 }
 
 void barrier()
@@ -317,6 +379,65 @@ void copy_wait(int pending)
         memset(c.to + c.valid, 0, c.bytes - c.valid);
     }
     self->copies.swap(left);
+}
+
+void product_later(float *d, const uint32_t *a, const void *b, int n)
+{
+    size_t at = (size_t)(static_cast<const unsigned char *>(b) - shared);
+    if (now.threads % 128) broken("a product wants whole warpgroups");
+    if (at % 1024 % 32 || at % 1024 >= 128) broken("the shared operand of a product is not aligned");
+    self->products.push_back(mma{d, a, at, n, -1});
+}
+
+void product_commit()
+{
+    for (mma &p : self->products)
+        if (p.group < 0) p.group = self->product_groups;
+    self->product_groups++;
+}
+
+namespace
+{
+/* Row n, 16 columns of the shared operand, its pieces found by what the address says as the device does. */
+void shared_row(float *to, size_t at, int n)
+{
+    for (int k = 0; k < 16; k++) {
+        size_t address = at + (size_t)n * 128 + (size_t)k * 2;
+        uint16_t half;
+        memcpy(&half, shared + (address ^ (address >> 7 & 7) << 4), sizeof half);
+        to[k] = ptq_half_to_float(half);
+    }
+}
+
+void multiply(const mma &p)
+{
+    int r = self->lane / 4, c = self->lane % 4;
+    const unsigned char *all = exchange(p.a, 4 * sizeof *p.a);
+    float row[2][16], column[16];
+    for (int i = 0; i < 32; i++) {
+        uint32_t word;
+        memcpy(&word, all + (r * 4 + i / 4 % 4) * SLOT_BYTES + i / 16 * 8 + i / 2 % 2 * 4, sizeof word);
+        row[i / 2 % 2][i / 16 * 8 + i / 4 % 4 * 2 + i % 2] = ptq_half_to_float((uint16_t)(word >> i % 2 * 16));
+    }
+    for (int n = 0; n < p.n; n++) {
+        if (n % 8 / 2 != c) continue;
+        shared_row(column, p.b, n);
+        for (int high = 0; high < 2; high++)
+            for (int k = 0; k < 16; k++) p.d[n / 8 * 4 + high * 2 + n % 2] += row[high][k] * column[k];
+    }
+}
+} // namespace
+
+void product_wait(int pending)
+{
+    std::vector<mma> left;
+    for (const mma &p : self->products) {
+        if (p.group < 0 || p.group >= self->product_groups - pending)
+            left.push_back(p);
+        else
+            multiply(p);
+    }
+    self->products.swap(left);
 }
 } // namespace emulated
 

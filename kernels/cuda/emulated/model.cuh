@@ -6,7 +6,11 @@
  * runs until it waits (__syncthreads, a warp collective) or ends, and who runs next is drawn at random, so that a
  * missing barrier shows as a wrong or changing result. Shared memory is taken anew for each block, exactly as large as
  * was asked for, and full of NaN. An asynchronous copy is done when it is waited for, and its target is NaN until then.
+ * So are products of a warpgroup (ptq_wgmma): what they read is looked at no sooner than when they are waited for.
  * What is not: time, caches, memory orders between blocks, more than one stream.
+ *
+ * What is recorded (device.h) is kept as it was called, arguments by value, and done when it is replayed: a number of
+ * the host's that changes between two replays is as stale here as in a graph.
  *
  * A deadlock, a barrier that some threads never reach and a collective with lanes missing end the process with a
  * sentence. */
@@ -18,6 +22,8 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <tuple>
+#include <vector>
 
 /* Both builds of a .cu may be in one program. */
 #define ptq_cuda ptq_cuda_emulated
@@ -58,10 +64,29 @@ struct place {
 extern place here;            /* of the thread that runs */
 extern unsigned char *shared; /* of the block that runs */
 
+/* Does it, or keeps it where something is recorded. */
+void later(const std::function<void()> &what);
+/* Until the recording ends, later keeps; then what it kept. */
+void begin_recording();
+std::vector<std::function<void()>> end_recording();
+/* Ends the process where something is recorded: `what` cannot be. */
+void not_recorded(const char *what);
+
 /* Runs body once for each thread of each block. shared_bytes: of each block. */
-void launch(const char *name, dim3 blocks, dim3 threads, size_t shared_bytes, const std::function<void()> &body);
+void run_grid(const char *name, dim3 blocks, dim3 threads, size_t shared_bytes, const std::function<void()> &body);
+
+template <class Kernel, class Arguments>
+void launch(const char *name, dim3 blocks, dim3 threads, size_t shared_bytes, Kernel kernel, const Arguments &arguments)
+{
+    later([=] { run_grid(name, blocks, threads, shared_bytes, [&] { std::apply(kernel, arguments); }); });
+}
 /* How threads and blocks are shuffled; the same seed gives the same order. */
 void seed(uint64_t value);
+
+/* A thread that was launched early must take its turn. */
+void turn_is_due();
+void take_turn();
+void turn_was_taken();
 
 void barrier();
 /* Gives `bytes` of each lane of the warp to all its lanes: [WARP][SLOT_BYTES], valid until this lane's next one. */
@@ -69,6 +94,10 @@ const unsigned char *exchange(const void *mine, size_t bytes);
 void copy_later(void *to, const void *from, size_t bytes, size_t valid);
 void copy_commit();
 void copy_wait(int pending);
+/* d[64][n] += a[64][16] b[16][n] of a warpgroup; n / 2 of d's values and 4 words of a are this lane's. */
+void product_later(float *d, const uint32_t *a, const void *b, int n);
+void product_commit();
+void product_wait(int pending);
 
 template <class T> T lane_value(T mine, int lane)
 {
@@ -90,7 +119,27 @@ inline int lane()
 
 /* kernel(arguments...) on a grid, with shared_bytes of shared memory a block. */
 #define PTQ_LAUNCH(kernel, blocks, threads, shared_bytes, ...)                                                         \
-    emulated::launch(#kernel, blocks, threads, shared_bytes, [&] { kernel(__VA_ARGS__); })
+    emulated::launch(                                                                                                  \
+        #kernel, blocks, threads, shared_bytes, [](auto... arguments) { kernel(arguments...); },                       \
+        std::make_tuple(__VA_ARGS__))
+
+/* The same of a kernel that takes its turn (ptq_turn): its blocks may come while the kernel before still works. */
+#define PTQ_LAUNCH_EARLY(kernel, blocks, threads, shared_bytes, ...)                                                   \
+    emulated::launch(                                                                                                  \
+        #kernel, blocks, threads, shared_bytes,                                                                        \
+        [](auto... arguments) {                                                                                        \
+            emulated::turn_is_due();                                                                                   \
+            kernel(arguments...);                                                                                      \
+            emulated::turn_was_taken();                                                                                \
+        },                                                                                                             \
+        std::make_tuple(__VA_ARGS__))
+
+/* Waits for the kernel before, then lets the blocks of the next one come. Before it a kernel may read what no kernel
+ * since the one before the last has written, and write nothing. */
+static inline void ptq_turn()
+{
+    emulated::take_turn();
+}
 
 /* The block's shared memory. */
 template <class T> T *ptq_shared()
@@ -121,6 +170,32 @@ template <class T> T ptq_shuffle_xor(T value, int mask)
 template <class T> void ptq_atomic_add(T *to, T value)
 {
     *to += value;
+}
+static inline void ptq_atomic_max(unsigned *to, unsigned value)
+{
+    if (value > *to) *to = value;
+}
+static inline unsigned ptq_float_bits(float value)
+{
+    unsigned bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+/* One more; the count before, which becomes 0 again behind `last`. */
+static inline unsigned ptq_atomic_count(unsigned *counter, unsigned last)
+{
+    unsigned before = *counter;
+    *counter = before >= last ? 0 : before + 1;
+    return before;
+}
+/* A load of what is read once: it is not to push out of the caches what is read again. */
+static inline uint4 ptq_stream_load(const uint4 *from)
+{
+    return *from;
+}
+/* What this thread wrote before is seen by whoever sees what it writes behind. */
+static inline void ptq_fence()
+{
 }
 
 /* 16 bytes to shared memory on their way; the bytes from `valid` on become 0. */
@@ -183,5 +258,43 @@ static inline ptq_half2 ptq_half2_sub(ptq_half2 a, ptq_half2 b)
  *   b: rows 2c, 2c + 1 (b[0]) and 2c + 8, 2c + 9 (b[1]) of column r
  *   d: d[0], d[1] row r, columns 2c, 2c + 1; d[2], d[3] row r + 8 */
 void ptq_mma_16816(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
+
+/* Of a warpgroup, four warps that begin at a multiple of four: d[64][N] += a[64][16] b[16][N], under way until it is
+ * waited for. Warp w has rows 16 w .. 16 w + 15 of a and d: a as above, d[4 j + i] as d[i] above of columns 8 j .. 8 j
+ * +
+ * 7. b: 32 bytes of each of N rows of 128 (N columns of b, 16 FP16 values of 64), in shared memory at a multiple of
+ * 1024 bytes + 32 i, where the 16-byte piece p of row n stands at p ^ n % 8. */
+template <int N> void ptq_wgmma(float (&d)[N / 2], const uint32_t (&a)[4], const void *b)
+{
+    emulated::product_later(d, a, b, N);
+}
+/* Before the first one, and wherever a or d were written since. */
+static inline void ptq_wgmma_fence()
+{
+}
+static inline void ptq_wgmma_commit()
+{
+    emulated::product_commit();
+}
+/* Until at most PENDING of this thread's committed products are under way. */
+template <int PENDING> void ptq_wgmma_wait()
+{
+    emulated::product_wait(PENDING);
+}
+/* Until all of those into d are done: before d is read or written. */
+template <int SIZE> void ptq_wgmma_finish(float (&d)[SIZE])
+{
+    (void)d;
+    emulated::product_wait(0);
+}
+/* What this thread wrote to shared memory is seen by products that come after the next barrier. */
+static inline void ptq_fence_async()
+{
+}
+/* 1 / x to 2^-23, of a normal number up to 2^126. */
+static inline float ptq_reciprocal(float x)
+{
+    return 1 / x;
+}
 
 #endif

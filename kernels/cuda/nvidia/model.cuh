@@ -12,7 +12,7 @@
 
 #define PTQ_UNROLL _Pragma("unroll")
 
-extern __shared__ __align__(16) unsigned char ptq_shared_bytes[];
+extern __shared__ __align__(1024) unsigned char ptq_shared_bytes[];
 
 template <class T> __device__ __forceinline__ T *ptq_shared()
 {
@@ -23,6 +23,10 @@ namespace ptq_cuda
 {
 /* Notes the first failure; ptq_device's error() tells it. */
 void note(cudaError_t status, const char *what);
+
+/* All work is queued here, in order. It waits for the legacy stream and is waited for by it, so that libraries which
+ * know no other are in order, too; and it can be recorded, which that one cannot. */
+extern cudaStream_t stream;
 
 /* A kernel may have 48 KiB of shared memory unless it asks. */
 template <class Kernel> void allow_shared(Kernel kernel, size_t bytes)
@@ -35,9 +39,46 @@ template <class Kernel> void allow_shared(Kernel kernel, size_t bytes)
 #define PTQ_LAUNCH(kernel, blocks, threads, shared_bytes, ...)                                                         \
     do {                                                                                                               \
         ptq_cuda::allow_shared(kernel, shared_bytes);                                                                  \
-        kernel<<<blocks, threads, shared_bytes>>>(__VA_ARGS__);                                                        \
+        kernel<<<blocks, threads, shared_bytes, ptq_cuda::stream>>>(__VA_ARGS__);                                      \
         ptq_cuda::note(cudaGetLastError(), #kernel);                                                                   \
     } while (0)
+
+namespace ptq_cuda
+{
+extern bool early; /* the device can begin a kernel while the one before still works: sm_90 and up */
+
+template <class... Parameters, class... Arguments>
+void launch_early(const char *name, void (*kernel)(Parameters...), dim3 blocks, dim3 threads, size_t shared_bytes,
+                  Arguments... arguments)
+{
+    cudaLaunchAttribute attribute = {};
+    cudaLaunchConfig_t config = {};
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+    config.gridDim = blocks;
+    config.blockDim = threads;
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = stream;
+    config.attrs = &attribute;
+    config.numAttrs = early;
+    allow_shared(kernel, shared_bytes);
+    note(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), name);
+}
+} // namespace ptq_cuda
+
+/* The same of a kernel that takes its turn (ptq_turn): its blocks may come while the kernel before still works. */
+#define PTQ_LAUNCH_EARLY(kernel, blocks, threads, shared_bytes, ...)                                                   \
+    ptq_cuda::launch_early(#kernel, kernel, blocks, threads, shared_bytes, __VA_ARGS__)
+
+/* Waits for the kernel before, then lets the blocks of the next one come. Before it a kernel may read what no kernel
+ * since the one before the last has written, and write nothing. */
+__device__ __forceinline__ void ptq_turn()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
 
 template <class T> __device__ __forceinline__ T ptq_shuffle(T value, int lane)
 {
@@ -50,6 +91,33 @@ template <class T> __device__ __forceinline__ T ptq_shuffle_xor(T value, int mas
 template <class T> __device__ __forceinline__ void ptq_atomic_add(T *to, T value)
 {
     atomicAdd(to, value);
+}
+__device__ __forceinline__ void ptq_atomic_max(unsigned *to, unsigned value)
+{
+    atomicMax(to, value);
+}
+__device__ __forceinline__ unsigned ptq_float_bits(float value)
+{
+    return __float_as_uint(value);
+}
+
+/* One more; the count before, which becomes 0 again behind `last`. */
+__device__ __forceinline__ unsigned ptq_atomic_count(unsigned *counter, unsigned last)
+{
+    return atomicInc(counter, last);
+}
+/* A load of what is read once: it is not to push out of the caches what is read again. */
+__device__ __forceinline__ uint4 ptq_stream_load(const uint4 *from)
+{
+    uint4 v;
+    asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "l"(from));
+    return v;
+}
+__device__ __forceinline__ void ptq_fence()
+{
+    __threadfence();
 }
 
 __device__ __forceinline__ void ptq_copy_async16(void *to, const void *from, int valid)
@@ -111,6 +179,89 @@ __device__ __forceinline__ void ptq_mma_16816(float (&d)[4], const uint32_t (&a)
         "{%0, %1, %2, %3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+/* ---- products of a warpgroup, on sm_90a alone ---- */
+
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+#define PTQ_D8(i)                                                                                                      \
+    "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]),        \
+        "+f"(d[i + 7])
+#define PTQ_D16(i) PTQ_D8(i), PTQ_D8(i + 8)
+#define PTQ_D32(i) PTQ_D16(i), PTQ_D16(i + 16)
+#define PTQ_D64(i) PTQ_D32(i), PTQ_D32(i + 32)
+#define PTQ_S16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
+#define PTQ_S32 PTQ_S16 ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define PTQ_S64                                                                                                        \
+    PTQ_S32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, "   \
+            "%52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+/* The operands behind d are numbered on: a, and the descriptor of b. */
+#define PTQ_WGMMA(N, DS, DV, a0, a1, a2, a3, of_b)                                                                     \
+    asm volatile("{\n.reg .pred p;\nsetp.eq.u32 p, 0, 0;\n"                                                            \
+                 "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.f16.f16 {" DS "}, {" a0 ", " a1 ", " a2 ", " a3       \
+                 "}, " of_b ", p, 1, 1, 0;\n}\n"                                                                       \
+                 : DV                                                                                                  \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(descriptor))
+
+/* K-major, pieces swizzled over 128 bytes, 1024 bytes from eight rows to the next eight. */
+__device__ __forceinline__ uint64_t ptq_wgmma_descriptor(const void *b)
+{
+    uint64_t address = (uint64_t)__cvta_generic_to_shared(b);
+    return (uint64_t)1 << 62 | (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 16 | (address & 0x3ffff) >> 4;
+}
+#endif
+
+template <int N> __device__ __forceinline__ void ptq_wgmma(float (&d)[N / 2], const uint32_t (&a)[4], const void *b)
+{
+    static_assert(N == 32 || N == 64 || N == 128, "the widths that are used");
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+    uint64_t descriptor = ptq_wgmma_descriptor(b);
+    if constexpr (N == 32)
+        PTQ_WGMMA(32, PTQ_S16, PTQ_D16(0), "%16", "%17", "%18", "%19", "%20");
+    else if constexpr (N == 64)
+        PTQ_WGMMA(64, PTQ_S32, PTQ_D32(0), "%32", "%33", "%34", "%35", "%36");
+    else
+        PTQ_WGMMA(128, PTQ_S64, PTQ_D64(0), "%64", "%65", "%66", "%67", "%68");
+#else
+    (void)d, (void)a, (void)b;
+    __trap(); /* chosen by the device's version, which the host knows */
+#endif
+}
+__device__ __forceinline__ void ptq_wgmma_fence()
+{
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void ptq_wgmma_commit()
+{
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+#endif
+}
+template <int PENDING> __device__ __forceinline__ void ptq_wgmma_wait()
+{
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
+#endif
+}
+template <int SIZE> __device__ __forceinline__ void ptq_wgmma_finish(float (&d)[SIZE])
+{
+    ptq_wgmma_wait<0>();
+    PTQ_UNROLL
+    for (int i = 0; i < SIZE; i++) asm volatile("" : "+f"(d[i])::"memory"); /* no use of d moves up */
+}
+__device__ __forceinline__ void ptq_fence_async()
+{
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ float ptq_reciprocal(float x)
+{
+    float out;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(out) : "f"(x));
+    return out;
 }
 
 #endif
