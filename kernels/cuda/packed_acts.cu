@@ -129,6 +129,7 @@ __global__ void __launch_bounds__(FEW_THREADS)
     int64_t c = (int64_t)blockIdx.x * (FEW_THREADS / WARP) + threadIdx.x / WARP, token = blockIdx.y;
     const float *row = x + token * ldx;
     int plain = !w.perm && !w.n_keep && !w.n_divided && (w.stride == w.group || w.n_groups == 1);
+    ptq_turn();
     if (c < chunks.n) {
         fill_chunk(&a, &w, &chunks, row, token, c, plain);
         return;
@@ -148,6 +149,6 @@ void fill_acts(const struct half_acts *a, const struct ptq_packed *w, const floa
     }
     int64_t warps = chunks.n + (w->n_keep + WARP - 1) / WARP;
     dim3 blocks = blocks_for(warps, FEW_THREADS / WARP);
-    PTQ_LAUNCH(few_acts_kernel, dim3(blocks.x, (unsigned)a->m), FEW_THREADS, 0, *a, *w, chunks, x, ldx);
+    PTQ_LAUNCH_EARLY(few_acts_kernel, dim3(blocks.x, (unsigned)a->m), FEW_THREADS, 0, *a, *w, chunks, x, ldx);
 }
 } // namespace ptq_cuda
