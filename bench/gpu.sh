@@ -188,6 +188,7 @@ if step unpack 60 unpack; then
         step checked 60 checked fp16 fp32
         step checked-packed 60 checked rtn:w3,g128 packed
         step kernels 120 "$build/bench_gpu"
+        step tinygemm 60 env -u LD_LIBRARY_PATH python3 bench/gpu_tinygemm.py
         step counters 40 counters
     fi
 fi
