@@ -128,6 +128,56 @@ struct ptq_device_solver {
     void (*awq_code)(const struct ptq_device_clip *task);
 };
 
+/* ---- token after token (cuda/decode*.cu) ---- */
+
+/* Keys and values of a block's rows so far, [H_kv][capacity][D] each, float32 or FP16. */
+struct ptq_cache {
+    void *k, *v;
+    int is_half;
+    int64_t capacity;
+    const int32_t *at; /* on the device: the position of the first row that is now computed */
+};
+
+/* A recalled row's scratch is shared by at most so many rows. */
+enum { PTQ_RECALL_ROWS = 8 };
+
+/* What decoding needs beside ops. Rows are few, and one row is the case that must be fast. No slot here reads a number
+ * of the host that changes from token to token, so that a step can be recorded. */
+struct ptq_decoding {
+    /* y[m][N] = x[m][K] w[N][K]^T + b, added to y where accumulate; w FP16, 16-byte aligned. One row: x as it is; more:
+     * x as a sum of two FP16 values (22 bits). Sums are float32. scratch: half_scratch bytes. */
+    void (*linear_half)(float *y, int64_t ldy, const float *x, int64_t ldx, const uint16_t *w, const float *b,
+                        int accumulate, int64_t m, int64_t n, int64_t k, void *scratch);
+    size_t (*half_scratch)(int64_t m, int64_t n, int64_t k);
+    /* m rows of q, k, v [m][ld], side by side: q and k are rotated in place by cosine, sine [capacity][D / 2] (NULL:
+     * not), k and v kept. */
+    void (*remember)(float *qkv, int64_t ld, const float *cosine, const float *sine, const struct ptq_attention *shape,
+                     const struct ptq_cache *cache, int64_t m);
+    /* y[m][H D] = attention of the rows q [m][ldq] over the cache, which holds their own k and v; first: rows between
+     * cache->at and the first of these; m <= PTQ_RECALL_ROWS. scratch: recall_scratch bytes, zeros before its first
+     * use; left as it may be used again. */
+    void (*recall)(float *y, int64_t ldy, const float *q, int64_t ldq, const struct ptq_attention *shape,
+                   const struct ptq_cache *cache, int64_t first, int64_t m, void *scratch);
+    size_t (*recall_scratch)(const struct ptq_attention *shape, int64_t capacity);
+    /* One row, with nothing between kernels but their data: remember and recall of its q, k, v, which stay as they are;
+     * rmsnorm where b is NULL, else layernorm, y not x; silu_mul. */
+    void (*attend_row)(float *y, const float *qkv, const float *cosine, const float *sine,
+                       const struct ptq_attention *shape, const struct ptq_cache *cache, void *scratch);
+    void (*norm_row)(float *y, const float *x, const float *g, const float *b, float eps, int64_t k);
+    void (*silu_row)(float *y, const float *gate, const float *up, int64_t n);
+    /* *id = the index of the largest of x[n], the first of equals; -1 where one is not finite. scratch:
+     * likeliest_scratch bytes, zeros before its first use. */
+    void (*likeliest)(int32_t *id, const float *x, int64_t n, void *scratch);
+    size_t likeliest_scratch;
+    /* What step queues, kept to be done again by replay, without the host's work: a CUDA graph. It is not done now.
+     * step may call what queues arithmetic, nothing that moves memory or waits. NULL where the device refuses. */
+    void *(*record)(void (*step)(void *context), void *context);
+    void (*replay)(void *recording);
+    void (*forget)(void *recording);
+};
+
+/* ---- all ---- */
+
 struct ptq_device {
     const char *name; /* "NVIDIA H100 80GB HBM3"; "emulated CUDA" */
     struct ptq_ops ops;
@@ -142,6 +192,7 @@ struct ptq_device {
     void (*packed_multiply)(float *y, int64_t ldy, const struct ptq_packed *w, const float *b, int accumulate,
                             int64_t m, void *scratch);
     size_t (*packed_scratch)(const struct ptq_packed *w, int64_t m); /* the same for linears that are alike */
+    struct ptq_decoding decoding;
     /* bytes of device memory, or NULL where there is no room; not cleared. */
     void *(*take)(size_t bytes);
     void (*give)(void *memory);

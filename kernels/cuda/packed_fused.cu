@@ -22,29 +22,50 @@ template <int W_BIT, int N> struct stages {
                          bytes = of_x + FUSED_WARPS * of_tile, n = bytes * 8 <= 200 << 10 ? 8 : 6;
 };
 
-/* What a lane knows of the group that its rows r and r + 8 are in, and the next one's scale and zero as they lie. */
+/* What a lane knows of the group that its rows r and r + 8 are in, and the next one's scales and zeros as they lie. */
 struct lane_group {
-    uint32_t group, left; /* the next one; steps left in this one */
+    uint32_t ahead, left; /* groups behind the next one; steps left in this one */
+    const unsigned char *next_scale, *next_zero;
     uint32_t raw_scale[2], raw_zero[2];
+    float largest[2]; /* magnitude of the last scale that counted */
     float scale[2], quotient[2];
-    uint32_t mask[2]; /* of codes: 0 where the scale counts for nothing */
-    ptq_half2 zero[2];
+    ptq_half2 zero[2], minus_zero[2]; /* 1024 + zero; -64 - zero, for codes that lie 4 bits up */
 };
 
-__device__ __forceinline__ void fetch_group(struct lane_group *l, const struct ptq_packed *w, uint32_t tile, int r)
+/* Where the group's scales and zeros are, as bytes for row r; how far it is to the next group's. */
+__device__ __forceinline__ uint32_t scale_bytes(const struct ptq_packed *w)
 {
-    uint32_t group = l->group < w->n_groups ? l->group : (uint32_t)w->n_groups - 1;
-    size_t at = (size_t)tile * (size_t)w->n_groups + group;
-    PTQ_UNROLL
-    for (int row = 0; row < 2; row++) {
-        size_t scale = at * PTQ_PACK_ROWS + (size_t)(r + 8 * row);
-        if (w->scale)
-            memcpy(&l->raw_scale[row], w->scale + scale, sizeof(float));
-        else
-            l->raw_scale[row] = w->scale16[scale];
-        int in_zero = w->zero_bytes == PTQ_PACK_ROWS ? r + 8 * row : r; /* or both rows' in one byte */
-        if (w->zero) l->raw_zero[row] = w->zero[at * (size_t)w->zero_bytes + (size_t)in_zero];
+    return w->scale ? sizeof(float) : sizeof(uint16_t);
+}
+
+__device__ __forceinline__ void fetch_group(struct lane_group *l, const struct ptq_packed *w)
+{
+    if (w->scale) {
+        memcpy(&l->raw_scale[0], l->next_scale, sizeof(float));
+        memcpy(&l->raw_scale[1], l->next_scale + 8 * sizeof(float), sizeof(float));
+    } else {
+        l->raw_scale[0] = *reinterpret_cast<const uint16_t *>(l->next_scale);
+        l->raw_scale[1] = *reinterpret_cast<const uint16_t *>(l->next_scale + 8 * sizeof(uint16_t));
     }
+    if (w->zero) {
+        l->raw_zero[0] = l->next_zero[0];
+        l->raw_zero[1] = l->next_zero[w->zero_bytes - 8]; /* itself, where a byte has both rows' */
+    }
+    if (l->ahead == 0) return; /* the last one stays */
+    l->ahead--;
+    l->next_scale += scale_bytes(w) * PTQ_PACK_ROWS;
+    if (w->zero) l->next_zero += w->zero_bytes;
+}
+
+__device__ __forceinline__ void begin_groups(struct lane_group *l, const struct ptq_packed *w, uint32_t tile,
+                                             uint32_t group, int r)
+{
+    size_t at = (size_t)tile * (size_t)w->n_groups + group;
+    const void *scale = w->scale ? (const void *)w->scale : w->scale16;
+    l->ahead = (uint32_t)w->n_groups - 1 - group;
+    l->next_scale = static_cast<const unsigned char *>(scale) + (at * PTQ_PACK_ROWS + (size_t)r) * scale_bytes(w);
+    l->next_zero = w->zero ? w->zero + at * (size_t)w->zero_bytes + r : nullptr;
+    fetch_group(l, w);
 }
 
 __device__ __forceinline__ float scale_of(uint32_t raw, const struct ptq_packed *w)
@@ -55,30 +76,46 @@ __device__ __forceinline__ float scale_of(uint32_t raw, const struct ptq_packed 
     return scale;
 }
 
-/* Enters the next group and fetches the one behind it. A scale under 2^-60 of that before it counts for nothing: its
- * quotient could leave float32, and what it adds cannot be seen. */
-__device__ __forceinline__ void enter_group(struct lane_group *l, const struct ptq_packed *w, uint32_t tile, int r)
+/* Enters the next group and fetches the one behind it. A scale under 2^-60 of the last one that counted becomes that:
+ * what it adds cannot be seen either way, and quotients stay within float32. */
+__device__ __forceinline__ void enter_group(struct lane_group *l, const struct ptq_packed *w)
 {
+    bool apart = w->zero_bytes == PTQ_PACK_ROWS;
     PTQ_UNROLL
     for (int row = 0; row < 2; row++) {
-        float scale = scale_of(l->raw_scale[row], w);
-        uint32_t zero = w->zero_bytes == PTQ_PACK_ROWS ? l->raw_zero[row] : l->raw_zero[row] >> 4 * row & 15;
+        float scale = scale_of(l->raw_scale[row], w), floor = fmaxf(l->largest[row] * 0x1p-60f, 0x1p-120f);
+        uint32_t zero = apart ? l->raw_zero[row] : l->raw_zero[row] >> 4 * row & 15;
         if (!w->zero) zero = 1u << (w->grid.w_bit - 1);
-        bool nothing = fabsf(scale) <= fabsf(l->scale[row]) * 0x1p-60f;
-        l->quotient[row] = nothing ? 1 : ptq_quotient(l->scale[row], scale);
-        if (!nothing) l->scale[row] = scale;
-        l->mask[row] = nothing ? 0 : 0xffffffffu;
-        l->zero[row].bits = ((nothing ? 0 : zero) | 0x6400u) * 0x00010001u;
+        bool counts = fabsf(scale) > floor;
+        float taken = counts ? scale : floor;
+        l->quotient[row] = l->scale[row] * ptq_reciprocal(taken);
+        l->scale[row] = taken;
+        l->largest[row] = counts ? fabsf(scale) : l->largest[row];
+        l->zero[row].bits = zero * 0x00010001u | 0x64006400u;
+        l->minus_zero[row].bits = zero * 0x00100010u | 0xd400d400u;
     }
     l->left = (uint32_t)(w->stride / PTQ_PACK_STEP);
-    l->group++;
-    fetch_group(l, w, tile, r);
+    fetch_group(l, w);
 }
 
-template <int B> __device__ __forceinline__ void mask_plane(uint32_t *word, const uint32_t (&mask)[2])
+/* The lane's four pairs of codes of a row: two at the bottom of each half of field[0] and field[1], two 4 bits up. */
+template <int W_BIT>
+__device__ __forceinline__ void code_fields(uint32_t (&field)[2], const uint32_t *word, int row, int column)
 {
-    PTQ_UNROLL
-    for (int i = 0; i < plane_words(B); i++) word[i] &= mask[i / (plane_words(B) / 2)];
+    static_assert(W_BIT <= 4, "wider codes are not two to 8 bits");
+    if (W_BIT == 4) {
+        field[0] = word[row];
+        field[1] = word[row] >> 8;
+        return;
+    }
+    uint32_t low = word[row] >> column % 2 * 8; /* pair j at bit 2 j */
+    field[0] = low;
+    field[1] = low >> 2;
+    if (W_BIT == 2) return;
+    uint32_t high = word[2 + row] >> (column % 2 * 8 + column / 2 * 2); /* pairs 0 to 3 at bits 0, 1, 4, 5 */
+    const uint32_t two_bits = 0x00330033u;
+    field[0] = (field[0] & two_bits) | (high << 2 & ~two_bits);
+    field[1] = (field[1] & two_bits) | (high << 1 & ~two_bits);
 }
 
 /* The lane's codes of a step less their zeros, for two products. */
@@ -86,52 +123,82 @@ template <int W_BIT>
 __device__ __forceinline__ void unpack_step(uint32_t (&a)[2][4], const uint32_t *step, const struct lane_group *l,
                                             int r, int column)
 {
-    uint32_t words[lane_words(W_BIT)], *word = words;
-    load_step<W_BIT>(words, step, r, column);
-    if (W_BIT & 8) mask_plane<8>(word, l->mask), word += plane_words(8);
-    if (W_BIT & 4) mask_plane<4>(word, l->mask), word += plane_words(4);
-    if (W_BIT & 2) mask_plane<2>(word, l->mask), word += plane_words(2);
-    if (W_BIT & 1) mask_plane<1>(word, l->mask);
+    const uint32_t mask = ((1u << (W_BIT & 7)) - 1) * 0x00010001u, magic = 0x64006400u;
+    const ptq_half2 sixteenth = {0x2c002c00u};
+    uint32_t word[lane_words(W_BIT)], out[4];
+    load_step<W_BIT>(word, step, r, column);
     PTQ_UNROLL
-    for (int j = 0; j < 4; j++) PTQ_UNROLL
-    for (int row = 0; row < 2; row++)
-        a[j / 2][j % 2 * 2 + row] = ptq_half2_sub(code_1024<W_BIT>(words, row, column, j), l->zero[row]).bits;
+    for (int row = 0; row < 2; row++) {
+        if constexpr (W_BIT == 8) {
+            PTQ_UNROLL
+            for (int j = 0; j < 4; j++)
+                out[j] = ptq_half2_sub(code_1024<W_BIT>(word, row, column, j), l->zero[row]).bits;
+        } else {
+            uint32_t field[2];
+            const int second = W_BIT == 4 ? 2 : 1; /* the pair at the bottom of field[1] */
+            code_fields<W_BIT>(field, word, row, column);
+            PTQ_UNROLL
+            for (int i = 0; i < 2; i++) {
+                int j = i * second;
+                out[j] = ptq_half2_sub(ptq_half2{(field[i] & mask) | magic}, l->zero[row]).bits;
+                out[j + 3 - second] =
+                    ptq_half2_fma(ptq_half2{(field[i] & mask << 4) | magic}, sixteenth, l->minus_zero[row]).bits;
+            }
+        }
+        PTQ_UNROLL
+        for (int j = 0; j < 4; j++) a[j / 2][j % 2 * 2 + row] = out[j];
+    }
 }
+
+/* Where a thread's next copies come from. */
+struct copy_source {
+    const unsigned char *x, *codes;
+    int left, odd; /* slices; the last one of the row has but one step */
+};
 
 template <int W_BIT, int N> struct fused {
     using at = stages<W_BIT, N>;
 
-    /* One slice into its stage; behind the row's end are zeros. */
-    static __device__ __forceinline__ void copy(const struct gemm &g, unsigned char *stage, uint32_t tile, int slice,
-                                                int warp, int lane)
+    /* The next slice into its stage, if there is one; behind the row's end are zeros. */
+    static __device__ __forceinline__ void copy(struct copy_source *from, unsigned char *stage)
     {
-        const unsigned char *x = reinterpret_cast<const unsigned char *>(g.x) +
-                                 ((size_t)blockIdx.x * (size_t)g.slices + (size_t)slice) * at::of_x;
-        PTQ_UNROLL
-        for (int i = 0; i < at::of_x; i += FUSED_THREADS * 16) {
-            int piece = i + (int)threadIdx.x * 16;
-            if (piece < at::of_x) ptq_copy_async16(stage + piece, x + piece, 16);
+        if (from->left > 0) {
+            int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP;
+            int valid = from->left > 1 || !from->odd ? at::of_tile : at::of_tile / 2;
+            PTQ_UNROLL
+            for (int i = 0; i < at::of_x; i += FUSED_THREADS * 16)
+                if (at::of_x - i >= FUSED_THREADS * 16 || (int)threadIdx.x * 16 < at::of_x - i)
+                    ptq_copy_async16(stage + threadIdx.x * 16 + i, from->x + i, 16);
+            PTQ_UNROLL
+            for (int i = 0; i < at::of_tile; i += WARP * 16)
+                if (at::of_tile - i >= WARP * 16 || lane * 16 < at::of_tile - i)
+                    ptq_copy_async16(stage + at::of_x + warp * at::of_tile + lane * 16 + i, from->codes + i,
+                                     i + lane * 16 < valid ? 16 : 0);
+            from->x += at::of_x;
+            from->codes += at::of_tile;
+            from->left--;
         }
+        ptq_copy_commit();
+    }
+
+    static __device__ __forceinline__ void begin_copies(struct copy_source *from, const struct gemm &g, uint32_t tile,
+                                                        int first, int count)
+    {
         uint32_t steps = (uint32_t)(g.w.places / PTQ_PACK_STEP);
-        const unsigned char *codes = reinterpret_cast<const unsigned char *>(g.w.code) +
-                                     ((size_t)tile * steps + (size_t)slice * 2) * (at::of_tile / 2);
-        int valid = (uint32_t)slice * 2 + 1 < steps ? at::of_tile : at::of_tile / 2;
-        PTQ_UNROLL
-        for (int i = 0; i < at::of_tile; i += WARP * 16) {
-            int piece = i + lane * 16;
-            if (piece < at::of_tile)
-                ptq_copy_async16(stage + at::of_x + warp * at::of_tile + piece, piece < valid ? codes + piece : codes,
-                                 piece < valid ? 16 : 0);
-        }
+        from->x = reinterpret_cast<const unsigned char *>(g.x) + threadIdx.x * 16 +
+                  ((size_t)blockIdx.x * (size_t)g.slices + (size_t)first) * at::of_x;
+        from->codes = reinterpret_cast<const unsigned char *>(g.w.code) + threadIdx.x % WARP * 16 +
+                      ((size_t)tile * steps + (size_t)first * 2) * (at::of_tile / 2);
+        from->left = count;
+        from->odd = first + count == g.slices && steps % 2;
     }
 
     static __device__ __forceinline__ void unpack(uint32_t (&a)[2][4], const unsigned char *stage, int half,
-                                                  struct lane_group *l, const struct gemm &g, uint32_t tile, int warp,
-                                                  int r, int column)
+                                                  struct lane_group *l, const struct gemm &g, int warp, int r,
+                                                  int column)
     {
         const unsigned char *codes = stage + at::of_x + warp * at::of_tile + half * (at::of_tile / 2);
-        l->quotient[0] = l->quotient[1] = 1;
-        if (l->left == 0) enter_group(l, &g.w, tile, r);
+        if (l->left == 0) enter_group(l, &g.w);
         l->left--;
         unpack_step<W_BIT>(a, reinterpret_cast<const uint32_t *>(codes), l, r, column);
     }
@@ -164,7 +231,7 @@ __device__ __forceinline__ void put_sums(const struct gemm &g, float (&sum)[N / 
         int64_t token = (int64_t)blockIdx.x * N + i / 4 * 8 + column * 2 + i % 2;
         int64_t n = (int64_t)tile * PTQ_PACK_ROWS + r + i / 2 % 2 * 8;
         if (token >= g.m || n >= g.w.n) continue;
-        float value = sum[i] * l->scale[i / 2 % 2];
+        float value = l->largest[i / 2 % 2] == 0 ? 0 : sum[i] * l->scale[i / 2 % 2];
         if (g.splits == 1)
             finish_output(&g, token, n, value);
         else
@@ -183,38 +250,33 @@ template <int W_BIT, int N> __global__ void __launch_bounds__(FUSED_THREADS, 1) 
     int a_split = (g.slices + g.splits - 1) / g.splits, first = (int)blockIdx.z * a_split,
         count = (first + a_split < g.slices ? first + a_split : g.slices) - first;
     float sum[N / 2] = {};
-    uint32_t a[2][2][4];
-    for (int i = 0; i < at::n - 2; i++) {
-        if (i < count) f::copy(g, shared + i * at::bytes, tile, first + i, warp, lane);
-        ptq_copy_commit();
-    }
+    uint32_t a[2][2][4], in_group = (uint32_t)(g.w.stride / PTQ_PACK_STEP);
+    struct copy_source from;
+    f::begin_copies(&from, g, tile, first, count);
+    for (int i = 0; i < at::n - 2; i++) f::copy(&from, shared + i * at::bytes);
     struct lane_group l = {};
-    uint32_t in_group = (uint32_t)(g.w.stride / PTQ_PACK_STEP);
-    l.group = (uint32_t)first * 2 / in_group;
-    l.raw_zero[0] = l.raw_zero[1] = 0;
-    fetch_group(&l, &g.w, tile, r);
-    enter_group(&l, &g.w, tile, r);
+    begin_groups(&l, &g.w, tile, (uint32_t)first * 2 / in_group, r);
+    enter_group(&l, &g.w);
     l.left -= (uint32_t)first * 2 % in_group;
     ptq_copy_wait<at::n - 3>();
     __syncwarp();
-    f::unpack(a[0], shared, 0, &l, g, tile, warp, r, column);
+    f::unpack(a[0], shared, 0, &l, g, warp, r, column);
     bool enters = false;
-    int stage = 0, fill = at::n - 2;
+    int stage = 0, fill = (at::n - 2) * at::bytes; /* offsets */
     for (int i = 0; i < count; i++) {
-        unsigned char *now = shared + stage * at::bytes;
+        const unsigned char *now = shared + stage;
         ptq_copy_wait<at::n - 4>(); /* this slice and the next one are here */
         ptq_fence_async();
         __syncthreads(); /* for everybody; and nobody reads the slice before the last any more */
-        if (i + at::n - 2 < count) f::copy(g, shared + fill * at::bytes, tile, first + i + at::n - 2, warp, lane);
-        ptq_copy_commit();
-        stage = stage + 1 == at::n ? 0 : stage + 1;
-        fill = fill + 1 == at::n ? 0 : fill + 1;
+        f::copy(&from, shared + fill);
+        stage = stage == (at::n - 1) * at::bytes ? 0 : stage + at::bytes;
+        fill = fill == (at::n - 1) * at::bytes ? 0 : fill + at::bytes;
         f::multiply(sum, a[0], now, 0, &l, enters);
         enters = l.left == 0;
-        f::unpack(a[1], now, 1, &l, g, tile, warp, r, column);
+        f::unpack(a[1], now, 1, &l, g, warp, r, column);
         f::multiply(sum, a[1], now, 1, &l, enters);
         enters = l.left == 0;
-        if (i + 1 < count) f::unpack(a[0], shared + stage * at::bytes, 0, &l, g, tile, warp, r, column);
+        if (i + 1 < count) f::unpack(a[0], shared + stage, 0, &l, g, warp, r, column);
     }
     ptq_copy_wait<0>();
     ptq_wgmma_finish(sum);

@@ -64,9 +64,9 @@ static inline dim3 threads_for(int64_t columns)
 /* y[M][N] = x[M][K] w[N][K]^T, added to y where accumulate */
 void product(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w, int64_t ldw, int accumulate, int64_t m,
              int64_t n, int64_t k);
-/* y[M][N] = x[M][K] w[N][K]^T of FP16 values, by tensor cores with sums in float32 */
-void half_product(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, const uint16_t *w, int64_t ldw, int64_t m,
-                  int64_t n, int64_t k);
+/* the same of FP16 values, by tensor cores with sums in float32 */
+void half_product(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, const uint16_t *w, int64_t ldw, int accumulate,
+                  int64_t m, int64_t n, int64_t k);
 /* y[M][N] += a[M][K] b[K][N] */
 void add_plain(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m, int64_t n,
                int64_t k);

@@ -29,6 +29,7 @@ static const struct handles *handles()
     note_status(cublasSetMathMode(h.blas, static_cast<cublasMath_t>(CUBLAS_DEFAULT_MATH |
                                                                     CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION)),
                 "cuBLAS, math mode");
+    note_status(cublasSetStream(h.blas, stream), "cuBLAS, stream");
     h.beta = static_cast<float *>(take(sizeof beta));
     if (h.beta) upload(h.beta, beta, sizeof beta);
     return &h;
@@ -88,14 +89,16 @@ static const struct cusolver *cusolver()
     static const char name[] = PTQ_LIBRARY(CUSOLVER_VER_MAJOR);
     static struct cusolver s;
     decltype(&cusolverDnCreate) create;
+    decltype(&cusolverDnSetStream) set_stream;
     if (s.handle) return &s;
     void *library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-    if (!library || !find(library, "cusolverDnCreate", &create) ||
+    if (!library || !find(library, "cusolverDnCreate", &create) || !find(library, "cusolverDnSetStream", &set_stream) ||
         !find(library, "cusolverDnDpotrf_bufferSize", &s.room) || !find(library, "cusolverDnDpotrf", &s.factor)) {
         note_failure(PTQ_LIBRARY(CUSOLVER_VER_MAJOR) ", which GPTQ needs, is not found (LD_LIBRARY_PATH)", 0);
         return nullptr;
     }
     note_status(create(&s.handle), "cuSOLVER, create");
+    if (s.handle) note_status(set_stream(s.handle, stream), "cuSOLVER, stream");
     return s.handle ? &s : nullptr;
 }
 
@@ -122,11 +125,11 @@ int64_t cholesky(double *a, int64_t k)
 
 void copy(void *to, const void *from, size_t bytes)
 {
-    note(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice), "copy");
+    note(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream), "copy");
 }
 
 void clear(void *at, size_t bytes)
 {
-    note(cudaMemsetAsync(at, 0, bytes), "clear");
+    note(cudaMemsetAsync(at, 0, bytes, stream), "clear");
 }
 } // namespace ptq_cuda
