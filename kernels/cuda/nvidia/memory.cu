@@ -66,7 +66,8 @@ const char *open_device(char *why, size_t size)
     }
     if (properties.major < 8) {
         if (why)
-            snprintf(why, size, "%s is sm_%d%d; sm_80 or newer is needed", properties.name, properties.major, properties.minor);
+            snprintf(why, size, "%s is sm_%d%d; sm_80 or newer is needed", properties.name, properties.major,
+                     properties.minor);
         return nullptr;
     }
     early = properties.major >= 9;
