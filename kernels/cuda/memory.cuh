@@ -15,6 +15,9 @@ void give(void *memory);
 void upload(void *device, const void *host, size_t bytes);
 void download(void *host, const void *device, size_t bytes);
 size_t room();
+/* Multiprocessors; bytes of shared memory that a block may have. */
+int processors();
+size_t most_shared();
 const char *error();
 /* 10 major + minor of what it can: 80, 90. */
 int version();

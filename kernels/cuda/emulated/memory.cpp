@@ -46,6 +46,17 @@ size_t room()
     return (size_t)1 << 40;
 }
 
+/* A small one, so that work is cut as on a large one; as little shared memory as any from sm_80 on. */
+int processors()
+{
+    return 2;
+}
+
+size_t most_shared()
+{
+    return 99u << 10;
+}
+
 const char *error()
 {
     return nullptr;

@@ -203,6 +203,14 @@ static inline void ptq_copy_async16(void *to, const void *from, int valid)
 {
     emulated::copy_later(to, from, 16, (size_t)valid);
 }
+static inline void ptq_copy_async16(void *to, const void *from)
+{
+    ptq_copy_async16(to, from, 16);
+}
+static inline void ptq_copy_async4(void *to, const void *from)
+{
+    emulated::copy_later(to, from, 4, 4);
+}
 static inline void ptq_copy_commit()
 {
     emulated::copy_commit();
@@ -211,6 +219,11 @@ static inline void ptq_copy_commit()
 template <int PENDING> void ptq_copy_wait()
 {
     emulated::copy_wait(PENDING);
+}
+
+static inline uint32_t ptq_rotate(uint32_t x, int left) /* by 0 to 31 bits */
+{
+    return left ? x << left | x >> (32 - left) : x;
 }
 
 /* Two FP16 values side by side, the first in the low half; arithmetic rounds each result once. */

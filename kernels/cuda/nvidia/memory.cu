@@ -48,22 +48,39 @@ const char *error()
     return told;
 }
 
+static cudaDeviceProp properties;
+
+int processors()
+{
+    return properties.multiProcessorCount;
+}
+
+size_t most_shared()
+{
+    return properties.sharedMemPerBlockOptin;
+}
+
 const char *open_device(char *why, size_t size)
 {
+<<<<<<< HEAD
     cudaDeviceProp &device = properties;
+=======
+>>>>>>> dev-kernels
     int n = 0;
     cudaError_t status = cudaGetDeviceCount(&n);
     if (status == cudaSuccess && n == 0) status = cudaErrorNoDevice;
-    if (status == cudaSuccess) status = cudaGetDeviceProperties(&device, 0);
+    if (status == cudaSuccess) status = cudaGetDeviceProperties(&properties, 0);
     if (status != cudaSuccess) {
         if (why) snprintf(why, size, "no CUDA device: %s", cudaGetErrorString(status));
         return nullptr;
     }
-    if (device.major < 8) {
+    if (properties.major < 8) {
         if (why)
-            snprintf(why, size, "%s is sm_%d%d; sm_80 or newer is needed", device.name, device.major, device.minor);
+            snprintf(why, size, "%s is sm_%d%d; sm_80 or newer is needed", properties.name, properties.major,
+                     properties.minor);
         return nullptr;
     }
+<<<<<<< HEAD
     early = device.major >= 9;
     status = cudaStreamCreate(&stream);
     if (status != cudaSuccess) {
@@ -78,6 +95,14 @@ const char *open_device(char *why, size_t size)
     note_blas(cublasSetStream(blas, stream), "stream");
     note_blas(cublasSetStream(blas_half, stream), "stream");
     return device.name;
+=======
+    if (cublasCreate(&blas) != CUBLAS_STATUS_SUCCESS) {
+        if (why) snprintf(why, size, "%s: cuBLAS does not start", properties.name);
+        return nullptr;
+    }
+    note_blas(cublasSetMathMode(blas, CUBLAS_PEDANTIC_MATH), "math mode"); /* no TF32 */
+    return properties.name;
+>>>>>>> dev-kernels
 }
 
 void *take(size_t bytes)
@@ -154,6 +179,7 @@ void product(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w,
               "product");
 }
 
+<<<<<<< HEAD
 void half_product(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, const uint16_t *w, int64_t ldw, int accumulate,
                   int64_t m, int64_t n, int64_t k)
 {
@@ -166,6 +192,11 @@ void half_product(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, const u
 void add_plain(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m, int64_t n,
                int64_t k)
 {
+=======
+void add_plain(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m, int64_t n,
+               int64_t k)
+{
+>>>>>>> dev-kernels
     note_blas(cublasSgemm(blas, CUBLAS_OP_N, CUBLAS_OP_N, (int)n, (int)m, (int)k, &one, b, (int)ldb, a, (int)lda, &one,
                           y, (int)ldy),
               "add_plain");

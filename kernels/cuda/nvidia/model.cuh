@@ -125,6 +125,16 @@ __device__ __forceinline__ void ptq_copy_async16(void *to, const void *from, int
     unsigned address = (unsigned)__cvta_generic_to_shared(to);
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(valid) : "memory");
 }
+__device__ __forceinline__ void ptq_copy_async16(void *to, const void *from) /* an instruction less */
+{
+    unsigned address = (unsigned)__cvta_generic_to_shared(to);
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address), "l"(from) : "memory");
+}
+__device__ __forceinline__ void ptq_copy_async4(void *to, const void *from)
+{
+    unsigned address = (unsigned)__cvta_generic_to_shared(to);
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(address), "l"(from) : "memory");
+}
 __device__ __forceinline__ void ptq_copy_commit()
 {
     asm volatile("cp.async.commit_group;" ::: "memory");
@@ -132,6 +142,11 @@ __device__ __forceinline__ void ptq_copy_commit()
 template <int PENDING> __device__ __forceinline__ void ptq_copy_wait()
 {
     asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+}
+
+__device__ __forceinline__ uint32_t ptq_rotate(uint32_t x, int left) /* by 0 to 31 bits */
+{
+    return __funnelshift_l(x, x, left);
 }
 
 struct ptq_half2 {
@@ -160,10 +175,10 @@ __device__ __forceinline__ ptq_half2 ptq_half2_sub(ptq_half2 a, ptq_half2 b)
 
 __device__ __forceinline__ void ptq_mma_16816(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
 {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-                 "{%0, %1, %2, %3};"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
 /* ---- products of a warpgroup, on sm_90a alone ---- */
