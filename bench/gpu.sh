@@ -13,12 +13,13 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 root=$PWD
-programs="ptq bench_gpu tests/test_cuda tests/test_cuda_packed tests/test_offload"
+programs="ptq bench_gpu bench_gpu_decode tests/test_cuda tests/test_cuda_packed tests/test_cuda_decode tests/test_offload
+tests/test_resident tests/test_device_solver"
 
 # What a program links, but for what comes with the C compiler and with CUDA.
 libraries_of() {
     ldd "$@" | awk '/=> \// { print $3 }' | sort -u |
-        grep -Ev '/(libc|libm|libpthread|librt|libdl|libresolv|libstdc\+\+|libgcc_s|libcu[a-zA-Z]*)\.so'
+        grep -Ev '/(libc|libm|libpthread|librt|libdl|libresolv|libstdc\+\+|libgcc_s|libcu[a-zA-Z]*|libnv[a-zA-Z]*)\.so'
 }
 
 pack() {
@@ -174,13 +175,15 @@ if step unpack 60 unpack; then
         failed=1
         echo "| device | **failed**: there is none | |" >>"$rows"
     else
-        step tests-cuda 90 env PTQ_TEST_DEVICE=real "$build/tests/test_cuda"
-        step tests-packed 60 env PTQ_TEST_DEVICE=real "$build/tests/test_cuda_packed"
-        step tests-passes 60 env PTQ_TEST_DEVICE=real "$build/tests/test_offload"
-        step memcheck 60 sanitize memcheck test_cuda 100
-        step memcheck-packed 60 sanitize memcheck test_cuda_packed 100
-        step racecheck 60 sanitize racecheck test_cuda 3
-        step racecheck-packed 60 sanitize racecheck test_cuda_packed 3
+        for name in cuda cuda_packed cuda_decode offload resident device_solver; do
+            step "test-$name" 60 env PTQ_TEST_DEVICE=real "$build/tests/test_$name"
+        done
+        for name in cuda cuda_packed cuda_decode device_solver; do
+            step "memcheck-$name" 60 sanitize memcheck "test_$name" 100
+            step "racecheck-$name" 60 sanitize racecheck "test_$name" 3
+        done
+        step decode 90 "$build/bench_gpu_decode"
+        step hf-decode 60 env -u LD_LIBRARY_PATH python3 bench/hf_decode.py
         step model 60 make_model
         step fp16 60 compare 2b 512 fp16 fp32 1e-4
         step rtn 60 compare 2b 512 rtn:w4,g128 fp32 1e-4

@@ -5,6 +5,7 @@
 #include "mapped.h"
 #include "ops.h"
 #include "pool.h"
+#include "resident.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -96,13 +97,17 @@ enum ptq_status ptq_decoder_make(struct ptq_arena *arena, const struct ptq_model
     *out = (struct ptq_decoder){.model = model, .block = block, .capacity = capacity};
     out->id = ptq_new(arena, int32_t, capacity);
     ptq_forward_make(arena, model, out->id, 1, capacity, &out->forward);
+    out->logits = ptq_new(arena, float, c->vocab);
+    PTQ_TRY(ptq_read_projection(model->project_out, arena, &out->project, err));
+    PTQ_TRY(take_head(arena, out, err));
+    if (model->device)
+        return ptq_resident_make(arena, &out->forward, block, capacity, out->head16, out->head, out->project,
+                                 &out->there, err);
     out->cache = ptq_new(arena, float *, c->blocks);
     int64_t row = (c->heads + 2 * c->kv_heads) * c->head_size;
     for (int64_t b = 0; b < c->blocks; b++) out->cache[b] = ptq_new(arena, float, capacity *row);
     out->last = ptq_new(arena, float, c->width + c->embed_width);
-    out->logits = ptq_new(arena, float, c->vocab);
-    PTQ_TRY(ptq_read_projection(model->project_out, arena, &out->project, err));
-    return take_head(arena, out, err);
+    return PTQ_OK;
 }
 
 /* At most a tile of tokens. */
@@ -119,22 +124,45 @@ static enum ptq_status push_rows(struct ptq_decoder *d, int64_t n, struct ptq_er
     return PTQ_OK;
 }
 
+static enum ptq_status check_logits(const struct ptq_decoder *d, struct ptq_error *err)
+{
+    for (int64_t i = 0; i < d->model->config.vocab; i++)
+        if (!isfinite(d->logits[i]))
+            return ptq_fail(err, PTQ_ENUMERIC, "token %lld: the logit of id %lld is not finite", (long long)d->n - 1,
+                            (long long)i);
+    return PTQ_OK;
+}
+
+/* The device says by its choice whether all logits are finite. */
+static enum ptq_status push_there(struct ptq_decoder *d, int64_t n, struct ptq_error *err)
+{
+    PTQ_TRY(ptq_forward_embed_rows(&d->forward, d->n, n, err));
+    PTQ_TRY(ptq_resident_push(d->there, d->n, n, &d->best, err));
+    d->n += n;
+    if (d->best >= 0) return PTQ_OK;
+    PTQ_TRY(ptq_resident_logits(d->there, d->logits, err));
+    return check_logits(d, err);
+}
+
 enum ptq_status ptq_decoder_push(struct ptq_decoder *d, const int32_t *id, int64_t n, struct ptq_error *err)
 {
     if (n < 1 || n > d->capacity - d->n)
         return ptq_fail(err, PTQ_EINPUT, "%lld more tokens behind %lld, but there is room for %lld", (long long)n,
                         (long long)d->n, (long long)d->capacity);
     memcpy(d->id + d->n, id, sizeof *id * (size_t)n);
+    if (d->there) return push_there(d, n, err);
     for (int64_t rows; n > 0; n -= rows) {
         rows = min64(n, PTQ_TILE_ROWS);
         PTQ_TRY(push_rows(d, rows, err));
     }
     score(d, d->n - 1);
-    for (int64_t i = 0; i < d->model->config.vocab; i++)
-        if (!isfinite(d->logits[i]))
-            return ptq_fail(err, PTQ_ENUMERIC, "token %lld: the logit of id %lld is not finite", (long long)d->n - 1,
-                            (long long)i);
-    return PTQ_OK;
+    return check_logits(d, err);
+}
+
+enum ptq_status ptq_decoder_logits(struct ptq_decoder *d, const float **logits, struct ptq_error *err)
+{
+    *logits = d->logits;
+    return d->there ? ptq_resident_logits(d->there, d->logits, err) : PTQ_OK;
 }
 
 /* ---- choosing ---- */
@@ -176,6 +204,18 @@ enum ptq_status ptq_choose(const float *logits, int64_t n, const struct ptq_choi
     *out = c[i].id;
     ptq_arena_rewind(scratch, mark);
     return PTQ_OK;
+}
+
+enum ptq_status ptq_decoder_choose(struct ptq_decoder *d, const struct ptq_choice *choice, struct ptq_rng *rng,
+                                   struct ptq_arena *scratch, int32_t *out, struct ptq_error *err)
+{
+    const float *logits;
+    if (d->there && choice->temperature == 0) {
+        *out = d->best;
+        return PTQ_OK;
+    }
+    PTQ_TRY(ptq_decoder_logits(d, &logits, err));
+    return ptq_choose(logits, d->model->config.vocab, choice, rng, scratch, out, err);
 }
 
 /* ---- where a text ends ---- */

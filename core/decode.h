@@ -1,4 +1,5 @@
-/* One sequence, token after token: a model whose blocks are held in memory, and what was computed of the tokens before.
+/* One sequence, token after token: a model whose blocks are held in memory, or on the model's device (resident.h), and
+ * what was computed of the tokens before.
  *
  * The cache of a block is the q, k, v rows of its forward pass, float32, [capacity][(H + 2 H_kv) D]: a token is one
  * more row of a window that has begun, so decoding is the forward pass and no second program. */
@@ -16,11 +17,13 @@ struct ptq_decoder {
     float **cache; /* [blocks] */
     int32_t *id;   /* [capacity], the first n are computed */
     int64_t n, capacity;
-    const uint16_t *head16; /* [V][E] FP16, or NULL and then */
-    float *head;            /* float32 */
-    float *project;         /* [E][C] or NULL */
-    float *last;            /* [C + E] of the last token */
-    float *logits;          /* [V] of the last token */
+    const uint16_t *head16;     /* [V][E] FP16, or NULL and then */
+    float *head;                /* float32 */
+    float *project;             /* [E][C] or NULL */
+    float *last;                /* [C + E] of the last token */
+    float *logits;              /* [V] of the last token; on a device: once they are asked for */
+    struct ptq_resident *there; /* all of it on the model's device, or NULL; then cache is not used */
+    int32_t best;               /* there: the likeliest id behind the last token */
 };
 
 /* For at most capacity tokens; block[blocks] must outlive it. All in arena. A head whose values FP16 holds (F16, and
@@ -31,12 +34,18 @@ enum ptq_status ptq_decoder_make(struct ptq_arena *arena, const struct ptq_model
  * PTQ_EINPUT. */
 enum ptq_status ptq_decoder_push(struct ptq_decoder *decoder, const int32_t *id, int64_t n, struct ptq_error *err);
 
+/* logits[V] of the last token, wherever they are computed. */
+enum ptq_status ptq_decoder_logits(struct ptq_decoder *decoder, const float **logits, struct ptq_error *err);
+
 /* How the next token is chosen. temperature 0: the likeliest, the first of equals. Else the top_k likeliest (0: all),
  * of these the fewest whose probabilities reach top_p, drawn by probability at this temperature. */
 struct ptq_choice {
     double temperature, top_p;
     int64_t top_k;
 };
+enum ptq_status ptq_decoder_choose(struct ptq_decoder *decoder, const struct ptq_choice *choice, struct ptq_rng *rng,
+                                   struct ptq_arena *scratch, int32_t *out, struct ptq_error *err);
+/* Of logits that are here. */
 enum ptq_status ptq_choose(const float *logits, int64_t n, const struct ptq_choice *choice, struct ptq_rng *rng,
                            struct ptq_arena *scratch, int32_t *out, struct ptq_error *err);
 

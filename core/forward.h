@@ -13,12 +13,16 @@
 
 enum { PTQ_TILE_ROWS = 512, PTQ_BATCH_ROWS = 4096, PTQ_VOCAB_ROWS = 2048 };
 
+struct ptq_split;
+
 /* Looks at the inputs of a block's linears while it runs: x[input] is [PTQ_BATCH_ROWS or one window][K], filled for the
  * batch's rows before seen is called (on the calling thread, batch after batch in order). */
 struct ptq_tap {
     float *x[PTQ_N_INPUT];
     void (*seen)(void *context, int64_t first_row, int64_t rows);
     void *context;
+    /* On a device, where not NULL, instead of both: x[rows][K] and its parts as they lie there, input after input. */
+    void (*there)(void *context, enum ptq_input input, const float *x, const struct ptq_split *parts);
 };
 
 /* Some windows on their way. Made in an arena, which keeps everything. */

@@ -49,6 +49,10 @@ static void give_all(void *context)
     ptq_offload_give(o->device, o->x, o->x_bytes);
     ptq_offload_give(o->device, o->room, o->room_bytes);
     ptq_offload_give(o->device, o->head.room, o->head.bytes);
+    for (int input = 0; input < PTQ_N_INPUT; input++) {
+        ptq_offload_give(o->device, o->held[input], o->held_bytes[input]);
+        o->held[input] = NULL;
+    }
     o->x = NULL;
     o->room = o->head.room = NULL;
 }
@@ -83,6 +87,20 @@ static float *send_floats(const struct ptq_offload *o, struct ptq_carve *c, cons
     return send(o, c, from, sizeof *from * (size_t)n);
 }
 
+/* A stack of float32 rows, in parts; waits for where lo is 0. */
+static void send_split(struct ptq_offload *o, struct ptq_carve *c, const float *from, int64_t n, int64_t k,
+                       struct ptq_split *out)
+{
+    *out = (struct ptq_split){.m = n, .k = k};
+    out->hi = ptq_carve(c, sizeof *out->hi * (size_t)(n * k));
+    out->lo = ptq_carve(c, sizeof *out->lo * (size_t)(n * k));
+    out->state = ptq_carve_floats(c, PTQ_SPLIT_STATE);
+    if (!out->hi) return;
+    o->device->upload(o->staging, from, sizeof *from * (size_t)(n * k));
+    o->device->solver.split(out, o->staging, k);
+    if (o->device->solver.exact(out)) out->lo = NULL;
+}
+
 /* Float32 linears of an input are one product, that of the first, as in core/linear.c. */
 static void send_input(struct ptq_offload *o, struct ptq_carve *c, const struct ptq_block *block, enum ptq_input input)
 {
@@ -110,7 +128,7 @@ static void send_input(struct ptq_offload *o, struct ptq_carve *c, const struct 
         }
     }
     if (!first) return;
-    first->w = send_floats(o, c, first_linear->w, first->n * first->k);
+    send_split(o, c, first_linear->w, first->n, first->k, &first->w);
     first->b = send_floats(o, c, first_linear->b, first->n);
 }
 
@@ -121,6 +139,20 @@ static void send_block(struct ptq_offload *o, struct ptq_carve *c, const struct 
     for (int input = 0; input < PTQ_N_INPUT; input++) send_input(o, c, block, (enum ptq_input)input);
     for (int i = 0; i < 4; i++) o->norm[i] = send_floats(o, c, norm[i], config->width);
     o->divisor = send_floats(o, c, block->activation_scale, config->ff);
+}
+
+/* The largest stack of float32 rows. */
+static int64_t staging_floats(const struct ptq_block *block)
+{
+    int64_t floats[PTQ_N_INPUT] = {0}, most = 0;
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        const struct ptq_linear *l = &block->linear[role];
+        int64_t *sum = &floats[ptq_role_input[role]];
+        if (!l->n || l->packed) continue;
+        *sum += l->n * l->k;
+        most = *sum > most ? *sum : most;
+    }
+    return most;
 }
 
 static size_t block_bytes(const struct ptq_offload *o, const struct ptq_config *config, const struct ptq_block *block)
@@ -146,7 +178,8 @@ static int64_t qkv_width(const struct ptq_config *c)
 static size_t scratch_bytes(const struct ptq_offload *o, const struct ptq_forward *f, const struct ptq_block *block,
                             int64_t rows)
 {
-    size_t most = sizeof(float) * ptq_attention_scratch(f->length);
+    struct ptq_attention shape = ptq_attention_shape(f->model, block);
+    size_t most = o->device->solver.attention_bytes(&shape, f->length);
     for (int role = 0; role < PTQ_N_ROLE; role++) {
         const struct ptq_packed *p = block->linear[role].n ? block->linear[role].packed : NULL;
         size_t bytes = p ? o->device->packed_scratch(p, rows) : 0;
@@ -160,11 +193,21 @@ static void lay_out(struct ptq_offload *o, struct ptq_carve *c, const struct ptq
                     const struct ptq_block *block)
 {
     const struct ptq_config *k = &f->model->config;
-    int64_t rows = o->windows * f->length, half = f->cosine ? k->head_size / 2 : 0;
+    int64_t rows = o->windows * f->length, half = f->cosine ? k->head_size / 2 : 0, widest = k->width;
     int gated = k->activation == PTQ_SILU_GATED;
     o->weight_bytes = block_bytes(o, k, block);
     o->scratch_bytes = scratch_bytes(o, f, block, rows);
+    for (int input = 0; input < PTQ_N_INPUT; input++) {
+        int64_t width = ptq_input_width(k, (enum ptq_input)input);
+        widest = width > widest ? width : widest;
+    }
     o->weights = ptq_carve(c, o->weight_bytes);
+    o->staging_bytes = sizeof(float) * (size_t)staging_floats(block);
+    o->staging = ptq_carve(c, o->staging_bytes);
+    o->copy = ptq_carve_floats(c, rows * k->width);
+    o->in.hi = ptq_carve(c, sizeof *o->in.hi * (size_t)(rows * widest));
+    o->in.lo = ptq_carve(c, sizeof *o->in.lo * (size_t)(rows * widest));
+    o->in.state = ptq_carve_floats(c, PTQ_SPLIT_STATE);
     o->normed = ptq_carve_floats(c, rows * k->width);
     o->wide = ptq_carve_floats(c, rows * (gated && k->ff > qkv_width(k) ? k->ff : qkv_width(k)));
     o->mixed = ptq_carve_floats(c, rows * head_widths(k));
@@ -231,6 +274,7 @@ static enum ptq_status take_room(struct ptq_forward *f, const struct ptq_block *
     size_t need = 0;
     if (o->room && (!o->resident || f->windows * f->length <= o->x_rows) &&
         block_bytes(o, &f->model->config, block) <= o->weight_bytes &&
+        sizeof(float) * (size_t)staging_floats(block) <= o->staging_bytes &&
         scratch_bytes(o, f, block, o->windows * f->length) <= o->scratch_bytes)
         return PTQ_OK;
     ptq_forward_here(f);
@@ -255,8 +299,11 @@ struct batch {
     struct ptq_forward *f;
     const struct ptq_block *block;
     const struct ptq_tap *tap;
-    float *x;            /* [rows][C] there */
-    int64_t at, windows; /* the first row in the tap's arrays; windows of the batch */
+    float *x;               /* [rows][C] there */
+    int64_t at, windows;    /* the first row in the tap's arrays; windows of the batch */
+    int64_t row;            /* the first row in all of x */
+    const float *in;        /* [rows][K] of the input that was entered last, */
+    enum ptq_input entered; /* or PTQ_N_INPUT */
 };
 
 static int64_t rows_of(const struct batch *b)
@@ -264,23 +311,43 @@ static int64_t rows_of(const struct batch *b)
     return b->windows * b->f->length;
 }
 
-static void tap(const struct batch *b, enum ptq_input input, const float *x)
+static void look(const struct batch *b, enum ptq_input input, const float *x)
 {
+    const struct ptq_tap *tap = b->tap;
     int64_t k = ptq_input_width(&b->f->model->config, input);
-    if (!b->tap) return;
-    b->f->offload->device->download(b->tap->x[input] + b->at * k, x, sizeof *x * (size_t)(rows_of(b) * k));
+    if (!tap) return;
+    if (tap->there)
+        tap->there(tap->context, input, x, &b->f->offload->in);
+    else
+        b->f->offload->device->download(tap->x[input] + b->at * k, x, sizeof *x * (size_t)(rows_of(b) * k));
 }
 
-static void multiply(const struct batch *b, enum ptq_input input, const float *x, float *y, int64_t ldy, int accumulate)
+/* x [rows][K] is what the linears of this input read. */
+static void enter(struct batch *b, enum ptq_input input, const float *x)
+{
+    struct ptq_offload *o = b->f->offload;
+    int in_parts = b->tap && b->tap->there;
+    for (int role = 0; role < PTQ_N_ROLE; role++)
+        in_parts |= ptq_role_input[role] == input && o->product[role].n && !o->product[role].is_packed;
+    b->in = x;
+    b->entered = input;
+    o->in.m = rows_of(b);
+    o->in.k = ptq_input_width(&b->f->model->config, input);
+    if (in_parts) o->device->solver.split(&o->in, x, o->in.k);
+}
+
+/* The linears of the input that was entered. */
+static void multiply(const struct batch *b, float *y, int64_t ldy, int accumulate)
 {
     const struct ptq_offload *o = b->f->offload;
     for (int role = 0; role < PTQ_N_ROLE; role++) {
         const struct ptq_offload_product *p = &o->product[role];
-        if (!p->n || ptq_role_input[role] != input) continue;
+        if (!p->n || ptq_role_input[role] != b->entered) continue;
         if (p->is_packed)
-            o->device->packed(y, ldy, x, p->k, &p->packed, p->b, accumulate, rows_of(b), o->scratch, PTQ_PACKED_BEST);
+            o->device->packed(y, ldy, b->in, p->k, &p->packed, p->b, accumulate, rows_of(b), o->scratch,
+                              PTQ_PACKED_BEST);
         else
-            o->device->ops.linear(y, ldy, x, p->k, p->w, p->b, accumulate, rows_of(b), p->n, p->k);
+            o->device->solver.product(y, ldy, &o->in, &p->w, p->b, accumulate);
         y += p->n;
     }
 }
@@ -305,15 +372,16 @@ static const float *norm_before(const struct batch *b, int which)
     return o->normed;
 }
 
-static void add(const struct batch *b, enum ptq_input input, int which, const float *in)
+/* Attention's (0) or the MLP's (1) last linear, added to x. */
+static void add(const struct batch *b, int which)
 {
     const struct ptq_offload *o = b->f->offload;
-    multiply(b, input, in, b->x, b->f->model->config.width, 1);
+    multiply(b, b->x, b->f->model->config.width, 1);
     if (b->f->model->config.post_norm)
         ptq_offload_norm(b->f, b->x, b->x, o->norm[2 * which], o->norm[2 * which + 1], rows_of(b));
 }
 
-static void attend(const struct batch *b)
+static void attend(const struct batch *b, float *mixed)
 {
     const struct ptq_offload *o = b->f->offload;
     const struct ptq_config *c = &b->f->model->config;
@@ -324,13 +392,13 @@ static void attend(const struct batch *b)
         o->device->ops.rope(o->wide, ld, o->cosine, o->sine, rows_of(b), c->heads + c->kv_heads, c->head_size);
     for (int64_t w = 0; w < b->windows; w++) {
         const float *q = o->wide + w * length * ld, *k = q + width;
-        o->device->ops.attention(o->mixed + w * length * width, width, q, k, k + c->kv_heads * c->head_size, ld, &shape,
-                                 0, length, o->scratch);
+        o->device->solver.attention(mixed + w * length * width, width, q, k, k + c->kv_heads * c->head_size, ld, &shape,
+                                    length, o->scratch);
     }
 }
 
-/* Returns the activation [rows][F]. */
-static const float *activate(const struct batch *b)
+/* Returns the activation [rows][F], in `held` where that is not NULL. */
+static const float *activate(const struct batch *b, float *held)
 {
     const struct ptq_offload *o = b->f->offload;
     const struct ptq_ops *ops = &o->device->ops;
@@ -339,30 +407,85 @@ static const float *activate(const struct batch *b)
         [PTQ_RELU] = ops->relu, [PTQ_GELU_TANH] = ops->gelu_tanh, [PTQ_GELU_ERF] = ops->gelu_erf};
     float *out = o->mlp;
     if (c->activation == PTQ_SILU_GATED)
-        ops->silu_mul(out = o->wide, c->ff, o->mlp, o->mlp + c->ff, 2 * c->ff, rows_of(b), c->ff);
+        ops->silu_mul(out = held ? held : o->wide, c->ff, o->mlp, o->mlp + c->ff, 2 * c->ff, rows_of(b), c->ff);
     else
         plain[c->activation](out, c->ff, rows_of(b), c->ff);
     if (o->divisor) ops->divide(out, c->ff, o->divisor, rows_of(b), c->ff);
+    if (held && out != held) o->device->solver.copy(held, out, sizeof *out * (size_t)(rows_of(b) * c->ff));
     return out;
 }
 
-static void run_batch(const struct batch *b)
+/* Where an input's rows are held, or NULL. */
+static float *held_rows(const struct batch *b, enum ptq_input input)
 {
+    float *all = b->f->offload->held[input];
+    return all ? all + b->row * ptq_input_width(&b->f->model->config, input) : NULL;
+}
+
+/* What is missing for a part whose input was not entered in this call. */
+static void catch_up(struct batch *b, enum ptq_input input);
+
+static void enter_attention(struct batch *b)
+{
+    enter(b, PTQ_ATTN_IN, norm_before(b, 0));
+}
+
+static void enter_mixed(struct batch *b)
+{
+    float *mixed = held_rows(b, PTQ_ATTN_OUT);
     const struct ptq_offload *o = b->f->offload;
+    catch_up(b, PTQ_ATTN_IN);
+    multiply(b, o->wide, qkv_width(&b->f->model->config), 0);
+    attend(b, mixed = mixed ? mixed : o->mixed);
+    enter(b, PTQ_ATTN_OUT, mixed);
+}
+
+static void enter_mlp(struct batch *b)
+{
+    catch_up(b, PTQ_ATTN_OUT);
+    add(b, 0);
+    enter(b, PTQ_MLP_IN, norm_before(b, 1));
+}
+
+static void enter_activation(struct batch *b)
+{
     const struct ptq_config *c = &b->f->model->config;
-    const float *in = norm_before(b, 0);
-    tap(b, PTQ_ATTN_IN, in);
-    multiply(b, PTQ_ATTN_IN, in, o->wide, qkv_width(c), 0);
-    attend(b);
-    tap(b, PTQ_ATTN_OUT, o->mixed);
-    add(b, PTQ_ATTN_OUT, 0, o->mixed);
-    in = norm_before(b, 1);
-    tap(b, PTQ_MLP_IN, in);
-    multiply(b, PTQ_MLP_IN, in, o->mlp, c->activation == PTQ_SILU_GATED ? 2 * c->ff : c->ff, 0);
-    in = activate(b);
-    tap(b, PTQ_MLP_OUT, in);
-    add(b, PTQ_MLP_OUT, 1, in);
-    o->device->ops.abssum(o->sum, b->x, c->width, rows_of(b), c->width);
+    catch_up(b, PTQ_MLP_IN);
+    multiply(b, b->f->offload->mlp, c->activation == PTQ_SILU_GATED ? 2 * c->ff : c->ff, 0);
+    enter(b, PTQ_MLP_OUT, activate(b, held_rows(b, PTQ_MLP_OUT)));
+}
+
+static void catch_up(struct batch *b, enum ptq_input input)
+{
+    const float *held = held_rows(b, input);
+    if (b->entered == input) return;
+    if (held)
+        enter(b, input, held);
+    else if (input == PTQ_ATTN_IN)
+        enter_attention(b);
+    else if (input == PTQ_ATTN_OUT)
+        enter_mixed(b);
+    else if (input == PTQ_MLP_IN) /* o is in x already */
+        enter(b, PTQ_MLP_IN, norm_before(b, 1));
+    else
+        enter_activation(b);
+}
+
+static void run_parts(struct batch *b, enum ptq_offload_part first, enum ptq_offload_part last)
+{
+    static void (*const part[PTQ_N_INPUT])(struct batch *) = {enter_attention, enter_mixed, enter_mlp,
+                                                              enter_activation};
+    const struct ptq_offload *o = b->f->offload;
+    int64_t width = b->f->model->config.width;
+    b->entered = PTQ_N_INPUT;
+    for (int p = first; p <= (int)last && p < PTQ_N_INPUT; p++) {
+        part[p](b);
+        look(b, (enum ptq_input)p, b->in);
+    }
+    if (last < PTQ_PART_END) return;
+    catch_up(b, PTQ_MLP_OUT);
+    add(b, 1);
+    o->device->ops.abssum(o->sum, b->x, width, rows_of(b), width);
 }
 
 /* ---- all batches ---- */
@@ -374,30 +497,27 @@ enum ptq_status ptq_offload_failed(const struct ptq_forward *f, struct ptq_error
     return ptq_fail(err, PTQ_EDEVICE, "%s: %s; --device cpu computes the same", f->offload->device->name, failure);
 }
 
-/* Rows [first, first + windows * length) of f, the tap's from row at on. */
-static void send_batch(struct batch *b, int64_t first)
-{
-    const struct ptq_offload *o = b->f->offload;
-    int64_t c = b->f->model->config.width;
-    size_t bytes = sizeof(float) * (size_t)(rows_of(b) * c);
-    b->x = o->resident ? o->x + first * c : o->x;
-    if (!o->resident) o->device->upload(b->x, b->f->x + first * c, bytes);
-    run_batch(b);
-    if (!o->resident) o->device->download(b->f->x + first * c, b->x, bytes);
-}
-
-static void run_batches(struct ptq_forward *f, const struct ptq_block *block, const struct ptq_tap *tap)
+void ptq_offload_parts(struct ptq_forward *f, const struct ptq_block *block, enum ptq_offload_part first,
+                       enum ptq_offload_part last, int look_only, const struct ptq_tap *tap)
 {
     const struct ptq_offload *o = f->offload;
+    int64_t c = f->model->config.width;
     for (int64_t window = 0, n; window < f->windows; window += n) {
         n = min64(f->batch_windows, f->windows - window);
         struct batch b = {.f = f, .block = block, .tap = tap};
         for (int64_t w = 0; w < n; w += o->windows) {
             b.at = w * f->length;
             b.windows = min64(o->windows, n - w);
-            send_batch(&b, (window + w) * f->length);
+            b.row = (window + w) * f->length;
+            size_t bytes = sizeof(float) * (size_t)(rows_of(&b) * c);
+            b.x = o->resident ? o->x + b.row * c : o->x;
+            if (!o->resident) o->device->upload(b.x, f->x + b.row * c, bytes);
+            if (look_only && o->resident) o->device->solver.copy(o->copy, b.x, bytes);
+            if (look_only && o->resident) b.x = o->copy;
+            run_parts(&b, first, last);
+            if (!o->resident && !look_only) o->device->download(f->x + b.row * c, b.x, bytes);
         }
-        if (tap) tap->seen(tap->context, window * f->length, n * f->length);
+        if (tap && !tap->there) tap->seen(tap->context, window * f->length, n * f->length);
     }
 }
 
@@ -421,22 +541,67 @@ static enum ptq_status find_bad_row(struct ptq_forward *f, int64_t index, struct
     return PTQ_OK;
 }
 
-enum ptq_status ptq_offload_block(struct ptq_forward *f, const struct ptq_block *block, int64_t index,
-                                  const struct ptq_tap *tap, struct ptq_error *err)
+enum ptq_status ptq_offload_begin(struct ptq_forward *f, const struct ptq_block *block, struct ptq_error *err)
 {
     struct ptq_offload *o = f->offload;
     int64_t width = f->model->config.width;
     PTQ_TRY(take_room(f, block, err));
-    struct ptq_arena *scratch = ptq_arena_make("a block on a device");
     struct ptq_carve weights = {.base = o->weights};
     send_block(o, &weights, &f->model->config, block);
-    o->device->upload(o->sum, ptq_new(scratch, float, width), sizeof(float) * (size_t)width);
+    o->device->solver.clear(o->sum, sizeof(float) * (size_t)width);
     if (o->resident && !f->away)
         o->device->upload(o->x, f->x, sizeof(float) * (size_t)(f->windows * f->length * width));
     f->away = o->resident;
-    run_batches(f, block, tap);
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_offload_end(struct ptq_forward *f, int64_t index, struct ptq_error *err)
+{
+    struct ptq_arena *scratch = ptq_arena_make("a block on a device");
     int finite = all_finite(f, scratch);
     ptq_arena_free(scratch);
     if (ptq_offload_failed(f, err)) return ptq_within(err, "layer %lld", (long long)index);
     return finite ? PTQ_OK : find_bad_row(f, index, err);
+}
+
+enum ptq_status ptq_offload_block(struct ptq_forward *f, const struct ptq_block *block, int64_t index,
+                                  const struct ptq_tap *tap, struct ptq_error *err)
+{
+    PTQ_TRY(ptq_offload_begin(f, block, err));
+    ptq_offload_parts(f, block, PTQ_PART_ATTN_IN, PTQ_PART_END, 0, tap);
+    return ptq_offload_end(f, index, err);
+}
+
+/* ---- for quantisation ---- */
+
+void ptq_offload_hold(struct ptq_forward *f)
+{
+    struct ptq_offload *o = f->offload;
+    static const enum ptq_input inputs[] = {PTQ_ATTN_OUT, PTQ_MLP_OUT};
+    for (int i = 0; i < 2; i++) {
+        enum ptq_input input = inputs[i];
+        if (o->held[input]) continue;
+        o->held_bytes[input] =
+            sizeof(float) * (size_t)(f->windows * f->length * ptq_input_width(&f->model->config, input));
+        o->held[input] = ptq_offload_take(o->device, o->held_bytes[input]);
+    }
+}
+
+static struct ptq_offload_product *product_of(struct ptq_forward *f, enum ptq_input input)
+{
+    int role = 0;
+    while (ptq_role_input[role] != input || !f->offload->product[role].n) role++;
+    return &f->offload->product[role];
+}
+
+struct ptq_split *ptq_offload_weights(struct ptq_forward *f, enum ptq_input input)
+{
+    return &product_of(f, input)->w;
+}
+
+void ptq_offload_replace(struct ptq_forward *f, enum ptq_input input, const float *w)
+{
+    struct ptq_split *to = &product_of(f, input)->w;
+    to->lo = to->hi + (((to->m * to->k * 2 + 255) / 256 * 256) / 2); /* as send_split laid it out */
+    f->offload->device->solver.split(to, w, to->k);
 }

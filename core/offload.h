@@ -15,7 +15,8 @@
 /* A product on the device: one linear that is packed, or all float32 ones that lie stacked. */
 struct ptq_offload_product {
     int64_t n, k;
-    const float *w, *b;
+    const float *b;
+    struct ptq_split w; /* [n][k] */
     struct ptq_packed packed;
     int is_packed;
 };
@@ -47,8 +48,13 @@ struct ptq_offload {
     float *cosine, *sine, *slope, *sum; /* cosine, sine [rows][D / 2]; sum [C] */
     void *scratch;                      /* of attention and of packed products */
     size_t scratch_bytes;
-    unsigned char *weights; /* the block's, here: */
+    float *copy;              /* [rows][C] x of a batch that is to stay as it is */
+    struct ptq_split in;      /* of a batch, what a product reads: [rows][any width] */
+    float *held[PTQ_N_INPUT]; /* ATTN_OUT, MLP_OUT: [all rows][K], or NULL; see ptq_offload_hold */
+    unsigned char *weights;   /* the block's, here: */
     size_t weight_bytes;
+    float *staging; /* a stack of linears before it is split */
+    size_t staging_bytes, held_bytes[PTQ_N_INPUT];
     struct ptq_offload_product product[PTQ_N_ROLE];
     float *norm[4]; /* norm1 w, b, norm2 w, b */
     float *divisor; /* [F] or NULL */
@@ -63,6 +69,29 @@ void ptq_offload_make(struct ptq_arena *arena, struct ptq_forward *f);
  * once; where not even one has room, and where the device fails: PTQ_EDEVICE. */
 enum ptq_status ptq_offload_block(struct ptq_forward *f, const struct ptq_block *block, int64_t index,
                                   const struct ptq_tap *tap, struct ptq_error *err);
+
+/* A block in parts, for those who calibrate between them (as ptq_forward_step's steps). Each part ends where an input
+ * is there, and is looked at by the tap's `there`:
+ *
+ *   ATTN_IN   norm1           ATTN_OUT  q, k, v, attention           MLP_IN  o is added to x, norm2
+ *   MLP_OUT   gate, up, activation                                   END     down is added to x
+ *
+ * A part reads what the ones before left in the same call; where it is the first, what it needs is held from the call
+ * before or computed again. */
+enum ptq_offload_part { PTQ_PART_ATTN_IN, PTQ_PART_ATTN_OUT, PTQ_PART_MLP_IN, PTQ_PART_MLP_OUT, PTQ_PART_END };
+/* Room, the block's weights and x are there. */
+enum ptq_status ptq_offload_begin(struct ptq_forward *f, const struct ptq_block *block, struct ptq_error *err);
+/* All rows through parts [first, last] of the block that was begun; look: x stays as it is. */
+void ptq_offload_parts(struct ptq_forward *f, const struct ptq_block *block, enum ptq_offload_part first,
+                       enum ptq_offload_part last, int look, const struct ptq_tap *tap);
+/* What failed since, and whether x is finite. */
+enum ptq_status ptq_offload_end(struct ptq_forward *f, int64_t index, struct ptq_error *err);
+/* From here on the outputs of ATTN_OUT and MLP_OUT are held from one call to the next, where there is room. Given back
+ * with the pass. */
+void ptq_offload_hold(struct ptq_forward *f);
+/* The linears that read an input, one product there: [N][K]; and others in their place (a copy, exact to 2^-22). */
+struct ptq_split *ptq_offload_weights(struct ptq_forward *f, enum ptq_input input);
+void ptq_offload_replace(struct ptq_forward *f, enum ptq_input input, const float *w);
 
 /* The head on the device (core/head.c): begun, then each tile of the vocabulary, ended. project [E][C], state, target
  * and mean (of lse_mean; or NULL) are the host's; mean is 0. Returns 0 where the device has no room or not all of x:

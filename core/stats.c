@@ -6,32 +6,14 @@
 #include "pool.h"
 #include "progress.h"
 #include "stats_cache.h"
+#include "stats_parts.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { CHANNELS_A_TASK = 64, GRAM_COLUMNS = 128, LEVELS = 4 };
+enum { CHANNELS_A_TASK = 64, GRAM_COLUMNS = 128, LEVELS = PTQ_STATS_LEVELS };
 /* Raised whenever what is gathered changes its meaning, so that no old cache is taken for it. */
 static const char stats_version[] = "ptq-stats-2";
-
-/* One input while rows pass.
- *
- * Sums of |x| are float32 and of four levels, as torch's sum over the first dimension has them, which the published
- * code takes its means from: rows are added to level 0, and after every 2^p rows a level is added to the next one and
- * begins anew, p = max(4, ceil(log2 rows) / 4). AWQ's clip sits on ties, and the last bits of these means decide many
- * of them (docs/decisions.md). The sums do not depend on how rows come in batches. */
-struct watched {
-    struct ptq_stats *means;
-    struct ptq_moments *moments; /* or NULL */
-    float *level[LEVELS];        /* [K] each */
-    int64_t seen;                /* rows */
-};
-
-struct watch {
-    struct watched input[PTQ_N_INPUT];
-    const struct ptq_tap *tap;
-    int64_t batch; /* rows at work */
-};
 
 static int64_t min64(int64_t a, int64_t b)
 {
@@ -40,7 +22,7 @@ static int64_t min64(int64_t a, int64_t b)
 
 /* ---- sums ---- */
 
-static int level_power(int64_t rows)
+int ptq_stats_level_power(int64_t rows)
 {
     int log = 0;
     while ((int64_t)1 << log < rows) log++;
@@ -48,7 +30,7 @@ static int level_power(int64_t rows)
 }
 
 /* After row number `at`: every level that is full goes into the next one. */
-static void carry(const struct watched *w, int64_t at, int power, int64_t first, int64_t n)
+static void carry(const struct ptq_watched *w, int64_t at, int power, int64_t first, int64_t n)
 {
     for (int level = 1; level < LEVELS; level++) {
         for (int64_t k = first; k < first + n; k++) {
@@ -60,7 +42,7 @@ static void carry(const struct watched *w, int64_t at, int power, int64_t first,
 }
 
 struct input_task {
-    const struct watched *w;
+    const struct ptq_watched *w;
     const float *x;
     int64_t rows;
 };
@@ -69,7 +51,7 @@ static void sum_channels(void *context, int64_t i, int worker)
 {
     const struct input_task *t = context;
     int64_t k = t->w->means->k, first = i * CHANNELS_A_TASK, n = min64(CHANNELS_A_TASK, k - first), run;
-    int power = level_power(t->w->means->rows);
+    int power = ptq_stats_level_power(t->w->means->rows);
     (void)worker;
     for (int64_t row = 0; row < t->rows; row += run) {
         int64_t step = (int64_t)1 << power, at = t->w->seen + row;
@@ -88,14 +70,14 @@ static void gram_columns(void *context, int64_t i, int worker)
     ptq_ops()->gram(t->w->moments->gram, k, 1, t->x, k, t->rows, first, min64(GRAM_COLUMNS, k - first));
 }
 
-static int64_t moments_stride(int64_t rows)
+int64_t ptq_moments_stride(int64_t rows)
 {
     return rows < PTQ_STATS_ROWS ? 1 : rows / PTQ_STATS_ROWS;
 }
 
 int64_t ptq_moments_rows(int64_t rows)
 {
-    return (rows + moments_stride(rows) - 1) / moments_stride(rows);
+    return (rows + ptq_moments_stride(rows) - 1) / ptq_moments_stride(rows);
 }
 
 void ptq_stats_sample(const struct ptq_stats *s, const float *x, int64_t first, int64_t rows)
@@ -106,9 +88,9 @@ void ptq_stats_sample(const struct ptq_stats *s, const float *x, int64_t first, 
     }
 }
 
-static void copy_rows(const struct watched *w, const float *x, int64_t rows)
+static void copy_rows(const struct ptq_watched *w, const float *x, int64_t rows)
 {
-    int64_t k = w->means->k, stride = moments_stride(w->means->rows);
+    int64_t k = w->means->k, stride = ptq_moments_stride(w->means->rows);
     ptq_stats_sample(w->means, x, w->seen, rows);
     for (int64_t i = (w->seen + stride - 1) / stride; w->moments && i * stride < w->seen + rows; i++)
         memcpy(w->moments->row + i * k, x + (i * stride - w->seen) * k, sizeof *x * (size_t)k);
@@ -116,10 +98,10 @@ static void copy_rows(const struct watched *w, const float *x, int64_t rows)
 
 static void seen(void *context, int64_t first_row, int64_t rows)
 {
-    struct watch *watch = context;
+    struct ptq_watch *watch = context;
     (void)first_row;
     for (int input = 0; input < PTQ_N_INPUT; input++) {
-        struct watched *w = &watch->input[input];
+        struct ptq_watched *w = &watch->input[input];
         struct input_task task = {w, watch->tap->x[input], rows};
         ptq_parallel_for((w->means->k + CHANNELS_A_TASK - 1) / CHANNELS_A_TASK, sum_channels, &task);
         if (w->moments) ptq_parallel_for((w->means->k + GRAM_COLUMNS - 1) / GRAM_COLUMNS, gram_columns, &task);
@@ -143,20 +125,20 @@ static void make_means(struct ptq_arena *arena, const struct ptq_config *config,
     }
 }
 
-static void make_moments(struct ptq_arena *arena, const struct ptq_stats like[PTQ_N_INPUT],
-                         struct ptq_moments out[PTQ_N_INPUT])
+void ptq_moments_make(struct ptq_arena *arena, const struct ptq_stats like[PTQ_N_INPUT], int without_gram,
+                      struct ptq_moments out[PTQ_N_INPUT])
 {
     for (int input = 0; input < PTQ_N_INPUT; input++) {
         int64_t k = like[input].k;
         out[input] = (struct ptq_moments){.k = k, .n_row = ptq_moments_rows(like[input].rows)};
-        out[input].gram = ptq_new(arena, float, k *k);
+        if (!without_gram) out[input].gram = ptq_new(arena, float, k *k);
         out[input].row = ptq_new(arena, float, out[input].n_row *k);
     }
 }
 
-static void begin_watch(struct ptq_arena *arena, struct ptq_stats means[PTQ_N_INPUT], struct watch *out)
+void ptq_watch_begin(struct ptq_arena *arena, struct ptq_stats means[PTQ_N_INPUT], struct ptq_watch *out)
 {
-    *out = (struct watch){0};
+    *out = (struct ptq_watch){0};
     for (int input = 0; input < PTQ_N_INPUT; input++) {
         out->input[input].means = &means[input];
         for (int level = 0; level < LEVELS; level++)
@@ -164,17 +146,17 @@ static void begin_watch(struct ptq_arena *arena, struct ptq_stats means[PTQ_N_IN
     }
 }
 
-static void end_watch(struct watch *watch)
+void ptq_watch_end(struct ptq_watch *watch)
 {
     for (int input = 0; input < PTQ_N_INPUT; input++) {
-        struct watched *w = &watch->input[input];
+        struct ptq_watched *w = &watch->input[input];
         int64_t size = w->means->k;
         for (int64_t k = 0; k < size; k++) {
             for (int level = 1; level < LEVELS; level++) w->level[0][k] += w->level[level][k];
             w->means->absmean[k] = w->level[0][k] / (float)w->means->rows;
         }
         /* The tiles write a little below the diagonal. */
-        for (int64_t i = 1; w->moments && i < size; i++)
+        for (int64_t i = 1; w->moments && w->moments->gram && i < size; i++)
             memset(w->moments->gram + i * size, 0, sizeof(float) * (size_t)i);
     }
 }
@@ -189,10 +171,11 @@ static void make_tap(struct ptq_arena *arena, const struct ptq_forward *f, struc
 }
 
 static enum ptq_status watch_block(struct ptq_forward *f, const struct ptq_block *block, int64_t index,
-                                   struct ptq_tap *tap, struct watch *watch, struct ptq_moments *moments,
+                                   struct ptq_tap *tap, struct ptq_watch *watch, struct ptq_moments *moments,
                                    struct ptq_error *err)
 {
     for (int input = 0; input < PTQ_N_INPUT; input++) watch->input[input].moments = moments ? &moments[input] : NULL;
+    if (f->offload && !ptq_offload_checks()) return ptq_far_block(f, block, index, watch, err);
     tap->context = watch;
     watch->tap = tap;
     return ptq_forward_block(f, block, index, tap, err);
@@ -203,13 +186,13 @@ enum ptq_status ptq_stats_block(struct ptq_arena *arena, struct ptq_forward *f, 
                                 struct ptq_moments moments[PTQ_N_INPUT], struct ptq_error *err)
 {
     struct ptq_tap tap;
-    struct watch watch;
+    struct ptq_watch watch;
     make_means(arena, &f->model->config, f->windows * f->length, means);
-    make_moments(arena, means, moments);
-    begin_watch(arena, means, &watch);
+    ptq_moments_make(arena, means, 0, moments);
+    ptq_watch_begin(arena, means, &watch);
     make_tap(arena, f, &tap);
     PTQ_TRY(watch_block(f, block, index, &tap, &watch, moments, err));
-    end_watch(&watch);
+    ptq_watch_end(&watch);
     return PTQ_OK;
 }
 
@@ -220,7 +203,7 @@ struct gather {
     const struct ptq_windows *windows;
     int with_moments;
     struct ptq_arena *arena, *work;
-    struct watch *watch; /* [blocks] */
+    struct ptq_watch *watch; /* [blocks] */
     struct ptq_model_stats *out;
     struct ptq_progress progress;
 };
@@ -231,7 +214,7 @@ static void keep_moments(struct gather *g, int64_t b, const struct ptq_moments *
     struct ptq_error cache;
     if (g->out->folder && ptq_moments_store(g->out->folder, b, moments, &cache) == PTQ_OK) return;
     struct ptq_moments *kept = g->out->moments[b];
-    make_moments(g->arena, g->out->input[b], kept);
+    ptq_moments_make(g->arena, g->out->input[b], 0, kept);
     for (int input = 0; input < PTQ_N_INPUT; input++) {
         int64_t k = kept[input].k;
         memcpy(kept[input].gram, moments[input].gram, sizeof(float) * (size_t)(k * k));
@@ -246,9 +229,9 @@ static enum ptq_status gather_block(struct gather *g, struct ptq_forward *f, int
     struct ptq_moments moments[PTQ_N_INPUT];
     PTQ_TRY(ptq_interrupted(err));
     PTQ_TRY(ptq_block_load(g->model, b, g->work, &block, err));
-    if (g->with_moments) make_moments(g->work, g->out->input[b], moments);
+    if (g->with_moments) ptq_moments_make(g->work, g->out->input[b], 0, moments);
     PTQ_TRY(watch_block(f, &block, b, tap, &g->watch[b], g->with_moments ? moments : NULL, err));
-    if (last) end_watch(&g->watch[b]);
+    if (last) ptq_watch_end(&g->watch[b]);
     if (g->with_moments) keep_moments(g, b, moments);
     ptq_progress_step(&g->progress, (double)f->windows);
     return PTQ_OK;
@@ -260,8 +243,8 @@ static enum ptq_status gather_all(struct gather *g, struct ptq_error *err)
 {
     const struct ptq_windows *w = g->windows;
     int64_t chunk = g->with_moments ? w->n : ptq_forward_chunk(g->model, w->length);
-    g->watch = ptq_new(g->work, struct watch, g->out->blocks);
-    for (int64_t b = 0; b < g->out->blocks; b++) begin_watch(g->work, g->out->input[b], &g->watch[b]);
+    g->watch = ptq_new(g->work, struct ptq_watch, g->out->blocks);
+    for (int64_t b = 0; b < g->out->blocks; b++) ptq_watch_begin(g->work, g->out->input[b], &g->watch[b]);
     ptq_progress_begin(&g->progress, "calibration", (double)(w->n * g->out->blocks));
     for (int64_t first = 0; first < w->n; first += chunk) {
         struct ptq_mark mark = ptq_arena_mark(g->work);
@@ -281,8 +264,8 @@ static enum ptq_status gather_all(struct gather *g, struct ptq_error *err)
     return PTQ_OK;
 }
 
-static void make_stats(struct ptq_arena *arena, const struct ptq_model *model, int64_t rows, int with_moments,
-                       struct ptq_model_stats *out)
+void ptq_stats_make(struct ptq_arena *arena, const struct ptq_model *model, int64_t rows, int with_moments,
+                    struct ptq_model_stats *out)
 {
     *out = (struct ptq_model_stats){.blocks = model->config.blocks, .has_moments = with_moments};
     out->input = ptq_alloc_array(arena, (size_t)out->blocks, sizeof *out->input, "statistics");
@@ -305,13 +288,14 @@ enum ptq_status ptq_stats_gather(struct ptq_arena *arena, const struct ptq_model
                                  const struct ptq_windows *windows, int with_moments, struct ptq_model_stats *out,
                                  struct ptq_error *err)
 {
-    make_stats(arena, model, windows->n * windows->length, with_moments, out);
+    ptq_stats_make(arena, model, windows->n * windows->length, with_moments, out);
     return gather(arena, model, windows, out, err);
 }
 
 enum ptq_status ptq_stats_moments(const struct ptq_model_stats *stats, int64_t block, struct ptq_arena *arena,
                                   struct ptq_moments out[PTQ_N_INPUT], struct ptq_error *err)
 {
+    if (stats->travel) return ptq_travel_moments(stats, block, out, err);
     if (!stats->moments[block][0].gram)
         return ptq_moments_fetch(stats->folder, block, stats->input[block], arena, out, err);
     memcpy(out, stats->moments[block], sizeof *out * PTQ_N_INPUT);
@@ -330,7 +314,7 @@ enum ptq_status ptq_stats_get(struct ptq_arena *arena, const struct ptq_model *m
     ptq_sha256(what, strlen(what), key);
     const char *path = ptq_format(arena, "%s/%s.h5", folder, key);
     struct ptq_error cache;
-    make_stats(arena, model, windows->n * windows->length, with_moments, out);
+    ptq_stats_make(arena, model, windows->n * windows->length, with_moments, out);
     out->folder = ptq_format(arena, "%s/%s.blocks", folder, key);
     if (ptq_is_file(path) && ptq_means_fetch(path, out, &cache) == PTQ_OK &&
         (!with_moments || ptq_moments_are_there(out->folder, out->blocks))) {

@@ -27,8 +27,10 @@ struct ptq_stats {
 /* Moments, of one input of one block. */
 struct ptq_moments {
     int64_t k;
-    float *gram; /* [K][K] X^T X over all rows; the upper triangle, zeros below */
-    float *row;  /* [n_row][K] every max(1, rows / 512)-th row */
+    float *gram;  /* [K][K] X^T X over all rows; the upper triangle, zeros below. NULL: it is there */
+    float *there; /* on the device of pass, [K][K], below the diagonal anything; pass has the block's weights, too */
+    struct ptq_forward *pass;
+    float *row; /* [n_row][K] every max(1, rows / 512)-th row */
     int64_t n_row;
 };
 
@@ -39,6 +41,7 @@ struct ptq_model_stats {
     int has_moments;
     struct ptq_moments (*moments)[PTQ_N_INPUT]; /* [blocks], or NULL where they are in files */
     const char *folder;                         /* of the block files */
+    struct ptq_stats_travel *travel;            /* NULL, or the pass that measures block after block; see below */
     int from_cache;
 };
 
@@ -54,6 +57,14 @@ enum ptq_status ptq_stats_gather(struct ptq_arena *arena, const struct ptq_model
 enum ptq_status ptq_stats_get(struct ptq_arena *arena, const struct ptq_model *model, const char *identity,
                               const struct ptq_windows *windows, int with_moments, const char *folder,
                               struct ptq_model_stats *out, struct ptq_error *err);
+
+/* Means and moments measured on the model's device block by block, when they are asked for (ptq_stats_moments): Gram
+ * matrices stay there and nothing is kept of them. input is filled block by block. Blocks are asked for in order; an
+ * earlier one than the last begins anew. Memory from arena, that of the device is given back with it. */
+void ptq_stats_travel(struct ptq_arena *arena, const struct ptq_model *model, const struct ptq_windows *windows,
+                      struct ptq_model_stats *out);
+/* Who has read a block's moments says so: the pass goes on with the next block while the host does other things. */
+enum ptq_status ptq_stats_go_on(const struct ptq_model_stats *stats, struct ptq_error *err);
 
 /* How many rows of a calibration of so many the moments hold. */
 int64_t ptq_moments_rows(int64_t rows);

@@ -86,6 +86,16 @@ static enum ptq_status check_index(const struct ptq_checkpoint *c, const struct 
     return PTQ_OK;
 }
 
+/* Nothing is sized by what the index says, but a wrong number hints at a file of another checkpoint. */
+static void compare_size(const struct ptq_checkpoint *c, const struct ptq_shards *shards)
+{
+    int64_t bytes = 0;
+    for (int i = 0; i < c->n_tensors; i++) bytes += (int64_t)c->tensor[i].bytes;
+    if (shards->total_size >= 0 && shards->total_size != bytes)
+        ptq_progress_note("%s: metadata.total_size is %lld, but the tensors have %lld bytes; the tensors count",
+                          shards->path, (long long)shards->total_size, (long long)bytes);
+}
+
 static enum ptq_status open_shards(struct ptq_arena *arena, struct ptq_checkpoint *c, struct ptq_error *err)
 {
     struct ptq_shards shards;
@@ -96,7 +106,9 @@ static enum ptq_status open_shards(struct ptq_arena *arena, struct ptq_checkpoin
             return ptq_within(err, "shard %d of %d", i + 1, shards.n);
     PTQ_TRY(read_shards(arena, c, err));
     PTQ_TRY(sort_tensors(c, err));
-    return check_index(c, &shards, err);
+    PTQ_TRY(check_index(c, &shards, err));
+    compare_size(c, &shards);
+    return PTQ_OK;
 }
 
 static enum ptq_status open_folder(struct ptq_arena *arena, struct ptq_checkpoint *c, struct ptq_error *err)

@@ -162,6 +162,8 @@ enum ptq_status ptq_shards_read(struct ptq_arena *arena, const char *folder, str
         status = ptq_fail(err, PTQ_EINPUT, "%s: weight_map must be an object of tensor names and file names", path);
     if (!status) status = take_names(arena, map, out, err);
     if (!status) take_entries(arena, map, out);
+    json_t *size = json_object_get(json_object_get(json, "metadata"), "total_size");
+    out->total_size = json_is_integer(size) ? json_integer_value(size) : -1;
     json_decref(json);
     return status;
 }

@@ -6,6 +6,7 @@
 #include "status.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 #define PTQ_ONE_FILE "model.safetensors"
 #define PTQ_INDEX_FILE "model.safetensors.index.json"
@@ -21,6 +22,7 @@ struct ptq_shards {
     int n;
     struct ptq_shard_entry *entry; /* the weight_map */
     size_t n_entries;
+    int64_t total_size; /* bytes of all tensors, as the index has it; -1 where it has none */
 };
 
 /* Reads folder's index into arena. Fails with PTQ_EINPUT, also where there is none: the error then says what the folder

@@ -1,8 +1,10 @@
 #include "generate.h"
 
 #include "decode.h"
+#include "device.h"
 #include "hold.h"
 #include "mapped.h"
+#include "offload.h"
 #include "pieces.h"
 #include "pool.h"
 #include "progress.h"
@@ -119,7 +121,7 @@ static enum ptq_status next_tokens(struct talk *t, struct ptq_error *err)
     t->stopped = "length";
     for (t->n_new = 0; t->n_new < t->wanted; t->n_new++) {
         int32_t id;
-        PTQ_TRY(ptq_choose(d->logits, d->model->config.vocab, &t->choice, &t->rng, t->scratch, &id, err));
+        PTQ_TRY(ptq_decoder_choose(d, &t->choice, &t->rng, t->scratch, &id, err));
         if (ends(t, id)) {
             t->stopped = "eos";
             return PTQ_OK;
@@ -167,20 +169,25 @@ static double prompt_pace(const struct talk *t)
     return t->prefill > 0 ? (double)t->n_prompt / t->prefill : 0;
 }
 
+static const char *place_of(const struct talk *t)
+{
+    return t->held.model->device ? t->held.model->device->name : "cpu";
+}
+
 static enum ptq_status print_json(const struct talk *t, struct ptq_error *err)
 {
     json_t *ids = json_array();
     for (int64_t i = 0; i < t->n_new; i++) json_array_append_new(ids, json_integer(t->decoder.id[t->n_prompt + i]));
-    json_t *json =
-        json_pack("{s:s%, s:o, s:I, s:I, s:s, s:s, s:s, s:s, s:I, s:f, s:f, s:f, s:{s:f, s:f, s:f, s:f, s:f}, "
-                  "s:I, s:I, s:s}",
-                  "text", t->text ? t->text : "", t->used, "ids", ids, "prompt_tokens", (json_int_t)t->n_prompt,
-                  "tokens", (json_int_t)t->n_new, "stopped", t->stopped, "model", t->held.model->name, "method",
-                  t->held.spec, "path", t->held.path, "seed", (json_int_t)t->o->seed, "tokens_per_second", pace(t),
-                  "prompt_tokens_per_second", prompt_pace(t), "bits", 8 * t->held.bytes / t->held.weights, "seconds",
-                  "load", t->held.seconds_load, "calibrate", t->held.seconds_calibrate, "quantize",
-                  t->held.seconds_quantize, "prompt", t->prefill, "decode", t->decode, "peak_rss_bytes",
-                  (json_int_t)ptq_peak_rss_bytes(), "threads", (json_int_t)ptq_pool_size(), "version", ptq_version);
+    json_t *json = json_pack(
+        "{s:s%, s:o, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:I, s:f, s:f, s:f, s:{s:f, s:f, s:f, s:f, s:f}, "
+        "s:I, s:I, s:I, s:s}",
+        "text", t->text ? t->text : "", t->used, "ids", ids, "prompt_tokens", (json_int_t)t->n_prompt, "tokens",
+        (json_int_t)t->n_new, "stopped", t->stopped, "model", t->held.model->name, "method", t->held.spec, "path",
+        t->held.path, "device", place_of(t), "seed", (json_int_t)t->o->seed, "tokens_per_second", pace(t),
+        "prompt_tokens_per_second", prompt_pace(t), "bits", 8 * t->held.bytes / t->held.weights, "seconds", "load",
+        t->held.seconds_load, "calibrate", t->held.seconds_calibrate, "quantize", t->held.seconds_quantize, "prompt",
+        t->prefill, "decode", t->decode, "peak_rss_bytes", (json_int_t)ptq_peak_rss_bytes(), "device_peak_bytes",
+        (json_int_t)ptq_offload_peak_bytes(), "threads", (json_int_t)ptq_pool_size(), "version", ptq_version);
     char *text = json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
     json_decref(json);
     if (!text) return ptq_fail(err, PTQ_EINPUT, "JSON holds no name that is not UTF-8; call without --json");
@@ -205,16 +212,15 @@ static void print_pace(const struct talk *t)
 {
     if (t->o->quiet) return;
     ptq_progress_clear();
-    fprintf(stderr, "%s, %s: prompt %lld tokens, %.1f tokens/s; %lld new, %.1f tokens/s (%s)\n", t->held.model->name,
-            what_ran(t), (long long)t->n_prompt, prompt_pace(t), (long long)t->n_new, pace(t), t->stopped);
+    fprintf(stderr, "%s, %s%s%s: prompt %lld tokens, %.1f tokens/s; %lld new, %.1f tokens/s (%s)\n",
+            t->held.model->name, what_ran(t), t->held.model->device ? ", on " : "",
+            t->held.model->device ? place_of(t) : "", (long long)t->n_prompt, prompt_pace(t), (long long)t->n_new,
+            pace(t), t->stopped);
 }
 
 static enum ptq_status prepare(struct talk *t, struct ptq_session *session, struct ptq_error *err)
 {
     struct ptq_job job;
-    if (t->o->device && strcmp(t->o->device, "cpu"))
-        return ptq_fail(err, PTQ_EUSAGE, "device '%s': generate computes on the CPU only; leave --device out",
-                        t->o->device);
     PTQ_TRY(read_choice(t->o, &t->choice, err));
     PTQ_TRY(ptq_options_job(t->o, &job, err));
     job.model = t->o->operand[0];

@@ -26,6 +26,158 @@ enum ptq_packed_kernel {
     PTQ_PACKED_PANELS /* weights written out in FP16 first, each rounded once, for cuBLAS */
 };
 
+/* ---- quantisation on the device (cuda/split.cu, gptq.cu, awq.cu): all arrays are there ---- */
+
+/* Float32 in two FP16 parts, for products on tensor cores with float32 sums:
+ *
+ *   x = factor (hi + lo) to within 2^-22 |x| + 2^-40 max |x|       factor one power of two for the array
+ *
+ * Where FP16 holds x / factor, lo is 0 and x is exact: weights of an FP16 checkpoint. A value that is not finite stays
+ * so and touches only its own row. */
+enum { PTQ_SPLIT_STATE = 4 };
+struct ptq_split {
+    int64_t m, k;
+    uint16_t *hi, *lo; /* [m][k]; lo NULL: it is 0 */
+    float *state;      /* [PTQ_SPLIT_STATE]: the largest |x|, factor, whether a lo is not 0, room */
+};
+
+/* GPTQ's column loop for stacked rows, see methods/gptq_solve.c: places are columns in the order they are coded in. */
+struct ptq_device_gptq {
+    int64_t n, k, group_size, n_groups; /* group_size: K for the whole row */
+    struct ptq_grid grid;
+    int fits;              /* grids come from weights with errors fed back; else from w, beforehand */
+    int with_dead;         /* those of beforehand look at dead columns, too */
+    int64_t n_blocks;      /* of columns coded between two updates of what follows */
+    const int64_t *block;  /* the host's [n_blocks + 1]: where they begin, and K */
+    const float *w;        /* [N][K] by column */
+    const float *r;        /* [K][K] by place, upper triangle */
+    const double *a;       /* factor's result, which r was rounded from */
+    const int32_t *column; /* [K] by place */
+    const int32_t *group;  /* [K] by place: its row in scale and zero */
+    const uint8_t *dead;   /* [K] by column */
+    uint8_t *code;         /* [N][K] by column */
+    float *back;           /* [N][K] by column: what the codes stand for */
+    float *scale, *zero;   /* [N][n_groups] */
+    double *loss;          /* [N], half the sum of squared errors over R's diagonal's inverse */
+    int32_t *saturated;    /* [N] groups */
+    float *t;              /* room [N][K] */
+    float *error;          /* room [N][PTQ_DEVICE_COLUMNS] */
+    double *u;             /* room [n_blocks][PTQ_DEVICE_COLUMNS][PTQ_DEVICE_COLUMNS] */
+    float *u32;            /* the same */
+};
+enum { PTQ_DEVICE_COLUMNS = 128 };
+
+/* Trials of AWQ's scales: dW = Q(W s) / s - W row by row, and its loss tr(dW H dW^T), H = D C D with ones on C's
+ * diagonal. C and D dW are FP16, sums float32: their roundings are independent and a loss is a sum of N K^2 terms. */
+struct ptq_device_awq {
+    int64_t n, k, group_size, n_groups;
+    struct ptq_grid grid;
+    const float *w;     /* [N][K] */
+    const uint16_t *c;  /* [K][K] FP16, symmetric */
+    const float *d;     /* [K] */
+    const float *scale; /* [K] of the trial */
+    uint16_t *delta;    /* room [N][K] */
+    float *factor;      /* room [N] */
+    float *product;     /* room [N][K] */
+    double *loss;       /* [N] */
+};
+
+/* AWQ's clip search, see methods/awq_clip.c. */
+struct ptq_device_clip {
+    int64_t n, k, group_size, n_groups, n_sample;
+    struct ptq_grid grid;
+    const float *w;      /* [N][K] */
+    const float *sample; /* [n_sample][K] */
+    float *measure;      /* room [n_groups][G][G] */
+    float *max;          /* [N][n_groups]: the bound chosen */
+    uint8_t *best;       /* [N][n_groups]: its number */
+    /* awq_code: weights within their bounds (max NULL: as they are) to codes */
+    uint8_t *code;       /* [N][K] */
+    float *scale, *zero; /* [N][n_groups] */
+    int32_t *saturated;  /* [N], zeroed: groups */
+};
+
+struct ptq_device_solver {
+    /* Fills to, of to->m rows of to->k. */
+    void (*split)(const struct ptq_split *to, const float *x, int64_t ldx);
+    int (*exact)(const struct ptq_split *s);           /* waits. 1: lo is 0 throughout */
+    void (*join)(float *x, const struct ptq_split *s); /* x[m][k] = factor (hi + lo) */
+    /* y[m][N] = x w^T + b, added to y where accumulate; w has N rows */
+    void (*product)(float *y, int64_t ldy, const struct ptq_split *x, const struct ptq_split *w, const float *b,
+                    int accumulate);
+    /* h[K][K] += X^T X: the upper triangle, and what of the rest lies in its block columns */
+    void (*gram)(float *h, const struct ptq_split *x);
+    void (*copy)(void *to, const void *from, size_t bytes); /* both there */
+    void (*clear)(void *at, size_t bytes);
+    /* ops.attention of a whole window of `length` rows. */
+    void (*attention)(float *y, int64_t ldy, const float *q, const float *k, const float *v, int64_t ldqkv,
+                      const struct ptq_attention *shape, int64_t length, void *scratch);
+    size_t (*attention_bytes)(const struct ptq_attention *shape, int64_t length);
+    /* level[levels][K] += |x| of rows `seen`.., as core/stats.c sums: 2^power rows make a level full */
+    void (*absmean)(float *level, int levels, int power, int64_t seen, const float *x, int64_t m, int64_t k);
+    /* h[K][K] *= factor in its upper triangle; diagonal[K] is read out of it */
+    void (*scale)(float *h, int64_t k, float factor, float *diagonal);
+    /* a[K][K] = J (H in the order of column, diagonal[column] + damp on its diagonal) J = L L^T, row-major lower.
+     * Waits. 0, or 1 + the row of the bad pivot. */
+    int64_t (*factor)(double *a, const float *h, const int32_t *column, const float *diagonal, double damp, int64_t k);
+    void (*turn)(float *r, const double *a, int64_t k); /* r = J L J in float32, 0 below the diagonal */
+    void (*gptq)(const struct ptq_device_gptq *task);
+    void (*awq_begin)(uint16_t *c, float *d, const float *h, int64_t k); /* of h's upper triangle */
+    void (*awq_trial)(const struct ptq_device_awq *task);
+    void (*awq_clip)(const struct ptq_device_clip *task);
+    void (*awq_code)(const struct ptq_device_clip *task);
+};
+
+/* ---- token after token (cuda/decode*.cu) ---- */
+
+/* Keys and values of a block's rows so far, [H_kv][capacity][D] each, float32 or FP16. */
+struct ptq_cache {
+    void *k, *v;
+    int is_half;
+    int64_t capacity;
+    const int32_t *at; /* on the device: the position of the first row that is now computed */
+};
+
+/* A recalled row's scratch is shared by at most so many rows. */
+enum { PTQ_RECALL_ROWS = 8 };
+
+/* What decoding needs beside ops. Rows are few, and one row is the case that must be fast. No slot here reads a number
+ * of the host that changes from token to token, so that a step can be recorded. */
+struct ptq_decoding {
+    /* y[m][N] = x[m][K] w[N][K]^T + b, added to y where accumulate; w FP16, 16-byte aligned. One row: x as it is; more:
+     * x as a sum of two FP16 values (22 bits). Sums are float32. scratch: half_scratch bytes. */
+    void (*linear_half)(float *y, int64_t ldy, const float *x, int64_t ldx, const uint16_t *w, const float *b,
+                        int accumulate, int64_t m, int64_t n, int64_t k, void *scratch);
+    size_t (*half_scratch)(int64_t m, int64_t n, int64_t k);
+    /* m rows of q, k, v [m][ld], side by side: q and k are rotated in place by cosine, sine [capacity][D / 2] (NULL:
+     * not), k and v kept. */
+    void (*remember)(float *qkv, int64_t ld, const float *cosine, const float *sine, const struct ptq_attention *shape,
+                     const struct ptq_cache *cache, int64_t m);
+    /* y[m][H D] = attention of the rows q [m][ldq] over the cache, which holds their own k and v; first: rows between
+     * cache->at and the first of these; m <= PTQ_RECALL_ROWS. scratch: recall_scratch bytes, zeros before its first
+     * use; left as it may be used again. */
+    void (*recall)(float *y, int64_t ldy, const float *q, int64_t ldq, const struct ptq_attention *shape,
+                   const struct ptq_cache *cache, int64_t first, int64_t m, void *scratch);
+    size_t (*recall_scratch)(const struct ptq_attention *shape, int64_t capacity);
+    /* One row, with nothing between kernels but their data: remember and recall of its q, k, v, which stay as they are;
+     * rmsnorm where b is NULL, else layernorm, y not x; silu_mul. */
+    void (*attend_row)(float *y, const float *qkv, const float *cosine, const float *sine,
+                       const struct ptq_attention *shape, const struct ptq_cache *cache, void *scratch);
+    void (*norm_row)(float *y, const float *x, const float *g, const float *b, float eps, int64_t k);
+    void (*silu_row)(float *y, const float *gate, const float *up, int64_t n);
+    /* *id = the index of the largest of x[n], the first of equals; -1 where one is not finite. scratch:
+     * likeliest_scratch bytes, zeros before its first use. */
+    void (*likeliest)(int32_t *id, const float *x, int64_t n, void *scratch);
+    size_t likeliest_scratch;
+    /* What step queues, kept to be done again by replay, without the host's work: a CUDA graph. It is not done now.
+     * step may call what queues arithmetic, nothing that moves memory or waits. NULL where the device refuses. */
+    void *(*record)(void (*step)(void *context), void *context);
+    void (*replay)(void *recording);
+    void (*forget)(void *recording);
+};
+
+/* ---- all ---- */
+
 struct ptq_device {
     const char *name; /* "NVIDIA H100 80GB HBM3"; "emulated CUDA" */
     struct ptq_ops ops;
@@ -40,6 +192,7 @@ struct ptq_device {
     void (*packed_multiply)(float *y, int64_t ldy, const struct ptq_packed *w, const float *b, int accumulate,
                             int64_t m, void *scratch);
     size_t (*packed_scratch)(const struct ptq_packed *w, int64_t m); /* the same for linears that are alike */
+    struct ptq_decoding decoding;
     /* bytes of device memory, or NULL where there is no room; not cleared. */
     void *(*take)(size_t bytes);
     void (*give)(void *memory);
@@ -48,6 +201,7 @@ struct ptq_device {
     size_t (*room)(void);                                           /* bytes that take could still give */
     /* Waits. The first failure since the last call, static storage; NULL where all went well. */
     const char *(*error)(void);
+    struct ptq_device_solver solver;
 };
 
 /* The first CUDA device, or NULL with a sentence in why[0..size): there is none, or this build has no CUDA. */

@@ -21,6 +21,7 @@
 #include "awq.h"
 
 #include "awq_clip.h"
+#include "awq_device.h"
 #include "awq_groups.h"
 #include "awq_search.h"
 #include "grid.h"
@@ -108,7 +109,7 @@ static void divide_columns(float *x, int64_t rows, int64_t k, const float *s)
         for (int64_t j = 0; j < k; j++) x[i * k + j] /= s[j];
 }
 
-static float *divided_copy(struct ptq_arena *arena, const float *x, int64_t rows, int64_t k, const float *s)
+float *ptq_awq_divided_copy(struct ptq_arena *arena, const float *x, int64_t rows, int64_t k, const float *s)
 {
     float *to = ptq_new(arena, float, rows *k);
     memcpy(to, x, sizeof *x * (size_t)(rows * k));
@@ -125,8 +126,8 @@ static void rescale_stats(struct transform *t)
         const float *s = t->report->choice[input].scale;
         int64_t k = from[input].k;
         to[input] = from[input];
-        to[input].absmean = divided_copy(t->task->scratch, from[input].absmean, 1, k, s);
-        to[input].sample = divided_copy(t->task->scratch, from[input].sample, from[input].n_sample, k, s);
+        to[input].absmean = ptq_awq_divided_copy(t->task->scratch, from[input].absmean, 1, k, s);
+        to[input].sample = ptq_awq_divided_copy(t->task->scratch, from[input].sample, from[input].n_sample, k, s);
     }
     t->task->stats = to;
 }
@@ -159,7 +160,6 @@ static void quantize_linear(struct ptq_block_task *task, int role, const struct 
     struct ptq_mark mark = ptq_arena_mark(task->scratch);
     float *w = ptq_new(task->scratch, float, linear->n * linear->k);
     ptq_awq_clamp(linear, clip, grid->group_size, w);
-    ptq_qmat_make(task->arena, grid, linear->n, linear->k, &task->q[role]);
     task->report[role].saturated = ptq_grid_quantize(&task->q[role], w);
     ptq_arena_rewind(task->scratch, mark);
 }
@@ -180,7 +180,7 @@ void ptq_awq_clip_linear(struct ptq_block_task *task, int role, const struct ptq
     struct ptq_error err;
     if (ptq_awq_family(&task->model->config, &family, &err) || !(family->clipped >> role & 1)) return;
     const struct ptq_moments *m = &task->moments[ptq_role_input[role]];
-    float *sample = divided_copy(task->scratch, m->row, m->n_row, m->k, choice->scale);
+    float *sample = ptq_awq_divided_copy(task->scratch, m->row, m->n_row, m->k, choice->scale);
     ptq_awq_clip_search(&task->spec->grid, &task->block->linear[role], sample, m->n_row, arena, task->scratch, clip);
 }
 
@@ -193,8 +193,13 @@ enum ptq_status ptq_awq_block(struct ptq_block_task *task, const struct ptq_awq_
         struct ptq_awq_clip *clip = &report->clip[role];
         if (!task->block->linear[role].n) continue;
         PTQ_TRY(ptq_interrupted(err));
-        if (options->clip) ptq_awq_clip_linear(task, role, choice, arena, clip);
-        quantize_linear(task, role, clip);
+        ptq_qmat_make(task->arena, &task->spec->grid, task->block->linear[role].n, choice->k, &task->q[role]);
+        if (ptq_awq_can_there(task, role)) {
+            PTQ_TRY(ptq_awq_linear_there(task, role, options->clip, choice, arena, clip, err));
+        } else {
+            if (options->clip) ptq_awq_clip_linear(task, role, choice, arena, clip);
+            quantize_linear(task, role, clip);
+        }
         ptq_awq_describe(options, choice, clip, &task->report[role]);
     }
     return PTQ_OK;
@@ -204,7 +209,7 @@ enum ptq_status ptq_awq_block(struct ptq_block_task *task, const struct ptq_awq_
 static unsigned need(const struct ptq_spec *spec)
 {
     int module = (enum ptq_awq_loss)ptq_spec_value(spec, "loss") == PTQ_AWQ_MODULE;
-    return PTQ_NEED_MOMENTS | (module ? PTQ_NEED_WINDOWS : PTQ_NEED_NOTHING);
+    return PTQ_NEED_MOMENTS | (module ? PTQ_NEED_WINDOWS : PTQ_NEED_GRAM_ANYWHERE);
 }
 
 static enum ptq_status block_method(struct ptq_block_task *task, struct ptq_error *err)

@@ -66,6 +66,9 @@ enum ptq_status ptq_awq_transform(struct ptq_block_task *task, const struct ptq_
 void ptq_awq_clip_linear(struct ptq_block_task *task, int role, const struct ptq_awq_choice *choice,
                          struct ptq_arena *arena, struct ptq_awq_clip *clip);
 
+/* x[rows][K] with column k divided by s[k], in arena. */
+float *ptq_awq_divided_copy(struct ptq_arena *arena, const float *x, int64_t rows, int64_t k, const float *s);
+
 /* alpha and clip of a linear's report. */
 void ptq_awq_describe(const struct ptq_awq_options *options, const struct ptq_awq_choice *choice,
                       const struct ptq_awq_clip *clip, struct ptq_linear_report *report);

@@ -54,7 +54,7 @@ static enum ptq_status check(const struct ptq_spec *spec, const struct ptq_confi
 static unsigned need(const struct ptq_spec *spec)
 {
     (void)spec;
-    return PTQ_NEED_MOMENTS | PTQ_NEED_WINDOWS;
+    return PTQ_NEED_MOMENTS | PTQ_NEED_WINDOWS | PTQ_NEED_GRAM_ANYWHERE;
 }
 
 static const struct ptq_param params[] = {

@@ -1,9 +1,12 @@
 /* Source of the groups: llm-awq auto_scale.py, auto_scale_block, and auto_clip.py, auto_clip_block (d6e797a). */
 #include "awq_groups.h"
 
+#include "pool.h"
 #include "words.h"
 
 #include <string.h>
+
+enum { ROWS_A_TASK = 64 };
 
 /* LLaMA and Qwen2 (Mistral: AutoAWQ): gate and up are judged by what the MLP gives. */
 static const struct ptq_awq_group gated[PTQ_N_INPUT] = {
@@ -142,13 +145,28 @@ static void divide_v(const struct ptq_config *c, struct ptq_linear *v, const flo
     }
 }
 
+struct scale_task {
+    float *w;
+    const float *s;
+    int64_t n, k;
+};
+
+static void scale_rows(void *context, int64_t i, int worker)
+{
+    const struct scale_task *t = context;
+    int64_t first = i * ROWS_A_TASK, end = first + ROWS_A_TASK < t->n ? first + ROWS_A_TASK : t->n;
+    (void)worker;
+    for (int64_t row = first; row < end; row++)
+        for (int64_t j = 0; j < t->k; j++) t->w[row * t->k + j] *= t->s[j];
+}
+
 void ptq_awq_apply_scale(const struct ptq_config *c, struct ptq_block *b, const struct ptq_awq_group *group,
                          const float *s)
 {
     int64_t k = b->linear[group->first].k, n = ptq_awq_outputs(b, group);
     float *w = b->linear[group->first].w;
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j < k; j++) w[i * k + j] *= s[j];
+    struct scale_task task = {w, s, n, k};
+    ptq_parallel_for((n + ROWS_A_TASK - 1) / ROWS_A_TASK, scale_rows, &task);
     switch (group->prev) {
     case PTQ_AWQ_NORM1:
         divide(b->norm1_w, s, k);

@@ -1,8 +1,10 @@
 #include "awq_search.h"
 
+#include "awq_device.h"
 #include "awq_gram.h"
 #include "awq_probe.h"
 #include "grid.h"
+#include "offload.h"
 #include "ops.h"
 #include "pool.h"
 #include "progress.h"
@@ -35,6 +37,7 @@ struct search {
     float *weight_mean; /* [K] of formula=2023-05 */
     int by_gram;        /* the linears are judged by themselves */
     struct ptq_awq_gram gram;
+    struct ptq_awq_there *there; /* the same on a device; or NULL */
     float *trial;                /* [N][K] Q(W s) / s where it is judged by a module */
     float *output;               /* [batch][..] the middle with trial weights */
     struct ptq_awq_probe *probe; /* where the module is the block */
@@ -135,6 +138,7 @@ static void gram_tile(void *context, int64_t i, int worker)
 
 static double gram_loss(struct search *s, double limit)
 {
+    if (s->there) return ptq_awq_there_loss(s->there, s->scale);
     int64_t tiles = (s->n + TILE - 1) / TILE;
     double sum = 0;
     for (s->first = 0; s->first < tiles && !(sum > limit); s->first += WAVE) {
@@ -213,6 +217,16 @@ static void make_tiles(struct search *s)
     }
 }
 
+/* The Gram matrix, fetched where it lies on a device. */
+static const float *gram_here(const struct search *s)
+{
+    const struct ptq_moments *m = &s->task->moments[s->input];
+    if (m->gram) return m->gram;
+    float *h = ptq_new(s->task->scratch, float, s->k * s->k);
+    m->pass->offload->device->download(h, m->there, sizeof *h * (size_t)(s->k * s->k));
+    return h;
+}
+
 /* Room, and what all trials share. */
 static enum ptq_status prepare(struct search *s, struct ptq_error *err)
 {
@@ -220,8 +234,11 @@ static enum ptq_status prepare(struct search *s, struct ptq_error *err)
     PTQ_TRY(find_importance(s, err));
     if (s->options->formula != PTQ_AWQ_2023_11) find_weight_mean(s);
     s->by_gram = s->group->module == PTQ_AWQ_SELF || s->options->loss == PTQ_AWQ_GRAM;
-    if (s->by_gram) {
-        s->gram = ptq_awq_gram_make(a, s->task->moments[s->input].gram, s->k);
+    s->there = NULL;
+    if (s->by_gram && s->task->moments[s->input].there && ptq_awq_grid_there(&s->task->spec->grid, s->k)) {
+        PTQ_TRY(ptq_awq_there_make(s->task, s->input, s->w, s->n, s->k, &s->there, err));
+    } else if (s->by_gram) {
+        s->gram = ptq_awq_gram_make(a, gram_here(s), s->k);
         s->sum = ptq_new(a, double, WAVE);
     } else if (s->group->module == PTQ_AWQ_BLOCK) {
         s->trial = ptq_new(a, float, s->n * s->k);
@@ -235,7 +252,7 @@ static enum ptq_status prepare(struct search *s, struct ptq_error *err)
         s->moved = ptq_new(a, float *, ptq_pool_size());
         for (int i = 0; i < ptq_pool_size(); i++) s->moved[i] = ptq_new(a, float, OUTPUT_TILE * last->n);
     }
-    make_tiles(s);
+    if (!s->there) make_tiles(s);
     return PTQ_OK;
 }
 

@@ -18,6 +18,7 @@
  * Sources: arXiv:2210.17323; IST-DASLab/gptq gptq.py, quant.py (2d65066). */
 #include "gptq.h"
 
+#include "gptq_device.h"
 #include "gptq_factor.h"
 #include "gptq_solve.h"
 
@@ -48,7 +49,9 @@ enum ptq_status ptq_gptq_block(struct ptq_block_task *task, struct ptq_error *er
                                        .static_groups = (int)ptq_spec_value(spec, "static_groups"),
                                        .fresh_groups = (int)ptq_spec_value(spec, "fresh_groups"),
                                        .mse = (int)ptq_spec_value(spec, "mse")};
-    struct ptq_hessian_solver solver = {solve, &options, (int)ptq_spec_value(spec, "true_sequential")};
+    struct ptq_hessian_solver solver = {
+        .solve = solve, .options = &options, .true_sequential = (int)ptq_spec_value(spec, "true_sequential")};
+    if (ptq_gptq_can_there(&options, &spec->grid)) solver.solve_there = ptq_gptq_solve_there;
     return ptq_hessian_block(task, &solver, err);
 }
 

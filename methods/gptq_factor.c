@@ -33,25 +33,25 @@ static int by_diagonal(const void *a, const void *b)
     return x->index < y->index ? -1 : x->index > y->index;
 }
 
-/* The diagonal, dead columns marked and set to 1, and its mean. */
-static enum ptq_status read_diagonal(const float *h, int64_t k, double *diagonal, uint8_t *dead, double *mean,
-                                     struct ptq_error *err)
+enum ptq_status ptq_gptq_diagonal(const float *h, int64_t stride, int64_t k, double *diagonal, uint8_t *dead,
+                                  double *mean, struct ptq_error *err)
 {
     double sum = 0;
     for (int64_t i = 0; i < k; i++) {
-        if (!isfinite(h[i * k + i]))
+        float value = h[i * stride];
+        if (!isfinite(value))
             return ptq_fail(err, PTQ_ENUMERIC,
                             "input channel %lld: the activations of the calibration text are not finite or too large",
                             (long long)i);
-        dead[i] = h[i * k + i] == 0;
-        diagonal[i] = dead[i] ? 1 : h[i * k + i];
+        dead[i] = value == 0;
+        diagonal[i] = dead[i] ? 1 : value;
         sum += diagonal[i];
     }
     *mean = sum / (double)k;
     return PTQ_OK;
 }
 
-static void sort_columns(const double *diagonal, int64_t k, struct ptq_arena *scratch, int32_t *perm)
+void ptq_gptq_order(const double *diagonal, int64_t k, struct ptq_arena *scratch, int32_t *perm)
 {
     struct channel *channel = ptq_new(scratch, struct channel, k);
     for (int64_t i = 0; i < k; i++) channel[i] = (struct channel){diagonal[i], (int32_t)i};
@@ -65,6 +65,7 @@ struct reverse_task {
     const struct ptq_gptq_factor *f;
     double damp, *a;
     double *inverse; /* [K][K] by place, or NULL: R is wanted */
+    struct ptq_arena *scratch;
 };
 
 /* Row i of a is place K - 1 - i; columns up to the diagonal. */
@@ -112,26 +113,27 @@ static void turn_inverse(void *context, int64_t task, int worker)
 }
 
 /* One attempt. Returns 0, or 1 + the bad pivot's row in a. Row-major lower is LAPACK's upper: nothing is transposed. */
-static int64_t factor_once(struct reverse_task *t, struct ptq_arena *scratch)
+static int64_t factor_once(void *context, double damp)
 {
+    struct reverse_task *t = context;
+    t->damp = damp;
     int64_t k = t->f->k, tasks = (k + ROWS_A_TASK - 1) / ROWS_A_TASK;
     ptq_parallel_for(tasks, reverse_rows, t);
-    int64_t bad = ptq_cholesky(t->a, k, scratch);
+    int64_t bad = ptq_cholesky(t->a, k, t->scratch);
     if (bad) return bad;
     if (t->inverse) bad = LAPACKE_dpotri(LAPACK_COL_MAJOR, 'U', (lapack_int)k, t->a, (lapack_int)k);
     if (!bad) ptq_parallel_for(tasks, t->inverse ? turn_inverse : turn_back, t);
     return bad < 0 ? 1 : bad;
 }
 
-static enum ptq_status climb(struct reverse_task *t, double mean, double percdamp, struct ptq_arena *scratch,
-                             struct ptq_gptq_factor *out, struct ptq_error *err)
+enum ptq_status ptq_gptq_climb(int64_t (*attempt)(void *context, double damp), void *context, double mean,
+                               double percdamp, struct ptq_gptq_factor *out, struct ptq_error *err)
 {
     int64_t bad = 0;
     out->percdamp = percdamp;
     for (int raise = 0; raise <= PTQ_GPTQ_RAISES; raise++) {
         if (raise) out->percdamp = out->percdamp > 0 ? out->percdamp * 10 : 1e-4;
-        t->damp = out->percdamp * mean;
-        bad = factor_once(t, scratch);
+        bad = attempt(context, out->percdamp * mean);
         if (!bad) return PTQ_OK;
     }
     int64_t place = out->k - bad;
@@ -150,13 +152,13 @@ static enum ptq_status prepare(struct ptq_arena *arena, struct ptq_arena *scratc
     out->dead = ptq_new(arena, uint8_t, k);
     if (act_order) out->perm = ptq_new(arena, int32_t, k);
     struct ptq_mark mark = ptq_arena_mark(scratch);
-    struct reverse_task task = {.h = h, .f = out, .inverse = inverse};
+    struct reverse_task task = {.h = h, .f = out, .inverse = inverse, .scratch = scratch};
     double *diagonal = ptq_new(scratch, double, k);
     task.diagonal = diagonal;
-    PTQ_TRY(read_diagonal(h, k, diagonal, out->dead, &mean, err));
-    if (act_order) sort_columns(diagonal, k, scratch, out->perm);
+    PTQ_TRY(ptq_gptq_diagonal(h, k + 1, k, diagonal, out->dead, &mean, err));
+    if (act_order) ptq_gptq_order(diagonal, k, scratch, out->perm);
     task.a = ptq_new(scratch, double, k *k);
-    PTQ_TRY(climb(&task, mean, percdamp, scratch, out, err));
+    PTQ_TRY(ptq_gptq_climb(factor_once, &task, mean, percdamp, out, err));
     ptq_arena_rewind(scratch, mark);
     return PTQ_OK;
 }

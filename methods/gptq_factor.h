@@ -36,4 +36,16 @@ enum ptq_status ptq_gptq_factorize_over(struct ptq_arena *arena, struct ptq_aren
 enum ptq_status ptq_gptq_invert(struct ptq_arena *arena, struct ptq_arena *scratch, const float *h, int64_t k,
                                 double percdamp, double **inverse, struct ptq_gptq_factor *out, struct ptq_error *err);
 
+/* ---- its steps, for who factors on a device (gptq_device.c) ---- */
+
+/* The diagonal of h, whose elements lie stride apart: dead columns marked and set to 1; and its mean. */
+enum ptq_status ptq_gptq_diagonal(const float *h, int64_t stride, int64_t k, double *diagonal, uint8_t *dead,
+                                  double *mean, struct ptq_error *err);
+/* perm[K]: columns by falling diagonal. */
+void ptq_gptq_order(const double *diagonal, int64_t k, struct ptq_arena *scratch, int32_t *perm);
+/* Tries percdamp, and tenfold ones after it: attempt(context, what is added to the diagonal) gives 0, or 1 + the row of
+ * the bad pivot, place K - 1 - row. Fills out->percdamp; out->k and perm are set. */
+enum ptq_status ptq_gptq_climb(int64_t (*attempt)(void *context, double damp), void *context, double mean,
+                               double percdamp, struct ptq_gptq_factor *out, struct ptq_error *err);
+
 #endif

@@ -95,12 +95,15 @@ struct solve {
     struct tile *tile; /* [threads] */
 };
 
-/* Where the block that begins at `from` ends. */
+int64_t ptq_gptq_block_end(const struct ptq_gptq_options *options, int64_t group_size, int64_t k, int64_t from)
+{
+    int64_t to = from + PTQ_GPTQ_BLOCK < k ? from + PTQ_GPTQ_BLOCK : k, next = (from / group_size + 1) * group_size;
+    return options->fresh_groups && !options->static_groups && next < to ? next : to;
+}
+
 static int64_t block_end(const struct solve *s, int64_t from)
 {
-    int64_t g = s->group_size, k = s->q->k, to = from + PTQ_GPTQ_BLOCK < k ? from + PTQ_GPTQ_BLOCK : k;
-    int64_t next = (from / g + 1) * g;
-    return s->options->fresh_groups && !s->options->static_groups && next < to ? next : to;
+    return ptq_gptq_block_end(s->options, s->group_size, s->q->k, from);
 }
 
 /* One block's part of U, in float64. */
@@ -347,16 +350,30 @@ static struct tile *make_tiles(const struct solve *s, struct ptq_arena *arena)
     return tile;
 }
 
+void ptq_gptq_places(const struct ptq_gptq_options *options, const int32_t *perm, int64_t group_size, int64_t k,
+                     int32_t *column, int32_t *group)
+{
+    int by_column = options->static_groups && perm;
+    for (int64_t i = 0; i < k; i++) {
+        column[i] = perm ? perm[i] : (int32_t)i;
+        group[i] = (int32_t)((by_column ? column[i] : i) / group_size);
+    }
+}
+
+void ptq_gptq_keep_order(const struct ptq_gptq_options *options, const int32_t *perm, struct ptq_arena *arena,
+                         struct ptq_qmat *q)
+{
+    if (!perm || options->static_groups || q->n_groups == 1) return;
+    q->perm = ptq_new(arena, int32_t, q->k);
+    memcpy(q->perm, perm, sizeof *q->perm * (size_t)q->k);
+}
+
 void ptq_gptq_solve(const struct ptq_gptq_factor *factor, const struct ptq_gptq_options *options, const float *w,
                     struct ptq_arena *arena, struct ptq_arena *scratch, struct ptq_qmat *q, double *loss,
                     int32_t *saturated)
 {
     int64_t k = q->k, g = q->grid.group_size < 0 ? k : q->grid.group_size;
-    int by_column = options->static_groups && factor->perm;
-    if (factor->perm && !options->static_groups && q->n_groups > 1) {
-        q->perm = ptq_new(arena, int32_t, k);
-        memcpy(q->perm, factor->perm, sizeof *q->perm * (size_t)k);
-    }
+    ptq_gptq_keep_order(options, factor->perm, arena, q);
     struct ptq_mark mark = ptq_arena_mark(scratch);
     struct solve s = {.factor = factor, .options = options, .w = w, .q = q, .group_size = g};
     s.fits = q->grid.group_size > 0 && !options->static_groups;
@@ -364,10 +381,7 @@ void ptq_gptq_solve(const struct ptq_gptq_factor *factor, const struct ptq_gptq_
     s.saturated = saturated;
     s.group = ptq_new(scratch, int32_t, k);
     s.column = ptq_new(scratch, int32_t, k);
-    for (int64_t i = 0; i < k; i++) {
-        s.column[i] = factor->perm ? factor->perm[i] : (int32_t)i;
-        s.group[i] = (int32_t)((by_column ? s.column[i] : i) / g);
-    }
+    ptq_gptq_places(options, factor->perm, g, k, s.column, s.group);
     make_blocks(&s, scratch);
     s.tile = make_tiles(&s, scratch);
     ptq_parallel_for((q->n + ROWS - 1) / ROWS, solve_tile, &s);

@@ -10,6 +10,7 @@
 #include "only.h"
 #include "apply.h"
 #include "grid.h"
+#include "offload.h"
 #include "ops.h"
 #include "pool.h"
 #include "progress.h"
@@ -81,18 +82,18 @@ static int64_t gram_tile(int64_t k)
                                          : columns;
 }
 
-static void make_samples(struct work *w)
+struct ptq_stats *ptq_hessian_samples(struct ptq_block_task *task)
 {
-    struct ptq_arena *arena = w->task->scratch;
-    w->saw = ptq_new(arena, struct ptq_stats, PTQ_N_INPUT);
+    struct ptq_stats *saw = ptq_new(task->scratch, struct ptq_stats, PTQ_N_INPUT);
     for (int input = 0; input < PTQ_N_INPUT; input++) {
-        struct ptq_stats *s = &w->saw[input];
-        s->k = width_of(w, (enum ptq_input)input);
-        s->rows = w->f->windows * w->f->length;
+        struct ptq_stats *s = &saw[input];
+        s->k = ptq_input_width(&task->model->config, (enum ptq_input)input);
+        s->rows = task->calib->windows * task->calib->length;
         s->n_sample = s->rows < PTQ_STATS_SAMPLE ? s->rows : PTQ_STATS_SAMPLE;
-        s->sample = ptq_new(arena, float, s->n_sample * s->k);
+        s->sample = ptq_new(task->scratch, float, s->n_sample * s->k);
     }
-    w->task->stats = w->saw;
+    task->stats = saw;
+    return saw;
 }
 
 /* The running mean over windows, one after the other as in the published code: H of n - 1 windows times (n - 1) / n,
@@ -118,62 +119,81 @@ static void make_hessian(struct work *w, enum ptq_input input)
 
 /* ---- the linears that read one input, as one problem ---- */
 
-static void report_rows(const struct work *w, int role, int64_t first, const struct ptq_hessian_problem *p)
+static void report_rows(const struct ptq_block_task *task, int role, int64_t first, const struct ptq_hessian_problem *p)
 {
-    struct ptq_linear_report *report = &w->task->report[role];
+    struct ptq_linear_report *report = &task->report[role];
     report->damp = p->percdamp;
-    for (int64_t n = first; n < first + w->task->block->linear[role].n; n++) {
+    for (int64_t n = first; n < first + task->block->linear[role].n; n++) {
         report->loss += p->loss[n];
         report->saturated += p->saturated[n];
     }
 }
 
-/* q, k, v (or gate, up) are rows [first, ..) of the stack: their codes are views of its codes. */
-static void share_rows(struct work *w, enum ptq_input input, const struct ptq_hessian_problem *p)
+/* q, k, v (or gate, up) are rows [first, ..) of the stack. */
+void ptq_hessian_share(const struct ptq_block_task *task, enum ptq_input input, const struct ptq_hessian_problem *p)
 {
-    struct ptq_qmat fresh[PTQ_N_ROLE] = {0};
     const struct ptq_qmat *stack = p->q;
-    float *weights = ptq_new(w->task->scratch, float, stack->n * stack->k);
     int64_t first = 0;
     for (int role = 0; role < PTQ_N_ROLE; role++) {
-        const struct ptq_linear *linear = &w->task->block->linear[role];
+        const struct ptq_linear *linear = &task->block->linear[role];
+        struct ptq_qmat *q = &task->q[role];
         if (ptq_role_input[role] != input || !linear->n) continue;
-        fresh[role] = *stack;
-        fresh[role].n = linear->n;
-        fresh[role].code += first * stack->k;
-        fresh[role].scale += first * stack->n_groups;
-        fresh[role].zero += first * stack->n_groups;
-        w->task->q[role] = fresh[role];
-        w->quantized.linear[role].w = weights + first * stack->k;
-        report_rows(w, role, first, p);
+        *q = *stack;
+        q->n = linear->n;
+        q->code += first * stack->k;
+        q->scale += first * stack->n_groups;
+        q->zero += first * stack->n_groups;
+        report_rows(task, role, first, p);
         first += linear->n;
     }
+}
+
+/* What the codes stand for, into w->quantized. */
+static void put_weights(struct work *w, enum ptq_input input, const struct ptq_qmat *stack)
+{
+    struct ptq_qmat fresh[PTQ_N_ROLE] = {0};
+    float *weights = ptq_new(w->task->scratch, float, stack->n * stack->k);
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        if (ptq_role_input[role] != input || !w->task->block->linear[role].n) continue;
+        fresh[role] = w->task->q[role];
+        w->quantized.linear[role].w = weights;
+        weights += fresh[role].n * stack->k;
+    }
     ptq_reapply(fresh, &w->quantized);
+}
+
+const struct ptq_linear *ptq_hessian_stack(const struct ptq_block_task *task, enum ptq_input input,
+                                           struct ptq_hessian_problem *out)
+{
+    const struct ptq_linear *top = NULL;
+    int64_t n = 0;
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        const struct ptq_linear *linear = &task->block->linear[role];
+        if (ptq_role_input[role] != input || !linear->n) continue;
+        if (!top) top = linear;
+        assert(linear->w == top->w + n * top->k);
+        n += linear->n;
+    }
+    *out = (struct ptq_hessian_problem){.w = top->w, .arena = task->arena, .scratch = task->scratch, .input = input};
+    out->q = ptq_new(task->scratch, struct ptq_qmat, 1);
+    ptq_qmat_make(task->arena, &task->spec->grid, n, top->k, out->q);
+    out->loss = ptq_new(task->scratch, double, n);
+    out->saturated = ptq_new(task->scratch, int32_t, n);
+    return top;
 }
 
 /* Codes of all linears that read this input, and their float32 weights into w->quantized. */
 static enum ptq_status quantize(struct work *w, enum ptq_input input, struct ptq_error *err)
 {
-    const struct ptq_block *block = w->task->block;
-    const struct ptq_linear *top = NULL;
-    struct ptq_qmat stack;
-    int64_t n = 0;
-    for (int role = 0; role < PTQ_N_ROLE; role++) {
-        if (ptq_role_input[role] != input || !block->linear[role].n) continue;
-        if (!top) top = &block->linear[role];
-        assert(block->linear[role].w == top->w + n * top->k);
-        n += block->linear[role].n;
-    }
-    ptq_qmat_make(w->task->arena, &w->task->spec->grid, n, top->k, &stack);
-    struct ptq_hessian_problem p = {.h = w->h[input], .w = top->w, .q = &stack, .arena = w->task->arena};
-    p.scratch = w->task->scratch;
-    p.loss = ptq_new(w->task->scratch, double, n);
-    p.saturated = ptq_new(w->task->scratch, int32_t, n);
+    struct ptq_hessian_problem p;
+    const struct ptq_linear *top = ptq_hessian_stack(w->task, input, &p);
+    p.h = w->h[input];
     PTQ_TRY(ptq_interrupted(err));
     struct ptq_mark mark = ptq_arena_mark(w->task->scratch);
     if (w->solver->solve(w->solver->options, &p, err)) return ptq_within(err, "%s", top->name);
     ptq_arena_rewind(w->task->scratch, mark);
-    share_rows(w, input, &p);
+    ptq_hessian_share(w->task, input, &p);
+    put_weights(w, input, p.q);
     return PTQ_OK;
 }
 
@@ -188,14 +208,13 @@ static int is_last(const struct work *w)
 /* 0 where only= leaves alone all linears that read this input, and nothing that is kept depends on them: in this order
  * no input's codes depend on another's, and behind the last block that only= names nothing is coded. OBQ of a few
  * linears would else take hours for the others. */
-static int is_wanted(const struct work *w, enum ptq_input input)
+int ptq_hessian_wants(const struct ptq_block_task *task, enum ptq_input input)
 {
-    const char *only = w->task->spec->only;
-    const struct ptq_model *model = w->task->model;
+    const char *only = task->spec->only;
     int64_t first, last;
     struct ptq_error ignored;
-    if (!*only || ptq_only_blocks(only, model, &first, &last, &ignored) || w->task->index != last) return 1;
-    unsigned roles = ptq_only_roles(only, model, last);
+    if (!*only || ptq_only_blocks(only, task->model, &first, &last, &ignored) || task->index != last) return 1;
+    unsigned roles = ptq_only_roles(only, task->model, last);
     for (int role = 0; role < PTQ_N_ROLE; role++)
         if ((roles >> role & 1) && ptq_role_input[role] == input) return 1;
     return 0;
@@ -242,7 +261,7 @@ static enum ptq_status one_shot(struct work *w, struct ptq_error *err)
     /* The widest input first, while no other linear's quantised copy is there yet: for a block of LLaMA-7B that is
      * 0.6 GiB of the peak. One input's codes do not depend on another's. */
     for (int input = PTQ_N_INPUT - 1; input >= 0; input--)
-        if (is_wanted(w, input)) PTQ_TRY(quantize(w, input, err));
+        if (ptq_hessian_wants(w->task, input)) PTQ_TRY(quantize(w, input, err));
     return is_last(w) ? PTQ_OK : ptq_forward_block(f, &w->quantized, w->task->index, NULL, err);
 }
 
@@ -333,6 +352,8 @@ unsigned ptq_hessian_need(const struct ptq_spec *spec)
 enum ptq_status ptq_hessian_block(struct ptq_block_task *task, const struct ptq_hessian_solver *solver,
                                   struct ptq_error *err)
 {
+    if (solver->solve_there && task->calib->offload && !ptq_offload_checks())
+        return ptq_hessian_block_there(task, solver, err);
     struct work w = {.task = task, .f = task->calib, .quantized = *task->block, .solver = solver};
     int64_t rows = w.f->batch_windows * w.f->length, out = width_of(&w, PTQ_ATTN_OUT), ff = width_of(&w, PTQ_MLP_OUT);
     int64_t widest = out > ff ? out : ff;
@@ -340,6 +361,6 @@ enum ptq_status ptq_hessian_block(struct ptq_block_task *task, const struct ptq_
     w.scaled = ptq_new(task->scratch, float, w.f->length *widest);
     w.in = ptq_new(task->scratch, float, rows *w.f->model->config.width);
     w.wide = ptq_new(task->scratch, float, rows *(out > ff ? out : ff));
-    make_samples(&w);
+    w.saw = ptq_hessian_samples(task);
     return solver->true_sequential ? staged(&w, err) : one_shot(&w, err);
 }

@@ -58,7 +58,14 @@ struct ptq_layer {
 /* What a method needs: means, or means and moments, of each linear's input in full precision (core/stats.h); whether it
  * draws at random (only then is the seed part of what a cell is); the calibration windows themselves, travelling from
  * block to block. */
-enum { PTQ_NEED_NOTHING = 0, PTQ_NEED_ABSMEAN = 1, PTQ_NEED_SEED = 2, PTQ_NEED_WINDOWS = 4, PTQ_NEED_MOMENTS = 8 };
+enum {
+    PTQ_NEED_NOTHING = 0,
+    PTQ_NEED_ABSMEAN = 1,
+    PTQ_NEED_SEED = 2,
+    PTQ_NEED_WINDOWS = 4,
+    PTQ_NEED_MOMENTS = 8,
+    PTQ_NEED_GRAM_ANYWHERE = 16 /* with MOMENTS: Gram matrices may lie on the device (struct ptq_moments) */
+};
 
 /* One block for a method that looks at all of it (GPTQ, AWQ). */
 struct ptq_block_task {

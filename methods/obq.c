@@ -58,7 +58,8 @@ static enum ptq_status block_method(struct ptq_block_task *task, struct ptq_erro
 {
     const struct ptq_spec *spec = task->spec;
     struct options options = {ptq_spec_value(spec, "percdamp"), (int)ptq_spec_value(spec, "outliers")};
-    struct ptq_hessian_solver solver = {solve, &options, (int)ptq_spec_value(spec, "true_sequential")};
+    struct ptq_hessian_solver solver = {
+        .solve = solve, .options = &options, .true_sequential = (int)ptq_spec_value(spec, "true_sequential")};
     return ptq_hessian_block(task, &solver, err);
 }
 

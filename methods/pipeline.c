@@ -8,6 +8,7 @@
 #include "grid.h"
 #include "inputs.h"
 #include "locate.h"
+#include "offload.h"
 #include "only.h"
 #include "part.h"
 #include "prefix.h"
@@ -166,6 +167,7 @@ static enum ptq_status quantize_block(struct run *r, int64_t index, struct ptq_b
                                   .q = q,
                                   .report = report};
     PTQ_TRY(r->spec->method->block_method(&task, err));
+    PTQ_TRY(ptq_stats_go_on(r->stats, err));
     if (travels(r)) ptq_progress_step(&r->progress, (double)r->calib->n);
     return ptq_apply_codes(task.stats, q, report, chosen(r, index, block, q), r->work, r->cell->linear, n, err);
 }
@@ -338,7 +340,6 @@ static enum ptq_status evaluate(struct run *r, struct ptq_error *err)
     r->packed = r->eval->n > 0 && cell->path && strcmp(cell->path, "packed") == 0;
     cell->seconds_quantize = 0;
     cell->saturated_groups = cell->n_linears = cell->n_inputs = 0;
-    if (r->stats) ptq_inputs_report(r->arena, r->stats, cell);
     r->work = ptq_arena_make("cell");
     r->codes = ptq_arena_make("codes");
     enum ptq_status status = run_with_part(r, err);
@@ -346,6 +347,7 @@ static enum ptq_status evaluate(struct run *r, struct ptq_error *err)
     ptq_arena_free(r->work);
     if (status) return status;
     cell->seconds_eval = ptq_seconds() - started - (cell->seconds_quantize - r->earlier) - r->compare.seconds;
+    if (r->stats) ptq_inputs_report(r->arena, r->stats, cell);
     ptq_compare_end(&r->compare, cell);
     return summarise(r, err);
 }
@@ -374,12 +376,20 @@ static const char *identity_of(struct ptq_arena *arena, const struct ptq_shared_
                       device ? " " : "", device ? device->name : "");
 }
 
+/* Moments on the device are as large as the weights: they are measured with the cell, and not kept. */
+static int travel_with_cell(const struct ptq_planned *plan)
+{
+    return plan->model->model.device && !ptq_offload_checks() &&
+           (ptq_spec_need(&plan->spec) & PTQ_NEED_GRAM_ANYWHERE) != 0;
+}
+
 /* Statistics of the cell's calibration, where it has one: measured by the first cell that asks. */
 static enum ptq_status calibrate(struct ptq_session *s, const struct ptq_planned *plan, struct ptq_cell *cell,
                                  struct ptq_error *err)
 {
     struct ptq_shared_windows *calib = plan->calib;
     cell->seconds_calibrate = 0;
+    if (travel_with_cell(plan)) return PTQ_OK;
     if (calib && ptq_spec_reads_stats(&plan->spec) &&
         !(calib->stats && calib->stats->has_moments >= calib->with_moments)) {
         double started = ptq_seconds();
@@ -471,7 +481,14 @@ static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_jo
                     .arena = arena,
                     .sink = job->sink,
                     .cell = cell};
-    return evaluate(&r, err);
+    if (!travel_with_cell(&plan)) return evaluate(&r, err);
+    struct ptq_arena *there = ptq_arena_make("calibration on a device");
+    struct ptq_model_stats stats;
+    ptq_stats_travel(there, r.model, r.calib, &stats);
+    r.stats = &stats;
+    enum ptq_status status = evaluate(&r, err);
+    ptq_arena_free(there);
+    return status;
 }
 
 enum ptq_status ptq_cell_run(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,

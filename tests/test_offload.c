@@ -127,11 +127,11 @@ static void fake_rmsnorm(float *y, const float *x, const float *g, float eps, in
 }
 
 /* Row 3, column 5 of one product. */
-static void fake_linear(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w, const float *b,
-                        int accumulate, int64_t m, int64_t n, int64_t k)
+static void fake_product(float *y, int64_t ldy, const struct ptq_split *x, const struct ptq_split *w, const float *b,
+                         int accumulate)
 {
     float value, *at = y + 3 * ldy + 5;
-    fake.real->ops.linear(y, ldy, x, ldx, w, b, accumulate, m, n, k);
+    fake.real->solver.product(y, ldy, x, w, b, accumulate);
     if (!accumulate || ++fake.call != fake.bad_call) return;
     fake.real->download(&value, at, sizeof value);
     value += fake.planted;
@@ -149,11 +149,23 @@ static const struct ptq_device *make_fake(size_t limit)
     fake.device.room = fake_room;
     fake.device.error = fake_error;
     fake.device.ops.rmsnorm = fake_rmsnorm;
-    fake.device.ops.linear = fake_linear;
+    fake.device.solver.product = fake_product;
     return &fake.device;
 }
 
 /* ---- evaluation ---- */
+
+/* Moments that are measured there block by block, and searched there. */
+static enum ptq_status evaluate_travelling(struct fixture *f, const struct ptq_spec *spec,
+                                           const struct ptq_windows *calib, struct ptq_cell *cell)
+{
+    struct ptq_arena *arena = ptq_arena_make("travelling");
+    struct ptq_model_stats stats;
+    ptq_stats_travel(arena, &f->model, calib, &stats);
+    enum ptq_status status = ptq_evaluate(&f->model, spec, 0, &stats, calib, &f->eval, f->g.arena, cell, &f->g.err);
+    ptq_arena_free(arena);
+    return status;
+}
 
 static enum ptq_status evaluate(struct fixture *f, const struct ptq_device *device, const char *text, const char *path,
                                 struct ptq_cell *cell)
@@ -165,7 +177,9 @@ static enum ptq_status evaluate(struct fixture *f, const struct ptq_device *devi
     struct ptq_model_stats stats;
     unsigned need = ptq_spec_need(&spec);
     int reads = (need & (PTQ_NEED_ABSMEAN | PTQ_NEED_MOMENTS)) != 0;
+    int travel = device && !f->stats_here && (need & PTQ_NEED_GRAM_ANYWHERE);
     f->model.device = f->stats_here ? NULL : device;
+    if (travel) return evaluate_travelling(f, &spec, &calib, cell);
     if (reads) OK(ptq_stats_gather(f->g.arena, &f->model, &calib, (need & PTQ_NEED_MOMENTS) != 0, &stats, &f->g.err));
     f->model.device = device;
     return ptq_evaluate(&f->model, &spec, 0, reads ? &stats : NULL, &calib, &f->eval, f->g.arena, cell, &f->g.err);
@@ -213,6 +227,9 @@ static void test_methods(void **state)
         {"gpt2", "awq:w3,g8,loss=gram", "fp32", ppl_bound, 1},
         {"gpt2", "awq:w3,g8,loss=gram", "packed", packed_bound, 1},
         {"gpt2", "awq:w3,g8,loss=gram", "fp32", code_bound, 0},
+        {"llama", "awq:w4,g16,loss=gram", "fp32", code_bound, 0},
+        {"llama", "awq:w4,g16,loss=gram,scale_dtype=fp16", "fp32", code_bound, 0}, /* its grid is the CPU's */
+        {"llama", "awq+gptq:w3,g16", "fp32", code_bound, 0},
         {"qwen2", "awq:w3,g8,grid=3", "fp32", ppl_bound, 1}, /* its trials run there */
         {"llama", "gptq:w4,g16", "fp32", code_bound, 0},
         {"opt", "gptq:w3,g16,act_order=1,true_sequential=1", "packed", code_bound, 0},

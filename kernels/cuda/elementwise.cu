@@ -91,10 +91,15 @@ __global__ void bias_kernel(float *y, int64_t ldy, const float *b, int accumulat
     y[row * ldy + j] = accumulate ? y[row * ldy + j] + b[j] : b[j];
 }
 
+void fill_bias(float *y, int64_t ldy, const float *b, int accumulate, int64_t m, int64_t n)
+{
+    PTQ_LAUNCH(bias_kernel, blocks_for(m * n, THREADS), THREADS, 0, y, ldy, b, accumulate, m, n);
+}
+
 void linear(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w, const float *b, int accumulate,
             int64_t m, int64_t n, int64_t k)
 {
-    if (b) PTQ_LAUNCH(bias_kernel, blocks_for(m * n, THREADS), THREADS, 0, y, ldy, b, accumulate, m, n);
+    if (b) fill_bias(y, ldy, b, accumulate, m, n);
     product(y, ldy, x, ldx, w, k, accumulate || b, m, n, k);
 }
 

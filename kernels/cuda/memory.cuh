@@ -15,9 +15,14 @@ void give(void *memory);
 void upload(void *device, const void *host, size_t bytes);
 void download(void *host, const void *device, size_t bytes);
 size_t room();
+/* Multiprocessors; bytes of shared memory that a block may have. */
+int processors();
+size_t most_shared();
 const char *error();
 /* 10 major + minor of what it can: 80, 90. */
 int version();
+/* Of a library: what it did and its status; nvidia alone. */
+void note_failure(const char *what, int status);
 
 /* device.h's table, all slots that this build has. */
 const struct ptq_device *device(char *why, size_t size);

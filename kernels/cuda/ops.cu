@@ -2,8 +2,10 @@
 #include "parts.cuh"
 
 #include "../device.h"
+#include "decode.cuh"
 #include "memory.cuh"
 #include "packed.cuh"
+#include "solver.cuh"
 
 namespace ptq_cuda
 {
@@ -51,6 +53,22 @@ const struct ptq_device *device(char *why, size_t size)
     table.packed_acts = packed_acts;
     table.packed_multiply = packed_multiply;
     table.packed_scratch = packed_scratch;
+    fill_split_slots(&table.solver);
+    fill_gptq_slots(&table.solver);
+    fill_awq_slots(&table.solver);
+    table.decoding.linear_half = linear_half;
+    table.decoding.half_scratch = half_scratch;
+    table.decoding.remember = remember;
+    table.decoding.recall = recall;
+    table.decoding.recall_scratch = recall_scratch;
+    table.decoding.attend_row = attend_row;
+    table.decoding.norm_row = norm_row;
+    table.decoding.silu_row = silu_row;
+    table.decoding.likeliest = likeliest;
+    table.decoding.likeliest_scratch = likeliest_scratch();
+    table.decoding.record = record;
+    table.decoding.replay = replay;
+    table.decoding.forget = forget;
     table.name = name;
     return &table;
 }

@@ -1,29 +1,17 @@
-/* y = x w^T on packed weights by tensor cores, for a few tokens up to many.
+/* y = x w^T on packed weights by tensor cores: every width, group and number of tokens.
  *
  * A warp takes a tile of 16 outputs and every S'th chunk of its row (S splits), for 8 NT tokens; a block is 8 warps:
  * 8 / S tiles, which read the same activations at about the same time (they meet in L1), times S splits, whose sums are
  * added in order. Weights go from memory to registers once: the words of a chunk are loaded while the one before is
  * multiplied. Per chunk:  y += scale (sum of code x - zero * sum of x). */
-#include "codes.cuh"
 #include "packed.cuh"
 #include "packed_gemm.cuh"
+
+#include "codes.cuh"
 
 namespace ptq_cuda
 {
 enum { WARPS = 8 };
-
-struct packed_task {
-    float *y;
-    int64_t ldy;
-    const float *b;
-    int accumulate;
-    struct ptq_packed w;
-    struct half_acts x;
-    struct chunks chunks;
-    const float *original; /* [m][ldx], for PTQ_PACKED_GATHER */
-    int64_t ldx;
-    int splits;
-};
 
 /* Where chunk c lies: its group, first place and steps. */
 struct span {
@@ -55,6 +43,19 @@ __device__ __forceinline__ void load_chunk(uint32_t (&word)[CHUNK_STEPS * lane_w
         if (i < s.steps) load_step<W_BIT>(word + i * lane_words(W_BIT), step + i * W_BIT * PTQ_PACK_ROWS, r, column);
 }
 
+/* Of a token in a chunk; 0 behind the last token. */
+__device__ __forceinline__ struct of_chunk of_chunk_at(const struct packed_task *t, int64_t c, int64_t token)
+{
+    if (token >= t->x.m) return of_chunk{0, 0};
+    if (t->x.chunk) return t->x.chunk[c * t->x.padded + token];
+    return of_chunk{t->x.factor[token], t->x.factor[token] * t->x.sum[c * t->x.padded + token]};
+}
+
+__device__ __forceinline__ int64_t chunk_of(const struct packed_task *t, int64_t place)
+{
+    return place / t->w.stride * t->chunks.a_group + place % t->w.stride / CHUNK;
+}
+
 /* Eight activations of a token from `place` on, as they were laid out. */
 __device__ __forceinline__ uint4 laid_out(const struct packed_task *t, int64_t token, int64_t place)
 {
@@ -67,7 +68,7 @@ __device__ static uint4 gathered(const struct packed_task *t, int64_t token, int
 {
     uint32_t out[4] = {0, 0, 0, 0};
     if (token >= t->x.m) return uint4{0, 0, 0, 0};
-    float inverse = 1 / t->x.factor[token];
+    float inverse = 1 / of_chunk_at(t, chunk_of(t, place), token).factor;
     for (int i = 0; i < 8; i++) {
         int64_t in_group = (place + i) % t->w.stride, position = (place + i) / t->w.stride * t->w.group + in_group;
         if (in_group >= t->w.group || position >= t->w.k) continue;
@@ -113,8 +114,8 @@ multiply_chunk(float (&sum)[NT][4], const uint32_t (&word)[CHUNK_STEPS * lane_wo
     for (int nt = 0; nt < NT; nt++) PTQ_UNROLL
     for (int i = 0; i < 4; i++) {
         int64_t at = token + nt * COLUMNS + 2 * column + i % 2;
-        float of_x = at < t->x.m ? t->x.sum[c * t->x.padded + at] : 0;
-        sum[nt][i] += scale[i / 2] * (part[nt][i] - zero[i / 2] * of_x);
+        struct of_chunk x = of_chunk_at(t, c, at);
+        sum[nt][i] += scale[i / 2] * (part[nt][i] * x.factor - zero[i / 2] * x.sum);
     }
 }
 
@@ -123,7 +124,7 @@ __device__ static void put(const struct packed_task *t, int64_t tile, int row, i
 {
     int64_t n = tile * PTQ_PACK_ROWS + row;
     if (n >= t->w.n || token >= t->x.m) return;
-    float value = sum * t->x.factor[token], *to = t->y + token * t->ldy + n;
+    float value = sum, *to = t->y + token * t->ldy + n;
     for (int64_t i = 0; i < t->w.n_keep; i++)
         value += ptq_half_to_float(t->w.kept[(tile * t->w.n_keep + i) * PTQ_PACK_ROWS + row]) *
                  t->x.kept[token * t->w.n_keep + i];
@@ -165,7 +166,9 @@ __global__ void plain_kernel(struct packed_task t)
     int64_t n = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, first = (int64_t)blockIdx.y * THREADS,
             token = blockIdx.z;
     int64_t place = first + threadIdx.x;
-    x[threadIdx.x] = place < t.w.places ? ptq_half_to_float(t.x.x[token * t.w.places + place]) : 0;
+    x[threadIdx.x] = place < t.w.places ? ptq_half_to_float(t.x.x[token * t.w.places + place]) *
+                                              of_chunk_at(&t, chunk_of(&t, place), token).factor
+                                        : 0;
     __syncthreads();
     if (n >= t.w.n) return;
     int64_t tile = n / PTQ_PACK_ROWS;
@@ -177,7 +180,7 @@ __global__ void plain_kernel(struct packed_task t)
         float code = (float)plain_code(step, t.w.grid.w_bit, row, (int)(p % PTQ_PACK_STEP));
         sum += packed_scale(&t.w, tile, group, row) * (code - packed_zero(&t.w, tile, group, row)) * x[p - first];
     }
-    ptq_atomic_add(t.y + token * t.ldy + n, sum * t.x.factor[token]);
+    ptq_atomic_add(t.y + token * t.ldy + n, sum);
 }
 
 /* What plain_kernel adds to: the salient columns, the bias and what was there. */
@@ -244,15 +247,17 @@ static size_t place_acts(struct half_acts *a, const struct ptq_packed *w, int64_
 {
     a->m = m;
     a->padded = (m + COLUMNS - 1) / COLUMNS * COLUMNS;
-    size_t at = 0,
-           bytes[4] = {sizeof(uint16_t) * (size_t)(m * w->places), sizeof(float) * (size_t)(chunks_of(w).n * a->padded),
-                       sizeof(float) * (size_t)(m * w->n_keep), sizeof(float) * (size_t)a->padded};
+    size_t at = 0, sums = (size_t)(chunks_of(w).n * a->padded),
+           bytes[4] = {sizeof(uint16_t) * (size_t)(m * w->places), sizeof(float) * (size_t)(m * w->n_keep),
+                       (m <= FEW ? sizeof(struct of_chunk) : sizeof(float)) * sums,
+                       m <= FEW ? 0 : sizeof(float) * (size_t)a->padded};
     void *to[4];
     for (int i = 0; i < 4; at += aligned(bytes[i++])) to[i] = scratch ? scratch + at : nullptr;
     a->x = static_cast<uint16_t *>(to[0]);
-    a->sum = static_cast<float *>(to[1]);
-    a->kept = static_cast<float *>(to[2]);
-    a->factor = static_cast<float *>(to[3]);
+    a->kept = static_cast<float *>(to[1]);
+    a->chunk = m <= FEW ? static_cast<struct of_chunk *>(to[2]) : nullptr;
+    a->sum = m <= FEW ? nullptr : static_cast<float *>(to[2]);
+    a->factor = m <= FEW ? nullptr : static_cast<float *>(to[3]);
     return at;
 }
 
@@ -263,17 +268,32 @@ size_t packed_scratch(const struct ptq_packed *w, int64_t m)
     return few > many ? few : many;
 }
 
+<<<<<<< HEAD
 static void few_acts(const struct ptq_packed *w, const float *x, int64_t ldx, int64_t m, void *scratch)
+=======
+static void make_acts(const struct ptq_packed *w, const float *x, int64_t ldx, int64_t m, void *scratch, bool few)
+>>>>>>> dev-kernels
 {
     struct half_acts a;
     place_acts(&a, w, m, static_cast<unsigned char *>(scratch));
+    a.high = few ? few_high(w->grid.w_bit) : 0;
     fill_acts(&a, w, x, ldx);
+}
+
+void packed_acts(const struct ptq_packed *w, const float *x, int64_t ldx, int64_t m, void *scratch)
+{
+    make_acts(w, x, ldx, m, scratch, is_few(w, m));
 }
 
 static void multiply(struct packed_task *t, void *scratch, enum ptq_packed_kernel kind, int64_t m)
 {
     bool gather = kind == PTQ_PACKED_GATHER;
     place_acts(&t->x, &t->w, m, static_cast<unsigned char *>(scratch));
+    if (kind != PTQ_PACKED_PLAIN && is_few(&t->w, m) && (!gather || few_gathers(&t->w))) {
+        t->x.high = few_high(t->w.grid.w_bit);
+        few_linear(t, gather);
+        return;
+    }
     switch (kind == PTQ_PACKED_PLAIN ? 0 : t->w.grid.w_bit) {
     case 2:
         launch_bits<2>(*t);
@@ -311,6 +331,7 @@ void packed_linear(float *y, int64_t ldy, const float *x, int64_t ldx, const str
                    int accumulate, int64_t m, void *scratch, enum ptq_packed_kernel kind)
 {
     struct packed_task t = {y, ldy, b, accumulate, *w, half_acts(), chunks_of(w), x, ldx, splits_for(w, m)};
+<<<<<<< HEAD
     enum gemm_way way = gemm_way_of(w, m, kind);
     if (way != GEMM_NONE) {
         gemm_acts(w, x, ldx, m, scratch, way);
@@ -318,6 +339,9 @@ void packed_linear(float *y, int64_t ldy, const float *x, int64_t ldx, const str
         return;
     }
     few_acts(w, x, ldx, m, scratch);
+=======
+    make_acts(w, x, ldx, m, scratch, kind != PTQ_PACKED_PLAIN && is_few(w, m));
+>>>>>>> dev-kernels
     multiply(&t, scratch, kind, m);
 }
 } // namespace ptq_cuda

@@ -10,8 +10,9 @@
 
 namespace ptq_cuda
 {
-/* A chunk is a group, or 128 places of it where it is longer: what has one sum of x. */
-enum { CHUNK = 128, CHUNK_STEPS = CHUNK / PTQ_PACK_STEP, COLUMNS = 8 /* of an mma: tokens */ };
+/* A chunk is a group, or 128 places of it where it is longer: what has one sum of x. Up to FEW tokens have a power of
+ * two of their own in each chunk, and a kernel of their own (packed_few.cu). */
+enum { CHUNK = 128, CHUNK_STEPS = CHUNK / PTQ_PACK_STEP, COLUMNS = 8 /* of an mma: tokens */, FEW = 2 * COLUMNS };
 
 /* The chunks of a row. */
 struct chunks {
@@ -23,14 +24,45 @@ __device__ __host__ static inline struct chunks chunks_of(const struct ptq_packe
     return chunks{a_group, (w->n_groups - 1) * a_group + (last + CHUNK - 1) / CHUNK};
 }
 
+/* What a chunk of a token is multiplied by, a power of two, and its sum of x. */
+struct of_chunk {
+    float factor, sum;
+};
+
 /* m tokens as a packed linear reads them. */
 struct half_acts {
     int64_t m, padded; /* tokens; the same, filled up to a multiple of 8 */
     uint16_t *x;       /* [m][places] FP16 of x / factor: permuted, divided, 0 at salient columns and fillings */
-    float *sum;        /* [chunks][padded], of the FP16 values */
     float *kept;       /* [m][n_keep] */
-    float *factor;     /* [padded], a power of two; NaN where the token is not finite */
+    /* m <= FEW: [chunks][padded], NaN where the chunk is not finite; else NULL. And places p with p & high have a
+     * sixteenth of x / factor in x. */
+    struct of_chunk *chunk;
+    int high;
+    /* m > FEW */
+    float *sum;    /* [chunks][padded], of the FP16 values */
+    float *factor; /* [padded], a power of two; NaN where the token is not finite */
 };
+
+/* One product, as its kernels are given it. */
+struct packed_task {
+    float *y;
+    int64_t ldy;
+    const float *b;
+    int accumulate;
+    struct ptq_packed w;
+    struct half_acts x;
+    struct chunks chunks;
+    const float *original; /* [m][ldx], for PTQ_PACKED_GATHER */
+    int64_t ldx;
+    int splits;
+};
+
+/* 1 where m tokens are the kernel's for few tokens, where it has a PTQ_PACKED_GATHER, too; half_acts.high for it; the
+ * product. */
+int is_few(const struct ptq_packed *w, int64_t m);
+int few_gathers(const struct ptq_packed *w);
+int few_high(int w_bit);
+void few_linear(const struct packed_task *t, int gather);
 
 /* Fills a's arrays from x[m][K]. */
 void fill_acts(const struct half_acts *a, const struct ptq_packed *w, const float *x, int64_t ldx);

@@ -1,5 +1,4 @@
 /* x in float32 to what the packed kernels read (struct half_acts). */
-#include "codes.cuh"
 #include "packed.cuh"
 
 namespace ptq_cuda
@@ -29,18 +28,19 @@ __device__ static float at_place(const struct ptq_packed *w, const float *x, int
     return divided < 0 ? x[column] : x[column] / w->divisor[divided];
 }
 
-/* The power of two that brings max |x| to [512, 1024); NaN where a value is not finite. */
-__device__ static float factor_of(float max, float sum)
+/* The power of two that brings max |x| to [2^(bits - 1), 2^bits); NaN where a value is not finite. */
+__device__ static float factor_of(float max, float sum, int bits)
 {
     int exponent;
     if (!(sum == 0)) return NAN;
     if (max == 0) return 1;
     frexpf(max, &exponent);
-    exponent = exponent - 10 < -100 ? -100 : exponent - 10; /* its inverse stays finite */
+    exponent = exponent - bits < -100 ? -100 : exponent - bits; /* its inverse stays finite */
     return ldexpf(1, exponent);
 }
 
-/* A block a token; a warp sums a chunk. */
+/* ---- many tokens: a block a token; a warp sums a chunk ---- */
+
 __global__ void acts_kernel(struct half_acts a, struct ptq_packed w, struct chunks chunks, const float *x, int64_t ldx)
 {
     int64_t token = blockIdx.x, warps = blockDim.x / WARP, lane = threadIdx.x % WARP;
@@ -53,7 +53,7 @@ __global__ void acts_kernel(struct half_acts a, struct ptq_packed w, struct chun
     float biggest = 1; /* a divided column may grow */
     for (int64_t j = threadIdx.x; j < w.n_divided; j += blockDim.x) biggest = fmaxf(biggest, 1 / w.divisor[j]);
     max = block_max(max, part) * block_max(biggest, part);
-    float factor = factor_of(max, block_sum(sum, part)), inverse = 1 / factor;
+    float factor = factor_of(max, block_sum(sum, part), 10), inverse = 1 / factor;
     if (threadIdx.x == 0) a.factor[token] = factor;
     for (int64_t j = threadIdx.x; j < w.n_keep; j += blockDim.x) a.kept[token * w.n_keep + j] = row[w.keep[j]];
     for (int64_t c = threadIdx.x / WARP; c < chunks.n; c += warps) {
@@ -71,9 +71,83 @@ __global__ void acts_kernel(struct half_acts a, struct ptq_packed w, struct chun
     }
 }
 
+/* ---- few tokens: a warp a chunk, and nobody waits for another ---- */
+
+enum { FEW_THREADS = 128, LANE_PLACES = CHUNK / WARP };
+
+/* Four activations from `place` on, of which the chunk has n. */
+__device__ static void take_four(float (&v)[LANE_PLACES], const struct ptq_packed *w, const float *x, int64_t place,
+                                 int n, int plain)
+{
+    bool whole = n >= LANE_PLACES && place + LANE_PLACES <= w->k;
+    if (plain && whole && (uintptr_t)(x + place) % sizeof(float4) == 0) {
+        float4 four = *reinterpret_cast<const float4 *>(x + place);
+        v[0] = four.x, v[1] = four.y, v[2] = four.z, v[3] = four.w;
+        return;
+    }
+    PTQ_UNROLL
+    for (int i = 0; i < LANE_PLACES; i++) {
+        v[i] = 0;
+        if (i >= n) continue;
+        if (!plain)
+            v[i] = at_place(w, x, place + i);
+        else if (place + i < w->k)
+            v[i] = x[place + i];
+    }
+}
+
+/* A chunk of a token; plain: places are columns, and all of them are here. */
+__device__ static void fill_chunk(const struct half_acts *a, const struct ptq_packed *w, const struct chunks *chunks,
+                                  const float *x, int64_t token, int64_t c, int plain)
+{
+    int lane = (int)threadIdx.x % WARP;
+    uint32_t a_group = (uint32_t)chunks->a_group, group = (uint32_t)c / a_group, at = (uint32_t)c % a_group * CHUNK;
+    int64_t first = (int64_t)group * w->stride + at, place = first + lane * LANE_PLACES;
+    int64_t n = w->stride - at < CHUNK ? w->stride - at : (int64_t)CHUNK;
+    if (n > w->places - first) n = w->places - first;
+    float v[LANE_PLACES], max = 0, bad = 0, sum = 0;
+    take_four(v, w, x, place, (int)n - lane * LANE_PLACES, plain);
+    PTQ_UNROLL
+    for (int i = 0; i < LANE_PLACES; i++) max = fmaxf(max, fabsf(v[i])), bad += v[i] * 0;
+    float factor = factor_of(warp_max(max), warp_sum(bad), 14), inverse = 1 / factor;
+    uint16_t half[LANE_PLACES];
+    PTQ_UNROLL
+    for (int i = 0; i < LANE_PLACES; i++) {
+        bool high = (lane * LANE_PLACES + i) & a->high;
+        half[i] = ptq_float_to_half(v[i] * inverse * (high ? 0.0625f : 1));
+        sum += ptq_half_to_float(half[i]) * (high ? 16 : 1);
+    }
+    if (lane * LANE_PLACES < n) memcpy(a->x + token * w->places + place, half, sizeof half);
+    sum = warp_sum(sum);
+    if (lane == 0) a->chunk[c * a->padded + token] = of_chunk{factor, factor * sum};
+}
+
+/* Warps behind the chunks' ones bring the salient columns, 32 each. */
+__global__ void __launch_bounds__(FEW_THREADS)
+    few_acts_kernel(struct half_acts a, struct ptq_packed w, struct chunks chunks, const float *x, int64_t ldx)
+{
+    int64_t c = (int64_t)blockIdx.x * (FEW_THREADS / WARP) + threadIdx.x / WARP, token = blockIdx.y;
+    const float *row = x + token * ldx;
+    int plain = !w.perm && !w.n_keep && !w.n_divided && (w.stride == w.group || w.n_groups == 1);
+    if (c < chunks.n) {
+        fill_chunk(&a, &w, &chunks, row, token, c, plain);
+        return;
+    }
+    int64_t i = (c - chunks.n) * WARP + threadIdx.x % WARP;
+    if (i >= w.n_keep) return;
+    float value = row[w.keep[i]];
+    a.kept[token * w.n_keep + i] = value + value * 0; /* NaN where it is not finite */
+}
+
 void fill_acts(const struct half_acts *a, const struct ptq_packed *w, const float *x, int64_t ldx)
 {
-    PTQ_LAUNCH(acts_kernel, dim3((unsigned)a->m), THREADS, THREADS / WARP * sizeof(float), *a, *w, chunks_of(w), x,
-               ldx);
+    struct chunks chunks = chunks_of(w);
+    if (a->m > FEW) {
+        PTQ_LAUNCH(acts_kernel, dim3((unsigned)a->m), THREADS, THREADS / WARP * sizeof(float), *a, *w, chunks, x, ldx);
+        return;
+    }
+    int64_t warps = chunks.n + (w->n_keep + WARP - 1) / WARP;
+    dim3 blocks = blocks_for(warps, FEW_THREADS / WARP);
+    PTQ_LAUNCH(few_acts_kernel, dim3(blocks.x, (unsigned)a->m), FEW_THREADS, 0, *a, *w, chunks, x, ldx);
 }
 } // namespace ptq_cuda

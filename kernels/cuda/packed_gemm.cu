@@ -287,7 +287,7 @@ static void panels_product(struct gemm g)
         g.width = g.w.n - g.first_row < rows ? g.w.n - g.first_row : rows;
         fill_panel(g, (unsigned)(padded / PTQ_PACK_ROWS));
         half_product(direct ? g.y + g.first_row : g.sums, direct ? g.ldy : g.width, g.x, g.w.places, g.panel,
-                     g.w.places, g.m, g.width, g.w.places);
+                     g.w.places, 0, g.m, g.width, g.w.places);
         finish(g);
     }
 }

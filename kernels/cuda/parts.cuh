@@ -52,17 +52,27 @@ static inline dim3 blocks_for(int64_t n, int64_t a_block)
     return dim3((unsigned)((n + a_block - 1) / a_block));
 }
 
+/* Whole warps, for loops over the columns of a row. */
+static inline dim3 threads_for(int64_t columns)
+{
+    int64_t threads = (columns + WARP - 1) / WARP * WARP;
+    return dim3((unsigned)(threads < THREADS ? threads : (int64_t)THREADS));
+}
+
 /* ---- blas.cu: cuBLAS in float32 (no TF32), or loops where the model is emulated; row-major ---- */
 
 /* y[M][N] = x[M][K] w[N][K]^T, added to y where accumulate */
 void product(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w, int64_t ldw, int accumulate, int64_t m,
              int64_t n, int64_t k);
-/* y[M][N] = x[M][K] w[N][K]^T of FP16 values, by tensor cores with sums in float32 */
-void half_product(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, const uint16_t *w, int64_t ldw, int64_t m,
-                  int64_t n, int64_t k);
+/* the same of FP16 values, by tensor cores with sums in float32 */
+void half_product(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, const uint16_t *w, int64_t ldw, int accumulate,
+                  int64_t m, int64_t n, int64_t k);
 /* y[M][N] += a[M][K] b[K][N] */
 void add_plain(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m, int64_t n,
                int64_t k);
+/* y[M][N] -= a[M][K] b[K][N] */
+void subtract_plain(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
+                    int64_t n, int64_t k);
 /* y[M][N] = fade y + sign a[K][M]^T b[K][N] */
 void columns_product(float *y, int64_t ldy, float fade, float sign, const float *a, int64_t lda, const float *b,
                      int64_t ldb, int64_t m, int64_t n, int64_t k);
@@ -70,6 +80,8 @@ void columns_product(float *y, int64_t ldy, float fade, float sign, const float 
 /* ---- the ops, by file ---- */
 void linear(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w, const float *b, int accumulate,
             int64_t m, int64_t n, int64_t k);
+/* y[m][n] = b, or += b where accumulate */
+void fill_bias(float *y, int64_t ldy, const float *b, int accumulate, int64_t m, int64_t n);
 void gram(float *h, int64_t ldh, float fade, const float *x, int64_t ldx, int64_t m, int64_t first, int64_t n);
 void rmsnorm(float *y, const float *x, const float *g, float eps, int64_t m, int64_t k);
 void layernorm(float *y, const float *x, const float *g, const float *b, float eps, int64_t m, int64_t k);

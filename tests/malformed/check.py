@@ -8,7 +8,7 @@ evaluation of one window, {calib} a calibration; a command with {method} or {met
 Exit code "-" is an entry that does not concern ptq, for the reason given.
 
 A refusal must be one line on stderr that begins with "ptq: ", names the file (unless a word is ~: a layer or an option is named) and holds every word (parted by
-;), with nothing on stdout; what is taken must say nothing on stderr, and with --json a perplexity that is a number. Each ends
+;), with nothing on stdout; what is taken must say nothing on stderr but one line of those words, and with --json a perplexity that is a number. Each ends
 within SECONDS of processor time and MEGABYTES above what `ptq --version` takes; 0* takes what its size asks for. A
 sanitizer's own costs are not ptq's, so a sanitized build is not held to these two bounds."""
 import concurrent.futures
@@ -96,8 +96,10 @@ class Table:
                 yield "does not name the file"
             if ended.out:
                 yield f"{len(ended.out)} bytes on standard output"
-        elif ended.err:
+        elif ended.err and not words:
             yield "was taken, and complained of"
+        elif ended.err.count("\n") > 1:
+            yield "was taken with more than one line on stderr"
         elif "--json" in row[2] and not is_number(ended.out):
             yield f"its perplexity is no number: {ended.out[:60]!r}"
         for word in words:

@@ -90,6 +90,7 @@ struct fiber {
     int groups;
     std::vector<mma> products;
     int product_groups;
+    bool turn_due;
 };
 
 /* Two sets of slots: a lane that is a collective ahead must not write what another still reads. */
@@ -197,6 +198,7 @@ void make_fiber(fiber *f, int i, dim3 threads)
     f->groups = 0;
     f->products.clear();
     f->product_groups = 0;
+    f->turn_due = false;
     f->fake_stack = nullptr;
     /* as if begin_fiber had been called from nowhere: six registers, its address, and no way back */
     void **top = reinterpret_cast<void **>(f->stack + STACK_BYTES) - 8;
@@ -248,7 +250,40 @@ void seed(uint64_t value)
     random_state = value * 0x9e3779b97f4a7c15u | 1;
 }
 
-void launch(const char *name, dim3 blocks, dim3 threads, size_t shared_bytes, const std::function<void()> &body)
+namespace
+{
+bool records;
+std::vector<std::function<void()>> recorded;
+} // namespace
+
+void later(const std::function<void()> &what)
+{
+    if (records)
+        recorded.push_back(what);
+    else
+        what();
+}
+
+void begin_recording()
+{
+    not_recorded("another recording");
+    records = true;
+}
+
+std::vector<std::function<void()>> end_recording()
+{
+    records = false;
+    return std::move(recorded);
+}
+
+void not_recorded(const char *what)
+{
+    if (!records) return;
+    fprintf(stderr, "emulated CUDA: %s while a step is recorded\n", what);
+    abort();
+}
+
+void run_grid(const char *name, dim3 blocks, dim3 threads, size_t shared_bytes, const std::function<void()> &body)
 {
     size_t n = (size_t)threads.x * threads.y * threads.z, count = (size_t)blocks.x * blocks.y * blocks.z;
     now.name = name;
@@ -272,6 +307,21 @@ void launch(const char *name, dim3 blocks, dim3 threads, size_t shared_bytes, co
         run_block(threads);
     }
     shared = nullptr;
+}
+
+void turn_is_due()
+{
+    self->turn_due = true;
+}
+
+void take_turn()
+{
+    self->turn_due = false;
+}
+
+void turn_was_taken()
+{
+    if (self->turn_due) broken("launched early, and a thread ends without its turn");
 }
 
 void barrier()

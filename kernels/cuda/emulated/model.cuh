@@ -9,6 +9,9 @@
  * So are products of a warpgroup (ptq_wgmma): what they read is looked at no sooner than when they are waited for.
  * What is not: time, caches, memory orders between blocks, more than one stream.
  *
+ * What is recorded (device.h) is kept as it was called, arguments by value, and done when it is replayed: a number of
+ * the host's that changes between two replays is as stale here as in a graph.
+ *
  * A deadlock, a barrier that some threads never reach and a collective with lanes missing end the process with a
  * sentence. */
 #ifndef PTQ_MODEL_CUH
@@ -19,6 +22,8 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <tuple>
+#include <vector>
 
 /* Both builds of a .cu may be in one program. */
 #define ptq_cuda ptq_cuda_emulated
@@ -59,10 +64,29 @@ struct place {
 extern place here;            /* of the thread that runs */
 extern unsigned char *shared; /* of the block that runs */
 
+/* Does it, or keeps it where something is recorded. */
+void later(const std::function<void()> &what);
+/* Until the recording ends, later keeps; then what it kept. */
+void begin_recording();
+std::vector<std::function<void()>> end_recording();
+/* Ends the process where something is recorded: `what` cannot be. */
+void not_recorded(const char *what);
+
 /* Runs body once for each thread of each block. shared_bytes: of each block. */
-void launch(const char *name, dim3 blocks, dim3 threads, size_t shared_bytes, const std::function<void()> &body);
+void run_grid(const char *name, dim3 blocks, dim3 threads, size_t shared_bytes, const std::function<void()> &body);
+
+template <class Kernel, class Arguments>
+void launch(const char *name, dim3 blocks, dim3 threads, size_t shared_bytes, Kernel kernel, const Arguments &arguments)
+{
+    later([=] { run_grid(name, blocks, threads, shared_bytes, [&] { std::apply(kernel, arguments); }); });
+}
 /* How threads and blocks are shuffled; the same seed gives the same order. */
 void seed(uint64_t value);
+
+/* A thread that was launched early must take its turn. */
+void turn_is_due();
+void take_turn();
+void turn_was_taken();
 
 void barrier();
 /* Gives `bytes` of each lane of the warp to all its lanes: [WARP][SLOT_BYTES], valid until this lane's next one. */
@@ -95,7 +119,27 @@ inline int lane()
 
 /* kernel(arguments...) on a grid, with shared_bytes of shared memory a block. */
 #define PTQ_LAUNCH(kernel, blocks, threads, shared_bytes, ...)                                                         \
-    emulated::launch(#kernel, blocks, threads, shared_bytes, [&] { kernel(__VA_ARGS__); })
+    emulated::launch(                                                                                                  \
+        #kernel, blocks, threads, shared_bytes, [](auto... arguments) { kernel(arguments...); },                       \
+        std::make_tuple(__VA_ARGS__))
+
+/* The same of a kernel that takes its turn (ptq_turn): its blocks may come while the kernel before still works. */
+#define PTQ_LAUNCH_EARLY(kernel, blocks, threads, shared_bytes, ...)                                                   \
+    emulated::launch(                                                                                                  \
+        #kernel, blocks, threads, shared_bytes,                                                                        \
+        [](auto... arguments) {                                                                                        \
+            emulated::turn_is_due();                                                                                   \
+            kernel(arguments...);                                                                                      \
+            emulated::turn_was_taken();                                                                                \
+        },                                                                                                             \
+        std::make_tuple(__VA_ARGS__))
+
+/* Waits for the kernel before, then lets the blocks of the next one come. Before it a kernel may read what no kernel
+ * since the one before the last has written, and write nothing. */
+static inline void ptq_turn()
+{
+    emulated::take_turn();
+}
 
 /* The block's shared memory. */
 template <class T> T *ptq_shared()
@@ -127,11 +171,45 @@ template <class T> void ptq_atomic_add(T *to, T value)
 {
     *to += value;
 }
+static inline void ptq_atomic_max(unsigned *to, unsigned value)
+{
+    if (value > *to) *to = value;
+}
+static inline unsigned ptq_float_bits(float value)
+{
+    unsigned bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+/* One more; the count before, which becomes 0 again behind `last`. */
+static inline unsigned ptq_atomic_count(unsigned *counter, unsigned last)
+{
+    unsigned before = *counter;
+    *counter = before >= last ? 0 : before + 1;
+    return before;
+}
+/* A load of what is read once: it is not to push out of the caches what is read again. */
+static inline uint4 ptq_stream_load(const uint4 *from)
+{
+    return *from;
+}
+/* What this thread wrote before is seen by whoever sees what it writes behind. */
+static inline void ptq_fence()
+{
+}
 
 /* 16 bytes to shared memory on their way; the bytes from `valid` on become 0. */
 static inline void ptq_copy_async16(void *to, const void *from, int valid)
 {
     emulated::copy_later(to, from, 16, (size_t)valid);
+}
+static inline void ptq_copy_async16(void *to, const void *from)
+{
+    ptq_copy_async16(to, from, 16);
+}
+static inline void ptq_copy_async4(void *to, const void *from)
+{
+    emulated::copy_later(to, from, 4, 4);
 }
 static inline void ptq_copy_commit()
 {
@@ -141,6 +219,11 @@ static inline void ptq_copy_commit()
 template <int PENDING> void ptq_copy_wait()
 {
     emulated::copy_wait(PENDING);
+}
+
+static inline uint32_t ptq_rotate(uint32_t x, int left) /* by 0 to 31 bits */
+{
+    return left ? x << left | x >> (32 - left) : x;
 }
 
 /* Two FP16 values side by side, the first in the low half; arithmetic rounds each result once. */

@@ -2,6 +2,7 @@
 #include "../memory.cuh"
 
 #include "../../device.h"
+#include "../decode.cuh"
 #include "../parts.cuh"
 
 #include <cstdio>
@@ -16,7 +17,9 @@ namespace ptq_cuda
 {
 static char failure[256];
 static cudaDeviceProp properties;
-static cublasHandle_t blas;
+static cublasHandle_t blas, blas_half; /* float32 as it is, no TF32; FP16 on tensor cores */
+cudaStream_t stream;
+bool early;
 
 void note(cudaError_t status, const char *what)
 {
@@ -30,6 +33,11 @@ static void note_blas(cublasStatus_t status, const char *what)
         snprintf(failure, sizeof failure, "cuBLAS, %s: %s", what, cublasGetStatusString(status));
 }
 
+void note_failure(const char *what, int status)
+{
+    if (!failure[0]) snprintf(failure, sizeof failure, "%s: status %d", what, status);
+}
+
 const char *error()
 {
     static char told[sizeof failure];
@@ -40,28 +48,61 @@ const char *error()
     return told;
 }
 
+static cudaDeviceProp properties;
+
+int processors()
+{
+    return properties.multiProcessorCount;
+}
+
+size_t most_shared()
+{
+    return properties.sharedMemPerBlockOptin;
+}
+
 const char *open_device(char *why, size_t size)
 {
+<<<<<<< HEAD
     cudaDeviceProp &device = properties;
+=======
+>>>>>>> dev-kernels
     int n = 0;
     cudaError_t status = cudaGetDeviceCount(&n);
     if (status == cudaSuccess && n == 0) status = cudaErrorNoDevice;
-    if (status == cudaSuccess) status = cudaGetDeviceProperties(&device, 0);
+    if (status == cudaSuccess) status = cudaGetDeviceProperties(&properties, 0);
     if (status != cudaSuccess) {
         if (why) snprintf(why, size, "no CUDA device: %s", cudaGetErrorString(status));
         return nullptr;
     }
-    if (device.major < 8) {
+    if (properties.major < 8) {
         if (why)
-            snprintf(why, size, "%s is sm_%d%d; sm_80 or newer is needed", device.name, device.major, device.minor);
+            snprintf(why, size, "%s is sm_%d%d; sm_80 or newer is needed", properties.name, properties.major,
+                     properties.minor);
         return nullptr;
     }
-    if (cublasCreate(&blas) != CUBLAS_STATUS_SUCCESS) {
+<<<<<<< HEAD
+    early = device.major >= 9;
+    status = cudaStreamCreate(&stream);
+    if (status != cudaSuccess) {
+        if (why) snprintf(why, size, "%s: no stream: %s", device.name, cudaGetErrorString(status));
+        return nullptr;
+    }
+    if (cublasCreate(&blas) != CUBLAS_STATUS_SUCCESS || cublasCreate(&blas_half) != CUBLAS_STATUS_SUCCESS) {
         if (why) snprintf(why, size, "%s: cuBLAS does not start", device.name);
         return nullptr;
     }
-    note_blas(cublasSetMathMode(blas, CUBLAS_PEDANTIC_MATH), "math mode"); /* no TF32 */
+    note_blas(cublasSetMathMode(blas, CUBLAS_PEDANTIC_MATH), "math mode");
+    note_blas(cublasSetStream(blas, stream), "stream");
+    note_blas(cublasSetStream(blas_half, stream), "stream");
     return device.name;
+=======
+    if (cublasCreate(&blas) != CUBLAS_STATUS_SUCCESS) {
+        if (why) snprintf(why, size, "%s: cuBLAS does not start", properties.name);
+        return nullptr;
+    }
+    note_blas(cublasSetMathMode(blas, CUBLAS_PEDANTIC_MATH), "math mode"); /* no TF32 */
+    return properties.name;
+>>>>>>> dev-kernels
 }
 
 void *take(size_t bytes)
@@ -79,12 +120,13 @@ void give(void *memory)
 
 void upload(void *device, const void *host, size_t bytes)
 {
-    note(cudaMemcpy(device, host, bytes, cudaMemcpyHostToDevice), "upload");
+    note(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream), "upload");
 }
 
 void download(void *host, const void *device, size_t bytes)
 {
-    note(cudaMemcpy(host, device, bytes, cudaMemcpyDeviceToHost), "download");
+    note(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream), "download");
+    note(cudaStreamSynchronize(stream), "download");
 }
 
 size_t room()
@@ -99,6 +141,32 @@ int version()
     return 10 * properties.major + properties.minor;
 }
 
+/* ---- recordings: CUDA graphs ---- */
+
+void *record(void (*step)(void *), void *context)
+{
+    cudaGraph_t graph = nullptr;
+    cudaGraphExec_t ready = nullptr;
+    note(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "recording");
+    step(context);
+    cudaError_t status = cudaStreamEndCapture(stream, &graph);
+    if (status == cudaSuccess) status = cudaGraphInstantiate(&ready, graph, 0);
+    if (graph) cudaGraphDestroy(graph);
+    if (status == cudaSuccess) return ready;
+    note(status, "a recorded step");
+    return nullptr;
+}
+
+void replay(void *recording)
+{
+    note(cudaGraphLaunch(static_cast<cudaGraphExec_t>(recording), stream), "a recorded step");
+}
+
+void forget(void *recording)
+{
+    if (recording) note(cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(recording)), "a recorded step");
+}
+
 /* ---- cuBLAS is column-major: a row-major [M][N] is its [N][M], so the operands change places ---- */
 
 static const float one = 1, zero = 0;
@@ -111,24 +179,36 @@ void product(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w,
               "product");
 }
 
-void half_product(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, const uint16_t *w, int64_t ldw, int64_t m,
-                  int64_t n, int64_t k)
+<<<<<<< HEAD
+void half_product(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, const uint16_t *w, int64_t ldw, int accumulate,
+                  int64_t m, int64_t n, int64_t k)
 {
-    /* in pedantic mode tensor cores rest */
-    note_blas(cublasSetMathMode(blas, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION), "math mode");
-    note_blas(cublasGemmEx(blas, CUBLAS_OP_T, CUBLAS_OP_N, (int)n, (int)m, (int)k, &one, w, CUDA_R_16F, (int)ldw, x,
-                           CUDA_R_16F, (int)ldx, &zero, y, CUDA_R_32F, (int)ldy, CUBLAS_COMPUTE_32F,
-                           CUBLAS_GEMM_DEFAULT),
+    note_blas(cublasGemmEx(blas_half, CUBLAS_OP_T, CUBLAS_OP_N, (int)n, (int)m, (int)k, &one, w, CUDA_R_16F, (int)ldw,
+                           x, CUDA_R_16F, (int)ldx, accumulate ? &one : &zero, y, CUDA_R_32F, (int)ldy,
+                           CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
               "half_product");
-    note_blas(cublasSetMathMode(blas, CUBLAS_PEDANTIC_MATH), "math mode");
 }
 
 void add_plain(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m, int64_t n,
                int64_t k)
 {
+=======
+void add_plain(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m, int64_t n,
+               int64_t k)
+{
+>>>>>>> dev-kernels
     note_blas(cublasSgemm(blas, CUBLAS_OP_N, CUBLAS_OP_N, (int)n, (int)m, (int)k, &one, b, (int)ldb, a, (int)lda, &one,
                           y, (int)ldy),
               "add_plain");
+}
+
+void subtract_plain(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
+                    int64_t n, int64_t k)
+{
+    static const float minus = -1;
+    note_blas(cublasSgemm(blas, CUBLAS_OP_N, CUBLAS_OP_N, (int)n, (int)m, (int)k, &minus, b, (int)ldb, a, (int)lda,
+                          &one, y, (int)ldy),
+              "subtract_plain");
 }
 
 void columns_product(float *y, int64_t ldy, float fade, float sign, const float *a, int64_t lda, const float *b,

@@ -24,6 +24,10 @@ namespace ptq_cuda
 /* Notes the first failure; ptq_device's error() tells it. */
 void note(cudaError_t status, const char *what);
 
+/* All work is queued here, in order. It waits for the legacy stream and is waited for by it, so that libraries which
+ * know no other are in order, too; and it can be recorded, which that one cannot. */
+extern cudaStream_t stream;
+
 /* A kernel may have 48 KiB of shared memory unless it asks. */
 template <class Kernel> void allow_shared(Kernel kernel, size_t bytes)
 {
@@ -35,9 +39,46 @@ template <class Kernel> void allow_shared(Kernel kernel, size_t bytes)
 #define PTQ_LAUNCH(kernel, blocks, threads, shared_bytes, ...)                                                         \
     do {                                                                                                               \
         ptq_cuda::allow_shared(kernel, shared_bytes);                                                                  \
-        kernel<<<blocks, threads, shared_bytes>>>(__VA_ARGS__);                                                        \
+        kernel<<<blocks, threads, shared_bytes, ptq_cuda::stream>>>(__VA_ARGS__);                                      \
         ptq_cuda::note(cudaGetLastError(), #kernel);                                                                   \
     } while (0)
+
+namespace ptq_cuda
+{
+extern bool early; /* the device can begin a kernel while the one before still works: sm_90 and up */
+
+template <class... Parameters, class... Arguments>
+void launch_early(const char *name, void (*kernel)(Parameters...), dim3 blocks, dim3 threads, size_t shared_bytes,
+                  Arguments... arguments)
+{
+    cudaLaunchAttribute attribute = {};
+    cudaLaunchConfig_t config = {};
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+    config.gridDim = blocks;
+    config.blockDim = threads;
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = stream;
+    config.attrs = &attribute;
+    config.numAttrs = early;
+    allow_shared(kernel, shared_bytes);
+    note(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), name);
+}
+} // namespace ptq_cuda
+
+/* The same of a kernel that takes its turn (ptq_turn): its blocks may come while the kernel before still works. */
+#define PTQ_LAUNCH_EARLY(kernel, blocks, threads, shared_bytes, ...)                                                   \
+    ptq_cuda::launch_early(#kernel, kernel, blocks, threads, shared_bytes, __VA_ARGS__)
+
+/* Waits for the kernel before, then lets the blocks of the next one come. Before it a kernel may read what no kernel
+ * since the one before the last has written, and write nothing. */
+__device__ __forceinline__ void ptq_turn()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
 
 template <class T> __device__ __forceinline__ T ptq_shuffle(T value, int lane)
 {
@@ -51,11 +92,48 @@ template <class T> __device__ __forceinline__ void ptq_atomic_add(T *to, T value
 {
     atomicAdd(to, value);
 }
+__device__ __forceinline__ void ptq_atomic_max(unsigned *to, unsigned value)
+{
+    atomicMax(to, value);
+}
+__device__ __forceinline__ unsigned ptq_float_bits(float value)
+{
+    return __float_as_uint(value);
+}
+
+/* One more; the count before, which becomes 0 again behind `last`. */
+__device__ __forceinline__ unsigned ptq_atomic_count(unsigned *counter, unsigned last)
+{
+    return atomicInc(counter, last);
+}
+/* A load of what is read once: it is not to push out of the caches what is read again. */
+__device__ __forceinline__ uint4 ptq_stream_load(const uint4 *from)
+{
+    uint4 v;
+    asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "l"(from));
+    return v;
+}
+__device__ __forceinline__ void ptq_fence()
+{
+    __threadfence();
+}
 
 __device__ __forceinline__ void ptq_copy_async16(void *to, const void *from, int valid)
 {
     unsigned address = (unsigned)__cvta_generic_to_shared(to);
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(valid) : "memory");
+}
+__device__ __forceinline__ void ptq_copy_async16(void *to, const void *from) /* an instruction less */
+{
+    unsigned address = (unsigned)__cvta_generic_to_shared(to);
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address), "l"(from) : "memory");
+}
+__device__ __forceinline__ void ptq_copy_async4(void *to, const void *from)
+{
+    unsigned address = (unsigned)__cvta_generic_to_shared(to);
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(address), "l"(from) : "memory");
 }
 __device__ __forceinline__ void ptq_copy_commit()
 {
@@ -64,6 +142,11 @@ __device__ __forceinline__ void ptq_copy_commit()
 template <int PENDING> __device__ __forceinline__ void ptq_copy_wait()
 {
     asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+}
+
+__device__ __forceinline__ uint32_t ptq_rotate(uint32_t x, int left) /* by 0 to 31 bits */
+{
+    return __funnelshift_l(x, x, left);
 }
 
 struct ptq_half2 {
@@ -100,10 +183,10 @@ __device__ __forceinline__ uint32_t ptq_and_or(uint32_t a, uint32_t mask, uint32
 
 __device__ __forceinline__ void ptq_mma_16816(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
 {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-                 "{%0, %1, %2, %3};"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
 /* ---- products of a warpgroup, on sm_90a alone ---- */

@@ -1,0 +1,349 @@
+#include "resident.h"
+
+#include "forward_parts.h"
+#include "offload.h"
+
+#include <string.h>
+
+enum { MOST_ROWS = 2048, AT_BYTES = 256 };
+
+/* ---- memory ---- */
+
+static void give_back(void *context)
+{
+    struct ptq_resident *r = context;
+    if (r->recording) r->device->decoding.forget(r->recording);
+    ptq_offload_give(r->device, r->room, r->bytes);
+    r->recording = NULL;
+    r->room = NULL;
+}
+
+static int64_t qkv_width(const struct ptq_config *c)
+{
+    return (c->heads + 2 * c->kv_heads) * c->head_size;
+}
+
+static int64_t mlp_width(const struct ptq_config *c)
+{
+    return c->activation == PTQ_SILU_GATED ? 2 * c->ff : c->ff;
+}
+
+static size_t product_scratch(const struct ptq_resident *r, const struct ptq_resident_product *p, int64_t rows)
+{
+    if (p->form == PTQ_AS_PACKED) return r->device->packed_scratch(&p->packed, rows);
+    return p->form == PTQ_AS_HALF ? r->device->decoding.half_scratch(rows, p->n, p->k) : 0;
+}
+
+static size_t scratch_bytes(const struct ptq_resident *r)
+{
+    size_t most = sizeof(float) * ptq_attention_scratch(r->most_rows);
+    for (int64_t b = 0; b < r->model->config.blocks; b++)
+        for (int input = 0; input < PTQ_N_INPUT; input++)
+            for (int i = 0; i < r->block[b].input[input].n; i++) {
+                size_t bytes = product_scratch(r, &r->block[b].input[input].product[i], r->most_rows);
+                most = bytes > most ? bytes : most;
+            }
+    return most;
+}
+
+/* Attention of a block; the slopes are the device's. */
+static struct ptq_attention shape_of(const struct ptq_resident *r, const struct ptq_resident_block *b)
+{
+    struct ptq_attention shape = ptq_attention_shape(r->model, &(struct ptq_block){.window = b->window});
+    if (shape.slope) shape.slope = r->slope;
+    return shape;
+}
+
+static size_t recall_bytes(const struct ptq_resident *r)
+{
+    size_t most = 0;
+    for (int64_t b = 0; b < r->model->config.blocks; b++) {
+        struct ptq_attention shape = shape_of(r, &r->block[b]);
+        size_t bytes = r->device->decoding.recall_scratch(&shape, r->capacity);
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+/* What rows need beside the weights. Windows of one length have one scratch; others are cleared for each other. */
+static void lay_out_rows(struct ptq_resident *r, struct ptq_carve *c)
+{
+    const struct ptq_config *k = &r->model->config;
+    int64_t rows = r->most_rows;
+    r->scratch_bytes = scratch_bytes(r);
+    r->at = ptq_carve(c, AT_BYTES + sizeof(float) * (size_t)(rows * k->width));
+    r->x = r->at ? (float *)((unsigned char *)r->at + AT_BYTES) : NULL;
+    r->normed = ptq_carve_floats(c, rows * k->width);
+    r->wide = ptq_carve_floats(c, rows * (qkv_width(k) > k->ff ? qkv_width(k) : k->ff));
+    r->mixed = ptq_carve_floats(c, rows * k->heads * k->head_size);
+    r->mlp = ptq_carve_floats(c, rows * mlp_width(k));
+    r->projected = r->projects ? ptq_carve_floats(c, k->embed_width) : NULL;
+    r->logits = ptq_carve_floats(c, k->vocab);
+    r->best = ptq_carve(c, sizeof *r->best);
+    r->likeliest_scratch = ptq_carve(c, r->device->decoding.likeliest_scratch);
+    r->recall_scratch = ptq_carve(c, recall_bytes(r));
+    r->scratch = ptq_carve(c, r->scratch_bytes);
+}
+
+static void set_positions(const struct ptq_resident *r)
+{
+    for (int64_t b = 0; b < r->model->config.blocks; b++) r->block[b].cache.at = r->at;
+}
+
+static void clear(const struct ptq_resident *r, struct ptq_arena *scratch, void *memory, size_t bytes)
+{
+    r->device->upload(memory, ptq_new(scratch, unsigned char, bytes), bytes);
+}
+
+static enum ptq_status failed(const struct ptq_resident *r, struct ptq_error *err)
+{
+    const char *failure = r->device->error();
+    if (!failure) return PTQ_OK;
+    return ptq_fail(err, PTQ_EDEVICE, "%s: %s; --device cpu computes the same", r->device->name, failure);
+}
+
+/* Fewer rows together where memory is short, as many tokens as were asked for. */
+static enum ptq_status take_room(struct ptq_resident *r, size_t weights, struct ptq_error *err)
+{
+    size_t need = 0;
+    for (r->most_rows = min64(r->capacity, MOST_ROWS); r->most_rows; r->most_rows /= 2) {
+        struct ptq_carve count = {.used = weights};
+        lay_out_rows(r, &count);
+        need = r->bytes = count.used;
+        r->room = ptq_offload_take(r->device, r->bytes);
+        if (r->room) return PTQ_OK;
+    }
+    return ptq_fail(err, PTQ_EDEVICE,
+                    "%s: the model and a cache for %lld tokens need %zu bytes of device memory, and %zu bytes are "
+                    "free; take fewer bits or fewer tokens (-n), or --device cpu",
+                    r->device->name, (long long)r->capacity, need, r->device->room());
+}
+
+enum ptq_status ptq_resident_make(struct ptq_arena *arena, const struct ptq_forward *forward,
+                                  const struct ptq_block *block, int64_t capacity, const uint16_t *head16,
+                                  const float *head, const float *project, struct ptq_resident **out,
+                                  struct ptq_error *err)
+{
+    struct ptq_resident *r = *out = ptq_new(arena, struct ptq_resident, 1);
+    const struct ptq_model *m = r->model = forward->model;
+    r->device = m->device;
+    r->forward = forward;
+    r->capacity = capacity;
+    r->block = ptq_new(arena, struct ptq_resident_block, m->config.blocks);
+    r->arrives = ptq_new(arena, unsigned char, AT_BYTES + sizeof(float) * (size_t)m->config.width);
+    ptq_arena_defer(arena, give_back, r);
+    struct ptq_arena *scratch = ptq_arena_make("a model on its way to a device");
+    size_t weights = ptq_resident_send(r, scratch, NULL, block, head16, head, project);
+    r->projects = project != NULL;
+    enum ptq_status status = take_room(r, weights, err);
+    if (!status) {
+        struct ptq_carve rows = {.base = r->room};
+        rows.used = ptq_resident_send(r, scratch, r->room, block, head16, head, project);
+        lay_out_rows(r, &rows);
+        set_positions(r);
+        clear(r, scratch, r->likeliest_scratch, r->device->decoding.likeliest_scratch);
+        clear(r, scratch, r->recall_scratch, recall_bytes(r));
+        status = failed(r, err);
+    }
+    ptq_arena_free(scratch);
+    return status;
+}
+
+/* ---- rows through the model ---- */
+
+/* n rows of x; begun: rows are there already, of which the device alone knows how many. */
+struct pass {
+    struct ptq_resident *r;
+    int64_t n;
+    int begun;
+};
+
+static void product(const struct pass *p, const struct ptq_resident_product *w, const float *x, float *y, int64_t ldy,
+                    int accumulate, int64_t n, int fill)
+{
+    const struct ptq_resident *r = p->r;
+    const struct ptq_device *d = r->device;
+    if (w->form == PTQ_AS_PACKED) {
+        if (fill) d->packed_acts(&w->packed, x, w->k, n, r->scratch);
+        d->packed_multiply(y, ldy, &w->packed, w->b, accumulate, n, r->scratch);
+    } else if (w->form == PTQ_AS_HALF) {
+        d->decoding.linear_half(y, ldy, x, w->k, w->w, w->b, accumulate, n, w->n, w->k, r->scratch);
+    } else {
+        d->ops.linear(y, ldy, x, w->k, w->w, w->b, accumulate, n, w->n, w->k);
+    }
+}
+
+static void multiply(const struct pass *p, const struct ptq_resident_block *b, enum ptq_input input, const float *x,
+                     float *y, int64_t ldy, int accumulate)
+{
+    for (int i = 0; i < b->input[input].n; i++) {
+        const struct ptq_resident_product *w = &b->input[input].product[i];
+        product(p, w, x, y, ldy, accumulate, p->n, i == 0 || !b->input[input].alike);
+        y += w->n;
+    }
+}
+
+static void norm(const struct pass *p, float *y, const float *x, const float *w, const float *b, int64_t rows)
+{
+    const struct ptq_config *c = &p->r->model->config;
+    const struct ptq_ops *ops = &p->r->device->ops;
+    if (rows == 1 && y != x)
+        p->r->device->decoding.norm_row(y, x, w, b, (float)c->norm_eps, c->width);
+    else if (c->family->norm == PTQ_RMSNORM)
+        ops->rmsnorm(y, x, w, (float)c->norm_eps, rows, c->width);
+    else
+        ops->layernorm(y, x, w, b, (float)c->norm_eps, rows, c->width);
+}
+
+/* What attention (which = 0) or MLP (1) reads. */
+static const float *norm_before(const struct pass *p, const struct ptq_resident_block *b, int which)
+{
+    struct ptq_resident *r = p->r;
+    if (r->model->config.post_norm) return r->x;
+    norm(p, r->normed, r->x, b->norm[2 * which], b->norm[2 * which + 1], p->n);
+    return r->normed;
+}
+
+static void add(const struct pass *p, const struct ptq_resident_block *b, enum ptq_input input, int which,
+                const float *in)
+{
+    struct ptq_resident *r = p->r;
+    multiply(p, b, input, in, r->x, r->model->config.width, 1);
+    if (r->model->config.post_norm) norm(p, r->x, r->x, b->norm[2 * which], b->norm[2 * which + 1], p->n);
+}
+
+/* The first rows see each other alone; later ones all that is kept. */
+static void attend(const struct pass *p, const struct ptq_resident_block *b)
+{
+    struct ptq_resident *r = p->r;
+    const struct ptq_device *d = r->device;
+    const struct ptq_config *c = &r->model->config;
+    int64_t ld = qkv_width(c), width = c->heads * c->head_size;
+    struct ptq_attention shape = shape_of(r, b);
+    if (p->begun && p->n == 1) {
+        d->decoding.attend_row(r->mixed, r->wide, r->cosine, r->sine, &shape, &b->cache, r->recall_scratch);
+        return;
+    }
+    d->decoding.remember(r->wide, ld, r->cosine, r->sine, &shape, &b->cache, p->n);
+    if (!p->begun) {
+        const float *k = r->wide + width;
+        d->ops.attention(r->mixed, width, r->wide, k, k + c->kv_heads * c->head_size, ld, &shape, 0, p->n, r->scratch);
+        return;
+    }
+    for (int64_t row = 0; row < p->n; row += PTQ_RECALL_ROWS)
+        d->decoding.recall(r->mixed + row * width, width, r->wide + row * ld, ld, &shape, &b->cache, row,
+                           min64(PTQ_RECALL_ROWS, p->n - row), r->recall_scratch);
+}
+
+/* Returns the activation [n][F]. */
+static const float *activate(const struct pass *p, const struct ptq_resident_block *b)
+{
+    struct ptq_resident *r = p->r;
+    const struct ptq_ops *ops = &r->device->ops;
+    const struct ptq_config *c = &r->model->config;
+    void (*const plain[PTQ_N_ACTIVATION])(float *, int64_t, int64_t, int64_t) = {
+        [PTQ_RELU] = ops->relu, [PTQ_GELU_TANH] = ops->gelu_tanh, [PTQ_GELU_ERF] = ops->gelu_erf};
+    float *out = r->mlp;
+    if (c->activation == PTQ_SILU_GATED && p->n == 1)
+        r->device->decoding.silu_row(out = r->wide, r->mlp, r->mlp + c->ff, c->ff);
+    else if (c->activation == PTQ_SILU_GATED)
+        ops->silu_mul(out = r->wide, c->ff, r->mlp, r->mlp + c->ff, 2 * c->ff, p->n, c->ff);
+    else
+        plain[c->activation](out, c->ff, p->n, c->ff);
+    if (b->divisor) ops->divide(out, c->ff, b->divisor, p->n, c->ff);
+    return out;
+}
+
+static void run_block(const struct pass *p, const struct ptq_resident_block *b)
+{
+    struct ptq_resident *r = p->r;
+    const struct ptq_config *c = &r->model->config;
+    multiply(p, b, PTQ_ATTN_IN, norm_before(p, b, 0), r->wide, qkv_width(c), 0);
+    attend(p, b);
+    add(p, b, PTQ_ATTN_OUT, 0, r->mixed);
+    multiply(p, b, PTQ_MLP_IN, norm_before(p, b, 1), r->mlp, mlp_width(c), 0);
+    add(p, b, PTQ_MLP_OUT, 1, activate(p, b));
+}
+
+/* Logits of the last row, and the likeliest. */
+static void run_head(const struct pass *p)
+{
+    struct ptq_resident *r = p->r;
+    const struct ptq_config *c = &r->model->config;
+    float *x = r->x + (p->n - 1) * c->width;
+    if (c->final_norm) norm(p, r->normed, x, r->final_norm_w, r->final_norm_b, 1);
+    const float *last = c->final_norm ? r->normed : x;
+    if (r->projects)
+        r->device->ops.linear(r->projected, c->embed_width, last, c->width, r->project, NULL, 0, 1, c->embed_width,
+                              c->width);
+    product(p, &r->head, r->projects ? r->projected : last, r->logits, c->vocab, 0, 1, 0);
+    r->device->decoding.likeliest(r->best, r->logits, c->vocab, r->likeliest_scratch);
+}
+
+static void run_rows(const struct pass *p)
+{
+    for (int64_t b = 0; b < p->r->model->config.blocks; b++) run_block(p, &p->r->block[b]);
+    run_head(p);
+}
+
+/* ---- one row, recorded ---- */
+
+static void one_row(void *context)
+{
+    struct pass p = {.r = context, .n = 1, .begun = 1};
+    run_rows(&p);
+}
+
+static void step(struct ptq_resident *r)
+{
+    if (!r->recording && !r->no_recording) {
+        r->recording = r->device->decoding.record(one_row, r);
+        r->no_recording = !r->recording;
+        if (r->no_recording) r->device->error(); /* told by what is slower, not wrong */
+    }
+    if (r->recording)
+        r->device->decoding.replay(r->recording);
+    else
+        one_row(r);
+}
+
+/* Position and row arrive together. */
+static void push_one(struct ptq_resident *r, int64_t first)
+{
+    int32_t at = (int32_t)first;
+    size_t bytes = sizeof(float) * (size_t)r->model->config.width;
+    memcpy(r->arrives, &at, sizeof at);
+    memcpy(r->arrives + AT_BYTES, r->forward->x + first * r->model->config.width, bytes);
+    r->device->upload(r->at, r->arrives, AT_BYTES + bytes);
+    step(r);
+}
+
+static void push_many(struct ptq_resident *r, int64_t first, int64_t n)
+{
+    struct pass p = {.r = r, .n = n, .begun = first > 0};
+    int32_t at = (int32_t)first;
+    int64_t width = r->model->config.width;
+    r->device->upload(r->at, &at, sizeof at);
+    r->device->upload(r->x, r->forward->x + first * width, sizeof(float) * (size_t)(n * width));
+    run_rows(&p);
+}
+
+enum ptq_status ptq_resident_push(struct ptq_resident *r, int64_t first, int64_t n, int32_t *best,
+                                  struct ptq_error *err)
+{
+    for (int64_t rows; n > 0; n -= rows, first += rows) {
+        rows = min64(n, r->most_rows);
+        if (rows == 1 && first > 0)
+            push_one(r, first);
+        else
+            push_many(r, first, rows);
+    }
+    r->device->download(best, r->best, sizeof *best);
+    return failed(r, err);
+}
+
+enum ptq_status ptq_resident_logits(struct ptq_resident *r, float *logits, struct ptq_error *err)
+{
+    r->device->download(logits, r->logits, sizeof *logits * (size_t)r->model->config.vocab);
+    return failed(r, err);
+}

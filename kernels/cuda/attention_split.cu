@@ -1,0 +1,154 @@
+/* Causal attention of a whole window on tensor cores, float32 in FP16 parts. For panels of PANEL query rows, all heads
+ * together:
+ *
+ *   S = [q hi | q hi | q lo] [k hi | k lo | k hi]^T      one product of 3 D inputs
+ *   P = softmax of S, times 2^14, in parts               zeros behind the row's own key
+ *   y = P hi v lo + P lo v hi + P hi v hi
+ *
+ * k and v are written once for each query head, so that heads are a stride apart. */
+#include "solver.cuh"
+
+namespace ptq_cuda
+{
+enum { PANEL = 512 };
+static const float p_scale = 16384;
+
+struct split_room {
+    float *state, *scores;                   /* scores [heads][panel][T] */
+    uint16_t *q, *k, *v_hi, *v_lo, *hi, *lo; /* q, k [T][heads][3 D]; v [T][heads][D]; hi, lo [heads][panel][T] */
+};
+
+static int64_t panel_of(int64_t length)
+{
+    return length < PANEL ? length : (int64_t)PANEL;
+}
+
+/* base NULL: *bytes is counted. */
+static struct split_room room_of(unsigned char *base, const struct ptq_attention *s, int64_t length, size_t *bytes)
+{
+    size_t used = 0, heads = (size_t)s->heads, rows = (size_t)length, d = (size_t)s->head_size;
+    size_t square = heads * (size_t)panel_of(length) * rows;
+    auto piece = [&](size_t size) {
+        unsigned char *at = base ? base + used : nullptr;
+        used += (size + 255) / 256 * 256;
+        return at;
+    };
+    struct split_room r;
+    r.state = (float *)piece(sizeof(float) * 2 * PTQ_SPLIT_STATE);
+    r.scores = (float *)piece(sizeof(float) * square);
+    r.q = (uint16_t *)piece(2 * rows * heads * 3 * d);
+    r.k = (uint16_t *)piece(2 * rows * heads * 3 * d);
+    r.v_hi = (uint16_t *)piece(2 * rows * heads * d);
+    r.v_lo = (uint16_t *)piece(2 * rows * heads * d);
+    r.hi = (uint16_t *)piece(2 * square);
+    r.lo = (uint16_t *)piece(2 * square);
+    if (bytes) *bytes = used;
+    return r;
+}
+
+size_t attention_split_bytes(const struct ptq_attention *shape, int64_t length)
+{
+    size_t bytes;
+    room_of(nullptr, shape, length, &bytes);
+    return bytes;
+}
+
+__global__ void attention_largest_kernel(float *state, const float *q, const float *k, const float *v, int64_t ld,
+                                         int64_t width, int64_t kv_width)
+{
+    int64_t row = blockIdx.x * ld;
+    float max = 0, *part = ptq_shared<float>();
+    for (int64_t j = threadIdx.x; j < width + 2 * kv_width; j += blockDim.x) {
+        const float *from = j < width              ? q + row + j
+                            : j < width + kv_width ? k + row + j - width
+                                                   : v + row + j - width - kv_width;
+        if (fabsf(*from) < INFINITY) max = fmaxf(max, fabsf(*from));
+    }
+    max = block_max(max, part);
+    if (threadIdx.x == 0 && max > 0)
+        ptq_atomic_max(reinterpret_cast<unsigned *>(state) + SPLIT_MAX, ptq_float_bits(max));
+}
+
+/* A block a row. */
+__global__ void attention_parts_kernel(struct split_room r, const float *q, const float *k, const float *v, int64_t ld,
+                                       int64_t heads, int64_t heads_a_kv, int64_t d)
+{
+    int64_t row = blockIdx.x;
+    int exponent = split_exponent(r.state[SPLIT_MAX]);
+    float inverse = ldexpf(1, -exponent);
+    for (int64_t j = threadIdx.x; j < heads * d; j += blockDim.x) {
+        int64_t head = j / d, e = j % d, from = row * ld + head / heads_a_kv * d + e;
+        uint16_t *to_q = r.q + (row * heads + head) * 3 * d + e, *to_k = r.k + (row * heads + head) * 3 * d + e;
+        uint16_t hi, lo;
+        split_value(q[row * ld + j] * inverse, &hi, &lo);
+        to_q[0] = to_q[d] = hi;
+        to_q[2 * d] = lo;
+        split_value(k[from] * inverse, &hi, &lo);
+        to_k[0] = to_k[2 * d] = hi;
+        to_k[d] = lo;
+        split_value(v[from] * inverse, &hi, &lo);
+        r.v_hi[row * heads * d + j] = hi;
+        r.v_lo[row * heads * d + j] = lo;
+    }
+    if (row == 0 && threadIdx.x == 0) { /* of S, of y */
+        r.state[PTQ_SPLIT_STATE] = ldexpf(1, exponent) * ldexpf(1, exponent);
+        r.state[PTQ_SPLIT_STATE + 1] = ldexpf(1, exponent) / p_scale;
+    }
+}
+
+/* A block a query row of a head: keys [from, at] count, those up to `end` get a zero. */
+__global__ void softmax_kernel(struct split_room r, int64_t panel, int64_t length, int64_t first, int64_t end,
+                               float scale, int64_t window, const float *slope)
+{
+    int64_t head = blockIdx.y, row = blockIdx.x, at = first + row, offset = (head * panel + row) * length;
+    int64_t from = window && at >= window ? at - window + 1 : 0;
+    float *score = ptq_shared<float>(), *part = score + length, steep = slope ? slope[head] : 0, max = -INFINITY,
+          sum = 0;
+    for (int64_t j = threadIdx.x; j < end; j += blockDim.x) {
+        float value = r.scores[offset + j] * scale + steep * (float)(j - at);
+        score[j] = j >= from && j <= at ? value : -INFINITY;
+        max = fmaxf(max, score[j]);
+        if (j >= from && j <= at) sum += value * 0; /* NaN, which max would pass over */
+    }
+    max = block_max(max, part);
+    sum = block_sum(sum, part);
+    for (int64_t j = threadIdx.x; j < end; j += blockDim.x)
+        sum += score[j] = j >= from && j <= at ? expf(score[j] - max) : 0;
+    float nothing = 0;
+    nothing = block_sum(sum, part);
+    for (int64_t j = threadIdx.x; j < end; j += blockDim.x) {
+        uint16_t hi, lo;
+        split_value(score[j] / nothing * p_scale, &hi, &lo);
+        r.hi[offset + j] = hi;
+        r.lo[offset + j] = lo;
+    }
+}
+
+void attention_split(float *y, int64_t ldy, const float *q, const float *k, const float *v, int64_t ldqkv,
+                     const struct ptq_attention *shape, int64_t length, void *scratch)
+{
+    int64_t heads = shape->heads, d = shape->head_size, panel = panel_of(length), square = panel * length;
+    struct split_room r = room_of((unsigned char *)scratch, shape, length, nullptr);
+    dim3 rows = dim3((unsigned)length);
+    clear(r.state, sizeof(float) * 2 * PTQ_SPLIT_STATE);
+    PTQ_LAUNCH(attention_largest_kernel, rows, threads_for(heads * d), THREADS / WARP * sizeof(float), r.state, q, k, v,
+               ldqkv, heads * d, shape->kv_heads * d);
+    PTQ_LAUNCH(attention_parts_kernel, rows, threads_for(heads * d), 0, r, q, k, v, ldqkv, heads,
+               heads / shape->kv_heads, d);
+    const float *of_scores = r.state + PTQ_SPLIT_STATE, *of_y = of_scores + 1;
+    for (int64_t first = 0; first < length; first += panel) {
+        int64_t m = length - first < panel ? length - first : panel, end = first + m;
+        half_product(floats{r.scores, length, square}, halves{r.q + first * heads * 3 * d, heads * 3 * d, 3 * d},
+                     halves{r.k, heads * 3 * d, 3 * d}, of_scores, 0, m, end, 3 * d, heads);
+        PTQ_LAUNCH(softmax_kernel, dim3((unsigned)m, (unsigned)heads), threads_for(end),
+                   sizeof(float) * (size_t)(length + THREADS / WARP), r, panel, length, first, end, shape->scale,
+                   shape->window, shape->slope);
+        struct floats out = {y + first * ldy, ldy, d};
+        struct halves hi = {r.hi, length, square}, lo = {r.lo, length, square};
+        struct halves v_hi = {r.v_hi, heads * d, d}, v_lo = {r.v_lo, heads * d, d};
+        half_plain(out, hi, v_lo, of_y, 0, m, d, end, heads);
+        half_plain(out, lo, v_hi, of_y, 1, m, d, end, heads);
+        half_plain(out, hi, v_hi, of_y, 1, m, d, end, heads);
+    }
+}
+} // namespace ptq_cuda
