@@ -48,8 +48,6 @@ const char *error()
     return told;
 }
 
-static cudaDeviceProp properties;
-
 int processors()
 {
     return properties.multiProcessorCount;
