@@ -268,21 +268,12 @@ size_t packed_scratch(const struct ptq_packed *w, int64_t m)
     return few > many ? few : many;
 }
 
-<<<<<<< HEAD
-static void few_acts(const struct ptq_packed *w, const float *x, int64_t ldx, int64_t m, void *scratch)
-=======
 static void make_acts(const struct ptq_packed *w, const float *x, int64_t ldx, int64_t m, void *scratch, bool few)
->>>>>>> dev-kernels
 {
     struct half_acts a;
     place_acts(&a, w, m, static_cast<unsigned char *>(scratch));
     a.high = few ? few_high(w->grid.w_bit) : 0;
     fill_acts(&a, w, x, ldx);
-}
-
-void packed_acts(const struct ptq_packed *w, const float *x, int64_t ldx, int64_t m, void *scratch)
-{
-    make_acts(w, x, ldx, m, scratch, is_few(w, m));
 }
 
 static void multiply(struct packed_task *t, void *scratch, enum ptq_packed_kernel kind, int64_t m)
@@ -315,7 +306,7 @@ static void multiply(struct packed_task *t, void *scratch, enum ptq_packed_kerne
 void packed_acts(const struct ptq_packed *w, const float *x, int64_t ldx, int64_t m, void *scratch)
 {
     enum gemm_way way = gemm_way_for(w, m);
-    way == GEMM_NONE ? few_acts(w, x, ldx, m, scratch) : gemm_acts(w, x, ldx, m, scratch, way);
+    way == GEMM_NONE ? make_acts(w, x, ldx, m, scratch, is_few(w, m)) : gemm_acts(w, x, ldx, m, scratch, way);
 }
 
 void packed_multiply(float *y, int64_t ldy, const struct ptq_packed *w, const float *b, int accumulate, int64_t m,
@@ -331,17 +322,13 @@ void packed_linear(float *y, int64_t ldy, const float *x, int64_t ldx, const str
                    int accumulate, int64_t m, void *scratch, enum ptq_packed_kernel kind)
 {
     struct packed_task t = {y, ldy, b, accumulate, *w, half_acts(), chunks_of(w), x, ldx, splits_for(w, m)};
-<<<<<<< HEAD
     enum gemm_way way = gemm_way_of(w, m, kind);
     if (way != GEMM_NONE) {
         gemm_acts(w, x, ldx, m, scratch, way);
         gemm_multiply(y, ldy, w, b, accumulate, m, scratch, way);
         return;
     }
-    few_acts(w, x, ldx, m, scratch);
-=======
     make_acts(w, x, ldx, m, scratch, kind != PTQ_PACKED_PLAIN && is_few(w, m));
->>>>>>> dev-kernels
     multiply(&t, scratch, kind, m);
 }
 } // namespace ptq_cuda

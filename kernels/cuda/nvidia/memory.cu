@@ -62,10 +62,6 @@ size_t most_shared()
 
 const char *open_device(char *why, size_t size)
 {
-<<<<<<< HEAD
-    cudaDeviceProp &device = properties;
-=======
->>>>>>> dev-kernels
     int n = 0;
     cudaError_t status = cudaGetDeviceCount(&n);
     if (status == cudaSuccess && n == 0) status = cudaErrorNoDevice;
@@ -80,29 +76,20 @@ const char *open_device(char *why, size_t size)
                      properties.minor);
         return nullptr;
     }
-<<<<<<< HEAD
-    early = device.major >= 9;
+    early = properties.major >= 9;
     status = cudaStreamCreate(&stream);
     if (status != cudaSuccess) {
-        if (why) snprintf(why, size, "%s: no stream: %s", device.name, cudaGetErrorString(status));
+        if (why) snprintf(why, size, "%s: no stream: %s", properties.name, cudaGetErrorString(status));
         return nullptr;
     }
     if (cublasCreate(&blas) != CUBLAS_STATUS_SUCCESS || cublasCreate(&blas_half) != CUBLAS_STATUS_SUCCESS) {
-        if (why) snprintf(why, size, "%s: cuBLAS does not start", device.name);
+        if (why) snprintf(why, size, "%s: cuBLAS does not start", properties.name);
         return nullptr;
     }
     note_blas(cublasSetMathMode(blas, CUBLAS_PEDANTIC_MATH), "math mode");
     note_blas(cublasSetStream(blas, stream), "stream");
     note_blas(cublasSetStream(blas_half, stream), "stream");
-    return device.name;
-=======
-    if (cublasCreate(&blas) != CUBLAS_STATUS_SUCCESS) {
-        if (why) snprintf(why, size, "%s: cuBLAS does not start", properties.name);
-        return nullptr;
-    }
-    note_blas(cublasSetMathMode(blas, CUBLAS_PEDANTIC_MATH), "math mode"); /* no TF32 */
     return properties.name;
->>>>>>> dev-kernels
 }
 
 void *take(size_t bytes)
@@ -179,7 +166,6 @@ void product(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w,
               "product");
 }
 
-<<<<<<< HEAD
 void half_product(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, const uint16_t *w, int64_t ldw, int accumulate,
                   int64_t m, int64_t n, int64_t k)
 {
@@ -192,11 +178,6 @@ void half_product(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, const u
 void add_plain(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m, int64_t n,
                int64_t k)
 {
-=======
-void add_plain(float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m, int64_t n,
-               int64_t k)
-{
->>>>>>> dev-kernels
     note_blas(cublasSgemm(blas, CUBLAS_OP_N, CUBLAS_OP_N, (int)n, (int)m, (int)k, &one, b, (int)ldb, a, (int)lda, &one,
                           y, (int)ldy),
               "add_plain");
