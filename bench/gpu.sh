@@ -18,8 +18,8 @@ tests/test_resident tests/test_device_solver"
 
 # What a program links, but for what comes with the C compiler and with CUDA.
 libraries_of() {
-    ldd "$@" | awk '/=> \// { print $3 }' | sort -u |
-        grep -Ev '/(libc|libm|libpthread|librt|libdl|libresolv|libstdc\+\+|libgcc_s|libcu[a-zA-Z]*|libnv[a-zA-Z]*)\.so'
+    ldd "$@" | awk '/=> \// && !/\/cuda/ { print $3 }' | sort -u |
+        grep -Ev '/(libc|libm|libpthread|librt|libdl|libresolv|libstdc\+\+|libgcc_s)\.so'
 }
 
 pack() {

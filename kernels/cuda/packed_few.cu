@@ -171,27 +171,36 @@ copies_of(const struct packed_task *t, const struct few_thread *f, const struct 
     return c;
 }
 
+/* What of a unit is copied: weights may come before it is the kernel's turn, activations may not. */
+enum {
+    OF_WEIGHTS = 1,
+    OF_ACTS = 2
+};
+
 /* A unit of `steps` steps, 4 where WHOLE, into its stage. */
 template <int W_BIT, int G, int NT, bool GATHER, bool WHOLE>
 __device__ __forceinline__ void copy_unit(const struct copies<W_BIT, G, NT> *c, const struct packed_task *t,
                                           const struct few_thread *f, const struct few_plan *plan, int unit, int stage,
-                                          int steps)
+                                          int steps, int what)
 {
     enum { OWN = own_stage<W_BIT, G>::bytes, PIECES = CHUNK / PIECE };
-    copy_codes<W_BIT, WHOLE>(f->own + stage * OWN, c->code + (int64_t)unit * (PTQ_PACK_ROWS * CHUNK * W_BIT / 8),
-                             f->lane, steps);
+    if (what & OF_WEIGHTS)
+        copy_codes<W_BIT, WHOLE>(f->own + stage * OWN, c->code + (int64_t)unit * (PTQ_PACK_ROWS * CHUNK * W_BIT / 8),
+                                 f->lane, steps);
     int group = plan->group_by_mul ? (int)((uint64_t)unit * plan->group_by_mul >> 32) : unit * G;
     PTQ_UNROLL
     for (int i = 0; i < copies<W_BIT, G, NT>::rounds; i++) {
         const struct small_copy *s = &c->small[i];
+        if (!(what & (s->by_group ? OF_WEIGHTS : OF_ACTS))) continue;
         int at = s->by_group ? group : unit;
         if (G == 1 && s->from) ptq_copy_async16(s->to + stage * s->stage, s->from + (int64_t)at * s->step);
         if (G != 1 && s->from) /* a unit has G groups, and as many chunks */
             ptq_copy_async16(s->to + stage * s->stage, s->from + (int64_t)at * (s->by_group ? s->step : G * s->step),
                              unit * G < s->left ? 16 : 0);
     }
-    if (c->zero && (G == 1 || group < c->zero_left))
+    if (what & OF_WEIGHTS && c->zero && (G == 1 || group < c->zero_left))
         ptq_copy_async4(c->zero_to + stage * OWN, c->zero + (int64_t)group * (W_BIT == 8 ? 16 : 8));
+    if (!(what & OF_ACTS)) return;
     const uint16_t *from = c->acts + unit * CHUNK;
     unsigned char *to = c->acts_to + stage * plan->team_bytes;
     int tokens = plan->pairs * WARP / PIECES; /* that a team copies at once: even, so that banks are as before */
@@ -204,17 +213,17 @@ __device__ __forceinline__ void copy_unit(const struct copies<W_BIT, G, NT> *c, 
     }
 }
 
-/* The it'th unit of the thread's team into its place in the ring. */
+/* The it'th unit of the thread's team into its place in the ring; with its activations it is whole. */
 template <int W_BIT, int G, int NT, bool GATHER>
 __device__ __forceinline__ void bring(const struct copies<W_BIT, G, NT> *c, const struct packed_task *t,
-                                      const struct few_thread *f, const struct few_plan *plan, int it)
+                                      const struct few_thread *f, const struct few_plan *plan, int it, int what)
 {
     int unit = it * plan->teams + f->team, steps = (int)t->w.places / PTQ_PACK_STEP - unit * CHUNK_STEPS;
     if (steps >= CHUNK_STEPS)
-        copy_unit<W_BIT, G, NT, GATHER, true>(c, t, f, plan, unit, it % STAGES, CHUNK_STEPS);
+        copy_unit<W_BIT, G, NT, GATHER, true>(c, t, f, plan, unit, it % STAGES, CHUNK_STEPS, what);
     else if (steps > 0)
-        copy_unit<W_BIT, G, NT, GATHER, false>(c, t, f, plan, unit, it % STAGES, steps);
-    ptq_copy_commit();
+        copy_unit<W_BIT, G, NT, GATHER, false>(c, t, f, plan, unit, it % STAGES, steps, what);
+    if (what & OF_ACTS) ptq_copy_commit();
 }
 
 /* The activations of a unit, each looked up by perm, for the comparison: no salient or divided columns. */
@@ -449,7 +458,9 @@ __global__ void __launch_bounds__(MOST_WARPS *WARP) few_kernel(struct packed_tas
     const struct copies<W_BIT, G, NT> c = copies_of<W_BIT, G, NT>(&t, &f, &plan);
     float sum[2][NT][4] = {};
     int rounds = (plan.units + plan.teams - 1) / plan.teams;
-    for (int it = 0; it < STAGES - 1; it++) bring<W_BIT, G, NT, GATHER>(&c, &t, &f, &plan, it);
+    for (int it = 0; it < STAGES - 1; it++) bring<W_BIT, G, NT, GATHER>(&c, &t, &f, &plan, it, OF_WEIGHTS);
+    ptq_turn();
+    for (int it = 0; it < STAGES - 1; it++) bring<W_BIT, G, NT, GATHER>(&c, &t, &f, &plan, it, OF_ACTS);
     for (int it = 0; it < rounds; it++) {
         int unit = it * plan.teams + f.team;
         unsigned char *own = f.own + it % STAGES * OWN, *acts = f.acts + it % STAGES * plan.team_bytes;
@@ -458,7 +469,7 @@ __global__ void __launch_bounds__(MOST_WARPS *WARP) few_kernel(struct packed_tas
             __syncwarp();
         else
             __syncthreads();
-        bring<W_BIT, G, NT, GATHER>(&c, &t, &f, &plan, it + STAGES - 1);
+        bring<W_BIT, G, NT, GATHER>(&c, &t, &f, &plan, it + STAGES - 1, OF_WEIGHTS | OF_ACTS);
         if (unit >= plan.units) continue;
         if (GATHER) gather_acts<W_BIT, G, NT>(acts, &t, &f, unit);
         multiply_unit<W_BIT, G, NT>(sum, own, acts, &t, &f);
@@ -497,8 +508,8 @@ template <int W_BIT, int G, int NT, bool GATHER> static void launch_few(const st
     enum { OWN = own_stage<W_BIT, G>::bytes };
     struct few_plan plan = plan_for(t, G, NT, OWN, GATHER);
     int64_t blocks = ((t->w.tiles + 1) / 2 + plan.pairs - 1) / plan.pairs;
-    PTQ_LAUNCH((few_kernel<W_BIT, G, NT, GATHER>), dim3((unsigned)blocks), plan.pairs * plan.teams * WARP,
-               few_bytes(&plan, OWN), *t, plan);
+    PTQ_LAUNCH_EARLY((few_kernel<W_BIT, G, NT, GATHER>), dim3((unsigned)blocks), plan.pairs * plan.teams * WARP,
+                     few_bytes(&plan, OWN), *t, plan);
 }
 
 template <int W_BIT, int G> static void few_tokens(const struct packed_task *t, bool gather)
