@@ -21,7 +21,7 @@ static const double graph_us = 600; /* about as long is a graph */
 static const struct {
     int64_t n, k;
 } shapes[] = {{4096, 4096}, {8192, 8192}, {28672, 8192}, {8192, 28672}};
-static const int64_t tokens[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, MAX_TOKENS};
+static const int64_t tokens[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, MAX_TOKENS};
 enum { N_SHAPES = sizeof shapes / sizeof *shapes, N_TOKENS = sizeof tokens / sizeof *tokens };
 
 /* One linear, in copies. */
@@ -162,6 +162,16 @@ static void once_gather(struct work *w, int copy)
     as_kind(w, copy, PTQ_PACKED_GATHER);
 }
 
+static void once_fused(struct work *w, int copy)
+{
+    as_kind(w, copy, PTQ_PACKED_FUSED);
+}
+
+static void once_panels(struct work *w, int copy)
+{
+    as_kind(w, copy, PTQ_PACKED_PANELS);
+}
+
 static void once_plain(struct work *w, int copy)
 {
     as_kind(w, copy, PTQ_PACKED_PLAIN);
@@ -281,19 +291,18 @@ static void bench_packed(struct work *w, int bits, const double half_us[N_TOKENS
     static const struct {
         const char *name;
         void (*once)(struct work *, int);
-        int64_t most; /* tokens that it is timed for */
-        double slow;  /* times what is expected of the others */
-    } ways[] = {{"W%d", once_alone, MAX_TOKENS, 1},
-                {"W%d with activations", once_whole, MAX_TOKENS, 1},
-                {"W%d gather", once_gather, 1, 10},
-                {"W%d plain", once_plain, 1, 40}};
+        int64_t least, most; /* tokens that it is timed for */
+        double slow;         /* times what is expected of the others */
+    } ways[] = {{"W%d", once_alone, 1, MAX_TOKENS, 1},        {"W%d with activations", once_whole, 1, MAX_TOKENS, 1},
+                {"W%d gather", once_gather, 1, 1, 10},        {"W%d plain", once_plain, 1, 1, 40},
+                {"W%d fused", once_fused, 32, MAX_TOKENS, 1}, {"W%d panels", once_panels, 32, MAX_TOKENS, 1}};
     put_packed(w, bits);
     w->scratch = take(w->device, w->device->packed_scratch(&w->packed[0], MAX_TOKENS));
     for (int i = 0; i < N_TOKENS; i++)
-        for (int way = 0; way < 4; way++) {
+        for (int way = 0; way < (int)(sizeof ways / sizeof *ways); way++) {
             char name[32];
             w->m = tokens[i];
-            if (w->m > ways[way].most) continue;
+            if (w->m < ways[way].least || w->m > ways[way].most) continue;
             w->device->packed_acts(&w->packed[0], w->x, w->k, w->m, w->scratch);
             snprintf(name, sizeof name, ways[way].name, bits);
             print_line(w, name, measure(w, ways[way].once, expected_us(w) * ways[way].slow), 4, half_us[i]);

@@ -13,12 +13,13 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 root=$PWD
-programs="ptq bench_gpu tests/test_cuda tests/test_cuda_packed tests/test_offload"
+programs="ptq bench_gpu bench_gpu_decode tests/test_cuda tests/test_cuda_packed tests/test_cuda_decode tests/test_offload
+tests/test_resident tests/test_device_solver"
 
 # What a program links, but for what comes with the C compiler and with CUDA.
 libraries_of() {
-    ldd "$@" | awk '/=> \// { print $3 }' | sort -u |
-        grep -Ev '/(libc|libm|libpthread|librt|libdl|libresolv|libstdc\+\+|libgcc_s|libcu[a-zA-Z]*)\.so'
+    ldd "$@" | awk '/=> \// && !/\/cuda/ { print $3 }' | sort -u |
+        grep -Ev '/(libc|libm|libpthread|librt|libdl|libresolv|libstdc\+\+|libgcc_s)\.so'
 }
 
 pack() {
@@ -31,7 +32,8 @@ pack() {
     for p in $programs; do install -D -s "build-gpu/$p" ".gpu/tree/build/$p" || return 1; done
     git rev-parse --short=12 HEAD >.gpu/tree/commit
     echo "$root" >.gpu/tree/root
-    tar -C .gpu/tree -czf .gpu/tree.tar.gz . && rm -rf .gpu/tree
+    # a window over all of it, since the programs share most of their code
+    tar -C .gpu/tree -cf - . | xz --threads=1 --lzma2=preset=2,dict=192MiB >.gpu/tree.tar.xz && rm -rf .gpu/tree
     du -sh .gpu
 }
 [ "${1:-}" = pack ] && { pack; exit; }
@@ -70,7 +72,7 @@ step() {
 # The packed programs, and the libraries that are not here. The tests look for their fixtures where they were built.
 unpack() {
     local file built
-    mkdir -p "$work/tree" && tar -C "$work/tree" -xzf .gpu/tree.tar.gz || return 1
+    python3 -m tarfile -e .gpu/tree.tar.xz "$work/tree" || return 1
     for file in "$work"/tree/lib/*; do
         if ldconfig -p | grep -q "^[[:space:]]*${file##*/} "; then rm "$file"; fi
     done
@@ -102,14 +104,46 @@ make_model() {
     python3 bench/big_model.py "$work/model" tests/fixtures/models/gpt2/tokenizer.json
 }
 
+# A model in LLaMA-3-8B's shape, with fewer blocks, and text for 128 windows of 2048 tokens.
+make_llama3() { # BLOCKS
+    rm -rf "$work/model/8b"
+    cat README.md docs/*.md ./*/*.c >"$work/calib.txt" &&
+        python3 bench/llama3_model.py "$work/model/8b" tests/fixtures/models/gpt2/tokenizer.json "$1"
+}
+
+# quantize METHOD TIMES: seconds of each block (TIMES 2), or where they go (1: waits for each stage, so that nothing
+# overlaps), on 262144 tokens. Blocks between the first and the last are what 32 of them would take.
+quantize() {
+    local log=$work/quantize-$1-$2.txt
+    PTQ_DEVICE_TIMES=$2 "$build/ptq" eval "$work/model/8b" --text docs/decisions.md --bos none --max-windows 1 \
+        --window 512 --method "$1" --calib "$work/calib.txt" --calib-windows 128 --calib-window 2048 --device cuda \
+        --json 2>"$log" >"$log.json" || { tail -n 3 "$log" && return 1; }
+    cat "$log.json"
+    grep '^block' "$log"
+    if [ "$2" = 1 ]; then
+        awk -v name="$1" '/^block 1:/ { sub(/^block 1: /, ""); print "| " name " | " $0 " |" }' "$log" >>"$work/stages.md"
+        return
+    fi
+    awk -v name="$1" -v all="$(value quantize "$log.json")" ' # the first block begins before its time does
+        /^block/ { seconds[n++] = $3 }
+        END {
+            for (i = 0; i < n - 1; i++) sum += seconds[i]
+            blocks = n + 1
+            printf "| %s | %d | %.1f | %.2f | %.1f%s |\n", name, blocks, all, sum / (n - 1),
+                blocks == 32 ? all : 32 * sum / (n - 1), blocks == 32 ? "" : " (x32)"
+        }' "$log" | tee -a "$work/quantized.md"
+}
+
 value() { # KEY FILE
     grep -o "\"$1\": \"\?[^,\"]*" "$2" | head -1 | sed 's/.*: "\?//'
 }
 
 # evaluate MODEL WINDOW METHOD PATH DEVICE: its JSON under that name
 evaluate() {
+    local calib=()
+    case $3 in gptq* | awq*) calib=(--calib docs/decisions.md --calib-windows 8 --calib-window 512) ;; esac
     "$build/ptq" eval "$work/model/$1" --text docs/decisions.md --bos none --max-windows 1 --window "$2" --method "$3" \
-        --path "$4" --device "$5" --json >"$work/$1-$3-$4-$5.json"
+        --path "$4" --device "$5" "${calib[@]}" --json >"$work/$1-$3-$4-$5.json"
 }
 
 # The same cell on both: perplexities within 1e-4 of each other, packed within 1e-3 (FP16 activations there).
@@ -145,6 +179,13 @@ write_report() {
             printf '| cell | ppl, CPU | ppl, device | apart | tokens/s, CPU | tokens/s, device |\n| --- | --- | --- | --- | --- | --- |\n'
             cat "$work/compared.md"
         fi
+        if [ -s "$work/quantized.md" ]; then
+            printf '\n## Quantisation of random weights in the shape of LLaMA-3-8B, 128 windows of 2048 tokens\n\n'
+            printf '| cell | blocks | seconds, all of them | seconds a block between first and last | 32 blocks |\n| --- | --- | --- | --- | --- |\n'
+            cat "$work/quantized.md"
+            printf '\nWhere the seconds of one block go where each stage is waited for:\n\n| cell | stages |\n| --- | --- |\n'
+            [ -s "$work/stages.md" ] && cat "$work/stages.md"
+        fi
         if [ -s "$work/log/kernels.txt" ]; then
             printf '\n## Kernels, beside cuBLAS FP16 in the same run\n\n'
             awk -F'\t' 'BEGIN { print "| N | K | tokens | kernel | us | tokens/s | GB/s | % of a copy | TFLOP/s | times cuBLAS FP16 |"
@@ -161,7 +202,7 @@ if [ "${1:-}" = inside ]; then
     exit
 fi
 : >"$rows"
-rm -f "$work/compared.md"
+rm -f "$work/compared.md" "$work/quantized.md" "$work/stages.md"
 asked=$*
 device=$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -1 | tr ' /' '--')
 LD_LIBRARY_PATH=$work/tree/lib:$(cuda_libraries)
@@ -174,19 +215,28 @@ if step unpack 60 unpack; then
         failed=1
         echo "| device | **failed**: there is none | |" >>"$rows"
     else
-        step tests-cuda 90 env PTQ_TEST_DEVICE=real "$build/tests/test_cuda"
-        step tests-packed 60 env PTQ_TEST_DEVICE=real "$build/tests/test_cuda_packed"
-        step tests-passes 60 env PTQ_TEST_DEVICE=real "$build/tests/test_offload"
-        step memcheck 60 sanitize memcheck test_cuda 100
-        step memcheck-packed 60 sanitize memcheck test_cuda_packed 100
-        step racecheck 60 sanitize racecheck test_cuda 3
-        step racecheck-packed 60 sanitize racecheck test_cuda_packed 3
+        for name in cuda cuda_packed cuda_decode offload resident device_solver; do
+            step "test-$name" 60 env PTQ_TEST_DEVICE=real "$build/tests/test_$name"
+        done
+        for name in cuda cuda_packed cuda_decode device_solver; do
+            step "memcheck-$name" 60 sanitize memcheck "test_$name" 100
+            step "racecheck-$name" 60 sanitize racecheck "test_$name" 3
+        done
+        step decode 90 "$build/bench_gpu_decode"
+        step hf-decode 60 env -u LD_LIBRARY_PATH python3 bench/hf_decode.py
         step model 60 make_model
         step fp16 60 compare 2b 512 fp16 fp32 1e-4
         step rtn 60 compare 2b 512 rtn:w4,g128 fp32 1e-4
         step packed 60 compare 2b 512 rtn:w4,g128 packed 1e-3
+        step gptq 60 compare 2b 512 gptq:w4,g128 fp32 2e-3
+        step awq 60 compare 2b 512 awq:w4,g128,loss=gram,grid=3 fp32 2e-3
         step checked 60 checked fp16 fp32
         step checked-packed 60 checked rtn:w3,g128 packed
+        step llama3 60 make_llama3 "${GPU_BLOCKS:-4}"
+        for method in gptq:w4,g128 gptq:w4,g128,true_sequential=1 awq:w4,g128,loss=gram; do
+            step "quantize-$method" 120 quantize "$method" 2
+            step "stages-$method" 60 quantize "$method" 1
+        done
         step kernels 120 "$build/bench_gpu"
         step tinygemm 60 env -u LD_LIBRARY_PATH python3 bench/gpu_tinygemm.py
         step counters 40 counters

@@ -456,6 +456,7 @@ enum ptq_status ptq_forward_block(struct ptq_forward *f, const struct ptq_block 
                                   const struct ptq_tap *tap, struct ptq_error *err)
 {
     f->moved = 1;
+    if (!f->windows) return PTQ_OK;
     if (!f->offload) return ptq_forward_block_here(f, block, index, tap, err);
     if (ptq_offload_checks()) return ptq_offload_check_block(f, block, index, tap, err);
     return ptq_offload_block(f, block, index, tap, err);

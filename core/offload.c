@@ -53,6 +53,10 @@ static void give_all(void *context)
         ptq_offload_give(o->device, o->held[input], o->held_bytes[input]);
         o->held[input] = NULL;
     }
+    for (int i = 0; i < PTQ_OFFLOAD_ROOMS; i++) {
+        ptq_offload_give(o->device, o->extra[i].at, o->extra[i].bytes);
+        o->extra[i].at = NULL;
+    }
     o->x = NULL;
     o->room = o->head.room = NULL;
 }
@@ -545,6 +549,11 @@ enum ptq_status ptq_offload_begin(struct ptq_forward *f, const struct ptq_block 
 {
     struct ptq_offload *o = f->offload;
     int64_t width = f->model->config.width;
+    if (o->unchecked) {
+        int64_t before = o->unchecked - 1;
+        o->unchecked = 0;
+        PTQ_TRY(ptq_offload_end(f, before, err));
+    }
     PTQ_TRY(take_room(f, block, err));
     struct ptq_carve weights = {.base = o->weights};
     send_block(o, &weights, &f->model->config, block);
@@ -573,6 +582,20 @@ enum ptq_status ptq_offload_block(struct ptq_forward *f, const struct ptq_block 
 }
 
 /* ---- for quantisation ---- */
+
+void ptq_offload_end_later(struct ptq_forward *f, int64_t index)
+{
+    f->offload->unchecked = index + 1;
+}
+
+unsigned char *ptq_offload_room(struct ptq_forward *f, int number, size_t bytes)
+{
+    struct ptq_offload *o = f->offload;
+    if (o->extra[number].at && o->extra[number].bytes >= bytes) return o->extra[number].at;
+    ptq_offload_give(o->device, o->extra[number].at, o->extra[number].bytes);
+    o->extra[number].bytes = bytes;
+    return o->extra[number].at = ptq_offload_take(o->device, bytes);
+}
 
 void ptq_offload_hold(struct ptq_forward *f)
 {

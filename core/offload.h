@@ -35,6 +35,9 @@ struct ptq_offload_head {
     int32_t *target;       /* [all rows] */
 };
 
+/* Rooms of ptq_offload_room. */
+enum { PTQ_ROOM_SUMS, PTQ_ROOM_SOLVER, PTQ_OFFLOAD_ROOMS };
+
 struct ptq_offload {
     const struct ptq_device *device;
     /* taken at the first block; NULL before */
@@ -59,6 +62,11 @@ struct ptq_offload {
     float *norm[4]; /* norm1 w, b, norm2 w, b */
     float *divisor; /* [F] or NULL */
     struct ptq_offload_head head;
+    struct {
+        unsigned char *at;
+        size_t bytes;
+    } extra[PTQ_OFFLOAD_ROOMS];
+    int64_t unchecked; /* 1 + the block whose end was put off, or 0 */
 };
 
 /* f's blocks and head are computed on f->model->device from now on. Memory of the host from arena; that of the device
@@ -89,6 +97,18 @@ enum ptq_status ptq_offload_end(struct ptq_forward *f, int64_t index, struct ptq
 /* From here on the outputs of ATTN_OUT and MLP_OUT are held from one call to the next, where there is room. Given back
  * with the pass. */
 void ptq_offload_hold(struct ptq_forward *f);
+/* As ptq_offload_end, but told by the next ptq_offload_begin of f: the host need not wait. */
+void ptq_offload_end_later(struct ptq_forward *f, int64_t index);
+/* Memory of f for whoever asks with that number, until f's is given back: what the same number held before is lost.
+ * NULL where there is no room. */
+unsigned char *ptq_offload_room(struct ptq_forward *f, int number, size_t bytes);
+
+/* With PTQ_DEVICE_TIMES=1 in the environment: the seconds since the last lap, all work on the device done, belong to
+ * `stage` (static storage); else nothing, and nothing waits. told: what a block took goes to stderr, and begins anew.
+ */
+void ptq_device_lap(const struct ptq_device *device, const char *stage);
+void ptq_device_laps_told(const struct ptq_device *device, int64_t block);
+
 /* The linears that read an input, one product there: [N][K]; and others in their place (a copy, exact to 2^-22). */
 struct ptq_split *ptq_offload_weights(struct ptq_forward *f, enum ptq_input input);
 void ptq_offload_replace(struct ptq_forward *f, enum ptq_input input, const float *w);

@@ -173,39 +173,63 @@ static void product(const struct pass *p, const struct ptq_resident_product *w, 
     }
 }
 
-static void multiply(const struct pass *p, const struct ptq_resident_block *b, enum ptq_input input, const float *x,
+/* What an input's products read: x, or its activations, which are in scratch already. */
+struct given {
+    const float *x;
+    int filled;
+};
+
+static void multiply(const struct pass *p, const struct ptq_resident_block *b, enum ptq_input input, struct given in,
                      float *y, int64_t ldy, int accumulate)
 {
     for (int i = 0; i < b->input[input].n; i++) {
         const struct ptq_resident_product *w = &b->input[input].product[i];
-        product(p, w, x, y, ldy, accumulate, p->n, i == 0 || !b->input[input].alike);
+        product(p, w, in.x, y, ldy, accumulate, p->n, !in.filled && (i == 0 || !b->input[input].alike));
         y += w->n;
     }
+}
+
+/* Where the only row goes that an input reads: to y, or straight to what its packed linears read. head_size: of
+ * attention, else 0. */
+static struct ptq_row row_for(const struct pass *p, const struct ptq_resident_block *b, enum ptq_input input, float *y,
+                              int64_t head_size)
+{
+    const struct ptq_resident_product *first = &b->input[input].product[0];
+    struct ptq_row row = {.y = y, .scratch = p->r->scratch};
+    if (first->form == PTQ_AS_PACKED && b->input[input].alike &&
+        p->r->device->decoding.row_serves(&first->packed, head_size))
+        row.w = &first->packed;
+    return row;
 }
 
 static void norm(const struct pass *p, float *y, const float *x, const float *w, const float *b, int64_t rows)
 {
     const struct ptq_config *c = &p->r->model->config;
     const struct ptq_ops *ops = &p->r->device->ops;
-    if (rows == 1 && y != x)
-        p->r->device->decoding.norm_row(y, x, w, b, (float)c->norm_eps, c->width);
-    else if (c->family->norm == PTQ_RMSNORM)
+    if (c->family->norm == PTQ_RMSNORM)
         ops->rmsnorm(y, x, w, (float)c->norm_eps, rows, c->width);
     else
         ops->layernorm(y, x, w, b, (float)c->norm_eps, rows, c->width);
 }
 
 /* What attention (which = 0) or MLP (1) reads. */
-static const float *norm_before(const struct pass *p, const struct ptq_resident_block *b, int which)
+static struct given norm_before(const struct pass *p, const struct ptq_resident_block *b, int which)
 {
     struct ptq_resident *r = p->r;
-    if (r->model->config.post_norm) return r->x;
-    norm(p, r->normed, r->x, b->norm[2 * which], b->norm[2 * which + 1], p->n);
-    return r->normed;
+    const struct ptq_config *c = &r->model->config;
+    float *w = b->norm[2 * which], *bias = b->norm[2 * which + 1];
+    if (c->post_norm) return (struct given){.x = r->x};
+    if (p->n == 1) {
+        struct ptq_row row = row_for(p, b, which ? PTQ_MLP_IN : PTQ_ATTN_IN, r->normed, 0);
+        r->device->decoding.norm_row(&row, r->x, w, bias, (float)c->norm_eps, c->width);
+        return (struct given){r->normed, row.w != NULL};
+    }
+    norm(p, r->normed, r->x, w, bias, p->n);
+    return (struct given){.x = r->normed};
 }
 
 static void add(const struct pass *p, const struct ptq_resident_block *b, enum ptq_input input, int which,
-                const float *in)
+                struct given in)
 {
     struct ptq_resident *r = p->r;
     multiply(p, b, input, in, r->x, r->model->config.width, 1);
@@ -213,7 +237,7 @@ static void add(const struct pass *p, const struct ptq_resident_block *b, enum p
 }
 
 /* The first rows see each other alone; later ones all that is kept. */
-static void attend(const struct pass *p, const struct ptq_resident_block *b)
+static struct given attend(const struct pass *p, const struct ptq_resident_block *b)
 {
     struct ptq_resident *r = p->r;
     const struct ptq_device *d = r->device;
@@ -221,37 +245,40 @@ static void attend(const struct pass *p, const struct ptq_resident_block *b)
     int64_t ld = qkv_width(c), width = c->heads * c->head_size;
     struct ptq_attention shape = shape_of(r, b);
     if (p->begun && p->n == 1) {
-        d->decoding.attend_row(r->mixed, r->wide, r->cosine, r->sine, &shape, &b->cache, r->recall_scratch);
-        return;
+        struct ptq_row row = row_for(p, b, PTQ_ATTN_OUT, r->mixed, c->head_size);
+        d->decoding.attend_row(&row, r->wide, r->cosine, r->sine, &shape, &b->cache, r->recall_scratch);
+        return (struct given){r->mixed, row.w != NULL};
     }
     d->decoding.remember(r->wide, ld, r->cosine, r->sine, &shape, &b->cache, p->n);
-    if (!p->begun) {
-        const float *k = r->wide + width;
+    const float *k = r->wide + width;
+    if (!p->begun)
         d->ops.attention(r->mixed, width, r->wide, k, k + c->kv_heads * c->head_size, ld, &shape, 0, p->n, r->scratch);
-        return;
-    }
-    for (int64_t row = 0; row < p->n; row += PTQ_RECALL_ROWS)
+    for (int64_t row = 0; p->begun && row < p->n; row += PTQ_RECALL_ROWS)
         d->decoding.recall(r->mixed + row * width, width, r->wide + row * ld, ld, &shape, &b->cache, row,
                            min64(PTQ_RECALL_ROWS, p->n - row), r->recall_scratch);
+    return (struct given){.x = r->mixed};
 }
 
-/* Returns the activation [n][F]. */
-static const float *activate(const struct pass *p, const struct ptq_resident_block *b)
+/* The activation [n][F]. */
+static struct given activate(const struct pass *p, const struct ptq_resident_block *b)
 {
     struct ptq_resident *r = p->r;
     const struct ptq_ops *ops = &r->device->ops;
     const struct ptq_config *c = &r->model->config;
     void (*const plain[PTQ_N_ACTIVATION])(float *, int64_t, int64_t, int64_t) = {
         [PTQ_RELU] = ops->relu, [PTQ_GELU_TANH] = ops->gelu_tanh, [PTQ_GELU_ERF] = ops->gelu_erf};
+    if (c->activation == PTQ_SILU_GATED && p->n == 1 && !b->divisor) {
+        struct ptq_row row = row_for(p, b, PTQ_MLP_OUT, r->wide, 0);
+        r->device->decoding.silu_row(&row, r->mlp, r->mlp + c->ff, c->ff);
+        return (struct given){r->wide, row.w != NULL};
+    }
     float *out = r->mlp;
-    if (c->activation == PTQ_SILU_GATED && p->n == 1)
-        r->device->decoding.silu_row(out = r->wide, r->mlp, r->mlp + c->ff, c->ff);
-    else if (c->activation == PTQ_SILU_GATED)
+    if (c->activation == PTQ_SILU_GATED)
         ops->silu_mul(out = r->wide, c->ff, r->mlp, r->mlp + c->ff, 2 * c->ff, p->n, c->ff);
     else
         plain[c->activation](out, c->ff, p->n, c->ff);
     if (b->divisor) ops->divide(out, c->ff, b->divisor, p->n, c->ff);
-    return out;
+    return (struct given){.x = out};
 }
 
 static void run_block(const struct pass *p, const struct ptq_resident_block *b)
@@ -259,8 +286,7 @@ static void run_block(const struct pass *p, const struct ptq_resident_block *b)
     struct ptq_resident *r = p->r;
     const struct ptq_config *c = &r->model->config;
     multiply(p, b, PTQ_ATTN_IN, norm_before(p, b, 0), r->wide, qkv_width(c), 0);
-    attend(p, b);
-    add(p, b, PTQ_ATTN_OUT, 0, r->mixed);
+    add(p, b, PTQ_ATTN_OUT, 0, attend(p, b));
     multiply(p, b, PTQ_MLP_IN, norm_before(p, b, 1), r->mlp, mlp_width(c), 0);
     add(p, b, PTQ_MLP_OUT, 1, activate(p, b));
 }
@@ -271,7 +297,9 @@ static void run_head(const struct pass *p)
     struct ptq_resident *r = p->r;
     const struct ptq_config *c = &r->model->config;
     float *x = r->x + (p->n - 1) * c->width;
-    if (c->final_norm) norm(p, r->normed, x, r->final_norm_w, r->final_norm_b, 1);
+    struct ptq_row normed = {.y = r->normed};
+    if (c->final_norm)
+        r->device->decoding.norm_row(&normed, x, r->final_norm_w, r->final_norm_b, (float)c->norm_eps, c->width);
     const float *last = c->final_norm ? r->normed : x;
     if (r->projects)
         r->device->ops.linear(r->projected, c->embed_width, last, c->width, r->project, NULL, 0, 1, c->embed_width,

@@ -80,7 +80,11 @@ static void look(void *context, enum ptq_input input, const float *x, const stru
     const struct ptq_device_solver *solver = &far->device->solver;
     solver->absmean(far->input[input].level, PTQ_STATS_LEVELS, ptq_stats_level_power(w->means->rows), w->seen, x,
                     parts->m, parts->k);
-    if (w->moments) solver->gram(far->input[input].gram, parts);
+    if (w->moments) {
+        ptq_device_lap(far->device, "forward");
+        solver->gram(far->input[input].gram, parts);
+        ptq_device_lap(far->device, "gram");
+    }
     copy_rows(far, input, x, parts->m);
     w->seen += parts->m;
 }
@@ -212,6 +216,7 @@ enum ptq_status ptq_travel_moments(const struct ptq_model_stats *stats, int64_t 
     }
     PTQ_TRY(load(t, block + 1, err)); /* while the device works */
     PTQ_TRY(finish(t, err));
+    ptq_device_lap(t->far.device, "forward");
     for (int input = 0; input < PTQ_N_INPUT; input++) {
         out[input] = t->moments[input];
         out[input].there = t->far.input[input].gram;

@@ -138,6 +138,13 @@ struct ptq_cache {
     const int32_t *at; /* on the device: the position of the first row that is now computed */
 };
 
+/* Where one row goes: to y, or, where w is there, as what it reads (packed_acts) into scratch. */
+struct ptq_row {
+    float *y;
+    const struct ptq_packed *w;
+    void *scratch;
+};
+
 /* A recalled row's scratch is shared by at most so many rows. */
 enum { PTQ_RECALL_ROWS = 8 };
 
@@ -161,10 +168,13 @@ struct ptq_decoding {
     size_t (*recall_scratch)(const struct ptq_attention *shape, int64_t capacity);
     /* One row, with nothing between kernels but their data: remember and recall of its q, k, v, which stay as they are;
      * rmsnorm where b is NULL, else layernorm, y not x; silu_mul. */
-    void (*attend_row)(float *y, const float *qkv, const float *cosine, const float *sine,
+    void (*attend_row)(const struct ptq_row *y, const float *qkv, const float *cosine, const float *sine,
                        const struct ptq_attention *shape, const struct ptq_cache *cache, void *scratch);
-    void (*norm_row)(float *y, const float *x, const float *g, const float *b, float eps, int64_t k);
-    void (*silu_row)(float *y, const float *gate, const float *up, int64_t n);
+    void (*norm_row)(const struct ptq_row *y, const float *x, const float *g, const float *b, float eps, int64_t k);
+    void (*silu_row)(const struct ptq_row *y, const float *gate, const float *up, int64_t n);
+    /* Whether they can leave what w reads: no permutation, no salient and no divided columns. head_size: of
+     * attend_row, or 0. */
+    int (*row_serves)(const struct ptq_packed *w, int64_t head_size);
     /* *id = the index of the largest of x[n], the first of equals; -1 where one is not finite. scratch:
      * likeliest_scratch bytes, zeros before its first use. */
     void (*likeliest)(int32_t *id, const float *x, int64_t n, void *scratch);

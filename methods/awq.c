@@ -25,6 +25,7 @@
 #include "awq_groups.h"
 #include "awq_search.h"
 #include "grid.h"
+#include "offload.h"
 #include "progress.h"
 
 #include <assert.h>
@@ -143,11 +144,13 @@ enum ptq_status ptq_awq_transform(struct ptq_block_task *task, const struct ptq_
     make_report(&t, arena);
     struct ptq_mark mark = ptq_arena_mark(task->scratch);
     PTQ_TRY((options->loss == PTQ_AWQ_GRAM ? search_standing : search_travelling)(&t, err));
+    ptq_device_lap(task->model->device, "search");
     ptq_arena_rewind(task->scratch, mark);
     for (int input = 0; input < PTQ_N_INPUT; input++)
         if (report->choice[input].searched)
             ptq_awq_apply_scale(config, task->block, &family->group[input], report->choice[input].scale);
     rescale_stats(&t);
+    ptq_device_lap(task->model->device, "scaled");
     return PTQ_OK;
 }
 

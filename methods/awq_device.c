@@ -43,12 +43,6 @@ static void lay_out(struct ptq_awq_there *t, struct ptq_carve *c)
     t->task.loss = ptq_carve(c, sizeof *t->task.loss * (size_t)n);
 }
 
-static void give(void *context)
-{
-    struct ptq_awq_there *t = context;
-    ptq_offload_give(t->device, t->room, t->bytes);
-}
-
 enum ptq_status ptq_awq_there_make(struct ptq_block_task *task, enum ptq_input input, const float *w, int64_t n,
                                    int64_t k, struct ptq_awq_there **out, struct ptq_error *err)
 {
@@ -61,9 +55,8 @@ enum ptq_status ptq_awq_there_make(struct ptq_block_task *task, enum ptq_input i
     t->task.group_size = t->task.n_groups == 1 ? k : grid->group_size;
     lay_out(t, &c);
     t->bytes = c.used;
-    t->room = ptq_offload_take(t->device, t->bytes);
+    t->room = ptq_offload_room(m->pass, PTQ_ROOM_SOLVER, t->bytes);
     if (!t->room) return no_room(t->device, t->bytes, err);
-    ptq_arena_defer(task->scratch, give, t);
     c = (struct ptq_carve){.base = t->room};
     lay_out(t, &c);
     t->task.w = t->w;
@@ -175,7 +168,7 @@ enum ptq_status ptq_awq_linear_there(struct ptq_block_task *task, int role, int 
     struct ptq_carve c = {0};
     lay_out_linear(&t, &c, clipped);
     t.bytes = c.used;
-    t.room = ptq_offload_take(t.device, t.bytes);
+    t.room = ptq_offload_room(m->pass, PTQ_ROOM_SOLVER, t.bytes);
     if (!t.room) return no_room(t.device, t.bytes, err);
     c = (struct ptq_carve){.base = t.room};
     lay_out_linear(&t, &c, clipped);
@@ -186,6 +179,6 @@ enum ptq_status ptq_awq_linear_there(struct ptq_block_task *task, int role, int 
     if (clipped) search_bounds(&t, task, m, choice, arena, clip);
     code(&t, task, role);
     if (arena != task->scratch) ptq_arena_rewind(task->scratch, mark);
-    ptq_offload_give(t.device, t.room, t.bytes);
+    ptq_device_lap(t.device, "bounds and codes");
     return ptq_offload_failed(m->pass, err);
 }

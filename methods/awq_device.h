@@ -8,7 +8,7 @@
 int ptq_awq_grid_there(const struct ptq_grid *grid, int64_t k);
 
 struct ptq_awq_there;
-/* Trials of the group that reads `input`, w[N][K]; its room is given back with task->scratch. */
+/* Trials of the group that reads `input`, w[N][K]; its room is that of one at a time. */
 enum ptq_status ptq_awq_there_make(struct ptq_block_task *task, enum ptq_input input, const float *w, int64_t n,
                                    int64_t k, struct ptq_awq_there **out, struct ptq_error *err);
 /* tr(dW H dW^T) with dW = Q(W scale) / scale - W. C and dW are FP16 there: within 1e-3. */

@@ -53,7 +53,7 @@ static enum ptq_status take(struct solve *s, struct ptq_error *err)
     struct ptq_carve c = {0};
     lay_out(s, &c);
     s->bytes = c.used;
-    s->room = ptq_offload_take(s->device, s->bytes);
+    s->room = ptq_offload_room(s->p->there, PTQ_ROOM_SOLVER, s->bytes);
     if (!s->room)
         return ptq_fail(err, PTQ_EDEVICE,
                         "%s: gptq needs %zu bytes of device memory, and %zu bytes are free; calibrate on less, or take "
@@ -135,6 +135,7 @@ static enum ptq_status solve(struct solve *s, struct ptq_error *err)
     struct ptq_gptq_factor factor = {.k = s->task.k};
     PTQ_TRY(factorize(s, &factor, err));
     s->p->percdamp = factor.percdamp;
+    ptq_device_lap(s->device, "factor");
     put_weights(s);
     s->task.w = s->w;
     s->task.r = s->r;
@@ -143,9 +144,12 @@ static enum ptq_status solve(struct solve *s, struct ptq_error *err)
     s->task.group = s->group;
     s->task.dead = s->dead;
     s->device->solver.gptq(&s->task);
+    ptq_device_lap(s->device, "solve");
     fetch(s);
+    ptq_device_lap(s->device, "codes");
     ptq_gptq_keep_order(s->options, factor.perm, s->p->arena, s->p->q);
     ptq_offload_replace(s->p->there, s->p->input, s->task.back);
+    ptq_device_lap(s->device, "weights");
     return ptq_offload_failed(s->p->there, err);
 }
 
@@ -159,7 +163,5 @@ enum ptq_status ptq_gptq_solve_there(const void *options, struct ptq_hessian_pro
     s.task.with_dead = q->grid.group_size < 0;
     s.task.block = make_blocks(&s, &s.task.n_blocks);
     PTQ_TRY(take(&s, err));
-    enum ptq_status status = solve(&s, err);
-    ptq_offload_give(s.device, s.room, s.bytes);
-    return status;
+    return solve(&s, err);
 }

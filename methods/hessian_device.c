@@ -37,7 +37,7 @@ static enum ptq_status take(struct there *t, struct ptq_error *err)
     struct ptq_carve c = {0};
     lay_out(t, &c);
     t->bytes = c.used;
-    t->room = ptq_offload_take(t->device, t->bytes);
+    t->room = ptq_offload_room(t->f, PTQ_ROOM_SUMS, t->bytes);
     if (!t->room)
         return ptq_fail(
             err, PTQ_EDEVICE,
@@ -55,7 +55,9 @@ static void look(void *context, enum ptq_input input, const float *x, const stru
     struct there *t = context;
     const struct ptq_stats *s = &t->saw[input];
     size_t row_bytes = sizeof *x * (size_t)s->k;
+    ptq_device_lap(t->device, "forward");
     t->device->solver.gram(t->h[input], parts);
+    ptq_device_lap(t->device, "gram");
     for (int64_t i = 0; i < s->n_sample; i++) { /* as ptq_stats_sample */
         int64_t row = i * s->rows / s->n_sample - t->seen[input];
         if (row >= 0 && row < parts->m) t->device->solver.copy(t->sample[input] + i * s->k, x + row * s->k, row_bytes);
@@ -71,6 +73,7 @@ static enum ptq_status quantize(struct there *t, enum ptq_input input, struct pt
     p.h = t->h[input];
     p.there = t->f;
     PTQ_TRY(ptq_interrupted(err));
+    ptq_device_lap(t->device, "forward");
     t->device->download(s->sample, t->sample[input], sizeof(float) * (size_t)(s->n_sample * s->k));
     struct ptq_mark mark = ptq_arena_mark(t->task->scratch);
     if (t->solver->solve_there(t->solver->options, &p, err)) return ptq_within(err, "%s", top->name);
@@ -110,9 +113,11 @@ enum ptq_status ptq_hessian_block_there(struct ptq_block_task *task, const struc
     struct ptq_tap tap = {.there = look, .context = &t};
     t.saw = ptq_hessian_samples(task);
     PTQ_TRY(ptq_offload_begin(t.f, task->block, err));
+    ptq_device_lap(t.device, "weights");
     enum ptq_status status = take(&t, err);
     if (!status) status = (solver->true_sequential ? staged : one_shot)(&t, &tap, err);
-    if (!status) status = ptq_offload_end(t.f, task->index, err);
-    ptq_offload_give(t.device, t.room, t.bytes);
-    return status;
+    if (status) return status;
+    if (task->index + 1 == t.f->model->config.blocks) return ptq_offload_end(t.f, task->index, err);
+    ptq_offload_end_later(t.f, task->index);
+    return PTQ_OK;
 }

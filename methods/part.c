@@ -88,11 +88,12 @@ static void give_up(struct ptq_part *p, const struct ptq_error *err)
     p->given_up = 1;
 }
 
-void ptq_part_move(struct ptq_part *p, int64_t position, const struct ptq_forward *travel, double seconds, int now)
+void ptq_part_move(struct ptq_part *p, int64_t position, struct ptq_forward *travel, double seconds, int now)
 {
     int due = now || position == p->blocks || ptq_seconds() - p->last >= p->pause;
     if (p->given_up || position <= p->written || !due) return;
     struct ptq_error err;
+    if (position < p->blocks) ptq_forward_here(travel);
     struct head head = {
         .position = position, .rows = rows_at(p, position, travel), .columns = p->width, .seconds = seconds};
     memcpy(head.magic, magic, sizeof magic);

@@ -45,6 +45,6 @@ void ptq_part_put(struct ptq_part *part, int64_t index, const struct ptq_kept *k
                   const struct ptq_linear_report *report, int n);
 /* Blocks before position are put, and travel is at its input: written where PTQ_CHECKPOINT_SECONDS (60) have passed
  * since the last time, where it is the last position, or at once where now is set. seconds: what they took. */
-void ptq_part_move(struct ptq_part *part, int64_t position, const struct ptq_forward *travel, double seconds, int now);
+void ptq_part_move(struct ptq_part *part, int64_t position, struct ptq_forward *travel, double seconds, int now);
 
 #endif

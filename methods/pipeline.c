@@ -150,6 +150,7 @@ static enum ptq_status quantize_block(struct run *r, int64_t index, struct ptq_b
     int *n = &r->cell->n_linears;
     struct ptq_moments moments[PTQ_N_INPUT];
     int with_moments = (ptq_spec_need(r->spec) & PTQ_NEED_MOMENTS) != 0;
+    ptq_device_lap(r->model->device, "load");
     if (with_moments) PTQ_TRY(ptq_stats_moments(r->stats, index, r->work, moments, err));
     if (!r->spec->method->block_method)
         return ptq_apply(r->spec, r->seed, stats, chosen(r, index, block, q), arena, r->work, q, r->cell->linear, n,
@@ -166,10 +167,15 @@ static enum ptq_status quantize_block(struct run *r, int64_t index, struct ptq_b
                                   .scratch = r->work,
                                   .q = q,
                                   .report = report};
+    ptq_device_lap(r->model->device, "load");
     PTQ_TRY(r->spec->method->block_method(&task, err));
     PTQ_TRY(ptq_stats_go_on(r->stats, err));
     if (travels(r)) ptq_progress_step(&r->progress, (double)r->calib->n);
-    return ptq_apply_codes(task.stats, q, report, chosen(r, index, block, q), r->work, r->cell->linear, n, err);
+    ptq_device_lap(r->model->device, "forward");
+    PTQ_TRY(ptq_apply_codes(task.stats, q, report, chosen(r, index, block, q), r->work, r->cell->linear, n, err));
+    ptq_device_lap(r->model->device, "reports");
+    ptq_device_laps_told(r->model->device, index);
+    return PTQ_OK;
 }
 
 /* The block as an earlier run of this cell left it. */
@@ -205,7 +211,6 @@ static void save_block(struct run *r, int64_t index, const struct ptq_kept *now,
     r->travel.moved = 0;
     r->position = index + 1;
     if (!r->part) return;
-    ptq_forward_here(&r->travel);
     ptq_part_put(r->part, index, now, r->cell->linear + from, r->cell->n_linears - from);
     ptq_part_move(r->part, r->position, &r->travel, r->cell->seconds_quantize + ptq_seconds() - started, 0);
 }

@@ -71,7 +71,6 @@ if ! "$ptq" --version | grep -q 'device 0'; then
     [ -z "$(find "$work" -name 'cuda*' ! -name '*.lock')" ] || fail 'a device that is not there left something'
 fi
 expect 2 "device 'tpu' is not known" "$ptq" eval "$models/llama" --text "$models/text.txt" --window 32 --device tpu
-expect 2 'generate computes on the CPU' "$ptq" generate "$models/llama" --prompt a --device cuda
 
 # tokenize: from the folder and from tokenizer.json alike, from a pipe, with the template
 expect 0 '' "$ptq" tokenize "$models/llama3" "$models/text.txt"

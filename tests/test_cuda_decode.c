@@ -2,6 +2,7 @@
  * keys and values kept and recalled at every length, the likeliest index, and recorded steps. */
 #include "devices.h"
 #include "dtype.h"
+#include "qmats.h"
 
 /* ---- FP16 weights ---- */
 
@@ -109,8 +110,8 @@ static void push(struct setup *s, struct sequence *q, int64_t first, int64_t m, 
     shape.slope = c->alibi ? q->slope.device : NULL;
     s->device->upload(q->at, &at, sizeof at);
     if (m == 1) {
-        s->device->decoding.attend_row(y, rows, c->rope ? q->cosine.device : NULL, c->rope ? q->sine.device : NULL,
-                                       &shape, &q->cache, q->scratch);
+        s->device->decoding.attend_row(&(struct ptq_row){.y = y}, rows, c->rope ? q->cosine.device : NULL,
+                                       c->rope ? q->sine.device : NULL, &shape, &q->cache, q->scratch);
         return;
     }
     s->device->decoding.remember(rows, q->ld, c->rope ? q->cosine.device : NULL, c->rope ? q->sine.device : NULL,
@@ -153,20 +154,117 @@ static void test_rows(struct setup *s)
     for (int i = 0; i < 6; i++) {
         int64_t k = sizes[i];
         struct both x = make(s, k), g = make(s, k), b = make(s, k), y = make(s, k);
+        struct ptq_row row = {.y = y.device};
         s->ref.rmsnorm(y.host, x.host, g.host, 1e-5F, 1, k);
-        s->device->decoding.norm_row(y.device, x.device, g.device, NULL, 1e-5F, k);
+        s->device->decoding.norm_row(&row, x.device, g.device, NULL, 1e-5F, k);
         agree(s, "norm_row", i, &y, 1e-12);
         s->ref.layernorm(y.host, x.host, g.host, b.host, 1e-5F, 1, k);
-        s->device->decoding.norm_row(y.device, x.device, g.device, b.device, 1e-5F, k);
+        s->device->decoding.norm_row(&row, x.device, g.device, b.device, 1e-5F, k);
         agree(s, "norm_row", i, &y, 1e-11);
         s->ref.silu_mul(y.host, k, x.host, g.host, k, 1, k);
-        s->device->decoding.silu_row(y.device, x.device, g.device, k);
+        s->device->decoding.silu_row(&row, x.device, g.device, k);
         agree(s, "silu_row", i, &y, 1e-12);
         drop(s, &x);
         drop(s, &g);
         drop(s, &b);
         drop(s, &y);
     }
+}
+
+/* The same row by way of float32: bit for bit what a packed linear makes of it. */
+enum { OUTPUTS = 48 };
+struct packed_pair {
+    struct setup *s;
+    struct ptq_packed w;
+    void *image, *scratch;
+    struct both direct, by_float, row;
+};
+
+static void make_pair(struct setup *s, struct ptq_arena *arena, int64_t k, int64_t group, struct packed_pair *p)
+{
+    struct ptq_qmat_case shape = {.n = OUTPUTS, .k = k, .group_size = group, .w_bit = 4};
+    struct ptq_qmat q;
+    struct ptq_error err;
+    make_qmat(arena, &q, &shape, 0, 1, &s->rng);
+    if (ptq_pack(arena, &q, &p->w, &err)) fail_msg("%s", err.text);
+    p->s = s;
+    p->image = put(s, p->w.image, p->w.bytes);
+    ptq_packed_move(&p->w, p->image);
+    p->scratch = s->device->take(s->device->packed_scratch(&p->w, 1));
+    p->direct = make(s, OUTPUTS);
+    p->by_float = make(s, OUTPUTS);
+    p->row = make(s, k);
+}
+
+static void drop_pair(struct packed_pair *p)
+{
+    drop(p->s, &p->direct);
+    drop(p->s, &p->by_float);
+    drop(p->s, &p->row);
+    p->s->device->give(p->image);
+    p->s->device->give(p->scratch);
+}
+
+static struct ptq_row direct_row(struct packed_pair *p)
+{
+    return (struct ptq_row){.w = &p->w, .scratch = p->scratch};
+}
+
+/* scratch was filled directly, and the row in float32 is in p->row. */
+static void expect_same(struct packed_pair *p, const char *op, int number)
+{
+    const struct ptq_device *d = p->s->device;
+    d->packed_multiply(p->direct.device, OUTPUTS, &p->w, NULL, 0, 1, p->scratch);
+    d->packed_acts(&p->w, p->row.device, p->w.k, 1, p->scratch);
+    d->packed_multiply(p->by_float.device, OUTPUTS, &p->w, NULL, 0, 1, p->scratch);
+    d->download(p->direct.host, p->by_float.device, sizeof(float) * OUTPUTS);
+    agree(p->s, op, number, &p->direct, 0);
+}
+
+static void test_rows_packed(struct setup *s)
+{
+    static const struct {
+        int64_t k, group, d, capacity;
+    } cases[] = {{256, 128, 128, 100}, {384, 64, 64, 20}, {256, 32, 64, 70}, {1156, -1, 0, 0}, {1280, 256, 256, 10}};
+    struct ptq_arena *arena = ptq_arena_make("test");
+    for (int i = 0; i < (int)(sizeof cases / sizeof *cases); i++) {
+        int64_t k = cases[i].k, d = cases[i].d;
+        struct packed_pair p;
+        struct both x = make(s, k), g = make(s, k), b = make(s, k);
+        make_pair(s, arena, k, cases[i].group, &p);
+        struct ptq_row direct = direct_row(&p), row = {.y = p.row.device};
+        assert_true(s->device->decoding.row_serves(&p.w, d));
+        s->device->decoding.norm_row(&row, x.device, g.device, NULL, 1e-5F, k);
+        s->device->decoding.norm_row(&direct, x.device, g.device, NULL, 1e-5F, k);
+        expect_same(&p, "norm_row, packed", i);
+        s->device->decoding.norm_row(&row, x.device, g.device, b.device, 1e-5F, k);
+        s->device->decoding.norm_row(&direct, x.device, g.device, b.device, 1e-5F, k);
+        expect_same(&p, "norm_row, packed", i);
+        s->device->decoding.silu_row(&row, x.device, g.device, k);
+        s->device->decoding.silu_row(&direct, x.device, g.device, k);
+        expect_same(&p, "silu_row, packed", i);
+        if (d) {
+            struct cached c = {k / d, k / d, d, cases[i].capacity, 0, 0, 0, 1};
+            struct sequence q;
+            int32_t at = (int32_t)c.capacity - 1;
+            make_sequence(s, &c, &q);
+            struct both y = make(s, c.capacity * k);
+            push(s, &q, 0, at, y.device);
+            s->device->upload(q.at, &at, sizeof at);
+            s->device->decoding.attend_row(&row, q.qkv.device + at * q.ld, q.cosine.device, q.sine.device, &q.shape,
+                                           &q.cache, q.scratch);
+            s->device->decoding.attend_row(&direct, q.qkv.device + at * q.ld, q.cosine.device, q.sine.device, &q.shape,
+                                           &q.cache, q.scratch);
+            expect_same(&p, "attend_row, packed", i);
+            drop(s, &y);
+            drop_sequence(s, &q);
+        }
+        drop(s, &x);
+        drop(s, &g);
+        drop(s, &b);
+        drop_pair(&p);
+    }
+    ptq_arena_free(arena);
 }
 
 /* ---- the likeliest ---- */
@@ -257,6 +355,7 @@ static void test_recorded(struct setup *s)
 ON_EACH_DEVICE(test_linear_half)
 ON_EACH_DEVICE(test_cache)
 ON_EACH_DEVICE(test_rows)
+ON_EACH_DEVICE(test_rows_packed)
 ON_EACH_DEVICE(test_likeliest)
 ON_EACH_DEVICE(test_recorded)
 
@@ -264,8 +363,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_linear_half_everywhere), cmocka_unit_test(test_cache_everywhere),
-        cmocka_unit_test(test_rows_everywhere),        cmocka_unit_test(test_likeliest_everywhere),
-        cmocka_unit_test(test_recorded_everywhere),
+        cmocka_unit_test(test_rows_everywhere),        cmocka_unit_test(test_rows_packed_everywhere),
+        cmocka_unit_test(test_likeliest_everywhere),   cmocka_unit_test(test_recorded_everywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,6 +65,25 @@ test_refused() {
     expect_text "positions|tokens" "$scratch/err"
     expect_exit 2 "$ptq" generate "$model" --prompt a --method rtn:w4,g32 --path sideways
     expect_text "path" "$scratch/err"
+    expect_exit 2 "$ptq" generate "$model" --prompt a --device sideways
+    expect_text "device" "$scratch/err"
+}
+
+# Without a device one sentence; with one the same tokens as here.
+test_device() {
+    local here
+    if ! "$ptq" --version | grep -q 'device 0'; then
+        expect_exit 1 "$ptq" generate "$model" --prompt "the old" -n 3 --device cuda --quiet
+        expect_text "device cuda: .*--device cpu" "$scratch/err"
+        [ "$(wc -l <"$scratch/err")" = 1 ] || fail "$(cat "$scratch/err")"
+        return
+    fi
+    generate --method fp16
+    here=$(value ids)
+    generate --method fp16 --device cuda
+    [ "$(value ids)" = "$here" ] || fail "other tokens on the device"
+    generate --method rtn:w4,g32 --device cuda --temperature 1 --seed 3
+    [ "$(value tokens)" -gt 0 ] || fail "no token was drawn on the device"
 }
 
 test_bench() {

@@ -19,10 +19,11 @@ void remember(float *qkv, int64_t ld, const float *cosine, const float *sine, co
               const struct ptq_cache *cache, int64_t m);
 void recall(float *y, int64_t ldy, const float *q, int64_t ldq, const struct ptq_attention *shape,
             const struct ptq_cache *cache, int64_t first, int64_t m, void *scratch);
-void attend_row(float *y, const float *qkv, const float *cosine, const float *sine, const struct ptq_attention *shape,
-                const struct ptq_cache *cache, void *scratch);
-void norm_row(float *y, const float *x, const float *g, const float *b, float eps, int64_t k);
-void silu_row(float *y, const float *gate, const float *up, int64_t n);
+void attend_row(const struct ptq_row *y, const float *qkv, const float *cosine, const float *sine,
+                const struct ptq_attention *shape, const struct ptq_cache *cache, void *scratch);
+void norm_row(const struct ptq_row *y, const float *x, const float *g, const float *b, float eps, int64_t k);
+void silu_row(const struct ptq_row *y, const float *gate, const float *up, int64_t n);
+int row_serves(const struct ptq_packed *w, int64_t head_size);
 size_t recall_scratch(const struct ptq_attention *shape, int64_t capacity);
 void likeliest(int32_t *id, const float *x, int64_t n, void *scratch);
 size_t likeliest_scratch();

@@ -6,6 +6,7 @@
  * Softmax runs along (arXiv:1805.02867); a block leaves its mixed values, their sum and their largest score, and the
  * last block of a row adds them up in the order of the splits. */
 #include "decode.cuh"
+#include "packed_row.cuh"
 
 namespace ptq_cuda
 {
@@ -101,8 +102,9 @@ struct recall_task {
     float scale;
     const float *slope; /* [heads] or NULL */
     const int32_t *at;
-    float *part;     /* [rows][heads][splits][D + 2]: mixed, sum, max */
-    unsigned *count; /* [rows][heads]: blocks that are done */
+    struct row_out out; /* of the fresh row, where it is not float32: y is NULL then */
+    float *part;        /* [rows][heads][splits][D + 2]: mixed, sum, max */
+    unsigned *count;    /* [rows][heads]: blocks that are done */
 };
 
 /* A key's or value's elements that a lane holds. */
@@ -315,15 +317,35 @@ __device__ __forceinline__ void mix_fresh(struct mixed<N> *m, const struct fresh
 
 /* ---- kernels ---- */
 
-/* The row's splits in order to y; the block that comes last does it. shared: the groups' parts. */
+/* n parts to y, or, where it is NULL, to the chunks of this head; whole: shared, [D]. */
+__device__ static void put_head(const struct recall_task *t, float *y, const float *part, int64_t n, float *whole)
+{
+    if (y) {
+        add_up(y, part, n, t->d, true);
+        return;
+    }
+    add_up(whole, part, n, t->d, true);
+    __syncthreads();
+    int64_t begin = blockIdx.y * t->d, end = begin + t->d, size;
+    int64_t size_of = t->out.stride < CHUNK ? t->out.stride : (int64_t)CHUNK; /* of each chunk, by row_serves */
+    for (int64_t c = begin / size_of + threadIdx.x / WARP; c * size_of < end; c += LANES / WARP) {
+        int64_t first = chunk_place(&t->out, c, &size), at = first - begin + threadIdx.x % WARP * FOUR;
+        float v[FOUR];
+        for (int i = 0; i < FOUR; i++) v[i] = at + i < first - begin + size ? whole[at + i] : 0;
+        put_chunk(&t->out, c, first, size, v);
+    }
+}
+
+/* The row's splits in order; the block that comes last does it. shared: the groups' parts. */
 __device__ static void finish(const struct recall_task *t, float *y, float *shared, int64_t at, int64_t active)
 {
+    float *whole = shared + GROUPS * (t->d + 2) + 1;
     if (active == 1) {
-        add_up(y, shared, GROUPS, t->d, true);
+        put_head(t, y, shared, GROUPS, whole);
         return;
     }
     float *part = t->part + at * t->splits * (t->d + 2);
-    unsigned *done = reinterpret_cast<unsigned *>(shared + GROUPS * (t->d + 2));
+    unsigned *done = reinterpret_cast<unsigned *>(whole - 1);
     add_up(part + blockIdx.x * (t->d + 2), shared, GROUPS, t->d, false);
     ptq_fence();
     __syncthreads();
@@ -331,7 +353,7 @@ __device__ static void finish(const struct recall_task *t, float *y, float *shar
     __syncthreads();
     if (*done != (unsigned)active - 1) return;
     ptq_fence();
-    add_up(y, part, active, t->d, true);
+    put_head(t, y, part, active, whole);
 }
 
 /* FRESH: the only row's q, k and v are as their products left them, and its key is not in the cache yet. */
@@ -351,7 +373,7 @@ __global__ void __launch_bounds__(LANES) recall_kernel(struct recall_task t, T *
         {
         }
     };
-    float *shared = ptq_shared<float>(), *y = t.y + row * t.ldy + head * t.d;
+    float *shared = ptq_shared<float>(), *y = t.y ? t.y + row * t.ldy + head * t.d : nullptr;
     if (blockIdx.x < active) load<N>(&now, &t, k + kv, v + kv, first, end - last);
     if (FRESH) ptq_turn();
     if (blockIdx.x >= active) return;
@@ -391,7 +413,7 @@ size_t recall_scratch(const struct ptq_attention *shape, int64_t capacity)
 template <int N, class T> static void launch_as(const struct recall_task &t, T *k, T *v, int64_t m, bool fresh)
 {
     dim3 grid((unsigned)t.splits, (unsigned)t.heads, (unsigned)m);
-    size_t bytes = sizeof(float) * (size_t)(GROUPS * (t.d + 2) + 1);
+    size_t bytes = sizeof(float) * (size_t)(GROUPS * (t.d + 2) + 1 + t.d);
     if (fresh)
         PTQ_LAUNCH_EARLY((recall_kernel<N, T, true>), grid, LANES, bytes, t, k, v);
     else
@@ -441,11 +463,12 @@ void recall(float *y, int64_t ldy, const float *q, int64_t ldq, const struct ptq
     launch(t, cache, m, false);
 }
 
-void attend_row(float *y, const float *qkv, const float *cosine, const float *sine, const struct ptq_attention *shape,
-                const struct ptq_cache *cache, void *scratch)
+void attend_row(const struct ptq_row *y, const float *qkv, const float *cosine, const float *sine,
+                const struct ptq_attention *shape, const struct ptq_cache *cache, void *scratch)
 {
-    struct recall_task t = task_of(y, 0, qkv, 0, shape, cache, scratch);
+    struct recall_task t = task_of(y->w ? nullptr : y->y, 0, qkv, 0, shape, cache, scratch);
     t.cosine = cosine, t.sine = sine;
+    t.out = row_out_of(y, shape->heads * shape->head_size);
     launch(t, cache, 1, true);
 }
 } // namespace ptq_cuda

@@ -1,10 +1,37 @@
-/* What is small in a step of one row, in as few kernels as its products allow: norms, and the gated activation. Blocks
- * share the row: each sums all of it, which its caches hold, and writes a part, so that nobody waits for one block. */
+/* What is small in a step of one row, in as few kernels as its products allow: norms, and the gated activation. A warp
+ * writes a chunk, as float32 or as a packed linear reads it; a norm's blocks each sum all of the row, which the caches
+ * hold, so that none waits for another. */
 #include "decode.cuh"
+#include "packed_row.cuh"
 
 namespace ptq_cuda
 {
-enum { WARPS = 8, FOUR = 4, PIECE = WARP * FOUR /* columns of a warp */ };
+enum { WARPS = 8, SILU_WARPS = 4 };
+
+/* ---- where rows go ---- */
+
+int row_serves(const struct ptq_packed *w, int64_t head_size)
+{
+    bool columns = !w->perm && !w->n_keep && !w->n_divided && (w->stride == w->group || w->n_groups == 1);
+    int64_t chunk = w->stride < CHUNK ? w->stride : (int64_t)CHUNK;
+    bool equal = w->stride % chunk == 0 && (w->n_groups > 1 || w->k % chunk == 0);
+    return columns && w->k % FOUR == 0 && (!head_size || (equal && head_size % chunk == 0));
+}
+
+struct row_out row_out_of(const struct ptq_row *row, int64_t k)
+{
+    struct row_out out = {};
+    out.y = row->y;
+    out.k = out.stride = out.places = k;
+    out.chunks.a_group = out.chunks.n = (k + CHUNK - 1) / CHUNK;
+    if (!row->w) return out;
+    struct half_acts a = acts_for(row->w, 1, row->scratch);
+    out.y = nullptr;
+    out.x = a.x, out.high = a.high, out.chunk = a.chunk, out.padded = a.padded;
+    out.stride = row->w->stride, out.places = row->w->places;
+    out.chunks = chunks_of(row->w);
+    return out;
+}
 
 /* ---- norms ---- */
 
@@ -12,7 +39,7 @@ struct norm_task {
     const float *x, *g, *b;
     float eps;
     int64_t k;
-    float *y;
+    struct row_out out;
 };
 
 __device__ __forceinline__ float4 four_at(const float *x, int64_t i)
@@ -34,31 +61,33 @@ template <bool SQUARE> __device__ __forceinline__ float sum_row(const struct nor
 
 template <bool RMS> __global__ void __launch_bounds__(WARPS *WARP) norm_row_kernel(struct norm_task t)
 {
-    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; /* of the row's fours */
-    bool mine = i < t.k / FOUR;
+    int64_t c = (int64_t)blockIdx.x * WARPS + threadIdx.x / WARP, n = 0, first = 0;
+    if (c < t.out.chunks.n) first = chunk_place(&t.out, c, &n);
+    int64_t place = first + threadIdx.x % WARP * FOUR;
+    bool mine = place < first + n && place < t.k;
     float *part = ptq_shared<float>(), mean = 0;
-    float4 g = {}, b = {};
-    if (mine) g = four_at(t.g, i);
-    if (mine && !RMS) b = four_at(t.b, i);
+    float4 g = {}, b = {}, x = {};
+    if (mine) g = four_at(t.g, place / FOUR);
+    if (mine && !RMS) b = four_at(t.b, place / FOUR);
     ptq_turn();
+    if (mine) x = four_at(t.x, place / FOUR);
     if (!RMS) mean = sum_row<false>(&t, 0, part) / (float)t.k;
     float scale = 1 / sqrtf(sum_row<true>(&t, mean, part) / (float)t.k + t.eps);
-    if (!mine) return;
-    float4 x = four_at(t.x, i);
-    x.x = (x.x - mean) * scale * g.x + b.x, x.y = (x.y - mean) * scale * g.y + b.y;
-    x.z = (x.z - mean) * scale * g.z + b.z, x.w = (x.w - mean) * scale * g.w + b.w;
-    reinterpret_cast<float4 *>(t.y)[i] = x;
+    if (c >= t.out.chunks.n) return;
+    const float v[FOUR] = {mine ? (x.x - mean) * scale * g.x + b.x : 0, mine ? (x.y - mean) * scale * g.y + b.y : 0,
+                           mine ? (x.z - mean) * scale * g.z + b.z : 0, mine ? (x.w - mean) * scale * g.w + b.w : 0};
+    put_chunk(&t.out, c, first, n, v);
 }
 
-void norm_row(float *y, const float *x, const float *g, const float *b, float eps, int64_t k)
+void norm_row(const struct ptq_row *y, const float *x, const float *g, const float *b, float eps, int64_t k)
 {
-    struct norm_task t = {x, g, b, eps, k, y};
+    struct norm_task t = {x, g, b, eps, k, row_out_of(y, k)};
     size_t bytes = WARPS * sizeof(float);
     if (k % FOUR) {
-        b ? layernorm(y, x, g, b, eps, 1, k) : rmsnorm(y, x, g, eps, 1, k);
+        b ? layernorm(y->y, x, g, b, eps, 1, k) : rmsnorm(y->y, x, g, eps, 1, k);
         return;
     }
-    dim3 blocks = blocks_for(k / FOUR, WARPS * WARP);
+    dim3 blocks = blocks_for(t.out.chunks.n, WARPS);
     if (b)
         PTQ_LAUNCH_EARLY(norm_row_kernel<false>, blocks, WARPS * WARP, bytes, t);
     else
@@ -67,17 +96,25 @@ void norm_row(float *y, const float *x, const float *g, const float *b, float ep
 
 /* ---- the gated activation ---- */
 
-__global__ void silu_row_kernel(float *y, const float *gate, const float *up, int64_t n)
+__global__ void silu_row_kernel(struct row_out out, const float *gate, const float *up)
 {
-    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    int64_t c = (int64_t)blockIdx.x * SILU_WARPS + threadIdx.x / WARP, n;
     ptq_turn();
-    if (i >= n) return;
-    float x = gate[i];
-    y[i] = x / (1 + expf(-x)) * up[i];
+    if (c >= out.chunks.n) return;
+    int64_t first = chunk_place(&out, c, &n), place = first + threadIdx.x % WARP * FOUR;
+    float v[FOUR];
+    PTQ_UNROLL
+    for (int i = 0; i < FOUR; i++) {
+        bool mine = place + i < first + n && place + i < out.k;
+        float x = mine ? gate[place + i] : 0;
+        v[i] = mine ? x / (1 + expf(-x)) * up[place + i] : 0;
+    }
+    put_chunk(&out, c, first, n, v);
 }
 
-void silu_row(float *y, const float *gate, const float *up, int64_t n)
+void silu_row(const struct ptq_row *y, const float *gate, const float *up, int64_t n)
 {
-    PTQ_LAUNCH_EARLY(silu_row_kernel, blocks_for(n, WARPS * WARP), WARPS * WARP, 0, y, gate, up, n);
+    struct row_out out = row_out_of(y, n);
+    PTQ_LAUNCH_EARLY(silu_row_kernel, blocks_for(out.chunks.n, SILU_WARPS), SILU_WARPS * WARP, 0, out, gate, up);
 }
 } // namespace ptq_cuda

@@ -64,6 +64,7 @@ const struct ptq_device *device(char *why, size_t size)
     table.decoding.attend_row = attend_row;
     table.decoding.norm_row = norm_row;
     table.decoding.silu_row = silu_row;
+    table.decoding.row_serves = row_serves;
     table.decoding.likeliest = likeliest;
     table.decoding.likeliest_scratch = likeliest_scratch();
     table.decoding.record = record;

@@ -276,6 +276,14 @@ static void make_acts(const struct ptq_packed *w, const float *x, int64_t ldx, i
     fill_acts(&a, w, x, ldx);
 }
 
+struct half_acts acts_for(const struct ptq_packed *w, int64_t m, void *scratch)
+{
+    struct half_acts a;
+    place_acts(&a, w, m, static_cast<unsigned char *>(scratch));
+    a.high = is_few(w, m) ? few_high(w->grid.w_bit) : 0;
+    return a;
+}
+
 static void multiply(struct packed_task *t, void *scratch, enum ptq_packed_kernel kind, int64_t m)
 {
     bool gather = kind == PTQ_PACKED_GATHER;

@@ -64,6 +64,8 @@ int few_gathers(const struct ptq_packed *w);
 int few_high(int w_bit);
 void few_linear(const struct packed_task *t, int gather);
 
+/* Where packed_acts leaves what packed_multiply reads, for who fills it himself. */
+struct half_acts acts_for(const struct ptq_packed *w, int64_t m, void *scratch);
 /* Fills a's arrays from x[m][K]. */
 void fill_acts(const struct half_acts *a, const struct ptq_packed *w, const float *x, int64_t ldx);
 

@@ -1,5 +1,5 @@
 /* x in float32 to what the packed kernels read (struct half_acts). */
-#include "packed.cuh"
+#include "packed_row.cuh"
 
 namespace ptq_cuda
 {
@@ -26,17 +26,6 @@ __device__ static float at_place(const struct ptq_packed *w, const float *x, int
     if (w->n_keep && find(w->keep, w->n_keep, column) >= 0) return 0;
     int64_t divided = w->n_divided ? find(w->divided, w->n_divided, column) : -1;
     return divided < 0 ? x[column] : x[column] / w->divisor[divided];
-}
-
-/* The power of two that brings max |x| to [2^(bits - 1), 2^bits); NaN where a value is not finite. */
-__device__ static float factor_of(float max, float sum, int bits)
-{
-    int exponent;
-    if (!(sum == 0)) return NAN;
-    if (max == 0) return 1;
-    frexpf(max, &exponent);
-    exponent = exponent - bits < -100 ? -100 : exponent - bits; /* its inverse stays finite */
-    return ldexpf(1, exponent);
 }
 
 /* ---- many tokens: a block a token; a warp sums a chunk ---- */
@@ -73,20 +62,20 @@ __global__ void acts_kernel(struct half_acts a, struct ptq_packed w, struct chun
 
 /* ---- few tokens: a warp a chunk, and nobody waits for another ---- */
 
-enum { FEW_THREADS = 128, LANE_PLACES = CHUNK / WARP };
+enum { FEW_THREADS = 128 };
 
 /* Four activations from `place` on, of which the chunk has n. */
-__device__ static void take_four(float (&v)[LANE_PLACES], const struct ptq_packed *w, const float *x, int64_t place,
-                                 int n, int plain)
+__device__ static void take_four(float (&v)[FOUR], const struct ptq_packed *w, const float *x, int64_t place, int n,
+                                 int plain)
 {
-    bool whole = n >= LANE_PLACES && place + LANE_PLACES <= w->k;
+    bool whole = n >= FOUR && place + FOUR <= w->k;
     if (plain && whole && (uintptr_t)(x + place) % sizeof(float4) == 0) {
         float4 four = *reinterpret_cast<const float4 *>(x + place);
         v[0] = four.x, v[1] = four.y, v[2] = four.z, v[3] = four.w;
         return;
     }
     PTQ_UNROLL
-    for (int i = 0; i < LANE_PLACES; i++) {
+    for (int i = 0; i < FOUR; i++) {
         v[i] = 0;
         if (i >= n) continue;
         if (!plain)
@@ -102,24 +91,12 @@ __device__ static void fill_chunk(const struct half_acts *a, const struct ptq_pa
 {
     int lane = (int)threadIdx.x % WARP;
     uint32_t a_group = (uint32_t)chunks->a_group, group = (uint32_t)c / a_group, at = (uint32_t)c % a_group * CHUNK;
-    int64_t first = (int64_t)group * w->stride + at, place = first + lane * LANE_PLACES;
+    int64_t first = (int64_t)group * w->stride + at, place = first + lane * FOUR;
     int64_t n = w->stride - at < CHUNK ? w->stride - at : (int64_t)CHUNK;
     if (n > w->places - first) n = w->places - first;
-    float v[LANE_PLACES], max = 0, bad = 0, sum = 0;
-    take_four(v, w, x, place, (int)n - lane * LANE_PLACES, plain);
-    PTQ_UNROLL
-    for (int i = 0; i < LANE_PLACES; i++) max = fmaxf(max, fabsf(v[i])), bad += v[i] * 0;
-    float factor = factor_of(warp_max(max), warp_sum(bad), 14), inverse = 1 / factor;
-    uint16_t half[LANE_PLACES];
-    PTQ_UNROLL
-    for (int i = 0; i < LANE_PLACES; i++) {
-        bool high = (lane * LANE_PLACES + i) & a->high;
-        half[i] = ptq_float_to_half(v[i] * inverse * (high ? 0.0625f : 1));
-        sum += ptq_half_to_float(half[i]) * (high ? 16 : 1);
-    }
-    if (lane * LANE_PLACES < n) memcpy(a->x + token * w->places + place, half, sizeof half);
-    sum = warp_sum(sum);
-    if (lane == 0) a->chunk[c * a->padded + token] = of_chunk{factor, factor * sum};
+    float v[FOUR];
+    take_four(v, w, x, place, (int)n - lane * FOUR, plain);
+    put_halves(a->x + token * w->places + place, a->chunk + c * a->padded + token, a->high, lane * FOUR < n, v);
 }
 
 /* Warps behind the chunks' ones bring the salient columns, 32 each. */

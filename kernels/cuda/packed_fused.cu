@@ -1,7 +1,7 @@
 /* y = x w^T on packed weights by wgmma: weights are the operand in registers, tokens the one in shared memory.
  *
  * A block is four warpgroups, 256 outputs (a warp has a tile of 16), and takes N tokens; it goes through K in slices of
- * 64 places, whose codes and activations come to shared memory by asynchronous copies, several slices ahead. The codes
+ * 128 places, whose codes and activations come to shared memory by asynchronous copies, several slices ahead. The codes
  * of the next 32 places become FP16 while those before are multiplied:
  *
  *   places     s              s + 32         s + 64
@@ -17,9 +17,13 @@ namespace ptq_cuda
 {
 enum { GROUPS = 4 /* warpgroups */, FUSED_WARPS = 4 * GROUPS, FUSED_THREADS = FUSED_WARPS * WARP };
 
+/* A stage has a slice of PLACES: its activations, 64 places after 64, and the codes of the block's tiles. */
 template <int W_BIT, int N> struct stages {
-    static constexpr int of_x = N * SLICE * 2, of_tile = W_BIT * SLICE * PTQ_PACK_ROWS / 8,
-                         bytes = of_x + FUSED_WARPS * of_tile, n = bytes * 8 <= 200 << 10 ? 8 : 6;
+    static constexpr int places = W_BIT == 8 && N == 128 ? SLICE / 2 : SLICE, steps = places / PTQ_PACK_STEP,
+                         of_half = N * HALF_SLICE * 2, of_x = places / HALF_SLICE * of_half,
+                         of_step = W_BIT * PTQ_PACK_STEP * PTQ_PACK_ROWS / 8, of_tile = steps * of_step,
+                         bytes = of_x + FUSED_WARPS * of_tile, fit = (208 << 10) / bytes, n = fit < 8 ? fit : 8;
+    static_assert(n >= 4, "this slice, the next one, one on its way and one that may still be read");
 };
 
 /* What a lane knows of the group that its rows r and r + 8 are in, and the next one's scales and zeros as they lie. */
@@ -38,18 +42,18 @@ __device__ __forceinline__ uint32_t scale_bytes(const struct ptq_packed *w)
     return w->scale ? sizeof(float) : sizeof(uint16_t);
 }
 
-__device__ __forceinline__ void fetch_group(struct lane_group *l, const struct ptq_packed *w)
+template <int W_BIT> __device__ __forceinline__ void fetch_group(struct lane_group *l, const struct ptq_packed *w)
 {
     if (w->scale) {
-        memcpy(&l->raw_scale[0], l->next_scale, sizeof(float));
-        memcpy(&l->raw_scale[1], l->next_scale + 8 * sizeof(float), sizeof(float));
+        l->raw_scale[0] = *reinterpret_cast<const uint32_t *>(l->next_scale);
+        l->raw_scale[1] = *reinterpret_cast<const uint32_t *>(l->next_scale + 8 * sizeof(float));
     } else {
         l->raw_scale[0] = *reinterpret_cast<const uint16_t *>(l->next_scale);
         l->raw_scale[1] = *reinterpret_cast<const uint16_t *>(l->next_scale + 8 * sizeof(uint16_t));
     }
     if (w->zero) {
         l->raw_zero[0] = l->next_zero[0];
-        l->raw_zero[1] = l->next_zero[w->zero_bytes - 8]; /* itself, where a byte has both rows' */
+        if (W_BIT > 4) l->raw_zero[1] = l->next_zero[8];
     }
     if (l->ahead == 0) return; /* the last one stays */
     l->ahead--;
@@ -57,6 +61,7 @@ __device__ __forceinline__ void fetch_group(struct lane_group *l, const struct p
     if (w->zero) l->next_zero += w->zero_bytes;
 }
 
+template <int W_BIT>
 __device__ __forceinline__ void begin_groups(struct lane_group *l, const struct ptq_packed *w, uint32_t tile,
                                              uint32_t group, int r)
 {
@@ -64,8 +69,9 @@ __device__ __forceinline__ void begin_groups(struct lane_group *l, const struct 
     const void *scale = w->scale ? (const void *)w->scale : w->scale16;
     l->ahead = (uint32_t)w->n_groups - 1 - group;
     l->next_scale = static_cast<const unsigned char *>(scale) + (at * PTQ_PACK_ROWS + (size_t)r) * scale_bytes(w);
+    l->raw_zero[0] = l->raw_zero[1] = (1u << (W_BIT - 1)) * 0x11u & 0xffu; /* the middle, in each half of a byte */
     l->next_zero = w->zero ? w->zero + at * (size_t)w->zero_bytes + r : nullptr;
-    fetch_group(l, w);
+    fetch_group<W_BIT>(l, w);
 }
 
 __device__ __forceinline__ float scale_of(uint32_t raw, const struct ptq_packed *w)
@@ -78,14 +84,12 @@ __device__ __forceinline__ float scale_of(uint32_t raw, const struct ptq_packed 
 
 /* Enters the next group and fetches the one behind it. A scale under 2^-60 of the last one that counted becomes that:
  * what it adds cannot be seen either way, and quotients stay within float32. */
-__device__ __forceinline__ void enter_group(struct lane_group *l, const struct ptq_packed *w)
+template <int W_BIT> __device__ __forceinline__ void enter_group(struct lane_group *l, const struct ptq_packed *w)
 {
-    bool apart = w->zero_bytes == PTQ_PACK_ROWS;
     PTQ_UNROLL
     for (int row = 0; row < 2; row++) {
         float scale = scale_of(l->raw_scale[row], w), floor = fmaxf(l->largest[row] * 0x1p-60f, 0x1p-120f);
-        uint32_t zero = apart ? l->raw_zero[row] : l->raw_zero[row] >> 4 * row & 15;
-        if (!w->zero) zero = 1u << (w->grid.w_bit - 1);
+        uint32_t zero = W_BIT > 4 ? l->raw_zero[row] : l->raw_zero[0] >> 4 * row & 15;
         bool counts = fabsf(scale) > floor;
         float taken = counts ? scale : floor;
         l->quotient[row] = l->scale[row] * ptq_reciprocal(taken);
@@ -95,7 +99,7 @@ __device__ __forceinline__ void enter_group(struct lane_group *l, const struct p
         l->minus_zero[row].bits = zero * 0x00100010u | 0xd400d400u;
     }
     l->left = (uint32_t)(w->stride / PTQ_PACK_STEP);
-    fetch_group(l, w);
+    fetch_group<W_BIT>(l, w);
 }
 
 /* The lane's four pairs of codes of a row: two at the bottom of each half of field[0] and field[1], two 4 bits up. */
@@ -140,9 +144,10 @@ __device__ __forceinline__ void unpack_step(uint32_t (&a)[2][4], const uint32_t 
             PTQ_UNROLL
             for (int i = 0; i < 2; i++) {
                 int j = i * second;
-                out[j] = ptq_half2_sub(ptq_half2{(field[i] & mask) | magic}, l->zero[row]).bits;
+                out[j] = ptq_half2_sub(ptq_half2{ptq_and_or(field[i], mask, magic)}, l->zero[row]).bits;
                 out[j + 3 - second] =
-                    ptq_half2_fma(ptq_half2{(field[i] & mask << 4) | magic}, sixteenth, l->minus_zero[row]).bits;
+                    ptq_half2_fma(ptq_half2{ptq_and_or(field[i], mask << 4, magic)}, sixteenth, l->minus_zero[row])
+                        .bits;
             }
         }
         PTQ_UNROLL
@@ -152,8 +157,8 @@ __device__ __forceinline__ void unpack_step(uint32_t (&a)[2][4], const uint32_t 
 
 /* Where a thread's next copies come from. */
 struct copy_source {
-    const unsigned char *x, *codes;
-    int left, odd; /* slices; the last one of the row has but one step */
+    const unsigned char *x, *codes, *end; /* of the tile's codes */
+    int slices;                           /* that are left */
 };
 
 template <int W_BIT, int N> struct fused {
@@ -162,9 +167,8 @@ template <int W_BIT, int N> struct fused {
     /* The next slice into its stage, if there is one; behind the row's end are zeros. */
     static __device__ __forceinline__ void copy(struct copy_source *from, unsigned char *stage)
     {
-        if (from->left > 0) {
+        if (from->slices > 0) {
             int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP;
-            int valid = from->left > 1 || !from->odd ? at::of_tile : at::of_tile / 2;
             PTQ_UNROLL
             for (int i = 0; i < at::of_x; i += FUSED_THREADS * 16)
                 if (at::of_x - i >= FUSED_THREADS * 16 || (int)threadIdx.x * 16 < at::of_x - i)
@@ -173,10 +177,10 @@ template <int W_BIT, int N> struct fused {
             for (int i = 0; i < at::of_tile; i += WARP * 16)
                 if (at::of_tile - i >= WARP * 16 || lane * 16 < at::of_tile - i)
                     ptq_copy_async16(stage + at::of_x + warp * at::of_tile + lane * 16 + i, from->codes + i,
-                                     i + lane * 16 < valid ? 16 : 0);
+                                     from->codes + i < from->end ? 16 : 0);
             from->x += at::of_x;
             from->codes += at::of_tile;
-            from->left--;
+            from->slices--;
         }
         ptq_copy_commit();
     }
@@ -184,28 +188,29 @@ template <int W_BIT, int N> struct fused {
     static __device__ __forceinline__ void begin_copies(struct copy_source *from, const struct gemm &g, uint32_t tile,
                                                         int first, int count)
     {
-        uint32_t steps = (uint32_t)(g.w.places / PTQ_PACK_STEP);
+        size_t of_row = (size_t)(g.w.places / PTQ_PACK_STEP) * at::of_step;
+        const unsigned char *row = reinterpret_cast<const unsigned char *>(g.w.code) + tile * of_row;
         from->x = reinterpret_cast<const unsigned char *>(g.x) + threadIdx.x * 16 +
-                  ((size_t)blockIdx.x * (size_t)g.slices + (size_t)first) * at::of_x;
-        from->codes = reinterpret_cast<const unsigned char *>(g.w.code) + threadIdx.x % WARP * 16 +
-                      ((size_t)tile * steps + (size_t)first * 2) * (at::of_tile / 2);
-        from->left = count;
-        from->odd = first + count == g.slices && steps % 2;
+                  (size_t)blockIdx.x * (size_t)g.halves * at::of_half + (size_t)first * at::of_x;
+        from->codes = row + (size_t)first * at::of_tile + threadIdx.x % WARP * 16;
+        from->end = row + of_row;
+        from->slices = count;
     }
 
-    static __device__ __forceinline__ void unpack(uint32_t (&a)[2][4], const unsigned char *stage, int half,
-                                                  struct lane_group *l, const struct gemm &g, int warp, int r,
-                                                  int column)
+    /* Step `step` of the stage into a. */
+    static __device__ __forceinline__ void unpack(uint32_t (&a)[2][4], const unsigned char *stage, int step,
+                                                  struct lane_group *l, const struct gemm &g)
     {
-        const unsigned char *codes = stage + at::of_x + warp * at::of_tile + half * (at::of_tile / 2);
-        if (l->left == 0) enter_group(l, &g.w);
+        int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP;
+        const unsigned char *codes = stage + at::of_x + warp * at::of_tile + step * at::of_step;
+        if (l->left == 0) enter_group<W_BIT>(l, &g.w);
         l->left--;
-        unpack_step<W_BIT>(a, reinterpret_cast<const uint32_t *>(codes), l, r, column);
+        unpack_step<W_BIT>(a, reinterpret_cast<const uint32_t *>(codes), l, lane / 4, lane % 4);
     }
 
-    /* sum += a x, for the half of the stage's places that a has. */
+    /* sum += a x, of the step that a has. */
     static __device__ __forceinline__ void multiply(float (&sum)[N / 2], const uint32_t (&a)[2][4],
-                                                    const unsigned char *stage, int half, const struct lane_group *l,
+                                                    struct ptq_operand x, int step, const struct lane_group *l,
                                                     bool enters)
     {
         if (enters) {
@@ -214,8 +219,9 @@ template <int W_BIT, int N> struct fused {
             for (int i = 0; i < N / 2; i++) sum[i] *= l->quotient[i / 2 % 2];
         }
         ptq_wgmma_fence();
-        ptq_wgmma<N>(sum, a[0], stage + half * 64);
-        ptq_wgmma<N>(sum, a[1], stage + half * 64 + 32);
+        const int offset = step / 2 * at::of_half + step % 2 * 64;
+        ptq_wgmma<N>(sum, a[0], x, offset);
+        ptq_wgmma<N>(sum, a[1], x, offset + 32);
         ptq_wgmma_commit();
         ptq_wgmma_wait<1>(); /* the other a is free */
     }
@@ -247,36 +253,40 @@ template <int W_BIT, int N> __global__ void __launch_bounds__(FUSED_THREADS, 1) 
     int warp = (int)threadIdx.x / WARP, lane = (int)threadIdx.x % WARP, r = lane / 4, column = lane % 4;
     uint32_t mine = blockIdx.y * FUSED_WARPS + (uint32_t)warp,
              tile = mine < g.w.tiles ? mine : (uint32_t)g.w.tiles - 1; /* without one: another's, and nothing is put */
-    int a_split = (g.slices + g.splits - 1) / g.splits, first = (int)blockIdx.z * a_split,
-        count = (first + a_split < g.slices ? first + a_split : g.slices) - first;
+    int slices = g.halves * HALF_SLICE / at::places, a_split = (slices + g.splits - 1) / g.splits,
+        first = (int)blockIdx.z * a_split, count = (first + a_split < slices ? first + a_split : slices) - first;
     float sum[N / 2] = {};
     uint32_t a[2][2][4], in_group = (uint32_t)(g.w.stride / PTQ_PACK_STEP);
     struct copy_source from;
     f::begin_copies(&from, g, tile, first, count);
     for (int i = 0; i < at::n - 2; i++) f::copy(&from, shared + i * at::bytes);
     struct lane_group l = {};
-    begin_groups(&l, &g.w, tile, (uint32_t)first * 2 / in_group, r);
-    enter_group(&l, &g.w);
-    l.left -= (uint32_t)first * 2 % in_group;
+    begin_groups<W_BIT>(&l, &g.w, tile, (uint32_t)(first * at::steps) / in_group, r);
+    enter_group<W_BIT>(&l, &g.w);
+    l.left -= (uint32_t)(first * at::steps) % in_group;
     ptq_copy_wait<at::n - 3>();
     __syncwarp();
-    f::unpack(a[0], shared, 0, &l, g, warp, r, column);
+    f::unpack(a[0], shared, 0, &l, g);
     bool enters = false;
     int stage = 0, fill = (at::n - 2) * at::bytes; /* offsets */
     for (int i = 0; i < count; i++) {
         const unsigned char *now = shared + stage;
+        struct ptq_operand x = ptq_operand_at(now);
         ptq_copy_wait<at::n - 4>(); /* this slice and the next one are here */
         ptq_fence_async();
         __syncthreads(); /* for everybody; and nobody reads the slice before the last any more */
         f::copy(&from, shared + fill);
         stage = stage == (at::n - 1) * at::bytes ? 0 : stage + at::bytes;
         fill = fill == (at::n - 1) * at::bytes ? 0 : fill + at::bytes;
-        f::multiply(sum, a[0], now, 0, &l, enters);
-        enters = l.left == 0;
-        f::unpack(a[1], now, 1, &l, g, warp, r, column);
-        f::multiply(sum, a[1], now, 1, &l, enters);
-        enters = l.left == 0;
-        if (i + 1 < count) f::unpack(a[0], shared + stage, 0, &l, g, warp, r, column);
+        PTQ_UNROLL
+        for (int s = 0; s < at::steps; s++) {
+            f::multiply(sum, a[s % 2], x, s, &l, enters);
+            enters = l.left == 0;
+            if (s + 1 < at::steps)
+                f::unpack(a[(s + 1) % 2], now, s + 1, &l, g);
+            else if (i + 1 < count)
+                f::unpack(a[0], shared + stage, 0, &l, g);
+        }
     }
     ptq_copy_wait<0>();
     ptq_wgmma_finish(sum);
@@ -307,13 +317,13 @@ template <int W_BIT> static void launch_bits(const struct gemm &g)
  * and another part to be added cost; in slices. */
 int fused_splits(const struct ptq_packed *w, int64_t m, int tokens)
 {
-    enum { PROCESSORS = 132, MOST = 16, START = 8, ADDED = 1 };
-    int64_t slices = (w->places + SLICE - 1) / SLICE,
-            blocks = (w->tiles + FUSED_WARPS - 1) / FUSED_WARPS * ((m + tokens - 1) / tokens);
+    enum { PROCESSORS = 132, MOST = 16, START = 4, ADDED = 1 };
+    int64_t slices = (w->places + SLICE - 1) / SLICE, /* half ones count as whole ones */
+        blocks = (w->tiles + FUSED_WARPS - 1) / FUSED_WARPS * ((m + tokens - 1) / tokens);
     int64_t best = 1, best_cost = INT64_MAX;
     for (int64_t splits = 1; splits <= MOST; splits++) {
         int64_t a_split = (slices + splits - 1) / splits, rounds = (blocks * splits + PROCESSORS - 1) / PROCESSORS;
-        int64_t cost = rounds * (a_split + START) + (splits > 1 ? 2 + ADDED * splits : 0);
+        int64_t cost = rounds * (a_split + START) + (splits > 1 ? 1 + ADDED * splits / 2 : 0);
         if (a_split * (splits - 1) >= slices) continue; /* the last would have nothing to do */
         if (cost < best_cost) best = splits, best_cost = cost;
     }

@@ -103,7 +103,8 @@ __global__ void __launch_bounds__(ACT_THREADS) gemm_acts_kernel(const struct gem
 {
     float *part = ptq_shared<float>();
     int64_t token = blockIdx.x;
-    uint32_t tokens = (uint32_t)g.tokens, pieces = tokens ? (uint32_t)g.slices * (SLICE / 8) : (uint32_t)g.w.places / 8;
+    uint32_t tokens = (uint32_t)g.tokens,
+             pieces = tokens ? (uint32_t)g.halves * (HALF_SLICE / 8) : (uint32_t)g.w.places / 8;
     uint32_t p = blockIdx.y * ACT_THREADS + threadIdx.x, step = gridDim.y * ACT_THREADS;
     uint4 *to = reinterpret_cast<uint4 *>(g.x);
     const float *row = x + token * ldx;
@@ -118,7 +119,7 @@ __global__ void __launch_bounds__(ACT_THREADS) gemm_acts_kernel(const struct gem
         uint4 piece = token < g.m ? piece_at(&g.w, row, p, tokens > 0, inverse) : uint4{0, 0, 0, 0};
         if (tokens) {
             uint32_t tile = (uint32_t)token / tokens, of_tile = (uint32_t)token % tokens;
-            size_t at = ((size_t)tile * (size_t)g.slices + p / 8) * tokens + of_tile;
+            size_t at = ((size_t)tile * (size_t)g.halves + p / 8) * tokens + of_tile;
             to[at * 8 + (p % 8 ^ of_tile % 8)] = piece;
         } else
             to[(size_t)token * pieces + p] = piece;
@@ -251,11 +252,12 @@ static size_t place_gemm(struct gemm *g, const struct ptq_packed *w, int64_t m, 
     g->w = *w;
     g->m = m;
     g->tokens = way == GEMM_PANELS ? 0 : m <= 32 ? 32 : m <= 64 ? 64 : 128;
-    g->slices = (int)((w->places + SLICE - 1) / SLICE);
+    g->halves = (int)((w->places + SLICE - 1) / SLICE) * 2;
     g->splits = g->tokens ? fused_splits(w, m, g->tokens) : 1;
     g->width = g->tokens ? w->n : panel_rows(w);
     size_t rows = (size_t)panel_rows(w), padded = g->tokens ? (size_t)((m + g->tokens - 1) / g->tokens * g->tokens) : 0;
-    size_t bytes[7] = {sizeof(uint16_t) * (g->tokens ? padded * (size_t)g->slices * SLICE : (size_t)(m * w->places)),
+    size_t bytes[7] = {sizeof(uint16_t) *
+                           (g->tokens ? padded * (size_t)g->halves * HALF_SLICE : (size_t)(m * w->places)),
                        sizeof(float) * (size_t)m,
                        sizeof(float) * (size_t)(m * w->n_keep),
                        sizeof(int),

@@ -14,7 +14,8 @@
 namespace ptq_cuda
 {
 enum gemm_way { GEMM_NONE, GEMM_FUSED, GEMM_PANELS };
-enum { SLICE = 64 /* places that the fused kernel takes at a time: 128 bytes of a token */ };
+/* Places that the fused kernel takes at a time; and of them, 128 bytes of a token. */
+enum { SLICE = 128, HALF_SLICE = SLICE / 2 };
 
 /* What a product reads and where it puts it. */
 struct gemm {
@@ -25,12 +26,12 @@ struct gemm {
     struct ptq_packed w;
     int64_t m;
     /* m tokens of x / factor in FP16; 0 at salient columns and fillings. Panels: [m][places]. Fused: as the stages of
-     * shared memory, [token / tokens][slice][token % tokens][64], tokens filled up (packed_fused.cu). */
+     * shared memory, [token / tokens][half][token % tokens][64], tokens and places filled up (packed_fused.cu). */
     uint16_t *x;
     float *factor; /* [m] powers of two, mostly 1; NaN where the token is not finite */
     float *kept;   /* [m][n_keep] */
     int tokens;    /* of a tile of the fused kernel; 0: panels */
-    int slices;    /* of a row */
+    int halves;    /* of slices, of a row: an even number */
     /* What is still to be finished: sums[splits][m][width], outputs from first_row on. */
     float *sums;
     int64_t first_row, width;

@@ -254,6 +254,12 @@ static inline ptq_half2 ptq_half2_sub(ptq_half2 a, ptq_half2 b)
     return ptq_half2{out};
 }
 
+/* (a & mask) | bits */
+static inline uint32_t ptq_and_or(uint32_t a, uint32_t mask, uint32_t bits)
+{
+    return (a & mask) | bits;
+}
+
 /* d[16][8] += a[16][16] b[16][8] of a warp: FP16 products, float32 sums (mma.m16n8k16). Lane l = 4 r + c holds
  *   a: rows r and r + 8, columns 2c, 2c + 1 and 2c + 8, 2c + 9 (a[0] r 2c, a[1] r+8 2c, a[2] r 2c+8, a[3] r+8 2c+8)
  *   b: rows 2c, 2c + 1 (b[0]) and 2c + 8, 2c + 9 (b[1]) of column r
@@ -263,11 +269,18 @@ void ptq_mma_16816(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]
 /* Of a warpgroup, four warps that begin at a multiple of four: d[64][N] += a[64][16] b[16][N], under way until it is
  * waited for. Warp w has rows 16 w .. 16 w + 15 of a and d: a as above, d[4 j + i] as d[i] above of columns 8 j .. 8 j
  * +
- * 7. b: 32 bytes of each of N rows of 128 (N columns of b, 16 FP16 values of 64), in shared memory at a multiple of
- * 1024 bytes + 32 i, where the 16-byte piece p of row n stands at p ^ n % 8. */
-template <int N> void ptq_wgmma(float (&d)[N / 2], const uint32_t (&a)[4], const void *b)
+ * 7. b: N rows of 128 bytes, 64 FP16 values, from a multiple of 1024 bytes of shared memory on, where the 16-byte
+ * piece p of row n stands at p ^ n % 8; of each row (a column of b) the 32 bytes from `offset` on. */
+struct ptq_operand {
+    const unsigned char *at;
+};
+static inline struct ptq_operand ptq_operand_at(const void *shared)
 {
-    emulated::product_later(d, a, b, N);
+    return ptq_operand{static_cast<const unsigned char *>(shared)};
+}
+template <int N> void ptq_wgmma(float (&d)[N / 2], const uint32_t (&a)[4], struct ptq_operand b, int offset)
+{
+    emulated::product_later(d, a, b.at + offset, N);
 }
 /* Before the first one, and wherever a or d were written since. */
 static inline void ptq_wgmma_fence()

@@ -60,34 +60,34 @@ size_t most_shared()
 
 const char *open_device(char *why, size_t size)
 {
-    cudaDeviceProp &device = properties;
     int n = 0;
     cudaError_t status = cudaGetDeviceCount(&n);
     if (status == cudaSuccess && n == 0) status = cudaErrorNoDevice;
-    if (status == cudaSuccess) status = cudaGetDeviceProperties(&device, 0);
+    if (status == cudaSuccess) status = cudaGetDeviceProperties(&properties, 0);
     if (status != cudaSuccess) {
         if (why) snprintf(why, size, "no CUDA device: %s", cudaGetErrorString(status));
         return nullptr;
     }
-    if (device.major < 8) {
+    if (properties.major < 8) {
         if (why)
-            snprintf(why, size, "%s is sm_%d%d; sm_80 or newer is needed", device.name, device.major, device.minor);
+            snprintf(why, size, "%s is sm_%d%d; sm_80 or newer is needed", properties.name, properties.major,
+                     properties.minor);
         return nullptr;
     }
-    early = device.major >= 9;
+    early = properties.major >= 9;
     status = cudaStreamCreate(&stream);
     if (status != cudaSuccess) {
-        if (why) snprintf(why, size, "%s: no stream: %s", device.name, cudaGetErrorString(status));
+        if (why) snprintf(why, size, "%s: no stream: %s", properties.name, cudaGetErrorString(status));
         return nullptr;
     }
     if (cublasCreate(&blas) != CUBLAS_STATUS_SUCCESS || cublasCreate(&blas_half) != CUBLAS_STATUS_SUCCESS) {
-        if (why) snprintf(why, size, "%s: cuBLAS does not start", device.name);
+        if (why) snprintf(why, size, "%s: cuBLAS does not start", properties.name);
         return nullptr;
     }
     note_blas(cublasSetMathMode(blas, CUBLAS_PEDANTIC_MATH), "math mode");
     note_blas(cublasSetStream(blas, stream), "stream");
     note_blas(cublasSetStream(blas_half, stream), "stream");
-    return device.name;
+    return properties.name;
 }
 
 void *take(size_t bytes)

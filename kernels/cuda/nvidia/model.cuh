@@ -174,6 +174,14 @@ __device__ __forceinline__ ptq_half2 ptq_half2_sub(ptq_half2 a, ptq_half2 b)
     return d;
 }
 
+/* In one instruction, which takes one constant alone: the compiler makes two of it. */
+__device__ __forceinline__ uint32_t ptq_and_or(uint32_t a, uint32_t mask, uint32_t bits)
+{
+    uint32_t out;
+    asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(out) : "r"(a), "r"(mask), "r"(bits));
+    return out;
+}
+
 __device__ __forceinline__ void ptq_mma_16816(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
 {
     asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
@@ -202,21 +210,25 @@ __device__ __forceinline__ void ptq_mma_16816(float (&d)[4], const uint32_t (&a)
                  "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.f16.f16 {" DS "}, {" a0 ", " a1 ", " a2 ", " a3       \
                  "}, " of_b ", p, 1, 1, 0;\n}\n"                                                                       \
                  : DV                                                                                                  \
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(descriptor))
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.bits + (uint64_t)(offset / 16)))
 
-/* K-major, pieces swizzled over 128 bytes, 1024 bytes from eight rows to the next eight. */
-__device__ __forceinline__ uint64_t ptq_wgmma_descriptor(const void *b)
-{
-    uint64_t address = (uint64_t)__cvta_generic_to_shared(b);
-    return (uint64_t)1 << 62 | (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 16 | (address & 0x3ffff) >> 4;
-}
 #endif
 
-template <int N> __device__ __forceinline__ void ptq_wgmma(float (&d)[N / 2], const uint32_t (&a)[4], const void *b)
+/* Its descriptor: K-major, pieces swizzled over 128 bytes, 1024 bytes from eight rows to the next eight. */
+struct ptq_operand {
+    uint64_t bits;
+};
+__device__ __forceinline__ struct ptq_operand ptq_operand_at(const void *shared)
+{
+    uint64_t address = (uint64_t)__cvta_generic_to_shared(shared);
+    return ptq_operand{(uint64_t)1 << 62 | (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 16 | (address & 0x3ffff) >> 4};
+}
+
+template <int N>
+__device__ __forceinline__ void ptq_wgmma(float (&d)[N / 2], const uint32_t (&a)[4], struct ptq_operand b, int offset)
 {
     static_assert(N == 32 || N == 64 || N == 128, "the widths that are used");
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-    uint64_t descriptor = ptq_wgmma_descriptor(b);
     if constexpr (N == 32)
         PTQ_WGMMA(32, PTQ_S16, PTQ_D16(0), "%16", "%17", "%18", "%19", "%20");
     else if constexpr (N == 64)
@@ -224,7 +236,7 @@ template <int N> __device__ __forceinline__ void ptq_wgmma(float (&d)[N / 2], co
     else
         PTQ_WGMMA(128, PTQ_S64, PTQ_D64(0), "%64", "%65", "%66", "%67", "%68");
 #else
-    (void)d, (void)a, (void)b;
+    (void)d, (void)a, (void)b, (void)offset;
     __trap(); /* chosen by the device's version, which the host knows */
 #endif
 }

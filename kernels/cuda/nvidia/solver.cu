@@ -1,16 +1,16 @@
 /* cuBLAS on tensor cores (FP16 in, float32 sums) and cuSOLVER in float64, with handles of their own: alpha is read on
- * the device. */
+ * the device. cuSOLVER, 0.3 GB with what it needs, is loaded when GPTQ asks for it: nothing else does. */
 #include "../memory.cuh"
 #include "../solver.cuh"
 
 #include <cublas_v2.h>
 #include <cusolverDn.h>
+#include <dlfcn.h>
 
 namespace ptq_cuda
 {
 struct handles {
     cublasHandle_t blas;
-    cusolverDnHandle_t solver;
     float *beta; /* {0, 1} */
 };
 
@@ -30,8 +30,6 @@ static const struct handles *handles()
                                                                     CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION)),
                 "cuBLAS, math mode");
     note_status(cublasSetStream(h.blas, stream), "cuBLAS, stream");
-    note_status(cusolverDnCreate(&h.solver), "cuSOLVER, create");
-    note_status(cusolverDnSetStream(h.solver, stream), "cuSOLVER, stream");
     h.beta = static_cast<float *>(take(sizeof beta));
     if (h.beta) upload(h.beta, beta, sizeof beta);
     return &h;
@@ -71,20 +69,54 @@ void half_columns(float *y, int64_t ldy, const uint16_t *a, int64_t lda, const u
                 "cuBLAS, Gram matrix in FP16");
 }
 
+struct cusolver {
+    cusolverDnHandle_t handle;
+    decltype(&cusolverDnDpotrf_bufferSize) room;
+    decltype(&cusolverDnDpotrf) factor;
+};
+
+template <class Function> static bool find(void *library, const char *name, Function *out)
+{
+    *out = reinterpret_cast<Function>(dlsym(library, name));
+    return *out != nullptr;
+}
+
+/* NULL, and a failure noted, where it is not installed. */
+static const struct cusolver *cusolver()
+{
+#define PTQ_TEXT(x) #x
+#define PTQ_LIBRARY(major) "libcusolver.so." PTQ_TEXT(major)
+    static const char name[] = PTQ_LIBRARY(CUSOLVER_VER_MAJOR);
+    static struct cusolver s;
+    decltype(&cusolverDnCreate) create;
+    decltype(&cusolverDnSetStream) set_stream;
+    if (s.handle) return &s;
+    void *library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+    if (!library || !find(library, "cusolverDnCreate", &create) || !find(library, "cusolverDnSetStream", &set_stream) ||
+        !find(library, "cusolverDnDpotrf_bufferSize", &s.room) || !find(library, "cusolverDnDpotrf", &s.factor)) {
+        note_failure(PTQ_LIBRARY(CUSOLVER_VER_MAJOR) ", which GPTQ needs, is not found (LD_LIBRARY_PATH)", 0);
+        return nullptr;
+    }
+    note_status(create(&s.handle), "cuSOLVER, create");
+    if (s.handle) note_status(set_stream(s.handle, stream), "cuSOLVER, stream");
+    return s.handle ? &s : nullptr;
+}
+
 /* Row-major lower is column-major upper. */
 int64_t cholesky(double *a, int64_t k)
 {
-    const struct handles *h = handles();
+    const struct cusolver *s = cusolver();
     int floats = 0, bad = 0, n = (int)k;
-    note_status(cusolverDnDpotrf_bufferSize(h->solver, CUBLAS_FILL_MODE_UPPER, n, a, n, &floats), "cuSOLVER, room");
+    if (!s) return 0;
+    note_status(s->room(s->handle, CUBLAS_FILL_MODE_UPPER, n, a, n, &floats), "cuSOLVER, room");
     size_t bytes = sizeof(double) * (size_t)floats;
     unsigned char *room = static_cast<unsigned char *>(take(bytes + 256));
     if (!room) {
         note_failure("cuSOLVER: too little memory for a factor", 0);
         return 0;
     }
-    note_status(cusolverDnDpotrf(h->solver, CUBLAS_FILL_MODE_UPPER, n, a, n, reinterpret_cast<double *>(room + 256),
-                                 floats, reinterpret_cast<int *>(room)),
+    note_status(s->factor(s->handle, CUBLAS_FILL_MODE_UPPER, n, a, n, reinterpret_cast<double *>(room + 256), floats,
+                          reinterpret_cast<int *>(room)),
                 "cuSOLVER, potrf");
     download(&bad, room, sizeof bad);
     give(room);
