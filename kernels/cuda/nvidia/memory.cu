@@ -48,7 +48,6 @@ const char *error()
     return told;
 }
 
-static cudaDeviceProp properties;
 
 int processors()
 {
