@@ -48,7 +48,6 @@ const char *error()
     return told;
 }
 
-
 int processors()
 {
     return properties.multiProcessorCount;
