@@ -103,14 +103,46 @@ make_model() {
     python3 bench/big_model.py "$work/model" tests/fixtures/models/gpt2/tokenizer.json
 }
 
+# A model in LLaMA-3-8B's shape, with fewer blocks, and text for 128 windows of 2048 tokens.
+make_llama3() { # BLOCKS
+    rm -rf "$work/model/8b"
+    cat README.md docs/*.md ./*/*.c >"$work/calib.txt" &&
+        python3 bench/llama3_model.py "$work/model/8b" tests/fixtures/models/gpt2/tokenizer.json "$1"
+}
+
+# quantize METHOD TIMES: seconds of each block (TIMES 2), or where they go (1: waits for each stage, so that nothing
+# overlaps), on 262144 tokens. Blocks between the first and the last are what 32 of them would take.
+quantize() {
+    local log=$work/quantize-$1-$2.txt
+    PTQ_DEVICE_TIMES=$2 "$build/ptq" eval "$work/model/8b" --text docs/decisions.md --bos none --max-windows 1 \
+        --window 512 --method "$1" --calib "$work/calib.txt" --calib-windows 128 --calib-window 2048 --device cuda \
+        --json 2>"$log" >"$log.json" || { tail -n 3 "$log" && return 1; }
+    cat "$log.json"
+    grep '^block' "$log"
+    if [ "$2" = 1 ]; then
+        awk -v name="$1" '/^block 1:/ { sub(/^block 1: /, ""); print "| " name " | " $0 " |" }' "$log" >>"$work/stages.md"
+        return
+    fi
+    awk -v name="$1" -v all="$(value quantize "$log.json")" ' # the first block begins before its time does
+        /^block/ { seconds[n++] = $3 }
+        END {
+            for (i = 0; i < n - 1; i++) sum += seconds[i]
+            blocks = n + 1
+            printf "| %s | %d | %.1f | %.2f | %.1f%s |\n", name, blocks, all, sum / (n - 1),
+                blocks == 32 ? all : 32 * sum / (n - 1), blocks == 32 ? "" : " (x32)"
+        }' "$log" | tee -a "$work/quantized.md"
+}
+
 value() { # KEY FILE
     grep -o "\"$1\": \"\?[^,\"]*" "$2" | head -1 | sed 's/.*: "\?//'
 }
 
 # evaluate MODEL WINDOW METHOD PATH DEVICE: its JSON under that name
 evaluate() {
+    local calib=()
+    case $3 in gptq* | awq*) calib=(--calib docs/decisions.md --calib-windows 8 --calib-window 512) ;; esac
     "$build/ptq" eval "$work/model/$1" --text docs/decisions.md --bos none --max-windows 1 --window "$2" --method "$3" \
-        --path "$4" --device "$5" --json >"$work/$1-$3-$4-$5.json"
+        --path "$4" --device "$5" "${calib[@]}" --json >"$work/$1-$3-$4-$5.json"
 }
 
 # The same cell on both: perplexities within 1e-4 of each other, packed within 1e-3 (FP16 activations there).
@@ -146,6 +178,13 @@ write_report() {
             printf '| cell | ppl, CPU | ppl, device | apart | tokens/s, CPU | tokens/s, device |\n| --- | --- | --- | --- | --- | --- |\n'
             cat "$work/compared.md"
         fi
+        if [ -s "$work/quantized.md" ]; then
+            printf '\n## Quantisation of random weights in the shape of LLaMA-3-8B, 128 windows of 2048 tokens\n\n'
+            printf '| cell | blocks | seconds, all of them | seconds a block between first and last | 32 blocks |\n| --- | --- | --- | --- | --- |\n'
+            cat "$work/quantized.md"
+            printf '\nWhere the seconds of one block go where each stage is waited for:\n\n| cell | stages |\n| --- | --- |\n'
+            [ -s "$work/stages.md" ] && cat "$work/stages.md"
+        fi
         if [ -s "$work/log/kernels.txt" ]; then
             printf '\n## Kernels, beside cuBLAS FP16 in the same run\n\n'
             awk -F'\t' 'BEGIN { print "| N | K | tokens | kernel | us | tokens/s | GB/s | TFLOP/s | times cuBLAS FP16 |"
@@ -162,7 +201,7 @@ if [ "${1:-}" = inside ]; then
     exit
 fi
 : >"$rows"
-rm -f "$work/compared.md"
+rm -f "$work/compared.md" "$work/quantized.md" "$work/stages.md"
 asked=$*
 device=$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -1 | tr ' /' '--')
 LD_LIBRARY_PATH=$work/tree/lib:$(cuda_libraries)
@@ -188,8 +227,15 @@ if step unpack 60 unpack; then
         step fp16 60 compare 2b 512 fp16 fp32 1e-4
         step rtn 60 compare 2b 512 rtn:w4,g128 fp32 1e-4
         step packed 60 compare 2b 512 rtn:w4,g128 packed 1e-3
+        step gptq 60 compare 2b 512 gptq:w4,g128 fp32 2e-3
+        step awq 60 compare 2b 512 awq:w4,g128,loss=gram,grid=3 fp32 2e-3
         step checked 60 checked fp16 fp32
         step checked-packed 60 checked rtn:w3,g128 packed
+        step llama3 60 make_llama3 "${GPU_BLOCKS:-4}"
+        for method in gptq:w4,g128 gptq:w4,g128,true_sequential=1 awq:w4,g128,loss=gram; do
+            step "quantize-$method" 120 quantize "$method" 2
+            step "stages-$method" 60 quantize "$method" 1
+        done
         step kernels 120 "$build/bench_gpu"
         step counters 40 counters
     fi

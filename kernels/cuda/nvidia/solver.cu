@@ -89,14 +89,16 @@ static const struct cusolver *cusolver()
     static const char name[] = PTQ_LIBRARY(CUSOLVER_VER_MAJOR);
     static struct cusolver s;
     decltype(&cusolverDnCreate) create;
+    decltype(&cusolverDnSetStream) set_stream;
     if (s.handle) return &s;
     void *library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-    if (!library || !find(library, "cusolverDnCreate", &create) ||
+    if (!library || !find(library, "cusolverDnCreate", &create) || !find(library, "cusolverDnSetStream", &set_stream) ||
         !find(library, "cusolverDnDpotrf_bufferSize", &s.room) || !find(library, "cusolverDnDpotrf", &s.factor)) {
         note_failure(PTQ_LIBRARY(CUSOLVER_VER_MAJOR) ", which GPTQ needs, is not found (LD_LIBRARY_PATH)", 0);
         return nullptr;
     }
     note_status(create(&s.handle), "cuSOLVER, create");
+    if (s.handle) note_status(set_stream(s.handle, stream), "cuSOLVER, stream");
     return s.handle ? &s : nullptr;
 }
 
