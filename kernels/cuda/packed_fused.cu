@@ -267,6 +267,7 @@ template <int W_BIT, int N> __global__ void __launch_bounds__(FUSED_THREADS, 1) 
     int warp = (int)threadIdx.x / WARP, lane = (int)threadIdx.x % WARP, r = lane / 4, column = lane % 4;
     uint32_t mine = blockIdx.y * FUSED_WARPS + (uint32_t)warp,
              tile = mine < g.w.tiles ? mine : (uint32_t)g.w.tiles - 1; /* without one: another's, and nothing is put */
+    bool works = blockIdx.y * FUSED_WARPS + (uint32_t)(warp & ~3) < g.w.tiles; /* the warpgroup */
     int slices = g.halves * HALF_SLICE / at::places, a_split = (slices + g.splits - 1) / g.splits,
         first = (int)blockIdx.z * a_split, count = (first + a_split < slices ? first + a_split : slices) - first;
     float sum[N / 2] = {};
@@ -297,7 +298,7 @@ template <int W_BIT, int N> __global__ void __launch_bounds__(FUSED_THREADS, 1) 
         stage = stage == (at::n - 1) * at::bytes ? 0 : stage + at::bytes;
         fill = fill == (at::n - 1) * at::bytes ? 0 : fill + at::bytes;
         PTQ_UNROLL
-        for (int s = 0; s < at::steps; s++) {
+        for (int s = 0; s < at::steps && works; s++) {
             f::multiply(sum, a[s % 2], x, s, &l, enters);
             enters = l.left == 0;
             if (s + 1 < at::steps)
