@@ -19,10 +19,10 @@ static const size_t rotated = (size_t)256 << 20;
 static const struct {
     int64_t n, k;
 } shapes[] = {{4096, 4096}, {8192, 8192}, {28672, 8192}, {8192, 28672}};
-static const int64_t tokens[] = {1, 4, 16, 64, 256, MAX_TOKENS};
+static const int64_t tokens[] = {1, 4, 16, 32, 64, 128, 256, 512, MAX_TOKENS};
 enum { N_SHAPES = sizeof shapes / sizeof *shapes, N_TOKENS = sizeof tokens / sizeof *tokens };
 
-static const char *const kind_name[] = {"best", "gather", "plain"};
+static const char *const kind_name[] = {"best", "gather", "plain", "fused", "panels"};
 
 /* One linear, in copies. */
 struct work {
@@ -192,10 +192,10 @@ static void bench_packed(struct work *w, int bits, const double half_us[N_TOKENS
     put_packed(w, bits);
     w->scratch = take(w->device, w->device->packed_scratch(&w->packed[0], MAX_TOKENS));
     for (int i = 0; i < N_TOKENS; i++)
-        for (int kind = 0; kind < 3; kind++) {
+        for (int kind = PTQ_PACKED_BEST; kind <= PTQ_PACKED_PANELS; kind++) {
             char name[32];
             w->m = tokens[i];
-            if (kind && w->m > 16) continue; /* what they are compared at */
+            if (kind && (w->m > 16) != (kind >= PTQ_PACKED_FUSED)) continue; /* what they are for, or compared at */
             snprintf(name, sizeof name, "W%d %s", bits, kind_name[kind]);
             print_line(w, name, measure(w, once_packed, kind), 4, half_us[i]);
         }

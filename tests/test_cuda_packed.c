@@ -126,13 +126,16 @@ static void many(struct setup *s)
 {
     const int64_t tokens[] = {17, 33, 64, 130, 20}, groups[] = {32, 64, 128, 256, -1, 100, 16};
     for (int kind = PTQ_PACKED_FUSED; kind <= PTQ_PACKED_PANELS; kind++) {
-        for (int c = 0; c < PTQ_N_CASES(ptq_qmat_cases); c++)
-            one_linear(s, c, &ptq_qmat_cases[c], tokens[c % 5], (enum ptq_packed_kernel)kind);
+        for (int i = 0; i < PTQ_N_CASES(ptq_qmat_cases); i++) {
+            const struct ptq_qmat_case *c = &ptq_qmat_cases[i];
+            int exact = kind == PTQ_PACKED_FUSED && c->w_bit <= 4 && !c->n_divided;
+            one_linear(s, i, c, tokens[i % 5], (enum ptq_packed_kernel)kind, exact);
+        }
         for (int g = 0; g < 7; g++) {
             struct ptq_qmat_case c = {.n = 275 - g, .k = 330 - 64 * (g % 2) + g, .w_bit = 2 + (g % 3)};
             c.group_size = groups[g];
             c.permuted = g % 2;
-            one_linear(s, g, &c, tokens[g % 5], (enum ptq_packed_kernel)kind);
+            one_linear(s, g, &c, tokens[g % 5], (enum ptq_packed_kernel)kind, kind == PTQ_PACKED_FUSED);
         }
     }
 }
@@ -197,7 +200,7 @@ static void test_not_finite(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_listed), cmocka_unit_test(test_widths),
-                                       cmocka_unit_test(test_many), cmocka_unit_test(test_few),
+                                       cmocka_unit_test(test_few), cmocka_unit_test(test_many),
                                        cmocka_unit_test(test_not_finite)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
