@@ -32,7 +32,8 @@ pack() {
     for p in $programs; do install -D -s "build-gpu/$p" ".gpu/tree/build/$p" || return 1; done
     git rev-parse --short=12 HEAD >.gpu/tree/commit
     echo "$root" >.gpu/tree/root
-    tar -C .gpu/tree -czf .gpu/tree.tar.gz . && rm -rf .gpu/tree
+    # a window over all of it, since the programs share most of their code
+    tar -C .gpu/tree -cf - . | xz --threads=1 --lzma2=preset=2,dict=192MiB >.gpu/tree.tar.xz && rm -rf .gpu/tree
     du -sh .gpu
 }
 [ "${1:-}" = pack ] && { pack; exit; }
@@ -71,7 +72,7 @@ step() {
 # The packed programs, and the libraries that are not here. The tests look for their fixtures where they were built.
 unpack() {
     local file built
-    mkdir -p "$work/tree" && tar -C "$work/tree" -xzf .gpu/tree.tar.gz || return 1
+    python3 -m tarfile -e .gpu/tree.tar.xz "$work/tree" || return 1
     for file in "$work"/tree/lib/*; do
         if ldconfig -p | grep -q "^[[:space:]]*${file##*/} "; then rm "$file"; fi
     done
