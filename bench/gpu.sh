@@ -161,8 +161,11 @@ checked() { # block by block, from the same x
 }
 
 counters() { # what limits the packed kernels, of one shape
-    ncu --kernel-name regex:few_kernel --launch-skip 2 --launch-count 1 --section SpeedOfLight --section LaunchStats \
-        --section Occupancy --section WarpStateStats --section MemoryWorkloadAnalysis "$build/bench_gpu" 8192 8192
+    local kernel
+    for kernel in few_kernel fused_kernel panel_kernel; do
+        ncu --kernel-name "regex:$kernel" --launch-skip 3 --launch-count 1 --section SpeedOfLight --section LaunchStats \
+            --section Occupancy --section WarpStateStats --section MemoryWorkloadAnalysis --kill yes "$build/bench_gpu" 8192 8192
+    done
 }
 
 write_report() {
@@ -238,7 +241,7 @@ if step unpack 60 unpack; then
         done
         step kernels 120 "$build/bench_gpu"
         step tinygemm 60 env -u LD_LIBRARY_PATH python3 bench/gpu_tinygemm.py
-        step counters 40 counters
+        step counters 60 counters
     fi
 fi
 verdict="Every step passed."
