@@ -263,10 +263,58 @@ template <int SIZE> __device__ __forceinline__ void ptq_wgmma_finish(float (&d)[
     PTQ_UNROLL
     for (int i = 0; i < SIZE; i++) asm volatile("" : "+f"(d[i])::"memory"); /* no use of d moves up */
 }
-__device__ __forceinline__ void ptq_fence_async()
+/* ---- barriers in shared memory and the copies that they count, on sm_90 ---- */
+
+__device__ __forceinline__ unsigned ptq_shared_address(const void *shared)
 {
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    return (unsigned)__cvta_generic_to_shared(shared);
+}
+__device__ __forceinline__ void ptq_barrier_init(uint64_t *barrier, int arrivals)
+{
+#if __CUDA_ARCH__ >= 900
+    unsigned at = ptq_shared_address(barrier);
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(at), "r"(arrivals) : "memory");
+#endif
+}
+__device__ __forceinline__ void ptq_barriers_ready()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void ptq_barrier_expect(uint64_t *barrier, uint32_t bytes)
+{
+#if __CUDA_ARCH__ >= 900
+    unsigned at = ptq_shared_address(barrier);
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(at), "r"(bytes) : "memory");
+#endif
+}
+__device__ __forceinline__ void ptq_barrier_arrive(uint64_t *barrier)
+{
+#if __CUDA_ARCH__ >= 900
+    unsigned at = ptq_shared_address(barrier);
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(at) : "memory");
+#endif
+}
+__device__ __forceinline__ void ptq_barrier_wait(uint64_t *barrier, uint32_t parity)
+{
+#if __CUDA_ARCH__ >= 900
+    unsigned at = ptq_shared_address(barrier);
+    asm volatile(
+        "{\n.reg .pred p;\nagain:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@!p bra again;\n}\n" ::"r"(
+            at),
+        "r"(parity)
+        : "memory");
+#endif
+}
+__device__ __forceinline__ void ptq_copy_bulk(void *to, const void *from, uint32_t bytes, uint64_t *barrier)
+{
+#if __CUDA_ARCH__ >= 900
+    unsigned at = ptq_shared_address(barrier), address = ptq_shared_address(to);
+    asm volatile(
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(address),
+        "l"(from), "r"(bytes), "r"(at)
+        : "memory");
 #endif
 }
 __device__ __forceinline__ float ptq_reciprocal(float x)
