@@ -153,48 +153,42 @@ __device__ __forceinline__ void unpack_step(uint32_t (&a)[2][4], const uint32_t 
     }
 }
 
-/* The first warp's copies: a lane copies the codes of a tile, and the one behind them the activations. */
+/* What a warp copies: the codes of its tile; the first one the activations, too. */
 struct copier {
-    const unsigned char *from;
-    uint32_t to, bytes; /* within a stage; of a slice */
-    uint32_t last;      /* bytes of the row's last slice */
-    uint32_t all, all_last;
+    const unsigned char *codes, *x;
+    uint32_t last; /* bytes of codes in the row's last slice */
 };
 
 /* WHOLE: groups are whole slices. */
 template <int W_BIT, int N, bool WHOLE> struct fused {
     using at = stages<W_BIT, N>;
 
-    static __device__ __forceinline__ void begin_copies(struct copier *c, const struct gemm &g, int first, int lane)
+    static __device__ __forceinline__ void begin_copies(struct copier *c, const struct gemm &g, uint32_t tile,
+                                                        int first)
     {
-        uint32_t of_row = (uint32_t)(g.w.places / PTQ_PACK_STEP) * at::of_step, mine = blockIdx.y * FUSED_WARPS + lane,
-                 tile = mine < g.w.tiles ? mine : (uint32_t)g.w.tiles - 1;
+        uint32_t of_row = (uint32_t)(g.w.places / PTQ_PACK_STEP) * at::of_step;
         c->last = of_row % at::of_tile ? of_row % at::of_tile : at::of_tile;
-        c->all = at::bytes;
-        c->all_last = at::of_x + FUSED_WARPS * c->last;
-        if (lane < FUSED_WARPS) {
-            c->from =
-                reinterpret_cast<const unsigned char *>(g.w.code) + (size_t)tile * of_row + (size_t)first * at::of_tile;
-            c->to = at::of_x + lane * at::of_tile;
-            c->bytes = at::of_tile;
-        } else {
-            c->from = reinterpret_cast<const unsigned char *>(g.x) +
-                      (size_t)blockIdx.x * (size_t)g.halves * at::of_half + (size_t)first * at::of_x;
-            c->to = 0;
-            c->bytes = c->last = at::of_x;
-        }
+        c->codes =
+            reinterpret_cast<const unsigned char *>(g.w.code) + (size_t)tile * of_row + (size_t)first * at::of_tile;
+        c->x = reinterpret_cast<const unsigned char *>(g.x) + (size_t)blockIdx.x * (size_t)g.halves * at::of_half +
+               (size_t)first * at::of_x;
     }
 
-    /* Of the whole warp. codes, x: which of both now; what comes is announced with the codes. */
-    static __device__ __forceinline__ void copy(struct copier *c, unsigned char *stage, uint64_t *full, bool is_last,
-                                                int lane, bool codes, bool x)
+    /* The warp's part of the next slice, by one lane. */
+    static __device__ __forceinline__ void copy_codes(struct copier *c, unsigned char *stage, uint64_t *full,
+                                                      bool is_last, int warp, int lane)
     {
-        if (codes && lane == 0) ptq_barrier_expect(full, is_last ? c->all_last : c->all);
-        __syncwarp();
-        if ((lane < FUSED_WARPS && codes) || (lane == FUSED_WARPS && x)) {
-            ptq_copy_bulk(stage + c->to, c->from, is_last ? c->last : c->bytes, full);
-            c->from += c->bytes;
+        uint32_t bytes = is_last ? c->last : (uint32_t)at::of_tile;
+        if (lane == 0) {
+            ptq_barrier_expect(full, bytes + (warp ? 0 : at::of_x));
+            ptq_copy_bulk(stage + at::of_x + warp * at::of_tile, c->codes, bytes, full);
         }
+        c->codes += at::of_tile;
+    }
+    static __device__ __forceinline__ void copy_x(struct copier *c, unsigned char *stage, uint64_t *full, int lane)
+    {
+        if (lane == 0) ptq_copy_bulk(stage, c->x, at::of_x, full);
+        c->x += at::of_x;
     }
 
     /* Step `step` of the stage into a. */
@@ -278,21 +272,19 @@ __global__ void __launch_bounds__(FUSED_THREADS, 1) fused_kernel(const struct ge
     if (count > row_last + 1) count = row_last + 1;
     if (threadIdx.x == 0)
         for (int i = 0; i < at::n; i++) {
-            ptq_barrier_init(full + i, 1);
+            ptq_barrier_init(full + i, (int)warps);
             ptq_barrier_init(empty + i, (int)warps);
         }
     ptq_barriers_ready();
     __syncthreads();
-    struct copier copies = {};
-    if (warp == 0) {
-        f::begin_copies(&copies, g, first, lane);
+    struct copier copies;
+    f::begin_copies(&copies, g, tile, first);
+    if ((uint32_t)warp < warps)
         for (int i = 0; i < at::n && i < count; i++)
-            f::copy(&copies, shared + i * at::bytes, full + i, i == row_last, lane, true, false);
-    }
+            f::copy_codes(&copies, shared + i * at::bytes, full + i, i == row_last, warp, lane);
     ptq_turn(); /* codes do not wait for the kernel that makes x */
     if (warp == 0)
-        for (int i = 0; i < at::n && i < count; i++)
-            f::copy(&copies, shared + i * at::bytes, full + i, i == row_last, lane, false, true);
+        for (int i = 0; i < at::n && i < count; i++) f::copy_x(&copies, shared + i * at::bytes, full + i, lane);
     if ((uint32_t)warp >= warps) return;
     float sum[N / 2] = {};
     uint32_t a[2][2][4];
@@ -302,7 +294,7 @@ __global__ void __launch_bounds__(FUSED_THREADS, 1) fused_kernel(const struct ge
     begin_groups<W_BIT>(&l, &g.w, tile, begun / in_group, r);
     enter_group<W_BIT>(&l, &g.w);
     l.left = in_group - begun % in_group;
-    struct turn now = {0, 0}, refill = {0, 0}; /* refill: two slices behind */
+    struct turn now = {0, 0}, refill = {0, 0}; /* refill: of two slices behind */
     const unsigned char *codes = shared + at::of_x + warp * at::of_tile;
     if (count > 0) {
         ptq_barrier_wait(full, 0);
@@ -319,11 +311,12 @@ __global__ void __launch_bounds__(FUSED_THREADS, 1) fused_kernel(const struct ge
             enters = l.left == 0;
             if (s == 0) {
                 if (i > 0 && lane == 0) ptq_barrier_arrive(empty + last_stage); /* all of that slice is multiplied */
-                if (i >= 2) {
-                    if (warp == 0 && i - 2 + at::n < count) {
+                if (i >= 2 && i - 2 + at::n < count) {
+                    unsigned char *old = shared + refill.stage * at::bytes;
+                    f::copy_codes(&copies, old, full + refill.stage, i - 2 + at::n == row_last, warp, lane);
+                    if (warp == 0) {
                         ptq_barrier_wait(empty + refill.stage, refill.phase);
-                        f::copy(&copies, shared + refill.stage * at::bytes, full + refill.stage,
-                                i - 2 + at::n == row_last, lane, true, true);
+                        f::copy_x(&copies, old, full + refill.stage, lane);
                     }
                     step_on<at::n>(&refill);
                 }
