@@ -48,7 +48,8 @@ struct ptq_offload {
     int64_t windows;                    /* that go through a block together */
     int resident;                       /* x holds all rows; else those of a batch */
     float *normed, *wide, *mixed, *mlp; /* wide [rows][q, k, v], and of gated MLPs [rows][F] behind attention */
-    float *cosine, *sine, *slope, *sum; /* cosine, sine [rows][D / 2]; sum [C] */
+    float *cosine, *sine, *slope;       /* cosine, sine [rows][D / 2] */
+    float *finite;                      /* 0, or NaN where x is not finite */
     void *scratch;                      /* of attention and of packed products */
     size_t scratch_bytes;
     float *copy;              /* [rows][C] x of a batch that is to stay as it is */

@@ -115,6 +115,8 @@ struct ptq_device_solver {
     size_t (*attention_bytes)(const struct ptq_attention *shape, int64_t length);
     /* level[levels][K] += |x| of rows `seen`.., as core/stats.c sums: 2^power rows make a level full */
     void (*absmean)(float *level, int levels, int power, int64_t seen, const float *x, int64_t m, int64_t k);
+    /* *flag = NaN where a value of x[m][k] is not finite, else it stays */
+    void (*finite)(float *flag, const float *x, int64_t m, int64_t k);
     /* h[K][K] *= factor in its upper triangle; diagonal[K] is read out of it */
     void (*scale)(float *h, int64_t k, float factor, float *diagonal);
     /* a[K][K] = J (H in the order of column, diagonal[column] + damp on its diagonal) J = L L^T, row-major lower.
