@@ -161,8 +161,11 @@ checked() { # block by block, from the same x
 }
 
 counters() { # what limits the packed kernels, of one shape
-    ncu --kernel-name regex:packed_kernel --launch-skip 2 --launch-count 1 --section SpeedOfLight --section LaunchStats \
-        --section Occupancy --section WarpStateStats --section MemoryWorkloadAnalysis "$build/bench_gpu" 8192 8192
+    local kernel
+    for kernel in few_kernel fused_kernel panel_kernel; do
+        ncu --kernel-name "regex:$kernel" --launch-skip 3 --launch-count 1 --section SpeedOfLight --section LaunchStats \
+            --section Occupancy --section WarpStateStats --section MemoryWorkloadAnalysis --kill yes "$build/bench_gpu" 8192 8192
+    done
 }
 
 write_report() {
@@ -187,10 +190,10 @@ write_report() {
         fi
         if [ -s "$work/log/kernels.txt" ]; then
             printf '\n## Kernels, beside cuBLAS FP16 in the same run\n\n'
-            awk -F'\t' 'BEGIN { print "| N | K | tokens | kernel | us | tokens/s | GB/s | TFLOP/s | times cuBLAS FP16 |"
-                                print "| --- | --- | --- | --- | --- | --- | --- | --- | --- |" }
-                        NF == 8 && !/^#/ { printf "| %s | %s | %s | %s | %s | %.0f | %s | %s | %s |\n", $1, $2, $3, $4, $5,
-                                           $3 / $5 * 1e6, $6, $7, $8 }' "$work/log/kernels.txt"
+            awk -F'\t' 'BEGIN { print "| N | K | tokens | kernel | us | tokens/s | GB/s | % of a copy | TFLOP/s | times cuBLAS FP16 |"
+                                print "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |" }
+                        NF == 9 && !/^#/ { printf "| %s | %s | %s | %s | %s | %.0f | %s | %s | %s | %s |\n", $1, $2, $3, $4,
+                                           $5, $3 / $5 * 1e6, $6, $7, $8, $9 }' "$work/log/kernels.txt"
         fi
     } >"$report"
 }
@@ -237,7 +240,8 @@ if step unpack 60 unpack; then
             step "stages-$method" 60 quantize "$method" 1
         done
         step kernels 120 "$build/bench_gpu"
-        step counters 40 counters
+        step tinygemm 60 env -u LD_LIBRARY_PATH python3 bench/gpu_tinygemm.py
+        step counters 60 counters
     fi
 fi
 verdict="Every step passed."

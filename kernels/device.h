@@ -181,6 +181,12 @@ struct ptq_decoding {
      * likeliest_scratch bytes, zeros before its first use. */
     void (*likeliest)(int32_t *id, const float *x, int64_t n, void *scratch);
     size_t likeliest_scratch;
+    /* x[K] = row *id of table [vocab][K] in FP16 (of an id that is none: the first), and *at is one more. */
+    void (*embed_row)(float *x, int32_t *at, const int32_t *id, const uint16_t *table, int64_t vocab, int64_t k);
+    /* Queues the way of an id to the host; fetched waits for it, not for what was queued behind. *failure: as error()
+     * tells it, as far as it is known; or NULL. One at a time. */
+    void (*fetch)(const int32_t *id);
+    int32_t (*fetched)(const char **failure);
     /* What step queues, kept to be done again by replay, without the host's work: a CUDA graph. It is not done now.
      * step may call what queues arithmetic, nothing that moves memory or waits. NULL where the device refuses. */
     void *(*record)(void (*step)(void *context), void *context);

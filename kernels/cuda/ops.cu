@@ -67,6 +67,9 @@ const struct ptq_device *device(char *why, size_t size)
     table.decoding.row_serves = row_serves;
     table.decoding.likeliest = likeliest;
     table.decoding.likeliest_scratch = likeliest_scratch();
+    table.decoding.embed_row = embed_row;
+    table.decoding.fetch = fetch;
+    table.decoding.fetched = fetched;
     table.decoding.record = record;
     table.decoding.replay = replay;
     table.decoding.forget = forget;
