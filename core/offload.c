@@ -606,14 +606,15 @@ void ptq_offload_hold(struct ptq_forward *f)
 
 static struct ptq_offload_product *product_of(struct ptq_forward *f, enum ptq_input input)
 {
-    int role = 0;
-    while (ptq_role_input[role] != input || !f->offload->product[role].n) role++;
-    return &f->offload->product[role];
+    for (int role = 0; role < PTQ_N_ROLE; role++)
+        if (ptq_role_input[role] == input && f->offload->product[role].n) return &f->offload->product[role];
+    return NULL;
 }
 
 struct ptq_split *ptq_offload_weights(struct ptq_forward *f, enum ptq_input input)
 {
-    return &product_of(f, input)->w;
+    struct ptq_offload_product *product = product_of(f, input);
+    return product ? &product->w : NULL;
 }
 
 void ptq_offload_replace(struct ptq_forward *f, enum ptq_input input, const float *w)

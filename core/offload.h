@@ -110,7 +110,8 @@ unsigned char *ptq_offload_room(struct ptq_forward *f, int number, size_t bytes)
 void ptq_device_lap(const struct ptq_device *device, const char *stage);
 void ptq_device_laps_told(const struct ptq_device *device, int64_t block);
 
-/* The linears that read an input, one product there: [N][K]; and others in their place (a copy, exact to 2^-22). */
+/* The linears that read an input, one product there: [N][K], NULL where there is none; and others in their place (a
+ * copy, exact to 2^-22). */
 struct ptq_split *ptq_offload_weights(struct ptq_forward *f, enum ptq_input input);
 void ptq_offload_replace(struct ptq_forward *f, enum ptq_input input, const float *w);
 

@@ -126,6 +126,8 @@ struct ptq_device_solver {
     void (*gptq)(const struct ptq_device_gptq *task);
     void (*awq_begin)(uint16_t *c, float *d, const float *h, int64_t k); /* of h's upper triangle */
     void (*awq_trial)(const struct ptq_device_awq *task);
+    /* w[N][K] = w columns[K] / rows[N] */
+    void (*rescale)(float *w, const float *columns, const float *rows, int64_t n, int64_t k);
     void (*awq_clip)(const struct ptq_device_clip *task);
     void (*awq_code)(const struct ptq_device_clip *task);
 };

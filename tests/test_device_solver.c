@@ -400,7 +400,8 @@ static void awq_bounds(struct setup *s)
         struct ptq_model model = {.config = {.family = &family}};
         struct ptq_block block = {0};
         struct ptq_moments moments[PTQ_N_INPUT] = {0}, *m = &moments[ptq_role_input[PTQ_DOWN]];
-        struct ptq_awq_choice choice = {.k = p->k, .scale = ptq_new(arena, float, p->k)};
+        struct ptq_awq_choice choices[PTQ_N_INPUT] = {0}, *choice = &choices[ptq_role_input[PTQ_DOWN]];
+        *choice = (struct ptq_awq_choice){.k = p->k, .scale = ptq_new(arena, float, p->k)};
         struct ptq_awq_clip here, there = {0};
         struct ptq_linear_report report[PTQ_N_ROLE] = {0};
         struct ptq_qmat q[PTQ_N_ROLE] = {0}, want;
@@ -411,7 +412,7 @@ static void awq_bounds(struct setup *s)
         m->there = &nothing;
         m->pass = &f;
         make_inputs(s, p, m->row);
-        for (int64_t k = 0; k < p->k; k++) choice.scale[k] = 1;
+        for (int64_t k = 0; k < p->k; k++) choice->scale[k] = 1;
         block.linear[PTQ_DOWN] = (struct ptq_linear){.w = w.host, .n = p->n, .k = p->k};
         struct ptq_block_task task = {.spec = &spec, .model = &model, .block = &block, .moments = moments};
         task.q = q;
@@ -420,7 +421,7 @@ static void awq_bounds(struct setup *s)
         ptq_qmat_make(arena, &spec.grid, p->n, p->k, &q[PTQ_DOWN]);
         ptq_qmat_make(arena, &spec.grid, p->n, p->k, &want);
         assert_true(ptq_awq_can_there(&task, PTQ_DOWN));
-        if (ptq_awq_linear_there(&task, PTQ_DOWN, 1, &choice, arena, &there, &err)) fail_msg("%s", err.text);
+        if (ptq_awq_linear_there(&task, PTQ_DOWN, 1, choices, arena, &there, &err)) fail_msg("%s", err.text);
         ptq_awq_clip_search(&spec.grid, &block.linear[PTQ_DOWN], m->row, m->n_row, arena, scratch, &here);
         int64_t groups = p->n * here.n_groups, same = 0;
         for (int64_t i = 0; i < groups; i++) same += here.max[i] == there.max[i];
