@@ -33,8 +33,9 @@ struct one_task {
     const struct of_chunk *chunk; /* [chunks][padded]: factor */
     const float *kept;            /* [n_keep] */
     int64_t padded;
-    int units, groups_of_unit, units_of_group; /* groups_of_unit 1: a group has units_of_group, or all where it is the
-                                                * only one */
+    int units, groups_of_unit;
+    uint32_t group_by_mul; /* groups_of_unit 1: ceil(2^32 / units of a group); 0: a unit is a group */
+    uint32_t last_step;    /* bytes from a tile's first step to its last */
 };
 
 /* A lane's share of a unit of one tile. */
@@ -59,54 +60,65 @@ template <int W_BIT> __device__ __forceinline__ struct one_lane one_lane_of()
     return l;
 }
 
+/* Where a lane reads of a tile, from unit 0 and group 0 on. */
+struct one_tile {
+    const unsigned char *code, *scale, *zero;
+};
+template <int W_BIT>
+__device__ __forceinline__ struct one_tile one_tile_of(const struct one_task *t, const struct one_lane *l, int64_t tile)
+{
+    struct one_tile o;
+    tile = tile < t->w.tiles ? tile : t->w.tiles - 1;
+    int64_t groups = tile * t->w.n_groups;
+    o.code = reinterpret_cast<const unsigned char *>(t->w.code) +
+             tile * (t->w.places / PTQ_PACK_STEP) * one_shape<W_BIT>::step_bytes + l->q * 16;
+    o.scale = t->w.scale ? reinterpret_cast<const unsigned char *>(t->w.scale + groups * PTQ_PACK_ROWS + ROWS * l->q)
+                         : reinterpret_cast<const unsigned char *>(t->w.scale16 + groups * PTQ_PACK_ROWS + ROWS * l->q);
+    o.zero = t->w.zero ? t->w.zero + groups * t->w.zero_bytes + ROWS * (W_BIT == 8 ? l->q : l->q % 2) : nullptr;
+    return o;
+}
+
 /* The group of load i of a unit. */
 template <int W_BIT, int G>
-__device__ __forceinline__ int one_group(const struct one_task *t, const struct one_lane *l, int unit, int i)
+__device__ __forceinline__ uint32_t one_group(const struct one_task *t, const struct one_lane *l, int unit, int i)
 {
-    if (G == 1) return t->w.n_groups == 1 ? 0 : unit / t->units_of_group;
-    int group = unit * G + (i * one_shape<W_BIT>::steps + l->step) * G / CHUNK_STEPS;
-    return group < t->w.n_groups ? group : (int)t->w.n_groups - 1; /* behind the end activations are 0 */
+    if (G == 1) return t->group_by_mul ? (uint32_t)((uint64_t)(uint32_t)unit * t->group_by_mul >> 32) : (uint32_t)unit;
+    uint32_t group = (uint32_t)(unit * G + (i * one_shape<W_BIT>::steps + l->step) * G / CHUNK_STEPS);
+    return group < (uint32_t)t->w.n_groups ? group : (uint32_t)t->w.n_groups - 1; /* activations are 0 there */
 }
 
 template <int W_BIT>
-__device__ __forceinline__ void load_scales(struct one_words<W_BIT> *to, const struct one_task *t, int64_t tile, int q,
-                                            int group)
+__device__ __forceinline__ void load_scales(struct one_words<W_BIT> *to, const struct one_task *t,
+                                            const struct one_tile *tile, uint32_t group)
 {
-    int64_t at = tile * t->w.n_groups + group;
     if (t->w.scale) {
-        to->scale = *reinterpret_cast<const uint4 *>(t->w.scale + at * PTQ_PACK_ROWS + ROWS * q);
+        to->scale = *reinterpret_cast<const uint4 *>(tile->scale + group * (4 * PTQ_PACK_ROWS));
     } else {
-        uint2 two = *reinterpret_cast<const uint2 *>(t->w.scale16 + at * PTQ_PACK_ROWS + ROWS * q);
+        uint2 two = *reinterpret_cast<const uint2 *>(tile->scale + group * (2 * PTQ_PACK_ROWS));
         to->scale.x = two.x, to->scale.y = two.y;
     }
-    to->zero = (1u << (W_BIT - 1)) * 0x01010101u;
-    if (!t->w.zero) return;
-    const unsigned char *zero = t->w.zero + at * t->w.zero_bytes;
-    if (W_BIT == 8)
-        to->zero = *reinterpret_cast<const uint32_t *>(zero + ROWS * q);
-    else
-        to->zero = *reinterpret_cast<const uint32_t *>(zero + ROWS * (q % 2)) >> q / 2 * 4 & 0x0f0f0f0fu;
+    to->zero = 0;
+    if (t->w.zero)
+        to->zero =
+            *reinterpret_cast<const uint32_t *>(tile->zero + group * (W_BIT == 8 ? PTQ_PACK_ROWS : PTQ_PACK_ROWS / 2));
 }
 
 /* Steps behind the end of a row read the last one again: their activations are 0. */
 template <int W_BIT, int G>
 __device__ __forceinline__ void load_words(struct one_words<W_BIT> *to, const struct one_task *t,
-                                           const struct one_lane *l, int64_t tile, int unit)
+                                           const struct one_lane *l, const struct one_tile *tile, int unit)
 {
     typedef one_shape<W_BIT> shape;
-    int steps = (int)(t->w.places / PTQ_PACK_STEP);
-    const unsigned char *code = reinterpret_cast<const unsigned char *>(t->w.code) + tile * steps * shape::step_bytes;
+    uint32_t first = (uint32_t)unit * (CHUNK_STEPS * shape::step_bytes) + (uint32_t)(l->step * shape::step_bytes);
     PTQ_UNROLL
     for (int i = 0; i < shape::loads; i++) {
-        int step = unit * CHUNK_STEPS + i * shape::steps + l->step;
-        step = step < steps ? step : steps - 1;
-        const unsigned char *at = code + step * shape::step_bytes + (l->vector * 4 + l->q) * 16;
-        to->word[i] = ptq_stream_load(reinterpret_cast<const uint4 *>(at));
+        uint32_t step = first + i * shape::steps * shape::step_bytes;
+        step = step < t->last_step ? step : t->last_step;
+        to->word[i] = ptq_stream_load(reinterpret_cast<const uint4 *>(tile->code + step + l->vector * 64));
         if (W_BIT == 3)
-            to->top = ptq_stream_load(
-                reinterpret_cast<const uint4 *>(code + step * shape::step_bytes + 2 * 4 * PTQ_PACK_ROWS + l->q * 16));
+            to->top = ptq_stream_load(reinterpret_cast<const uint4 *>(tile->code + step + 2 * 4 * PTQ_PACK_ROWS));
     }
-    if (G == 1) load_scales<W_BIT>(to, t, tile, l->q, one_group<W_BIT, G>(t, l, unit, 0));
+    if (G == 1) load_scales<W_BIT>(to, t, tile, one_group<W_BIT, G>(t, l, unit, 0));
 }
 
 /* Two activations a register, as words have their places. */
@@ -154,28 +166,30 @@ __device__ __forceinline__ int32_t dot_word(uint32_t word, uint32_t top, int vec
     return sum;
 }
 
-/* sum[r] += scale (isum - zero sum of x) */
+/* sum[r] += scale (part[r] - zero sum of x) */
 template <int W_BIT>
 __device__ __forceinline__ void add_rows(float (&sum)[ROWS], const int32_t (&part)[ROWS], int32_t of_x, float factor,
-                                         const struct one_words<W_BIT> *w, bool wide)
+                                         const struct one_words<W_BIT> *w, const struct one_task *t, int q)
 {
     const uint32_t word[ROWS] = {w->scale.x, w->scale.y, w->scale.z, w->scale.w};
+    uint32_t zeros = W_BIT == 8 ? w->zero : w->zero >> q / 2 * 4 & 0x0f0f0f0fu;
+    if (!t->w.zero) zeros = (1u << (W_BIT - 1)) * 0x01010101u;
     PTQ_UNROLL
     for (int r = 0; r < ROWS; r++) {
         float scale;
-        if (wide)
+        if (t->w.scale)
             memcpy(&scale, &word[r], sizeof scale);
         else
             scale = ptq_half_to_float((uint16_t)(word[r / 2] >> r % 2 * 16));
-        int32_t zero = (int32_t)(w->zero >> 8 * r & 255);
+        int32_t zero = (int32_t)(zeros >> 8 * r & 255);
         sum[r] += scale * factor * (float)(part[r] - zero * of_x);
     }
 }
 
 template <int W_BIT, int G, int T>
-__device__ __forceinline__ void use_unit(float (&sum)[T][ROWS], struct one_words<W_BIT> (&w)[T],
-                                         const struct one_task *t, const struct one_lane *l, const int16_t *shared,
-                                         const float *factors, int64_t tile, int unit)
+__device__ __forceinline__ void
+use_unit(float (&sum)[T][ROWS], struct one_words<W_BIT> (&w)[T], const struct one_task *t, const struct one_lane *l,
+         const struct one_tile (&tile)[T], const int16_t *shared, const float *factors, int unit)
 {
     typedef one_shape<W_BIT> shape;
     int32_t part[T][ROWS] = {}, of_x = 0;
@@ -196,10 +210,8 @@ __device__ __forceinline__ void use_unit(float (&sum)[T][ROWS], struct one_words
         int chunk = unit * G + (G == 1 ? 0 : (i * shape::steps + l->step) * G / CHUNK_STEPS);
         PTQ_UNROLL
         for (int n = 0; n < T; n++) {
-            if (G != 1)
-                load_scales<W_BIT>(&w[n], t, tile + n < t->w.tiles ? tile + n : tile, l->q,
-                                   one_group<W_BIT, G>(t, l, unit, i));
-            add_rows<W_BIT>(sum[n], part[n], of_x, factors[chunk], &w[n], t->w.scale != nullptr);
+            if (G != 1) load_scales<W_BIT>(&w[n], t, &tile[n], one_group<W_BIT, G>(t, l, unit, i));
+            add_rows<W_BIT>(sum[n], part[n], of_x, factors[chunk], &w[n], t, l->q);
             PTQ_UNROLL
             for (int r = 0; r < ROWS; r++) part[n][r] = 0;
         }
@@ -263,11 +275,13 @@ __global__ void __launch_bounds__(ONE_WARPS *WARP, 2) one_kernel(struct one_task
     int16_t *shared = ptq_shared<int16_t>();
     float *factors = reinterpret_cast<float *>(shared + t.units * CHUNK), sum[T][ROWS] = {};
     struct one_words<W_BIT> ring[DEPTH][T] = {};
+    struct one_tile at[T];
+    PTQ_UNROLL
+    for (int n = 0; n < T; n++) at[n] = one_tile_of<W_BIT>(&t, &l, tile + n);
     PTQ_UNROLL
     for (int i = 0; i < DEPTH; i++) PTQ_UNROLL
     for (int n = 0; n < T; n++)
-        if (warp + i * ONE_WARPS < t.units)
-            load_words<W_BIT, G>(&ring[i][n], &t, &l, tile + n < t.w.tiles ? tile + n : tile, warp + i * ONE_WARPS);
+        if (warp + i * ONE_WARPS < t.units) load_words<W_BIT, G>(&ring[i][n], &t, &l, &at[n], warp + i * ONE_WARPS);
     ptq_turn();
     share_x(&t, shared, factors, chunks);
     for (int base = warp; base < t.units; base += DEPTH * ONE_WARPS) {
@@ -275,11 +289,10 @@ __global__ void __launch_bounds__(ONE_WARPS *WARP, 2) one_kernel(struct one_task
         for (int i = 0; i < DEPTH; i++) {
             int unit = base + i * ONE_WARPS, next = unit + DEPTH * ONE_WARPS;
             if (unit >= t.units) break;
-            use_unit<W_BIT, G, T>(sum, ring[i], &t, &l, shared, factors, tile, unit);
+            use_unit<W_BIT, G, T>(sum, ring[i], &t, &l, at, shared, factors, unit);
             PTQ_UNROLL
             for (int n = 0; n < T; n++)
-                if (next < t.units)
-                    load_words<W_BIT, G>(&ring[i][n], &t, &l, tile + n < t.w.tiles ? tile + n : tile, next);
+                if (next < t.units) load_words<W_BIT, G>(&ring[i][n], &t, &l, &at[n], next);
         }
     }
     put_one<T>(sum, &t, factors + chunks, tile);
@@ -315,11 +328,11 @@ template <int W_BIT, int G> static void launch_one(const struct one_task &t)
 {
     /* two tiles a block halve what is read of activations, where that leaves blocks enough */
     if (t.w.tiles >= 4 * (int64_t)processors())
-        PTQ_LAUNCH_EARLY((one_kernel<W_BIT, G, 2, 3>), blocks_for(t.w.tiles, 2), ONE_WARPS * WARP, one_bytes(&t.w, 2),
-                         t);
+        PTQ_LAUNCH_EARLY((one_kernel < W_BIT, G, 2, W_BIT == 8 ? 1 : 3 >), blocks_for(t.w.tiles, 2), ONE_WARPS * WARP,
+                         one_bytes(&t.w, 2), t);
     else
-        PTQ_LAUNCH_EARLY((one_kernel<W_BIT, G, 1, 4>), blocks_for(t.w.tiles, 1), ONE_WARPS * WARP, one_bytes(&t.w, 1),
-                         t);
+        PTQ_LAUNCH_EARLY((one_kernel < W_BIT, G, 1, W_BIT == 8 ? 2 : 4 >), blocks_for(t.w.tiles, 1), ONE_WARPS * WARP,
+                         one_bytes(&t.w, 1), t);
 }
 
 template <int W_BIT> static void launch_groups(const struct one_task &t)
@@ -342,12 +355,15 @@ void acts_row(void *scratch, const struct ptq_packed *w, const float *x)
 void multiply_row(float *y, const struct ptq_packed *w, const float *b, int accumulate, void *scratch)
 {
     struct half_acts a = acts_for(w, 1, scratch);
-    struct one_task t = {y,        b, accumulate, *w, reinterpret_cast<const int16_t *>(a.x), a.chunk, a.kept,
-                         a.padded, 0, 0,          0};
+    struct one_task t = {};
+    t.y = y, t.b = b, t.accumulate = accumulate, t.w = *w;
+    t.x = reinterpret_cast<const int16_t *>(a.x), t.chunk = a.chunk, t.kept = a.kept, t.padded = a.padded;
     t.units = units_of(w);
     t.groups_of_unit = one_groups(w);
-    t.units_of_group = t.groups_of_unit == 1 ? (int)(w->stride / CHUNK) : 0;
-    if (w->n_groups == 1) t.units_of_group = t.units;
+    t.last_step = (uint32_t)((w->places / PTQ_PACK_STEP - 1) * 4 * PTQ_PACK_ROWS * w->grid.w_bit);
+    int64_t of_group = w->n_groups == 1 ? t.units : w->stride / CHUNK;
+    if (t.groups_of_unit == 1 && of_group > 1)
+        t.group_by_mul = (uint32_t)((((uint64_t)1 << 32) + (uint64_t)of_group - 1) / (uint64_t)of_group);
     switch (w->grid.w_bit) {
     case 2:
         return launch_groups<2>(t);
