@@ -49,6 +49,7 @@ struct ptq_device_gptq {
     int with_dead;         /* those of beforehand look at dead columns, too */
     int64_t n_blocks;      /* of columns coded between two updates of what follows */
     const int64_t *block;  /* the host's [n_blocks + 1]: where they begin, and K */
+    const int64_t *where;  /* the same there */
     const float *w;        /* [N][K] by column */
     const float *r;        /* [K][K] by place, upper triangle */
     const double *a;       /* factor's result, which r was rounded from */
@@ -62,8 +63,7 @@ struct ptq_device_gptq {
     int32_t *saturated;    /* [N] groups */
     float *t;              /* room [N][K] */
     float *error;          /* room [N][PTQ_DEVICE_COLUMNS] */
-    double *u;             /* room [n_blocks][PTQ_DEVICE_COLUMNS][PTQ_DEVICE_COLUMNS] */
-    float *u32;            /* the same */
+    float *u;              /* room [n_blocks][PTQ_DEVICE_COLUMNS][PTQ_DEVICE_COLUMNS] */
 };
 enum { PTQ_DEVICE_COLUMNS = 128 };
 

@@ -226,10 +226,10 @@ static void test_methods(void **state)
         {"llama", "salient:w3,g16,select=activation,fraction=0.1", "packed", packed_bound, 0},
         {"gpt2", "awq:w3,g8,loss=gram", "fp32", ppl_bound, 1},
         {"gpt2", "awq:w3,g8,loss=gram", "packed", packed_bound, 1},
-        {"gpt2", "awq:w3,g8,loss=gram", "fp32", code_bound, 0},
-        {"llama", "awq:w4,g16,loss=gram", "fp32", code_bound, 0},
+        {"gpt2", "awq:w3,g8,loss=gram,grid=4", "fp32", code_bound, 0},
+        {"llama", "awq:w4,g16,loss=gram,grid=4", "fp32", code_bound, 0},
         {"llama", "awq:w4,g16,loss=gram,scale_dtype=fp16", "fp32", code_bound, 0}, /* its grid is the CPU's */
-        {"llama", "awq+gptq:w3,g16", "fp32", code_bound, 0},
+        {"llama", "awq+gptq:w3,g16,grid=4", "fp32", code_bound, 0},
         {"qwen2", "awq:w3,g8,grid=3", "fp32", ppl_bound, 1}, /* its trials run there */
         {"llama", "gptq:w4,g16", "fp32", code_bound, 0},
         {"opt", "gptq:w3,g16,act_order=1,true_sequential=1", "packed", code_bound, 0},

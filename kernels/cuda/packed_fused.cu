@@ -164,25 +164,39 @@ struct copy_source {
 template <int W_BIT, int N> struct fused {
     using at = stages<W_BIT, N>;
 
-    /* The next slice into its stage, if there is one; behind the row's end are zeros. */
-    static __device__ __forceinline__ void copy(struct copy_source *from, unsigned char *stage)
+    /* Codes of the next slice into its stage; behind the row's end are zeros. */
+    static __device__ __forceinline__ void copy_codes(struct copy_source *from, unsigned char *stage)
     {
-        if (from->slices > 0) {
-            int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP;
-            PTQ_UNROLL
-            for (int i = 0; i < at::of_x; i += FUSED_THREADS * 16)
-                if (at::of_x - i >= FUSED_THREADS * 16 || (int)threadIdx.x * 16 < at::of_x - i)
-                    ptq_copy_async16(stage + threadIdx.x * 16 + i, from->x + i, 16);
-            PTQ_UNROLL
-            for (int i = 0; i < at::of_tile; i += WARP * 16)
-                if (at::of_tile - i >= WARP * 16 || lane * 16 < at::of_tile - i)
-                    ptq_copy_async16(stage + at::of_x + warp * at::of_tile + lane * 16 + i, from->codes + i,
-                                     from->codes + i < from->end ? 16 : 0);
-            from->x += at::of_x;
-            from->codes += at::of_tile;
-            from->slices--;
+        int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP;
+        PTQ_UNROLL
+        for (int i = 0; i < at::of_tile; i += WARP * 16)
+            if (at::of_tile - i >= WARP * 16 || lane * 16 < at::of_tile - i)
+                ptq_copy_async16(stage + at::of_x + warp * at::of_tile + lane * 16 + i, from->codes + i,
+                                 from->codes + i < from->end ? 16 : 0);
+        from->codes += at::of_tile;
+    }
+
+    static __device__ __forceinline__ void copy_x(struct copy_source *from, unsigned char *stage)
+    {
+        PTQ_UNROLL
+        for (int i = 0; i < at::of_x; i += FUSED_THREADS * 16)
+            if (at::of_x - i >= FUSED_THREADS * 16 || (int)threadIdx.x * 16 < at::of_x - i)
+                ptq_copy_async16(stage + threadIdx.x * 16 + i, from->x + i, 16);
+        from->x += at::of_x;
+        from->slices--;
+    }
+
+    /* The first slices; codes do not wait for the kernel that makes x. */
+    static __device__ __forceinline__ void copy_first(struct copy_source *from, unsigned char *shared)
+    {
+        int slices = from->slices;
+        for (int i = 0; i < at::n - 2; i++)
+            if (i < slices) copy_codes(from, shared + i * at::bytes);
+        ptq_turn();
+        for (int i = 0; i < at::n - 2; i++) {
+            if (i < slices) copy_x(from, shared + i * at::bytes);
+            ptq_copy_commit();
         }
-        ptq_copy_commit();
     }
 
     static __device__ __forceinline__ void begin_copies(struct copy_source *from, const struct gemm &g, uint32_t tile,
@@ -253,13 +267,14 @@ template <int W_BIT, int N> __global__ void __launch_bounds__(FUSED_THREADS, 1) 
     int warp = (int)threadIdx.x / WARP, lane = (int)threadIdx.x % WARP, r = lane / 4, column = lane % 4;
     uint32_t mine = blockIdx.y * FUSED_WARPS + (uint32_t)warp,
              tile = mine < g.w.tiles ? mine : (uint32_t)g.w.tiles - 1; /* without one: another's, and nothing is put */
+    bool works = blockIdx.y * FUSED_WARPS + (uint32_t)(warp & ~3) < g.w.tiles; /* the warpgroup */
     int slices = g.halves * HALF_SLICE / at::places, a_split = (slices + g.splits - 1) / g.splits,
         first = (int)blockIdx.z * a_split, count = (first + a_split < slices ? first + a_split : slices) - first;
     float sum[N / 2] = {};
     uint32_t a[2][2][4], in_group = (uint32_t)(g.w.stride / PTQ_PACK_STEP);
     struct copy_source from;
     f::begin_copies(&from, g, tile, first, count);
-    for (int i = 0; i < at::n - 2; i++) f::copy(&from, shared + i * at::bytes);
+    f::copy_first(&from, shared);
     struct lane_group l = {};
     begin_groups<W_BIT>(&l, &g.w, tile, (uint32_t)(first * at::steps) / in_group, r);
     enter_group<W_BIT>(&l, &g.w);
@@ -275,11 +290,15 @@ template <int W_BIT, int N> __global__ void __launch_bounds__(FUSED_THREADS, 1) 
         ptq_copy_wait<at::n - 4>(); /* this slice and the next one are here */
         ptq_fence_async();
         __syncthreads(); /* for everybody; and nobody reads the slice before the last any more */
-        f::copy(&from, shared + fill);
+        if (from.slices > 0) {
+            f::copy_codes(&from, shared + fill);
+            f::copy_x(&from, shared + fill);
+        }
+        ptq_copy_commit();
         stage = stage == (at::n - 1) * at::bytes ? 0 : stage + at::bytes;
         fill = fill == (at::n - 1) * at::bytes ? 0 : fill + at::bytes;
         PTQ_UNROLL
-        for (int s = 0; s < at::steps; s++) {
+        for (int s = 0; s < at::steps && works; s++) {
             f::multiply(sum, a[s % 2], x, s, &l, enters);
             enters = l.left == 0;
             if (s + 1 < at::steps)
@@ -299,8 +318,8 @@ template <int W_BIT, int N> static void launch_tokens(const struct gemm &g)
 {
     dim3 grid((unsigned)((g.m + N - 1) / N), (unsigned)((g.w.tiles + FUSED_WARPS - 1) / FUSED_WARPS),
               (unsigned)g.splits);
-    PTQ_LAUNCH((fused_kernel<W_BIT, N>), grid, FUSED_THREADS, (size_t)(stages<W_BIT, N>::n * stages<W_BIT, N>::bytes),
-               g);
+    PTQ_LAUNCH_EARLY((fused_kernel<W_BIT, N>), grid, FUSED_THREADS,
+                     (size_t)(stages<W_BIT, N>::n * stages<W_BIT, N>::bytes), g);
 }
 
 template <int W_BIT> static void launch_bits(const struct gemm &g)

@@ -108,6 +108,7 @@ __global__ void __launch_bounds__(ACT_THREADS) gemm_acts_kernel(const struct gem
     uint32_t p = blockIdx.y * ACT_THREADS + threadIdx.x, step = gridDim.y * ACT_THREADS;
     uint4 *to = reinterpret_cast<uint4 *>(g.x);
     const float *row = x + token * ldx;
+    ptq_turn();
     float factor = token < g.m ? token_factor(largest(&g.w, row, part)) : 1, inverse = 1 / factor;
     if (blockIdx.y == 0 && token < g.m) {
         if (threadIdx.x == 0) g.factor[token] = factor;
@@ -221,6 +222,7 @@ __global__ void finish_kernel(const struct gemm g)
 {
     int64_t at = (int64_t)blockIdx.x * FINISH_OUTPUTS + threadIdx.x;
     bool in_place = g.sums == nullptr;
+    ptq_turn();
     for (int64_t token = blockIdx.y; token < g.m; token += gridDim.y) {
         if (at >= g.width || (in_place && g.factor[token] == 1 && !*g.scaled)) continue;
         float sum = in_place ? g.y[token * g.ldy + g.first_row + at] : 0;
@@ -232,7 +234,7 @@ __global__ void finish_kernel(const struct gemm g)
 static void finish(const struct gemm &g)
 {
     dim3 grid((unsigned)((g.width + FINISH_OUTPUTS - 1) / FINISH_OUTPUTS), (unsigned)(g.m < 256 ? g.m : 256));
-    PTQ_LAUNCH(finish_kernel, grid, FINISH_OUTPUTS, 0, g);
+    PTQ_LAUNCH_EARLY(finish_kernel, grid, FINISH_OUTPUTS, 0, g);
 }
 
 /* ---- the two ways ---- */
@@ -328,8 +330,8 @@ void gemm_acts(const struct ptq_packed *w, const float *x, int64_t ldx, int64_t 
     int64_t tokens = g.tokens ? (m + g.tokens - 1) / g.tokens * g.tokens : m;
     int64_t parts = (w->places / 8 + PIECES - 1) / PIECES;
     if (parts > BLOCKS / tokens) parts = BLOCKS / tokens;
-    PTQ_LAUNCH(gemm_acts_kernel, dim3((unsigned)tokens, (unsigned)(parts < 1 ? 1 : parts)), ACT_THREADS,
-               ACT_THREADS / WARP * sizeof(float), g, x, ldx);
+    PTQ_LAUNCH_EARLY(gemm_acts_kernel, dim3((unsigned)tokens, (unsigned)(parts < 1 ? 1 : parts)), ACT_THREADS,
+                     ACT_THREADS / WARP * sizeof(float), g, x, ldx);
 }
 
 void gemm_multiply(float *y, int64_t ldy, const struct ptq_packed *w, const float *b, int accumulate, int64_t m,

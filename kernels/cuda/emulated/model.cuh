@@ -32,6 +32,7 @@
 #define __device__
 #define __host__
 #define PTQ_UNROLL
+#define PTQ_NO_UNROLL
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 

@@ -11,6 +11,7 @@
 #include <cuda_runtime.h>
 
 #define PTQ_UNROLL _Pragma("unroll")
+#define PTQ_NO_UNROLL _Pragma("unroll 1")
 
 extern __shared__ __align__(1024) unsigned char ptq_shared_bytes[];
 
