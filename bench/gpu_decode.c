@@ -245,7 +245,9 @@ struct part_task {
 
 static void multiply_all(const struct ptq_resident *r, const struct ptq_resident_product *w, float *y, int accumulate)
 {
-    if (w->form == PTQ_AS_PACKED)
+    if (w->form == PTQ_AS_PACKED && r->device->decoding.row_multiplies(&w->packed))
+        r->device->decoding.multiply_row(y, &w->packed, NULL, accumulate, r->scratch);
+    else if (w->form == PTQ_AS_PACKED)
         r->device->packed_multiply(y, w->n, &w->packed, NULL, accumulate, 1, r->scratch);
     else
         r->device->decoding.linear_half(y, w->n, r->mlp, w->k, w->w, NULL, accumulate, 1, w->n, w->k, r->scratch);

@@ -163,7 +163,10 @@ static void product(const struct pass *p, const struct ptq_resident_product *w, 
 {
     const struct ptq_resident *r = p->r;
     const struct ptq_device *d = r->device;
-    if (w->form == PTQ_AS_PACKED) {
+    if (w->form == PTQ_AS_PACKED && n == 1 && d->decoding.row_multiplies(&w->packed)) {
+        if (fill) d->decoding.acts_row(r->scratch, &w->packed, x);
+        d->decoding.multiply_row(y, &w->packed, w->b, accumulate, r->scratch);
+    } else if (w->form == PTQ_AS_PACKED) {
         if (fill) d->packed_acts(&w->packed, x, w->k, n, r->scratch);
         d->packed_multiply(y, ldy, &w->packed, w->b, accumulate, n, r->scratch);
     } else if (w->form == PTQ_AS_HALF) {

@@ -142,7 +142,8 @@ struct ptq_cache {
     const int32_t *at; /* on the device: the position of the first row that is now computed */
 };
 
-/* Where one row goes: to y, or, where w is there, as what it reads (packed_acts) into scratch. */
+/* Where one row goes: to y, or, where w is there, into scratch as what its product of one row reads: multiply_row where
+ * row_multiplies, else packed_multiply. */
 struct ptq_row {
     float *y;
     const struct ptq_packed *w;
@@ -176,7 +177,12 @@ struct ptq_decoding {
                        const struct ptq_attention *shape, const struct ptq_cache *cache, void *scratch);
     void (*norm_row)(const struct ptq_row *y, const float *x, const float *g, const float *b, float eps, int64_t k);
     void (*silu_row)(const struct ptq_row *y, const float *gate, const float *up, int64_t n);
-    /* Whether they can leave what w reads: no permutation, no salient and no divided columns. head_size: of
+    /* Packed products of one row with the CPU's activations, integers of 16 bits (ops.h): whether there is a kernel for
+     * w; its activations into scratch, which serve what is alike; y = x w^T + b, added to y where accumulate. */
+    int (*row_multiplies)(const struct ptq_packed *w);
+    void (*acts_row)(void *scratch, const struct ptq_packed *w, const float *x);
+    void (*multiply_row)(float *y, const struct ptq_packed *w, const float *b, int accumulate, void *scratch);
+    /* Whether the three above can leave what w reads: no permutation, no salient and no divided columns. head_size: of
      * attend_row, or 0. */
     int (*row_serves)(const struct ptq_packed *w, int64_t head_size);
     /* *id = the index of the largest of x[n], the first of equals; -1 where one is not finite. scratch:

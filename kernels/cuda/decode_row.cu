@@ -27,7 +27,8 @@ struct row_out row_out_of(const struct ptq_row *row, int64_t k)
     if (!row->w) return out;
     struct half_acts a = acts_for(row->w, 1, row->scratch);
     out.y = nullptr;
-    out.x = a.x, out.high = a.high, out.chunk = a.chunk, out.padded = a.padded;
+    out.x = a.x, out.high = a.high, out.bits = one_serves(row->w) ? row->w->grid.w_bit : 0, out.chunk = a.chunk,
+    out.padded = a.padded;
     out.stride = row->w->stride, out.places = row->w->places;
     out.chunks = chunks_of(row->w);
     return out;

@@ -246,6 +246,7 @@ static size_t aligned(size_t bytes)
 static size_t place_acts(struct half_acts *a, const struct ptq_packed *w, int64_t m, unsigned char *scratch)
 {
     a->m = m;
+    a->bits = 0;
     a->padded = (m + COLUMNS - 1) / COLUMNS * COLUMNS;
     size_t at = 0, sums = (size_t)(chunks_of(w).n * a->padded),
            bytes[4] = {sizeof(uint16_t) * (size_t)(m * w->places), sizeof(float) * (size_t)(m * w->n_keep),
@@ -278,7 +279,7 @@ static void make_acts(const struct ptq_packed *w, const float *x, int64_t ldx, i
 
 struct half_acts acts_for(const struct ptq_packed *w, int64_t m, void *scratch)
 {
-    struct half_acts a;
+    struct half_acts a = {};
     place_acts(&a, w, m, static_cast<unsigned char *>(scratch));
     a.high = is_few(w, m) ? few_high(w->grid.w_bit) : 0;
     return a;
