@@ -219,7 +219,7 @@ static void lay_out(struct ptq_offload *o, struct ptq_carve *c, const struct ptq
     o->cosine = ptq_carve_floats(c, rows * half);
     o->sine = ptq_carve_floats(c, rows * half);
     o->slope = ptq_carve_floats(c, k->heads);
-    o->sum = ptq_carve_floats(c, k->width);
+    o->finite = ptq_carve_floats(c, 1);
     o->scratch = ptq_carve(c, o->scratch_bytes);
 }
 
@@ -489,7 +489,7 @@ static void run_parts(struct batch *b, enum ptq_offload_part first, enum ptq_off
     if (last < PTQ_PART_END) return;
     catch_up(b, PTQ_MLP_OUT);
     add(b, 1);
-    o->device->ops.abssum(o->sum, b->x, width, rows_of(b), width);
+    o->device->solver.finite(o->finite, b->x, rows_of(b), width);
 }
 
 /* ---- all batches ---- */
@@ -525,15 +525,11 @@ void ptq_offload_parts(struct ptq_forward *f, const struct ptq_block *block, enu
     }
 }
 
-/* A value that is not finite makes its column's sum one, too; a sum of large values may overflow by itself. */
-static int all_finite(const struct ptq_forward *f, struct ptq_arena *scratch)
+static int all_finite(const struct ptq_forward *f)
 {
-    int64_t width = f->model->config.width;
-    float *sum = ptq_new(scratch, float, width);
-    f->offload->device->download(sum, f->offload->sum, sizeof *sum * (size_t)width);
-    for (int64_t i = 0; i < width; i++)
-        if (!isfinite(sum[i])) return 0;
-    return 1;
+    float flag;
+    f->offload->device->download(&flag, f->offload->finite, sizeof flag);
+    return isfinite(flag);
 }
 
 static enum ptq_status find_bad_row(struct ptq_forward *f, int64_t index, struct ptq_error *err)
@@ -557,7 +553,7 @@ enum ptq_status ptq_offload_begin(struct ptq_forward *f, const struct ptq_block 
     PTQ_TRY(take_room(f, block, err));
     struct ptq_carve weights = {.base = o->weights};
     send_block(o, &weights, &f->model->config, block);
-    o->device->solver.clear(o->sum, sizeof(float) * (size_t)width);
+    o->device->solver.clear(o->finite, sizeof(float));
     if (o->resident && !f->away)
         o->device->upload(o->x, f->x, sizeof(float) * (size_t)(f->windows * f->length * width));
     f->away = o->resident;
@@ -566,9 +562,7 @@ enum ptq_status ptq_offload_begin(struct ptq_forward *f, const struct ptq_block 
 
 enum ptq_status ptq_offload_end(struct ptq_forward *f, int64_t index, struct ptq_error *err)
 {
-    struct ptq_arena *scratch = ptq_arena_make("a block on a device");
-    int finite = all_finite(f, scratch);
-    ptq_arena_free(scratch);
+    int finite = all_finite(f);
     if (ptq_offload_failed(f, err)) return ptq_within(err, "layer %lld", (long long)index);
     return finite ? PTQ_OK : find_bad_row(f, index, err);
 }
@@ -612,14 +606,15 @@ void ptq_offload_hold(struct ptq_forward *f)
 
 static struct ptq_offload_product *product_of(struct ptq_forward *f, enum ptq_input input)
 {
-    int role = 0;
-    while (ptq_role_input[role] != input || !f->offload->product[role].n) role++;
-    return &f->offload->product[role];
+    for (int role = 0; role < PTQ_N_ROLE; role++)
+        if (ptq_role_input[role] == input && f->offload->product[role].n) return &f->offload->product[role];
+    return NULL;
 }
 
 struct ptq_split *ptq_offload_weights(struct ptq_forward *f, enum ptq_input input)
 {
-    return &product_of(f, input)->w;
+    struct ptq_offload_product *product = product_of(f, input);
+    return product ? &product->w : NULL;
 }
 
 void ptq_offload_replace(struct ptq_forward *f, enum ptq_input input, const float *w)

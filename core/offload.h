@@ -48,7 +48,8 @@ struct ptq_offload {
     int64_t windows;                    /* that go through a block together */
     int resident;                       /* x holds all rows; else those of a batch */
     float *normed, *wide, *mixed, *mlp; /* wide [rows][q, k, v], and of gated MLPs [rows][F] behind attention */
-    float *cosine, *sine, *slope, *sum; /* cosine, sine [rows][D / 2]; sum [C] */
+    float *cosine, *sine, *slope;       /* cosine, sine [rows][D / 2] */
+    float *finite;                      /* 0, or NaN where x is not finite */
     void *scratch;                      /* of attention and of packed products */
     size_t scratch_bytes;
     float *copy;              /* [rows][C] x of a batch that is to stay as it is */
@@ -109,7 +110,8 @@ unsigned char *ptq_offload_room(struct ptq_forward *f, int number, size_t bytes)
 void ptq_device_lap(const struct ptq_device *device, const char *stage);
 void ptq_device_laps_told(const struct ptq_device *device, int64_t block);
 
-/* The linears that read an input, one product there: [N][K]; and others in their place (a copy, exact to 2^-22). */
+/* The linears that read an input, one product there: [N][K], NULL where there is none; and others in their place (a
+ * copy, exact to 2^-22). */
 struct ptq_split *ptq_offload_weights(struct ptq_forward *f, enum ptq_input input);
 void ptq_offload_replace(struct ptq_forward *f, enum ptq_input input, const float *w);
 

@@ -115,6 +115,8 @@ struct ptq_device_solver {
     size_t (*attention_bytes)(const struct ptq_attention *shape, int64_t length);
     /* level[levels][K] += |x| of rows `seen`.., as core/stats.c sums: 2^power rows make a level full */
     void (*absmean)(float *level, int levels, int power, int64_t seen, const float *x, int64_t m, int64_t k);
+    /* *flag = NaN where a value of x[m][k] is not finite, else it stays */
+    void (*finite)(float *flag, const float *x, int64_t m, int64_t k);
     /* h[K][K] *= factor in its upper triangle; diagonal[K] is read out of it */
     void (*scale)(float *h, int64_t k, float factor, float *diagonal);
     /* a[K][K] = J (H in the order of column, diagonal[column] + damp on its diagonal) J = L L^T, row-major lower.
@@ -124,6 +126,8 @@ struct ptq_device_solver {
     void (*gptq)(const struct ptq_device_gptq *task);
     void (*awq_begin)(uint16_t *c, float *d, const float *h, int64_t k); /* of h's upper triangle */
     void (*awq_trial)(const struct ptq_device_awq *task);
+    /* w[N][K] = w columns[K] / rows[N] */
+    void (*rescale)(float *w, const float *columns, const float *rows, int64_t n, int64_t k);
     void (*awq_clip)(const struct ptq_device_clip *task);
     void (*awq_code)(const struct ptq_device_clip *task);
 };
