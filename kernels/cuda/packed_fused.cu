@@ -1,8 +1,9 @@
 /* y = x w^T on packed weights by wgmma: weights are the operand in registers, tokens the one in shared memory.
  *
  * A block is four warpgroups, 256 outputs (a warp has a tile of 16), and takes N tokens; it goes through K in slices of
- * 128 places, whose codes and activations come to shared memory by asynchronous copies, several slices ahead. The codes
- * of the next 32 places become FP16 while those before are multiplied:
+ * 128 places, whose codes and activations the first warp has copied to a ring of stages, several slices ahead. Nobody
+ * waits for another but through the ring, so that some unpack while others multiply. Within a warpgroup the codes of
+ * the next 32 places become FP16 while those before are multiplied:
  *
  *   places     s              s + 32         s + 64
  *   registers  codes -> a[1]  codes -> a[0]  codes -> a[1] ...
@@ -17,60 +18,58 @@ namespace ptq_cuda
 {
 enum { GROUPS = 4 /* warpgroups */, FUSED_WARPS = 4 * GROUPS, FUSED_THREADS = FUSED_WARPS * WARP };
 
-/* A stage has a slice of PLACES: its activations, 64 places after 64, and the codes of the block's tiles. */
+/* A stage has a slice: its activations, 64 places after 64, and the codes of the block's tiles. Behind the last one are
+ * its barriers: full[n], which its bytes complete, and empty[n], for which every warp arrives. */
 template <int W_BIT, int N> struct stages {
     static constexpr int places = W_BIT == 8 && N == 128 ? SLICE / 2 : SLICE, steps = places / PTQ_PACK_STEP,
                          of_half = N * HALF_SLICE * 2, of_x = places / HALF_SLICE * of_half,
                          of_step = W_BIT * PTQ_PACK_STEP * PTQ_PACK_ROWS / 8, of_tile = steps * of_step,
-                         bytes = of_x + FUSED_WARPS * of_tile, fit = (208 << 10) / bytes, n = fit < 8 ? fit : 8;
+                         bytes = of_x + FUSED_WARPS * of_tile, fit = (208 << 10) / bytes, n = fit < 8 ? fit : 8,
+                         all = n * bytes + 2 * n * (int)sizeof(uint64_t);
     static_assert(n >= 4, "this slice, the next one, one on its way and one that may still be read");
 };
 
 /* What a lane knows of the group that its rows r and r + 8 are in, and the next one's scales and zeros as they lie. */
 struct lane_group {
-    uint32_t ahead, left; /* groups behind the next one; steps left in this one */
-    const unsigned char *next_scale, *next_zero;
+    const unsigned char *scales, *zeros; /* of row r in group 0 of the first tile */
+    uint32_t next, last;                 /* groups, counted from there; the tile's last one */
+    uint32_t left;                       /* of this group: steps, or slices where groups are whole slices */
     uint32_t raw_scale[2], raw_zero[2];
     float largest[2]; /* magnitude of the last scale that counted */
     float scale[2], quotient[2];
     ptq_half2 zero[2], minus_zero[2]; /* 1024 + zero; -64 - zero, for codes that lie 4 bits up */
 };
 
-/* Where the group's scales and zeros are, as bytes for row r; how far it is to the next group's. */
-__device__ __forceinline__ uint32_t scale_bytes(const struct ptq_packed *w)
-{
-    return w->scale ? sizeof(float) : sizeof(uint16_t);
-}
-
+/* The next group's; the last one stays. */
 template <int W_BIT> __device__ __forceinline__ void fetch_group(struct lane_group *l, const struct ptq_packed *w)
 {
     if (w->scale) {
-        l->raw_scale[0] = *reinterpret_cast<const uint32_t *>(l->next_scale);
-        l->raw_scale[1] = *reinterpret_cast<const uint32_t *>(l->next_scale + 8 * sizeof(float));
+        const uint32_t *at = reinterpret_cast<const uint32_t *>(l->scales) + (size_t)l->next * PTQ_PACK_ROWS;
+        l->raw_scale[0] = at[0];
+        l->raw_scale[1] = at[8];
     } else {
-        l->raw_scale[0] = *reinterpret_cast<const uint16_t *>(l->next_scale);
-        l->raw_scale[1] = *reinterpret_cast<const uint16_t *>(l->next_scale + 8 * sizeof(uint16_t));
+        const uint16_t *at = reinterpret_cast<const uint16_t *>(l->scales) + (size_t)l->next * PTQ_PACK_ROWS;
+        l->raw_scale[0] = at[0];
+        l->raw_scale[1] = at[8];
     }
     if (w->zero) {
-        l->raw_zero[0] = l->next_zero[0];
-        if (W_BIT > 4) l->raw_zero[1] = l->next_zero[8];
+        const unsigned char *at = l->zeros + (size_t)l->next * (W_BIT > 4 ? PTQ_PACK_ROWS : PTQ_PACK_ROWS / 2);
+        l->raw_zero[0] = at[0];
+        if (W_BIT > 4) l->raw_zero[1] = at[8];
     }
-    if (l->ahead == 0) return; /* the last one stays */
-    l->ahead--;
-    l->next_scale += scale_bytes(w) * PTQ_PACK_ROWS;
-    if (w->zero) l->next_zero += w->zero_bytes;
+    l->next = l->next < l->last ? l->next + 1 : l->last;
 }
 
 template <int W_BIT>
 __device__ __forceinline__ void begin_groups(struct lane_group *l, const struct ptq_packed *w, uint32_t tile,
                                              uint32_t group, int r)
 {
-    size_t at = (size_t)tile * (size_t)w->n_groups + group;
-    const void *scale = w->scale ? (const void *)w->scale : w->scale16;
-    l->ahead = (uint32_t)w->n_groups - 1 - group;
-    l->next_scale = static_cast<const unsigned char *>(scale) + (at * PTQ_PACK_ROWS + (size_t)r) * scale_bytes(w);
+    l->scales = w->scale ? reinterpret_cast<const unsigned char *>(w->scale + r)
+                         : reinterpret_cast<const unsigned char *>(w->scale16 + r);
+    l->zeros = w->zero + r;
     l->raw_zero[0] = l->raw_zero[1] = (1u << (W_BIT - 1)) * 0x11u & 0xffu; /* the middle, in each half of a byte */
-    l->next_zero = w->zero ? w->zero + at * (size_t)w->zero_bytes + r : nullptr;
+    l->next = tile * (uint32_t)w->n_groups + group;
+    l->last = (tile + 1) * (uint32_t)w->n_groups - 1;
     fetch_group<W_BIT>(l, w);
 }
 
@@ -98,7 +97,6 @@ template <int W_BIT> __device__ __forceinline__ void enter_group(struct lane_gro
         l->zero[row].bits = zero * 0x00010001u | 0x64006400u;
         l->minus_zero[row].bits = zero * 0x00100010u | 0xd400d400u;
     }
-    l->left = (uint32_t)(w->stride / PTQ_PACK_STEP);
     fetch_group<W_BIT>(l, w);
 }
 
@@ -155,57 +153,57 @@ __device__ __forceinline__ void unpack_step(uint32_t (&a)[2][4], const uint32_t 
     }
 }
 
-/* Where a thread's next copies come from. */
-struct copy_source {
-    const unsigned char *x, *codes, *end; /* of the tile's codes */
-    int slices;                           /* that are left */
+/* What a warp copies: the codes of its tile; the first one the activations, too. */
+struct copier {
+    const unsigned char *codes, *x;
+    uint32_t last; /* bytes of codes in the row's last slice */
 };
 
-template <int W_BIT, int N> struct fused {
+/* WHOLE: groups are whole slices. */
+template <int W_BIT, int N, bool WHOLE> struct fused {
     using at = stages<W_BIT, N>;
 
-    /* The next slice into its stage, if there is one; behind the row's end are zeros. */
-    static __device__ __forceinline__ void copy(struct copy_source *from, unsigned char *stage)
+    static __device__ __forceinline__ void begin_copies(struct copier *c, const struct gemm &g, uint32_t tile,
+                                                        int first)
     {
-        if (from->slices > 0) {
-            int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP;
-            PTQ_UNROLL
-            for (int i = 0; i < at::of_x; i += FUSED_THREADS * 16)
-                if (at::of_x - i >= FUSED_THREADS * 16 || (int)threadIdx.x * 16 < at::of_x - i)
-                    ptq_copy_async16(stage + threadIdx.x * 16 + i, from->x + i, 16);
-            PTQ_UNROLL
-            for (int i = 0; i < at::of_tile; i += WARP * 16)
-                if (at::of_tile - i >= WARP * 16 || lane * 16 < at::of_tile - i)
-                    ptq_copy_async16(stage + at::of_x + warp * at::of_tile + lane * 16 + i, from->codes + i,
-                                     from->codes + i < from->end ? 16 : 0);
-            from->x += at::of_x;
-            from->codes += at::of_tile;
-            from->slices--;
-        }
-        ptq_copy_commit();
+        uint32_t of_row = (uint32_t)(g.w.places / PTQ_PACK_STEP) * at::of_step;
+        c->last = of_row % at::of_tile ? of_row % at::of_tile : at::of_tile;
+        c->codes =
+            reinterpret_cast<const unsigned char *>(g.w.code) + (size_t)tile * of_row + (size_t)first * at::of_tile;
+        c->x = reinterpret_cast<const unsigned char *>(g.x) + (size_t)blockIdx.x * (size_t)g.halves * at::of_half +
+               (size_t)first * at::of_x;
     }
 
-    static __device__ __forceinline__ void begin_copies(struct copy_source *from, const struct gemm &g, uint32_t tile,
-                                                        int first, int count)
+    /* The warp's part of the next slice, by one lane. */
+    static __device__ __forceinline__ void copy_codes(struct copier *c, unsigned char *stage, uint64_t *full,
+                                                      bool is_last, int warp, int lane)
     {
-        size_t of_row = (size_t)(g.w.places / PTQ_PACK_STEP) * at::of_step;
-        const unsigned char *row = reinterpret_cast<const unsigned char *>(g.w.code) + tile * of_row;
-        from->x = reinterpret_cast<const unsigned char *>(g.x) + threadIdx.x * 16 +
-                  (size_t)blockIdx.x * (size_t)g.halves * at::of_half + (size_t)first * at::of_x;
-        from->codes = row + (size_t)first * at::of_tile + threadIdx.x % WARP * 16;
-        from->end = row + of_row;
-        from->slices = count;
+        uint32_t bytes = is_last ? c->last : (uint32_t)at::of_tile;
+        if (lane == 0) {
+            ptq_barrier_expect(full, bytes + (warp ? 0 : at::of_x));
+            ptq_copy_bulk(stage + at::of_x + warp * at::of_tile, c->codes, bytes, full);
+        }
+        c->codes += at::of_tile;
+    }
+    static __device__ __forceinline__ void copy_x(struct copier *c, unsigned char *stage, uint64_t *full, int lane)
+    {
+        if (lane == 0) ptq_copy_bulk(stage, c->x, at::of_x, full);
+        c->x += at::of_x;
     }
 
     /* Step `step` of the stage into a. */
-    static __device__ __forceinline__ void unpack(uint32_t (&a)[2][4], const unsigned char *stage, int step,
-                                                  struct lane_group *l, const struct gemm &g)
+    static __device__ __forceinline__ void unpack(uint32_t (&a)[2][4], const unsigned char *codes, int step,
+                                                  struct lane_group *l, const struct gemm &g, uint32_t in_group)
     {
-        int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP;
-        const unsigned char *codes = stage + at::of_x + warp * at::of_tile + step * at::of_step;
-        if (l->left == 0) enter_group<W_BIT>(l, &g.w);
-        l->left--;
-        unpack_step<W_BIT>(a, reinterpret_cast<const uint32_t *>(codes), l, lane / 4, lane % 4);
+        int lane = (int)threadIdx.x % WARP;
+        if (!WHOLE || step == 0) {
+            if (l->left == 0) {
+                enter_group<W_BIT>(l, &g.w);
+                l->left = in_group;
+            }
+            l->left--;
+        }
+        unpack_step<W_BIT>(a, reinterpret_cast<const uint32_t *>(codes + step * at::of_step), l, lane / 4, lane % 4);
     }
 
     /* sum += a x, of the step that a has. */
@@ -213,7 +211,7 @@ template <int W_BIT, int N> struct fused {
                                                     struct ptq_operand x, int step, const struct lane_group *l,
                                                     bool enters)
     {
-        if (enters) {
+        if ((!WHOLE || step == 0) && enters) {
             ptq_wgmma_finish(sum);
             PTQ_UNROLL
             for (int i = 0; i < N / 2; i++) sum[i] *= l->quotient[i / 2 % 2];
@@ -226,6 +224,17 @@ template <int W_BIT, int N> struct fused {
         ptq_wgmma_wait<1>(); /* the other a is free */
     }
 };
+
+/* Where a walk around the ring stands. */
+struct turn {
+    int stage;
+    uint32_t phase; /* its parity */
+};
+template <int STAGES> __device__ __forceinline__ void step_on(struct turn *t)
+{
+    t->stage++;
+    if (t->stage == STAGES) t->stage = 0, t->phase ^= 1;
+}
 
 /* Writes sum, of rows r and r + 8: finished, or to be added to that of the other splits. */
 template <int N>
@@ -245,62 +254,101 @@ __device__ __forceinline__ void put_sums(const struct gemm &g, float (&sum)[N / 
     }
 }
 
-template <int W_BIT, int N> __global__ void __launch_bounds__(FUSED_THREADS, 1) fused_kernel(const struct gemm g)
+template <int W_BIT, int N, bool WHOLE>
+__global__ void __launch_bounds__(FUSED_THREADS, 1) fused_kernel(const struct gemm g)
 {
     using at = stages<W_BIT, N>;
-    using f = fused<W_BIT, N>;
+    using f = fused<W_BIT, N, WHOLE>;
     unsigned char *shared = ptq_shared<unsigned char>();
-    int warp = (int)threadIdx.x / WARP, lane = (int)threadIdx.x % WARP, r = lane / 4, column = lane % 4;
+    uint64_t *full = reinterpret_cast<uint64_t *>(shared + at::n * at::bytes), *empty = full + at::n;
+    int warp = (int)threadIdx.x / WARP, lane = (int)threadIdx.x % WARP, r = lane / 4;
     uint32_t mine = blockIdx.y * FUSED_WARPS + (uint32_t)warp,
              tile = mine < g.w.tiles ? mine : (uint32_t)g.w.tiles - 1; /* without one: another's, and nothing is put */
+    uint32_t tiles = (uint32_t)g.w.tiles - blockIdx.y * FUSED_WARPS,   /* from the block's first one on */
+        warps = tiles < FUSED_WARPS ? (tiles + 3) / 4 * 4 : (uint32_t)FUSED_WARPS; /* in warpgroups with one */
     int slices = g.halves * HALF_SLICE / at::places, a_split = (slices + g.splits - 1) / g.splits,
         first = (int)blockIdx.z * a_split, count = (first + a_split < slices ? first + a_split : slices) - first;
+    int row_last = (int)((g.w.places + at::places - 1) / at::places) - 1 - first; /* the row's last slice with codes */
+    if (count > row_last + 1) count = row_last + 1;
+    if (threadIdx.x == 0)
+        for (int i = 0; i < at::n; i++) {
+            ptq_barrier_init(full + i, (int)warps);
+            ptq_barrier_init(empty + i, (int)warps);
+        }
+    ptq_barriers_ready();
+    __syncthreads();
+    struct copier copies;
+    f::begin_copies(&copies, g, tile, first);
+    if ((uint32_t)warp < warps)
+        for (int i = 0; i < at::n && i < count; i++)
+            f::copy_codes(&copies, shared + i * at::bytes, full + i, i == row_last, warp, lane);
+    ptq_turn(); /* codes do not wait for the kernel that makes x */
+    if (warp == 0)
+        for (int i = 0; i < at::n && i < count; i++) f::copy_x(&copies, shared + i * at::bytes, full + i, lane);
+    if ((uint32_t)warp >= warps) return;
     float sum[N / 2] = {};
-    uint32_t a[2][2][4], in_group = (uint32_t)(g.w.stride / PTQ_PACK_STEP);
-    struct copy_source from;
-    f::begin_copies(&from, g, tile, first, count);
-    for (int i = 0; i < at::n - 2; i++) f::copy(&from, shared + i * at::bytes);
+    uint32_t a[2][2][4];
+    uint32_t unit = WHOLE ? at::places : PTQ_PACK_STEP, in_group = ((uint32_t)g.w.stride + unit - 1) / unit,
+             begun = (uint32_t)first * (WHOLE ? 1 : at::steps);
     struct lane_group l = {};
-    begin_groups<W_BIT>(&l, &g.w, tile, (uint32_t)(first * at::steps) / in_group, r);
+    begin_groups<W_BIT>(&l, &g.w, tile, begun / in_group, r);
     enter_group<W_BIT>(&l, &g.w);
-    l.left -= (uint32_t)(first * at::steps) % in_group;
-    ptq_copy_wait<at::n - 3>();
-    __syncwarp();
-    f::unpack(a[0], shared, 0, &l, g);
+    l.left = in_group - begun % in_group;
+    struct turn now = {0, 0}, refill = {0, 0}; /* refill: of two slices behind */
+    const unsigned char *codes = shared + at::of_x + warp * at::of_tile;
+    if (count > 0) {
+        ptq_barrier_wait(full, 0);
+        f::unpack(a[0], codes, 0, &l, g, in_group);
+    }
     bool enters = false;
-    int stage = 0, fill = (at::n - 2) * at::bytes; /* offsets */
     for (int i = 0; i < count; i++) {
-        const unsigned char *now = shared + stage;
-        struct ptq_operand x = ptq_operand_at(now);
-        ptq_copy_wait<at::n - 4>(); /* this slice and the next one are here */
-        ptq_fence_async();
-        __syncthreads(); /* for everybody; and nobody reads the slice before the last any more */
-        f::copy(&from, shared + fill);
-        stage = stage == (at::n - 1) * at::bytes ? 0 : stage + at::bytes;
-        fill = fill == (at::n - 1) * at::bytes ? 0 : fill + at::bytes;
+        unsigned char *stage = shared + now.stage * at::bytes;
+        struct ptq_operand x = ptq_operand_at(stage);
+        int last_stage = now.stage == 0 ? at::n - 1 : now.stage - 1, here = now.stage;
         PTQ_UNROLL
         for (int s = 0; s < at::steps; s++) {
             f::multiply(sum, a[s % 2], x, s, &l, enters);
             enters = l.left == 0;
+            if (s == 0) {
+                if (i > 0 && lane == 0) ptq_barrier_arrive(empty + last_stage); /* all of that slice is multiplied */
+                if (i >= 2 && i - 2 + at::n < count) {
+                    unsigned char *old = shared + refill.stage * at::bytes;
+                    f::copy_codes(&copies, old, full + refill.stage, i - 2 + at::n == row_last, warp, lane);
+                    if (warp == 0) {
+                        ptq_barrier_wait(empty + refill.stage, refill.phase);
+                        f::copy_x(&copies, old, full + refill.stage, lane);
+                    }
+                    step_on<at::n>(&refill);
+                }
+            }
             if (s + 1 < at::steps)
-                f::unpack(a[(s + 1) % 2], now, s + 1, &l, g);
-            else if (i + 1 < count)
-                f::unpack(a[0], shared + stage, 0, &l, g);
+                f::unpack(a[(s + 1) % 2], codes + here * at::bytes, s + 1, &l, g, in_group);
+            else if (i + 1 < count) {
+                step_on<at::n>(&now);
+                ptq_barrier_wait(full + now.stage, now.phase);
+                f::unpack(a[0], codes + now.stage * at::bytes, 0, &l, g, in_group);
+            }
         }
     }
-    ptq_copy_wait<0>();
     ptq_wgmma_finish(sum);
-    if (mine < g.w.tiles) put_sums<N>(g, sum, &l, tile, r, column);
+    if (mine < g.w.tiles) put_sums<N>(g, sum, &l, tile, r, lane % 4);
 }
 
 /* ---- choosing ---- */
 
-template <int W_BIT, int N> static void launch_tokens(const struct gemm &g)
+template <int W_BIT, int N, bool WHOLE> static void launch_groups(const struct gemm &g)
 {
     dim3 grid((unsigned)((g.m + N - 1) / N), (unsigned)((g.w.tiles + FUSED_WARPS - 1) / FUSED_WARPS),
               (unsigned)g.splits);
-    PTQ_LAUNCH((fused_kernel<W_BIT, N>), grid, FUSED_THREADS, (size_t)(stages<W_BIT, N>::n * stages<W_BIT, N>::bytes),
-               g);
+    PTQ_LAUNCH_EARLY((fused_kernel<W_BIT, N, WHOLE>), grid, FUSED_THREADS, ((size_t)stages<W_BIT, N>::all), g);
+}
+
+template <int W_BIT, int N> static void launch_tokens(const struct gemm &g)
+{
+    if (g.w.stride % SLICE == 0 || g.w.n_groups == 1)
+        launch_groups<W_BIT, N, true>(g);
+    else
+        launch_groups<W_BIT, N, false>(g);
 }
 
 template <int W_BIT> static void launch_bits(const struct gemm &g)

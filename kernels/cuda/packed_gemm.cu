@@ -8,7 +8,7 @@ namespace ptq_cuda
 enum {
     ACT_THREADS = 1024,
     FEW_TOKENS = 16,         /* up to which packed.cu's kernels are for */
-    PANEL_BYTES = 64 << 20,  /* of FP16 weights that cuBLAS gets at a time */
+    PANEL_BYTES = 512 << 20, /* of FP16 weights that cuBLAS gets at a time: a linear of LLaMA-2-70B as a whole */
     FINISH_OUTPUTS = THREADS /* of a block */
 };
 
@@ -34,22 +34,6 @@ __device__ static int64_t position_in(const int32_t *list, int64_t n, int64_t k,
             high = middle;
     }
     return low < n && list[low] == value ? low : -1;
-}
-
-/* What stands at a place: 0 for fillings, salient columns and what is behind the row. */
-__device__ static float value_at(const struct ptq_packed *w, const float *row, uint32_t place)
-{
-    uint32_t position = place;
-    if (w->stride != w->group) {
-        uint32_t group = place / (uint32_t)w->stride, in_group = place % (uint32_t)w->stride;
-        if (in_group >= (uint32_t)w->group) return 0;
-        position = group * (uint32_t)w->group + in_group;
-    }
-    if (position >= (uint32_t)w->k) return 0;
-    int32_t column = w->perm ? w->perm[position] : (int32_t)position;
-    if (w->n_keep && position_in(w->keep, w->n_keep, w->k, column) >= 0) return 0;
-    int64_t divided = w->n_divided ? position_in(w->divided, w->n_divided, w->k, column) : -1;
-    return divided < 0 ? row[column] : row[column] / w->divisor[divided];
 }
 
 /* The power of two that a token is divided by: 1 where FP16 holds it as it is, with its largest values at their full
@@ -83,18 +67,45 @@ __device__ static float largest(const struct ptq_packed *w, const float *row, fl
     return max * block_max(biggest, part);
 }
 
+/* Salient columns become 0, divided ones are divided. */
+__device__ static float changed(const struct ptq_packed *w, float value, int32_t column)
+{
+    if (w->n_keep && position_in(w->keep, w->n_keep, w->k, column) >= 0) return 0;
+    int64_t divided = w->n_divided ? position_in(w->divided, w->n_divided, w->k, column) : -1;
+    return divided < 0 ? value : value / w->divisor[divided];
+}
+
+/* The position that stands at a place; k and more for a filling or what is behind the row. */
+__device__ __forceinline__ uint32_t position_at(const struct ptq_packed *w, uint32_t place)
+{
+    if (w->stride == w->group) return place;
+    uint32_t group = place / (uint32_t)w->stride, in_group = place % (uint32_t)w->stride;
+    return in_group < (uint32_t)w->group ? group * (uint32_t)w->group + in_group : (uint32_t)w->k;
+}
+
 /* Piece p (8 values) of a token. Panels: places 8 p and on. Fused: in the order of an mma's inner index (codes.cuh):
- * places 2 (p % 4), 2 (p % 4) + 1, and those 8, 16 and 24 behind, of the step. */
+ * places 2 (p % 4), 2 (p % 4) + 1, and those 8, 16 and 24 behind, of the step. Each kind of load is made of all eight
+ * before the next begins, so that they are under way together. */
 __device__ __forceinline__ uint4 piece_at(const struct ptq_packed *w, const float *row, uint32_t p, bool fused,
                                           float inverse)
 {
-    uint32_t out[4], first = fused ? p / 4 * PTQ_PACK_STEP + p % 4 * 2 : p * 8;
+    uint32_t position[8], k = (uint32_t)w->k, first = fused ? p / 4 * PTQ_PACK_STEP + p % 4 * 2 : p * 8;
+    int32_t column[8];
+    float value[8];
     PTQ_UNROLL
-    for (uint32_t i = 0; i < 4; i++) {
-        uint32_t place = first + i * (fused ? 8 : 2);
-        out[i] = (uint32_t)ptq_float_to_half(value_at(w, row, place) * inverse) |
-                 (uint32_t)ptq_float_to_half(value_at(w, row, place + 1) * inverse) << 16;
-    }
+    for (uint32_t i = 0; i < 8; i++) position[i] = position_at(w, first + i / 2 * (fused ? 8 : 2) + i % 2);
+    PTQ_UNROLL
+    for (int i = 0; i < 8; i++) column[i] = (int32_t)(position[i] < k ? position[i] : k - 1);
+    if (w->perm) PTQ_UNROLL
+    for (int i = 0; i < 8; i++) column[i] = w->perm[column[i]];
+    PTQ_UNROLL
+    for (int i = 0; i < 8; i++) value[i] = row[column[i]];
+    if (w->n_keep || w->n_divided)
+        for (int i = 0; i < 8; i++) value[i] = changed(w, value[i], column[i]);
+    uint32_t out[4] = {0, 0, 0, 0};
+    PTQ_UNROLL
+    for (int i = 0; i < 8; i++)
+        out[i / 2] |= (uint32_t)ptq_float_to_half(position[i] < k ? value[i] * inverse : 0) << i % 2 * 16;
     return uint4{out[0], out[1], out[2], out[3]};
 }
 
@@ -108,6 +119,7 @@ __global__ void __launch_bounds__(ACT_THREADS) gemm_acts_kernel(const struct gem
     uint32_t p = blockIdx.y * ACT_THREADS + threadIdx.x, step = gridDim.y * ACT_THREADS;
     uint4 *to = reinterpret_cast<uint4 *>(g.x);
     const float *row = x + token * ldx;
+    ptq_turn();
     float factor = token < g.m ? token_factor(largest(&g.w, row, part)) : 1, inverse = 1 / factor;
     if (blockIdx.y == 0 && token < g.m) {
         if (threadIdx.x == 0) g.factor[token] = factor;
@@ -138,78 +150,98 @@ __device__ static float row_factor(float scale, int w_bit)
     return ldexpf(1, exponent);
 }
 
-/* The factors of a tile's rows into factor[16], from the largest scale of each; a block of THREADS. */
-__device__ static void row_factors(const struct gemm *g, int64_t tile, float *factor, float *part)
+/* A block a tile: the factors of its rows, from the largest scale of each. */
+__global__ void row_factor_kernel(const struct gemm g)
 {
     int row = (int)threadIdx.x % PTQ_PACK_ROWS;
-    float max = 0;
-    for (int64_t group = threadIdx.x / PTQ_PACK_ROWS; group < g->w.n_groups; group += THREADS / PTQ_PACK_ROWS)
-        max = fmaxf(max, fabsf(packed_scale(&g->w, tile, group, row)));
+    float max = 0, *part = ptq_shared<float>();
+    ptq_turn();
+    for (int64_t group = threadIdx.x / PTQ_PACK_ROWS; group < g.w.n_groups; group += THREADS / PTQ_PACK_ROWS)
+        max = fmaxf(max, fabsf(packed_scale(&g.w, blockIdx.x, group, row)));
     part[threadIdx.x] = max;
     __syncthreads();
-    if (threadIdx.x < PTQ_PACK_ROWS) {
-        for (int i = 1; i < THREADS / PTQ_PACK_ROWS; i++) max = fmaxf(max, part[i * PTQ_PACK_ROWS + row]);
-        factor[row] = row_factor(max, g->w.grid.w_bit);
-        g->row_factor[tile * PTQ_PACK_ROWS + row - g->first_row] = factor[row];
-        if (factor[row] != 1) *g->scaled = 1;
-    }
-    __syncthreads();
+    if (threadIdx.x >= PTQ_PACK_ROWS) return;
+    for (int i = 1; i < THREADS / PTQ_PACK_ROWS; i++) max = fmaxf(max, part[i * PTQ_PACK_ROWS + row]);
+    float factor = row_factor(max, g.w.grid.w_bit);
+    g.row_factor[blockIdx.x * PTQ_PACK_ROWS + row] = factor;
+    if (factor != 1) *g.scaled = 1;
 }
 
-/* A block a tile; its warps take a step each. A lane writes 8 places of two rows (codes.cuh). */
+enum { AT_ONCE = 4, PANEL_STEPS = THREADS / WARP * AT_ONCE };
+
+/* What a lane writes of a step: 8 places of rows r and r + 8 (codes.cuh). */
+template <int W_BIT>
+__device__ __forceinline__ void put_step(const struct gemm *g, const uint32_t *word, const float (&scale)[2],
+                                         const uint32_t (&zero)[2], uint16_t *to, int column)
+{
+    PTQ_UNROLL
+    for (int row = 0; row < 2; row++) {
+        uint32_t out[4];
+        PTQ_UNROLL
+        for (int j = 0; j < 4; j++) {
+            ptq_half2 zeros = {zero[row] * 0x00010001u | 0x64006400u};
+            uint32_t code = ptq_half2_sub(code_1024<W_BIT>(word, row, column, j), zeros).bits;
+            out[j] = (uint32_t)ptq_float_to_half(ptq_half_to_float((uint16_t)code) * scale[row]) |
+                     (uint32_t)ptq_float_to_half(ptq_half_to_float((uint16_t)(code >> 16)) * scale[row]) << 16;
+        }
+        *reinterpret_cast<uint4 *>(to + row * 8 * g->w.places) = uint4{out[0], out[1], out[2], out[3]};
+    }
+}
+
+/* Blocks (tile, 32 steps); a warp loads four steps, which follow each other, and then writes them. */
 template <int W_BIT> __global__ void panel_kernel(const struct gemm g)
 {
     int lane = (int)threadIdx.x % WARP, r = lane / 4, column = lane % 4;
     int64_t tile = g.first_row / PTQ_PACK_ROWS + blockIdx.x;
-    uint32_t steps = (uint32_t)(g.w.places / PTQ_PACK_STEP), in_group = (uint32_t)(g.w.stride / PTQ_PACK_STEP);
-    float *part = ptq_shared<float>(), *factor = part + THREADS;
-    row_factors(&g, tile, factor, part);
-    float inverse[2] = {1 / factor[r], 1 / factor[r + 8]};
-    for (uint32_t step = threadIdx.x / WARP; step < steps; step += THREADS / WARP) {
-        uint32_t word[lane_words(W_BIT)], group = step / in_group;
-        load_step<W_BIT>(word, g.w.code + ((size_t)tile * steps + step) * W_BIT * PTQ_PACK_ROWS, r, column);
-        PTQ_UNROLL
+    uint32_t steps = (uint32_t)(g.w.places / PTQ_PACK_STEP), in_group = (uint32_t)(g.w.stride / PTQ_PACK_STEP),
+             first = blockIdx.y * PANEL_STEPS + threadIdx.x / WARP * AT_ONCE;
+    uint32_t word[AT_ONCE][lane_words(W_BIT)] = {}, zero[AT_ONCE][2] = {};
+    float scale[AT_ONCE][2] = {};
+    ptq_turn();
+    PTQ_UNROLL
+    for (uint32_t i = 0; i < AT_ONCE; i++) {
+        if (first + i >= steps) break;
+        load_step<W_BIT>(word[i], g.w.code + ((size_t)tile * steps + first + i) * W_BIT * PTQ_PACK_ROWS, r, column);
         for (int row = 0; row < 2; row++) {
-            float scale = packed_scale(&g.w, tile, group, r + 8 * row) * inverse[row];
-            uint32_t zero = 0x6400u | (uint32_t)packed_zero(&g.w, tile, group, r + 8 * row), out[4];
-            PTQ_UNROLL
-            for (int j = 0; j < 4; j++) {
-                uint32_t code =
-                    ptq_half2_sub(code_1024<W_BIT>(word, row, column, j), ptq_half2{zero * 0x00010001u}).bits;
-                out[j] = (uint32_t)ptq_float_to_half(ptq_half_to_float((uint16_t)code) * scale) |
-                         (uint32_t)ptq_float_to_half(ptq_half_to_float((uint16_t)(code >> 16)) * scale) << 16;
-            }
-            size_t at = ((size_t)blockIdx.x * PTQ_PACK_ROWS + (size_t)(r + 8 * row)) * (size_t)g.w.places +
-                        (size_t)step * PTQ_PACK_STEP + (size_t)column * 8;
-            *reinterpret_cast<uint4 *>(g.panel + at) = uint4{out[0], out[1], out[2], out[3]};
+            scale[i][row] = packed_scale(&g.w, tile, (first + i) / in_group, r + 8 * row) /
+                            g.row_factor[tile * PTQ_PACK_ROWS + r + 8 * row];
+            zero[i][row] = (uint32_t)packed_zero(&g.w, tile, (first + i) / in_group, r + 8 * row);
         }
+    }
+    PTQ_UNROLL
+    for (uint32_t i = 0; i < AT_ONCE; i++) {
+        if (first + i >= steps) break;
+        put_step<W_BIT>(&g, word[i], scale[i], zero[i],
+                        g.panel + ((size_t)blockIdx.x * PTQ_PACK_ROWS + (size_t)r) * (size_t)g.w.places +
+                            (size_t)(first + i) * PTQ_PACK_STEP + (size_t)column * 8,
+                        column);
     }
 }
 
 static void fill_panel(const struct gemm &g, unsigned tiles)
 {
-    size_t bytes = (THREADS + PTQ_PACK_ROWS) * sizeof(float);
+    dim3 grid(tiles, (unsigned)((g.w.places / PTQ_PACK_STEP + PANEL_STEPS - 1) / PANEL_STEPS));
     switch (g.w.grid.w_bit) {
     case 2:
-        PTQ_LAUNCH(panel_kernel<2>, tiles, THREADS, bytes, g);
+        PTQ_LAUNCH_EARLY(panel_kernel<2>, grid, THREADS, 0, g);
         break;
     case 3:
-        PTQ_LAUNCH(panel_kernel<3>, tiles, THREADS, bytes, g);
+        PTQ_LAUNCH_EARLY(panel_kernel<3>, grid, THREADS, 0, g);
         break;
     case 4:
-        PTQ_LAUNCH(panel_kernel<4>, tiles, THREADS, bytes, g);
+        PTQ_LAUNCH_EARLY(panel_kernel<4>, grid, THREADS, 0, g);
         break;
     case 5:
-        PTQ_LAUNCH(panel_kernel<5>, tiles, THREADS, bytes, g);
+        PTQ_LAUNCH_EARLY(panel_kernel<5>, grid, THREADS, 0, g);
         break;
     case 6:
-        PTQ_LAUNCH(panel_kernel<6>, tiles, THREADS, bytes, g);
+        PTQ_LAUNCH_EARLY(panel_kernel<6>, grid, THREADS, 0, g);
         break;
     case 7:
-        PTQ_LAUNCH(panel_kernel<7>, tiles, THREADS, bytes, g);
+        PTQ_LAUNCH_EARLY(panel_kernel<7>, grid, THREADS, 0, g);
         break;
     default:
-        PTQ_LAUNCH(panel_kernel<8>, tiles, THREADS, bytes, g);
+        PTQ_LAUNCH_EARLY(panel_kernel<8>, grid, THREADS, 0, g);
     }
 }
 
@@ -221,6 +253,7 @@ __global__ void finish_kernel(const struct gemm g)
 {
     int64_t at = (int64_t)blockIdx.x * FINISH_OUTPUTS + threadIdx.x;
     bool in_place = g.sums == nullptr;
+    ptq_turn();
     for (int64_t token = blockIdx.y; token < g.m; token += gridDim.y) {
         if (at >= g.width || (in_place && g.factor[token] == 1 && !*g.scaled)) continue;
         float sum = in_place ? g.y[token * g.ldy + g.first_row + at] : 0;
@@ -232,7 +265,7 @@ __global__ void finish_kernel(const struct gemm g)
 static void finish(const struct gemm &g)
 {
     dim3 grid((unsigned)((g.width + FINISH_OUTPUTS - 1) / FINISH_OUTPUTS), (unsigned)(g.m < 256 ? g.m : 256));
-    PTQ_LAUNCH(finish_kernel, grid, FINISH_OUTPUTS, 0, g);
+    PTQ_LAUNCH_EARLY(finish_kernel, grid, FINISH_OUTPUTS, 0, g);
 }
 
 /* ---- the two ways ---- */
@@ -262,7 +295,7 @@ static size_t place_gemm(struct gemm *g, const struct ptq_packed *w, int64_t m, 
                        sizeof(float) * (size_t)(m * w->n_keep),
                        sizeof(int),
                        sizeof(float) * (size_t)(g->tokens && g->splits == 1 ? 0 : g->splits * m * g->width),
-                       g->tokens ? 0 : sizeof(float) * rows,
+                       g->tokens ? 0 : sizeof(float) * (size_t)(w->tiles * PTQ_PACK_ROWS),
                        g->tokens ? 0 : sizeof(uint16_t) * rows * (size_t)w->places};
     void *to[7];
     size_t at = 0;
@@ -282,6 +315,7 @@ static void panels_product(struct gemm g)
     int64_t rows = g.width;
     bool direct = !g.accumulate && !g.b && !g.w.n_keep;
     if (direct) g.sums = nullptr;
+    PTQ_LAUNCH_EARLY(row_factor_kernel, blocks_for(g.w.tiles, 1), THREADS, THREADS * sizeof(float), g);
     for (g.first_row = 0; g.first_row < g.w.n; g.first_row += rows) {
         int64_t left = g.w.tiles * PTQ_PACK_ROWS - g.first_row, padded = left < rows ? left : rows;
         g.width = g.w.n - g.first_row < rows ? g.w.n - g.first_row : rows;
@@ -328,8 +362,8 @@ void gemm_acts(const struct ptq_packed *w, const float *x, int64_t ldx, int64_t 
     int64_t tokens = g.tokens ? (m + g.tokens - 1) / g.tokens * g.tokens : m;
     int64_t parts = (w->places / 8 + PIECES - 1) / PIECES;
     if (parts > BLOCKS / tokens) parts = BLOCKS / tokens;
-    PTQ_LAUNCH(gemm_acts_kernel, dim3((unsigned)tokens, (unsigned)(parts < 1 ? 1 : parts)), ACT_THREADS,
-               ACT_THREADS / WARP * sizeof(float), g, x, ldx);
+    PTQ_LAUNCH_EARLY(gemm_acts_kernel, dim3((unsigned)tokens, (unsigned)(parts < 1 ? 1 : parts)), ACT_THREADS,
+                     ACT_THREADS / WARP * sizeof(float), g, x, ldx);
 }
 
 void gemm_multiply(float *y, int64_t ldy, const struct ptq_packed *w, const float *b, int accumulate, int64_t m,

@@ -36,8 +36,8 @@ struct gemm {
     float *sums;
     int64_t first_row, width;
     int splits;
-    uint16_t *panel;   /* [rows][places] */
-    float *row_factor; /* [rows] powers of two; NULL: 1 */
+    uint16_t *panel;   /* [width][places] */
+    float *row_factor; /* [N filled up] powers of two; NULL: 1 */
     int *scaled;       /* whether one of them is not 1 */
 };
 
@@ -46,7 +46,7 @@ __device__ __forceinline__ void finish_output(const struct gemm *g, int64_t toke
 {
     int64_t tile = n / PTQ_PACK_ROWS, row = n % PTQ_PACK_ROWS;
     float value = sum * g->factor[token], *to = g->y + token * g->ldy + n;
-    if (g->row_factor) value *= g->row_factor[n - g->first_row];
+    if (g->row_factor) value *= g->row_factor[n];
     for (int64_t i = 0; i < g->w.n_keep; i++)
         value += ptq_half_to_float(g->w.kept[(tile * g->w.n_keep + i) * PTQ_PACK_ROWS + row]) *
                  g->kept[token * g->w.n_keep + i];

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <memory>
 #include <sys/mman.h>
 #include <vector>
@@ -99,12 +100,29 @@ struct warp {
     unsigned char slot[2][WARP][SLOT_BYTES];
 };
 
+/* In shared memory; where it is stands for it. */
+struct phases {
+    int arrivals, missing;
+    long bytes; /* announced and not copied; a copy may come before its announcement */
+    unsigned parity;
+};
+
+struct bulk {
+    unsigned char *to;
+    const unsigned char *from;
+    size_t bytes;
+    const void *at;
+};
+
 struct block {
     const char *name;
     const std::function<void()> *body;
     std::vector<warp> warps;
     std::vector<int> ready;
     int threads, alive, waiting;
+    std::map<const void *, phases> barriers;
+    std::vector<bulk> bulks;
+    long idle; /* looks at barriers since one moved */
 };
 
 std::vector<fiber> fibers;
@@ -222,6 +240,9 @@ void run_block(dim3 threads)
     int n = now.threads;
     now.alive = n;
     now.waiting = 0;
+    now.barriers.clear();
+    now.bulks.clear();
+    now.idle = 0;
     now.warps.assign((size_t)((n + WARP - 1) / WARP), warp());
     now.ready.clear();
     for (int i = 0; i < n; i++) {
@@ -241,6 +262,7 @@ void run_block(dim3 threads)
         if (!f->products.empty()) broken("a thread ends with products under way");
         if (now.waiting) broken("a thread ended while others wait at __syncthreads");
     }
+    if (!now.bulks.empty()) broken("a block ends with copies under way");
     if (now.alive) broken("threads wait for lanes of their warp, or for a barrier, that never come");
 }
 } // namespace
@@ -352,6 +374,73 @@ const unsigned char *exchange(const void *mine, size_t bytes)
     return slot[0];
 }
 
+namespace
+{
+phases *barrier_at(const void *at)
+{
+    auto found = now.barriers.find(at);
+    if (found == now.barriers.end()) broken("a barrier was not made");
+    return &found->second;
+}
+
+void moved(phases *p)
+{
+    now.idle = 0;
+    if (p->missing < 0) broken("more threads arrive at a barrier than it is for");
+    if (p->missing || p->bytes) return;
+    p->missing = p->arrivals;
+    p->parity ^= 1;
+}
+
+/* One of the copies that the barrier counts, any; false: there is none. */
+bool complete_one(const void *at)
+{
+    std::vector<size_t> of_it;
+    for (size_t i = 0; i < now.bulks.size(); i++)
+        if (now.bulks[i].at == at) of_it.push_back(i);
+    if (of_it.empty()) return false;
+    size_t pick = of_it[(size_t)draw(of_it.size())];
+    bulk b = now.bulks[pick];
+    now.bulks.erase(now.bulks.begin() + (long)pick);
+    memcpy(b.to, b.from, b.bytes);
+    phases *p = barrier_at(at);
+    p->bytes -= (long)b.bytes;
+    moved(p);
+    return true;
+}
+} // namespace
+
+void barrier_init(const void *at, int arrivals)
+{
+    now.barriers[at] = phases{arrivals, arrivals, 0, 0};
+}
+
+void barrier_arrive(const void *at, size_t bytes)
+{
+    phases *p = barrier_at(at);
+    p->bytes += (long)bytes;
+    p->missing--;
+    moved(p);
+}
+
+void barrier_wait(const void *at, unsigned parity)
+{
+    phases *p = barrier_at(at);
+    while (p->parity == parity) {
+        if (complete_one(at)) continue;
+        if (++now.idle > 1000L * now.threads) broken("threads wait at a barrier in shared memory that nobody moves");
+        now.ready.push_back((int)(self - fibers.data()));
+        wait_as(READY);
+    }
+}
+
+void copy_bulk(void *to, const void *from, size_t bytes, const void *at)
+{
+    if (((uintptr_t)to | (uintptr_t)from | bytes) % 16) broken("a copy is not aligned");
+    memset(to, 0xff, bytes);
+    now.bulks.push_back(bulk{static_cast<unsigned char *>(to), static_cast<const unsigned char *>(from), bytes, at});
+}
+
 void copy_later(void *to, const void *from, size_t bytes, size_t valid)
 {
     if ((uintptr_t)to % bytes || (valid && (uintptr_t)from % bytes)) broken("an asynchronous copy is not aligned");
@@ -446,9 +535,15 @@ extern "C" void ptq_cuda_emulated_seed(uint64_t seed)
     emulated::seed(seed);
 }
 
+/* Looked up: tests spend most of their time on it. */
 float ptq_half_to_float(uint16_t half)
 {
-    return ptq_f16_decode(half);
+    static const std::vector<float> all = [] {
+        std::vector<float> values(1 << 16);
+        for (uint32_t i = 0; i < values.size(); i++) values[i] = ptq_f16_decode((uint16_t)i);
+        return values;
+    }();
+    return all[half];
 }
 
 uint16_t ptq_float_to_half(float value)

@@ -98,6 +98,10 @@ void copy_wait(int pending);
 /* d[64][n] += a[64][16] b[16][n] of a warpgroup; n / 2 of d's values and 4 words of a are this lane's. */
 void product_later(float *d, const uint32_t *a, const void *b, int n);
 void product_commit();
+void barrier_init(const void *at, int arrivals);
+void barrier_arrive(const void *at, size_t bytes);
+void barrier_wait(const void *at, unsigned parity);
+void copy_bulk(void *to, const void *from, size_t bytes, const void *at);
 void product_wait(int pending);
 
 template <class T> T lane_value(T mine, int lane)
@@ -193,6 +197,15 @@ static inline unsigned ptq_atomic_count(unsigned *counter, unsigned last)
 static inline uint4 ptq_stream_load(const uint4 *from)
 {
     return *from;
+}
+/* sum + the two halves of x, signed, times two bytes of codes, unsigned: the lower or the upper ones. */
+static inline int32_t ptq_dp2a_low(uint32_t x, uint32_t codes, int32_t sum)
+{
+    return sum + (int16_t)x * (int32_t)(codes & 255) + (int16_t)(x >> 16) * (int32_t)(codes >> 8 & 255);
+}
+static inline int32_t ptq_dp2a_high(uint32_t x, uint32_t codes, int32_t sum)
+{
+    return ptq_dp2a_low(x, codes >> 16, sum);
 }
 /* What this thread wrote before is seen by whoever sees what it writes behind. */
 static inline void ptq_fence()
@@ -304,9 +317,34 @@ template <int SIZE> void ptq_wgmma_finish(float (&d)[SIZE])
     (void)d;
     emulated::product_wait(0);
 }
-/* What this thread wrote to shared memory is seen by products that come after the next barrier. */
-static inline void ptq_fence_async()
+/* A barrier in shared memory: a phase ends when `arrivals` threads have arrived and the bytes that they announced have
+ * been copied. The phases have parities 0, 1, 0 and so on. */
+static inline void ptq_barrier_init(uint64_t *barrier, int arrivals)
 {
+    emulated::barrier_init(barrier, arrivals);
+}
+/* Of the thread that made them, before __syncthreads(). */
+static inline void ptq_barriers_ready()
+{
+}
+/* Arrives, and announces bytes. */
+static inline void ptq_barrier_expect(uint64_t *barrier, uint32_t bytes)
+{
+    emulated::barrier_arrive(barrier, bytes);
+}
+static inline void ptq_barrier_arrive(uint64_t *barrier)
+{
+    emulated::barrier_arrive(barrier, 0);
+}
+/* Until the phase of that parity is over. */
+static inline void ptq_barrier_wait(uint64_t *barrier, uint32_t parity)
+{
+    emulated::barrier_wait(barrier, parity);
+}
+/* bytes (a multiple of 16, as is where they are) to shared memory on their way, which the barrier counts. */
+static inline void ptq_copy_bulk(void *to, const void *from, uint32_t bytes, uint64_t *barrier)
+{
+    emulated::copy_bulk(to, from, bytes, barrier);
 }
 /* 1 / x to 2^-23, of a normal number up to 2^126. */
 static inline float ptq_reciprocal(float x)

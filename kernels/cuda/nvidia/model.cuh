@@ -116,6 +116,17 @@ __device__ __forceinline__ uint4 ptq_stream_load(const uint4 *from)
                  : "l"(from));
     return v;
 }
+/* sum + the two halves of x, signed, times two bytes of codes, unsigned: the lower or the upper ones. */
+__device__ __forceinline__ int32_t ptq_dp2a_low(uint32_t x, uint32_t codes, int32_t sum)
+{
+    asm("dp2a.lo.s32.u32 %0, %1, %2, %0;" : "+r"(sum) : "r"(x), "r"(codes));
+    return sum;
+}
+__device__ __forceinline__ int32_t ptq_dp2a_high(uint32_t x, uint32_t codes, int32_t sum)
+{
+    asm("dp2a.hi.s32.u32 %0, %1, %2, %0;" : "+r"(sum) : "r"(x), "r"(codes));
+    return sum;
+}
 __device__ __forceinline__ void ptq_fence()
 {
     __threadfence();
@@ -216,22 +227,23 @@ __device__ __forceinline__ void ptq_mma_16816(float (&d)[4], const uint32_t (&a)
             "%52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
 /* The operands behind d are numbered on: a, and the descriptor of b. */
 #define PTQ_WGMMA(N, DS, DV, a0, a1, a2, a3, of_b)                                                                     \
-    asm volatile("{\n.reg .pred p;\nsetp.eq.u32 p, 0, 0;\n"                                                            \
+    asm volatile("{\n.reg .pred p;\n.reg .b64 b;\nsetp.eq.u32 p, 0, 0;\nmov.b64 b, {" of_b ", 1073741888};\n"          \
                  "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.f16.f16 {" DS "}, {" a0 ", " a1 ", " a2 ", " a3       \
-                 "}, " of_b ", p, 1, 1, 0;\n}\n"                                                                       \
+                 "}, b, p, 1, 1, 0;\n}\n"                                                                              \
                  : DV                                                                                                  \
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.bits + (uint64_t)(offset / 16)))
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b.low + (uint32_t)(offset / 16)))
 
 #endif
 
-/* Its descriptor: K-major, pieces swizzled over 128 bytes, 1024 bytes from eight rows to the next eight. */
+/* Its descriptor: K-major, pieces swizzled over 128 bytes, 1024 bytes from eight rows to the next eight. The high word
+ * is the same for all. */
 struct ptq_operand {
-    uint64_t bits;
+    uint32_t low;
 };
 __device__ __forceinline__ struct ptq_operand ptq_operand_at(const void *shared)
 {
-    uint64_t address = (uint64_t)__cvta_generic_to_shared(shared);
-    return ptq_operand{(uint64_t)1 << 62 | (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 16 | (address & 0x3ffff) >> 4};
+    uint32_t address = (uint32_t)__cvta_generic_to_shared(shared);
+    return ptq_operand{1u << 16 | (address & 0x3ffff) >> 4};
 }
 
 template <int N>
@@ -274,10 +286,58 @@ template <int SIZE> __device__ __forceinline__ void ptq_wgmma_finish(float (&d)[
     PTQ_UNROLL
     for (int i = 0; i < SIZE; i++) asm volatile("" : "+f"(d[i])::"memory"); /* no use of d moves up */
 }
-__device__ __forceinline__ void ptq_fence_async()
+/* ---- barriers in shared memory and the copies that they count, on sm_90 ---- */
+
+__device__ __forceinline__ unsigned ptq_shared_address(const void *shared)
 {
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    return (unsigned)__cvta_generic_to_shared(shared);
+}
+__device__ __forceinline__ void ptq_barrier_init(uint64_t *barrier, int arrivals)
+{
+#if __CUDA_ARCH__ >= 900
+    unsigned at = ptq_shared_address(barrier);
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(at), "r"(arrivals) : "memory");
+#endif
+}
+__device__ __forceinline__ void ptq_barriers_ready()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void ptq_barrier_expect(uint64_t *barrier, uint32_t bytes)
+{
+#if __CUDA_ARCH__ >= 900
+    unsigned at = ptq_shared_address(barrier);
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(at), "r"(bytes) : "memory");
+#endif
+}
+__device__ __forceinline__ void ptq_barrier_arrive(uint64_t *barrier)
+{
+#if __CUDA_ARCH__ >= 900
+    unsigned at = ptq_shared_address(barrier);
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(at) : "memory");
+#endif
+}
+__device__ __forceinline__ void ptq_barrier_wait(uint64_t *barrier, uint32_t parity)
+{
+#if __CUDA_ARCH__ >= 900
+    unsigned at = ptq_shared_address(barrier);
+    asm volatile(
+        "{\n.reg .pred p;\nagain:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@!p bra again;\n}\n" ::"r"(
+            at),
+        "r"(parity)
+        : "memory");
+#endif
+}
+__device__ __forceinline__ void ptq_copy_bulk(void *to, const void *from, uint32_t bytes, uint64_t *barrier)
+{
+#if __CUDA_ARCH__ >= 900
+    unsigned at = ptq_shared_address(barrier), address = ptq_shared_address(to);
+    asm volatile(
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(address),
+        "l"(from), "r"(bytes), "r"(at)
+        : "memory");
 #endif
 }
 __device__ __forceinline__ float ptq_reciprocal(float x)
