@@ -13,7 +13,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 root=$PWD
-programs="ptq bench_gpu bench_gpu_decode tests/test_cuda tests/test_cuda_packed tests/test_cuda_decode tests/test_offload
+programs="ptq bench_gpu bench_gpu_decode bench_gpu_quantize tests/test_cuda tests/test_cuda_packed tests/test_cuda_decode tests/test_offload
 tests/test_resident tests/test_device_solver"
 
 # What a program links, but for what comes with the C compiler and with CUDA.
@@ -111,26 +111,25 @@ make_llama3() { # BLOCKS
         python3 bench/llama3_model.py "$work/model/8b" tests/fixtures/models/gpt2/tokenizer.json "$1"
 }
 
-# quantize METHOD TIMES: seconds of each block (TIMES 2), or where they go (1: waits for each stage, so that nothing
-# overlaps), on 262144 tokens. Blocks between the first and the last are what 32 of them would take.
+# quantize METHOD TIMES: the seconds of each block on 262144 tokens (TIMES 0), or where they go (1: each stage is waited
+# for, so that nothing overlaps). Blocks between the first and the last are what 32 of them would take.
 quantize() {
     local log=$work/quantize-$1-$2.txt
-    PTQ_DEVICE_TIMES=$2 "$build/ptq" eval "$work/model/8b" --text docs/decisions.md --bos none --max-windows 1 \
-        --window 512 --method "$1" --calib "$work/calib.txt" --calib-windows 128 --calib-window 2048 --device cuda \
-        --json 2>"$log" >"$log.json" || { tail -n 3 "$log" && return 1; }
-    cat "$log.json"
-    grep '^block' "$log"
+    PTQ_DEVICE_TIMES=$2 "$build/bench_gpu_quantize" "$work/model/8b" "$1" "$work/calib.txt" 128 2048 >"$log" 2>&1
+    local status=$?
+    cat "$log"
+    ((status)) && return "$status"
     if [ "$2" = 1 ]; then
         awk -v name="$1" '/^block 1:/ { sub(/^block 1: /, ""); print "| " name " | " $0 " |" }' "$log" >>"$work/stages.md"
         return
     fi
-    awk -v name="$1" -v all="$(value quantize "$log.json")" ' # the first block begins before its time does
-        /^block/ { seconds[n++] = $3 }
+    awk -v name="$1" '
+        $1 == "block" { seconds[n++] = $3 }
+        $1 == "all" { all = $2 }
         END {
-            for (i = 0; i < n - 1; i++) sum += seconds[i]
-            blocks = n + 1
-            printf "| %s | %d | %.1f | %.2f | %.1f%s |\n", name, blocks, all, sum / (n - 1),
-                blocks == 32 ? all : 32 * sum / (n - 1), blocks == 32 ? "" : " (x32)"
+            for (i = 1; i < n - 1; i++) sum += seconds[i]
+            printf "| %s | %d | %.1f | %.2f | %.1f%s |\n", name, n, all, sum / (n - 2), n == 32 ? all : 32 * sum / (n - 2),
+                n == 32 ? "" : " (x32)"
         }' "$log" | tee -a "$work/quantized.md"
 }
 
@@ -162,8 +161,11 @@ checked() { # block by block, from the same x
 }
 
 counters() { # what limits the packed kernels, of one shape
-    ncu --kernel-name regex:packed_kernel --launch-skip 2 --launch-count 1 --section SpeedOfLight --section LaunchStats \
-        --section Occupancy --section WarpStateStats --section MemoryWorkloadAnalysis "$build/bench_gpu" 8192 8192
+    local kernel
+    for kernel in few_kernel fused_kernel panel_kernel; do
+        ncu --kernel-name "regex:$kernel" --launch-skip 3 --launch-count 1 --section SpeedOfLight --section LaunchStats \
+            --section Occupancy --section WarpStateStats --section MemoryWorkloadAnalysis --kill yes "$build/bench_gpu" 8192 8192
+    done
 }
 
 write_report() {
@@ -188,10 +190,10 @@ write_report() {
         fi
         if [ -s "$work/log/kernels.txt" ]; then
             printf '\n## Kernels, beside cuBLAS FP16 in the same run\n\n'
-            awk -F'\t' 'BEGIN { print "| N | K | tokens | kernel | us | tokens/s | GB/s | TFLOP/s | times cuBLAS FP16 |"
-                                print "| --- | --- | --- | --- | --- | --- | --- | --- | --- |" }
-                        NF == 8 && !/^#/ { printf "| %s | %s | %s | %s | %s | %.0f | %s | %s | %s |\n", $1, $2, $3, $4, $5,
-                                           $3 / $5 * 1e6, $6, $7, $8 }' "$work/log/kernels.txt"
+            awk -F'\t' 'BEGIN { print "| N | K | tokens | kernel | us | tokens/s | GB/s | % of a copy | TFLOP/s | times cuBLAS FP16 |"
+                                print "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |" }
+                        NF == 9 && !/^#/ { printf "| %s | %s | %s | %s | %s | %.0f | %s | %s | %s | %s |\n", $1, $2, $3, $4,
+                                           $5, $3 / $5 * 1e6, $6, $7, $8, $9 }' "$work/log/kernels.txt"
         fi
     } >"$report"
 }
@@ -234,11 +236,12 @@ if step unpack 60 unpack; then
         step checked-packed 60 checked rtn:w3,g128 packed
         step llama3 60 make_llama3 "${GPU_BLOCKS:-4}"
         for method in gptq:w4,g128 gptq:w4,g128,true_sequential=1 awq:w4,g128,loss=gram; do
-            step "quantize-$method" 120 quantize "$method" 2
+            step "quantize-$method" 120 quantize "$method" 0
             step "stages-$method" 60 quantize "$method" 1
         done
         step kernels 120 "$build/bench_gpu"
-        step counters 40 counters
+        step tinygemm 60 env -u LD_LIBRARY_PATH python3 bench/gpu_tinygemm.py
+        step counters 60 counters
     fi
 fi
 verdict="Every step passed."

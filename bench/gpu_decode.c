@@ -230,6 +230,83 @@ static void measure_steps(struct run *r, struct ptq_arena *scratch)
     there->no_recording = recording == NULL;
 }
 
+/* ---- what a step is made of ---- */
+
+/* One kind of work in all blocks, one after the other: what a graph of it takes, a block. */
+enum part { NORM, QKV, ATTEND, OUT, GATE_UP, SILU, DOWN, HEAD, LIKELIEST, N_PARTS };
+static const char *const part_name[N_PARTS] = {"norm", "q k v", "attention", "output",   "gate, up",
+                                               "silu", "down",  "head",      "likeliest"};
+enum { PART_RUNS = 20 };
+
+struct part_task {
+    struct ptq_resident *r;
+    enum part part;
+};
+
+static void multiply_all(const struct ptq_resident *r, const struct ptq_resident_product *w, float *y, int accumulate)
+{
+    if (w->form == PTQ_AS_PACKED && r->device->decoding.row_multiplies(&w->packed))
+        r->device->decoding.multiply_row(y, &w->packed, NULL, accumulate, r->scratch);
+    else if (w->form == PTQ_AS_PACKED)
+        r->device->packed_multiply(y, w->n, &w->packed, NULL, accumulate, 1, r->scratch);
+    else
+        r->device->decoding.linear_half(y, w->n, r->mlp, w->k, w->w, NULL, accumulate, 1, w->n, w->k, r->scratch);
+}
+
+static struct ptq_row row_of(const struct ptq_resident *r, const struct ptq_resident_product *w, float *y)
+{
+    struct ptq_row row = {y, w->form == PTQ_AS_PACKED ? &w->packed : NULL, r->scratch};
+    return row;
+}
+
+static void part_of_block(const struct ptq_resident *r, const struct ptq_resident_block *b, enum part part)
+{
+    const struct ptq_config *c = &r->model->config;
+    const struct ptq_resident_product *w[PTQ_N_INPUT];
+    struct ptq_attention shape = {.heads = c->heads, .kv_heads = c->kv_heads, .head_size = c->head_size, .scale = 0.1F};
+    for (int input = 0; input < PTQ_N_INPUT; input++) w[input] = &b->input[input].product[0];
+    struct ptq_row normed = row_of(r, w[PTQ_ATTN_IN], r->normed), mixed = row_of(r, w[PTQ_ATTN_OUT], r->mixed),
+                   active = row_of(r, w[PTQ_MLP_OUT], r->wide);
+    if (part == NORM) r->device->decoding.norm_row(&normed, r->x, b->norm[0], NULL, 1e-5F, c->width);
+    if (part == QKV) multiply_all(r, w[PTQ_ATTN_IN], r->wide, 0);
+    if (part == ATTEND)
+        r->device->decoding.attend_row(&mixed, r->wide, r->cosine, r->sine, &shape, &b->cache, r->recall_scratch);
+    if (part == OUT) multiply_all(r, w[PTQ_ATTN_OUT], r->wide, 1);
+    if (part == GATE_UP) multiply_all(r, w[PTQ_MLP_IN], r->mlp, 0);
+    if (part == SILU) r->device->decoding.silu_row(&active, r->mlp, r->mlp + c->ff, c->ff);
+    if (part == DOWN) multiply_all(r, w[PTQ_MLP_OUT], r->wide, 1);
+    if (part == HEAD) multiply_all(r, &r->head, r->logits, 0);
+    if (part == LIKELIEST) r->device->decoding.likeliest(r->best, r->logits, c->vocab, r->likeliest_scratch);
+}
+
+static void part_of_all(void *context)
+{
+    const struct part_task *t = context;
+    for (int64_t b = 0; b < t->r->model->config.blocks; b++) part_of_block(t->r, &t->r->block[b], t->part);
+}
+
+/* Microseconds a block of each part. */
+static void print_parts(const char *name, const struct run *run)
+{
+    struct ptq_resident *r = run->decoder.there;
+    const struct ptq_decoding *d = &r->device->decoding;
+    printf("# %s, us a block:", name);
+    for (int part = 0; part < N_PARTS; part++) {
+        struct part_task task = {r, (enum part)part};
+        void *recording = d->record(part_of_all, &task);
+        if (!recording) die("a part is not recorded");
+        d->replay(recording);
+        if (r->device->error()) die("a part fails");
+        double started = ptq_seconds();
+        for (int i = 0; i < PART_RUNS; i++) d->replay(recording);
+        if (r->device->error()) die("a part fails");
+        double seconds = (ptq_seconds() - started) / PART_RUNS / (double)r->model->config.blocks;
+        printf(" %s %.2f%s", part_name[part], 1e6 * seconds, part + 1 < N_PARTS ? "," : "\n");
+        d->forget(recording);
+    }
+    fflush(stdout);
+}
+
 static int by_size(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -284,6 +361,7 @@ int main(int argc, char **argv)
         print_line(forms[i].name, ", steps", &run[i], prompts, run[i].steps, half);
         if (!run[i].decoder.there->recording) printf("# %s: the step was not recorded\n", forms[i].name);
     }
+    for (int i = 0; i < N_FORMS; i++) print_parts(forms[i].name, &run[i]);
     ptq_arena_free(scratch);
     ptq_arena_free(s.arena);
     ptq_pool_stop();

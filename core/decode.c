@@ -211,6 +211,7 @@ enum ptq_status ptq_decoder_choose(struct ptq_decoder *d, const struct ptq_choic
 {
     const float *logits;
     if (d->there && choice->temperature == 0) {
+        d->there->greedy = 1;
         *out = d->best;
         return PTQ_OK;
     }

@@ -46,6 +46,7 @@ float *ptq_carve_floats(struct ptq_carve *c, int64_t n)
 static void give_all(void *context)
 {
     struct ptq_offload *o = context;
+    ptq_offload_settle();
     ptq_offload_give(o->device, o->x, o->x_bytes);
     ptq_offload_give(o->device, o->room, o->room_bytes);
     ptq_offload_give(o->device, o->head.room, o->head.bytes);
@@ -70,6 +71,7 @@ void ptq_offload_make(struct ptq_arena *arena, struct ptq_forward *f)
 
 void ptq_forward_here(struct ptq_forward *f)
 {
+    ptq_offload_settle();
     if (!f->away) return;
     f->offload->device->download(f->x, f->offload->x,
                                  sizeof(float) * (size_t)(f->windows * f->length * f->model->config.width));
@@ -219,7 +221,7 @@ static void lay_out(struct ptq_offload *o, struct ptq_carve *c, const struct ptq
     o->cosine = ptq_carve_floats(c, rows * half);
     o->sine = ptq_carve_floats(c, rows * half);
     o->slope = ptq_carve_floats(c, k->heads);
-    o->sum = ptq_carve_floats(c, k->width);
+    o->finite = ptq_carve_floats(c, 1);
     o->scratch = ptq_carve(c, o->scratch_bytes);
 }
 
@@ -489,13 +491,14 @@ static void run_parts(struct batch *b, enum ptq_offload_part first, enum ptq_off
     if (last < PTQ_PART_END) return;
     catch_up(b, PTQ_MLP_OUT);
     add(b, 1);
-    o->device->ops.abssum(o->sum, b->x, width, rows_of(b), width);
+    o->device->solver.finite(o->finite, b->x, rows_of(b), width);
 }
 
 /* ---- all batches ---- */
 
 enum ptq_status ptq_offload_failed(const struct ptq_forward *f, struct ptq_error *err)
 {
+    ptq_offload_settle();
     const char *failure = f->offload->device->error();
     if (!failure) return PTQ_OK;
     return ptq_fail(err, PTQ_EDEVICE, "%s: %s; --device cpu computes the same", f->offload->device->name, failure);
@@ -525,15 +528,11 @@ void ptq_offload_parts(struct ptq_forward *f, const struct ptq_block *block, enu
     }
 }
 
-/* A value that is not finite makes its column's sum one, too; a sum of large values may overflow by itself. */
-static int all_finite(const struct ptq_forward *f, struct ptq_arena *scratch)
+static int all_finite(const struct ptq_forward *f)
 {
-    int64_t width = f->model->config.width;
-    float *sum = ptq_new(scratch, float, width);
-    f->offload->device->download(sum, f->offload->sum, sizeof *sum * (size_t)width);
-    for (int64_t i = 0; i < width; i++)
-        if (!isfinite(sum[i])) return 0;
-    return 1;
+    float flag;
+    f->offload->device->download(&flag, f->offload->finite, sizeof flag);
+    return isfinite(flag);
 }
 
 static enum ptq_status find_bad_row(struct ptq_forward *f, int64_t index, struct ptq_error *err)
@@ -549,6 +548,7 @@ enum ptq_status ptq_offload_begin(struct ptq_forward *f, const struct ptq_block 
 {
     struct ptq_offload *o = f->offload;
     int64_t width = f->model->config.width;
+    ptq_offload_settle();
     if (o->unchecked) {
         int64_t before = o->unchecked - 1;
         o->unchecked = 0;
@@ -557,7 +557,7 @@ enum ptq_status ptq_offload_begin(struct ptq_forward *f, const struct ptq_block 
     PTQ_TRY(take_room(f, block, err));
     struct ptq_carve weights = {.base = o->weights};
     send_block(o, &weights, &f->model->config, block);
-    o->device->solver.clear(o->sum, sizeof(float) * (size_t)width);
+    o->device->solver.clear(o->finite, sizeof(float));
     if (o->resident && !f->away)
         o->device->upload(o->x, f->x, sizeof(float) * (size_t)(f->windows * f->length * width));
     f->away = o->resident;
@@ -566,9 +566,8 @@ enum ptq_status ptq_offload_begin(struct ptq_forward *f, const struct ptq_block 
 
 enum ptq_status ptq_offload_end(struct ptq_forward *f, int64_t index, struct ptq_error *err)
 {
-    struct ptq_arena *scratch = ptq_arena_make("a block on a device");
-    int finite = all_finite(f, scratch);
-    ptq_arena_free(scratch);
+    ptq_offload_settle();
+    int finite = all_finite(f);
     if (ptq_offload_failed(f, err)) return ptq_within(err, "layer %lld", (long long)index);
     return finite ? PTQ_OK : find_bad_row(f, index, err);
 }
@@ -591,6 +590,7 @@ void ptq_offload_end_later(struct ptq_forward *f, int64_t index)
 unsigned char *ptq_offload_room(struct ptq_forward *f, int number, size_t bytes)
 {
     struct ptq_offload *o = f->offload;
+    ptq_offload_settle();
     if (o->extra[number].at && o->extra[number].bytes >= bytes) return o->extra[number].at;
     ptq_offload_give(o->device, o->extra[number].at, o->extra[number].bytes);
     o->extra[number].bytes = bytes;
@@ -612,14 +612,15 @@ void ptq_offload_hold(struct ptq_forward *f)
 
 static struct ptq_offload_product *product_of(struct ptq_forward *f, enum ptq_input input)
 {
-    int role = 0;
-    while (ptq_role_input[role] != input || !f->offload->product[role].n) role++;
-    return &f->offload->product[role];
+    for (int role = 0; role < PTQ_N_ROLE; role++)
+        if (ptq_role_input[role] == input && f->offload->product[role].n) return &f->offload->product[role];
+    return NULL;
 }
 
 struct ptq_split *ptq_offload_weights(struct ptq_forward *f, enum ptq_input input)
 {
-    return &product_of(f, input)->w;
+    struct ptq_offload_product *product = product_of(f, input);
+    return product ? &product->w : NULL;
 }
 
 void ptq_offload_replace(struct ptq_forward *f, enum ptq_input input, const float *w)

@@ -48,7 +48,8 @@ struct ptq_offload {
     int64_t windows;                    /* that go through a block together */
     int resident;                       /* x holds all rows; else those of a batch */
     float *normed, *wide, *mixed, *mlp; /* wide [rows][q, k, v], and of gated MLPs [rows][F] behind attention */
-    float *cosine, *sine, *slope, *sum; /* cosine, sine [rows][D / 2]; sum [C] */
+    float *cosine, *sine, *slope;       /* cosine, sine [rows][D / 2] */
+    float *finite;                      /* 0, or NaN where x is not finite */
     void *scratch;                      /* of attention and of packed products */
     size_t scratch_bytes;
     float *copy;              /* [rows][C] x of a batch that is to stay as it is */
@@ -92,6 +93,12 @@ enum ptq_status ptq_offload_begin(struct ptq_forward *f, const struct ptq_block 
 /* All rows through parts [first, last] of the block that was begun; look: x stays as it is. */
 void ptq_offload_parts(struct ptq_forward *f, const struct ptq_block *block, enum ptq_offload_part first,
                        enum ptq_offload_part last, int look, const struct ptq_tap *tap);
+/* The same on a thread of its own, since a device takes only so many kernels ahead: the host goes on with what is not
+ * the device's. tap and its context stay until the next function here, all of which wait for it. */
+void ptq_offload_parts_later(struct ptq_forward *f, const struct ptq_block *block, enum ptq_offload_part first,
+                             enum ptq_offload_part last, const struct ptq_tap *tap);
+/* Waits for that thread. */
+void ptq_offload_settle(void);
 /* What failed since, and whether x is finite. */
 enum ptq_status ptq_offload_end(struct ptq_forward *f, int64_t index, struct ptq_error *err);
 /* From here on the outputs of ATTN_OUT and MLP_OUT are held from one call to the next, where there is room. Given back
@@ -109,7 +116,8 @@ unsigned char *ptq_offload_room(struct ptq_forward *f, int number, size_t bytes)
 void ptq_device_lap(const struct ptq_device *device, const char *stage);
 void ptq_device_laps_told(const struct ptq_device *device, int64_t block);
 
-/* The linears that read an input, one product there: [N][K]; and others in their place (a copy, exact to 2^-22). */
+/* The linears that read an input, one product there: [N][K], NULL where there is none; and others in their place (a
+ * copy, exact to 2^-22). */
 struct ptq_split *ptq_offload_weights(struct ptq_forward *f, enum ptq_input input);
 void ptq_offload_replace(struct ptq_forward *f, enum ptq_input input, const float *w);
 

@@ -12,17 +12,17 @@ static struct {
     const char *name;
     double seconds;
 } stage[STAGES];
-static double last, told;
+static double last;
 
-static int is_on(const struct ptq_device *device, const char *wanted)
+static int is_on(const struct ptq_device *device)
 {
     const char *wish = getenv("PTQ_DEVICE_TIMES");
-    return device && wish && strcmp(wish, wanted) == 0;
+    return device && wish && strcmp(wish, "1") == 0;
 }
 
 void ptq_device_lap(const struct ptq_device *device, const char *name)
 {
-    if (!is_on(device, "1")) return;
+    if (!is_on(device)) return;
     void *byte = device->take(1);
     char nothing;
     if (byte) device->download(&nothing, byte, 1); /* waits; error() would swallow a failure */
@@ -41,12 +41,8 @@ void ptq_device_laps_told(const struct ptq_device *device, int64_t block)
 {
     char text[512];
     int used = 0;
-    double sum = 0, now = ptq_seconds();
-    if (is_on(device, "2")) {
-        if (told > 0) ptq_progress_note("block %lld: %.3f s", (long long)block, now - told);
-        told = now;
-    }
-    if (!is_on(device, "1")) return;
+    double sum = 0;
+    if (!is_on(device)) return;
     for (int i = 0; i < STAGES && stage[i].name && used < (int)sizeof text - 40; i++) {
         used += snprintf(text + used, sizeof text - (size_t)used, ", %s %.3f", stage[i].name, stage[i].seconds);
         sum += stage[i].seconds;

@@ -12,6 +12,7 @@ enum { MOST_ROWS = 2048, AT_BYTES = 256 };
 static void give_back(void *context)
 {
     struct ptq_resident *r = context;
+    if (r->ahead) r->device->error(); /* waits for what nobody will ask for */
     if (r->recording) r->device->decoding.forget(r->recording);
     ptq_offload_give(r->device, r->room, r->bytes);
     r->recording = NULL;
@@ -79,7 +80,7 @@ static void lay_out_rows(struct ptq_resident *r, struct ptq_carve *c)
     r->mlp = ptq_carve_floats(c, rows * mlp_width(k));
     r->projected = r->projects ? ptq_carve_floats(c, k->embed_width) : NULL;
     r->logits = ptq_carve_floats(c, k->vocab);
-    r->best = ptq_carve(c, sizeof *r->best);
+    r->best = r->at ? r->at + 1 : NULL;
     r->likeliest_scratch = ptq_carve(c, r->device->decoding.likeliest_scratch);
     r->recall_scratch = ptq_carve(c, recall_bytes(r));
     r->scratch = ptq_carve(c, r->scratch_bytes);
@@ -95,9 +96,8 @@ static void clear(const struct ptq_resident *r, struct ptq_arena *scratch, void 
     r->device->upload(memory, ptq_new(scratch, unsigned char, bytes), bytes);
 }
 
-static enum ptq_status failed(const struct ptq_resident *r, struct ptq_error *err)
+static enum ptq_status told(const struct ptq_resident *r, const char *failure, struct ptq_error *err)
 {
-    const char *failure = r->device->error();
     if (!failure) return PTQ_OK;
     return ptq_fail(err, PTQ_EDEVICE, "%s: %s; --device cpu computes the same", r->device->name, failure);
 }
@@ -143,7 +143,7 @@ enum ptq_status ptq_resident_make(struct ptq_arena *arena, const struct ptq_forw
         set_positions(r);
         clear(r, scratch, r->likeliest_scratch, r->device->decoding.likeliest_scratch);
         clear(r, scratch, r->recall_scratch, recall_bytes(r));
-        status = failed(r, err);
+        status = told(r, r->device->error(), err);
     }
     ptq_arena_free(scratch);
     return status;
@@ -163,7 +163,10 @@ static void product(const struct pass *p, const struct ptq_resident_product *w, 
 {
     const struct ptq_resident *r = p->r;
     const struct ptq_device *d = r->device;
-    if (w->form == PTQ_AS_PACKED) {
+    if (w->form == PTQ_AS_PACKED && n == 1 && d->decoding.row_multiplies(&w->packed)) {
+        if (fill) d->decoding.acts_row(r->scratch, &w->packed, x);
+        d->decoding.multiply_row(y, &w->packed, w->b, accumulate, r->scratch);
+    } else if (w->form == PTQ_AS_PACKED) {
         if (fill) d->packed_acts(&w->packed, x, w->k, n, r->scratch);
         d->packed_multiply(y, ldy, &w->packed, w->b, accumulate, n, r->scratch);
     } else if (w->form == PTQ_AS_HALF) {
@@ -319,6 +322,9 @@ static void run_rows(const struct pass *p)
 static void one_row(void *context)
 {
     struct pass p = {.r = context, .n = 1, .begun = 1};
+    struct ptq_resident *r = context;
+    if (r->table)
+        r->device->decoding.embed_row(r->x, r->at, r->best, r->table, r->model->config.vocab, r->model->config.width);
     run_rows(&p);
 }
 
@@ -335,12 +341,20 @@ static void step(struct ptq_resident *r)
         one_row(r);
 }
 
-/* Position and row arrive together. */
+/* Position and row arrive together; or the id, whose row is there, with the position before. */
 static void push_one(struct ptq_resident *r, int64_t first)
 {
-    int32_t at = (int32_t)first;
+    int32_t at[2] = {(int32_t)first - 1, r->forward->id[first]};
     size_t bytes = sizeof(float) * (size_t)r->model->config.width;
-    memcpy(r->arrives, &at, sizeof at);
+    if (r->table) {
+        if (r->ahead == first && r->told == at[1]) return; /* it is computed already */
+        r->device->upload(r->at, at, sizeof at);
+        r->at_first = 0;
+        step(r);
+        return;
+    }
+    at[0] = (int32_t)first;
+    memcpy(r->arrives, at, sizeof at);
     memcpy(r->arrives + AT_BYTES, r->forward->x + first * r->model->config.width, bytes);
     r->device->upload(r->at, r->arrives, AT_BYTES + bytes);
     step(r);
@@ -351,14 +365,29 @@ static void push_many(struct ptq_resident *r, int64_t first, int64_t n)
     struct pass p = {.r = r, .n = n, .begun = first > 0};
     int32_t at = (int32_t)first;
     int64_t width = r->model->config.width;
+    r->at_first = n > 1;
     r->device->upload(r->at, &at, sizeof at);
     r->device->upload(r->x, r->forward->x + first * width, sizeof(float) * (size_t)(n * width));
     run_rows(&p);
 }
 
+/* The step of the likeliest id, before the host has heard of it: the device does not wait for the host. */
+static void go_ahead(struct ptq_resident *r, int64_t position)
+{
+    int32_t before = (int32_t)position - 1; /* many rows leave the position of their first */
+    r->ahead = 0;
+    if (!r->table || !r->greedy || position >= r->capacity) return;
+    if (r->at_first) r->device->upload(r->at, &before, sizeof before);
+    r->at_first = 0;
+    r->ahead = position;
+    step(r);
+}
+
 enum ptq_status ptq_resident_push(struct ptq_resident *r, int64_t first, int64_t n, int32_t *best,
                                   struct ptq_error *err)
 {
+    const char *failure;
+    if (r->ahead && r->forward->id[first] != r->told) r->greedy = 0; /* somebody chooses otherwise */
     for (int64_t rows; n > 0; n -= rows, first += rows) {
         rows = min64(n, r->most_rows);
         if (rows == 1 && first > 0)
@@ -366,12 +395,21 @@ enum ptq_status ptq_resident_push(struct ptq_resident *r, int64_t first, int64_t
         else
             push_many(r, first, rows);
     }
-    r->device->download(best, r->best, sizeof *best);
-    return failed(r, err);
+    r->device->decoding.fetch(r->best);
+    go_ahead(r, first);
+    *best = r->told = r->device->decoding.fetched(&failure);
+    return told(r, failure, err);
 }
 
+/* A step that went ahead has left its own logits: the last row's are made again. */
 enum ptq_status ptq_resident_logits(struct ptq_resident *r, float *logits, struct ptq_error *err)
 {
+    int64_t last = r->ahead - 1;
+    r->greedy = 0;
+    if (r->ahead) {
+        r->ahead = 0;
+        push_one(r, last);
+    }
     r->device->download(logits, r->logits, sizeof *logits * (size_t)r->model->config.vocab);
-    return failed(r, err);
+    return told(r, r->device->error(), err);
 }

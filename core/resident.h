@@ -41,7 +41,7 @@ struct ptq_resident {
     size_t bytes;
     int64_t capacity, most_rows; /* most_rows: that go together */
     struct ptq_resident_block *block;
-    int32_t *at; /* [1] the position of the first row of x; x lies 256 bytes behind, so that both go there at once */
+    int32_t *at; /* the position of the first row of x; best beside it and x 256 bytes behind go there with it */
     float *x;    /* [most_rows][C] */
     unsigned char *arrives;
     float *normed, *wide, *mixed, *mlp; /* as in struct ptq_offload */
@@ -49,7 +49,12 @@ struct ptq_resident {
     float *final_norm_w, *final_norm_b, *project, *projected, *logits;
     int projects; /* 1: there is a projection between final norm and head */
     struct ptq_resident_product head;
-    int32_t *best;
+    int32_t *best;         /* the likeliest id, behind at */
+    const uint16_t *table; /* [V][C] FP16, where a token's embedding is its row and nothing else; or NULL */
+    int greedy;            /* 1: the likeliest id is what will be pushed: its step may be computed ahead */
+    int64_t ahead;         /* the position of a step that is under way of itself, of the id last told; 0: none */
+    int32_t told;
+    int at_first; /* 1: at is the position of the first of many rows, not of the last */
     void *scratch, *recall_scratch, *likeliest_scratch;
     size_t scratch_bytes;
     void *recording; /* of a step of one row, or NULL */

@@ -226,6 +226,19 @@ static void send_head(struct sending *s, const uint16_t *head16, const float *he
     r->head.w = head16 ? send(s, head16, sizeof *head16 * values) : send(s, head, sizeof *head * values);
 }
 
+/* The embedding, where there is nothing to it but a row of FP16; the head's memory where they are one. */
+static void send_table(struct sending *s, const uint16_t *head16)
+{
+    struct ptq_resident *r = s->r;
+    const struct ptq_model *m = r->model;
+    const struct ptq_tensor *t = m->embed;
+    if (t->dtype != PTQ_F16 || m->positions || m->project_in || m->embed_norm_w) return;
+    if (head16 && t->data == m->head->data)
+        r->table = r->head.w;
+    else
+        r->table = send(s, t->data, sizeof *r->table * (size_t)t->count);
+}
+
 size_t ptq_resident_send(struct ptq_resident *r, struct ptq_arena *scratch, unsigned char *room,
                          const struct ptq_block *block, const uint16_t *head16, const float *head, const float *project)
 {
@@ -235,6 +248,7 @@ size_t ptq_resident_send(struct ptq_resident *r, struct ptq_arena *scratch, unsi
     int64_t half = r->forward->cosine ? c->head_size / 2 : 0;
     for (int64_t b = 0; b < c->blocks; b++) send_block(&s, &r->block[b], &block[b]);
     send_head(&s, head16, head);
+    send_table(&s, head16);
     r->final_norm_w = c->final_norm ? send_floats(&s, m->final_norm_w, c->width) : NULL;
     r->final_norm_b = c->final_norm ? send_floats(&s, m->final_norm_b, c->width) : NULL;
     r->project = send_floats(&s, project, c->embed_width * c->width);

@@ -49,6 +49,7 @@ struct ptq_device_gptq {
     int with_dead;         /* those of beforehand look at dead columns, too */
     int64_t n_blocks;      /* of columns coded between two updates of what follows */
     const int64_t *block;  /* the host's [n_blocks + 1]: where they begin, and K */
+    const int64_t *where;  /* the same there */
     const float *w;        /* [N][K] by column */
     const float *r;        /* [K][K] by place, upper triangle */
     const double *a;       /* factor's result, which r was rounded from */
@@ -62,8 +63,7 @@ struct ptq_device_gptq {
     int32_t *saturated;    /* [N] groups */
     float *t;              /* room [N][K] */
     float *error;          /* room [N][PTQ_DEVICE_COLUMNS] */
-    double *u;             /* room [n_blocks][PTQ_DEVICE_COLUMNS][PTQ_DEVICE_COLUMNS] */
-    float *u32;            /* the same */
+    float *u;              /* room [n_blocks][PTQ_DEVICE_COLUMNS][PTQ_DEVICE_COLUMNS] */
 };
 enum { PTQ_DEVICE_COLUMNS = 128 };
 
@@ -115,6 +115,8 @@ struct ptq_device_solver {
     size_t (*attention_bytes)(const struct ptq_attention *shape, int64_t length);
     /* level[levels][K] += |x| of rows `seen`.., as core/stats.c sums: 2^power rows make a level full */
     void (*absmean)(float *level, int levels, int power, int64_t seen, const float *x, int64_t m, int64_t k);
+    /* *flag = NaN where a value of x[m][k] is not finite, else it stays */
+    void (*finite)(float *flag, const float *x, int64_t m, int64_t k);
     /* h[K][K] *= factor in its upper triangle; diagonal[K] is read out of it */
     void (*scale)(float *h, int64_t k, float factor, float *diagonal);
     /* a[K][K] = J (H in the order of column, diagonal[column] + damp on its diagonal) J = L L^T, row-major lower.
@@ -124,6 +126,8 @@ struct ptq_device_solver {
     void (*gptq)(const struct ptq_device_gptq *task);
     void (*awq_begin)(uint16_t *c, float *d, const float *h, int64_t k); /* of h's upper triangle */
     void (*awq_trial)(const struct ptq_device_awq *task);
+    /* w[N][K] = w columns[K] / rows[N] */
+    void (*rescale)(float *w, const float *columns, const float *rows, int64_t n, int64_t k);
     void (*awq_clip)(const struct ptq_device_clip *task);
     void (*awq_code)(const struct ptq_device_clip *task);
 };
@@ -138,7 +142,8 @@ struct ptq_cache {
     const int32_t *at; /* on the device: the position of the first row that is now computed */
 };
 
-/* Where one row goes: to y, or, where w is there, as what it reads (packed_acts) into scratch. */
+/* Where one row goes: to y, or, where w is there, into scratch as what its product of one row reads: multiply_row where
+ * row_multiplies, else packed_multiply. */
 struct ptq_row {
     float *y;
     const struct ptq_packed *w;
@@ -172,13 +177,24 @@ struct ptq_decoding {
                        const struct ptq_attention *shape, const struct ptq_cache *cache, void *scratch);
     void (*norm_row)(const struct ptq_row *y, const float *x, const float *g, const float *b, float eps, int64_t k);
     void (*silu_row)(const struct ptq_row *y, const float *gate, const float *up, int64_t n);
-    /* Whether they can leave what w reads: no permutation, no salient and no divided columns. head_size: of
+    /* Packed products of one row with the CPU's activations, integers of 16 bits (ops.h): whether there is a kernel for
+     * w; its activations into scratch, which serve what is alike; y = x w^T + b, added to y where accumulate. */
+    int (*row_multiplies)(const struct ptq_packed *w);
+    void (*acts_row)(void *scratch, const struct ptq_packed *w, const float *x);
+    void (*multiply_row)(float *y, const struct ptq_packed *w, const float *b, int accumulate, void *scratch);
+    /* Whether the three above can leave what w reads: no permutation, no salient and no divided columns. head_size: of
      * attend_row, or 0. */
     int (*row_serves)(const struct ptq_packed *w, int64_t head_size);
     /* *id = the index of the largest of x[n], the first of equals; -1 where one is not finite. scratch:
      * likeliest_scratch bytes, zeros before its first use. */
     void (*likeliest)(int32_t *id, const float *x, int64_t n, void *scratch);
     size_t likeliest_scratch;
+    /* x[K] = row *id of table [vocab][K] in FP16 (of an id that is none: the first), and *at is one more. */
+    void (*embed_row)(float *x, int32_t *at, const int32_t *id, const uint16_t *table, int64_t vocab, int64_t k);
+    /* Queues the way of an id to the host; fetched waits for it, not for what was queued behind. *failure: as error()
+     * tells it, as far as it is known; or NULL. One at a time. */
+    void (*fetch)(const int32_t *id);
+    int32_t (*fetched)(const char **failure);
     /* What step queues, kept to be done again by replay, without the host's work: a CUDA graph. It is not done now.
      * step may call what queues arithmetic, nothing that moves memory or waits. NULL where the device refuses. */
     void *(*record)(void (*step)(void *context), void *context);

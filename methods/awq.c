@@ -198,7 +198,7 @@ enum ptq_status ptq_awq_block(struct ptq_block_task *task, const struct ptq_awq_
         PTQ_TRY(ptq_interrupted(err));
         ptq_qmat_make(task->arena, &task->spec->grid, task->block->linear[role].n, choice->k, &task->q[role]);
         if (ptq_awq_can_there(task, role)) {
-            PTQ_TRY(ptq_awq_linear_there(task, role, options->clip, choice, arena, clip, err));
+            PTQ_TRY(ptq_awq_linear_there(task, role, options->clip, report->choice, arena, clip, err));
         } else {
             if (options->clip) ptq_awq_clip_linear(task, role, choice, arena, clip);
             quantize_linear(task, role, clip);

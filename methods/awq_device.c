@@ -98,7 +98,7 @@ int ptq_awq_can_there(const struct ptq_block_task *task, int role)
 struct linear_there {
     const struct ptq_device *device;
     struct ptq_device_clip task;
-    float *w, *sample;
+    float *w, *sample, *columns, *rows;
     unsigned char *room;
     size_t bytes;
 };
@@ -108,6 +108,8 @@ static void lay_out_linear(struct linear_there *t, struct ptq_carve *c, int clip
     struct ptq_device_clip *k = &t->task;
     int64_t groups = k->n * k->n_groups;
     t->w = ptq_carve_floats(c, k->n * k->k);
+    t->columns = ptq_carve_floats(c, k->k);
+    t->rows = ptq_carve_floats(c, k->n);
     k->code = ptq_carve(c, (size_t)(k->n * k->k));
     k->scale = ptq_carve_floats(c, groups);
     k->zero = ptq_carve_floats(c, groups);
@@ -117,6 +119,34 @@ static void lay_out_linear(struct linear_there *t, struct ptq_carve *c, int clip
     k->measure = ptq_carve_floats(c, k->n_groups * k->group_size * k->group_size);
     k->max = ptq_carve_floats(c, groups);
     k->best = ptq_carve(c, (size_t)groups);
+}
+
+/* The scaled weights: made there from the original ones where those are exact, step by step as they were here. */
+static void put_scaled(const struct linear_there *t, struct ptq_block_task *task, int role,
+                       const struct ptq_awq_family *family, const struct ptq_awq_choice choice[PTQ_N_INPUT])
+{
+    const struct ptq_linear *linear = &task->block->linear[role];
+    enum ptq_input input = ptq_role_input[role];
+    const struct ptq_split *stack = ptq_offload_weights(task->moments[input].pass, input);
+    int64_t first = 0;
+    if (!stack || stack->lo) {
+        t->device->upload(t->w, linear->w, sizeof(float) * (size_t)(linear->n * linear->k));
+        return;
+    }
+    for (int before = 0; before < role; before++)
+        if (ptq_role_input[before] == input) first += task->block->linear[before].n;
+    struct ptq_split original = *stack;
+    original.m = linear->n;
+    original.hi += first * linear->k;
+    float *rows = ptq_new(task->scratch, float, linear->n);
+    for (int64_t n = 0; n < linear->n; n++) rows[n] = 1;
+    for (int i = 0; i < PTQ_N_INPUT; i++)
+        if (choice[i].searched)
+            ptq_awq_row_divisors(&task->model->config, &family->group[i], role, choice[i].scale, rows);
+    t->device->upload(t->columns, choice[input].scale, sizeof(float) * (size_t)linear->k);
+    t->device->upload(t->rows, rows, sizeof(float) * (size_t)linear->n);
+    t->device->solver.join(t->w, &original);
+    t->device->solver.rescale(t->w, t->columns, t->rows, linear->n, linear->k);
 }
 
 static void search_bounds(struct linear_there *t, struct ptq_block_task *task, const struct ptq_moments *m,
@@ -149,7 +179,7 @@ static void code(struct linear_there *t, struct ptq_block_task *task, int role)
 }
 
 enum ptq_status ptq_awq_linear_there(struct ptq_block_task *task, int role, int with_clip,
-                                     const struct ptq_awq_choice *choice, struct ptq_arena *arena,
+                                     const struct ptq_awq_choice choice[PTQ_N_INPUT], struct ptq_arena *arena,
                                      struct ptq_awq_clip *clip, struct ptq_error *err)
 {
     const struct ptq_moments *m = &task->moments[ptq_role_input[role]];
@@ -175,8 +205,8 @@ enum ptq_status ptq_awq_linear_there(struct ptq_block_task *task, int role, int 
     t.task.w = t.w;
     t.task.sample = t.sample;
     struct ptq_mark mark = ptq_arena_mark(task->scratch);
-    t.device->upload(t.w, linear->w, sizeof(float) * (size_t)(linear->n * linear->k));
-    if (clipped) search_bounds(&t, task, m, choice, arena, clip);
+    put_scaled(&t, task, role, family, choice);
+    if (clipped) search_bounds(&t, task, m, &choice[ptq_role_input[role]], arena, clip);
     code(&t, task, role);
     if (arena != task->scratch) ptq_arena_rewind(task->scratch, mark);
     ptq_device_lap(t.device, "bounds and codes");

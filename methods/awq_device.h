@@ -18,7 +18,7 @@ double ptq_awq_there_loss(struct ptq_awq_there *t, const float *scale);
 int ptq_awq_can_there(const struct ptq_block_task *task, int role);
 /* Bounds (where with_clip and the family has them), codes and saturated groups of the scaled linear. */
 enum ptq_status ptq_awq_linear_there(struct ptq_block_task *task, int role, int with_clip,
-                                     const struct ptq_awq_choice *choice, struct ptq_arena *arena,
+                                     const struct ptq_awq_choice choice[PTQ_N_INPUT], struct ptq_arena *arena,
                                      struct ptq_awq_clip *clip, struct ptq_error *err);
 
 #endif

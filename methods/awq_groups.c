@@ -127,22 +127,14 @@ static void divide(float *v, const float *s, int64_t n)
     for (int64_t i = 0; v && i < n; i++) v[i] /= s[i];
 }
 
-static void divide_rows(struct ptq_linear *linear, const float *s)
+int ptq_awq_row_divisors(const struct ptq_config *c, const struct ptq_awq_group *group, int role, const float *s,
+                         float *divisor)
 {
-    for (int64_t n = 0; n < linear->n; n++)
-        for (int64_t k = 0; k < linear->k; k++) linear->w[n * linear->k + k] /= s[n];
-    divide(linear->b, s, linear->n);
-}
-
-/* s is one value for all channels that are mixed from one row of v: any of them stands for it. */
-static void divide_v(const struct ptq_config *c, struct ptq_linear *v, const float *s)
-{
-    for (int64_t k = 0; k < c->heads * c->head_size; k++) {
-        int64_t n = v_row(c, k);
-        if (k / c->head_size % (c->heads / c->kv_heads)) continue;
-        for (int64_t i = 0; i < v->k; i++) v->w[n * v->k + i] /= s[k];
-        if (v->b) v->b[n] /= s[k];
-    }
+    int of_v = group->prev == PTQ_AWQ_V && role == PTQ_V, of_up = group->prev == PTQ_AWQ_UP && role == PTQ_UP;
+    /* s is one value for all channels that are mixed from one row of v: any of them stands for it */
+    for (int64_t k = 0; of_v && k < c->heads * c->head_size; k++) divisor[v_row(c, k)] = s[k];
+    for (int64_t k = 0; of_up && k < c->ff; k++) divisor[k] = s[k];
+    return of_v || of_up;
 }
 
 struct scale_task {
@@ -150,6 +142,27 @@ struct scale_task {
     const float *s;
     int64_t n, k;
 };
+
+static void divide_some_rows(void *context, int64_t i, int worker)
+{
+    const struct scale_task *t = context;
+    int64_t first = i * ROWS_A_TASK, end = first + ROWS_A_TASK < t->n ? first + ROWS_A_TASK : t->n;
+    (void)worker;
+    for (int64_t row = first; row < end; row++)
+        for (int64_t j = 0; j < t->k; j++) t->w[row * t->k + j] /= t->s[row];
+}
+
+static void divide_rows(const struct ptq_config *c, const struct ptq_awq_group *group, int role, const float *s,
+                        struct ptq_linear *linear)
+{
+    struct ptq_arena *arena = ptq_arena_make("divisors");
+    float *divisor = ptq_new(arena, float, linear->n);
+    ptq_awq_row_divisors(c, group, role, s, divisor);
+    struct scale_task task = {linear->w, divisor, linear->n, linear->k};
+    ptq_parallel_for((linear->n + ROWS_A_TASK - 1) / ROWS_A_TASK, divide_some_rows, &task);
+    divide(linear->b, divisor, linear->n);
+    ptq_arena_free(arena);
+}
 
 static void scale_rows(void *context, int64_t i, int worker)
 {
@@ -177,10 +190,10 @@ void ptq_awq_apply_scale(const struct ptq_config *c, struct ptq_block *b, const 
         divide(b->norm2_b, s, k);
         break;
     case PTQ_AWQ_V:
-        divide_v(c, &b->linear[PTQ_V], s);
+        divide_rows(c, group, PTQ_V, s, &b->linear[PTQ_V]);
         break;
     case PTQ_AWQ_UP:
-        divide_rows(&b->linear[PTQ_UP], s);
+        divide_rows(c, group, PTQ_UP, s, &b->linear[PTQ_UP]);
         break;
     case PTQ_AWQ_ACTIVATION:
         b->activation_scale = s;

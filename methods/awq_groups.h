@@ -42,6 +42,10 @@ void ptq_awq_share(const struct ptq_config *config, const struct ptq_awq_group *
 /* Outputs of the group's linears together. */
 int64_t ptq_awq_outputs(const struct ptq_block *block, const struct ptq_awq_group *group);
 
+/* Where the group's 1 / s goes into the rows of this role: divisor[N] is filled and 1 returned. */
+int ptq_awq_row_divisors(const struct ptq_config *config, const struct ptq_awq_group *group, int role, const float *s,
+                         float *divisor);
+
 /* W s in the group's linears, 1 / s in what comes before: the block's function is unchanged. s[K], which the block may
  * go on pointing to. */
 void ptq_awq_apply_scale(const struct ptq_config *config, struct ptq_block *block, const struct ptq_awq_group *group,

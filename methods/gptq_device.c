@@ -21,6 +21,7 @@ struct solve {
     double *a;
     int32_t *column, *group;
     uint8_t *dead;
+    int64_t *where;
     unsigned char *room;
     size_t bytes;
 };
@@ -36,6 +37,7 @@ static void lay_out(struct solve *s, struct ptq_carve *c)
     s->column = ptq_carve(c, sizeof *s->column * (size_t)k);
     s->group = ptq_carve(c, sizeof *s->group * (size_t)k);
     s->dead = ptq_carve(c, (size_t)k);
+    s->where = ptq_carve(c, sizeof *s->where * (size_t)(t->n_blocks + 1));
     t->code = ptq_carve(c, (size_t)(n * k));
     t->back = ptq_carve_floats(c, n * k);
     t->scale = ptq_carve_floats(c, n * t->n_groups);
@@ -44,8 +46,7 @@ static void lay_out(struct solve *s, struct ptq_carve *c)
     t->saturated = ptq_carve(c, sizeof *t->saturated * (size_t)n);
     t->t = ptq_carve_floats(c, n * k);
     t->error = ptq_carve_floats(c, n * PTQ_DEVICE_COLUMNS);
-    t->u = ptq_carve(c, sizeof *t->u * (size_t)inverse);
-    t->u32 = ptq_carve_floats(c, inverse);
+    t->u = ptq_carve_floats(c, inverse);
 }
 
 static enum ptq_status take(struct solve *s, struct ptq_error *err)
@@ -143,6 +144,8 @@ static enum ptq_status solve(struct solve *s, struct ptq_error *err)
     s->task.column = s->column;
     s->task.group = s->group;
     s->task.dead = s->dead;
+    s->task.where = s->where;
+    s->device->upload(s->where, s->task.block, sizeof *s->where * (size_t)(s->task.n_blocks + 1));
     s->device->solver.gptq(&s->task);
     ptq_device_lap(s->device, "solve");
     fetch(s);

@@ -214,9 +214,9 @@ static struct ptq_row direct_row(struct packed_pair *p)
 static void expect_same(struct packed_pair *p, const char *op, int number)
 {
     const struct ptq_device *d = p->s->device;
-    d->packed_multiply(p->direct.device, OUTPUTS, &p->w, NULL, 0, 1, p->scratch);
-    d->packed_acts(&p->w, p->row.device, p->w.k, 1, p->scratch);
-    d->packed_multiply(p->by_float.device, OUTPUTS, &p->w, NULL, 0, 1, p->scratch);
+    d->decoding.multiply_row(p->direct.device, &p->w, NULL, 0, p->scratch);
+    d->decoding.acts_row(p->scratch, &p->w, p->row.device);
+    d->decoding.multiply_row(p->by_float.device, &p->w, NULL, 0, p->scratch);
     d->download(p->direct.host, p->by_float.device, sizeof(float) * OUTPUTS);
     agree(p->s, op, number, &p->direct, 0);
 }
@@ -263,6 +263,44 @@ static void test_rows_packed(struct setup *s)
         drop(s, &g);
         drop(s, &b);
         drop_pair(&p);
+    }
+    ptq_arena_free(arena);
+}
+
+/* multiply_row: what the CPU's packed product is, but for the order of float32 sums. */
+static void test_multiply_row(struct setup *s)
+{
+    const int64_t groups[] = {128, 32, 64, -1, 256}, sizes[] = {256, 416, 1040, 300, 2304};
+    const int widths[] = {4, 3, 2, 8};
+    struct ptq_arena *arena = ptq_arena_make("test");
+    for (int i = 0; i < 40; i++) {
+        struct ptq_qmat_case c = {.n = 40 - i % 3 * 9, .k = sizes[i % 5], .w_bit = widths[i / 5 % 4]};
+        struct ptq_qmat q;
+        struct ptq_packed host, there;
+        struct ptq_acts acts;
+        struct ptq_error err;
+        c.group_size = groups[(i + i / 20) % 5];
+        c.permuted = i % 7 == 3;
+        c.n_keep = i % 4 == 1 ? 5 : 0;
+        c.n_divided = i % 6 == 5 ? 3 : 0;
+        make_qmat(arena, &q, &c, i % 3 == 2, i % 2, &s->rng);
+        if (ptq_pack(arena, &q, &host, &err)) fail_msg("%s", err.text);
+        there = host;
+        void *image = put(s, host.image, host.bytes), *scratch = s->device->take(s->device->packed_scratch(&host, 1));
+        ptq_packed_move(&there, image);
+        assert_true(s->device->decoding.row_multiplies(&there));
+        struct both x = make(s, c.k), b = make(s, c.n), y = make(s, c.n);
+        ptq_acts_make(&acts, &host, 1, ptq_alloc(arena, ptq_acts_bytes(&host, 1), "activations"));
+        s->ref.acts(&acts, &host, x.host, c.k);
+        s->ref.packed(y.host, c.n, &acts, &host, i % 2 ? b.host : NULL, i % 3 == 0, 0, host.tiles);
+        s->device->decoding.acts_row(scratch, &there, x.device);
+        s->device->decoding.multiply_row(y.device, &there, i % 2 ? b.device : NULL, i % 3 == 0, scratch);
+        agree(s, "multiply_row", i, &y, 1e-12);
+        s->device->give(image);
+        s->device->give(scratch);
+        drop(s, &x);
+        drop(s, &b);
+        drop(s, &y);
     }
     ptq_arena_free(arena);
 }
@@ -356,15 +394,17 @@ ON_EACH_DEVICE(test_linear_half)
 ON_EACH_DEVICE(test_cache)
 ON_EACH_DEVICE(test_rows)
 ON_EACH_DEVICE(test_rows_packed)
+ON_EACH_DEVICE(test_multiply_row)
 ON_EACH_DEVICE(test_likeliest)
 ON_EACH_DEVICE(test_recorded)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_linear_half_everywhere), cmocka_unit_test(test_cache_everywhere),
-        cmocka_unit_test(test_rows_everywhere),        cmocka_unit_test(test_rows_packed_everywhere),
-        cmocka_unit_test(test_likeliest_everywhere),   cmocka_unit_test(test_recorded_everywhere),
+        cmocka_unit_test(test_linear_half_everywhere),  cmocka_unit_test(test_cache_everywhere),
+        cmocka_unit_test(test_rows_everywhere),         cmocka_unit_test(test_rows_packed_everywhere),
+        cmocka_unit_test(test_multiply_row_everywhere), cmocka_unit_test(test_likeliest_everywhere),
+        cmocka_unit_test(test_recorded_everywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,7 +10,7 @@
 
 namespace ptq_cuda
 {
-enum { PANEL = 512 };
+enum { PANEL = 512, LONGEST = 8192 /* tokens; beyond, a panel's scores are too many: attention.cu */ };
 static const float p_scale = 16384;
 
 struct split_room {
@@ -48,8 +48,8 @@ static struct split_room room_of(unsigned char *base, const struct ptq_attention
 
 size_t attention_split_bytes(const struct ptq_attention *shape, int64_t length)
 {
-    size_t bytes;
-    room_of(nullptr, shape, length, &bytes);
+    size_t bytes = 0;
+    if (length <= LONGEST) room_of(nullptr, shape, length, &bytes);
     return bytes;
 }
 
@@ -74,10 +74,10 @@ __global__ void attention_parts_kernel(struct split_room r, const float *q, cons
                                        int64_t heads, int64_t heads_a_kv, int64_t d)
 {
     int64_t row = blockIdx.x;
-    int exponent = split_exponent(r.state[SPLIT_MAX]);
+    int exponent = split_exponent(r.state[SPLIT_MAX]), width = (int)(heads * d), size = (int)d;
     float inverse = ldexpf(1, -exponent);
-    for (int64_t j = threadIdx.x; j < heads * d; j += blockDim.x) {
-        int64_t head = j / d, e = j % d, from = row * ld + head / heads_a_kv * d + e;
+    for (int j = (int)threadIdx.x; j < width; j += (int)blockDim.x) {
+        int64_t head = j / size, e = j % size, from = row * ld + head / heads_a_kv * d + e;
         uint16_t *to_q = r.q + (row * heads + head) * 3 * d + e, *to_k = r.k + (row * heads + head) * 3 * d + e;
         uint16_t hi, lo;
         split_value(q[row * ld + j] * inverse, &hi, &lo);
@@ -96,37 +96,72 @@ __global__ void attention_parts_kernel(struct split_room r, const float *q, cons
     }
 }
 
-/* A block a query row of a head: keys [from, at] count, those up to `end` get a zero. */
+/* A block a query row of a head: keys [from, at] count, those up to `end` get a zero. A thread has FOUR neighbouring
+ * keys of every 4 blockDim.x, up to HELD times. Rows are read to the row's own key. */
+enum { FOUR = 4, HELD = 8 };
 __global__ void softmax_kernel(struct split_room r, int64_t panel, int64_t length, int64_t first, int64_t end,
                                float scale, int64_t window, const float *slope)
 {
     int64_t head = blockIdx.y, row = blockIdx.x, at = first + row, offset = (head * panel + row) * length;
     int64_t from = window && at >= window ? at - window + 1 : 0;
-    float *score = ptq_shared<float>(), *part = score + length, steep = slope ? slope[head] : 0, max = -INFINITY,
-          sum = 0;
-    for (int64_t j = threadIdx.x; j < end; j += blockDim.x) {
-        float value = r.scores[offset + j] * scale + steep * (float)(j - at);
-        score[j] = j >= from && j <= at ? value : -INFINITY;
-        max = fmaxf(max, score[j]);
-        if (j >= from && j <= at) sum += value * 0; /* NaN, which max would pass over */
+    float *part = ptq_shared<float>(), steep = slope ? slope[head] : 0, max = -INFINITY, sum = 0;
+    float value[HELD][FOUR];
+    PTQ_UNROLL
+    for (int h = 0; h < HELD; h++) {
+        int64_t begin = FOUR * ((int64_t)h * blockDim.x + threadIdx.x);
+        PTQ_UNROLL
+        for (int i = 0; i < FOUR; i++) {
+            int64_t j = begin + i;
+            value[h][i] = j >= from && j <= at ? r.scores[offset + j] * scale + steep * (float)(j - at) : -INFINITY;
+            max = fmaxf(max, value[h][i]);
+        }
     }
     max = block_max(max, part);
-    sum = block_sum(sum, part);
-    for (int64_t j = threadIdx.x; j < end; j += blockDim.x)
-        sum += score[j] = j >= from && j <= at ? expf(score[j] - max) : 0;
-    float nothing = 0;
-    nothing = block_sum(sum, part);
-    for (int64_t j = threadIdx.x; j < end; j += blockDim.x) {
-        uint16_t hi, lo;
-        split_value(score[j] / nothing * p_scale, &hi, &lo);
-        r.hi[offset + j] = hi;
-        r.lo[offset + j] = lo;
+    PTQ_UNROLL
+    for (int h = 0; h < HELD; h++) PTQ_UNROLL
+    for (int i = 0; i < FOUR; i++) {
+        float p = expf(value[h][i] - max); /* a NaN among the scores is one in the sum; all -inf where max is */
+        value[h][i] = p;
+        sum += p;
     }
+    float factor = p_scale / block_sum(sum, part);
+    PTQ_UNROLL
+    for (int h = 0; h < HELD; h++) {
+        int64_t begin = FOUR * ((int64_t)h * blockDim.x + threadIdx.x);
+        uint16_t hi[FOUR], lo[FOUR];
+        PTQ_UNROLL
+        for (int i = 0; i < FOUR; i++) split_value(value[h][i] * factor, &hi[i], &lo[i]);
+        if (begin + FOUR <= end && length % FOUR == 0) {
+            *reinterpret_cast<uint2 *>(r.hi + offset + begin) =
+                uint2{hi[0] | (uint32_t)hi[1] << 16, hi[2] | (uint32_t)hi[3] << 16};
+            *reinterpret_cast<uint2 *>(r.lo + offset + begin) =
+                uint2{lo[0] | (uint32_t)lo[1] << 16, lo[2] | (uint32_t)lo[3] << 16};
+            continue;
+        }
+        PTQ_UNROLL
+        for (int i = 0; i < FOUR; i++)
+            if (begin + i < end) {
+                r.hi[offset + begin + i] = hi[i];
+                r.lo[offset + begin + i] = lo[i];
+            }
+    }
+}
+
+/* Threads of the block, whole warps: 32 keys each, and LONGEST is far from 1024 of them. */
+static dim3 softmax_threads(int64_t end)
+{
+    int64_t threads = (end + FOUR * HELD - 1) / (FOUR * HELD), wanted = (end + FOUR - 1) / FOUR;
+    if (threads < 256) threads = wanted < 256 ? wanted : 256;
+    return dim3((unsigned)((threads + WARP - 1) / WARP * WARP));
 }
 
 void attention_split(float *y, int64_t ldy, const float *q, const float *k, const float *v, int64_t ldqkv,
                      const struct ptq_attention *shape, int64_t length, void *scratch)
 {
+    if (length > LONGEST) {
+        attention(y, ldy, q, k, v, ldqkv, shape, 0, length, nullptr);
+        return;
+    }
     int64_t heads = shape->heads, d = shape->head_size, panel = panel_of(length), square = panel * length;
     struct split_room r = room_of((unsigned char *)scratch, shape, length, nullptr);
     dim3 rows = dim3((unsigned)length);
@@ -140,9 +175,8 @@ void attention_split(float *y, int64_t ldy, const float *q, const float *k, cons
         int64_t m = length - first < panel ? length - first : panel, end = first + m;
         half_product(floats{r.scores, length, square}, halves{r.q + first * heads * 3 * d, heads * 3 * d, 3 * d},
                      halves{r.k, heads * 3 * d, 3 * d}, of_scores, 0, m, end, 3 * d, heads);
-        PTQ_LAUNCH(softmax_kernel, dim3((unsigned)m, (unsigned)heads), threads_for(end),
-                   sizeof(float) * (size_t)(length + THREADS / WARP), r, panel, length, first, end, shape->scale,
-                   shape->window, shape->slope);
+        PTQ_LAUNCH(softmax_kernel, dim3((unsigned)m, (unsigned)heads), softmax_threads(end), sizeof(float) * WARP, r,
+                   panel, length, first, end, shape->scale, shape->window, shape->slope);
         struct floats out = {y + first * ldy, ldy, d};
         struct halves hi = {r.hi, length, square}, lo = {r.lo, length, square};
         struct halves v_hi = {r.v_hi, heads * d, d}, v_lo = {r.v_lo, heads * d, d};

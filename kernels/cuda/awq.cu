@@ -88,6 +88,20 @@ static void trial(const struct ptq_device_awq *t)
 
 /* ---- bounds ---- */
 
+__global__ void rescale_kernel(float *w, const float *columns, const float *rows, int64_t k)
+{
+    float divisor = rows[blockIdx.x];
+    for (int64_t j = threadIdx.x; j < k; j += blockDim.x) {
+        int64_t at = blockIdx.x * k + j;
+        w[at] = w[at] * columns[j] / divisor;
+    }
+}
+
+static void rescale(float *w, const float *columns, const float *rows, int64_t n, int64_t k)
+{
+    PTQ_LAUNCH(rescale_kernel, dim3((unsigned)n), threads_for(k), 0, w, columns, rows, k);
+}
+
 /* A block a group: measure = X_g^T X_g. */
 __global__ void measure_kernel(struct ptq_device_clip t)
 {
@@ -219,6 +233,7 @@ void fill_awq_slots(struct ptq_device_solver *s)
 {
     s->awq_begin = begin;
     s->awq_trial = trial;
+    s->rescale = rescale;
     s->awq_clip = clip;
     s->awq_code = code;
 }

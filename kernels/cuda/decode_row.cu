@@ -27,10 +27,28 @@ struct row_out row_out_of(const struct ptq_row *row, int64_t k)
     if (!row->w) return out;
     struct half_acts a = acts_for(row->w, 1, row->scratch);
     out.y = nullptr;
-    out.x = a.x, out.high = a.high, out.chunk = a.chunk, out.padded = a.padded;
+    out.x = a.x, out.high = a.high, out.bits = one_serves(row->w) ? row->w->grid.w_bit : 0, out.chunk = a.chunk,
+    out.padded = a.padded;
     out.stride = row->w->stride, out.places = row->w->places;
     out.chunks = chunks_of(row->w);
     return out;
+}
+
+/* ---- the embedding ---- */
+
+__global__ void embed_row_kernel(float *x, int32_t *at, const int32_t *id, const uint16_t *table, int64_t vocab,
+                                 int64_t k)
+{
+    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    ptq_turn();
+    int64_t row = *id >= 0 && *id < vocab ? *id : 0;
+    if (i < k) x[i] = ptq_half_to_float(table[row * k + i]);
+    if (i == 0) *at += 1;
+}
+
+void embed_row(float *x, int32_t *at, const int32_t *id, const uint16_t *table, int64_t vocab, int64_t k)
+{
+    PTQ_LAUNCH_EARLY(embed_row_kernel, blocks_for(k, WARPS * WARP), WARPS * WARP, 0, x, at, id, table, vocab, k);
 }
 
 /* ---- norms ---- */

@@ -59,18 +59,19 @@ void gelu_erf(float *x, int64_t ldx, int64_t m, int64_t n)
     PTQ_LAUNCH(gelu_kernel<false>, blocks_for(m * n, THREADS), THREADS, 0, x, ldx, m, n);
 }
 
-__global__ void silu_mul_kernel(float *y, int64_t ldy, const float *gate, const float *up, int64_t ld, int64_t m,
-                                int64_t n)
+/* A block a row: no division finds the place. */
+__global__ void silu_mul_kernel(float *y, int64_t ldy, const float *gate, const float *up, int64_t ld, int64_t n)
 {
-    int64_t i = grid_index(), row = i / n, j = i % n;
-    if (row >= m) return;
-    float x = gate[row * ld + j];
-    y[row * ldy + j] = x / (1 + expf(-x)) * up[row * ld + j];
+    int64_t row = blockIdx.x;
+    for (int64_t j = threadIdx.x; j < n; j += blockDim.x) {
+        float x = gate[row * ld + j];
+        y[row * ldy + j] = x / (1 + expf(-x)) * up[row * ld + j];
+    }
 }
 
 void silu_mul(float *y, int64_t ldy, const float *gate, const float *up, int64_t ld, int64_t m, int64_t n)
 {
-    PTQ_LAUNCH(silu_mul_kernel, blocks_for(m * n, THREADS), THREADS, 0, y, ldy, gate, up, ld, m, n);
+    PTQ_LAUNCH(silu_mul_kernel, dim3((unsigned)m), threads_for(n), 0, y, ldy, gate, up, ld, n);
 }
 
 __global__ void divide_kernel(float *x, int64_t ldx, const float *divisor, int64_t m, int64_t n)

@@ -10,6 +10,7 @@
  *
  * A warp has a row, lane l its columns l, l + 32, .. of the block. */
 #include "grid.cuh"
+#include "memory.cuh"
 
 namespace ptq_cuda
 {
@@ -61,11 +62,11 @@ static void turn(float *r, const double *a, int64_t k)
     PTQ_LAUNCH(turn_kernel, dim3((unsigned)k), threads_for(k), 0, r, a, k);
 }
 
-/* u of a block of columns: thread q has column q of R[block, block]^-1, from its diagonal upwards. */
-__global__ void invert_kernel(struct ptq_device_gptq t, int64_t from, int64_t n, int64_t block)
+/* A block a block of columns; thread q has column q of R[block, block]^-1, from its diagonal upwards. */
+__global__ void invert_kernel(struct ptq_device_gptq t)
 {
-    int64_t q = threadIdx.x, k = t.k;
-    double *u = t.u + block * COLUMNS * COLUMNS;
+    int64_t block = blockIdx.x, from = t.where[block], n = t.where[block + 1] - from, q = threadIdx.x, k = t.k;
+    double *u = ptq_shared<double>();
     for (int64_t p = n - 1; p >= 0; p--) {
         const double *row = t.a + (k - 1 - from - p) * k + k - 1 - from; /* R[from + p][from + i] is row[-i] */
         double sum = p == q;
@@ -74,7 +75,7 @@ __global__ void invert_kernel(struct ptq_device_gptq t, int64_t from, int64_t n,
             sum /= row[-p];
             u[p * COLUMNS + q] = sum;
         }
-        if (q < n) t.u32[block * COLUMNS * COLUMNS + p * COLUMNS + q] = p <= q ? (float)sum : 0;
+        if (q < n) t.u[block * COLUMNS * COLUMNS + p * COLUMNS + q] = p <= q ? (float)sum : 0;
     }
 }
 
@@ -174,7 +175,7 @@ __global__ void __launch_bounds__(ROWS *WARP)
     int warp = (int)threadIdx.x / WARP, lane = (int)threadIdx.x % WARP;
     float *now = u + COLUMNS * COLUMNS + warp * COLUMNS, maxq = (float)((1 << t.grid.w_bit) - 1);
     for (int64_t i = threadIdx.x; i < n * COLUMNS; i += blockDim.x)
-        u[i] = i % COLUMNS < n ? t.u32[block * COLUMNS * COLUMNS + i] : 0;
+        u[i] = i % COLUMNS < n ? t.u[block * COLUMNS * COLUMNS + i] : 0;
     __syncthreads();
     for (int64_t row = (int64_t)blockIdx.x * ROWS + warp; row < t.n; row += (int64_t)gridDim.x * ROWS) {
         struct lane_row r;
@@ -222,18 +223,15 @@ __global__ void __launch_bounds__(ROWS *WARP)
 static void solve(const struct ptq_device_gptq *t)
 {
     size_t shared = sizeof(float) * COLUMNS * (COLUMNS + ROWS);
-    int64_t k = t->k;
+    int64_t k = t->k, rows = (t->n + ROWS - 1) / ROWS, most = 3 * processors(); /* as many as fit, for they load u */
     clear(t->t, sizeof(float) * (size_t)(t->n * k));
     clear(t->loss, sizeof(double) * (size_t)t->n);
     clear(t->saturated, sizeof(int32_t) * (size_t)t->n);
     if (!t->fits) PTQ_LAUNCH(fit_kernel, blocks_for(t->n * t->n_groups, THREADS / WARP), THREADS, 0, *t);
+    PTQ_LAUNCH(invert_kernel, dim3((unsigned)t->n_blocks), dim3(COLUMNS), sizeof(double) * COLUMNS * COLUMNS, *t);
     for (int64_t i = 0; i < t->n_blocks; i++) {
         int64_t from = t->block[i], to = t->block[i + 1], n = to - from;
-        PTQ_LAUNCH(invert_kernel, dim3(1), dim3(COLUMNS), 0, *t, from, n, i);
-    }
-    for (int64_t i = 0; i < t->n_blocks; i++) {
-        int64_t from = t->block[i], to = t->block[i + 1], n = to - from;
-        PTQ_LAUNCH(block_kernel, blocks_for(t->n, ROWS), ROWS * WARP, shared, *t, from, n, i);
+        PTQ_LAUNCH(block_kernel, dim3((unsigned)(rows < most ? rows : most)), ROWS * WARP, shared, *t, from, n, i);
         if (to < k) subtract_plain(t->t + to, k, t->error, COLUMNS, t->r + from * k + to, k, t->n, k - to, n);
     }
 }

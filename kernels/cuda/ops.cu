@@ -65,8 +65,14 @@ const struct ptq_device *device(char *why, size_t size)
     table.decoding.norm_row = norm_row;
     table.decoding.silu_row = silu_row;
     table.decoding.row_serves = row_serves;
+    table.decoding.row_multiplies = one_serves;
+    table.decoding.acts_row = acts_row;
+    table.decoding.multiply_row = multiply_row;
     table.decoding.likeliest = likeliest;
     table.decoding.likeliest_scratch = likeliest_scratch();
+    table.decoding.embed_row = embed_row;
+    table.decoding.fetch = fetch;
+    table.decoding.fetched = fetched;
     table.decoding.record = record;
     table.decoding.replay = replay;
     table.decoding.forget = forget;

@@ -38,6 +38,7 @@ struct half_acts {
      * sixteenth of x / factor in x. */
     struct of_chunk *chunk;
     int high;
+    int bits; /* not 0: x are integers instead, for packed_one.cu and codes of that width; chunk has no sum */
     /* m > FEW */
     float *sum;    /* [chunks][padded], of the FP16 values */
     float *factor; /* [padded], a power of two; NaN where the token is not finite */
@@ -64,6 +65,10 @@ int few_gathers(const struct ptq_packed *w);
 int few_high(int w_bit);
 void few_linear(const struct packed_task *t, int gather);
 
+/* packed_one.cu, which packed_acts and packed_multiply take for one token: whether w is for it, and the activations of one token for it. */
+int one_serves(const struct ptq_packed *w);
+void acts_row(void *scratch, const struct ptq_packed *w, const float *x);
+void multiply_row(float *y, const struct ptq_packed *w, const float *b, int accumulate, void *scratch);
 /* Where packed_acts leaves what packed_multiply reads, for who fills it himself. */
 struct half_acts acts_for(const struct ptq_packed *w, int64_t m, void *scratch);
 /* Fills a's arrays from x[m][K]. */

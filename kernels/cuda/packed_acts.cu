@@ -96,6 +96,10 @@ __device__ static void fill_chunk(const struct half_acts *a, const struct ptq_pa
     if (n > w->places - first) n = w->places - first;
     float v[FOUR];
     take_four(v, w, x, place, (int)n - lane * FOUR, plain);
+    if (a->bits) {
+        put_ints(a->x, place, a->chunk + c * a->padded, a->bits, lane * FOUR < n, v);
+        return;
+    }
     put_halves(a->x + token * w->places + place, a->chunk + c * a->padded + token, a->high, lane * FOUR < n, v);
 }
 

@@ -171,40 +171,40 @@ copies_of(const struct packed_task *t, const struct few_thread *f, const struct 
     return c;
 }
 
-/* What of a unit is copied: weights may come before it is the kernel's turn, activations may not. */
 enum {
-    OF_WEIGHTS = 1,
-    OF_ACTS = 2
-};
+    CODES = 1,
+    ACTS = 2
+}; /* what of a unit: what was there before this kernel's turn; what was made just before */
 
-/* A unit of `steps` steps, 4 where WHOLE, into its stage. */
-template <int W_BIT, int G, int NT, bool GATHER, bool WHOLE>
+/* PARTS of a unit of `steps` steps, 4 where WHOLE, into its stage. */
+template <int W_BIT, int G, int NT, bool GATHER, bool WHOLE, int PARTS>
 __device__ __forceinline__ void copy_unit(const struct copies<W_BIT, G, NT> *c, const struct packed_task *t,
                                           const struct few_thread *f, const struct few_plan *plan, int unit, int stage,
-                                          int steps, int what)
+                                          int steps)
 {
     enum { OWN = own_stage<W_BIT, G>::bytes, PIECES = CHUNK / PIECE };
-    if (what & OF_WEIGHTS)
+    if (PARTS & CODES)
         copy_codes<W_BIT, WHOLE>(f->own + stage * OWN, c->code + (int64_t)unit * (PTQ_PACK_ROWS * CHUNK * W_BIT / 8),
                                  f->lane, steps);
     int group = plan->group_by_mul ? (int)((uint64_t)unit * plan->group_by_mul >> 32) : unit * G;
     PTQ_UNROLL
     for (int i = 0; i < copies<W_BIT, G, NT>::rounds; i++) {
         const struct small_copy *s = &c->small[i];
-        if (!(what & (s->by_group ? OF_WEIGHTS : OF_ACTS))) continue;
         int at = s->by_group ? group : unit;
-        if (G == 1 && s->from) ptq_copy_async16(s->to + stage * s->stage, s->from + (int64_t)at * s->step);
-        if (G != 1 && s->from) /* a unit has G groups, and as many chunks */
+        if (!s->from || !(PARTS & (s->by_group ? CODES : ACTS))) continue;
+        if (G == 1)
+            ptq_copy_async16(s->to + stage * s->stage, s->from + (int64_t)at * s->step);
+        else /* a unit has G groups, and as many chunks */
             ptq_copy_async16(s->to + stage * s->stage, s->from + (int64_t)at * (s->by_group ? s->step : G * s->step),
                              unit * G < s->left ? 16 : 0);
     }
-    if (what & OF_WEIGHTS && c->zero && (G == 1 || group < c->zero_left))
+    if (PARTS & CODES && c->zero && (G == 1 || group < c->zero_left))
         ptq_copy_async4(c->zero_to + stage * OWN, c->zero + (int64_t)group * (W_BIT == 8 ? 16 : 8));
-    if (!(what & OF_ACTS)) return;
+    if (GATHER || !(PARTS & ACTS)) return;
     const uint16_t *from = c->acts + unit * CHUNK;
     unsigned char *to = c->acts_to + stage * plan->team_bytes;
     int tokens = plan->pairs * WARP / PIECES; /* that a team copies at once: even, so that banks are as before */
-    for (int token = (f->pair * WARP + f->lane) / PIECES; !GATHER && token < (int)t->x.m; token += tokens) {
+    for (int token = (f->pair * WARP + f->lane) / PIECES; token < (int)t->x.m; token += tokens) {
         if (WHOLE)
             ptq_copy_async16(to, from);
         else
@@ -213,17 +213,16 @@ __device__ __forceinline__ void copy_unit(const struct copies<W_BIT, G, NT> *c, 
     }
 }
 
-/* The it'th unit of the thread's team into its place in the ring; with its activations it is whole. */
-template <int W_BIT, int G, int NT, bool GATHER>
+/* Of the it'th unit of the thread's team into its place in the ring. */
+template <int W_BIT, int G, int NT, bool GATHER, int PARTS>
 __device__ __forceinline__ void bring(const struct copies<W_BIT, G, NT> *c, const struct packed_task *t,
-                                      const struct few_thread *f, const struct few_plan *plan, int it, int what)
+                                      const struct few_thread *f, const struct few_plan *plan, int it)
 {
     int unit = it * plan->teams + f->team, steps = (int)t->w.places / PTQ_PACK_STEP - unit * CHUNK_STEPS;
     if (steps >= CHUNK_STEPS)
-        copy_unit<W_BIT, G, NT, GATHER, true>(c, t, f, plan, unit, it % STAGES, CHUNK_STEPS, what);
+        copy_unit<W_BIT, G, NT, GATHER, true, PARTS>(c, t, f, plan, unit, it % STAGES, CHUNK_STEPS);
     else if (steps > 0)
-        copy_unit<W_BIT, G, NT, GATHER, false>(c, t, f, plan, unit, it % STAGES, steps, what);
-    if (what & OF_ACTS) ptq_copy_commit();
+        copy_unit<W_BIT, G, NT, GATHER, false, PARTS>(c, t, f, plan, unit, it % STAGES, steps);
 }
 
 /* The activations of a unit, each looked up by perm, for the comparison: no salient or divided columns. */
@@ -295,6 +294,12 @@ __device__ __forceinline__ void pieces_at(uint4 (&x)[NT], const unsigned char *a
     }
 }
 
+/* Bits 0 and 1 of each nibble of low, the others of high: one instruction as it is written here. */
+__device__ __forceinline__ uint32_t pick(uint32_t low, uint32_t high)
+{
+    return ((low ^ high) & 0x33333333u) ^ high;
+}
+
 /* Two and three bits, 16 places of steps 2 i and 2 i + 1: words of nibbles, even and odd pairs of places. */
 template <int W_BIT>
 __device__ __forceinline__ void make_nibbles(uint32_t (&even)[4], uint32_t (&odd)[4], const uint32_t (&word)[4],
@@ -308,8 +313,8 @@ __device__ __forceinline__ void make_nibbles(uint32_t (&even)[4], uint32_t (&odd
         if (W_BIT == 2) continue;
         /* vector c % 2 has its third bits at 2 v (even) and 2 v + 1 (odd) of a nibble: to its bit 2; bit 3 is masked
          * later */
-        even[row] = (even[row] & 0x33333333u) | (ptq_rotate(bits[row], c % 2 ? 0 : 2) & 0xccccccccu);
-        odd[row] = (odd[row] & 0x33333333u) | (ptq_rotate(bits[row], c % 2 ? 31 : 1) & 0xccccccccu);
+        even[row] = pick(even[row], ptq_rotate(bits[row], c % 2 ? 0 : 2));
+        odd[row] = pick(odd[row], ptq_rotate(bits[row], c % 2 ? 31 : 1));
     }
 }
 
@@ -458,9 +463,14 @@ __global__ void __launch_bounds__(MOST_WARPS *WARP) few_kernel(struct packed_tas
     const struct copies<W_BIT, G, NT> c = copies_of<W_BIT, G, NT>(&t, &f, &plan);
     float sum[2][NT][4] = {};
     int rounds = (plan.units + plan.teams - 1) / plan.teams;
-    for (int it = 0; it < STAGES - 1; it++) bring<W_BIT, G, NT, GATHER>(&c, &t, &f, &plan, it, OF_WEIGHTS);
+    PTQ_NO_UNROLL
+    for (int it = 0; it < STAGES - 1; it++) bring<W_BIT, G, NT, GATHER, CODES>(&c, &t, &f, &plan, it);
     ptq_turn();
-    for (int it = 0; it < STAGES - 1; it++) bring<W_BIT, G, NT, GATHER>(&c, &t, &f, &plan, it, OF_ACTS);
+    PTQ_NO_UNROLL
+    for (int it = 0; it < STAGES - 1; it++) {
+        bring<W_BIT, G, NT, GATHER, ACTS>(&c, &t, &f, &plan, it);
+        ptq_copy_commit();
+    }
     for (int it = 0; it < rounds; it++) {
         int unit = it * plan.teams + f.team;
         unsigned char *own = f.own + it % STAGES * OWN, *acts = f.acts + it % STAGES * plan.team_bytes;
@@ -469,7 +479,8 @@ __global__ void __launch_bounds__(MOST_WARPS *WARP) few_kernel(struct packed_tas
             __syncwarp();
         else
             __syncthreads();
-        bring<W_BIT, G, NT, GATHER>(&c, &t, &f, &plan, it + STAGES - 1, OF_WEIGHTS | OF_ACTS);
+        bring<W_BIT, G, NT, GATHER, CODES | ACTS>(&c, &t, &f, &plan, it + STAGES - 1);
+        ptq_copy_commit();
         if (unit >= plan.units) continue;
         if (GATHER) gather_acts<W_BIT, G, NT>(acts, &t, &f, unit);
         multiply_unit<W_BIT, G, NT>(sum, own, acts, &t, &f);

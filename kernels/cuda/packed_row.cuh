@@ -44,10 +44,36 @@ __device__ __forceinline__ void put_halves(uint16_t *to, struct of_chunk *chunk,
     if (lane == 0) *chunk = of_chunk{factor, factor * sum};
 }
 
+/* Where place p of a row of integers stands, for codes of that width (packed_one.cu): words have p and p + B, of two
+ * such runs of B places, side by side. */
+__device__ __forceinline__ int64_t one_at(int64_t p, int bits)
+{
+    int run = bits == 4 ? 4 : bits == 8 ? 2 : 8;
+    return p - p % (2 * run) + 2 * (p % run) + p / run % 2;
+}
+
+/* The same as put_halves as integers of 16 bits (ops.h, struct ptq_acts); x: of place 0, which the lane's first place
+ * counts from. */
+__device__ __forceinline__ void put_ints(uint16_t *x, int64_t place, struct of_chunk *chunk, int bits, bool mine,
+                                         const float (&v)[FOUR])
+{
+    float max = 0, bad = 0;
+    PTQ_UNROLL
+    for (int i = 0; i < FOUR; i++) max = fmaxf(max, fabsf(v[i])), bad += v[i] * 0;
+    max = warp_max(max);
+    bad = warp_sum(bad);
+    bool zero = !(max >= 0x1p-100f) || !(bad == 0);
+    float inverse = zero ? 0 : 32767 / max;
+    PTQ_UNROLL
+    for (int i = 0; mine && i < FOUR; i++)
+        x[one_at(place + i, bits)] = zero ? 0 : (uint16_t)(int16_t)rintf(v[i] * inverse);
+    if (threadIdx.x % WARP == 0) *chunk = of_chunk{bad == 0 ? (zero ? 0 : max / 32767) : NAN, 0};
+}
+
 struct row_out {
     float *y;    /* or NULL, then */
     uint16_t *x; /* as in half_acts */
-    int high;
+    int high, bits;
     struct of_chunk *chunk; /* [chunks][padded], token 0 of which is written */
     int64_t padded;
     int64_t k, stride, places; /* float32: one group of K, places are columns */
@@ -72,6 +98,10 @@ __device__ __forceinline__ void put_chunk(const struct row_out *out, int64_t c, 
     bool mine = lane * FOUR < n;
     if (out->y) {
         for (int i = 0; mine && i < FOUR && place + i < out->k; i++) out->y[place + i] = v[i];
+        return;
+    }
+    if (out->bits) {
+        put_ints(out->x, place, out->chunk + c * out->padded, out->bits, mine, v);
         return;
     }
     put_halves(out->x + place, out->chunk + c * out->padded, out->high, mine, v);

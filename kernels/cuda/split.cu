@@ -37,12 +37,43 @@ __global__ void split_kernel(struct ptq_split to, const float *x, int64_t ldx)
     if (blockIdx.x == 0 && threadIdx.x == 0) to.state[SPLIT_FACTOR] = ldexpf(1, exponent);
 }
 
+/* The same, four at a time. */
+__global__ void split4_kernel(struct ptq_split to, const float *x, int64_t ldx)
+{
+    const float4 *row = reinterpret_cast<const float4 *>(x + (int64_t)blockIdx.x * ldx);
+    uint2 *hi = reinterpret_cast<uint2 *>(to.hi + (int64_t)blockIdx.x * to.k);
+    uint2 *lo = reinterpret_cast<uint2 *>(to.lo + (int64_t)blockIdx.x * to.k);
+    int exponent = split_exponent(to.state[SPLIT_MAX]), inexact = 0, n = (int)(to.k / 4);
+    float inverse = ldexpf(1, -exponent);
+    for (int j = (int)threadIdx.x; j < n; j += (int)blockDim.x) {
+        float4 value = row[j];
+        uint16_t high[4], low[4];
+        split_value(value.x * inverse, &high[0], &low[0]);
+        split_value(value.y * inverse, &high[1], &low[1]);
+        split_value(value.z * inverse, &high[2], &low[2]);
+        split_value(value.w * inverse, &high[3], &low[3]);
+        hi[j] = uint2{high[0] | (uint32_t)high[1] << 16, high[2] | (uint32_t)high[3] << 16};
+        lo[j] = uint2{low[0] | (uint32_t)low[1] << 16, low[2] | (uint32_t)low[3] << 16};
+        inexact |= ((low[0] | low[1] | low[2] | low[3]) & 0x7fff) != 0;
+    }
+    if (inexact) to.state[SPLIT_INEXACT] = 1;
+    if (blockIdx.x == 0 && threadIdx.x == 0) to.state[SPLIT_FACTOR] = ldexpf(1, exponent);
+}
+
+static bool in_fours(const void *x, int64_t ldx, int64_t k)
+{
+    return k % 4 == 0 && ldx % 4 == 0 && (uintptr_t)x % 16 == 0;
+}
+
 static void split(const struct ptq_split *to, const float *x, int64_t ldx)
 {
     dim3 rows = dim3((unsigned)to->m);
     clear(to->state, sizeof(float) * PTQ_SPLIT_STATE);
     PTQ_LAUNCH(largest_kernel, rows, threads_for(to->k), THREADS / WARP * sizeof(float), to->state, x, ldx, to->k);
-    PTQ_LAUNCH(split_kernel, rows, threads_for(to->k), 0, *to, x, ldx);
+    if (in_fours(x, ldx, to->k) && in_fours(to->hi, 4, 4) && in_fours(to->lo, 4, 4))
+        PTQ_LAUNCH(split4_kernel, rows, threads_for(to->k / 4), 0, *to, x, ldx);
+    else
+        PTQ_LAUNCH(split_kernel, rows, threads_for(to->k), 0, *to, x, ldx);
 }
 
 static int exact(const struct ptq_split *s)
@@ -111,10 +142,12 @@ static void gram_split(float *h, const struct ptq_split *x)
     }
 }
 
+enum { RUNS = 256, RUN_WARPS = 16, AHEAD = 16, LEVELS = 4 };
+
 /* A thread a column, its rows in order; level 0 is full after 2^power rows. */
 __global__ void absmean_kernel(float *level, int levels, int power, int64_t seen, const float *x, int64_t m, int64_t k)
 {
-    enum { MOST = 4, AHEAD = 16 };
+    enum { MOST = LEVELS };
     int64_t j = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, mask = ((int64_t)1 << power) - 1;
     float sum[MOST], next[AHEAD];
     if (j >= k) return;
@@ -143,9 +176,69 @@ __global__ void absmean_kernel(float *level, int levels, int power, int64_t seen
         if (l < levels) level[l * k + j] = sum[l];
 }
 
+/* The same where batches hold whole runs of 2^power rows: a run's sum begins with 0, so that runs are summed side by
+ * side. A block 32 columns; its warps share the runs out, and its first one goes over their sums. */
+__global__ void run_sums_kernel(float *level, int levels, int power, int64_t seen, const float *x, int64_t m, int64_t k)
+{
+    float *sums = ptq_shared<float>(), kept[LEVELS], next[AHEAD];
+    int warp = (int)threadIdx.x / WARP, lane = (int)threadIdx.x % WARP, step = 1 << power, runs = (int)(m >> power);
+    int64_t j = (int64_t)blockIdx.x * WARP + lane, mask = ((int64_t)1 << power) - 1;
+    PTQ_UNROLL
+    for (int l = 0; l < LEVELS; l++) kept[l] = l < levels && j < k ? level[l * k + j] : 0;
+    for (int first = 0; first < runs; first += RUNS) {
+        int n = runs - first < RUNS ? runs - first : (int)RUNS;
+        __syncthreads();
+        for (int run = warp; run < n; run += RUN_WARPS) {
+            const float *row = x + (int64_t)(first + run) * step * k + j;
+            float sum = 0;
+            for (int i = 0; i < step; i += AHEAD) {
+                PTQ_UNROLL
+                for (int a = 0; a < AHEAD; a++) next[a] = j < k ? fabsf(row[(i + a) * k]) : 0;
+                PTQ_UNROLL
+                for (int a = 0; a < AHEAD; a++) sum += next[a];
+            }
+            sums[run * WARP + lane] = sum;
+        }
+        __syncthreads();
+        for (int run = 0; warp == 0 && run < n; run++) {
+            int64_t at = seen + (int64_t)(first + run + 1) * step;
+            float carried = sums[run * WARP + lane];
+            PTQ_UNROLL
+            for (int l = 1; l < LEVELS; l++) {
+                if (l >= levels) break;
+                kept[l] = carried += kept[l];
+                if (l + 1 == levels || (at & (mask << l * power))) break;
+                kept[l] = 0;
+            }
+        }
+    }
+    PTQ_UNROLL
+    for (int l = 0; l < LEVELS; l++)
+        if (warp == 0 && l < levels && j < k) level[l * k + j] = kept[l];
+}
+
 static void absmean(float *level, int levels, int power, int64_t seen, const float *x, int64_t m, int64_t k)
 {
-    PTQ_LAUNCH(absmean_kernel, blocks_for(k, 64), dim3(64), 0, level, levels, power, seen, x, m, k);
+    int64_t mask = ((int64_t)1 << power) - 1;
+    if (levels > 1 && power >= 4 && !(seen & mask) && !(m & mask) && m < (int64_t)1 << 31)
+        PTQ_LAUNCH(run_sums_kernel, blocks_for(k, WARP), RUN_WARPS * WARP, sizeof(float) * RUNS * WARP, level, levels,
+                   power, seen, x, m, k);
+    else
+        PTQ_LAUNCH(absmean_kernel, blocks_for(k, 64), dim3(64), 0, level, levels, power, seen, x, m, k);
+}
+
+/* A block a row. */
+__global__ void finite_kernel(float *flag, const float *x, int64_t k)
+{
+    const float *row = x + (int64_t)blockIdx.x * k;
+    bool bad = false;
+    for (int64_t j = threadIdx.x; j < k; j += blockDim.x) bad |= !(fabsf(row[j]) < INFINITY);
+    if (bad) *flag = NAN; /* whoever it is, the same value */
+}
+
+static void finite(float *flag, const float *x, int64_t m, int64_t k)
+{
+    PTQ_LAUNCH(finite_kernel, dim3((unsigned)m), threads_for(k), 0, flag, x, k);
 }
 
 void fill_split_slots(struct ptq_device_solver *s)
@@ -158,6 +251,7 @@ void fill_split_slots(struct ptq_device_solver *s)
     s->copy = copy;
     s->clear = clear;
     s->absmean = absmean;
+    s->finite = finite;
     s->attention = attention_split;
     s->attention_bytes = attention_split_bytes;
 }

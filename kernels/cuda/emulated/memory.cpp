@@ -67,7 +67,21 @@ int version()
     return 90;
 }
 
-/* ---- recordings ---- */
+/* ---- recordings, and ids that come back ---- */
+
+static int32_t id_here;
+
+void fetch(const int32_t *id)
+{
+    emulated::not_recorded("a fetch");
+    id_here = *id;
+}
+
+int32_t fetched(const char **failure)
+{
+    *failure = error();
+    return id_here;
+}
 
 using recording = std::vector<std::function<void()>>;
 

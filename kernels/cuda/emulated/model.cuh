@@ -32,6 +32,7 @@
 #define __device__
 #define __host__
 #define PTQ_UNROLL
+#define PTQ_NO_UNROLL
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 
@@ -196,6 +197,15 @@ static inline unsigned ptq_atomic_count(unsigned *counter, unsigned last)
 static inline uint4 ptq_stream_load(const uint4 *from)
 {
     return *from;
+}
+/* sum + the two halves of x, signed, times two bytes of codes, unsigned: the lower or the upper ones. */
+static inline int32_t ptq_dp2a_low(uint32_t x, uint32_t codes, int32_t sum)
+{
+    return sum + (int16_t)x * (int32_t)(codes & 255) + (int16_t)(x >> 16) * (int32_t)(codes >> 8 & 255);
+}
+static inline int32_t ptq_dp2a_high(uint32_t x, uint32_t codes, int32_t sum)
+{
+    return ptq_dp2a_low(x, codes >> 16, sum);
 }
 /* What this thread wrote before is seen by whoever sees what it writes behind. */
 static inline void ptq_fence()

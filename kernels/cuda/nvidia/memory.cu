@@ -38,14 +38,20 @@ void note_failure(const char *what, int status)
     if (!failure[0]) snprintf(failure, sizeof failure, "%s: status %d", what, status);
 }
 
-const char *error()
+/* The first failure that was noted, once. */
+static const char *tell()
 {
     static char told[sizeof failure];
-    note(cudaDeviceSynchronize(), "a kernel");
     if (!failure[0]) return nullptr;
     snprintf(told, sizeof told, "%s", failure);
     failure[0] = 0;
     return told;
+}
+
+const char *error()
+{
+    note(cudaDeviceSynchronize(), "a kernel");
+    return tell();
 }
 
 int processors()
@@ -124,6 +130,30 @@ size_t room()
 int version()
 {
     return 10 * properties.major + properties.minor;
+}
+
+/* ---- ids that come back while what follows them is computed ---- */
+
+static struct {
+    int32_t *id; /* pinned */
+    cudaEvent_t here;
+} coming;
+
+void fetch(const int32_t *id)
+{
+    if (!coming.id) {
+        note(cudaMallocHost(&coming.id, sizeof *coming.id), "pinned memory");
+        note(cudaEventCreateWithFlags(&coming.here, cudaEventDisableTiming), "an event");
+    }
+    note(cudaMemcpyAsync(coming.id, id, sizeof *id, cudaMemcpyDeviceToHost, stream), "an id");
+    note(cudaEventRecord(coming.here, stream), "an id");
+}
+
+int32_t fetched(const char **failure)
+{
+    note(cudaEventSynchronize(coming.here), "an id");
+    *failure = tell();
+    return *failure ? -1 : *coming.id;
 }
 
 /* ---- recordings: CUDA graphs ---- */

@@ -11,6 +11,7 @@
 #include <cuda_runtime.h>
 
 #define PTQ_UNROLL _Pragma("unroll")
+#define PTQ_NO_UNROLL _Pragma("unroll 1")
 
 extern __shared__ __align__(1024) unsigned char ptq_shared_bytes[];
 
@@ -114,6 +115,17 @@ __device__ __forceinline__ uint4 ptq_stream_load(const uint4 *from)
                  : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
                  : "l"(from));
     return v;
+}
+/* sum + the two halves of x, signed, times two bytes of codes, unsigned: the lower or the upper ones. */
+__device__ __forceinline__ int32_t ptq_dp2a_low(uint32_t x, uint32_t codes, int32_t sum)
+{
+    asm("dp2a.lo.s32.u32 %0, %1, %2, %0;" : "+r"(sum) : "r"(x), "r"(codes));
+    return sum;
+}
+__device__ __forceinline__ int32_t ptq_dp2a_high(uint32_t x, uint32_t codes, int32_t sum)
+{
+    asm("dp2a.hi.s32.u32 %0, %1, %2, %0;" : "+r"(sum) : "r"(x), "r"(codes));
+    return sum;
 }
 __device__ __forceinline__ void ptq_fence()
 {
