@@ -22,7 +22,7 @@ int64_t ptq_input_width(const struct ptq_config *c, enum ptq_input input)
     return width[input];
 }
 
-static int64_t qkv_width(const struct ptq_config *c)
+int64_t ptq_qkv_width(const struct ptq_config *c)
 {
     return (c->heads + 2 * c->kv_heads) * c->head_size;
 }
@@ -86,7 +86,7 @@ static void make_rotations(struct ptq_arena *arena, struct ptq_forward *f)
 int64_t ptq_forward_bytes(const struct ptq_model *model, int64_t length)
 {
     struct ptq_forward f = {.model = model, .length = length};
-    int64_t qkv = batch_windows(length) * length * qkv_width(&model->config);
+    int64_t qkv = batch_windows(length) * length * ptq_qkv_width(&model->config);
     return (int64_t)sizeof(float) * (qkv + (int64_t)scratch_floats(&f) * ptq_pool_size());
 }
 
@@ -97,7 +97,7 @@ void ptq_forward_make(struct ptq_arena *arena, const struct ptq_model *model, co
     *out = (struct ptq_forward){.model = model, .id = id, .windows = windows, .length = length};
     out->batch_windows = min64(windows, batch_windows(length));
     out->x = ptq_new(arena, float, windows *length * c->width);
-    out->qkv = ptq_new(arena, float, out->batch_windows *length *qkv_width(c));
+    out->qkv = ptq_new(arena, float, out->batch_windows *length *ptq_qkv_width(c));
     out->scratch = ptq_new(arena, float *, ptq_pool_size());
     for (int i = 0; i < ptq_pool_size(); i++) out->scratch[i] = ptq_new(arena, float, scratch_floats(out));
     make_rotations(arena, out);
@@ -210,7 +210,7 @@ static float *tapped(const struct block_task *t, enum ptq_input input, int64_t f
 static void rotate(const struct ptq_forward *f, float *qkv, int64_t first, int64_t rows)
 {
     const struct ptq_config *c = &f->model->config;
-    int64_t half = c->head_size / 2, ld = qkv_width(c);
+    int64_t half = c->head_size / 2, ld = ptq_qkv_width(c);
     for (int64_t row = 0, n; row < rows; row += n) {
         int64_t position = (first + row) % f->length;
         n = min64(rows - row, f->length - position);
@@ -240,7 +240,7 @@ static void norm_after(const struct block_task *t, int which, float *x, int64_t 
 
 static void tile_qkv(const struct block_task *t, const float *in, int64_t first, int64_t rows, int worker)
 {
-    int64_t ld = qkv_width(&t->f->model->config);
+    int64_t ld = ptq_qkv_width(&t->f->model->config);
     float *qkv = t->f->qkv + first * ld;
     struct ptq_tile tile = {.x = in, .ldx = t->f->model->config.width, .y = qkv, .ldy = ld, .rows = rows};
     ptq_tile_linear(t->f, t->block, PTQ_ATTN_IN, &tile, worker);
@@ -261,7 +261,7 @@ struct ptq_attention ptq_attention_shape(const struct ptq_model *m, const struct
 static void tile_attention(const struct block_task *t, float *mixed, int64_t first, int64_t rows, float *scratch)
 {
     const struct ptq_config *c = &t->f->model->config;
-    int64_t ld = qkv_width(c), width = c->heads * c->head_size, length = t->f->length;
+    int64_t ld = ptq_qkv_width(c), width = c->heads * c->head_size, length = t->f->length;
     struct ptq_attention shape = ptq_attention_shape(t->f->model, t->block);
     for (int64_t row = 0, n; row < rows; row += n) {
         int64_t position = (first + row) % length;

@@ -19,6 +19,9 @@ struct ptq_tile_scratch ptq_tile_scratch(const struct ptq_forward *f, int worker
 /* The model's kind of norm; y may be x. */
 void ptq_norm_rows(const struct ptq_forward *f, float *y, const float *x, const float *w, const float *b, int64_t rows);
 
+/* Outputs of q, k and v together. */
+int64_t ptq_qkv_width(const struct ptq_config *config);
+
 struct ptq_attention ptq_attention_shape(const struct ptq_model *model, const struct ptq_block *block);
 
 /* The block of that number, on the CPU. */

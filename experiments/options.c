@@ -28,7 +28,7 @@ static const struct option {
     {"seed", NUMBER, AT(seed), 0, INT64_MAX, "N", "seed of everything that is drawn at random [0]"},
     {"threads", NUMBER, AT(threads), 1, 1024, "N", "CPU threads [all that this process may use]"},
     {"device", TEXT, AT(device), 0, 0, "NAME",
-     "cpu; cuda: calibration's and evaluation's forward passes on the first GPU, the quantisation still on the CPU "
+     "cpu; cuda: calibration's and evaluation's forward passes, gptq and awq's searches on the first GPU "
      "[cpu]"},
     {"path", TEXT, AT(path), 0, 0, "NAME",
      "fp32: codes dequantised for sgemm; packed: as they are packed, activations of 16 bits [fp32; generate: packed]"},

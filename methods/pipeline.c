@@ -465,6 +465,17 @@ static enum ptq_status use_device(const struct ptq_job *job, struct ptq_model *m
     return PTQ_OK;
 }
 
+static enum ptq_status evaluate_travelling(struct run *r, struct ptq_error *err)
+{
+    struct ptq_arena *there = ptq_arena_make("calibration on a device");
+    struct ptq_model_stats stats;
+    ptq_stats_travel(there, r->model, r->calib, &stats);
+    r->stats = &stats;
+    enum ptq_status status = evaluate(r, err);
+    ptq_arena_free(there);
+    return status;
+}
+
 static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,
                                 struct ptq_cell *cell, struct ptq_error *err)
 {
@@ -486,14 +497,7 @@ static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_jo
                     .arena = arena,
                     .sink = job->sink,
                     .cell = cell};
-    if (!travel_with_cell(&plan)) return evaluate(&r, err);
-    struct ptq_arena *there = ptq_arena_make("calibration on a device");
-    struct ptq_model_stats stats;
-    ptq_stats_travel(there, r.model, r.calib, &stats);
-    r.stats = &stats;
-    enum ptq_status status = evaluate(&r, err);
-    ptq_arena_free(there);
-    return status;
+    return travel_with_cell(&plan) ? evaluate_travelling(&r, err) : evaluate(&r, err);
 }
 
 enum ptq_status ptq_cell_run(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,

@@ -34,10 +34,9 @@ struct ptq_job {
     enum ptq_bos bos;             /* [stream] */
     enum ptq_sample calib_sample; /* [the preset's, else first] */
     uint64_t seed;
-    const char
-        *device;      /* "cpu", or "cuda": forward passes on the first device; quantisation stays on the CPU ["cpu"] */
-    const char *path; /* ["fp32"] */
-    int reference;    /* 1: compare with full precision (PTQ_AGAINST_FIELDS). No part of the cell's id [0] */
+    const char *device; /* "cpu", or "cuda": forward passes, gptq and awq's searches on the first device ["cpu"] */
+    const char *path;   /* ["fp32"] */
+    int reference;      /* 1: compare with full precision (PTQ_AGAINST_FIELDS). No part of the cell's id [0] */
     const struct ptq_block_sink *sink; /* [none]; where there is one, text may be NULL: nothing is evaluated then */
 };
 

@@ -98,7 +98,8 @@ __global__ void attention_parts_kernel(struct split_room r, const float *q, cons
 
 /* A block a query row of a head: keys [from, at] count, those up to `end` get a zero. A thread has FOUR neighbouring
  * keys of every 4 blockDim.x, up to HELD times. Rows are read to the row's own key. */
-enum { FOUR = 4, HELD = 8 };
+enum { FOUR = 4 };
+template <int HELD>
 __global__ void softmax_kernel(struct split_room r, int64_t panel, int64_t length, int64_t first, int64_t end,
                                float scale, int64_t window, const float *slope)
 {
@@ -106,13 +107,19 @@ __global__ void softmax_kernel(struct split_room r, int64_t panel, int64_t lengt
     int64_t from = window && at >= window ? at - window + 1 : 0;
     float *part = ptq_shared<float>(), steep = slope ? slope[head] : 0, max = -INFINITY, sum = 0;
     float value[HELD][FOUR];
+    bool whole = length % FOUR == 0;
     PTQ_UNROLL
     for (int h = 0; h < HELD; h++) {
         int64_t begin = FOUR * ((int64_t)h * blockDim.x + threadIdx.x);
+        float4 four = {0, 0, 0, 0};
+        if (begin <= at && whole && begin + FOUR <= end)
+            four = *reinterpret_cast<const float4 *>(r.scores + offset + begin);
+        float score[FOUR] = {four.x, four.y, four.z, four.w};
         PTQ_UNROLL
         for (int i = 0; i < FOUR; i++) {
             int64_t j = begin + i;
-            value[h][i] = j >= from && j <= at ? r.scores[offset + j] * scale + steep * (float)(j - at) : -INFINITY;
+            if (j <= at && !(whole && begin + FOUR <= end)) score[i] = r.scores[offset + j];
+            value[h][i] = j >= from && j <= at ? score[i] * scale + steep * (float)(j - at) : -INFINITY;
             max = fmaxf(max, value[h][i]);
         }
     }
@@ -131,7 +138,7 @@ __global__ void softmax_kernel(struct split_room r, int64_t panel, int64_t lengt
         uint16_t hi[FOUR], lo[FOUR];
         PTQ_UNROLL
         for (int i = 0; i < FOUR; i++) split_value(value[h][i] * factor, &hi[i], &lo[i]);
-        if (begin + FOUR <= end && length % FOUR == 0) {
+        if (whole && begin + FOUR <= end) {
             *reinterpret_cast<uint2 *>(r.hi + offset + begin) =
                 uint2{hi[0] | (uint32_t)hi[1] << 16, hi[2] | (uint32_t)hi[3] << 16};
             *reinterpret_cast<uint2 *>(r.lo + offset + begin) =
@@ -147,12 +154,21 @@ __global__ void softmax_kernel(struct split_room r, int64_t panel, int64_t lengt
     }
 }
 
-/* Threads of the block, whole warps: 32 keys each, and LONGEST is far from 1024 of them. */
-static dim3 softmax_threads(int64_t end)
+/* As few places a thread as hold `end` keys: LONGEST is 8 FOUR THREADS. */
+static void softmax(const struct split_room *r, const struct ptq_attention *shape, int64_t m, int64_t panel,
+                    int64_t length, int64_t first, int64_t end)
 {
-    int64_t threads = (end + FOUR * HELD - 1) / (FOUR * HELD), wanted = (end + FOUR - 1) / FOUR;
-    if (threads < 256) threads = wanted < 256 ? wanted : 256;
-    return dim3((unsigned)((threads + WARP - 1) / WARP * WARP));
+    dim3 rows = dim3((unsigned)m, (unsigned)shape->heads), threads = threads_for((end + FOUR - 1) / FOUR);
+    size_t bytes = sizeof(float) * WARP;
+    if (end <= FOUR * THREADS)
+        PTQ_LAUNCH(softmax_kernel<1>, rows, threads, bytes, *r, panel, length, first, end, shape->scale, shape->window,
+                   shape->slope);
+    else if (end <= 2 * FOUR * THREADS)
+        PTQ_LAUNCH(softmax_kernel<2>, rows, threads, bytes, *r, panel, length, first, end, shape->scale, shape->window,
+                   shape->slope);
+    else
+        PTQ_LAUNCH(softmax_kernel<8>, rows, threads, bytes, *r, panel, length, first, end, shape->scale, shape->window,
+                   shape->slope);
 }
 
 void attention_split(float *y, int64_t ldy, const float *q, const float *k, const float *v, int64_t ldqkv,
@@ -175,8 +191,7 @@ void attention_split(float *y, int64_t ldy, const float *q, const float *k, cons
         int64_t m = length - first < panel ? length - first : panel, end = first + m;
         half_product(floats{r.scores, length, square}, halves{r.q + first * heads * 3 * d, heads * 3 * d, 3 * d},
                      halves{r.k, heads * 3 * d, 3 * d}, of_scores, 0, m, end, 3 * d, heads);
-        PTQ_LAUNCH(softmax_kernel, dim3((unsigned)m, (unsigned)heads), softmax_threads(end), sizeof(float) * WARP, r,
-                   panel, length, first, end, shape->scale, shape->window, shape->slope);
+        softmax(&r, shape, m, panel, length, first, end);
         struct floats out = {y + first * ldy, ldy, d};
         struct halves hi = {r.hi, length, square}, lo = {r.lo, length, square};
         struct halves v_hi = {r.v_hi, heads * d, d}, v_lo = {r.v_lo, heads * d, d};
