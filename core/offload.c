@@ -46,6 +46,7 @@ float *ptq_carve_floats(struct ptq_carve *c, int64_t n)
 static void give_all(void *context)
 {
     struct ptq_offload *o = context;
+    ptq_offload_settle();
     ptq_offload_give(o->device, o->x, o->x_bytes);
     ptq_offload_give(o->device, o->room, o->room_bytes);
     ptq_offload_give(o->device, o->head.room, o->head.bytes);
@@ -70,6 +71,7 @@ void ptq_offload_make(struct ptq_arena *arena, struct ptq_forward *f)
 
 void ptq_forward_here(struct ptq_forward *f)
 {
+    ptq_offload_settle();
     if (!f->away) return;
     f->offload->device->download(f->x, f->offload->x,
                                  sizeof(float) * (size_t)(f->windows * f->length * f->model->config.width));
@@ -496,6 +498,7 @@ static void run_parts(struct batch *b, enum ptq_offload_part first, enum ptq_off
 
 enum ptq_status ptq_offload_failed(const struct ptq_forward *f, struct ptq_error *err)
 {
+    ptq_offload_settle();
     const char *failure = f->offload->device->error();
     if (!failure) return PTQ_OK;
     return ptq_fail(err, PTQ_EDEVICE, "%s: %s; --device cpu computes the same", f->offload->device->name, failure);
@@ -545,6 +548,7 @@ enum ptq_status ptq_offload_begin(struct ptq_forward *f, const struct ptq_block 
 {
     struct ptq_offload *o = f->offload;
     int64_t width = f->model->config.width;
+    ptq_offload_settle();
     if (o->unchecked) {
         int64_t before = o->unchecked - 1;
         o->unchecked = 0;
@@ -562,6 +566,7 @@ enum ptq_status ptq_offload_begin(struct ptq_forward *f, const struct ptq_block 
 
 enum ptq_status ptq_offload_end(struct ptq_forward *f, int64_t index, struct ptq_error *err)
 {
+    ptq_offload_settle();
     int finite = all_finite(f);
     if (ptq_offload_failed(f, err)) return ptq_within(err, "layer %lld", (long long)index);
     return finite ? PTQ_OK : find_bad_row(f, index, err);
@@ -585,6 +590,7 @@ void ptq_offload_end_later(struct ptq_forward *f, int64_t index)
 unsigned char *ptq_offload_room(struct ptq_forward *f, int number, size_t bytes)
 {
     struct ptq_offload *o = f->offload;
+    ptq_offload_settle();
     if (o->extra[number].at && o->extra[number].bytes >= bytes) return o->extra[number].at;
     ptq_offload_give(o->device, o->extra[number].at, o->extra[number].bytes);
     o->extra[number].bytes = bytes;

@@ -93,6 +93,12 @@ enum ptq_status ptq_offload_begin(struct ptq_forward *f, const struct ptq_block 
 /* All rows through parts [first, last] of the block that was begun; look: x stays as it is. */
 void ptq_offload_parts(struct ptq_forward *f, const struct ptq_block *block, enum ptq_offload_part first,
                        enum ptq_offload_part last, int look, const struct ptq_tap *tap);
+/* The same on a thread of its own, since a device takes only so many kernels ahead: the host goes on with what is not
+ * the device's. tap and its context stay until the next function here, all of which wait for it. */
+void ptq_offload_parts_later(struct ptq_forward *f, const struct ptq_block *block, enum ptq_offload_part first,
+                             enum ptq_offload_part last, const struct ptq_tap *tap);
+/* Waits for that thread. */
+void ptq_offload_settle(void);
 /* What failed since, and whether x is finite. */
 enum ptq_status ptq_offload_end(struct ptq_forward *f, int64_t index, struct ptq_error *err);
 /* From here on the outputs of ATTN_OUT and MLP_OUT are held from one call to the next, where there is room. Given back

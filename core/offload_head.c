@@ -75,6 +75,7 @@ int ptq_offload_head_begin(struct ptq_forward *f, const float *project, const st
     const struct ptq_config *c = &f->model->config;
     struct ptq_offload_head *h = &f->offload->head;
     size_t rows = (size_t)all_rows(f);
+    ptq_offload_settle();
     if (!take(f, project != NULL, mean != NULL)) {
         static int said;
         if (!said++)

@@ -138,6 +138,7 @@ struct ptq_stats_travel {
 static void free_travel(void *context)
 {
     struct ptq_stats_travel *t = context;
+    ptq_offload_settle();
     give(&t->far);
     ptq_arena_free(t->blocks);
     ptq_arena_free(t->work);
@@ -185,7 +186,7 @@ static enum ptq_status start(struct ptq_stats_travel *t, struct ptq_error *err)
     for (int input = 0; input < PTQ_N_INPUT; input++) t->watch.input[input].moments = &t->moments[input];
     PTQ_TRY(take(&t->far, err));
     PTQ_TRY(ptq_offload_begin(&t->f, &t->block, err));
-    ptq_offload_parts(&t->f, &t->block, PTQ_PART_ATTN_IN, PTQ_PART_END, 0, &tap);
+    ptq_offload_parts_later(&t->f, &t->block, PTQ_PART_ATTN_IN, PTQ_PART_END, &tap);
     t->queued = t->next++;
     return PTQ_OK;
 }
@@ -205,6 +206,7 @@ enum ptq_status ptq_travel_moments(const struct ptq_model_stats *stats, int64_t 
 {
     struct ptq_stats_travel *t = stats->travel;
     if (t->queued != block && t->next > block) {
+        ptq_offload_settle();
         t->queued = -1;
         t->next = 0;
         PTQ_TRY(ptq_forward_embed(&t->f, err));

@@ -89,7 +89,7 @@ static enum ptq_status one_shot(struct there *t, const struct ptq_tap *tap, stru
         if (ptq_hessian_wants(t->task, (enum ptq_input)input)) PTQ_TRY(quantize(t, (enum ptq_input)input, err));
     if (t->task->index + 1 == t->f->model->config.blocks) return PTQ_OK;
     t->f->moved = 1;
-    ptq_offload_parts(t->f, t->task->block, PTQ_PART_ATTN_IN, PTQ_PART_END, 0, NULL);
+    ptq_offload_parts_later(t->f, t->task->block, PTQ_PART_ATTN_IN, PTQ_PART_END, NULL);
     return PTQ_OK;
 }
 
@@ -102,7 +102,7 @@ static enum ptq_status staged(struct there *t, const struct ptq_tap *tap, struct
         PTQ_TRY(quantize(t, (enum ptq_input)input, err));
     }
     if (t->task->index + 1 < t->f->model->config.blocks)
-        ptq_offload_parts(t->f, t->task->block, PTQ_PART_END, PTQ_PART_END, 0, NULL);
+        ptq_offload_parts_later(t->f, t->task->block, PTQ_PART_END, PTQ_PART_END, NULL);
     return PTQ_OK;
 }
 
