@@ -380,7 +380,8 @@ int main(int argc, char **argv)
         cublasSetWorkspace(w.blas, room, workspace) != CUBLAS_STATUS_SUCCESS)
         die("cuBLAS refuses its stream");
     for (int i = 0; i < N_SHAPES; i++) {
-        if (argc == 3 && (shapes[i].n != atol(argv[1]) || shapes[i].k != atol(argv[2]))) continue;
+        if (argc == 3 && (shapes[i].n != strtol(argv[1], NULL, 10) || shapes[i].k != strtol(argv[2], NULL, 10)))
+            continue;
         w.n = shapes[i].n;
         w.k = shapes[i].k;
         bench_shape(&w);

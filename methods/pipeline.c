@@ -456,15 +456,6 @@ static struct ptq_prefix *prefix_of(struct ptq_session *s, const struct ptq_plan
     return eval->prefix;
 }
 
-/* The model's passes run there from now on; the cell says where it ran. */
-static enum ptq_status use_device(const struct ptq_job *job, struct ptq_model *model, struct ptq_arena *arena,
-                                  struct ptq_cell *cell, struct ptq_error *err)
-{
-    PTQ_TRY(ptq_session_device(job, &model->device, err));
-    if (model->device) cell->device = ptq_strdup(arena, model->device->name);
-    return PTQ_OK;
-}
-
 static enum ptq_status evaluate_travelling(struct run *r, struct ptq_error *err)
 {
     struct ptq_arena *there = ptq_arena_make("calibration on a device");
@@ -482,7 +473,7 @@ static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_jo
     struct ptq_planned plan;
     ptq_provenance(arena, cell); /* `started` is this cell's, not the plan's */
     PTQ_TRY(ptq_session_plan(session, job, &plan, err));
-    PTQ_TRY(use_device(job, &plan.model->model, arena, cell, err));
+    PTQ_TRY(ptq_session_device(job, &plan.model->model, arena, cell, err));
     PTQ_TRY(keep_budget(session, job, &plan.spec, err));
     PTQ_TRY(calibrate(session, &plan, cell, err));
     cell->reference = job->reference ? reference_of(session, &plan) : NULL;

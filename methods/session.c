@@ -145,13 +145,17 @@ int ptq_on_device(const struct ptq_job *job)
     return job->device && strcmp(job->device, "cuda") == 0;
 }
 
-enum ptq_status ptq_session_device(const struct ptq_job *job, const struct ptq_device **out, struct ptq_error *err)
+enum ptq_status ptq_session_device(const struct ptq_job *job, struct ptq_model *model, struct ptq_arena *arena,
+                                   struct ptq_cell *cell, struct ptq_error *err)
 {
     char why[256];
-    *out = NULL;
+    model->device = NULL;
     if (!ptq_on_device(job)) return PTQ_OK;
-    *out = ptq_cuda_device(why, sizeof why);
-    if (*out) return PTQ_OK;
+    model->device = ptq_cuda_device(why, sizeof why);
+    if (model->device) {
+        cell->device = ptq_strdup(arena, model->device->name);
+        return PTQ_OK;
+    }
     return ptq_fail(err, PTQ_EDEVICE, "device cuda: %s; or compute on the CPU, --device cpu", why);
 }
 

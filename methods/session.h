@@ -58,9 +58,10 @@ struct ptq_planned {
 
 /* 1 where the job's forward passes run on a device. */
 int ptq_on_device(const struct ptq_job *job);
-/* That device, or NULL. There is none: PTQ_EDEVICE. Planning asks for none, so that a machine without one can hand
- * cells out to machines that have one. */
-enum ptq_status ptq_session_device(const struct ptq_job *job, const struct ptq_device **out, struct ptq_error *err);
+/* model's passes run there from now on, or on the CPU; the cell says where it ran. There is none: PTQ_EDEVICE. Planning
+ * asks for none, so that a machine without one can hand cells out to machines that have one. */
+enum ptq_status ptq_session_device(const struct ptq_job *job, struct ptq_model *model, struct ptq_arena *arena,
+                                   struct ptq_cell *cell, struct ptq_error *err);
 
 enum ptq_status ptq_session_plan(struct ptq_session *session, const struct ptq_job *job, struct ptq_planned *plan,
                                  struct ptq_error *err);

@@ -126,7 +126,7 @@ static void test_logits(void **state)
     }
     check("llama-gqa/model.gguf", "fp16", "fp32");
     check("llama", "rtn:w4,g32", "packed"); /* rows go straight to what packed linears read */
-    check("llama", "rtn:w3,g32", "fp32");                                  /* float32 weights */
+    check("llama", "rtn:w3,g32", "fp32");   /* float32 weights */
     check("llama", "salient:w3,g16,select=weight,fraction=0.1", "packed"); /* kept columns differ by linear */
 }
 
