@@ -188,6 +188,15 @@ write_report() {
             printf '\nWhere the seconds of one block go where each stage is waited for:\n\n| cell | stages |\n| --- | --- |\n'
             [ -s "$work/stages.md" ] && cat "$work/stages.md"
         fi
+        if [ -s "$work/log/decode.txt" ]; then
+            printf '\n## Decoding, LLaMA-7B in shape, one sequence\n\n'
+            cat "$work/log/decode.txt" "$work/log/hf-decode.txt" 2>/dev/null |
+                awk -F'\t' 'BEGIN { print "| weights | bits | prompt tokens/s | tokens/s | ms | GB | GB/s | times FP16 |"
+                                    print "| --- | --- | --- | --- | --- | --- | --- | --- |" }
+                            /^[^#]/ && NF >= 7 { print "| " $1 " | " $2 " | " $3 " | " $4 " | " $5 " | " $6 " | " $7 " | " $8 " |" }
+                            /us a block/ { sub(/^# /, ""); parts = parts "\n" $0 "\n" }
+                            END { printf "%s", parts }'
+        fi
         if [ -s "$work/log/kernels.txt" ]; then
             printf '\n## Kernels, beside cuBLAS FP16 in the same run\n\n'
             awk -F'\t' 'BEGIN { print "| N | K | tokens | kernel | us | tokens/s | GB/s | % of a copy | TFLOP/s | times cuBLAS FP16 |"
