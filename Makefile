@@ -82,7 +82,7 @@ clean:
 	rm -rf $(BUILD)
 
 help:
-	@echo "make            build $(BUILD)/ptq"
+	@echo "make            build $(BUILD)/ptq and the tests;  make command: $(BUILD)/ptq alone"
 	@echo "make table1     fetch the default model and texts, run Table 1, print it, plot it"
 	@echo "                MODEL=a folder, a .gguf, a name of data/MANIFEST or ORG/NAME of the hub"
 	@echo "                TEXT=, CALIB=a file or a name; BITS=3 GROUP=64 WINDOWS=40 SEED=0 THREADS=2 OUT=results/NAME.h5"

@@ -104,7 +104,8 @@ static enum ptq_status count_windows(const struct starts *s, const char *what, i
     if (s->sample != PTQ_SAMPLE_GPTQ && (there < 1 || there < need))
         return ptq_fail(err, PTQ_EINPUT,
                         "%s: %lld tokens give %lld windows of %lld, but %lld are asked for; "
-                        "take a longer text, fewer windows or a shorter window",
+                        "take a longer text, fewer windows (--max-windows, --calib-windows) or shorter ones (--window, "
+                        "--calib-window)",
                         what, (long long)s->tokens, (long long)there, (long long)length,
                         (long long)(need < 1 ? 1 : need));
     *out = max > 0 && (max < there || s->sample == PTQ_SAMPLE_GPTQ) ? max : there;

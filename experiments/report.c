@@ -131,7 +131,8 @@ static enum ptq_status check_protocols(const struct ptq_cell *cells, int n, stru
         return ptq_fail(
             err, PTQ_EINPUT,
             "%s %s (%s) and %s %s (%s) were measured by different protocols, and a table does not mix them; "
-            "run them with the same text, window and bos, or print them apart",
+            "run them with the same text, window, windows and bos, each protocol into a file of its own, or drop what "
+            "was measured before by ptq run --fresh",
             a->model, a->spec, a->protocol, b->model, b->spec, b->protocol);
     }
     return PTQ_OK;
