@@ -115,17 +115,17 @@ void ptq_figure_ticks(struct ptq_arena *arena, struct ptq_figure *f, const char 
 
 void ptq_figure_axis(struct ptq_arena *arena, struct ptq_figure *f, const char *name, double low, double high)
 {
-    static const double steps[] = {1, 1.5, 2, 3, 5, 7};
+    static const double steps[] = {1, 2, 5, 1.5, 3, 7};
     int is_log = low > 0 && high > 4 * low;
     double margin = is_log ? 0 : 0.08 * (high - low + 0.01 * high);
     const char *ticks = "";
     low = is_log ? low / 1.15 : fmax(0, low - margin);
     high = is_log ? high * 1.15 : high + margin;
-    int dense = high < 30 * low; /* else one tick a power of ten is enough */
+    int n_steps = high < 30 * low ? 6 : high < 1000 * low ? 3 : 1; /* a power of ten */
     for (int e = -12; is_log && e < 300; e++)
-        for (int s = 0; s < 6; s++) {
+        for (int s = 0; s < n_steps; s++) {
             double tick = steps[s] * pow(10, e);
-            if (tick < low || tick > high || (s && !dense)) continue;
+            if (tick < low || tick > high) continue;
             ticks = ptq_format(arena, "%s%s%.6g", ticks, *ticks ? ", " : "", tick);
         }
     ptq_figure_text(arena, f, ptq_format(arena, "%s_ticks", name), ticks);

@@ -17,7 +17,16 @@ unset grid
 set xrange [-0.5:n_blocks - 0.5]
 set yrange [n_roles - 0.5:-0.5]
 set xtics 0, block_step(n_blocks) nomirror out offset 0,0.4 font ',10'
-set cbtics font ',10'
+# a range without a power of ten has no tick of gnuplot's own
+cb_ticks = ''
+cb_steps = high < 3 * low ? '1 1.2 1.5 2 2.5 3 4 5 6 7 8 9' : high < 20 * low ? '1 2 5' : '1'
+do for [e = -12:9] {
+    do for [s = 1:words(cb_steps)] {
+        tick = word(cb_steps, s) * 10.0**e
+        if (tick >= low && tick <= high) { cb_ticks = cb_ticks.(strlen(cb_ticks) ? ', ' : '').sprintf('%g', tick) }
+    }
+}
+eval 'set cbtics ('.cb_ticks.') font ",10"'
 unset key
 
 rows = (|panels| + 1) / 2
