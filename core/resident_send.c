@@ -195,8 +195,8 @@ static void send_input(struct sending *s, struct ptq_resident_block *to, const s
     for (int i = 0, run; i < n; i += run) {
         run = run_of(l + i, n - i);
         send_product(s, &to->input[input].product[to->input[input].n++], l + i, run);
-        if (i && (!l[0]->packed || !l[i]->packed || !ptq_packed_alike(l[0]->packed, l[i]->packed)))
-            to->input[input].alike = 0;
+        const struct ptq_packed *a = l[0]->packed, *b = l[i]->packed;
+        if (i && (!a || !b || a->grid.w_bit != b->grid.w_bit || !ptq_packed_alike(a, b))) to->input[input].alike = 0;
     }
 }
 

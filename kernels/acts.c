@@ -71,9 +71,8 @@ static int same(const void *a, const void *b, int64_t n, size_t size)
 
 int ptq_packed_alike(const struct ptq_packed *a, const struct ptq_packed *b)
 {
-    return a->k == b->k && a->group == b->group && a->grid.w_bit == b->grid.w_bit && a->n_keep == b->n_keep &&
-           a->n_divided == b->n_divided && same(a->perm, b->perm, a->k, sizeof *a->perm) &&
-           same(a->keep, b->keep, a->n_keep, sizeof *a->keep) &&
+    return a->k == b->k && a->group == b->group && a->n_keep == b->n_keep && a->n_divided == b->n_divided &&
+           same(a->perm, b->perm, a->k, sizeof *a->perm) && same(a->keep, b->keep, a->n_keep, sizeof *a->keep) &&
            same(a->divided, b->divided, a->n_divided, sizeof *a->divided) &&
            same(a->divisor, b->divisor, a->n_divided, sizeof *a->divisor);
 }

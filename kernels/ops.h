@@ -121,8 +121,8 @@ struct ptq_ops {
     /* y[M][N] = x[M][K] w[N][K]^T, w in FP16: the head, token by token */
     void (*linear_f16)(float *y, int64_t ldy, const float *x, int64_t ldx, const uint16_t *w, int64_t m, int64_t n,
                        int64_t k);
-    /* Fills a (ptq_acts_make, a->m rows) from x[M][K] for w, or for any other linear of the same width with the same
-     * places, divisors and salient columns (ptq_packed_alike). */
+    /* Fills a (ptq_acts_make, a->m rows) from x[M][K] for w, or for any other linear with the same places, divisors and
+     * salient columns (ptq_packed_alike). */
     void (*acts)(struct ptq_acts *a, const struct ptq_packed *w, const float *x, int64_t ldx);
     /* y[M][N] = x w^T + b, added to y where accumulate, for the outputs of tiles [tile, tile + tiles). Of each output,
      * chunk after chunk, in float32: t = fma(scale of w * scale of x, sum of (code - zero) * integer, t), from t = 0;
