@@ -212,8 +212,8 @@ struct ptq_device {
      * exact and sums float32. scratch: packed_scratch bytes. */
     void (*packed)(float *y, int64_t ldy, const float *x, int64_t ldx, const struct ptq_packed *w, const float *b,
                    int accumulate, int64_t m, void *scratch, enum ptq_packed_kernel kind);
-    /* The same in two: what is made of x once, in scratch, serves w and every linear alike (ptq_packed_alike) of as many
-     * bits, in any order, until it is made anew. */
+    /* The same in two: what is made of x once, in scratch, serves w and every linear alike (ptq_packed_alike) of as
+     * many bits, in any order, until it is made anew. */
     void (*packed_acts)(const struct ptq_packed *w, const float *x, int64_t ldx, int64_t m, void *scratch);
     void (*packed_multiply)(float *y, int64_t ldy, const struct ptq_packed *w, const float *b, int accumulate,
                             int64_t m, void *scratch);
