@@ -66,7 +66,7 @@ __device__ __forceinline__ void begin_groups(struct lane_group *l, const struct 
 {
     l->scales = w->scale ? reinterpret_cast<const unsigned char *>(w->scale + r)
                          : reinterpret_cast<const unsigned char *>(w->scale16 + r);
-    l->zeros = w->zero + r;
+    l->zeros = w->zero ? w->zero + r : nullptr;
     l->raw_zero[0] = l->raw_zero[1] = (1u << (W_BIT - 1)) * 0x11u & 0xffu; /* the middle, in each half of a byte */
     l->next = tile * (uint32_t)w->n_groups + group;
     l->last = (tile + 1) * (uint32_t)w->n_groups - 1;
