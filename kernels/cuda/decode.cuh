@@ -7,6 +7,24 @@
 
 namespace ptq_cuda
 {
+/* An element of a cache. */
+__device__ __forceinline__ float as_float(float x)
+{
+    return x;
+}
+__device__ __forceinline__ float as_float(uint16_t x)
+{
+    return ptq_half_to_float(x);
+}
+__device__ __forceinline__ void set(float *to, float x)
+{
+    *to = x;
+}
+__device__ __forceinline__ void set(uint16_t *to, float x)
+{
+    *to = ptq_float_to_half(x);
+}
+
 /* memory.cu */
 void *record(void (*step)(void *), void *context);
 void replay(void *recording);

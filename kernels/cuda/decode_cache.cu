@@ -1,4 +1,4 @@
-/* Keys and values of the tokens before, and attention of a few rows over them.
+/* Attention of a few rows over the keys and values of the tokens before.
  *
  * The keys of a row are cut into splits of `chunk`, a block each, so that one row of one head still fills the device;
  * splits behind the row's position end at once, which is how a recorded step serves every length. In a block, groups of
@@ -19,78 +19,6 @@ enum {
     MIN_CHUNK = 64,
     MAX_SPLITS = 64
 };
-
-__device__ __forceinline__ float as_float(float x)
-{
-    return x;
-}
-__device__ __forceinline__ float as_float(uint16_t x)
-{
-    return ptq_half_to_float(x);
-}
-__device__ __forceinline__ void set(float *to, float x)
-{
-    *to = x;
-}
-__device__ __forceinline__ void set(uint16_t *to, float x)
-{
-    *to = ptq_float_to_half(x);
-}
-
-/* ---- into the cache ---- */
-
-struct remember_task {
-    float *qkv;
-    int64_t ld;
-    const float *cosine, *sine;
-    int64_t heads, kv_heads, d, half, capacity, m; /* half: of D, rounded up where nothing is rotated */
-    const int32_t *at;
-};
-
-/* A thread a pair (j, j + D / 2) of one head of q, k or v. */
-template <class T> __global__ void remember_kernel(struct remember_task t, T *k, T *v)
-{
-    int64_t all = t.heads + 2 * t.kv_heads, i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-    int64_t row = i / (all * t.half), head = i / t.half % all, j = i % t.half;
-    if (row >= t.m) return;
-    int64_t position = *t.at + row, kv = head - t.heads;
-    bool pair = j + t.half < t.d;
-    float *from = t.qkv + row * t.ld + head * t.d + j, a = from[0], b = pair ? from[t.half] : 0;
-    if (t.cosine && kv < t.kv_heads) {
-        float c = t.cosine[position * t.half + j], s = t.sine[position * t.half + j], kept = a;
-        from[0] = a = kept * c - b * s;
-        from[t.half] = b = b * c + kept * s;
-    }
-    if (kv < 0) return;
-    T *to = (kv < t.kv_heads ? k : v) + (kv % t.kv_heads * t.capacity + position) * t.d + j;
-    set(to, a);
-    if (pair) set(to + t.half, b);
-}
-
-void remember(float *qkv, int64_t ld, const float *cosine, const float *sine, const struct ptq_attention *shape,
-              const struct ptq_cache *cache, int64_t m)
-{
-    struct remember_task t = {qkv,
-                              ld,
-                              cosine,
-                              sine,
-                              shape->heads,
-                              shape->kv_heads,
-                              shape->head_size,
-                              (shape->head_size + 1) / 2,
-                              cache->capacity,
-                              m,
-                              cache->at};
-    dim3 blocks = blocks_for(m * (t.heads + 2 * t.kv_heads) * t.half, THREADS);
-    if (cache->is_half)
-        PTQ_LAUNCH(remember_kernel<uint16_t>, blocks, THREADS, 0, t, static_cast<uint16_t *>(cache->k),
-                   static_cast<uint16_t *>(cache->v));
-    else
-        PTQ_LAUNCH(remember_kernel<float>, blocks, THREADS, 0, t, static_cast<float *>(cache->k),
-                   static_cast<float *>(cache->v));
-}
-
-/* ---- out of it ---- */
 
 struct recall_task {
     float *y;
@@ -218,26 +146,53 @@ __device__ __forceinline__ void mix_keys(struct mixed<N> *out, struct batch<N> *
     }
 }
 
-/* part[n][D + 2], largest scores last, to y[D] / sum, or to one more part where `whole` is not set; all threads. */
+/* What each of n <= MAX_SPLITS parts counts for, part i's on lane i % 32, with the sum and the largest score of all.
+ * Each warp finds them for itself. */
+struct shares {
+    float of[MAX_SPLITS / WARP], sum, max;
+};
+__device__ __forceinline__ struct shares shares_of(const float *part, int64_t n, int64_t d)
+{
+    struct shares s = {{}, 0, -INFINITY};
+    float sum[MAX_SPLITS / WARP];
+    PTQ_UNROLL
+    for (int i = 0; i < MAX_SPLITS / WARP; i++) {
+        int64_t at = i * WARP + threadIdx.x % WARP;
+        const float *p = part + at * (d + 2) + d;
+        s.of[i] = at < n ? p[1] : -INFINITY;
+        sum[i] = at < n ? p[0] : 0;
+        s.max = fmaxf(s.max, s.of[i]);
+    }
+    s.max = warp_max(s.max);
+    PTQ_UNROLL
+    for (int i = 0; i < MAX_SPLITS / WARP; i++) {
+        s.of[i] = s.of[i] > -INFINITY ? expf(s.of[i] - s.max) : 0;
+        s.sum += s.of[i] * sum[i];
+    }
+    s.sum = warp_sum(s.sum);
+    return s;
+}
+
+/* part[n][D + 2], sums and largest scores last, to y[D] / sum, or to one more part where `whole` is not set; all
+ * threads, in the order of the parts. */
 __device__ static void add_up(float *y, const float *part, int64_t n, int64_t d, bool whole)
 {
-    float max = -INFINITY, sum = 0;
-    for (int64_t i = 0; i < n; i++) max = fmaxf(max, part[i * (d + 2) + d + 1]);
-    for (int64_t i = 0; i < n; i++) {
-        const float *p = part + i * (d + 2);
-        if (p[d + 1] > -INFINITY) sum += p[d] * expf(p[d + 1] - max);
-    }
-    for (int64_t e = threadIdx.x; e < d; e += blockDim.x) {
+    struct shares s = shares_of(part, n, d);
+    float scale = whole ? 1 / s.sum : 1;
+    for (int64_t first = 0; first < d; first += blockDim.x) { /* all lanes, for the shuffles */
+        int64_t e = first + threadIdx.x, at = e < d ? e : d - 1;
         float value = 0;
-        for (int64_t i = 0; i < n; i++) {
-            const float *p = part + i * (d + 2);
-            if (p[d + 1] > -INFINITY) value += p[e] * expf(p[d + 1] - max);
+        PTQ_UNROLL
+        for (int i = 0; i < MAX_SPLITS / WARP; i++) {
+            int64_t left = n - i * WARP < WARP ? n - i * WARP : (int64_t)WARP;
+            for (int64_t j = 0; j < left; j++)
+                value += ptq_shuffle(s.of[i], (int)j) * part[(i * WARP + j) * (d + 2) + at];
         }
-        y[e] = whole ? value / sum : value;
+        if (e < d) y[e] = value * scale;
     }
     if (whole || threadIdx.x) return;
-    y[d] = sum;
-    y[d + 1] = max;
+    y[d] = s.sum;
+    y[d + 1] = s.max;
 }
 
 /* The parts of the block's groups into shared memory. */
@@ -263,43 +218,55 @@ struct fresh {
     float *q, *k, *v;
 };
 
-__device__ __forceinline__ void rotate(float *to, const float *from, const struct recall_task *t, int64_t j,
-                                       float cosine, float sine)
+/* A thread's angle: of pair threadIdx.x of a head, which has no more of them than a block has threads. */
+struct angle {
+    float cosine, sine;
+};
+__device__ __forceinline__ struct angle angle_of(const struct recall_task *t, int64_t position)
 {
-    float a = from[j], b = from[j + t->half];
-    to[j] = a * cosine - b * sine;
-    to[j + t->half] = b * cosine + a * sine;
+    int64_t at = position * t->half + threadIdx.x;
+    if (!t->cosine || threadIdx.x >= t->half) return angle{1, 0};
+    return angle{t->cosine[at], t->sine[at]};
 }
 
-/* Threads of a block, j of them a pair each; with_key: k and v, too, into the cache where this head is its first. */
-template <class T>
-__device__ static void make_fresh(const struct fresh *f, const struct recall_task *t, T *k, T *v, int64_t position,
-                                  int64_t head, bool with_key)
+__device__ __forceinline__ void rotate(float *to, const float *from, const struct recall_task *t, struct angle by)
 {
-    int64_t kv = head / t->heads_a_kv, at = (kv * t->capacity + position) * t->d;
+    int64_t j = threadIdx.x;
+    float a = from[j], b = from[j + t->half];
+    to[j] = a * by.cosine - b * by.sine;
+    to[j + t->half] = b * by.cosine + a * by.sine;
+}
+
+/* As the cache would have it, and into the cache where `to` is there. */
+template <class T> __device__ __forceinline__ void keep(float *x, T *to)
+{
+    T kept;
+    set(&kept, *x);
+    *x = as_float(kept);
+    if (to) *to = kept;
+}
+
+/* All threads; with_key: k and v, too, into the cache where this head is the first that reads them. A thread's elements
+ * are its own until the barrier. */
+template <class T>
+__device__ static void make_fresh(const struct fresh *f, const struct recall_task *t, T *k, T *v, int64_t head,
+                                  bool with_key, struct angle by)
+{
+    int64_t kv = head / t->heads_a_kv, j = threadIdx.x;
     const float *q = t->q + head * t->d, *new_k = t->q + (t->heads + kv) * t->d,
                 *new_v = new_k + t->heads / t->heads_a_kv * t->d;
-    for (int64_t j = threadIdx.x; t->cosine && j < t->half; j += blockDim.x) {
-        float cosine = t->cosine[position * t->half + j], sine = t->sine[position * t->half + j];
-        rotate(f->q, q, t, j, cosine, sine);
-        if (with_key) rotate(f->k, new_k, t, j, cosine, sine);
+    bool writes = head % t->heads_a_kv == 0, rotates = t->cosine != nullptr;
+    if (rotates && j < t->half) rotate(f->q, q, t, by);
+    if (rotates && j < t->half && with_key) rotate(f->k, new_k, t, by);
+    for (int64_t e = j; e < t->d; e += blockDim.x) {
+        if (!rotates) f->q[e] = q[e];
+        if (!rotates && with_key) f->k[e] = new_k[e];
+        if (with_key) f->v[e] = new_v[e];
+        if (with_key) keep(f->v + e, writes ? v + e : nullptr);
+        if (with_key && !rotates) keep(f->k + e, writes ? k + e : nullptr);
     }
-    for (int64_t j = threadIdx.x; !t->cosine && j < t->d; j += blockDim.x) {
-        f->q[j] = q[j];
-        if (with_key) f->k[j] = new_k[j];
-    }
-    for (int64_t j = threadIdx.x; with_key && j < t->d; j += blockDim.x) f->v[j] = new_v[j];
-    __syncthreads();
-    for (int64_t j = threadIdx.x; with_key && j < t->d; j += blockDim.x) {
-        T key, value;
-        set(&key, f->k[j]);
-        set(&value, f->v[j]);
-        f->k[j] = as_float(key);
-        f->v[j] = as_float(value);
-        if (head % t->heads_a_kv) continue;
-        k[at + j] = key;
-        v[at + j] = value;
-    }
+    for (int half = 0; rotates && with_key && j < t->half && half < 2; half++)
+        keep(f->k + j + half * t->half, writes ? k + j + half * t->half : nullptr);
     __syncthreads();
 }
 
@@ -375,10 +342,11 @@ __global__ void __launch_bounds__(LANES) recall_kernel(struct recall_task t, T *
     };
     float *shared = ptq_shared<float>(), *y = t.y ? t.y + row * t.ldy + head * t.d : nullptr;
     if (blockIdx.x < active) load<N>(&now, &t, k + kv, v + kv, first, end - last);
+    struct angle by = FRESH && blockIdx.x < active ? angle_of(&t, position) : angle{1, 0};
     if (FRESH) ptq_turn();
     if (blockIdx.x >= active) return;
     struct fresh f = {shared, shared + t.d, shared + 2 * t.d};
-    if (FRESH) make_fresh(&f, &t, k, v, position, head, last);
+    if (FRESH) make_fresh(&f, &t, k + kv + position * t.d, v + kv + position * t.d, head, last, by);
     hold<N>(&q, FRESH ? f.q : t.q + row * t.ldq + head * t.d, (int)threadIdx.x % GROUP, t.d);
     mix_keys<N>(&m, &now, &t, k + kv, v + kv, first, end - last, position, t.slope ? t.slope[head] : 0, &q);
     if (last) mix_fresh<N>(&m, &f, &t, &q);

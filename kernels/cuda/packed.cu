@@ -314,6 +314,7 @@ static void multiply(struct packed_task *t, void *scratch, enum ptq_packed_kerne
 
 void packed_acts(const struct ptq_packed *w, const float *x, int64_t ldx, int64_t m, void *scratch)
 {
+    if (m == 1 && one_serves(w)) return acts_row(scratch, w, x);
     enum gemm_way way = gemm_way_for(w, m);
     way == GEMM_NONE ? make_acts(w, x, ldx, m, scratch, is_few(w, m)) : gemm_acts(w, x, ldx, m, scratch, way);
 }
@@ -321,6 +322,7 @@ void packed_acts(const struct ptq_packed *w, const float *x, int64_t ldx, int64_
 void packed_multiply(float *y, int64_t ldy, const struct ptq_packed *w, const float *b, int accumulate, int64_t m,
                      void *scratch)
 {
+    if (m == 1 && one_serves(w)) return multiply_row(y, w, b, accumulate, scratch);
     struct packed_task t = {y, ldy, b, accumulate, *w, half_acts(), chunks_of(w), nullptr, 0, splits_for(w, m)};
     enum gemm_way way = gemm_way_for(w, m);
     way == GEMM_NONE ? multiply(&t, scratch, PTQ_PACKED_BEST, m)
@@ -330,6 +332,10 @@ void packed_multiply(float *y, int64_t ldy, const struct ptq_packed *w, const fl
 void packed_linear(float *y, int64_t ldy, const float *x, int64_t ldx, const struct ptq_packed *w, const float *b,
                    int accumulate, int64_t m, void *scratch, enum ptq_packed_kernel kind)
 {
+    if (m == 1 && kind == PTQ_PACKED_BEST && one_serves(w)) {
+        acts_row(scratch, w, x);
+        return multiply_row(y, w, b, accumulate, scratch);
+    }
     struct packed_task t = {y, ldy, b, accumulate, *w, half_acts(), chunks_of(w), x, ldx, splits_for(w, m)};
     enum gemm_way way = gemm_way_of(w, m, kind);
     if (way != GEMM_NONE) {

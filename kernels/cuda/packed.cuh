@@ -65,7 +65,7 @@ int few_gathers(const struct ptq_packed *w);
 int few_high(int w_bit);
 void few_linear(const struct packed_task *t, int gather);
 
-/* packed_one.cu: whether w is for it, and the activations of one token for it. */
+/* packed_one.cu, which packed_acts and packed_multiply take for one token: whether w is for it, and the activations of one token for it. */
 int one_serves(const struct ptq_packed *w);
 void acts_row(void *scratch, const struct ptq_packed *w, const float *x);
 void multiply_row(float *y, const struct ptq_packed *w, const float *b, int accumulate, void *scratch);

@@ -36,22 +36,6 @@ __device__ static int64_t position_in(const int32_t *list, int64_t n, int64_t k,
     return low < n && list[low] == value ? low : -1;
 }
 
-/* What stands at a place: 0 for fillings, salient columns and what is behind the row. */
-__device__ static float value_at(const struct ptq_packed *w, const float *row, uint32_t place)
-{
-    uint32_t position = place;
-    if (w->stride != w->group) {
-        uint32_t group = place / (uint32_t)w->stride, in_group = place % (uint32_t)w->stride;
-        if (in_group >= (uint32_t)w->group) return 0;
-        position = group * (uint32_t)w->group + in_group;
-    }
-    if (position >= (uint32_t)w->k) return 0;
-    int32_t column = w->perm ? w->perm[position] : (int32_t)position;
-    if (w->n_keep && position_in(w->keep, w->n_keep, w->k, column) >= 0) return 0;
-    int64_t divided = w->n_divided ? position_in(w->divided, w->n_divided, w->k, column) : -1;
-    return divided < 0 ? row[column] : row[column] / w->divisor[divided];
-}
-
 /* The power of two that a token is divided by: 1 where FP16 holds it as it is, with its largest values at their full
  * precision; NaN where a value is not finite. */
 __device__ static float token_factor(float max)
@@ -83,18 +67,45 @@ __device__ static float largest(const struct ptq_packed *w, const float *row, fl
     return max * block_max(biggest, part);
 }
 
+/* Salient columns become 0, divided ones are divided. */
+__device__ static float changed(const struct ptq_packed *w, float value, int32_t column)
+{
+    if (w->n_keep && position_in(w->keep, w->n_keep, w->k, column) >= 0) return 0;
+    int64_t divided = w->n_divided ? position_in(w->divided, w->n_divided, w->k, column) : -1;
+    return divided < 0 ? value : value / w->divisor[divided];
+}
+
+/* The position that stands at a place; k and more for a filling or what is behind the row. */
+__device__ __forceinline__ uint32_t position_at(const struct ptq_packed *w, uint32_t place)
+{
+    if (w->stride == w->group) return place;
+    uint32_t group = place / (uint32_t)w->stride, in_group = place % (uint32_t)w->stride;
+    return in_group < (uint32_t)w->group ? group * (uint32_t)w->group + in_group : (uint32_t)w->k;
+}
+
 /* Piece p (8 values) of a token. Panels: places 8 p and on. Fused: in the order of an mma's inner index (codes.cuh):
- * places 2 (p % 4), 2 (p % 4) + 1, and those 8, 16 and 24 behind, of the step. */
+ * places 2 (p % 4), 2 (p % 4) + 1, and those 8, 16 and 24 behind, of the step. Each kind of load is made of all eight
+ * before the next begins, so that they are under way together. */
 __device__ __forceinline__ uint4 piece_at(const struct ptq_packed *w, const float *row, uint32_t p, bool fused,
                                           float inverse)
 {
-    uint32_t out[4], first = fused ? p / 4 * PTQ_PACK_STEP + p % 4 * 2 : p * 8;
+    uint32_t position[8], k = (uint32_t)w->k, first = fused ? p / 4 * PTQ_PACK_STEP + p % 4 * 2 : p * 8;
+    int32_t column[8];
+    float value[8];
     PTQ_UNROLL
-    for (uint32_t i = 0; i < 4; i++) {
-        uint32_t place = first + i * (fused ? 8 : 2);
-        out[i] = (uint32_t)ptq_float_to_half(value_at(w, row, place) * inverse) |
-                 (uint32_t)ptq_float_to_half(value_at(w, row, place + 1) * inverse) << 16;
-    }
+    for (uint32_t i = 0; i < 8; i++) position[i] = position_at(w, first + i / 2 * (fused ? 8 : 2) + i % 2);
+    PTQ_UNROLL
+    for (int i = 0; i < 8; i++) column[i] = (int32_t)(position[i] < k ? position[i] : k - 1);
+    if (w->perm) PTQ_UNROLL
+    for (int i = 0; i < 8; i++) column[i] = w->perm[column[i]];
+    PTQ_UNROLL
+    for (int i = 0; i < 8; i++) value[i] = row[column[i]];
+    if (w->n_keep || w->n_divided)
+        for (int i = 0; i < 8; i++) value[i] = changed(w, value[i], column[i]);
+    uint32_t out[4] = {0, 0, 0, 0};
+    PTQ_UNROLL
+    for (int i = 0; i < 8; i++)
+        out[i / 2] |= (uint32_t)ptq_float_to_half(position[i] < k ? value[i] * inverse : 0) << i % 2 * 16;
     return uint4{out[0], out[1], out[2], out[3]};
 }
 

@@ -135,12 +135,12 @@ __device__ __forceinline__ void load_x(struct one_x<W_BIT> *to, const int16_t *s
     if (W_BIT == 8) {
         uint2 v = *reinterpret_cast<const uint2 *>(at);
         to->pair[0] = v.x, to->pair[1] = v.y;
-        return;
-    }
-    PTQ_UNROLL
-    for (int j = 0; j < shape::places / 8; j++) {
-        uint4 v = reinterpret_cast<const uint4 *>(at)[j];
-        to->pair[4 * j] = v.x, to->pair[4 * j + 1] = v.y, to->pair[4 * j + 2] = v.z, to->pair[4 * j + 3] = v.w;
+    } else {
+        PTQ_UNROLL
+        for (int j = 0; j < shape::places / 8; j++) {
+            uint4 v = reinterpret_cast<const uint4 *>(at)[j];
+            to->pair[4 * j] = v.x, to->pair[4 * j + 1] = v.y, to->pair[4 * j + 2] = v.z, to->pair[4 * j + 3] = v.w;
+        }
     }
 }
 
