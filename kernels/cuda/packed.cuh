@@ -38,7 +38,7 @@ struct half_acts {
      * sixteenth of x / factor in x. */
     struct of_chunk *chunk;
     int high;
-    int bits; /* not 0: x are integers instead, for packed_one.cu and codes of that width; chunk has no sum */
+    int bits; /* not 0: x are integers instead, for packed_one.cu and codes of that width; sum is theirs */
     /* m > FEW */
     float *sum;    /* [chunks][padded], of the FP16 values */
     float *factor; /* [padded], a power of two; NaN where the token is not finite */

@@ -9,17 +9,23 @@
  *
  *   2^-24 y += scale (factor * sum of products - 2^-24 zero * sum of x)
  *
- * The bytes of a unit (128 places of 32 rows, their scales, zeros and activations) are copied asynchronously, STAGES
- * units deep, into a ring of the warp's own. P warps that multiply the same places of different pairs are a team and
- * share the activations; the teams of a block split the units, and their sums are added in order. */
+ * The bytes of a unit (128 places of 32 rows, their scales, zeros and activations) are copied asynchronously, in lines
+ * as memory has them, into a ring of STAGES units. P warps that multiply the same places of different pairs are a team
+ * and share the activations; the teams of a block split the units, and their sums are added in order. */
 #include "packed.cuh"
 
 #include "memory.cuh"
 
 namespace ptq_cuda
 {
-enum { STAGES = 4, MOST_WARPS = 16, PAIR = 2 * PTQ_PACK_ROWS, PIECE = 8 /* activations of 16 bytes */ };
+enum { STAGES = 3, PAIR = 2 * PTQ_PACK_ROWS, PIECE = 8 /* activations of 16 bytes */, PIECES = CHUNK / PIECE };
 enum { SCALE_BYTES = 64, ZERO_BYTES = 16 }; /* of a tile and group, at most */
+
+/* Threads that registers are cut for: 24 warps a multiprocessor, 16 where there are twice as many sums. */
+__host__ __device__ constexpr int few_threads(int nt)
+{
+    return nt == 1 ? 768 : 512;
+}
 
 /* How the work is cut. */
 struct few_plan {
@@ -27,20 +33,35 @@ struct few_plan {
     int units;             /* of a row */
     uint32_t group_by_mul; /* ceil(2^32 / units of a group); 0: a unit is a group or less */
     int team_bytes;        /* of a stage */
+    int stage_bytes;       /* of all warps and teams of a block */
 };
 
 /* Bytes of a stage that a warp has to itself: codes, scales, zeros. */
 template <int W_BIT, int G> struct own_stage {
-    static constexpr int scale = PAIR * CHUNK * W_BIT / 8, zero = scale + 2 * G * SCALE_BYTES,
+    static constexpr int tile = PTQ_PACK_ROWS * CHUNK * W_BIT / 8, scale = 2 * tile, zero = scale + 2 * G * SCALE_BYTES,
                          bytes = zero + 2 * G * ZERO_BYTES;
 };
+
+/* Bytes of a token's activations in a stage: what a quarter of a warp reads at once is in different banks. */
+__host__ __device__ constexpr int token_bytes(int w_bit)
+{
+    return 2 * CHUNK + (w_bit < 4 ? 16 : 64);
+}
+
+/* Where 16 bytes of a tile's unit lie in a stage, both in 16 bytes: as in memory but for one or two bits, for the
+ * banks' sake. */
+template <int W_BIT> __device__ __forceinline__ int code_at(int piece)
+{
+    if (W_BIT == 3) return piece ^ piece / (4 * W_BIT) % 2 * 2;
+    return piece ^ piece / 8 % (W_BIT == 8 ? 4 : 2) * 2;
+}
 
 /* A thread's place. */
 struct few_thread {
     int lane, r, c, tile, q; /* tile: of its pair, 0 or 1 */
     int pair, team;
     int64_t first, last; /* tiles of the pair; the same where there is but one */
-    unsigned char *own, *acts;
+    int own, acts; /* what is the warp's and the team's in the first stage; these and more are bytes of shared memory */
 };
 
 __device__ __forceinline__ struct few_thread few_thread_of(const struct packed_task *t, const struct few_plan *plan,
@@ -54,9 +75,8 @@ __device__ __forceinline__ struct few_thread few_thread_of(const struct packed_t
     f.first = ((int64_t)blockIdx.x * plan->pairs + f.pair) * 2;
     f.first = f.first < t->w.tiles ? f.first : t->w.tiles - 1;
     f.last = f.first + 1 < t->w.tiles ? f.first + 1 : f.first;
-    unsigned char *ring = ptq_shared<unsigned char>();
-    f.own = ring + warp * STAGES * own_bytes;
-    f.acts = ring + plan->pairs * plan->teams * STAGES * own_bytes + f.team * STAGES * plan->team_bytes;
+    f.own = warp * own_bytes;
+    f.acts = plan->pairs * plan->teams * own_bytes + f.team * plan->team_bytes;
     return f;
 }
 
@@ -65,59 +85,36 @@ __device__ __forceinline__ int64_t tile_of(const struct few_thread *f, int which
     return which ? f->last : f->first;
 }
 
+template <class T> __device__ __forceinline__ T shared_at(int at)
+{
+    return *reinterpret_cast<const T *>(ptq_shared<unsigned char>() + at);
+}
+
 /* ---- bringing a unit ---- */
 
-/* A plane of B bits: `from` is at the unit's first step, of which there are `steps`. */
-template <int B, bool WHOLE>
-__device__ __forceinline__ void copy_plane(unsigned char *to, const unsigned char *from, int step_bytes, int lane,
-                                           int steps)
-{
-    enum { VECTOR = 4 * PTQ_PACK_ROWS, LOADS = B == 8 ? 8 : B == 4 ? 4 : B == 2 ? 2 : 1 };
-    int c = lane % 4;
-    PTQ_UNROLL
-    for (int i = 0; i < LOADS; i++) {
-        int step = B == 8 ? i / 2 : B == 4 ? i : B == 2 ? 2 * i + c / 2 : c;
-        int vector = B == 8 ? 2 * c + i % 2 : B == 4 ? c : B == 2 ? c % 2 : 0;
-        unsigned char *slot = to + (i * WARP + lane) * 16;
-        const unsigned char *at = from + step * step_bytes + vector * VECTOR;
-        if (WHOLE)
-            ptq_copy_async16(slot, at);
-        else
-            ptq_copy_async16(slot, at, step < steps ? 16 : 0);
-    }
-}
+/* What of a unit: what was there before this kernel's turn, what was made just before. */
+enum { CODES = 1, ACTS = 2 };
 
-template <int W_BIT, bool WHOLE>
-__device__ __forceinline__ void copy_codes(unsigned char *to, const unsigned char *from, int lane, int steps)
-{
-    enum { STEP = 4 * PTQ_PACK_ROWS * W_BIT };
-    if (W_BIT == 8) copy_plane<8, WHOLE>(to, from, STEP, lane, steps);
-    if (W_BIT == 4) copy_plane<4, WHOLE>(to, from, STEP, lane, steps);
-    if (W_BIT == 3 || W_BIT == 2) copy_plane<2, WHOLE>(to, from, STEP, lane, steps);
-    if (W_BIT == 3) copy_plane<1, WHOLE>(to + 2 * WARP * 16, from + 2 * 4 * PTQ_PACK_ROWS, STEP, lane, steps);
-}
-
-/* Where a token's piece lies, in 16 bytes: what a quarter of a warp reads at once is in different banks. */
-template <int W_BIT> __device__ __forceinline__ int piece_at(int token, int piece)
-{
-    return token * (CHUNK / PIECE) + (piece ^ token % 2 * (W_BIT < 4 ? 1 : 4));
-}
-
-/* Pieces of 16 bytes of a unit beside its codes, one a lane: scales of 2 tiles and G groups to own, factors and sums of
- * x (of_chunk) to the team's. */
+/* 16 bytes, or nothing, of every unit, a lane each: scales of 2 tiles and G groups, factors and sums of x; of a single
+ * token the activations, too. */
 struct small_copy {
-    const unsigned char *from; /* NULL: the lane has none */
-    unsigned char *to;
-    int step, stage; /* bytes to the next group or unit; to the next stage */
-    int left;        /* groups (or units) that are there */
-    bool by_group;
+    const unsigned char *from; /* of the next unit; NULL: the lane has none */
+    int to;
+    int step; /* bytes to the next group or unit */
+    int left; /* groups or chunks that are there, of those whose first is the unit's; of activations: their step */
+    bool by_group, is_acts;
 };
+
+template <int G> __device__ __forceinline__ bool single_token(const struct packed_task *t)
+{
+    return G == 1 && t->x.m == 1;
+}
 
 template <int W_BIT, int G, int NT>
 __device__ __forceinline__ struct small_copy small_copy_of(const struct packed_task *t, const struct few_thread *f,
-                                                           const struct few_plan *plan, int number)
+                                                           int number)
 {
-    enum { OF_CHUNK = NT * COLUMNS * (int)sizeof(struct of_chunk) / 16, OWN = own_stage<W_BIT, G>::bytes };
+    enum { OF_CHUNK = NT * COLUMNS * (int)sizeof(struct of_chunk) / 16 };
     int pieces = t->w.scale ? 4 : 2, scales = 2 * G * pieces, groups = (int)t->w.n_groups; /* of a tile and group */
     if (number < scales) {
         const unsigned char *all = t->w.scale ? reinterpret_cast<const unsigned char *>(t->w.scale)
@@ -126,103 +123,132 @@ __device__ __forceinline__ struct small_copy small_copy_of(const struct packed_t
         return small_copy{all + ((tile_of(f, slot / G) * groups + g) * pieces + piece) * 16,
                           f->own + own_stage<W_BIT, G>::scale + slot * SCALE_BYTES + piece * 16,
                           pieces * 16,
-                          OWN,
                           groups - g,
-                          true};
+                          true,
+                          false};
     }
     number -= scales;
-    if (f->pair || number >= G * OF_CHUNK) return small_copy{nullptr, nullptr, 0, 0, 0, false};
-    return small_copy{reinterpret_cast<const unsigned char *>(t->x.chunk) + number * 16,
-                      f->acts + (int)t->x.m * CHUNK * 2 + number * 16,
-                      OF_CHUNK * 16,
-                      plan->team_bytes,
-                      (int)t->chunks.n - number / OF_CHUNK,
-                      false};
+    if (number < G * OF_CHUNK && !f->pair)
+        return small_copy{reinterpret_cast<const unsigned char *>(t->x.chunk) + number * 16,
+                          f->acts + (int)t->x.m * token_bytes(W_BIT) + number * 16,
+                          OF_CHUNK * 16,
+                          (int)t->chunks.n - number / OF_CHUNK,
+                          false,
+                          false};
+    number -= G * OF_CHUNK;
+    if (!single_token<G>(t) || number >= PIECES) return small_copy{nullptr, 0, 0, 0, false, false};
+    return small_copy{reinterpret_cast<const unsigned char *>(t->x.x + number * PIECE),
+                      f->acts + number * 16,
+                      2 * CHUNK,
+                      number / (PTQ_PACK_STEP / PIECE),
+                      false,
+                      true};
 }
 
-/* What a thread copies of every unit: where from in the first one. */
+/* What a thread copies of every unit; `from` moves on. A tile's unit is 16 W_BIT pieces of 16 bytes, one a lane at a
+ * time: those of both tiles one after the other, so that with 3 bits the second time is half and half. */
 template <int W_BIT, int G, int NT> struct copies {
-    static constexpr int rounds = G == 4 ? 2 : 1;
-    const unsigned char *code, *zero;
-    const uint16_t *acts;
-    unsigned char *zero_to, *acts_to;
+    static constexpr int rounds = G == 4 ? 2 : 1, odd = W_BIT == 3;
+    const unsigned char *code[2 + odd], *zero;
+    const unsigned char *acts;
+    int code_to[2 + odd], zero_to, acts_to;
     int zero_left;
     struct small_copy small[rounds];
+    int step[1 + 2 * odd]; /* of a unit's, that the pieces are in */
 };
 
+/* The pieces number % (16 W_BIT) of a tile. */
 template <int W_BIT, int G, int NT>
-__device__ __forceinline__ struct copies<W_BIT, G, NT>
-copies_of(const struct packed_task *t, const struct few_thread *f, const struct few_plan *plan) {
-    enum { WORDS = W_BIT == 8 ? 4 : 2, PIECES = CHUNK / PIECE }; /* words: of a tile's and group's zeros */
-    struct copies<W_BIT, G, NT> c;
-    int slot = f->lane / WORDS, token = (f->pair * WARP + f->lane) / PIECES, piece = f->lane % PIECES;
-    c.code = reinterpret_cast<const unsigned char *>(t->w.code) +
-             tile_of(f, f->tile) * (t->w.places * PTQ_PACK_ROWS * W_BIT / 8) + f->q * 16;
-    c.zero = nullptr;
-    if (t->w.zero && f->lane < 2 * G * WORDS)
-        c.zero = t->w.zero + ((tile_of(f, slot / G) * t->w.n_groups + slot % G) * WORDS + f->lane % WORDS) * 4;
-    c.zero_to = f->own + own_stage<W_BIT, G>::zero + slot * ZERO_BYTES + f->lane % WORDS * 4;
-    c.zero_left = (int)t->w.n_groups - slot % G;
-    c.acts = t->x.x + token * t->w.places + piece * PIECE;
-    c.acts_to = f->acts + 16 * piece_at<W_BIT>(token, piece);
-    PTQ_UNROLL
-    for (int i = 0; i < copies<W_BIT, G, NT>::rounds; i++)
-        c.small[i] = small_copy_of<W_BIT, G, NT>(t, f, plan, i *WARP + f->lane);
-    return c;
+__device__ __forceinline__ void start_code(struct copies<W_BIT, G, NT> *c, int which, const struct packed_task *t,
+                                           const struct few_thread *f, int number)
+{
+    enum { OF_TILE = 16 * W_BIT };
+    int tile = number / OF_TILE, piece = number % OF_TILE;
+    c->code[which] = reinterpret_cast<const unsigned char *>(t->w.code) +
+                     tile_of(f, tile) * (t->w.places * PTQ_PACK_ROWS * W_BIT / 8) + piece * 16;
+    c->code_to[which] = f->own + tile * own_stage<W_BIT, G>::tile + code_at<W_BIT>(piece) * 16;
+    if (W_BIT == 3) c->step[which] = piece / (4 * W_BIT);
 }
 
-enum {
-    CODES = 1,
-    ACTS = 2
-}; /* what of a unit: what was there before this kernel's turn; what was made just before */
+template <int W_BIT, int G, int NT>
+__device__ __forceinline__ void start_copies(struct copies<W_BIT, G, NT> *c, const struct packed_task *t,
+                                             const struct few_thread *f)
+{
+    enum { WORDS = W_BIT == 8 ? 4 : 2 }; /* of a tile's and group's zeros */
+    int slot = f->lane / WORDS, token = (f->pair * WARP + f->lane) / PIECES, piece = f->lane % PIECES;
+    start_code<W_BIT, G, NT>(c, 0, t, f, f->lane);
+    start_code<W_BIT, G, NT>(c, 1, t, f, W_BIT == 3 ? WARP + f->lane : 16 * W_BIT + f->lane);
+    if (W_BIT == 3) start_code<W_BIT, G, NT>(c, W_BIT == 3 ? 2 : 0, t, f, 2 * WARP + f->lane);
+    c->zero = nullptr;
+    if (t->w.zero && f->lane < 2 * G * WORDS)
+        c->zero = t->w.zero + ((tile_of(f, slot / G) * t->w.n_groups + slot % G) * WORDS + f->lane % WORDS) * 4;
+    c->zero_to = f->own + own_stage<W_BIT, G>::zero + slot * ZERO_BYTES + f->lane % WORDS * 4;
+    c->zero_left = (int)t->w.n_groups - slot % G;
+    c->acts = reinterpret_cast<const unsigned char *>(t->x.x + token * t->w.places + piece * PIECE);
+    c->acts_to = f->acts + token * token_bytes(W_BIT) + piece * 16;
+    PTQ_UNROLL
+    for (int i = 0; i < copies<W_BIT, G, NT>::rounds; i++)
+        c->small[i] = small_copy_of<W_BIT, G, NT>(t, f, i * WARP + f->lane);
+}
 
-/* PARTS of a unit of `steps` steps, 4 where WHOLE, into its stage. */
+template <bool WHOLE> __device__ __forceinline__ void copy_piece(int at, const unsigned char *from, bool there)
+{
+    unsigned char *to = ptq_shared<unsigned char>() + at;
+    if (WHOLE)
+        ptq_copy_async16(to, from);
+    else
+        ptq_copy_async16(to, from, there ? 16 : 0);
+}
+
+template <int W_BIT, int G, int NT, bool WHOLE>
+__device__ __forceinline__ void copy_codes(const struct copies<W_BIT, G, NT> *c, int lane, int64_t at, int stage,
+                                           int steps)
+{
+    enum { TURNS = W_BIT == 3 ? 1 : W_BIT / 2, ODD = copies<W_BIT, G, NT>::odd };
+    PTQ_UNROLL
+    for (int i = 0; i < 2 + ODD; i++) PTQ_UNROLL
+    for (int turn = 0; turn < TURNS; turn++)
+        copy_piece<WHOLE>(c->code_to[i] + stage + turn * WARP * 16, c->code[i] + at + turn * WARP * 16,
+                          (ODD ? c->step[ODD ? i : 0] : (turn * WARP + lane) / (4 * W_BIT)) < steps);
+}
+
+/* PARTS of a unit of `steps` steps, 4 where WHOLE, to `stage` bytes behind the first one. */
 template <int W_BIT, int G, int NT, bool GATHER, bool WHOLE, int PARTS>
 __device__ __forceinline__ void copy_unit(const struct copies<W_BIT, G, NT> *c, const struct packed_task *t,
                                           const struct few_thread *f, const struct few_plan *plan, int unit, int stage,
                                           int steps)
 {
-    enum { OWN = own_stage<W_BIT, G>::bytes, PIECES = CHUNK / PIECE };
-    if (PARTS & CODES)
-        copy_codes<W_BIT, WHOLE>(f->own + stage * OWN, c->code + (int64_t)unit * (PTQ_PACK_ROWS * CHUNK * W_BIT / 8),
-                                 f->lane, steps);
     int group = plan->group_by_mul ? (int)((uint64_t)unit * plan->group_by_mul >> 32) : unit * G;
+    if (PARTS & CODES)
+        copy_codes<W_BIT, G, NT, WHOLE>(c, f->lane, (int64_t)unit * own_stage<W_BIT, G>::tile, stage, steps);
     PTQ_UNROLL
     for (int i = 0; i < copies<W_BIT, G, NT>::rounds; i++) {
         const struct small_copy *s = &c->small[i];
-        int at = s->by_group ? group : unit;
-        if (!s->from || !(PARTS & (s->by_group ? CODES : ACTS))) continue;
-        if (G == 1)
-            ptq_copy_async16(s->to + stage * s->stage, s->from + (int64_t)at * s->step);
-        else /* a unit has G groups, and as many chunks */
-            ptq_copy_async16(s->to + stage * s->stage, s->from + (int64_t)at * (s->by_group ? s->step : G * s->step),
-                             unit * G < s->left ? 16 : 0);
+        if (!s->from || !(PARTS & (s->by_group ? CODES : ACTS)) || (GATHER && s->is_acts)) continue;
+        int at = s->by_group ? group : unit * G;
+        copy_piece<G == 1 && WHOLE>(s->to + stage, s->from + at * s->step, s->is_acts ? s->left < steps : at < s->left);
     }
     if (PARTS & CODES && c->zero && (G == 1 || group < c->zero_left))
-        ptq_copy_async4(c->zero_to + stage * OWN, c->zero + (int64_t)group * (W_BIT == 8 ? 16 : 8));
-    if (GATHER || !(PARTS & ACTS)) return;
-    const uint16_t *from = c->acts + unit * CHUNK;
-    unsigned char *to = c->acts_to + stage * plan->team_bytes;
-    int tokens = plan->pairs * WARP / PIECES; /* that a team copies at once: even, so that banks are as before */
+        ptq_copy_async4(ptq_shared<unsigned char>() + c->zero_to + stage, c->zero + group * (W_BIT == 8 ? 16 : 8));
+    if (GATHER || !(PARTS & ACTS) || single_token<G>(t)) return;
+    const unsigned char *from = c->acts + unit * (2 * CHUNK);
+    int to = c->acts_to + stage;
+    int tokens = plan->pairs * WARP / PIECES; /* that a team copies at once */
     for (int token = (f->pair * WARP + f->lane) / PIECES; token < (int)t->x.m; token += tokens) {
-        if (WHOLE)
-            ptq_copy_async16(to, from);
-        else
-            ptq_copy_async16(to, from, f->lane % PIECES / (PTQ_PACK_STEP / PIECE) < steps ? 16 : 0);
-        from += tokens * t->w.places, to += tokens * CHUNK * 2;
+        copy_piece<WHOLE>(to, from, f->lane % PIECES / (PTQ_PACK_STEP / PIECE) < steps);
+        from += tokens * (2 * t->w.places), to += tokens * token_bytes(W_BIT);
     }
 }
 
-/* Of the it'th unit of the thread's team into its place in the ring. */
 template <int W_BIT, int G, int NT, bool GATHER, int PARTS>
 __device__ __forceinline__ void bring(const struct copies<W_BIT, G, NT> *c, const struct packed_task *t,
-                                      const struct few_thread *f, const struct few_plan *plan, int it)
+                                      const struct few_thread *f, const struct few_plan *plan, int unit, int stage)
 {
-    int unit = it * plan->teams + f->team, steps = (int)t->w.places / PTQ_PACK_STEP - unit * CHUNK_STEPS;
+    int steps = (int)t->w.places / PTQ_PACK_STEP - unit * CHUNK_STEPS;
     if (steps >= CHUNK_STEPS)
-        copy_unit<W_BIT, G, NT, GATHER, true, PARTS>(c, t, f, plan, unit, it % STAGES, CHUNK_STEPS);
+        copy_unit<W_BIT, G, NT, GATHER, true, PARTS>(c, t, f, plan, unit, stage, CHUNK_STEPS);
     else if (steps > 0)
-        copy_unit<W_BIT, G, NT, GATHER, false, PARTS>(c, t, f, plan, unit, it % STAGES, steps);
+        copy_unit<W_BIT, G, NT, GATHER, false, PARTS>(c, t, f, plan, unit, stage, steps);
 }
 
 /* The activations of a unit, each looked up by perm, for the comparison: no salient or divided columns. */
@@ -231,14 +257,14 @@ __device__ static void gather_acts(unsigned char *stage, const struct packed_tas
                                    int unit)
 {
     uint16_t *to = reinterpret_cast<uint16_t *>(stage);
-    const struct of_chunk *chunk = reinterpret_cast<const struct of_chunk *>(stage + t->x.m * CHUNK * 2);
+    const struct of_chunk *chunk = reinterpret_cast<const struct of_chunk *>(stage + t->x.m * token_bytes(W_BIT));
     for (int i = f->lane; i < (int)t->x.m * CHUNK; i += WARP) {
         int token = i / CHUNK, at = i % CHUNK, position = unit * CHUNK + at;
         float value = 0, factor = chunk[at / (CHUNK / G) * NT * COLUMNS + token].factor;
         if (position < t->w.k)
             value = t->original[token * t->ldx + (t->w.perm ? t->w.perm[position] : position)] / factor;
         if (at & t->x.high) value *= 0.0625f;
-        to[piece_at<W_BIT>(token, at / PIECE) * PIECE + at % PIECE] = ptq_float_to_half(value);
+        to[token * (token_bytes(W_BIT) / 2) + at] = ptq_float_to_half(value);
     }
     __syncwarp();
 }
@@ -277,21 +303,17 @@ __device__ __forceinline__ void shift_8(uint32_t (&word)[4])
     for (int i = 0; i < 4; i++) word[i] >>= 8;
 }
 
-__device__ __forceinline__ void words_at(uint32_t (&word)[4], const unsigned char *at)
+__device__ __forceinline__ void words_at(uint32_t (&word)[4], int at)
 {
-    uint4 v = *reinterpret_cast<const uint4 *>(at);
+    uint4 v = shared_at<uint4>(at);
     word[0] = v.x, word[1] = v.y, word[2] = v.z, word[3] = v.w;
 }
 
-/* Piece `piece` of the tokens of each mma. Tokens behind the last are given its numbers: nobody reads their sums. */
-template <int W_BIT, int NT>
-__device__ __forceinline__ void pieces_at(uint4 (&x)[NT], const unsigned char *acts, int m, int r, int piece)
+/* Piece `piece` of the tokens of each mma. */
+template <int NT> __device__ __forceinline__ void pieces_at(uint4 (&x)[NT], const int (&at)[NT], int stage, int piece)
 {
     PTQ_UNROLL
-    for (int nt = 0; nt < NT; nt++) {
-        int token = nt * COLUMNS + r < m ? nt * COLUMNS + r : m - 1;
-        x[nt] = *reinterpret_cast<const uint4 *>(acts + 16 * piece_at<W_BIT>(token, piece));
-    }
+    for (int nt = 0; nt < NT; nt++) x[nt] = shared_at<uint4>(at[nt] + stage + 16 * piece);
 }
 
 /* Bits 0 and 1 of each nibble of low, the others of high: one instruction as it is written here. */
@@ -303,7 +325,7 @@ __device__ __forceinline__ uint32_t pick(uint32_t low, uint32_t high)
 /* Two and three bits, 16 places of steps 2 i and 2 i + 1: words of nibbles, even and odd pairs of places. */
 template <int W_BIT>
 __device__ __forceinline__ void make_nibbles(uint32_t (&even)[4], uint32_t (&odd)[4], const uint32_t (&word)[4],
-                                             const unsigned char *bits_at, int c)
+                                             int bits_at, int c)
 {
     uint32_t bits[4] = {};
     if (W_BIT == 3) words_at(bits, bits_at);
@@ -318,16 +340,44 @@ __device__ __forceinline__ void make_nibbles(uint32_t (&even)[4], uint32_t (&odd
     }
 }
 
-/* Load i of a unit. 4 bits: step i, places 8 c ..; 8 bits: the same in two loads; 2 and 3 bits: 16 places. */
+/* Where a lane reads in a stage. */
+template <int NT> struct reads {
+    int word, other; /* other: the third bits of 3, the second vector of 8 */
+    int x[NT], scale, zero, chunk;
+};
+
+template <int W_BIT, int G, int NT>
+__device__ __forceinline__ struct reads<NT> reads_of(const struct packed_task *t, const struct few_thread *f) {
+    enum { STEP = 4 * W_BIT }; /* 16 bytes each */
+    int tile = f->own + f->tile * own_stage<W_BIT, G>::tile;
+    int m = (int)t->x.m, first = W_BIT == 4 ? f->c * 4 : W_BIT == 8 ? f->c * 8 : f->c / 2 * STEP + f->c % 2 * 4;
+    struct reads<NT> r;
+    r.word = tile + 16 * code_at<W_BIT>(first + f->q);
+    r.other = W_BIT == 3   ? tile + 16 * code_at<W_BIT>(f->c / 2 * STEP + 8 + f->q)
+              : W_BIT == 8 ? tile + 16 * code_at<W_BIT>(first + 4 + f->q)
+                           : 0;
+    PTQ_UNROLL
+    for (int nt = 0; nt < NT; nt++) { /* tokens behind the last are given its numbers: nobody reads their sums */
+        int token = nt * COLUMNS + f->r < m ? nt * COLUMNS + f->r : m - 1;
+        r.x[nt] = f->acts + token * token_bytes(W_BIT) + (W_BIT < 4 ? 2 : 1) * 16 * f->c;
+    }
+    r.scale = f->own + own_stage<W_BIT, G>::scale + f->tile * G * SCALE_BYTES + f->q * (t->w.scale ? 16 : 8);
+    r.zero = f->own + own_stage<W_BIT, G>::zero + f->tile * G * ZERO_BYTES + (W_BIT == 8 ? f->q : f->q % 2) * 4;
+    r.chunk = f->acts + m * token_bytes(W_BIT) + f->c * 16;
+    return r;
+}
+
+/* Load i of a unit. 4 bits: step i, places 8 c ..; 8 bits: the same in two; 2 and 3 bits: 16 places of two steps. */
 template <int W_BIT, int NT>
-__device__ __forceinline__ void multiply_load(struct parts<NT> *p, const unsigned char *own, const unsigned char *acts,
-                                              const struct few_thread *f, int m, int i)
+__device__ __forceinline__ void multiply_load(struct parts<NT> *p, const struct reads<NT> *r,
+                                              const struct few_thread *f, int stage, int i)
 {
+    enum { LOAD_BYTES = (W_BIT < 4 ? 2 : 1) * 4 * PTQ_PACK_ROWS * W_BIT }; /* of a tile */
     const uint32_t mask = ((1u << W_BIT) - 1) * 0x00010001u;
     uint32_t word[4], even[4], odd[4], a[2][4];
     uint4 x[NT];
-    words_at(word, own + ((W_BIT == 8 ? 2 * i : i) * WARP + f->lane) * 16);
-    pieces_at<W_BIT, NT>(x, acts, m, f->r, W_BIT < 4 ? 8 * i + 2 * f->c : 4 * i + f->c);
+    words_at(word, r->word + stage + i * LOAD_BYTES);
+    pieces_at<NT>(x, r->x, stage, (W_BIT < 4 ? 8 : 4) * i);
     if (W_BIT == 4) {
         fields(a, word, mask, word, mask << 4);
         multiply_pairs<NT>(p, a, x, false);
@@ -337,7 +387,7 @@ __device__ __forceinline__ void multiply_load(struct parts<NT> *p, const unsigne
         return;
     }
     if (W_BIT == 8) {
-        words_at(odd, own + ((2 * i + 1) * WARP + f->lane) * 16);
+        words_at(odd, r->other + stage + i * LOAD_BYTES);
         for (int second = 0; second < 2; second++) {
             uint32_t(&from)[4] = second ? odd : word;
             PTQ_UNROLL
@@ -347,11 +397,11 @@ __device__ __forceinline__ void multiply_load(struct parts<NT> *p, const unsigne
         }
         return;
     }
-    make_nibbles<W_BIT>(even, odd, word, own + (2 * WARP + f->r * 4 + 2 * i + f->c / 2) * 16, f->c);
+    make_nibbles<W_BIT>(even, odd, word, r->other + stage + i * LOAD_BYTES, f->c);
     PTQ_UNROLL
     for (int upper = 0; upper < 2; upper++) { /* pairs 0 to 3, 4 to 7 */
         if (upper) {
-            pieces_at<W_BIT, NT>(x, acts, m, f->r, 8 * i + 2 * f->c + 1);
+            pieces_at<NT>(x, r->x, stage, 8 * i + 1);
             shift_8(even), shift_8(odd);
         }
         fields(a, even, mask, odd, mask);
@@ -362,54 +412,53 @@ __device__ __forceinline__ void multiply_load(struct parts<NT> *p, const unsigne
 }
 
 /* Group g of a unit is done: its scales and zeros, and 2^-24 of the sums. */
-template <int W_BIT, int G, int NT>
-__device__ __forceinline__ void add_group(float (&sum)[2][NT][4], struct parts<NT> *p, const unsigned char *own,
-                                          const unsigned char *of_chunks, const struct packed_task *t,
-                                          const struct few_thread *f, int g)
+template <int W_BIT, int NT>
+__device__ __forceinline__ void add_group(float (&sum)[2][NT][4], struct parts<NT> *p, const struct packed_task *t,
+                                          const struct reads<NT> *r, const struct few_thread *f, int stage, int g)
 {
-    const unsigned char *scale_at = own + own_stage<W_BIT, G>::scale + (f->tile * G + g) * SCALE_BYTES,
-                        *zero_at = own + own_stage<W_BIT, G>::zero + (f->tile * G + g) * ZERO_BYTES;
-    float scale[4];
-    uint32_t zero = (1u << (W_BIT - 1)) * 0x01010101u;
+    int scale_at = r->scale + stage + g * SCALE_BYTES, zero_at = r->zero + stage + g * ZERO_BYTES;
+    float scale[4], zero[4];
+    uint32_t zeros = (1u << (W_BIT - 1)) * 0x01010101u;
     if (t->w.scale) {
-        float4 v = *reinterpret_cast<const float4 *>(scale_at + f->q * 16);
+        float4 v = shared_at<float4>(scale_at);
         scale[0] = v.x, scale[1] = v.y, scale[2] = v.z, scale[3] = v.w;
     } else {
-        uint2 v = *reinterpret_cast<const uint2 *>(scale_at + f->q * 8);
+        uint2 v = shared_at<uint2>(scale_at);
         scale[0] = ptq_half_to_float((uint16_t)v.x), scale[1] = ptq_half_to_float((uint16_t)(v.x >> 16));
         scale[2] = ptq_half_to_float((uint16_t)v.y), scale[3] = ptq_half_to_float((uint16_t)(v.y >> 16));
     }
-    if (t->w.zero && W_BIT == 8) zero = *reinterpret_cast<const uint32_t *>(zero_at + f->q * 4);
-    if (t->w.zero && W_BIT != 8)
-        zero = *reinterpret_cast<const uint32_t *>(zero_at + f->q % 2 * 4) >> f->q / 2 * 4 & 0x0f0f0f0fu;
+    if (t->w.zero) zeros = shared_at<uint32_t>(zero_at);
+    if (t->w.zero && W_BIT != 8) zeros >>= f->q / 2 * 4;
+    PTQ_UNROLL
+    for (int row = 0; row < 4; row++) { /* 2^-24 of it, as of the codes */
+        uint32_t half = zeros >> row % 2 * 8 & (W_BIT == 8 ? 0x00ff00ffu : 0x000f000fu);
+        zero[row] = scale[row] * ptq_half_to_float((uint16_t)(row < 2 ? half : half >> 16));
+    }
     PTQ_UNROLL
     for (int nt = 0; nt < NT; nt++) {
-        float4 x = *reinterpret_cast<const float4 *>(of_chunks + ((g * NT + nt) * COLUMNS + 2 * f->c) * 8);
+        float4 x = shared_at<float4>(r->chunk + stage + (g * NT + nt) * COLUMNS * 8);
         PTQ_UNROLL
         for (int h = 0; h < 2; h++) PTQ_UNROLL
         for (int i = 0; i < 4; i++) {
             int row = 2 * h + i / 2;
-            float z = ptq_half_to_float((uint16_t)(zero >> 8 * row & 255)); /* 2^-24 of it, as of the codes */
-            sum[h][nt][i] += scale[row] * (p->sum[h][nt][i] * (i % 2 ? x.z : x.x) - z * (i % 2 ? x.w : x.y));
+            sum[h][nt][i] += scale[row] * (i % 2 ? x.z : x.x) * p->sum[h][nt][i];
+            sum[h][nt][i] -= zero[row] * (i % 2 ? x.w : x.y);
             p->sum[h][nt][i] = 0;
         }
     }
 }
 
 template <int W_BIT, int G, int NT>
-__device__ __forceinline__ void multiply_unit(float (&sum)[2][NT][4], const unsigned char *own,
-                                              const unsigned char *acts, const struct packed_task *t,
-                                              const struct few_thread *f)
+__device__ __forceinline__ void multiply_unit(float (&sum)[2][NT][4], const struct packed_task *t,
+                                              const struct reads<NT> *r, const struct few_thread *f, int stage)
 {
     enum { LOADS = W_BIT < 4 ? 2 : 4 };
     struct parts<NT> p = {
     };
-    int m = (int)t->x.m;
     PTQ_UNROLL
     for (int i = 0; i < LOADS; i++) {
-        multiply_load<W_BIT, NT>(&p, own, acts, f, m, i);
-        if ((i + 1) % (LOADS / G) == 0)
-            add_group<W_BIT, G, NT>(sum, &p, own, acts + m * CHUNK * 2, t, f, i / (LOADS / G));
+        multiply_load<W_BIT, NT>(&p, r, f, stage, i);
+        if ((i + 1) % (LOADS / G) == 0) add_group<W_BIT, NT>(sum, &p, t, r, f, stage, i / (LOADS / G));
     }
 }
 
@@ -455,35 +504,57 @@ __device__ __forceinline__ void put_sums(const float (&sum)[2][NT][4], const str
     }
 }
 
-template <int W_BIT, int G, int NT, bool GATHER>
-__global__ void __launch_bounds__(MOST_WARPS *WARP) few_kernel(struct packed_task t, struct few_plan plan)
+/* What was worked out once is not to be worked out again in the loop. */
+template <int W_BIT, int G, int NT>
+__device__ __forceinline__ void keep_places(struct copies<W_BIT, G, NT> *c, struct reads<NT> *r)
 {
-    enum { OWN = own_stage<W_BIT, G>::bytes };
-    struct few_thread f = few_thread_of(&t, &plan, OWN);
-    const struct copies<W_BIT, G, NT> c = copies_of<W_BIT, G, NT>(&t, &f, &plan);
+    PTQ_UNROLL
+    for (int i = 0; i < 2 + copies<W_BIT, G, NT>::odd; i++) ptq_keep(c->code[i]), ptq_keep(c->code_to[i]);
+    PTQ_UNROLL
+    for (int i = 0; i < copies<W_BIT, G, NT>::rounds; i++)
+        ptq_keep(c->small[i].from), ptq_keep(c->small[i].to), ptq_keep(c->small[i].step);
+    ptq_keep(c->zero), ptq_keep(c->zero_to);
+    ptq_keep(r->word), ptq_keep(r->scale), ptq_keep(r->zero), ptq_keep(r->chunk);
+    if (W_BIT == 3 || W_BIT == 8) ptq_keep(r->other);
+    PTQ_UNROLL
+    for (int nt = 0; nt < NT; nt++) ptq_keep(r->x[nt]);
+}
+
+template <int W_BIT, int G, int NT, bool GATHER>
+__global__ void __launch_bounds__(few_threads(NT)) few_kernel(struct packed_task t, struct few_plan plan)
+{
+    struct few_thread f = few_thread_of(&t, &plan, own_stage<W_BIT, G>::bytes);
+    struct copies<W_BIT, G, NT> c;
+    start_copies<W_BIT, G, NT>(&c, &t, &f);
+    struct reads<NT> r = reads_of<W_BIT, G, NT>(&t, &f);
+    keep_places<W_BIT, G, NT>(&c, &r);
     float sum[2][NT][4] = {};
-    int rounds = (plan.units + plan.teams - 1) / plan.teams;
+    const int ring = STAGES * plan.stage_bytes;
     PTQ_NO_UNROLL
-    for (int it = 0; it < STAGES - 1; it++) bring<W_BIT, G, NT, GATHER, CODES>(&c, &t, &f, &plan, it);
+    for (int i = 0; i < STAGES - 1; i++)
+        bring<W_BIT, G, NT, GATHER, CODES>(&c, &t, &f, &plan, i * plan.teams + f.team, i * plan.stage_bytes);
     ptq_turn();
     PTQ_NO_UNROLL
-    for (int it = 0; it < STAGES - 1; it++) {
-        bring<W_BIT, G, NT, GATHER, ACTS>(&c, &t, &f, &plan, it);
+    for (int i = 0; i < STAGES - 1; i++) {
+        bring<W_BIT, G, NT, GATHER, ACTS>(&c, &t, &f, &plan, i * plan.teams + f.team, i * plan.stage_bytes);
         ptq_copy_commit();
     }
-    for (int it = 0; it < rounds; it++) {
-        int unit = it * plan.teams + f.team;
-        unsigned char *own = f.own + it % STAGES * OWN, *acts = f.acts + it % STAGES * plan.team_bytes;
+    int stage = 0, next = ring - plan.stage_bytes;
+    PTQ_NO_UNROLL
+    for (int unit = f.team; unit - f.team < plan.units; unit += plan.teams) {
         ptq_copy_wait<STAGES - 2>();
         if (plan.pairs == 1)
             __syncwarp();
         else
             __syncthreads();
-        bring<W_BIT, G, NT, GATHER, CODES | ACTS>(&c, &t, &f, &plan, it + STAGES - 1);
+        bring<W_BIT, G, NT, GATHER, CODES | ACTS>(&c, &t, &f, &plan, unit + (STAGES - 1) * plan.teams, next);
         ptq_copy_commit();
-        if (unit >= plan.units) continue;
-        if (GATHER) gather_acts<W_BIT, G, NT>(acts, &t, &f, unit);
-        multiply_unit<W_BIT, G, NT>(sum, own, acts, &t, &f);
+        if (unit < plan.units) {
+            if (GATHER) gather_acts<W_BIT, G, NT>(ptq_shared<unsigned char>() + f.acts + stage, &t, &f, unit);
+            multiply_unit<W_BIT, G, NT>(sum, &t, &r, &f, stage);
+        }
+        next = stage;
+        stage = stage + plan.stage_bytes == ring ? 0 : stage + plan.stage_bytes;
     }
     add_kept<NT>(sum, &t, &f, plan.teams);
     ptq_copy_wait<0>();
@@ -493,25 +564,21 @@ __global__ void __launch_bounds__(MOST_WARPS *WARP) few_kernel(struct packed_tas
 
 /* ---- choosing ---- */
 
-static size_t few_bytes(const struct few_plan *plan, int own)
-{
-    return (size_t)STAGES * (size_t)(plan->pairs * plan->teams * own + plan->teams * plan->team_bytes);
-}
-
 /* More pairs a block, so that activations are read less often, where there are blocks enough for all processors; as
  * many teams as have units and as shared memory holds. */
 static struct few_plan plan_for(const struct packed_task *t, int g, int nt, int own, int gather)
 {
-    struct few_plan p = {1, 8, (int)((t->w.places + CHUNK - 1) / CHUNK), 0, 0};
+    struct few_plan p = {1, 8, (int)((t->w.places + CHUNK - 1) / CHUNK), 0, 0, 0};
     int64_t all = (t->w.tiles + 1) / 2, a_group = t->w.n_groups == 1 ? p.units : t->chunks.a_group;
     if (a_group > 1) p.group_by_mul = (uint32_t)((((uint64_t)1 << 32) + (uint64_t)a_group - 1) / (uint64_t)a_group);
-    p.team_bytes = (int)t->x.m * CHUNK * 2 + g * nt * COLUMNS * (int)sizeof(struct of_chunk);
+    p.team_bytes = (int)t->x.m * token_bytes(t->w.grid.w_bit) + g * nt * COLUMNS * (int)sizeof(struct of_chunk);
     int most = gather || t->x.m <= 4 ? 1 : t->x.m <= 8 ? 2 : 4;
     while (2 * p.pairs <= most && all >= 2 * p.pairs * (int64_t)processors()) p.pairs *= 2;
-    p.teams = (all <= p.pairs * (int64_t)processors() ? MOST_WARPS : MOST_WARPS / 2) / p.pairs;
-    while (p.teams > 1 && p.teams / 2 >= p.units) p.teams /= 2;
-    while (p.teams > 1 && few_bytes(&p, own) > most_shared()) p.teams /= 2;
-    return p;
+    p.teams = (all <= p.pairs * (int64_t)processors() ? 16 : 8) / p.pairs;
+    for (;; p.teams /= 2) {
+        p.stage_bytes = p.teams * (p.pairs * own + p.team_bytes);
+        if (p.teams == 1 || (p.teams / 2 < p.units && STAGES * (size_t)p.stage_bytes <= most_shared())) return p;
+    }
 }
 
 template <int W_BIT, int G, int NT, bool GATHER> static void launch_few(const struct packed_task *t)
@@ -520,7 +587,7 @@ template <int W_BIT, int G, int NT, bool GATHER> static void launch_few(const st
     struct few_plan plan = plan_for(t, G, NT, OWN, GATHER);
     int64_t blocks = ((t->w.tiles + 1) / 2 + plan.pairs - 1) / plan.pairs;
     PTQ_LAUNCH_EARLY((few_kernel<W_BIT, G, NT, GATHER>), dim3((unsigned)blocks), plan.pairs * plan.teams * WARP,
-                     few_bytes(&plan, OWN), *t, plan);
+                     STAGES * (size_t)plan.stage_bytes, *t, plan);
 }
 
 template <int W_BIT, int G> static void few_tokens(const struct packed_task *t, bool gather)

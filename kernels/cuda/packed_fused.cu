@@ -122,13 +122,12 @@ __device__ __forceinline__ void code_fields(uint32_t (&field)[2], const uint32_t
 
 /* The lane's codes of a step less their zeros, for two products. */
 template <int W_BIT>
-__device__ __forceinline__ void unpack_step(uint32_t (&a)[2][4], const uint32_t *step, const struct lane_group *l,
-                                            int r, int column)
+__device__ __forceinline__ void unpack_step(uint32_t (&a)[2][4], const uint32_t (&word)[lane_words(W_BIT)],
+                                            const struct lane_group *l, int column)
 {
     const uint32_t mask = ((1u << (W_BIT & 7)) - 1) * 0x00010001u, magic = 0x64006400u;
     const ptq_half2 sixteenth = {0x2c002c00u};
-    uint32_t word[lane_words(W_BIT)], out[4];
-    load_step<W_BIT>(word, step, r, column);
+    uint32_t out[4];
     PTQ_UNROLL
     for (int row = 0; row < 2; row++) {
         if constexpr (W_BIT == 8) {
@@ -191,11 +190,17 @@ template <int W_BIT, int N, bool WHOLE> struct fused {
         c->x += at::of_x;
     }
 
-    /* Step `step` of the stage into a. */
-    static __device__ __forceinline__ void unpack(uint32_t (&a)[2][4], const unsigned char *codes, int step,
-                                                  struct lane_group *l, const struct gemm &g, uint32_t in_group)
+    /* A step of the tile's codes in a stage; and what becomes of it. */
+    static __device__ __forceinline__ void load(uint32_t (&word)[lane_words(W_BIT)], const unsigned char *codes,
+                                                int step)
     {
         int lane = (int)threadIdx.x % WARP;
+        load_step<W_BIT>(word, reinterpret_cast<const uint32_t *>(codes + step * at::of_step), lane / 4, lane % 4);
+    }
+    static __device__ __forceinline__ void unpack(uint32_t (&a)[2][4], const uint32_t (&word)[lane_words(W_BIT)],
+                                                  int step, struct lane_group *l, const struct gemm &g,
+                                                  uint32_t in_group)
+    {
         if (!WHOLE || step == 0) {
             if (l->left == 0) {
                 enter_group<W_BIT>(l, &g.w);
@@ -203,7 +208,7 @@ template <int W_BIT, int N, bool WHOLE> struct fused {
             }
             l->left--;
         }
-        unpack_step<W_BIT>(a, reinterpret_cast<const uint32_t *>(codes + step * at::of_step), l, lane / 4, lane % 4);
+        unpack_step<W_BIT>(a, word, l, (int)threadIdx.x % 4);
     }
 
     /* sum += a x, of the step that a has. */
@@ -241,16 +246,20 @@ template <int N>
 __device__ __forceinline__ void put_sums(const struct gemm &g, float (&sum)[N / 2], const struct lane_group *l,
                                          uint32_t tile, int r, int column)
 {
+    int token = (int)blockIdx.x * N + column * 2, n = (int)tile * PTQ_PACK_ROWS + r;
+    bool plain = g.splits > 1 || (!g.accumulate && !g.b && !g.w.n_keep);
+    int64_t ld = g.splits > 1 ? g.width : g.ldy;
+    float *to = g.splits > 1 ? g.sums + (int64_t)blockIdx.z * g.m * g.width : g.y;
+    to += token * ld + n;
     PTQ_UNROLL
     for (int i = 0; i < N / 2; i++) {
-        int64_t token = (int64_t)blockIdx.x * N + i / 4 * 8 + column * 2 + i % 2;
-        int64_t n = (int64_t)tile * PTQ_PACK_ROWS + r + i / 2 % 2 * 8;
-        if (token >= g.m || n >= g.w.n) continue;
-        float value = l->largest[i / 2 % 2] == 0 ? 0 : sum[i] * l->scale[i / 2 % 2];
-        if (g.splits == 1)
-            finish_output(&g, token, n, value);
+        int high = i / 2 % 2, at = token + i / 4 * 8 + i % 2;
+        if (at >= (int)g.m || n + 8 * high >= (int)g.w.n) continue;
+        float value = l->largest[high] == 0 ? 0 : sum[i] * l->scale[high];
+        if (plain)
+            to[(i / 4 * 8 + i % 2) * ld + 8 * high] = g.splits > 1 ? value : value * g.factor[at];
         else
-            g.sums[((int64_t)blockIdx.z * g.m + token) * g.width + n] = value;
+            finish_output(&g, at, n + 8 * high, value);
     }
 }
 
@@ -287,7 +296,7 @@ __global__ void __launch_bounds__(FUSED_THREADS, 1) fused_kernel(const struct ge
         for (int i = 0; i < at::n && i < count; i++) f::copy_x(&copies, shared + i * at::bytes, full + i, lane);
     if ((uint32_t)warp >= warps) return;
     float sum[N / 2] = {};
-    uint32_t a[2][2][4];
+    uint32_t a[2][2][4], word[lane_words(W_BIT)];
     uint32_t unit = WHOLE ? at::places : PTQ_PACK_STEP, in_group = ((uint32_t)g.w.stride + unit - 1) / unit,
              begun = (uint32_t)first * (WHOLE ? 1 : at::steps);
     struct lane_group l = {};
@@ -298,7 +307,8 @@ __global__ void __launch_bounds__(FUSED_THREADS, 1) fused_kernel(const struct ge
     const unsigned char *codes = shared + at::of_x + warp * at::of_tile;
     if (count > 0) {
         ptq_barrier_wait(full, 0);
-        f::unpack(a[0], codes, 0, &l, g, in_group);
+        f::load(word, codes, 0);
+        f::unpack(a[0], word, 0, &l, g, in_group);
     }
     bool enters = false;
     for (int i = 0; i < count; i++) {
@@ -307,6 +317,14 @@ __global__ void __launch_bounds__(FUSED_THREADS, 1) fused_kernel(const struct ge
         int last_stage = now.stage == 0 ? at::n - 1 : now.stage - 1, here = now.stage;
         PTQ_UNROLL
         for (int s = 0; s < at::steps; s++) {
+            bool more = s + 1 < at::steps || i + 1 < count;
+            if (s + 1 < at::steps)
+                f::load(word, codes + here * at::bytes, s + 1);
+            else if (more) {
+                step_on<at::n>(&now);
+                ptq_barrier_wait(full + now.stage, now.phase);
+                f::load(word, codes + now.stage * at::bytes, 0);
+            }
             f::multiply(sum, a[s % 2], x, s, &l, enters);
             enters = l.left == 0;
             if (s == 0) {
@@ -321,13 +339,7 @@ __global__ void __launch_bounds__(FUSED_THREADS, 1) fused_kernel(const struct ge
                     step_on<at::n>(&refill);
                 }
             }
-            if (s + 1 < at::steps)
-                f::unpack(a[(s + 1) % 2], codes + here * at::bytes, s + 1, &l, g, in_group);
-            else if (i + 1 < count) {
-                step_on<at::n>(&now);
-                ptq_barrier_wait(full + now.stage, now.phase);
-                f::unpack(a[0], codes + now.stage * at::bytes, 0, &l, g, in_group);
-            }
+            if (more) f::unpack(a[(s + 1) % 2], word, (s + 1) % at::steps, &l, g, in_group);
         }
     }
     ptq_wgmma_finish(sum);

@@ -13,7 +13,7 @@
 
 namespace ptq_cuda
 {
-enum { ONE_WARPS = 8, ROWS = 4 };
+enum { ROWS = 4 };
 
 /* Of a unit and tile: pieces of 16 bytes a lane takes, steps that one load of a warp covers, vectors of a step. */
 template <int W_BIT> struct one_shape {
@@ -153,13 +153,18 @@ __device__ __forceinline__ int32_t dot_word(uint32_t word, uint32_t top, int vec
         sum = ptq_dp2a_low(x->pair[0], word, sum);
         return ptq_dp2a_high(x->pair[1], word, sum);
     }
+    /* of 3 bits fields 0, 2, 4, 6 and 1, 3, 5, 7 are merged to nibbles, whose highest bits top has at 0 and 1 */
     if (W_BIT == 3) top >>= 2 * vector;
-    constexpr int fields = W_BIT == 4 ? 2 : 4, width = W_BIT == 4 ? 4 : 2;
+    uint32_t even = W_BIT == 3 ? (word & 0x33333333u) | (top << 2 & 0x44444444u) : word;
+    uint32_t odd = W_BIT == 3 ? (word >> 2 & 0x33333333u) | (top << 1 & 0x44444444u) : word >> 2;
+    constexpr int fields = W_BIT == 4 ? 2 : 4;
     PTQ_UNROLL
     for (int f = 0; f < fields; f++) {
-        uint32_t codes = word >> f * width & (W_BIT == 4 ? 0x0f0f0f0fu : 0x03030303u);
-        /* of 3 bits field f has its highest at bit 4 (f / 2) + f % 2 */
-        if (W_BIT == 3) codes |= (f == 0 ? top << 2 : f == 1 ? top << 1 : top >> (f == 2 ? 2 : 3)) & 0x04040404u;
+        uint32_t codes;
+        if (W_BIT == 4)
+            codes = word >> 4 * f & 0x0f0f0f0fu;
+        else
+            codes = (f % 2 ? odd : even) >> f / 2 * 4 & (W_BIT == 3 ? 0x0f0f0f0fu : 0x03030303u);
         sum = ptq_dp2a_low(x->pair[2 * f], codes, sum);
         sum = ptq_dp2a_high(x->pair[2 * f + 1], codes, sum);
     }
@@ -189,7 +194,7 @@ __device__ __forceinline__ void add_rows(float (&sum)[ROWS], const int32_t (&par
 template <int W_BIT, int G, int T>
 __device__ __forceinline__ void
 use_unit(float (&sum)[T][ROWS], struct one_words<W_BIT> (&w)[T], const struct one_task *t, const struct one_lane *l,
-         const struct one_tile (&tile)[T], const int16_t *shared, const float *factors, int unit)
+         const struct one_tile (&tile)[T], const int16_t *shared, const struct of_chunk *chunks, int unit)
 {
     typedef one_shape<W_BIT> shape;
     int32_t part[T][ROWS] = {}, of_x = 0;
@@ -197,8 +202,9 @@ use_unit(float (&sum)[T][ROWS], struct one_words<W_BIT> (&w)[T], const struct on
     for (int i = 0; i < shape::loads; i++) {
         struct one_x<W_BIT> x;
         load_x<W_BIT>(&x, shared, l, unit, i);
-        PTQ_UNROLL
-        for (int j = 0; j < shape::places / 2; j++) of_x = ptq_dp2a_low(x.pair[j], 0x0101u, of_x);
+        int step = i * shape::steps + l->step;
+        if (l->vector == 0 && step % (CHUNK_STEPS / G) == 0)
+            of_x += (int32_t)chunks[unit * G + step * G / CHUNK_STEPS].sum;
         PTQ_UNROLL
         for (int n = 0; n < T; n++) {
             const uint32_t word[ROWS] = {w[n].word[i].x, w[n].word[i].y, w[n].word[i].z, w[n].word[i].w},
@@ -211,7 +217,7 @@ use_unit(float (&sum)[T][ROWS], struct one_words<W_BIT> (&w)[T], const struct on
         PTQ_UNROLL
         for (int n = 0; n < T; n++) {
             if (G != 1) load_scales<W_BIT>(&w[n], t, &tile[n], one_group<W_BIT, G>(t, l, unit, i));
-            add_rows<W_BIT>(sum[n], part[n], of_x, factors[chunk], &w[n], t, l->q);
+            add_rows<W_BIT>(sum[n], part[n], of_x, chunks[chunk].factor, &w[n], t, l->q);
             PTQ_UNROLL
             for (int r = 0; r < ROWS; r++) part[n][r] = 0;
         }
@@ -250,30 +256,31 @@ __device__ __forceinline__ void put_one(float (&sum)[T][ROWS], const struct one_
     int64_t n = tile * PTQ_PACK_ROWS + threadIdx.x;
     if (threadIdx.x >= T * PTQ_PACK_ROWS || n >= t->w.n) return;
     float all = t->b ? t->b[n] : 0;
-    for (int w = 0; w < ONE_WARPS; w++) all += shared[w * T * PTQ_PACK_ROWS + threadIdx.x];
+    for (int w = 0; w < (int)(blockDim.x / WARP); w++) all += shared[w * T * PTQ_PACK_ROWS + threadIdx.x];
     t->y[n] = t->accumulate ? t->y[n] + all : all;
 }
 
-/* Activations to shared memory, those behind the places as 0, and the chunks' factors. */
-__device__ static void share_x(const struct one_task *t, int16_t *shared, float *factors, int chunks)
+/* Activations to shared memory, those behind the places as 0, and their chunks. */
+__device__ static void share_x(const struct one_task *t, int16_t *shared, struct of_chunk *chunks, int n)
 {
     int whole = t->units * CHUNK / 8, there = (int)t->w.places / 8;
     for (int i = (int)threadIdx.x; i < whole; i += (int)blockDim.x)
         reinterpret_cast<uint4 *>(shared)[i] = i < there ? reinterpret_cast<const uint4 *>(t->x)[i] : uint4{0, 0, 0, 0};
     int have = (int)((t->w.places + CHUNK / t->groups_of_unit - 1) / (CHUNK / t->groups_of_unit));
-    for (int i = (int)threadIdx.x; i < chunks; i += (int)blockDim.x)
-        factors[i] = i < have ? t->chunk[i * t->padded].factor : 0;
+    for (int i = (int)threadIdx.x; i < n; i += (int)blockDim.x)
+        chunks[i] = i < have ? t->chunk[i * t->padded] : of_chunk{0, 0};
     __syncthreads();
 }
 
-template <int W_BIT, int G, int T, int DEPTH>
-__global__ void __launch_bounds__(ONE_WARPS *WARP, 2) one_kernel(struct one_task t)
+template <int W_BIT, int G, int T, int DEPTH, int WARPS>
+__global__ void __launch_bounds__(WARPS *WARP, 32 / WARPS) one_kernel(struct one_task t)
 {
     struct one_lane l = one_lane_of<W_BIT>();
-    int warp = (int)threadIdx.x / WARP, chunks = t.units * G;
+    int warp = (int)threadIdx.x / WARP;
     int64_t tile = (int64_t)blockIdx.x * T;
     int16_t *shared = ptq_shared<int16_t>();
-    float *factors = reinterpret_cast<float *>(shared + t.units * CHUNK), sum[T][ROWS] = {};
+    struct of_chunk *chunks = reinterpret_cast<struct of_chunk *>(shared + t.units * CHUNK);
+    float sum[T][ROWS] = {};
     struct one_words<W_BIT> ring[DEPTH][T] = {};
     struct one_tile at[T];
     PTQ_UNROLL
@@ -281,21 +288,21 @@ __global__ void __launch_bounds__(ONE_WARPS *WARP, 2) one_kernel(struct one_task
     PTQ_UNROLL
     for (int i = 0; i < DEPTH; i++) PTQ_UNROLL
     for (int n = 0; n < T; n++)
-        if (warp + i * ONE_WARPS < t.units) load_words<W_BIT, G>(&ring[i][n], &t, &l, &at[n], warp + i * ONE_WARPS);
+        if (warp + i * WARPS < t.units) load_words<W_BIT, G>(&ring[i][n], &t, &l, &at[n], warp + i * WARPS);
     ptq_turn();
-    share_x(&t, shared, factors, chunks);
-    for (int base = warp; base < t.units; base += DEPTH * ONE_WARPS) {
+    share_x(&t, shared, chunks, t.units * G);
+    for (int base = warp; base < t.units; base += DEPTH * WARPS) {
         PTQ_UNROLL
         for (int i = 0; i < DEPTH; i++) {
-            int unit = base + i * ONE_WARPS, next = unit + DEPTH * ONE_WARPS;
+            int unit = base + i * WARPS, next = unit + DEPTH * WARPS;
             if (unit >= t.units) break;
-            use_unit<W_BIT, G, T>(sum, ring[i], &t, &l, at, shared, factors, unit);
+            use_unit<W_BIT, G, T>(sum, ring[i], &t, &l, at, shared, chunks, unit);
             PTQ_UNROLL
             for (int n = 0; n < T; n++)
                 if (next < t.units) load_words<W_BIT, G>(&ring[i][n], &t, &l, &at[n], next);
         }
     }
-    put_one<T>(sum, &t, factors + chunks, tile);
+    put_one<T>(sum, &t, reinterpret_cast<float *>(chunks + t.units * G), tile);
 }
 
 /* ---- choosing ---- */
@@ -312,27 +319,28 @@ static int units_of(const struct ptq_packed *w)
     return (int)((w->places + CHUNK - 1) / CHUNK);
 }
 
-static size_t one_bytes(const struct ptq_packed *w, int tiles)
+static size_t one_bytes(const struct ptq_packed *w, int warps)
 {
     int units = units_of(w);
-    return 2 * (size_t)units * CHUNK + 4 * (size_t)(units * one_groups(w) + ONE_WARPS * tiles * PTQ_PACK_ROWS);
+    return 2 * (size_t)units * CHUNK + sizeof(struct of_chunk) * (size_t)(units * one_groups(w)) +
+           sizeof(float) * (size_t)(warps * PTQ_PACK_ROWS);
 }
 
 int one_serves(const struct ptq_packed *w)
 {
     int bits = w->grid.w_bit;
-    return one_groups(w) && (bits == 2 || bits == 3 || bits == 4 || bits == 8) && one_bytes(w, 2) <= most_shared();
+    return one_groups(w) && (bits == 2 || bits == 3 || bits == 4 || bits == 8) && one_bytes(w, 16) <= most_shared();
 }
 
+/* 32 warps a processor, of which a block has the fewer the more tiles there are. */
 template <int W_BIT, int G> static void launch_one(const struct one_task &t)
 {
-    /* two tiles a block halve what is read of activations, where that leaves blocks enough */
-    if (t.w.tiles >= 4 * (int64_t)processors())
-        PTQ_LAUNCH_EARLY((one_kernel < W_BIT, G, 2, W_BIT == 8 ? 1 : 3 >), blocks_for(t.w.tiles, 2), ONE_WARPS * WARP,
-                         one_bytes(&t.w, 2), t);
+    dim3 blocks = blocks_for(t.w.tiles, 1);
+    if (t.w.tiles > 2 * (int64_t)processors())
+        PTQ_LAUNCH_EARLY((one_kernel < W_BIT, G, 1, W_BIT == 8 ? 1 : 2, 8 >), blocks, 8 * WARP, one_bytes(&t.w, 8), t);
     else
-        PTQ_LAUNCH_EARLY((one_kernel < W_BIT, G, 1, W_BIT == 8 ? 2 : 4 >), blocks_for(t.w.tiles, 1), ONE_WARPS * WARP,
-                         one_bytes(&t.w, 1), t);
+        PTQ_LAUNCH_EARLY((one_kernel < W_BIT, G, 1, W_BIT == 8 ? 1 : 2, 16 >), blocks, 16 * WARP, one_bytes(&t.w, 16),
+                         t);
 }
 
 template <int W_BIT> static void launch_groups(const struct one_task &t)

@@ -48,8 +48,8 @@ __device__ __forceinline__ void put_halves(uint16_t *to, struct of_chunk *chunk,
  * such runs of B places, side by side. */
 __device__ __forceinline__ int64_t one_at(int64_t p, int bits)
 {
-    int run = bits == 4 ? 4 : bits == 8 ? 2 : 8;
-    return p - p % (2 * run) + 2 * (p % run) + p / run % 2;
+    int log = bits == 4 ? 2 : bits == 8 ? 1 : 3, run = 1 << log, low = (int)p;
+    return (p & ~(int64_t)(2 * run - 1)) + 2 * (low & (run - 1)) + (low >> log & 1);
 }
 
 /* The same as put_halves as integers of 16 bits (ops.h, struct ptq_acts); x: of place 0, which the lane's first place
@@ -64,10 +64,15 @@ __device__ __forceinline__ void put_ints(uint16_t *x, int64_t place, struct of_c
     bad = warp_sum(bad);
     bool zero = !(max >= 0x1p-100f) || !(bad == 0);
     float inverse = zero ? 0 : 32767 / max;
+    float sum = 0; /* of integers, exact: at most 128 * 32767 */
     PTQ_UNROLL
-    for (int i = 0; mine && i < FOUR; i++)
-        x[one_at(place + i, bits)] = zero ? 0 : (uint16_t)(int16_t)rintf(v[i] * inverse);
-    if (threadIdx.x % WARP == 0) *chunk = of_chunk{bad == 0 ? (zero ? 0 : max / 32767) : NAN, 0};
+    for (int i = 0; mine && i < FOUR; i++) {
+        float rounded = zero ? 0 : rintf(v[i] * inverse);
+        x[one_at(place + i, bits)] = (uint16_t)(int16_t)rounded;
+        sum += rounded;
+    }
+    sum = warp_sum(sum);
+    if (threadIdx.x % WARP == 0) *chunk = of_chunk{bad == 0 ? (zero ? 0 : max / 32767) : NAN, sum};
 }
 
 struct row_out {

@@ -235,6 +235,9 @@ template <int PENDING> void ptq_copy_wait()
     emulated::copy_wait(PENDING);
 }
 
+template <class T> void ptq_keep(T &)
+{
+}
 static inline uint32_t ptq_rotate(uint32_t x, int left) /* by 0 to 31 bits */
 {
     return left ? x << left | x >> (32 - left) : x;

@@ -156,6 +156,16 @@ template <int PENDING> __device__ __forceinline__ void ptq_copy_wait()
     asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
 
+/* The compiler takes it for something new, so it does not work it out again where registers are short. Not for pointers
+ * to shared memory, which would become pointers to anything. */
+template <class T> __device__ __forceinline__ void ptq_keep(T *&value)
+{
+    asm volatile("" : "+l"(value));
+}
+__device__ __forceinline__ void ptq_keep(int &value)
+{
+    asm volatile("" : "+r"(value));
+}
 __device__ __forceinline__ uint32_t ptq_rotate(uint32_t x, int left) /* by 0 to 31 bits */
 {
     return __funnelshift_l(x, x, left);
