@@ -239,8 +239,10 @@ if step unpack 60 unpack; then
         step fp16 60 compare 2b 512 fp16 fp32 1e-4
         step rtn 60 compare 2b 512 rtn:w4,g128 fp32 1e-4
         step packed 60 compare 2b 512 rtn:w4,g128 packed 1e-3
-        step gptq 60 compare 2b 512 gptq:w4,g128 fp32 2e-3
-        step awq 60 compare 2b 512 awq:w4,g128,loss=gram,grid=3 fp32 2e-3
+        # Codes at a tie fall either way, and what follows them in their rows, too. 4096 tokens for 11008 channels of
+        # random weights: 4.7e-3 was seen. From one and the same H all codes are equal (test_device_solver).
+        step gptq 60 compare 2b 512 gptq:w4,g128 fp32 1e-2
+        step awq 60 compare 2b 512 awq:w4,g128,loss=gram,grid=3 fp32 1e-2
         step checked 60 checked fp16 fp32
         step checked-packed 60 checked rtn:w3,g128 packed
         step llama3 60 make_llama3 "${GPU_BLOCKS:-4}"
