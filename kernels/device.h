@@ -209,7 +209,7 @@ struct ptq_device {
     struct ptq_ops ops;
     /* y[m][N] = x[m][K] w^T + b, added to y where accumulate. w: pointers on the device (its image, uploaded and
      * looked at there). x is rounded to FP16 once, after a power of two that brings its token into range; codes are
-     * exact and sums float32. scratch: packed_scratch bytes. */
+     * exact (weights rounded to FP16 once by PTQ_PACKED_PANELS) and sums float32. scratch: packed_scratch bytes. */
     void (*packed)(float *y, int64_t ldy, const float *x, int64_t ldx, const struct ptq_packed *w, const float *b,
                    int accumulate, int64_t m, void *scratch, enum ptq_packed_kernel kind);
     /* The same in two: what is made of x once, in scratch, serves w and every linear alike (ptq_packed_alike) of as
