@@ -94,5 +94,5 @@ help:
 	@echo "make torture    every allocation, write and rename fails in turn; kills, signals, full disks: hours"
 	@echo "make coverage   lines and branches that the tests run;  make mutate: do the tests notice a wrong token?"
 	@echo "make plots      draw results/*.h5 again"
-	@echo "make report     results/*.h5 as one page: results/report/report.html and .pdf; FILES=, REPORT=a folder"
+	@echo "make report     results/*.h5 as one page: results/report/report.html and .pdf; QUICK=1, FILES=, REPORT=a folder"
 	@echo "make clean      remove $(BUILD)/ (results and the cache stay)"
