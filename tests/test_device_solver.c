@@ -71,8 +71,8 @@ static void products(struct setup *s)
     for (int c = 0; c < s->matrix_cases; c++)
         for (int variant = 0; variant < 4; variant++) {
             struct ptq_matrix_case m = ptq_matrix_cases[c];
-            struct both x = make(s, m.m * m.k), w = make(s, m.n * m.k), b = make(s, m.n), y = make(s, m.m * m.n);
             if (c == PTQ_N_CASES(ptq_matrix_cases) - 1 && variant < 3) continue;
+            struct both x = make(s, m.m * m.k), w = make(s, m.n * m.k), b = make(s, m.n), y = make(s, m.m * m.n);
             for (int64_t i = 0; i < m.n * m.k; i++)
                 w.host[i] = variant & 1 ? (float)(int)(w.host[i] * 100) / 64 : w.host[i];
             s->device->upload(w.device, w.host, sizeof(float) * (size_t)w.n);
@@ -238,9 +238,10 @@ static void make_inputs(struct setup *s, const struct problem *p, float *x)
 static void solve_there(struct setup *s, struct ptq_arena *arena, const struct ptq_gptq_options *options, float *h,
                         const float *w, struct solved *out)
 {
-    struct ptq_offload offload = {.device = s->device};
-    struct ptq_forward f = {.windows = 2, .offload = &offload}; /* h is H by itself */
-    struct ptq_offload_product *product = &offload.product[PTQ_Q];
+    struct ptq_model model = {.device = s->device};
+    struct ptq_forward f = {.windows = 2, .model = &model}; /* h is H by itself */
+    ptq_offload_make(arena, &f);
+    struct ptq_offload_product *product = &f.offload->product[PTQ_Q];
     struct ptq_error err;
     int64_t n = out->q.n, k = out->q.k;
     size_t piece = ((size_t)(2 * n * k) + 255) / 256 * 256;
@@ -393,11 +394,11 @@ static void awq_bounds(struct setup *s)
         const struct problem *p = &problems[c];
         if (p->group < 0) continue;
         struct ptq_arena *arena = ptq_arena_make("test"), *scratch = ptq_arena_make("scratch");
-        struct ptq_offload offload = {.device = s->device};
-        struct ptq_forward f = {.offload = &offload};
         struct ptq_spec spec = {.grid = {.w_bit = p->w_bit, .group_size = p->group, .sym = p->sym}};
         struct ptq_family family = {.model_type = "llama"};
-        struct ptq_model model = {.config = {.family = &family}};
+        struct ptq_model model = {.config = {.family = &family}, .device = s->device};
+        struct ptq_forward f = {.model = &model};
+        ptq_offload_make(arena, &f);
         struct ptq_block block = {0};
         struct ptq_moments moments[PTQ_N_INPUT] = {0}, *m = &moments[ptq_role_input[PTQ_DOWN]];
         struct ptq_awq_choice choices[PTQ_N_INPUT] = {0}, *choice = &choices[ptq_role_input[PTQ_DOWN]];
