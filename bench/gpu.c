@@ -6,6 +6,7 @@
  * CUDA graphs of many, so that what is timed is the device's work and not the host's. */
 #include "device.h"
 #include "dtype.h"
+#include "grid.h"
 #include "rng.h"
 
 #include <cublas_v2.h>
@@ -76,12 +77,10 @@ static void pack_some(struct ptq_arena *arena, int bits, int64_t k, struct ptq_p
 {
     struct ptq_rng rng = ptq_rng_make(1, "bench_gpu");
     const int64_t n = SOME_ROWS;
-    struct ptq_qmat q = {.n = n, .k = k, .n_groups = ptq_n_groups(k, GROUP)};
+    struct ptq_grid grid = {.w_bit = bits, .group_size = GROUP};
+    struct ptq_qmat q;
     struct ptq_error err;
-    q.grid = (struct ptq_grid){.w_bit = bits, .group_size = GROUP};
-    q.code = ptq_new(arena, uint8_t, n * k);
-    q.scale = ptq_new(arena, float, n *q.n_groups);
-    q.zero = ptq_new(arena, float, n *q.n_groups);
+    ptq_qmat_make(arena, &grid, n, k, &q);
     q.perm = ptq_new(arena, int32_t, k);
     for (int64_t i = 0; i < n * k; i += 8) {
         uint64_t word = ptq_rng_below(&rng, UINT64_MAX);

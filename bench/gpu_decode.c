@@ -11,6 +11,7 @@
 #include "decode.h"
 #include "device.h"
 #include "families.h"
+#include "grid.h"
 #include "pool.h"
 #include "progress.h"
 #include "resident.h"
@@ -144,12 +145,10 @@ static struct ptq_packed *pack(struct ptq_arena *arena, int64_t n, int64_t k, in
 {
     struct ptq_arena *scratch = ptq_arena_make("codes");
     struct ptq_packed *out = ptq_new(arena, struct ptq_packed, 1);
-    struct ptq_qmat q = {.n = n, .k = k, .n_groups = ptq_n_groups(k, GROUP)};
+    struct ptq_grid grid = {.w_bit = bits, .group_size = GROUP};
+    struct ptq_qmat q;
     struct ptq_error err;
-    q.grid = (struct ptq_grid){.w_bit = bits, .group_size = GROUP};
-    q.code = ptq_new(scratch, uint8_t, n * k);
-    q.scale = ptq_new(scratch, float, n *q.n_groups);
-    q.zero = ptq_new(scratch, float, n *q.n_groups);
+    ptq_qmat_make(scratch, &grid, n, k, &q);
     fill((struct fill_task){.code = q.code, .n = n * k, .mask = (1U << bits) - 1});
     for (int64_t i = 0; i < n * q.n_groups; i++) {
         q.scale[i] = (float)(16 + i % 32) / (float)(2048 << bits); /* FP16 values */

@@ -4,7 +4,7 @@
 #define PTQ_TEST_DEVICES_H
 
 #include "cases.h"
-#include "device.h"
+#include "device_wish.h"
 #include "rng.h"
 
 #include <math.h>
@@ -104,14 +104,8 @@ static inline void *put(struct setup *s, const void *host, size_t bytes)
     return device;
 }
 
-/* PTQ_TEST_DEVICE=real in the environment leaves the emulated device out, and asks for a real one; PTQ_TEST_CASES=N
- * takes the first N shapes of matrices on it: for tools that make each kernel a hundred times slower (bench/gpu.sh). */
-static inline int real_only(void)
-{
-    const char *wish = getenv("PTQ_TEST_DEVICE");
-    return wish && strcmp(wish, "real") == 0;
-}
-
+/* PTQ_TEST_CASES=N in the environment takes the first N shapes of matrices on a real device: for tools that make each
+ * kernel a hundred times slower (bench/gpu.sh). */
 static inline int real_cases(void)
 {
     const char *wish = getenv("PTQ_TEST_CASES");

@@ -1,4 +1,5 @@
 /* Experiments: what the axes make, and each wrong key or value with its place and what to write instead. */
+#include "arena_test.h"
 #include "experiment.h"
 #include "mapped.h"
 #include "schema.h"
@@ -13,23 +14,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-static struct ptq_arena *arena;
 static struct ptq_error error;
 static char folder[] = "/tmp/ptq-experiment-XXXXXX";
-
-static int set_up(void **state)
-{
-    (void)state;
-    arena = ptq_arena_make("test");
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    ptq_arena_free(arena);
-    return 0;
-}
 
 static int make_folder(void **state)
 {
@@ -480,19 +466,9 @@ static void test_documentation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_table1, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_defaults, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_presets, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_axes, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_methods, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_set, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_refusals, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_set_refusals, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_entries, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_too_many, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_large, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_list, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_documentation, set_up, tear_down),
+        TEST(table1), TEST(defaults), TEST(presets),       TEST(axes),    TEST(methods),
+        TEST(set),    TEST(refusals), TEST(set_refusals),  TEST(entries), TEST(too_many),
+        TEST(large),  TEST(list),     TEST(documentation),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -1,7 +1,7 @@
 /* Forward passes on a device, end to end, over the emulated one: every family against the CPU, float32 and packed;
  * calibration's taps; GPTQ and AWQ, whose x goes back and forth; little memory; and the checking backend, which must
  * notice what is planted. */
-#include "device.h"
+#include "device_wish.h"
 #include "forward.h"
 #include "golden.h"
 #include "offload.h"
@@ -53,17 +53,6 @@ static void close_fixture(struct fixture *f)
 {
     ptq_model_close(&f->model);
     golden_close(&f->g);
-}
-
-/* The emulated device; with PTQ_TEST_DEVICE=real in the environment the real one. */
-static const struct ptq_device *there(void)
-{
-    char why[256];
-    const char *wish = getenv("PTQ_TEST_DEVICE");
-    if (!wish || strcmp(wish, "real") != 0) return ptq_cuda_emulated_device();
-    const struct ptq_device *real = ptq_cuda_device(why, sizeof why);
-    if (!real) fail_msg("%s", why);
-    return real;
 }
 
 /* ---- a device that has little memory, or does wrong ---- */

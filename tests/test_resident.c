@@ -2,7 +2,7 @@
  * came in, with weights as float32, FP16 and packed; greedy tokens against transformers; little memory; failures. With
  * PTQ_TEST_DEVICE=real in the environment on the real device. */
 #include "decode.h"
-#include "device.h"
+#include "device_wish.h"
 #include "files.h"
 #include "fixtures/greedy.h"
 #include "hold.h"
@@ -19,16 +19,6 @@ enum { TOKENS = 26, GREEDY = 10 };
     } while (0)
 
 static const struct ptq_choice likeliest = {0, 1, 0};
-
-static const struct ptq_device *there(void)
-{
-    char why[256];
-    const char *wish = getenv("PTQ_TEST_DEVICE");
-    if (!wish || strcmp(wish, "real") != 0) return ptq_cuda_emulated_device();
-    const struct ptq_device *real = ptq_cuda_device(why, sizeof why);
-    if (!real) fail_msg("%s", why);
-    return real;
-}
 
 struct fixture {
     struct ptq_arena *arena;

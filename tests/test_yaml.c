@@ -1,4 +1,5 @@
 /* The YAML subset: what a tree looks like, and every refusal with its line. */
+#include "arena_test.h"
 #include "words.h"
 #include "yaml_tree.h"
 
@@ -10,22 +11,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-static struct ptq_arena *arena;
 static struct ptq_error error;
-
-static int set_up(void **state)
-{
-    (void)state;
-    arena = ptq_arena_make("test");
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    ptq_arena_free(arena);
-    return 0;
-}
 
 static struct ptq_yaml *parse(const char *text)
 {
@@ -171,11 +157,7 @@ static void test_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_tree, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_refusals, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_sizes, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_damaged, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_files, set_up, tear_down),
+        TEST(tree), TEST(refusals), TEST(sizes), TEST(damaged), TEST(files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -44,6 +44,39 @@ struct half_acts {
     float *factor; /* [padded], a power of two; NaN where the token is not finite */
 };
 
+/* ---- columns of a token, for what lays activations out ---- */
+
+/* Where value stands in list[0..n), ascending, or -1; a list of all columns is not searched. */
+__device__ static inline int64_t position_in(const int32_t *list, int64_t n, int64_t k, int32_t value)
+{
+    if (n == k) return value;
+    int64_t low = 0, high = n;
+    while (low < high) {
+        int64_t middle = (low + high) / 2;
+        if (list[middle] < value)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < n && list[low] == value ? low : -1;
+}
+
+/* Salient columns become 0, divided ones are divided. */
+__device__ static inline float changed(const struct ptq_packed *w, float value, int32_t column)
+{
+    if (w->n_keep && position_in(w->keep, w->n_keep, w->k, column) >= 0) return 0;
+    int64_t divided = w->n_divided ? position_in(w->divided, w->n_divided, w->k, column) : -1;
+    return divided < 0 ? value : value / w->divisor[divided];
+}
+
+/* The position that stands at a place; k and more for a filling or what is behind the row. */
+__device__ __forceinline__ uint32_t position_at(const struct ptq_packed *w, uint32_t place)
+{
+    if (w->stride == w->group) return place;
+    uint32_t group = place / (uint32_t)w->stride, in_group = place % (uint32_t)w->stride;
+    return in_group < (uint32_t)w->group ? group * (uint32_t)w->group + in_group : (uint32_t)w->k;
+}
+
 /* One product, as its kernels are given it. */
 struct packed_task {
     float *y;

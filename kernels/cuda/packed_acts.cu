@@ -3,29 +3,13 @@
 
 namespace ptq_cuda
 {
-/* Where value stands in list[0..n), ascending, or -1. */
-__device__ static int64_t find(const int32_t *list, int64_t n, int32_t value)
-{
-    int64_t low = 0, high = n;
-    while (low < high) {
-        int64_t middle = (low + high) / 2;
-        if (list[middle] < value)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < n && list[low] == value ? low : -1;
-}
-
 /* What stands at a place: 0 for fillings and salient columns. */
 __device__ static float at_place(const struct ptq_packed *w, const float *x, int64_t place)
 {
-    int64_t group = place / w->stride, in_group = place % w->stride, position = group * w->group + in_group;
-    if (in_group >= w->group || position >= w->k) return 0;
+    int64_t position = position_at(w, (uint32_t)place);
+    if (position >= w->k) return 0;
     int32_t column = w->perm ? w->perm[position] : (int32_t)position;
-    if (w->n_keep && find(w->keep, w->n_keep, column) >= 0) return 0;
-    int64_t divided = w->n_divided ? find(w->divided, w->n_divided, column) : -1;
-    return divided < 0 ? x[column] : x[column] / w->divisor[divided];
+    return changed(w, x[column], column);
 }
 
 /* ---- many tokens: a block a token; a warp sums a chunk ---- */

@@ -21,21 +21,6 @@ static int64_t first_panel_tokens(int version)
 
 /* ---- x in FP16 ---- */
 
-/* Where value stands in list[0..n), ascending, or -1; a list of all columns is not searched. */
-__device__ static int64_t position_in(const int32_t *list, int64_t n, int64_t k, int32_t value)
-{
-    if (n == k) return value;
-    int64_t low = 0, high = n;
-    while (low < high) {
-        int64_t middle = (low + high) / 2;
-        if (list[middle] < value)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < n && list[low] == value ? low : -1;
-}
-
 /* The power of two that a token is divided by: 1 where FP16 holds it as it is, with its largest values at their full
  * precision; NaN where a value is not finite. */
 __device__ static float token_factor(float max)
@@ -65,22 +50,6 @@ __device__ static float largest(const struct ptq_packed *w, const float *row, fl
     if (!w->n_divided) return max;
     for (int64_t j = threadIdx.x; j < w->n_divided; j += ACT_THREADS) biggest = fmaxf(biggest, 1 / w->divisor[j]);
     return max * block_max(biggest, part);
-}
-
-/* Salient columns become 0, divided ones are divided. */
-__device__ static float changed(const struct ptq_packed *w, float value, int32_t column)
-{
-    if (w->n_keep && position_in(w->keep, w->n_keep, w->k, column) >= 0) return 0;
-    int64_t divided = w->n_divided ? position_in(w->divided, w->n_divided, w->k, column) : -1;
-    return divided < 0 ? value : value / w->divisor[divided];
-}
-
-/* The position that stands at a place; k and more for a filling or what is behind the row. */
-__device__ __forceinline__ uint32_t position_at(const struct ptq_packed *w, uint32_t place)
-{
-    if (w->stride == w->group) return place;
-    uint32_t group = place / (uint32_t)w->stride, in_group = place % (uint32_t)w->stride;
-    return in_group < (uint32_t)w->group ? group * (uint32_t)w->group + in_group : (uint32_t)w->k;
 }
 
 /* Piece p (8 values) of a token. Panels: places 8 p and on. Fused: in the order of an mma's inner index (codes.cuh):

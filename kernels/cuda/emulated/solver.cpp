@@ -14,34 +14,33 @@ static std::vector<float> widened(const uint16_t *from, int64_t ld, int64_t rows
     return to;
 }
 
+/* y = alpha x w, w as widened: element [l][j] at l by_l + j by_j. */
+static void multiply(struct floats y, const uint16_t *x, int64_t ldx, const std::vector<float> &w, int64_t by_l,
+                     int64_t by_j, float alpha, int accumulate, int64_t m, int64_t n, int64_t k)
+{
+    std::vector<float> left = widened(x, ldx, m, k);
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            float sum = 0, *to = y.at + i * y.ld + j;
+            for (int64_t l = 0; l < k; l++) sum += left[(size_t)(i * k + l)] * w[(size_t)(l * by_l + j * by_j)];
+            *to = alpha * sum + (accumulate ? *to : 0);
+        }
+}
+
 void half_product(struct floats y, struct halves x, struct halves w, const float *alpha, int accumulate, int64_t m,
                   int64_t n, int64_t k, int64_t batch)
 {
-    for (int64_t b = 0; b < batch; b++) {
-        std::vector<float> left = widened(x.at + b * x.stride, x.ld, m, k),
-                           right = widened(w.at + b * w.stride, w.ld, n, k);
-        for (int64_t i = 0; i < m; i++)
-            for (int64_t j = 0; j < n; j++) {
-                float sum = 0, *to = y.at + b * y.stride + i * y.ld + j;
-                for (int64_t l = 0; l < k; l++) sum += left[(size_t)(i * k + l)] * right[(size_t)(j * k + l)];
-                *to = *alpha * sum + (accumulate ? *to : 0);
-            }
-    }
+    for (int64_t b = 0; b < batch; b++)
+        multiply(floats{y.at + b * y.stride, y.ld, 0}, x.at + b * x.stride, x.ld,
+                 widened(w.at + b * w.stride, w.ld, n, k), 1, k, *alpha, accumulate, m, n, k);
 }
 
 void half_plain(struct floats y, struct halves x, struct halves w, const float *alpha, int accumulate, int64_t m,
                 int64_t n, int64_t k, int64_t batch)
 {
-    for (int64_t b = 0; b < batch; b++) {
-        std::vector<float> left = widened(x.at + b * x.stride, x.ld, m, k),
-                           right = widened(w.at + b * w.stride, w.ld, k, n);
-        for (int64_t i = 0; i < m; i++)
-            for (int64_t j = 0; j < n; j++) {
-                float sum = 0, *to = y.at + b * y.stride + i * y.ld + j;
-                for (int64_t l = 0; l < k; l++) sum += left[(size_t)(i * k + l)] * right[(size_t)(l * n + j)];
-                *to = *alpha * sum + (accumulate ? *to : 0);
-            }
-    }
+    for (int64_t b = 0; b < batch; b++)
+        multiply(floats{y.at + b * y.stride, y.ld, 0}, x.at + b * x.stride, x.ld,
+                 widened(w.at + b * w.stride, w.ld, k, n), n, 1, *alpha, accumulate, m, n, k);
 }
 
 void half_columns(float *y, int64_t ldy, const uint16_t *a, int64_t lda, const uint16_t *b, int64_t ldb,
