@@ -1,4 +1,5 @@
-/* bench_gpu [N K]: what the packed kernels reach on the device, beside cuBLAS in FP16 on the same shapes, in one run.
+/* bench_gpu [N K [TOKENS]]: what the packed kernels reach on the device, beside cuBLAS in FP16 on the same shapes, in
+ * one run.
  *
  * One line a measurement, separated by tabs: N, K, tokens, kernel, microseconds (median), GB/s (weights, activations
  * and results, each once), that in percent of a copy's, TFLOP/s, how many times as fast as cuBLAS FP16. Weights are
@@ -15,14 +16,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GROUP = 128, RUNS = 9, REPLAYS = 3, MAX_COPIES = 64, MAX_CALLS = 128, MAX_TOKENS = 2048, SOME_ROWS = 256 };
+enum { GROUP = 128, RUNS = 9, REPLAYS = 3, MAX_COPIES = 64, MAX_CALLS = 128, MAX_TOKENS = 8192, SOME_ROWS = 256 };
 static const size_t rotated = (size_t)256 << 20, workspace = (size_t)32 << 20;
 static const double graph_us = 600; /* about as long is a graph */
 
 static const struct {
     int64_t n, k;
 } shapes[] = {{4096, 4096}, {8192, 8192}, {28672, 8192}, {8192, 28672}};
-static const int64_t tokens[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, MAX_TOKENS};
+static const int64_t tokens[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 2048, MAX_TOKENS};
 enum { N_SHAPES = sizeof shapes / sizeof *shapes, N_TOKENS = sizeof tokens / sizeof *tokens };
 
 /* One linear, in copies. */
@@ -39,6 +40,7 @@ struct work {
     void *x16, *y16, *scratch;
     size_t bytes;    /* of one copy */
     double copy_gbs; /* of a copy within the device */
+    int64_t most;    /* tokens */
     void (*once)(struct work *, int copy);
     int calls; /* of a graph */
 };
@@ -277,7 +279,7 @@ static double expected_us(const struct work *w)
 static void bench_half(struct work *w, double half_us[N_TOKENS])
 {
     put_half(w);
-    for (int i = 0; i < N_TOKENS; i++) {
+    for (int i = 0; i < N_TOKENS && tokens[i] <= w->most; i++) {
         w->m = tokens[i];
         half_us[i] = measure(w, once_half, expected_us(w));
         print_line(w, "cuBLAS FP16", half_us[i], 2, half_us[i]);
@@ -297,7 +299,7 @@ static void bench_packed(struct work *w, int bits, const double half_us[N_TOKENS
                 {"W%d fused", once_fused, 32, MAX_TOKENS, 1}, {"W%d panels", once_panels, 32, MAX_TOKENS, 1}};
     put_packed(w, bits);
     w->scratch = take(w->device, w->device->packed_scratch(&w->packed[0], MAX_TOKENS));
-    for (int i = 0; i < N_TOKENS; i++)
+    for (int i = 0; i < N_TOKENS && tokens[i] <= w->most; i++)
         for (int way = 0; way < (int)(sizeof ways / sizeof *ways); way++) {
             char name[32];
             w->m = tokens[i];
@@ -378,11 +380,11 @@ int main(int argc, char **argv)
     if (cublasSetStream(w.blas, w.stream) != CUBLAS_STATUS_SUCCESS ||
         cublasSetWorkspace(w.blas, room, workspace) != CUBLAS_STATUS_SUCCESS)
         die("cuBLAS refuses its stream");
-    for (int i = 0; i < N_SHAPES; i++) {
-        if (argc == 3 && (shapes[i].n != strtol(argv[1], NULL, 10) || shapes[i].k != strtol(argv[2], NULL, 10)))
-            continue;
-        w.n = shapes[i].n;
-        w.k = shapes[i].k;
+    w.most = argc > 3 ? strtol(argv[3], NULL, 10) : MAX_TOKENS;
+    for (int i = 0; i < (argc > 2 ? 1 : N_SHAPES); i++) {
+        w.n = argc > 2 ? strtol(argv[1], NULL, 10) : shapes[i].n;
+        w.k = argc > 2 ? strtol(argv[2], NULL, 10) : shapes[i].k;
+        if (w.n < SOME_ROWS || w.n % SOME_ROWS || w.k < GROUP || w.k % GROUP) die("N is of 256 rows, K of groups");
         bench_shape(&w);
     }
     return 0;

@@ -97,11 +97,10 @@ static float *send_floats(const struct ptq_offload *o, struct ptq_carve *c, cons
 static void send_split(struct ptq_offload *o, struct ptq_carve *c, const float *from, int64_t n, int64_t k,
                        struct ptq_split *out)
 {
-    *out = (struct ptq_split){.m = n, .k = k};
-    out->hi = ptq_carve(c, sizeof *out->hi * (size_t)(n * k));
-    out->lo = ptq_carve(c, sizeof *out->lo * (size_t)(n * k));
-    out->state = ptq_carve_floats(c, PTQ_SPLIT_STATE);
-    if (!out->hi) return;
+    uint16_t *room = ptq_carve(c, sizeof *room * (size_t)(PTQ_SPLIT_WEIGHTS * n * k));
+    float *state = ptq_carve_floats(c, PTQ_SPLIT_STATE);
+    if (!room) return;
+    *out = ptq_split_weights(room, state, n, k);
     o->device->upload(o->staging, from, sizeof *from * (size_t)(n * k));
     o->device->solver.split(out, o->staging, k);
     if (o->device->solver.exact(out)) out->lo = NULL;
@@ -201,9 +200,8 @@ static void lay_out(struct ptq_offload *o, struct ptq_carve *c, const struct ptq
     o->staging_bytes = sizeof(float) * (size_t)staging_floats(block);
     o->staging = ptq_carve(c, o->staging_bytes);
     o->copy = ptq_carve_floats(c, rows * k->width);
-    o->in.hi = ptq_carve(c, sizeof *o->in.hi * (size_t)(rows * widest));
-    o->in.lo = ptq_carve(c, sizeof *o->in.lo * (size_t)(rows * widest));
-    o->in.state = ptq_carve_floats(c, PTQ_SPLIT_STATE);
+    o->in_room = ptq_carve(c, sizeof *o->in_room * (size_t)(PTQ_SPLIT_ROWS * rows * widest));
+    o->in_state = ptq_carve_floats(c, PTQ_SPLIT_STATE);
     o->normed = ptq_carve_floats(c, rows * k->width);
     o->wide = ptq_carve_floats(c, rows * (gated && k->ff > ptq_qkv_width(k) ? k->ff : ptq_qkv_width(k)));
     o->mixed = ptq_carve_floats(c, rows * k->heads * k->head_size);
@@ -397,6 +395,6 @@ struct ptq_split *ptq_offload_weights(struct ptq_forward *f, enum ptq_input inpu
 void ptq_offload_replace(struct ptq_forward *f, enum ptq_input input, const float *w)
 {
     struct ptq_split *to = &product_of(f, input)->w;
-    to->lo = to->hi + (((to->m * to->k * 2 + 255) / 256 * 256) / 2); /* as send_split laid it out */
+    *to = ptq_split_weights(to->hi, to->state, to->m, to->k); /* none of them exact */
     f->offload->device->solver.split(to, w, to->k);
 }

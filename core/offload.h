@@ -52,8 +52,10 @@ struct ptq_offload {
     float *finite;                      /* 0, or NaN where x is not finite */
     void *scratch;                      /* of attention and of packed products */
     size_t scratch_bytes;
-    float *copy;              /* [rows][C] x of a batch that is to stay as it is */
-    struct ptq_split in;      /* of a batch, what a product reads: [rows][any width] */
+    float *copy;         /* [rows][C] x of a batch that is to stay as it is */
+    struct ptq_split in; /* of a batch, what a product reads: [rows][any width], in: */
+    uint16_t *in_room;
+    float *in_state;
     float *held[PTQ_N_INPUT]; /* ATTN_OUT, MLP_OUT: [all rows][K], or NULL; see ptq_offload_hold */
     unsigned char *weights;   /* the block's, here: */
     size_t weight_bytes;

@@ -41,8 +41,7 @@ static void enter(struct batch *b, enum ptq_input input, const float *x)
         in_parts |= ptq_role_input[role] == input && o->product[role].n && !o->product[role].is_packed;
     b->in = x;
     b->entered = input;
-    o->in.m = rows_of(b);
-    o->in.k = ptq_input_width(&b->f->model->config, input);
+    o->in = ptq_split_rows(o->in_room, o->in_state, rows_of(b), ptq_input_width(&b->f->model->config, input));
     if (in_parts) o->device->solver.split(&o->in, x, o->in.k);
 }
 

@@ -33,13 +33,30 @@ enum ptq_packed_kernel {
  *   x = factor (hi + lo) to within 2^-22 |x| + 2^-40 max |x|       factor one power of two for the array
  *
  * Where FP16 holds x / factor, lo is 0 and x is exact: weights of an FP16 checkpoint. A value that is not finite stays
- * so and touches only its own row. */
-enum { PTQ_SPLIT_STATE = 4 };
+ * so and touches only its own row.
+ *
+ * Parts lie side by side in a row, so that two products of K are one of 2 K, whose sums are written once:
+ *
+ *   x [lo | hi]      w [hi | hi | lo]      x w^T = [lo | hi] [hi | hi]^T + hi lo^T */
+enum { PTQ_SPLIT_STATE = 4, PTQ_SPLIT_ROWS = 2, PTQ_SPLIT_WEIGHTS = 3 /* times K: halves of a row */ };
 struct ptq_split {
-    int64_t m, k;
-    uint16_t *hi, *lo; /* [m][k]; lo NULL: it is 0 */
+    int64_t m, k, ld;  /* ld: from a row to the next */
+    uint16_t *hi, *lo; /* lo NULL: it is 0 */
+    uint16_t *again;   /* of weights; else NULL */
     float *state;      /* [PTQ_SPLIT_STATE]: the largest |x|, factor, whether a lo is not 0, room */
 };
+
+/* In room for m * PTQ_SPLIT_ROWS * k halves there, and for m * PTQ_SPLIT_WEIGHTS * k. */
+static inline struct ptq_split ptq_split_rows(uint16_t *room, float *state, int64_t m, int64_t k)
+{
+    struct ptq_split s = {m, k, PTQ_SPLIT_ROWS * k, room + k, room, NULL, state};
+    return s;
+}
+static inline struct ptq_split ptq_split_weights(uint16_t *room, float *state, int64_t m, int64_t k)
+{
+    struct ptq_split s = {m, k, PTQ_SPLIT_WEIGHTS * k, room, room + 2 * k, room + k, state};
+    return s;
+}
 
 /* GPTQ's column loop for stacked rows, see methods/gptq_solve.c: places are columns in the order they are coded in. */
 struct ptq_device_gptq {

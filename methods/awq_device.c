@@ -137,7 +137,7 @@ static void put_scaled(const struct linear_there *t, struct ptq_block_task *task
         if (ptq_role_input[before] == input) first += task->block->linear[before].n;
     struct ptq_split original = *stack;
     original.m = linear->n;
-    original.hi += first * linear->k;
+    original.hi += first * stack->ld;
     float *rows = ptq_new(task->scratch, float, linear->n);
     for (int64_t n = 0; n < linear->n; n++) rows[n] = 1;
     for (int i = 0; i < PTQ_N_INPUT; i++)

@@ -14,20 +14,18 @@
 static const double parts_bound = 1e-6, tensor_bound = 1e-5;
 static const double same_codes = 0.999, loss_bound = 1e-4;
 
-static struct ptq_split make_split(struct setup *s, const float *x, int64_t m, int64_t k)
+static struct ptq_split make_split(struct setup *s, const float *x, int64_t m, int64_t k, int halves)
 {
-    struct ptq_split out = {.m = m, .k = k};
-    out.hi = s->device->take(2 * (size_t)(m * k));
-    out.lo = s->device->take(2 * (size_t)(m * k));
-    out.state = s->device->take(sizeof(float) * PTQ_SPLIT_STATE);
+    uint16_t *room = s->device->take(2 * (size_t)(halves * m * k));
+    float *state = s->device->take(sizeof(float) * PTQ_SPLIT_STATE);
+    struct ptq_split out = (halves == PTQ_SPLIT_ROWS ? ptq_split_rows : ptq_split_weights)(room, state, m, k);
     s->device->solver.split(&out, x, k);
     return out;
 }
 
 static void drop_split(struct setup *s, struct ptq_split *x)
 {
-    s->device->give(x->hi);
-    s->device->give(x->lo);
+    s->device->give(x->again ? x->hi : x->lo);
     s->device->give(x->state);
 }
 
@@ -76,23 +74,18 @@ static void products(struct setup *s)
             for (int64_t i = 0; i < m.n * m.k; i++)
                 w.host[i] = variant & 1 ? (float)(int)(w.host[i] * 100) / 64 : w.host[i];
             s->device->upload(w.device, w.host, sizeof(float) * (size_t)w.n);
-            struct ptq_split parts = make_split(s, x.device, m.m, m.k), weights = make_split(s, w.device, m.n, m.k);
+            struct ptq_split parts = make_split(s, x.device, m.m, m.k, PTQ_SPLIT_ROWS),
+                             weights = make_split(s, w.device, m.n, m.k, PTQ_SPLIT_WEIGHTS);
             int exact = s->device->solver.exact(&weights);
             if (variant & 1) assert_true(exact);
-            if (exact) {
-                s->device->give(weights.lo);
-                weights.lo = NULL;
-            }
+            if (exact) weights.lo = NULL;
             multiply(x.host, w.host, variant & 2 ? b.host : NULL, y.host, m, variant & 1);
             s->device->solver.product(y.device, m.n, &parts, &weights, variant & 2 ? b.device : NULL, variant & 1);
             expect_near(s, "product", c, &y, of_products(s));
             s->device->solver.join(w.device, &weights);
             expect_near(s, "join", c, &w, exact ? 0 : parts_bound);
             drop_split(s, &parts);
-            if (exact) weights.lo = NULL;
-            s->device->give(weights.hi);
-            if (weights.lo) s->device->give(weights.lo);
-            s->device->give(weights.state);
+            drop_split(s, &weights);
             drop(s, &x), drop(s, &w), drop(s, &b), drop(s, &y);
         }
 }
@@ -102,7 +95,8 @@ static void not_finite(struct setup *s)
 {
     float x[] = {1, 2, 1e30F, NAN, INFINITY, 1, 3e-30F, 0}, w[] = {1, 1}, y[4];
     float *there = put(s, x, sizeof x), *weights = put(s, w, sizeof w), *out = put(s, y, sizeof y);
-    struct ptq_split parts = make_split(s, there, 4, 2), weight_parts = make_split(s, weights, 1, 2);
+    struct ptq_split parts = make_split(s, there, 4, 2, PTQ_SPLIT_ROWS),
+                     weight_parts = make_split(s, weights, 1, 2, PTQ_SPLIT_WEIGHTS);
     s->device->solver.product(out, 1, &parts, &weight_parts, NULL, 0);
     s->device->download(y, out, sizeof y);
     assert_true(isfinite(y[0]) && isnan(y[1]) && !isfinite(y[2]) && isfinite(y[3]));
@@ -117,7 +111,7 @@ static void grams(struct setup *s)
     for (int c = 0; c < PTQ_N_CASES(cases); c++) {
         int64_t m = cases[c].m, k = cases[c].k;
         struct both x = make(s, m * k), h = make(s, k * k);
-        struct ptq_split parts = make_split(s, x.device, m, k);
+        struct ptq_split parts = make_split(s, x.device, m, k, PTQ_SPLIT_ROWS);
         for (int64_t i = 0; i < k; i++)
             for (int64_t j = i; j < k; j++) {
                 double sum = h.host[i * k + j];
@@ -244,15 +238,10 @@ static void solve_there(struct setup *s, struct ptq_arena *arena, const struct p
     struct ptq_offload_product *product = &f.offload->product[PTQ_Q];
     struct ptq_error err;
     int64_t n = out->q.n, k = out->q.k;
-    size_t piece = ((size_t)(2 * n * k) + 255) / 256 * 256;
     product->n = n;
     product->k = k;
-    product->w = (struct ptq_split){.m = n, .k = k};
-    product->w.hi = s->device->take(2 * piece);
-    product->w.lo = product->w.hi + piece / 2;
-    product->w.state = s->device->take(sizeof(float) * PTQ_SPLIT_STATE);
     float *weights = put(s, w, sizeof *w * (size_t)(n * k));
-    s->device->solver.split(&product->w, weights, k);
+    product->w = make_split(s, weights, n, k, PTQ_SPLIT_WEIGHTS);
     struct ptq_hessian_problem p = {.w = w,
                                     .q = &out->q,
                                     .loss = out->loss,

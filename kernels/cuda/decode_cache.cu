@@ -343,7 +343,7 @@ __global__ void __launch_bounds__(LANES) recall_kernel(struct recall_task t, T *
     float *shared = ptq_shared<float>(), *y = t.y ? t.y + row * t.ldy + head * t.d : nullptr;
     if (blockIdx.x < active) load<N>(&now, &t, k + kv, v + kv, first, end - last);
     struct angle by = FRESH && blockIdx.x < active ? angle_of(&t, position) : angle{1, 0};
-    if (FRESH) ptq_turn();
+    if (FRESH) ptq_turn_aside();
     if (blockIdx.x >= active) return;
     struct fresh f = {shared, shared + t.d, shared + 2 * t.d};
     if (FRESH) make_fresh(&f, &t, k + kv + position * t.d, v + kv + position * t.d, head, last, by);

@@ -87,7 +87,7 @@ template <bool RMS> __global__ void __launch_bounds__(WARPS *WARP) norm_row_kern
     float4 g = {}, b = {}, x = {};
     if (mine) g = four_at(t.g, place / FOUR);
     if (mine && !RMS) b = four_at(t.b, place / FOUR);
-    ptq_turn();
+    ptq_turn_aside();
     if (mine) x = four_at(t.x, place / FOUR);
     if (!RMS) mean = sum_row<false>(&t, 0, part) / (float)t.k;
     float scale = 1 / sqrtf(sum_row<true>(&t, mean, part) / (float)t.k + t.eps);
@@ -117,7 +117,7 @@ void norm_row(const struct ptq_row *y, const float *x, const float *g, const flo
 __global__ void silu_row_kernel(struct row_out out, const float *gate, const float *up)
 {
     int64_t c = (int64_t)blockIdx.x * SILU_WARPS + threadIdx.x / WARP, n;
-    ptq_turn();
+    ptq_turn_aside();
     if (c >= out.chunks.n) return;
     int64_t first = chunk_place(&out, c, &n), place = first + threadIdx.x % WARP * FOUR;
     float v[FOUR];

@@ -15,7 +15,9 @@ void give(void *memory);
 void upload(void *device, const void *host, size_t bytes);
 void download(void *host, const void *device, size_t bytes);
 size_t room();
-/* Multiprocessors; bytes of shared memory that a block may have. */
+/* Multiprocessors; bytes of shared memory that a block may have: those of a multiprocessor but for BLOCK_BYTES, which
+ * every block takes beside its own. */
+enum { BLOCK_BYTES = 1024 };
 int processors();
 size_t most_shared();
 const char *error();

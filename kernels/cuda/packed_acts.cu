@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(FEW_THREADS)
     int64_t c = (int64_t)blockIdx.x * (FEW_THREADS / WARP) + threadIdx.x / WARP, token = blockIdx.y;
     const float *row = x + token * ldx;
     int plain = !w.perm && !w.n_keep && !w.n_divided && (w.stride == w.group || w.n_groups == 1);
-    ptq_turn();
+    ptq_turn_aside();
     if (c < chunks.n) {
         fill_chunk(&a, &w, &chunks, row, token, c, plain);
         return;

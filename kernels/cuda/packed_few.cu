@@ -311,7 +311,7 @@ __global__ void __launch_bounds__(few_threads(NT)) few_kernel(struct packed_task
 
 /* ---- choosing ---- */
 
-/* More pairs a block, so that activations are read less often, where there are blocks enough for all processors; as
+/* More pairs a block, so that activations are read less often, where there are blocks for nine processors of ten; as
  * many teams as have units and as shared memory holds. */
 static struct few_plan plan_for(const struct packed_task *t, int g, int nt, int own, int gather)
 {
@@ -320,7 +320,7 @@ static struct few_plan plan_for(const struct packed_task *t, int g, int nt, int 
     if (a_group > 1) p.group_by_mul = (uint32_t)((((uint64_t)1 << 32) + (uint64_t)a_group - 1) / (uint64_t)a_group);
     p.team_bytes = (int)t->x.m * token_bytes(t->w.grid.w_bit) + g * nt * COLUMNS * (int)sizeof(struct of_chunk);
     int most = gather || t->x.m <= 4 ? 1 : t->x.m <= 8 ? 2 : 4;
-    while (2 * p.pairs <= most && all >= 2 * p.pairs * (int64_t)processors()) p.pairs *= 2;
+    while (2 * p.pairs <= most && 10 * all >= 9 * 2 * p.pairs * (int64_t)processors()) p.pairs *= 2;
     p.teams = (all <= p.pairs * (int64_t)processors() ? 16 : 8) / p.pairs;
     for (;; p.teams /= 2) {
         p.stage_bytes = p.teams * (p.pairs * own + p.team_bytes);
@@ -333,8 +333,11 @@ template <int W_BIT, int G, int NT, bool GATHER> static void launch_few(const st
     enum { OWN = own_stage<W_BIT, G>::bytes };
     struct few_plan plan = plan_for(t, G, NT, OWN, GATHER);
     int64_t blocks = ((t->w.tiles + 1) / 2 + plan.pairs - 1) / plan.pairs;
-    PTQ_LAUNCH_EARLY((few_kernel<W_BIT, G, NT, GATHER>), dim3((unsigned)blocks), plan.pairs * plan.teams * WARP,
-                     STAGES * (size_t)plan.stage_bytes, *t, plan);
+    size_t bytes = STAGES * (size_t)plan.stage_bytes;
+    if (blocks <= 2 * (int64_t)processors() && bytes < most_shared() / 3 + BLOCK_BYTES)
+        bytes = most_shared() / 3 + BLOCK_BYTES; /* no third block on a processor, while another has but one */
+    PTQ_LAUNCH_EARLY((few_kernel<W_BIT, G, NT, GATHER>), dim3((unsigned)blocks), plan.pairs * plan.teams * WARP, bytes,
+                     *t, plan);
 }
 
 template <int W_BIT, int G> static void few_tokens(const struct packed_task *t, bool gather)

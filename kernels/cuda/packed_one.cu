@@ -265,10 +265,12 @@ __device__ static void share_x(const struct one_task *t, int16_t *shared, struct
 {
     int whole = t->units * CHUNK / 8, there = (int)t->w.places / 8;
     for (int i = (int)threadIdx.x; i < whole; i += (int)blockDim.x)
-        reinterpret_cast<uint4 *>(shared)[i] = i < there ? reinterpret_cast<const uint4 *>(t->x)[i] : uint4{0, 0, 0, 0};
+        ptq_copy_async16(shared + 8 * i, t->x + 8 * (i < there ? i : 0), i < there ? 16 : 0);
+    ptq_copy_commit();
     int have = (int)((t->w.places + CHUNK / t->groups_of_unit - 1) / (CHUNK / t->groups_of_unit));
     for (int i = (int)threadIdx.x; i < n; i += (int)blockDim.x)
         chunks[i] = i < have ? t->chunk[i * t->padded] : of_chunk{0, 0};
+    ptq_copy_wait<0>();
     __syncthreads();
 }
 
@@ -332,11 +334,12 @@ int one_serves(const struct ptq_packed *w)
     return one_groups(w) && (bits == 2 || bits == 3 || bits == 4 || bits == 8) && one_bytes(w, 16) <= most_shared();
 }
 
-/* 32 warps a processor, of which a block has the fewer the more tiles there are. */
+/* 32 warps a processor: in blocks of 8, or of 16 where there are few tiles or where activations leave no room for four
+ * blocks. */
 template <int W_BIT, int G> static void launch_one(const struct one_task &t)
 {
     dim3 blocks = blocks_for(t.w.tiles, 1);
-    if (t.w.tiles > 2 * (int64_t)processors())
+    if (t.w.tiles > 2 * (int64_t)processors() && 4 * (one_bytes(&t.w, 8) + BLOCK_BYTES) <= most_shared() + BLOCK_BYTES)
         PTQ_LAUNCH_EARLY((one_kernel < W_BIT, G, 1, W_BIT == 8 ? 1 : 2, 8 >), blocks, 8 * WARP, one_bytes(&t.w, 8), t);
     else
         PTQ_LAUNCH_EARLY((one_kernel < W_BIT, G, 1, W_BIT == 8 ? 1 : 2, 16 >), blocks, 16 * WARP, one_bytes(&t.w, 16),

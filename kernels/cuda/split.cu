@@ -23,7 +23,7 @@ __global__ void largest_kernel(float *state, const float *x, int64_t ldx, int64_
 __global__ void split_kernel(struct ptq_split to, const float *x, int64_t ldx)
 {
     const float *row = x + (int64_t)blockIdx.x * ldx;
-    uint16_t *hi = to.hi + (int64_t)blockIdx.x * to.k, *lo = to.lo + (int64_t)blockIdx.x * to.k;
+    uint16_t *hi = to.hi + (int64_t)blockIdx.x * to.ld, *lo = to.lo + (int64_t)blockIdx.x * to.ld;
     int exponent = split_exponent(to.state[SPLIT_MAX]), inexact = 0;
     float inverse = ldexpf(1, -exponent);
     for (int64_t j = threadIdx.x; j < to.k; j += blockDim.x) {
@@ -31,6 +31,7 @@ __global__ void split_kernel(struct ptq_split to, const float *x, int64_t ldx)
         split_value(row[j] * inverse, &high, &low);
         hi[j] = high;
         lo[j] = low;
+        if (to.again) hi[to.k + j] = high;
         inexact |= (low & 0x7fff) != 0;
     }
     if (inexact) to.state[SPLIT_INEXACT] = 1; /* whoever it is, the same value */
@@ -41,8 +42,8 @@ __global__ void split_kernel(struct ptq_split to, const float *x, int64_t ldx)
 __global__ void split4_kernel(struct ptq_split to, const float *x, int64_t ldx)
 {
     const float4 *row = reinterpret_cast<const float4 *>(x + (int64_t)blockIdx.x * ldx);
-    uint2 *hi = reinterpret_cast<uint2 *>(to.hi + (int64_t)blockIdx.x * to.k);
-    uint2 *lo = reinterpret_cast<uint2 *>(to.lo + (int64_t)blockIdx.x * to.k);
+    uint2 *hi = reinterpret_cast<uint2 *>(to.hi + (int64_t)blockIdx.x * to.ld);
+    uint2 *lo = reinterpret_cast<uint2 *>(to.lo + (int64_t)blockIdx.x * to.ld);
     int exponent = split_exponent(to.state[SPLIT_MAX]), inexact = 0, n = (int)(to.k / 4);
     float inverse = ldexpf(1, -exponent);
     for (int j = (int)threadIdx.x; j < n; j += (int)blockDim.x) {
@@ -53,6 +54,7 @@ __global__ void split4_kernel(struct ptq_split to, const float *x, int64_t ldx)
         split_value(value.z * inverse, &high[2], &low[2]);
         split_value(value.w * inverse, &high[3], &low[3]);
         hi[j] = uint2{high[0] | (uint32_t)high[1] << 16, high[2] | (uint32_t)high[3] << 16};
+        if (to.again) hi[n + j] = hi[j];
         lo[j] = uint2{low[0] | (uint32_t)low[1] << 16, low[2] | (uint32_t)low[3] << 16};
         inexact |= ((low[0] | low[1] | low[2] | low[3]) & 0x7fff) != 0;
     }
@@ -60,9 +62,10 @@ __global__ void split4_kernel(struct ptq_split to, const float *x, int64_t ldx)
     if (blockIdx.x == 0 && threadIdx.x == 0) to.state[SPLIT_FACTOR] = ldexpf(1, exponent);
 }
 
-static bool in_fours(const void *x, int64_t ldx, int64_t k)
+static bool in_fours(const struct ptq_split *to, const float *x, int64_t ldx)
 {
-    return k % 4 == 0 && ldx % 4 == 0 && (uintptr_t)x % 16 == 0;
+    return to->k % 4 == 0 && ldx % 4 == 0 && (uintptr_t)x % 16 == 0 && to->ld % 4 == 0 && (uintptr_t)to->hi % 8 == 0 &&
+           (uintptr_t)to->lo % 8 == 0;
 }
 
 static void split(const struct ptq_split *to, const float *x, int64_t ldx)
@@ -70,7 +73,7 @@ static void split(const struct ptq_split *to, const float *x, int64_t ldx)
     dim3 rows = dim3((unsigned)to->m);
     clear(to->state, sizeof(float) * PTQ_SPLIT_STATE);
     PTQ_LAUNCH(largest_kernel, rows, threads_for(to->k), THREADS / WARP * sizeof(float), to->state, x, ldx, to->k);
-    if (in_fours(x, ldx, to->k) && in_fours(to->hi, 4, 4) && in_fours(to->lo, 4, 4))
+    if (in_fours(to, x, ldx))
         PTQ_LAUNCH(split4_kernel, rows, threads_for(to->k / 4), 0, *to, x, ldx);
     else
         PTQ_LAUNCH(split_kernel, rows, threads_for(to->k), 0, *to, x, ldx);
@@ -87,10 +90,10 @@ __global__ void join_kernel(float *x, struct ptq_split s)
 {
     float factor = s.state[SPLIT_FACTOR];
     for (int64_t j = threadIdx.x; j < s.k; j += blockDim.x) {
-        int64_t at = (int64_t)blockIdx.x * s.k + j;
+        int64_t at = (int64_t)blockIdx.x * s.ld + j;
         float sum = ptq_half_to_float(s.hi[at]);
         if (s.lo) sum += ptq_half_to_float(s.lo[at]);
-        x[at] = factor * sum;
+        x[(int64_t)blockIdx.x * s.k + j] = factor * sum;
     }
 }
 
@@ -118,12 +121,12 @@ static void product_split(float *y, int64_t ldy, const struct ptq_split *x, cons
 {
     const float *alpha = alpha_of(x, w);
     struct floats out = {y, ldy, 0};
-    struct halves x_hi = {x->hi, x->k, 0}, x_lo = {x->lo, x->k, 0}, w_hi = {w->hi, w->k, 0}, w_lo = {w->lo, w->k, 0};
+    struct halves both = {x->lo, x->ld, 0}, x_hi = {x->hi, x->ld, 0}, w_hi = {w->hi, w->ld, 0},
+                  w_lo = {w->lo, w->ld, 0};
     if (b) fill_bias(y, ldy, b, accumulate, x->m, w->m);
     accumulate |= b != nullptr;
-    if (x->lo) half_product(out, x_lo, w_hi, alpha, accumulate, x->m, w->m, x->k, 1), accumulate = 1;
     if (w->lo) half_product(out, x_hi, w_lo, alpha, accumulate, x->m, w->m, x->k, 1), accumulate = 1;
-    half_product(out, x_hi, w_hi, alpha, accumulate, x->m, w->m, x->k, 1);
+    half_product(out, both, w_hi, alpha, accumulate, x->m, w->m, 2 * x->k, 1);
 }
 
 /* Block columns of an eighth, so that little more than the triangle is computed. */
@@ -134,11 +137,9 @@ static void gram_split(float *h, const struct ptq_split *x)
     if (step < 256) step = 256;
     for (int64_t first = 0; first < k; first += step) {
         int64_t n = k - first < step ? k - first : step, rows = first + n;
-        if (x->lo) {
-            half_columns(h + first, k, x->lo, k, x->hi + first, k, alpha, rows, n, x->m);
-            half_columns(h + first, k, x->hi, k, x->lo + first, k, alpha, rows, n, x->m);
-        }
-        half_columns(h + first, k, x->hi, k, x->hi + first, k, alpha, rows, n, x->m);
+        half_columns(h + first, k, x->lo, x->ld, x->hi + first, x->ld, alpha, rows, n, x->m);
+        half_columns(h + first, k, x->hi, x->ld, x->lo + first, x->ld, alpha, rows, n, x->m);
+        half_columns(h + first, k, x->hi, x->ld, x->hi + first, x->ld, alpha, rows, n, x->m);
     }
 }
 

@@ -81,6 +81,16 @@ __device__ __forceinline__ void ptq_turn()
 #endif
 }
 
+/* The same the other way round, for a small kernel between two products: the next product brings its weights while the
+ * one before still ends. The kernel that follows may before its turn read only what none of them ever writes. */
+__device__ __forceinline__ void ptq_turn_aside()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 template <class T> __device__ __forceinline__ T ptq_shuffle(T value, int lane)
 {
     return __shfl_sync(0xffffffffu, value, lane);
