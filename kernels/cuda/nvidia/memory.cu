@@ -109,17 +109,6 @@ void give(void *memory)
     note(cudaFree(memory), "free");
 }
 
-void upload(void *device, const void *host, size_t bytes)
-{
-    note(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream), "upload");
-}
-
-void download(void *host, const void *device, size_t bytes)
-{
-    note(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream), "download");
-    note(cudaStreamSynchronize(stream), "download");
-}
-
 size_t room()
 {
     size_t left = 0, all = 0;
