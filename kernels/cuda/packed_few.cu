@@ -56,11 +56,21 @@ __device__ __forceinline__ void words_at(uint32_t (&word)[4], int at)
     word[0] = v.x, word[1] = v.y, word[2] = v.z, word[3] = v.w;
 }
 
+/* Where a lane reads in a stage. */
+template <int NT> struct reads {
+    int word, other; /* other: the third bits of 3, the second vector of 8 */
+    int x[NT], exchanged[NT], scale, zero, chunk;
+};
+
 /* Piece `piece` of the tokens of each mma. */
-template <int NT> __device__ __forceinline__ void pieces_at(uint4 (&x)[NT], const int (&at)[NT], int stage, int piece)
+template <int NT>
+__device__ __forceinline__ void pieces_at(uint4 (&x)[NT], const struct reads<NT> *r, int stage, int piece)
 {
     PTQ_UNROLL
-    for (int nt = 0; nt < NT; nt++) x[nt] = shared_at<uint4>(at[nt] + stage + 16 * piece);
+    for (int nt = 0; nt < NT; nt++) {
+        int exchanged = piece / 4 % 2 ? -r->exchanged[nt] : r->exchanged[nt];
+        x[nt] = shared_at<uint4>(r->x[nt] + exchanged + stage + 16 * piece);
+    }
 }
 
 /* Bits 0 and 1 of each nibble of low, the others of high: one instruction as it is written here. */
@@ -87,12 +97,6 @@ __device__ __forceinline__ void make_nibbles(uint32_t (&even)[4], uint32_t (&odd
     }
 }
 
-/* Where a lane reads in a stage. */
-template <int NT> struct reads {
-    int word, other; /* other: the third bits of 3, the second vector of 8 */
-    int x[NT], scale, zero, chunk;
-};
-
 template <int W_BIT, int G, int NT>
 __device__ __forceinline__ struct reads<NT> reads_of(const struct packed_task *t, const struct few_thread *f) {
     enum { STEP = 4 * W_BIT }; /* 16 bytes each */
@@ -107,6 +111,7 @@ __device__ __forceinline__ struct reads<NT> reads_of(const struct packed_task *t
     for (int nt = 0; nt < NT; nt++) { /* tokens behind the last are given its numbers: nobody reads their sums */
         int token = nt * COLUMNS + f->r < m ? nt * COLUMNS + f->r : m - 1;
         r.x[nt] = f->acts + token * token_bytes(W_BIT) + (W_BIT < 4 ? 2 : 1) * 16 * f->c;
+        r.exchanged[nt] = exchanged<W_BIT>(token);
     }
     r.scale = f->own + own_stage<W_BIT, G>::scale + f->tile * G * SCALE_BYTES + f->q * (t->w.scale ? 16 : 8);
     r.zero = f->own + own_stage<W_BIT, G>::zero + f->tile * G * ZERO_BYTES + (W_BIT == 8 ? f->q : f->q % 2) * 4;
@@ -124,7 +129,7 @@ __device__ __forceinline__ void multiply_load(struct parts<NT> *p, const struct 
     uint32_t word[4], even[4], odd[4], a[2][4];
     uint4 x[NT];
     words_at(word, r->word + stage + i * LOAD_BYTES);
-    pieces_at<NT>(x, r->x, stage, (W_BIT < 4 ? 8 : 4) * i);
+    pieces_at<NT>(x, r, stage, (W_BIT < 4 ? 8 : 4) * i);
     if (W_BIT == 4) {
         fields(a, word, mask, word, mask << 4);
         multiply_pairs<NT>(p, a, x, false);
@@ -148,7 +153,7 @@ __device__ __forceinline__ void multiply_load(struct parts<NT> *p, const struct 
     PTQ_UNROLL
     for (int upper = 0; upper < 2; upper++) { /* pairs 0 to 3, 4 to 7 */
         if (upper) {
-            pieces_at<NT>(x, r->x, stage, 8 * i + 1);
+            pieces_at<NT>(x, r, stage, 8 * i + 1);
             shift_8(even), shift_8(odd);
         }
         fields(a, even, mask, odd, mask);

@@ -32,10 +32,15 @@ template <int W_BIT, int G> struct own_stage {
                          bytes = zero + 2 * G * ZERO_BYTES;
 };
 
-/* Bytes of a token's activations in a stage: what a quarter of a warp reads at once is in different banks. */
+/* Bytes of a token's activations in a stage. What a quarter of a warp reads at once is in different banks: 64 bytes of
+ * two tokens where codes are 4 bits and wider, of which every other token has its halves of 128 bytes exchanged. */
 __host__ __device__ constexpr int token_bytes(int w_bit)
 {
-    return 2 * CHUNK + (w_bit < 4 ? 16 : 64);
+    return 2 * CHUNK + (w_bit < 4 ? 16 : 0);
+}
+template <int W_BIT> __device__ __forceinline__ int exchanged(int token)
+{
+    return W_BIT < 4 ? 0 : token % 2 * 64;
 }
 
 /* Where 16 bytes of a tile's unit lie in a stage, both in 16 bytes: as in memory but for one or two bits, for the
@@ -175,7 +180,7 @@ __device__ __forceinline__ void start_copies(struct copies<W_BIT, G, NT> *c, con
     c->zero_to = f->own + own_stage<W_BIT, G>::zero + slot * ZERO_BYTES + f->lane % WORDS * 4;
     c->zero_left = (int)t->w.n_groups - slot % G;
     c->acts = reinterpret_cast<const unsigned char *>(t->x.x + token * t->w.places + piece * PIECE);
-    c->acts_to = f->acts + token * token_bytes(W_BIT) + piece * 16;
+    c->acts_to = f->acts + token * token_bytes(W_BIT) + (piece * 16 ^ exchanged<W_BIT>(token));
     PTQ_UNROLL
     for (int i = 0; i < copies<W_BIT, G, NT>::rounds; i++)
         c->small[i] = small_copy_of<W_BIT, G, NT>(t, f, i * WARP + f->lane);
@@ -223,7 +228,7 @@ __device__ __forceinline__ void copy_unit(const struct copies<W_BIT, G, NT> *c, 
     if (GATHER || !(PARTS & ACTS) || single_token<G>(t)) return;
     const unsigned char *from = c->acts + unit * (2 * CHUNK);
     int to = c->acts_to + stage;
-    int tokens = plan->pairs * WARP / PIECES; /* that a team copies at once */
+    int tokens = plan->pairs * WARP / PIECES; /* that a team copies at once: an even number */
     for (int token = (f->pair * WARP + f->lane) / PIECES; token < (int)t->x.m; token += tokens) {
         copy_piece<WHOLE>(to, from, f->lane % PIECES / (PTQ_PACK_STEP / PIECE) < steps);
         from += tokens * (2 * t->w.places), to += tokens * token_bytes(W_BIT);
@@ -254,7 +259,7 @@ __device__ static void gather_acts(unsigned char *stage, const struct packed_tas
         if (position < t->w.k)
             value = t->original[token * t->ldx + (t->w.perm ? t->w.perm[position] : position)] / factor;
         if (at & t->x.high) value *= 0.0625f;
-        to[token * (token_bytes(W_BIT) / 2) + at] = ptq_float_to_half(value);
+        to[token * (token_bytes(W_BIT) / 2) + (at ^ exchanged<W_BIT>(token) / 2)] = ptq_float_to_half(value);
     }
     __syncwarp();
 }
