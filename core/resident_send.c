@@ -1,5 +1,4 @@
 /* A model's weights on their way to a device, where they stay. */
-#include <stdlib.h>
 #include "resident.h"
 
 #include "dtype.h"
@@ -205,7 +204,6 @@ static void send_block(struct sending *s, struct ptq_resident_block *to, const s
 {
     const struct ptq_config *c = &s->r->model->config;
     const float *norm[4] = {block->norm1_w, block->norm1_b, block->norm2_w, block->norm2_b};
-    to->cache.is_half = getenv("HALF") != NULL;
     size_t element = to->cache.is_half ? sizeof(uint16_t) : sizeof(float);
     size_t cache = element * (size_t)(c->kv_heads * s->r->capacity * c->head_size);
     for (int input = 0; input < PTQ_N_INPUT; input++) send_input(s, to, block, (enum ptq_input)input);

@@ -7,7 +7,6 @@
  * last block of a row adds them up in the order of the splits. */
 #include "decode.cuh"
 #include "packed_row.cuh"
-#include <cstdlib>
 
 namespace ptq_cuda
 {
@@ -362,9 +361,7 @@ static int64_t chunk_for(const struct ptq_attention *shape, int64_t capacity, in
 {
     int64_t keys = shape->window && shape->window < capacity ? shape->window : capacity;
     int64_t chunk = (keys + MAX_SPLITS - 1) / MAX_SPLITS;
-    static const char *env = getenv("CHUNK");
-    int64_t least = env ? atoi(env) : (int64_t)MIN_CHUNK;
-    chunk = chunk < least ? least : (chunk + GROUPS - 1) / GROUPS * GROUPS;
+    chunk = chunk < MIN_CHUNK ? (int64_t)MIN_CHUNK : (chunk + GROUPS - 1) / GROUPS * GROUPS;
     *splits = (keys + chunk - 1) / chunk;
     return chunk;
 }

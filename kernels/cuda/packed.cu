@@ -248,7 +248,6 @@ static size_t place_acts(struct half_acts *a, const struct ptq_packed *w, int64_
     a->m = m;
     a->bits = 0;
     a->padded = (m + COLUMNS - 1) / COLUMNS * COLUMNS;
-    if (m > 2 * COLUMNS && m <= FEW) a->padded = FEW; /* of four mmas */
     size_t at = 0, sums = (size_t)(chunks_of(w).n * a->padded),
            bytes[4] = {sizeof(uint16_t) * (size_t)(m * w->places), sizeof(float) * (size_t)(m * w->n_keep),
                        (m <= FEW ? sizeof(struct of_chunk) : sizeof(float)) * sums,
@@ -290,7 +289,7 @@ static void multiply(struct packed_task *t, void *scratch, enum ptq_packed_kerne
 {
     bool gather = kind == PTQ_PACKED_GATHER;
     place_acts(&t->x, &t->w, m, static_cast<unsigned char *>(scratch));
-    if (kind != PTQ_PACKED_PLAIN && is_few(&t->w, m) && (!gather || few_gathers(&t->w, m))) {
+    if (kind != PTQ_PACKED_PLAIN && is_few(&t->w, m) && (!gather || few_gathers(&t->w))) {
         t->x.high = few_high(t->w.grid.w_bit);
         few_linear(t, gather);
         return;

@@ -12,7 +12,7 @@ namespace ptq_cuda
 {
 /* A chunk is a group, or 128 places of it where it is longer: what has one sum of x. Up to FEW tokens have a power of
  * two of their own in each chunk, and a kernel of their own (packed_few.cu). */
-enum { CHUNK = 128, CHUNK_STEPS = CHUNK / PTQ_PACK_STEP, COLUMNS = 8 /* of an mma: tokens */, FEW = 4 * COLUMNS };
+enum { CHUNK = 128, CHUNK_STEPS = CHUNK / PTQ_PACK_STEP, COLUMNS = 8 /* of an mma: tokens */, FEW = 2 * COLUMNS };
 
 /* The chunks of a row. */
 struct chunks {
@@ -94,7 +94,7 @@ struct packed_task {
 /* 1 where m tokens are the kernel's for few tokens, where it has a PTQ_PACKED_GATHER, too; half_acts.high for it; the
  * product. */
 int is_few(const struct ptq_packed *w, int64_t m);
-int few_gathers(const struct ptq_packed *w, int64_t m);
+int few_gathers(const struct ptq_packed *w);
 int few_high(int w_bit);
 void few_linear(const struct packed_task *t, int gather);
 

@@ -1,4 +1,4 @@
-/* y = x w^T on packed weights for up to 32 tokens, in groups of 32, 64 or whole chunks: what decoding waits for.
+/* y = x w^T on packed weights for up to 16 tokens, in groups of 32, 64 or whole chunks: what decoding waits for.
  *
  * It is to run at the speed of memory: a multiprocessor then has 57 cycles of each of its schedulers for the 512
  * weights of a tile's step in 4 bits, 43 in 3 bits. So weights are used as they lie in memory. Lane 4 r + c of a warp
@@ -13,7 +13,6 @@
  * as memory has them, into a ring of STAGES units. P warps that multiply the same places of different pairs are a team
  * and share the activations; the teams of a block split the units, and their sums are added in order. */
 #include "packed_few.cuh"
-#include <cstdlib>
 
 namespace ptq_cuda
 {
@@ -273,8 +272,8 @@ __device__ __forceinline__ void keep_places(struct copies<W_BIT, G, NT> *c, stru
     for (int nt = 0; nt < NT; nt++) ptq_keep(r->x[nt]);
 }
 
-template <int W_BIT, int G, int NT, bool GATHER, int LIMIT>
-__global__ void __launch_bounds__(LIMIT) few_kernel(struct packed_task t, struct few_plan plan)
+template <int W_BIT, int G, int NT, bool GATHER>
+__global__ void __launch_bounds__(few_threads(NT)) few_kernel(struct packed_task t, struct few_plan plan)
 {
     struct few_thread f = few_thread_of(&t, &plan, own_stage<W_BIT, G>::bytes);
     struct copies<W_BIT, G, NT> c;
@@ -342,27 +341,17 @@ template <int W_BIT, int G, int NT, bool GATHER> static void launch_few(const st
     size_t bytes = STAGES * (size_t)plan.stage_bytes;
     if (blocks <= 2 * (int64_t)processors() && bytes < most_shared() / 3 + BLOCK_BYTES)
         bytes = most_shared() / 3 + BLOCK_BYTES; /* no third block on a processor, while another has but one */
-    if constexpr (W_BIT == 4 && G == 1 && NT == 4) {
-        static const char *env = getenv("FEW4");
-        if (env) {
-            PTQ_LAUNCH_EARLY((few_kernel<W_BIT, G, NT, GATHER, 512>), dim3((unsigned)blocks), plan.pairs * plan.teams * WARP, bytes,
-                     *t, plan);
-            return;
-        }
-    }
-    PTQ_LAUNCH_EARLY((few_kernel<W_BIT, G, NT, GATHER, few_threads(NT)>), dim3((unsigned)blocks), plan.pairs * plan.teams * WARP, bytes,
+    PTQ_LAUNCH_EARLY((few_kernel<W_BIT, G, NT, GATHER>), dim3((unsigned)blocks), plan.pairs * plan.teams * WARP, bytes,
                      *t, plan);
 }
 
 template <int W_BIT, int G> static void few_tokens(const struct packed_task *t, bool gather)
 {
     constexpr bool gathers = G == 1 && (W_BIT == 3 || W_BIT == 4);
-    if (t->x.padded == COLUMNS)
+    if (t->x.m <= COLUMNS)
         gather ? launch_few<W_BIT, G, 1, gathers>(t) : launch_few<W_BIT, G, 1, false>(t);
-    else if (t->x.padded == 2 * COLUMNS)
-        gather ? launch_few<W_BIT, G, 2, gathers>(t) : launch_few<W_BIT, G, 2, false>(t);
     else
-        launch_few<W_BIT, G, 4, false>(t);
+        gather ? launch_few<W_BIT, G, 2, gathers>(t) : launch_few<W_BIT, G, 2, false>(t);
 }
 
 /* Groups in a unit; 0: none of those that are done here. */
@@ -391,9 +380,9 @@ int is_few(const struct ptq_packed *w, int64_t m)
 }
 
 /* Positions are to be places, and no column is left out (device.h). */
-int few_gathers(const struct ptq_packed *w, int64_t m)
+int few_gathers(const struct ptq_packed *w)
 {
-    return m <= 2 * COLUMNS && groups_of_unit(w) == 1 && (w->stride == w->group || w->n_groups == 1);
+    return groups_of_unit(w) == 1 && (w->stride == w->group || w->n_groups == 1);
 }
 
 /* Fields four bits up in their half word are sixteen times their code. */

@@ -14,7 +14,7 @@ enum { SCALE_BYTES = 64, ZERO_BYTES = 16 }; /* of a tile and group, at most */
 /* Threads that registers are cut for: 24 warps a multiprocessor, 16 where there are twice as many sums. */
 __host__ __device__ constexpr int few_threads(int nt)
 {
-    return nt == 1 ? 768 : nt == 2 ? 512 : 384;
+    return nt == 1 ? 768 : 512;
 }
 
 /* How the work is cut. */
@@ -143,7 +143,7 @@ __device__ __forceinline__ struct small_copy small_copy_of(const struct packed_t
 /* What a thread copies of every unit; `from` moves on. A tile's unit is 16 W_BIT pieces of 16 bytes, one a lane at a
  * time: those of both tiles one after the other, so that with 3 bits the second time is half and half. */
 template <int W_BIT, int G, int NT> struct copies {
-    static constexpr int rounds = (G * (8 + 4 * NT) + WARP - 1) / WARP, odd = W_BIT == 3;
+    static constexpr int rounds = G == 4 ? 2 : 1, odd = W_BIT == 3;
     const unsigned char *code[2 + odd], *zero;
     const unsigned char *acts;
     int code_to[2 + odd], zero_to, acts_to;

@@ -303,7 +303,7 @@ static bool has_fused(const struct ptq_packed *w)
 
 enum gemm_way gemm_way_for(const struct ptq_packed *w, int64_t m)
 {
-    if (m <= FEW_TOKENS || is_few(w, m)) return GEMM_NONE;
+    if (m <= FEW_TOKENS) return GEMM_NONE;
     return has_fused(w) && m < first_panel_tokens(version()) ? GEMM_FUSED : GEMM_PANELS;
 }
 
