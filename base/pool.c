@@ -112,9 +112,16 @@ int ptq_pool_size(void)
     return pool.n_threads;
 }
 
+static _Thread_local int left;
+
+void ptq_pool_leave(void)
+{
+    left = 1;
+}
+
 void ptq_parallel_for(int64_t n_tasks, void (*task)(void *context, int64_t i, int worker), void *context)
 {
-    if (n_tasks <= 1 || pool.n_threads == 1) {
+    if (n_tasks <= 1 || pool.n_threads == 1 || left) {
         for (int64_t i = 0; i < n_tasks; i++) task(context, i, 0);
         return;
     }

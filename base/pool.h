@@ -17,7 +17,11 @@ int ptq_pool_size(void); /* 1 before ptq_pool_start */
 void ptq_pool_wait_busily(int busily);
 
 /* Runs task(context, i, worker) for each i in [0, n_tasks), 0 <= worker < ptq_pool_size(), and returns when all are
- * done. Tasks are started in order of i. Not reentrant: a task does not start a loop of its own. */
+ * done. Tasks are started in order of i. Not reentrant: a task does not start a loop of its own, and neither does a
+ * second thread, but for one that has left the pool. */
 void ptq_parallel_for(int64_t n_tasks, void (*task)(void *context, int64_t i, int worker), void *context);
+
+/* For a thread that works beside the pool's caller: from now on it runs the tasks of its loops itself, one by one. */
+void ptq_pool_leave(void);
 
 #endif

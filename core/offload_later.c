@@ -2,6 +2,8 @@
  */
 #include "offload.h"
 
+#include "pool.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,11 +18,16 @@ static struct {
 static pthread_t thread;
 static int runs;
 
-static void *run(void *nothing)
+static void run(void)
 {
-    (void)nothing;
     ptq_offload_parts(job.f, &job.block, job.first, job.last, 0, job.has_tap ? &job.tap : NULL);
-    return NULL;
+}
+
+static void *run_apart(void *nothing)
+{
+    ptq_pool_leave(); /* the caller has loops of its own meanwhile */
+    run();
+    return nothing;
 }
 
 void ptq_offload_settle(void)
@@ -47,8 +54,8 @@ void ptq_offload_parts_later(struct ptq_forward *f, const struct ptq_block *bloc
     job.last = last;
     job.has_tap = tap != NULL;
     if (tap) job.tap = *tap;
-    if (is_timed() || pthread_create(&thread, NULL, run, NULL) != 0)
-        run(NULL);
+    if (is_timed() || pthread_create(&thread, NULL, run_apart, NULL) != 0)
+        run();
     else
         runs = 1;
 }

@@ -8,6 +8,7 @@
 #include "status.h"
 #include "words.h"
 
+#include <pthread.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -137,6 +138,46 @@ static void test_pool(void **state)
     assert_int_equal(ptq_pool_size(), 1);
 }
 
+enum { LOOPS = 200, TASKS = 64 };
+
+static void mark(void *context, int64_t i, int worker)
+{
+    int *seen = context;
+    (void)worker;
+    seen[i]++;
+}
+
+/* Every loop's tasks ran once each, and in nobody else's loop. */
+static void count_loops(int *wrong)
+{
+    for (int loop = 0; loop < LOOPS; loop++) {
+        int seen[TASKS] = {0};
+        ptq_parallel_for(TASKS, mark, seen);
+        for (int i = 0; i < TASKS; i++) *wrong += seen[i] != 1;
+    }
+}
+
+static void *count_apart(void *wrong)
+{
+    ptq_pool_leave();
+    count_loops(wrong);
+    return NULL;
+}
+
+static void test_pool_left(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    int here = 0, there = 0;
+    ptq_pool_start(4);
+    assert_int_equal(pthread_create(&thread, NULL, count_apart, &there), 0);
+    count_loops(&here);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    ptq_pool_stop();
+    assert_int_equal(here, 0);
+    assert_int_equal(there, 0);
+}
+
 static void test_rng(void **state)
 {
     (void)state;
@@ -233,9 +274,10 @@ static void test_words(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_errors_grow),   cmocka_unit_test(test_arena), cmocka_unit_test(test_deferred),
-        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_pool),  cmocka_unit_test(test_rng),
-        cmocka_unit_test(test_sha256),        cmocka_unit_test(test_files), cmocka_unit_test(test_words),
+        cmocka_unit_test(test_errors_grow),   cmocka_unit_test(test_arena),  cmocka_unit_test(test_deferred),
+        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_pool),   cmocka_unit_test(test_pool_left),
+        cmocka_unit_test(test_rng),           cmocka_unit_test(test_sha256), cmocka_unit_test(test_files),
+        cmocka_unit_test(test_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
