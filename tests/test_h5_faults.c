@@ -51,6 +51,7 @@ static const char *const call_name[] = {
 };
 
 static enum call failing;
+static int tried;
 static int64_t fail_at, seen, dragged; /* the call that fails, from 1; how many were made; how many fail after it */
 
 static int fails(enum call call)
@@ -127,6 +128,7 @@ static enum ptq_status with_fault(enum ptq_status (*whole)(void), enum call call
 {
     ssize_t before = H5Fget_obj_count((hid_t)H5F_OBJ_ALL, H5F_OBJ_ALL);
     failing = call, fail_at = n, seen = 0;
+    tried++;
     enum ptq_status status = whole();
     fail_at = 0;
     if (H5Fget_obj_count((hid_t)H5F_OBJ_ALL, H5F_OBJ_ALL) != before)
@@ -209,6 +211,7 @@ static void listing(void **state)
     }
     fail_at = dragged = 0;
     ptq_h5_close(file);
+    print_message("%d calls that fail\n", tried);
 }
 
 static int set_up(void **state)
