@@ -16,9 +16,11 @@ static enum ptq_status open_regular(const char *path, int *fd, struct stat *info
     /* O_NONBLOCK so that a FIFO does not hang the open; it means nothing for regular files. */
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (*fd < 0) return ptq_fail(err, PTQ_EIO, "%s: cannot be opened: %s", path, strerror(errno));
-    if (fstat(*fd, info) == 0 && S_ISREG(info->st_mode)) return PTQ_OK;
-    int folder = S_ISDIR(info->st_mode);
+    int unknown = fstat(*fd, info), cause = errno;
+    if (!unknown && S_ISREG(info->st_mode)) return PTQ_OK;
     close(*fd);
+    if (unknown) return ptq_fail(err, PTQ_EIO, "%s: cannot be opened: %s", path, strerror(cause));
+    int folder = S_ISDIR(info->st_mode);
     return ptq_fail(err, PTQ_EINPUT, "%s: is %s; a regular file is needed", path,
                     folder ? "a folder" : "no regular file");
 }
@@ -179,12 +181,12 @@ void ptq_sweep_temporaries(const char *path)
     char folder[4096], prefix[300];
     const char *name;
     split_path(path, folder, sizeof folder, &name);
-    int length = snprintf(prefix, sizeof prefix, ".tmp.%s.", name);
-    if (length < 0 || (size_t)length >= sizeof prefix) return;
+    size_t length = (size_t)snprintf(prefix, sizeof prefix, ".tmp.%s.", name);
+    if (length >= sizeof prefix) return;
     DIR *dir = opendir(folder);
     if (!dir) return;
     for (struct dirent *entry; (entry = readdir(dir));) {
-        if (strncmp(entry->d_name, prefix, (size_t)length)) continue;
+        if (strncmp(entry->d_name, prefix, length)) continue;
         char *end;
         long pid = strtol(entry->d_name + length, &end, 10);
         if (*end || pid <= 0 || (kill((pid_t)pid, 0) == 0 || errno != ESRCH)) continue;

@@ -46,7 +46,8 @@ static enum ptq_status refuse_variants(const json_t *json, const char *what, str
     if (head) return ptq_fail(err, PTQ_EINPUT, "%s: lm_head is true: a quantised head is not read", what);
     if (marlin) return refuse(what, "format", "marlin", err);
     if (strcmp(pack, "int32") && strcmp(pack, "torch.int32")) return refuse(what, "pack_dtype", pack, err);
-    if (json_object_size(json_object_get(json, "dynamic")))
+    const json_t *dynamic = json_object_get(json, "dynamic");
+    if (dynamic && !json_is_null(dynamic) && (!json_is_object(dynamic) || json_object_size(dynamic)))
         return ptq_fail(err, PTQ_EINPUT, "%s: dynamic: widths that differ between linears are not read", what);
     return PTQ_OK;
 }

@@ -272,7 +272,7 @@ static int recall(struct ptq_bpe_run *run, const struct ptq_bpe_word *word, cons
 
 static void remember(struct ptq_bpe_run *run, struct ptq_bpe_word *word, const char *text, size_t size, size_t first)
 {
-    if (run->n > UINT32_MAX) return;
+    if (run->n > UINT32_MAX) return; /* no test: a text of 4 GB */
     *word = (struct ptq_bpe_word){
         .text = text, .size = (uint32_t)size, .first = (uint32_t)first, .n = (uint32_t)(run->n - first)};
 }
@@ -323,7 +323,7 @@ static int32_t whole_piece(const struct ptq_bpe_run *run, const char *piece, siz
 
 enum ptq_status ptq_bpe_piece(struct ptq_bpe_run *run, const char *piece, size_t size, struct ptq_error *err)
 {
-    if (size > MAX_PIECE)
+    if (size > MAX_PIECE) /* no test: a word of 1 GB */
         return ptq_fail(err, PTQ_EINPUT, "a piece of the text has %zu bytes, more than %d; cut the text into files",
                         size, MAX_PIECE);
     struct ptq_bpe_word *word = size <= MAX_WORD ? find_word(run, piece, size) : NULL;

@@ -222,15 +222,13 @@ enum ptq_status ptq_locate_text(struct ptq_arena *arena, const char *name, const
 static void widen(char *real)
 {
     char *last = strrchr(real, '/'), *middle, *first;
-    if (!last || last == real) return;
+    if (last == real) return;
     *last = 0;
-    middle = strrchr(real, '/');
-    if (middle) *middle = 0;
-    first = middle ? strrchr(real, '/') : NULL;
-    int snapshot = first && strcmp(middle + 1, "snapshots") == 0 && strncmp(first + 1, "models--", 8) == 0;
-    if (snapshot) return;
-    if (middle) *middle = '/';
-    *last = '/';
+    middle = strrchr(real, '/'); /* there is one: a real path begins with it */
+    *middle = 0;
+    first = strrchr(real, '/');
+    if (first && strcmp(middle + 1, "snapshots") == 0 && strncmp(first + 1, "models--", 8) == 0) return;
+    *middle = *last = '/';
 }
 
 static int is_beneath(const char *path, const char *root)

@@ -40,14 +40,19 @@ void ptq_pieces_make(struct ptq_arena *arena, const struct ptq_tokenizer *t, str
     }
 }
 
-/* Visible characters to the bytes that they stand for. */
+/* Visible characters to the bytes that they stand for. A token with any other character is its own text, as it is to
+ * tokenizers' decoder. */
 static size_t from_byte_level(const struct ptq_pieces *p, const char *text, size_t size, char *out)
 {
     size_t n = 0;
-    for (size_t i = 0; i < size; i++) {
-        int point = (unsigned char)text[i];
-        if (point >= 0xc0 && point < 0xe0 && i + 1 < size) point = (point & 0x1f) << 6 | (text[++i] & 0x3f);
-        if (point < 0x200 && p->byte[point] >= 0) out[n++] = (char)p->byte[point];
+    int length;
+    for (size_t i = 0; i < size; i += (size_t)length) {
+        uint32_t point = ptq_utf8_decode(text + i, &length);
+        if (point >= sizeof p->byte / sizeof *p->byte || p->byte[point] < 0) {
+            memcpy(out, text, size);
+            return size;
+        }
+        out[n++] = (char)p->byte[point];
     }
     return n;
 }

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_HEADER = 100000000, MAX_TENSORS = 1000000, NAME_SHOWN = 100 };
+enum { MAX_HEADER = 100000000, NAME_SHOWN = 100 };
 
 /* A tensor and where its data lies, before the whole is checked. */
 struct entry {
@@ -178,9 +178,6 @@ static enum ptq_status read_header(struct ptq_arena *arena, const struct ptq_map
 {
     if (!json_is_object(header))
         return ptq_fail(err, PTQ_EINPUT, "%s: header: must be an object of tensors", file->path);
-    if (json_object_size(header) > MAX_TENSORS)
-        return ptq_fail(err, PTQ_EINPUT, "%s: header: %zu tensors; at most %d are read", file->path,
-                        json_object_size(header), (int)MAX_TENSORS);
     struct entry *entry = ptq_new(arena, struct entry, json_object_size(header));
     PTQ_TRY(take_entries(arena, file, header, entry, n, err));
     PTQ_TRY(place(file, start, entry, *n, err));

@@ -96,7 +96,7 @@ static enum ptq_status encode_text(struct encoding *encoding, const char *text, 
 
 static enum ptq_status check_text(const char *text, size_t size, struct ptq_error *err)
 {
-    if (size > MAX_TEXT)
+    if (size > MAX_TEXT) /* no test: a text of 1 GB */
         return ptq_fail(err, PTQ_EINPUT, "the text has %zu bytes, more than %d; cut it into files", size, MAX_TEXT);
     size_t bad = ptq_utf8_check(text, size);
     if (bad < size)

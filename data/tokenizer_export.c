@@ -50,7 +50,7 @@ static enum ptq_status read_source(struct source *s, struct ptq_arena *arena, st
     if (!ptq_gguf_has(s->gguf, "tokenizer.ggml.token_type")) return PTQ_OK;
     PTQ_TRY(ptq_gguf_ints(s->gguf, "tokenizer.ggml.token_type", arena, &s->type, &n_types, err));
     if (n_types == s->n) return PTQ_OK;
-    return ptq_fail(err, PTQ_EINPUT, "%s: %zu tokens, but %zu token types", s->path, s->n, n_types);
+    return ptq_fail(err, PTQ_EINPUT, "%s: %zu tokens, but token_type has %zu items", s->path, s->n, n_types);
 }
 
 /* ---- the parts of tokenizer.json ---- */

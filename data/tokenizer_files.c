@@ -85,12 +85,15 @@ static enum ptq_status read_merges(struct ptq_tokenizer *tokenizer, struct ptq_a
     return status;
 }
 
-/* A special token as a string, or as an object with content and flags. *text NULL where json is neither. */
+/* A special token as a string, or as an object with content and flags. *text NULL where the file has none. A token that
+ * were passed over would be cut into others, so what is neither is refused. */
 static enum ptq_status read_token(const json_t *json, const char *where, const char **text,
                                   struct ptq_added_token *token, struct ptq_error *err)
 {
     *text = json_string_value(json);
-    if (!json_is_object(json)) return PTQ_OK;
+    if (!json || json_is_null(json) || *text) return PTQ_OK;
+    if (!json_is_object(json))
+        return ptq_fail(err, PTQ_EINPUT, "%s: must be a string, or an object with its content", where);
     PTQ_TRY(ptq_json_text(json, "content", where, text, err));
     PTQ_TRY(ptq_json_bool_or(json, "single_word", where, 0, &token->single_word, err));
     PTQ_TRY(ptq_json_bool_or(json, "lstrip", where, 0, &token->lstrip, err));
@@ -117,6 +120,18 @@ static enum ptq_status list_token(struct folder *folder, struct ptq_arena *arena
     return PTQ_OK;
 }
 
+/* added_tokens.json: {"<pad>": 50265}. *id stays as it is where the file does not have the text. */
+static enum ptq_status find_added(const struct folder *folder, struct ptq_arena *arena, const char *text, int32_t *id,
+                                  struct ptq_error *err)
+{
+    int64_t added;
+    if (!json_object_get(folder->added, text)) return PTQ_OK;
+    const char *where = ptq_join(arena, folder->path, "added_tokens.json");
+    PTQ_TRY(ptq_json_int(folder->added, text, where, 0, PTQ_MAX_TOKENS - 1, &added, err));
+    *id = (int32_t)added;
+    return PTQ_OK;
+}
+
 /* A token that a config names: it has the id of the vocabulary, or of added_tokens.json. A name that has none there is
  * left alone: no weight belongs to it. */
 static enum ptq_status take_named(struct folder *folder, const struct ptq_tokenizer *tokenizer, struct ptq_arena *arena,
@@ -127,10 +142,7 @@ static enum ptq_status take_named(struct folder *folder, const struct ptq_tokeni
     PTQ_TRY(read_token(json, where, &text, &token, err));
     if (!text || !*text) return PTQ_OK;
     int32_t id = ptq_vocab_id(&tokenizer->bpe.vocab, text, strlen(text));
-    const json_t *added = json_object_get(folder->added, text);
-    if (id < 0 && json_is_integer(added) && json_integer_value(added) >= 0 &&
-        json_integer_value(added) < PTQ_MAX_TOKENS)
-        id = (int32_t)json_integer_value(added);
+    if (id < 0) PTQ_TRY(find_added(folder, arena, text, &id, err));
     return id < 0 ? PTQ_OK : list_token(folder, arena, text, id, token, err);
 }
 
@@ -139,14 +151,17 @@ static enum ptq_status take_decoder(struct folder *folder, struct ptq_arena *are
                                     struct ptq_error *err)
 {
     const char *key, *text;
-    json_t *value;
-    json_object_foreach(json_object_get(folder->config, "added_tokens_decoder"), key, value)
+    json_t *value, *decoder = json_object_get(folder->config, "added_tokens_decoder");
+    if (decoder && !json_is_null(decoder) && !json_is_object(decoder))
+        return ptq_fail(err, PTQ_EINPUT, "%s: added_tokens_decoder must be an object", where);
+    json_object_foreach(decoder, key, value)
     {
         struct ptq_added_token token = {0};
         int64_t id;
         if (!ptq_parse_int(key, 0, PTQ_MAX_TOKENS - 1, &id))
             return ptq_fail(err, PTQ_EINPUT, "%s: added_tokens_decoder: '%.60s' is no token id", where, key);
-        PTQ_TRY(read_token(value, where, &text, &token, err));
+        PTQ_TRY(
+            read_token(value, ptq_format(arena, "%s: added_tokens_decoder: token %s", where, key), &text, &token, err));
         if (!text || !*text)
             return ptq_fail(err, PTQ_EINPUT, "%s: added_tokens_decoder: token %s has no content", where, key);
         PTQ_TRY(list_token(folder, arena, text, (int32_t)id, token, err));
@@ -161,10 +176,15 @@ static enum ptq_status take_all_named(struct folder *folder, const struct ptq_to
     static const char *const names[] = {"bos_token", "eos_token", "unk_token", "sep_token",
                                         "pad_token", "cls_token", "mask_token"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        PTQ_TRY(take_named(folder, tokenizer, arena, json_object_get(object, names[i]), where, err));
-    const json_t *more = json_object_get(object, "additional_special_tokens");
+        PTQ_TRY(take_named(folder, tokenizer, arena, json_object_get(object, names[i]),
+                           ptq_format(arena, "%s: %s", where, names[i]), err));
+    static const char list[] = "additional_special_tokens";
+    const json_t *more = json_object_get(object, list);
+    if (more && !json_is_null(more) && !json_is_array(more))
+        return ptq_fail(err, PTQ_EINPUT, "%s: %s must be an array", where, list);
     for (size_t i = 0; i < json_array_size(more); i++)
-        PTQ_TRY(take_named(folder, tokenizer, arena, json_array_get(more, i), where, err));
+        PTQ_TRY(take_named(folder, tokenizer, arena, json_array_get(more, i),
+                           ptq_format(arena, "%s: %s[%zu]", where, list, i), err));
     return PTQ_OK;
 }
 

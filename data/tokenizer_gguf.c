@@ -118,7 +118,8 @@ static enum ptq_status read_tokens(struct source *source, struct ptq_tokenizer *
         if (n_types != source->n)
             return ptq_fail(err, PTQ_EINPUT, "%s: %zu tokens, but token_type has %zu items", where, source->n, n_types);
     }
-    if (source->n > PTQ_MAX_TOKENS) return ptq_fail(err, PTQ_EINPUT, "%s: more than %d", where, PTQ_MAX_TOKENS);
+    if (source->n > PTQ_MAX_TOKENS) /* no test: 16 million tokens */
+        return ptq_fail(err, PTQ_EINPUT, "%s: more than %d", where, PTQ_MAX_TOKENS);
     struct ptq_token *token = ptq_new(arena, struct ptq_token, source->n);
     for (size_t i = 0; i < source->n; i++) {
         if (source->token[i].size > UINT16_MAX)

@@ -206,7 +206,8 @@ static enum ptq_status read_special(const struct ptq_tokenizer *tokenizer, const
     for (size_t i = 0; i < json_array_size(*ids); i++) {
         const json_t *id = json_array_get(*ids, i);
         if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= tokenizer->size)
-            return ptq_fail(err, PTQ_EINPUT, "%s: special_tokens gives '%.60s' an id that no token has", where, name);
+            return ptq_fail(err, PTQ_EINPUT, "%s: special_tokens: ids[%zu] of '%.60s' is the id of no token", where, i,
+                            name);
     }
     return PTQ_OK;
 }

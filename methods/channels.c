@@ -47,7 +47,7 @@ static int by_importance(const void *a, const void *b)
 {
     const struct channel *x = a, *y = b;
     if (x->importance != y->importance) return x->importance < y->importance ? 1 : -1;
-    return x->index < y->index ? -1 : x->index > y->index;
+    return (x->index > y->index) - (x->index < y->index);
 }
 
 static int by_index(const void *a, const void *b)

@@ -156,4 +156,18 @@ static inline void run(struct fixture *f, int every_loss)
     if (ptq_awq_block(&f->task, &options, f->arena, &f->awq, &f->err)) fail_msg("%s", f->err.text);
 }
 
+/* Mean over the rows of |w| / the largest of its group: what formula=2023-05 divides by. */
+static inline double weight_mean(const struct fixture *f, const struct ptq_linear *l, int64_t k)
+{
+    int64_t size = f->spec.grid.group_size, first = k / size * size;
+    double sum = 0;
+    for (int64_t n = 0; n < l->n; n++) {
+        const float *row = l->w + n * l->k;
+        float most = 0;
+        for (int64_t j = first; j < l->k && j < first + size; j++) most = fmaxf(most, fabsf(row[j]));
+        sum += most > 0 ? fabsf(row[k]) / most : 0;
+    }
+    return sum / (double)l->n;
+}
+
 #endif

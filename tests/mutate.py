@@ -19,13 +19,14 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MUTATIONS = [
     # kernels
     ("kernels/ref/ref.c", "dot(row, row, k) / (double)k + eps", "dot(row, row, k) / (double)k - eps", "kernels"),
-    ("kernels/ref/ref.c", "variance += (row[j] - mean) * (row[j] - mean)",
-     "variance += (row[j] - mean) * (row[j] + mean)", "kernels"),
+    # not (row[j] - mean) * (row[j] + mean), whose sum is the same
+    ("kernels/ref/ref.c", "variance / (double)k + eps", "variance / (double)k - eps", "kernels"),
     ("kernels/ref/ref.c", "*b = *b * c + kept * s;", "*b = *b * c - kept * s;", "kernels"),
     ("kernels/ref/ref.c", "last - shape->window + 1", "last - shape->window + 2", "kernels"),
     ("kernels/ref/ref.c", "* (float)(t - last)", "* (float)(t + last)", "kernels"),
     ("kernels/ref/ref.c", "for (int64_t j = i + 1; j < f->columns", "for (int64_t j = i + 2; j < f->columns", "kernels"),
-    ("kernels/ref/ref.c", "if (target == id) state->target", "if (target >= id) state->target", "kernels"),
+    # not >=, since ids come in their order: the last one that is not above the target is the target
+    ("kernels/ref/ref.c", "if (target == id) state->target", "if (target != id) state->target", "kernels"),
     ("kernels/ref/packed.c", "*scale = top / 32767;", "*scale = top / 32768;", "packed_ops"),
     ("kernels/packed.c", "zero >= 0 && zero <= (float)maxq", "zero >= 0 && zero < (float)maxq", "packed"),
     ("kernels/ops.c", "log(state->sum) + state->max - state->target", "log(state->sum) + state->max + state->target",
@@ -36,7 +37,7 @@ MUTATIONS = [
     ("methods/grid.c", "(maxq + 1) / 2", "(maxq - 1) / 2", "grid"),
     ("methods/grid.c", "> maxq + 0.5f", "> maxq - 0.5f", "grid"),
     ("methods/grid.c", "* (16 + zero)", "* (16 - zero)", "grid pipeline"),
-    ("methods/salient.c", "n * q->n_keep + i] = value", "n * q->n_keep + i] = -value", "pipeline quantized"),
+    ("methods/salient.c", "n * q->n_keep + i] = value", "n * q->n_keep + i] = -value", "pipeline quantized scale"),
     ("methods/channels.c", "fmax(1, rint(", "fmax(1, ceil(", "pipeline scale"),
     ("methods/channels.c", "x->importance < y->importance ? 1", "x->importance > y->importance ? 1", "pipeline scale"),
     ("methods/gptq_factor.c", "t->diagonal[row] + t->damp", "t->diagonal[row] - t->damp", "gptq"),

@@ -150,7 +150,9 @@ static struct ptq_linear rounded(struct fixture *f, const struct ptq_linear *l, 
     for (int64_t k = 0; k < l->k; k++) {
         double sum = 0;
         for (int64_t row = 0; row < ROWS; row++) sum += fabsf(x[row * l->k + k]);
-        s[k] = fmaxf(powf((float)(sum / ROWS), (float)ratio), 1e-4f);
+        double value = pow(sum / ROWS, ratio);
+        if (ptq_awq_options(&f->spec).formula == PTQ_AWQ_2023_05) value /= pow(weight_mean(f, l, k), 1 - ratio);
+        s[k] = fmaxf((float)value, 1e-4f);
         least = fminf(least, s[k]);
         most = fmaxf(most, s[k]);
     }
@@ -227,6 +229,24 @@ static void test_losses(void **state)
         drop(&module);
         drop(&f);
     }
+}
+
+/* The weight term of the older formula, where one linear alone reads an input. */
+static void test_weight_term(void **state)
+{
+    struct fixture f;
+    float *x[PTQ_N_INPUT];
+    (void)state;
+    make(&f, GATED, "awq:w3,g16,loss=gram,formula=2023-05");
+    forward_inputs(&f, x);
+    run(&f, 1);
+    for (int ratio = 0; ratio < 20; ratio += 3) {
+        const struct ptq_linear *w = &f.original.linear[PTQ_DOWN];
+        struct ptq_linear l = rounded(&f, w, x[PTQ_MLP_OUT], ratio / 20.0);
+        assert_loss("the older formula", ratio, f.awq.choice[PTQ_MLP_OUT].loss[ratio],
+                    output_loss(w, &l, x[PTQ_MLP_OUT], x[PTQ_MLP_OUT]));
+    }
+    drop(&f);
 }
 
 /* ---- choices ---- */
@@ -455,6 +475,7 @@ int main(void)
         cmocka_unit_test(test_fused_blocks),
         cmocka_unit_test(test_unknown_groups),
         cmocka_unit_test(test_losses),
+        cmocka_unit_test(test_weight_term),
         cmocka_unit_test(test_early_stop),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_clip),

@@ -2,6 +2,7 @@
 #include "bootstrap.h"
 #include "cells.h"
 #include "pool.h"
+#include "quantile.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -76,6 +77,29 @@ static void test_against_normal_theory(void **state)
     assert_true(e[1].difference_interval.low < e[1].difference && e[1].difference < e[1].difference_interval.high);
     double own = e[0].interval.high - e[0].interval.low;
     assert_true(fabs(own / (2 * 1.959964 * e[0].ppl * 0.7 / sqrt(20000)) - 1) < 0.1);
+}
+
+/* Between the two nearest values: the p-th of the way from the first to the last. */
+static void test_quantiles(void **state)
+{
+    (void)state;
+    const double value[] = {1, 2, 4, 8, 16};
+    assert_true(ptq_quantile(value, 5, 0) == 1 && ptq_quantile(value, 5, 1) == 16);
+    assert_true(ptq_quantile(value, 5, 0.25) == 2 && ptq_quantile(value, 5, 0.5) == 4);
+    assert_true(ptq_quantile(value, 5, 0.625) == 6 && ptq_quantile(value, 1, 0.9) == 1);
+}
+
+/* Of two replicates everything is known: the error is their distance / sqrt(2), the interval `level` of it. */
+static void test_two_replicates(void **state)
+{
+    (void)state;
+    struct ptq_cell pair[2];
+    struct ptq_estimate e[2];
+    struct ptq_bootstrap how = {.block = 16, .replicates = 2, .seed = 3, .level = 0.9};
+    make_pair(4, 512, 0.2, 0.5, 5, pair);
+    run_pair(pair, &how, e);
+    double distance = (e[1].interval.high - e[1].interval.low) / how.level;
+    assert_true(distance > 0 && fabs(e[1].error / (distance / sqrt(2)) - 1) < 1e-9);
 }
 
 /* The interval of 95 % holds the truth in 95 of 100 texts. */
@@ -201,7 +225,14 @@ static void test_time(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(against_normal_theory), TEST(coverage),  TEST(dependence), TEST(pairing),
-                                       TEST(same_numbers),          TEST(odd_cells), TEST(time)};
+    const struct CMUnitTest tests[] = {TEST(against_normal_theory),
+                                       TEST(quantiles),
+                                       TEST(two_replicates),
+                                       TEST(coverage),
+                                       TEST(dependence),
+                                       TEST(pairing),
+                                       TEST(same_numbers),
+                                       TEST(odd_cells),
+                                       TEST(time)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -166,11 +166,100 @@ static void a_text_of_one_word_takes_no_quadratic_time(void **state)
     close_opened(&o);
 }
 
+/* ---- vocabularies that no trainer makes, by hand ---- */
+
+#define A50 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define A200 A50 A50 A50 A50
+
+/* What follows "model" in tokenizer.json; the ids of the text, or the words of its refusal. */
+static const struct odd {
+    const char *model, *text;
+    int n;
+    int32_t id[4];
+    const char *refused;
+} odd[] = {
+    /* unknown characters in a row are one token or several, and tokens like others where merges name them */
+    {"'unk_token': '?', 'fuse_unk': false, 'vocab': {'?': 0, 'a': 1, '?a': 2}, 'merges': ['? a']",
+     "xya",
+     2,
+     {0, 2},
+     NULL},
+    {"'unk_token': '?', 'fuse_unk': true, 'vocab': {'?': 0, 'a': 1, '?a': 2}, 'merges': ['? a']", "xya", 1, {2}, NULL},
+    {"'unk_token': '?', 'vocab': {'?': 0, 'a': 1, 'a?': 2}, 'merges': ['a ?']", "ax", 1, {2}, NULL},
+    {"'vocab': {'a': 0}, 'merges': []", "a\xc3\xa9", 0, {0}, "no token for the character U+00E9"},
+    /* merges of tokens whose characters are no tokens */
+    {"'vocab': {'x': 0, 'xq': 1, 'y': 2, 'xqy': 3}, 'merges': ['xq y']", "xy", 2, {0, 2}, NULL},
+    {"'vocab': {'y': 0, 'qx': 1, 'x': 2, 'yqx': 3}, 'merges': ['y qx']", "yx", 2, {0, 2}, NULL},
+    {"'vocab': {'a': 0, 'b': 1, '" A200 "': 2, 'b" A200 "': 3}, 'merges': ['b " A200 "']", "ab", 2, {0, 1}, NULL},
+    /* a piece that is a token, whatever the merges */
+    {"'ignore_merges': true, 'vocab': {'a': 0, 'b': 1, 'ab': 2}, 'merges': []", "ab", 1, {2}, NULL},
+    {"'ignore_merges': true, 'vocab': {'a': 0, 'b': 1, 'ab': 2}, 'merges': []", "bab", 3, {1, 0, 1}, NULL},
+};
+
+static void try_odd(const struct odd *row)
+{
+    char folder[64], *json, *c;
+    struct ptq_error err;
+    int32_t *id;
+    size_t n;
+    assert_true(asprintf(&json, "{'model': {%s}}", row->model) > 0);
+    for (c = json; *c; c++)
+        if (*c == '\'') *c = '"';
+    make_test_folder(folder);
+    write_test_text(folder, "tokenizer.json", json);
+    struct ptq_arena *names = ptq_arena_make("test");
+    struct opened o = open_json(ptq_join(names, folder, "tokenizer.json"));
+    enum ptq_status status = ptq_tokenizer_encode(o.tokenizer, row->text, strlen(row->text), 0, o.arena, &id, &n, &err);
+    if (row->refused) {
+        assert_refused(row->model, status, &err, row->refused);
+    } else {
+        if (status) fail_msg("%s: %s", row->model, err.text);
+        assert_int_equal(n, row->n);
+        assert_memory_equal(id, row->id, n * sizeof *id);
+    }
+    close_opened(&o);
+    ptq_arena_free(names);
+    remove_test_folder(folder);
+    free(json);
+}
+
+static void vocabularies_that_no_trainer_makes(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) try_odd(&odd[i]);
+}
+
+/* All 256 bytes are tokens, and merges name some of them: U+00E9 is the bytes C3 A9. */
+static void merges_of_fallback_bytes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *more, *merge;
+        const char *text;
+        int n;
+        int32_t id[2];
+    } rows[] = {{"'<0xC3><0xA9>': 256", "<0xC3> <0xA9>", "\xc3\xa9", 1, {256}},
+                {"'a': 256, 'a<0xC3>': 257", "a <0xC3>", "a\xc3\xa9", 2, {257, 0xa9}}};
+    for (int i = 0; i < 2; i++) {
+        char model[8192];
+        int used = snprintf(model, sizeof model, "'byte_fallback': true, 'merges': ['%s'], 'vocab': {%s", rows[i].merge,
+                            rows[i].more);
+        for (int byte = 0; byte < 256; byte++)
+            used += snprintf(model + used, sizeof model - (size_t)used, ", '<0x%02X>': %d", (unsigned)byte, byte);
+        snprintf(model + used, sizeof model - (size_t)used, "}");
+        struct odd row = {.model = model, .text = rows[i].text, .n = rows[i].n};
+        memcpy(row.id, rows[i].id, sizeof rows[i].id);
+        try_odd(&row);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(merging_is_what_the_plain_search_gives),
         cmocka_unit_test(cutting_long_pieces_changes_nothing),
+        cmocka_unit_test(vocabularies_that_no_trainer_makes),
+        cmocka_unit_test(merges_of_fallback_bytes),
         cmocka_unit_test(a_text_of_one_word_takes_no_quadratic_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

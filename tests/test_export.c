@@ -153,6 +153,10 @@ static void test_refused(void **state)
         {NULL, "rtn:w3,g32", "gguf", "not w3,g32"},
         {NULL, "gptq:w4,g32,sym=1,act_order=1", "gguf", "act_order"},
         {MODELS "opt", "rtn:w4,g32", "gguf", "opt"},
+        {MODELS "gpt2", "rtn:w4,g32", "gguf", "gpt2 stores its linears the other way round"},
+        {MODELS "bloom", "rtn:w4,g32", "gguf", "names for the bloom family are not known"},
+        {MODELS "mistral", "rtn:w4,g32,sym=1", "gguf", "llama has no sliding window"},
+        {MODELS "bloom.gguf", "rtn:w4,g32", "fp16", "config.json of the bloom family is not made from a GGUF"},
         {MODELS "llama", "rtn:w4,g32,sym=1", "gguf", "down_proj is [64, 72];inputs in multiples of 32"},
     };
     (void)state;

@@ -150,6 +150,28 @@ static void gpt2_as_published(void **state)
     assert_true(c->ff == 100 && c->activation == PTQ_GELU_ERF);
 }
 
+/* Keys that are null are as if they were not there, and what switches something off does. */
+static void opt_and_llama_with_less(void **state)
+{
+    struct fixture *f = *state;
+    const struct ptq_config *c =
+        known(f, "{\"model_type\": \"opt\", \"ffn_dim\": 96, " SIZES ", \"enable_bias\": false}");
+    assert_true(c->final_norm && !c->biased && !c->post_norm);
+    c = known(f, "{\"model_type\": \"opt\", \"ffn_dim\": 96, " SIZES ", \"_remove_final_layer_norm\": true}");
+    assert_true(!c->final_norm && c->biased && !c->post_norm);
+    c = known(f, "{\"model_type\": \"opt\", \"ffn_dim\": 96, " SIZES ", \"do_layer_norm_before\": false}");
+    assert_true(!c->final_norm && c->post_norm);
+    c = known(f, "{\"model_type\": \"llama\", " SIZES ", \"rope_parameters\": null, \"rope_scaling\": null, "
+                 "\"num_key_value_heads\": null}");
+    assert_true(c->rope_theta == 10000 && c->kv_heads == 4);
+    assert_string_equal(c->rope_type, "default");
+    c = known(f, "{\"model_type\": \"llama\", " SIZES ", \"rope_theta\": 5, \"rope_parameters\": {\"rope_type\": "
+                 "\"default\"}, \"mlp_bias\": true}");
+    assert_true(c->rope_theta == 5 && c->biased == (PTQ_BIAS(PTQ_GATE) | PTQ_BIAS(PTQ_UP) | PTQ_BIAS(PTQ_DOWN)));
+    c = known(f, "{\"model_type\": \"mistral\", " SIZES ", \"sliding_window\": 50, \"layer_types\": null}");
+    assert_int_equal(c->sliding, 50);
+}
+
 /* ---- what is refused ---- */
 
 static void configs_are_refused(void **state)
@@ -179,6 +201,20 @@ static void configs_are_refused(void **state)
         {"{\"model_type\": \"gpt2\", \"n_embd\": 64, \"n_head\": 5, \"n_layer\": 1, \"n_positions\": 9, "
          "\"vocab_size\": 9}",
          "64 is not divisible by 5 heads"},
+        {"{\"model_type\": \"gpt2\", \"n_embd\": 64, \"n_head\": 4, \"n_layer\": 1, \"n_positions\": 9, "
+         "\"vocab_size\": 9, \"scale_attn_by_inverse_layer_idx\": true}",
+         "scale_attn_by_inverse_layer_idx true;gpt2"},
+        {"{\"model_type\": \"gpt2\", \"n_embd\": 64, \"n_head\": 4, \"n_layer\": 1, \"n_positions\": 9, "
+         "\"vocab_size\": 9, \"add_cross_attention\": true}",
+         "add_cross_attention true;gpt2"},
+        {"{\"model_type\": \"opt\", \"ffn_dim\": 96, " SIZES ", \"layer_norm_elementwise_affine\": false}",
+         "layer_norm_elementwise_affine false;opt"},
+        {"{\"model_type\": \"llama\", " SIZES ", \"head_dim\": 15}", "head size 15 must be even"},
+        {"{\"model_type\": \"llama\", " SIZES ", \"partial_rotary_factor\": 0.5}",
+         "partial_rotary_factor 0.5;known: 1"},
+        {"{\"model_type\": \"llama\", " SIZES ", \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8, "
+         "\"low_freq_factor\": 4, \"high_freq_factor\": 4, \"original_max_position_embeddings\": 32}}",
+         "high_freq_factor must be above low_freq_factor"},
         {"{\"model_type\": \"gemma\", " SIZES "}", "'gemma' is not known;llama, mistral, qwen2, opt, gpt2, bloom"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
@@ -312,6 +348,7 @@ int main(void)
         TEST(windows_slide_where_the_config_says),
         TEST(bloom_has_two_spellings),
         TEST(gpt2_as_published),
+        TEST(opt_and_llama_with_less),
         TEST(configs_are_refused),
         TEST(names_without_their_prefix),
         TEST(missing_and_misshapen_tensors_are_named),

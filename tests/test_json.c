@@ -193,6 +193,35 @@ static void getters_refuse_with_key_wish_and_value(void **state)
     json_decref(o);
 }
 
+/* Every getter says so where it is given nothing, or something that is no object. */
+static void getters_refuse_what_is_no_object(void **state)
+{
+    (void)state;
+    json_t *list = json_array();
+    const json_t *const not_one[] = {NULL, list};
+    struct ptq_error e;
+    int64_t n;
+    double x;
+    int b;
+    const char *t;
+    for (int i = 0; i < 2; i++) {
+        const json_t *o = not_one[i];
+        assert_refused("int", ptq_json_int(o, "k", "F", 0, 9, &n, &e), &e, "F: ;object;'k'");
+        assert_refused("int or", ptq_json_int_or(o, "k", "F", 0, 9, 1, &n, &e), &e, "F: ;object;'k'");
+        assert_refused("real", ptq_json_real(o, "k", "F", 0, 9, &x, &e), &e, "F: ;object;'k'");
+        assert_refused("real or", ptq_json_real_or(o, "k", "F", 0, 9, 1, &x, &e), &e, "F: ;object;'k'");
+        assert_refused("bool or", ptq_json_bool_or(o, "k", "F", 0, &b, &e), &e, "F: ;object;'k'");
+        assert_refused("text", ptq_json_text(o, "k", "F", &t, &e), &e, "F: ;object;'k'");
+        assert_refused("text or", ptq_json_text_or(o, "k", "F", "", &t, &e), &e, "F: ;object;'k'");
+    }
+    json_object_set_new(list = object(), "long", json_string("a text of more than the forty bytes that are shown"));
+    assert_refused("long", ptq_json_int(list, "long", "F", 0, 9, &n, &e), &e, "'long';\"a text of more;and more");
+    assert_refused("above", ptq_json_real(list, "n", "F", 0, 6, &x, &e), &e, "'n';from 0 to 6;it is 7");
+    assert_refused("missing real", ptq_json_real(list, "none", "F", 0, 6, &x, &e), &e, "'none' is missing");
+    json_decref(list);
+    json_decref((json_t *)not_one[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -203,6 +232,7 @@ int main(void)
         cmocka_unit_test(files_are_bounded_and_named),
         cmocka_unit_test(getters_take_what_is_there),
         cmocka_unit_test(getters_refuse_with_key_wish_and_value),
+        cmocka_unit_test(getters_refuse_what_is_no_object),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -178,6 +178,38 @@ static void test_rope_and_attention(void **state)
     }
 }
 
+static void expect_four(const char *what, const float *want, const float *got)
+{
+    for (int j = 0; j < 4; j++)
+        if (!(fabsf(got[j] - want[j]) <= 2e-6f * fabsf(want[j])))
+            fail_msg("%s: element %d is %.9g, expected %.9g", what, j, (double)got[j], (double)want[j]);
+}
+
+/* Small enough to do by hand, since a backend may share a function with the plain one. */
+static void rope_and_attention_by_hand(const struct ptq_ops *ops)
+{
+    float x[] = {1, 10, 2, 20}, cosine[] = {0.5f, 1}, sine[] = {0.25f, 0}, y[4] = {0};
+    ops->rope(x, 4, cosine, sine, 1, 1, 4); /* (1, 2) is turned, (10, 20) is not */
+    const float turned[] = {1 * 0.5f - 2 * 0.25f, 10, 2 * 0.5f + 1 * 0.25f, 20};
+    expect_four("rope", turned, x);
+    /* one head of width 4; two keys of equal score, the earlier one token away; the values are 1 and 3 */
+    float qkv[2 * 12] = {0}, *scratch = calloc(ptq_attention_scratch(2), sizeof *scratch);
+    const float slope = 2;
+    for (int j = 0; j < 4; j++) qkv[8 + j] = 1, qkv[20 + j] = 3;
+    struct ptq_attention shape = {1, 1, 4, 0.5f, 0, &slope};
+    ops->attention(y, 4, qkv + 12, qkv + 4, qkv + 8, 12, &shape, 1, 1, scratch);
+    float far = expf(-2), want = (far * 1 + 3) / (far + 1);
+    expect_four("slopes", (const float[]){want, want, want, want}, y);
+    free(scratch);
+}
+
+static void test_by_hand(void **state)
+{
+    struct backends *b = *state;
+    rope_and_attention_by_hand(&b->ref);
+    rope_and_attention_by_hand(&b->cpu);
+}
+
 /* Both the fused log-sum-exp against ref, and ref's against the definition over the whole row. */
 static void test_lse(void **state)
 {
@@ -436,6 +468,7 @@ int main(void)
         cmocka_unit_test(test_exponentials), cmocka_unit_test(test_gram),
         cmocka_unit_test(test_feedback),     cmocka_unit_test(test_gelu),
         cmocka_unit_test(test_products),     cmocka_unit_test(test_linear_f16),
+        cmocka_unit_test(test_by_hand),
     };
     int failed = 0;
     const char *backends[] = {"plain", "avx2"};

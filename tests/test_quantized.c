@@ -12,10 +12,18 @@ static char tiny[64];
 
 struct edit {
     const char *drop, *turn, *add; /* tensors: left out; with its two sizes changed over; one more */
-    const char *poke;              /* a tensor whose first word becomes poked */
+    const char *flat, *fold;       /* one that becomes a vector; a vector that becomes a matrix of two columns */
+    const char *retype;            /* one whose bytes are of another type of that width */
+    enum ptq_dtype dtype;
+    const char *poke; /* a tensor whose first word becomes poked */
     uint32_t poked;
     const char *from, *to; /* in config.json */
 };
+
+static int is_one(const char *name, const struct ptq_tensor *t)
+{
+    return name && strcmp(name, t->name) == 0;
+}
 
 static void copy_tensors(const char *source, const char *folder, const struct edit *e)
 {
@@ -28,15 +36,21 @@ static void copy_tensors(const char *source, const char *folder, const struct ed
         for (int i = 0; i < c.n_tensors; i++) {
             const struct ptq_tensor *t = &c.tensor[i];
             int64_t columns = t->rank > 1 ? t->shape[1] : -1;
-            int turned = e->turn && strcmp(e->turn, t->name) == 0;
-            if (e->drop && strcmp(e->drop, t->name) == 0) continue;
+            if (is_one(e->drop, t)) continue;
             if (!pass) {
-                ptq_tensor_plan(writer, t->name, t->dtype, turned ? columns : t->shape[0],
-                                turned ? t->shape[0] : columns);
+                enum ptq_dtype dtype = is_one(e->retype, t) ? e->dtype : t->dtype;
+                if (is_one(e->turn, t))
+                    ptq_tensor_plan(writer, t->name, dtype, columns, t->shape[0]);
+                else if (is_one(e->flat, t))
+                    ptq_tensor_plan(writer, t->name, dtype, t->shape[0] * columns, -1);
+                else if (is_one(e->fold, t))
+                    ptq_tensor_plan(writer, t->name, dtype, t->shape[0] / 2, 2);
+                else
+                    ptq_tensor_plan(writer, t->name, dtype, t->shape[0], columns);
                 continue;
             }
             void *data = remember(arena, t->data, t->bytes);
-            if (e->poke && strcmp(e->poke, t->name) == 0) memcpy(data, &e->poked, 4);
+            if (is_one(e->poke, t)) memcpy(data, &e->poked, 4);
             EXPORT_OK(&err, ptq_tensor_write(writer, t->name, data, t->bytes, &err));
         }
         if (e->add && !pass) ptq_tensor_plan(writer, e->add, PTQ_F16, 2, -1);
@@ -105,6 +119,11 @@ static void test_tensors_refused(void **state)
         {gptq, {.turn = UP ".qweight"}, UP ".qweight;[96, 8];asks for [8, 96]"},
         {gptq, {.turn = UP ".scales"}, UP ".scales;[96, 2];asks for [2, 96]"},
         {awq, {.turn = UP ".qweight"}, UP ".qweight;asks for [64, 12]"},
+        {gptq, {.flat = UP ".qweight"}, UP ".qweight' is [768, 0];asks for [8, 96]"},
+        {gptq_v2, {.fold = UP ".g_idx"}, UP ".g_idx;not the shape [64]"},
+        {gptq_v2, {.retype = UP ".g_idx", .dtype = PTQ_F32}, UP ".g_idx' is F32;must be I32"},
+        {gptq, {.retype = UP ".qweight", .dtype = PTQ_F32}, UP ".qweight' is F32;must be I32"},
+        {gptq, {.retype = UP ".scales", .dtype = PTQ_I16}, UP ".scales' is I16;must be F16"},
         {gptq, {.add = "model.layers.0.mlp.extra_proj.weight"}, "extra_proj.weight;none that a llama model"},
         {gptq, {.add = "model.layers.0.mlp.up_proj.bits"}, "up_proj.bits;none that a llama model"},
         {gptq, {.add = "model.layers.7.mlp.up_proj.qweight"}, "layers.7.mlp.up_proj.qweight;none that"},
@@ -141,6 +160,7 @@ static void test_configs_refused(void **state)
         {gptq, "\"lm_head\": false", "\"lm_head\": true", "lm_head;quantised head"},
         {gptq, "\"pack_dtype\": \"int32\"", "\"pack_dtype\": \"int16\"", "pack_dtype;int16"},
         {gptq, "\"lm_head\": false", "\"dynamic\": {\"down\": {\"bits\": 8}}", "dynamic;differ"},
+        {gptq, "\"lm_head\": false", "\"dynamic\": [1]", "dynamic;differ"},
         {gptq, "\"lm_head\": false", "\"is_marlin_format\": true", "marlin"},
         {gptq, "\"bits\": 4", "\"bits\": 5", "gptq of 5 bits;2, 3, 4, 8"},
         {gptq, "\"bits\": 4", "\"bitz\": 4", "bits;missing"},

@@ -1,5 +1,6 @@
 /* scale and the salient channels it shares with salient: by hand, and properties on random layers. */
 #include "channels.h"
+#include "dtype.h"
 #include "grid.h"
 #include "ops.h"
 #include "pool.h"
@@ -129,6 +130,31 @@ static void test_by_hand(void **state)
     ptq_arena_free(l.arena);
 }
 
+/* salient keeps the FP16 weights of the rint(fraction K) strongest channels, of one at least, and their signs. */
+static void test_salient_by_hand(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *fraction;
+        int64_t kept;
+    } rows[] = {{"0.001", 1}, {"0.009", 2}, {"0.0055", 1}, {"0.05", 13}, {"0.1", 26}};
+    for (int i = 0; i < 5; i++) {
+        struct layer l;
+        make(&l, N, K);
+        const char *spec = ptq_format(l.arena, "salient:w3,g64,select=activation,fraction=%s", rows[i].fraction);
+        assert_int_equal(quantize(&l, spec), PTQ_OK);
+        const float *back = dequantized(&l);
+        assert_int_equal(l.q.n_keep, rows[i].kept);
+        for (int64_t n = 0; n < N; n++)
+            for (int64_t j = 0; j < l.q.n_keep; j++) {
+                int64_t at = n * K + l.q.keep[j];
+                assert_true(back[at] == ptq_f16_round(l.w[at]));
+            }
+        if (l.q.n_keep == 1) assert_int_equal(l.q.keep[0], STRONG);
+        ptq_arena_free(l.arena);
+    }
+}
+
 /* The strong channel's error is what the output sees; halving its step is worth the others' coarser ones. */
 static void test_better_on_a_strong_channel(void **state)
 {
@@ -182,11 +208,9 @@ static void test_spec(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_is_rtn),
-        cmocka_unit_test(test_by_hand),
-        cmocka_unit_test(test_better_on_a_strong_channel),
-        cmocka_unit_test(test_shares_the_choice),
-        cmocka_unit_test(test_spec),
+        cmocka_unit_test(test_one_is_rtn),        cmocka_unit_test(test_by_hand),
+        cmocka_unit_test(test_salient_by_hand),   cmocka_unit_test(test_better_on_a_strong_channel),
+        cmocka_unit_test(test_shares_the_choice), cmocka_unit_test(test_spec),
     };
     ptq_pool_start(2);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

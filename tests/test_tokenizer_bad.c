@@ -1,5 +1,5 @@
 /* Tokenizer files that are wrong, each refused in one sentence that names the file and the place; texts that cannot be
- * encoded; and the limits on expressions and characters that strangers bring. */
+ * encoded; and the limits on expressions that strangers bring. */
 #include "tokenizer.h"
 
 #include "files.h"
@@ -63,6 +63,27 @@ static const struct bad_json {
      "pre_tokenizer.pattern;special kind"},
     {"Metaspace with a long replacement", PRE_TOKENIZER, "{\"type\": \"Metaspace\", \"replacement\": \"ab\"}",
      "pre_tokenizer;replacement;one character"},
+    {"Metaspace by no known scheme", PRE_TOKENIZER,
+     "{\"type\": \"Metaspace\", \"replacement\": \"_\", \"prepend_scheme\": \"last\"}",
+     "pre_tokenizer;last;always, first or never"},
+    {"Metaspace with an empty replacement", PRE_TOKENIZER, "{\"type\": \"Metaspace\", \"replacement\": \"\"}",
+     "pre_tokenizer;replacement;one character"},
+    {"Split with a behavior like none", PRE_TOKENIZER,
+     "{\"type\": \"Split\", \"pattern\": {\"String\": \" \"}, \"behavior\": \"xyz\"}",
+     "pre_tokenizer;'xyz' is not known"},
+    {"BERT's pair without ids", POST_PROCESSOR, "{\"type\": \"BertProcessing\", \"cls\": [\"<s>\", 4]}",
+     "post_processor;'sep' must be [text, id]"},
+    {"RoBERTa's pair with an id that is not there", POST_PROCESSOR,
+     "{\"type\": \"RobertaProcessing\", \"cls\": [\"<s>\", 99]}", "post_processor;'cls' must be [text, id]"},
+    {"a pair with id -1", POST_PROCESSOR, "{\"type\": \"RobertaProcessing\", \"cls\": [\"<s>\", -1]}",
+     "post_processor;'cls' must be [text, id]"},
+    {"a template with two texts", POST_PROCESSOR,
+     "{\"type\": \"TemplateProcessing\", \"single\": [{\"Sequence\": {}}, {\"Sequence\": {}}]}",
+     "post_processor.single[1];SpecialToken"},
+    {"a template of an id below 0", POST_PROCESSOR,
+     "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": \"<s>\"}}, {\"Sequence\": {}}],"
+     " \"special_tokens\": {\"<s>\": {\"ids\": [-1]}}}",
+     "post_processor.single[0];ids[0];<s>"},
     {"post-processor of no known type", POST_PROCESSOR, "{\"type\": \"Magic\"}", "post_processor;Magic"},
     {"a template without text", POST_PROCESSOR,
      "{\"type\": \"TemplateProcessing\", \"single\": [], \"special_tokens\": {}}", "post_processor;single;Sequence"},
@@ -100,6 +121,10 @@ static const struct bad_json {
     {"a merge of nothing", MERGES, "[\" a\"]", "model.merges[0];two tokens"},
     {"a merge with one half", MERGES, "[[\"a\"]]", "model.merges[0];pair"},
     {"a pair that makes an unknown token", MERGES, "[[\"a\", \"b\"], [\"b\", \"a\"]]", "model.merges[1];'b', 'a'"},
+    {"a pair with an empty half", MERGES, "[[\"\", \"a\"]]", "model.merges[0];vocabulary"},
+    {"a pair with another empty half", MERGES, "[[\"a\", \"\"]]", "model.merges[0];vocabulary"},
+    {"a merge longer than any token", MERGES, "[\"abab abab\"]", "model.merges[0];vocabulary"},
+    {"a merge of three halves", MERGES, "[[\"a\", \"b\", \"c\"]]", "model.merges[0];pair"},
     {"a merge that is a number", MERGES, "[7]", "model.merges[0];string"},
     {"merges in an object", MERGES, "{}", "model.merges;array"},
 };
@@ -152,6 +177,52 @@ static void bad_tokenizer_json_is_refused(void **state)
     assert_refused("an array", try_open(folder, "tokenizer.json", &err), &err, "tokenizer.json;object");
     write_test_text(folder, "tokenizer.json", "version https");
     assert_refused("no JSON", try_open(folder, "tokenizer.json", &err), &err, "tokenizer.json;JSON");
+    remove_test_folder(folder);
+}
+
+/* "[", n times the item, "]", with commas. */
+static char *repeated(const char *before, const char *item, int n, const char *after)
+{
+    char *out = malloc(strlen(before) + (size_t)n * (strlen(item) + 1) + strlen(after) + 1), *at = out;
+    assert_non_null(out);
+    at = stpcpy(at, before);
+    for (int i = 0; i < n; i++) at = stpcpy(stpcpy(at, i ? "," : ""), item);
+    stpcpy(at, after);
+    return out;
+}
+
+static void lists_have_a_most(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *before, *item, *after, *words;
+        int part, most;
+    } rows[] = {
+        {"steps", "{\"type\": \"Sequence\", \"normalizers\": [", "{\"type\": \"NFC\"}", "]}",
+         "normalizer: 17 steps;16 are the most", NORMALIZER, 16},
+        {"ids before a text",
+         "{\"type\": \"TemplateProcessing\", \"special_tokens\": {\"<s>\": {\"ids\": [4]}}, \"single\": [",
+         "{\"SpecialToken\": {\"id\": \"<s>\"}}", ",{\"Sequence\": {}}]}", "post_processor;more than 64 tokens",
+         POST_PROCESSOR, 64},
+        {"bytes of a special token", "[{\"id\": 9, \"content\": \"", ">", "\"}]", "added_tokens[0];bytes;are the most",
+         ADDED, 512},
+    };
+    char folder[64];
+    struct ptq_error err;
+    make_test_folder(folder);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (int more = 0; more < 2; more++) {
+            char *part = repeated(rows[i].before, rows[i].item, rows[i].most + more, rows[i].after);
+            char *text = json_with(rows[i].part, part);
+            write_test_text(folder, "tokenizer.json", text);
+            enum ptq_status status = try_open(folder, "tokenizer.json", &err);
+            if (more)
+                assert_refused(rows[i].name, status, &err, rows[i].words);
+            else if (status)
+                fail_msg("%s: %s", rows[i].name, err.text);
+            free(part);
+            free(text);
+        }
     remove_test_folder(folder);
 }
 
@@ -210,6 +281,28 @@ static void bad_folders_are_refused(void **state)
     }
 }
 
+/* Files are sized before they are read; these have holes. */
+static void files_have_a_most(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        off_t most;
+    } rows[] = {{"tokenizer.json", 64 << 20}, {"merges.txt", 32 << 20}};
+    for (int i = 0; i < 2; i++) {
+        char folder[64], path[96];
+        struct ptq_error err;
+        make_test_folder(folder);
+        write_test_text(folder, "vocab.json", "{\"a\": 0}");
+        write_test_text(folder, rows[i].name, "");
+        snprintf(path, sizeof path, "%s/%s", folder, rows[i].name);
+        assert_int_equal(truncate(path, rows[i].most + 1), 0);
+        assert_refused(rows[i].name, try_open(folder, ".", &err), &err,
+                       i ? "merges.txt;33554433;at most 33554432" : "tokenizer.json;67108865;at most 67108864");
+        remove_test_folder(folder);
+    }
+}
+
 /* ---- GGUF ---- */
 
 /* Keys of a GGUF file, as assemble() has them: 8 a string, 9 an array of (type, count), 4 an int of 4 bytes. */
@@ -244,6 +337,7 @@ static const struct bad_gguf {
      "tokenizer.ggml.bos_token_id"},
     {"no scores", 2, KIND("llama") TOKENS, "tokenizer.ggml.scores"},
     {"scores of another number", 3, KIND("llama") TOKENS "\"tokenizer.ggml.scores\" 9:4 6:4 1:8 0:4 ", "scores;1"},
+    {"a text for the model", 1, "\"tokenizer.ggml.model\" 4:4 7:4 ", "tokenizer.ggml.model"},
     {"a score that is no number", 3, KIND("llama") TOKENS "\"tokenizer.ggml.scores\" 9:4 6:4 3:8 0:4 0x7fc00000:4 0:4 ",
      "scores[1];not a number"},
 };
@@ -382,63 +476,19 @@ static void a_normalizer_cannot_fill_the_memory(void **state)
     ptq_arena_free(arena);
 }
 
-/* ---- characters ---- */
-
-static void classes_are_the_librarys(void **state)
-{
-    static const struct {
-        uint32_t code;
-        int flags;
-    } rows[] = {
-        {'a', PTQ_LETTER},    {'5', PTQ_NUMBER},   {' ', PTQ_SPACE},
-        {0x85, PTQ_SPACE},    {0xa0, PTQ_SPACE},   {0x3000, PTQ_SPACE},
-        {0x2028, PTQ_SPACE},  {0x180e, 0},         {0x200b, 0},
-        {0xfeff, 0},          {0x1c, 0},           {0x1c89, PTQ_LETTER},
-        {0x2167, PTQ_NUMBER}, {0x301, 0},          {0x10ffff, 0},
-        {0x4e2d, PTQ_LETTER}, {0x661, PTQ_NUMBER}, {'_', 0},
-    };
-    (void)state;
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        assert_int_equal(ptq_char_flags(rows[i].code) & (PTQ_LETTER | PTQ_NUMBER | PTQ_SPACE), rows[i].flags);
-}
-
-static void utf8_is_checked_byte_by_byte(void **state)
-{
-    static const struct {
-        const char *text;
-        size_t size, good;
-    } rows[] = {
-        {"", 0, 0},
-        {"a\xc3\xa9\xe4\xb8\xad\xf0\x9f\x98\x80", 10, 10},
-        {"\xc0\xaf", 2, 0},             /* overlong */
-        {"a\xe0\x80\xaf", 4, 1},        /* overlong */
-        {"\xf0\x8f\xbf\xbf", 4, 0},     /* overlong */
-        {"\xed\xa0\x80", 3, 0},         /* a surrogate */
-        {"\xed\x9f\xbf", 3, 3},         /* the last before them */
-        {"\xf4\x90\x80\x80", 4, 0},     /* above U+10FFFF */
-        {"\xf4\x8f\xbf\xbf", 4, 4},     /* U+10FFFF */
-        {"\x80", 1, 0},                 /* a tail alone */
-        {"ab\xf0\x9f\x98", 5, 2},       /* cut short */
-        {"\xf8\x88\x80\x80\x80", 5, 0}, /* five bytes */
-    };
-    (void)state;
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        assert_int_equal(ptq_utf8_check(rows[i].text, rows[i].size), rows[i].good);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_tokenizer_json_is_refused),
+        cmocka_unit_test(lists_have_a_most),
         cmocka_unit_test(too_many_values_are_refused_before_parsing),
         cmocka_unit_test(bad_folders_are_refused),
+        cmocka_unit_test(files_have_a_most),
         cmocka_unit_test(bad_ggufs_are_refused),
         cmocka_unit_test(texts_that_cannot_be_said_are_refused),
         cmocka_unit_test(an_expression_that_explodes_is_stopped),
         cmocka_unit_test(a_flood_of_marks_is_stopped),
         cmocka_unit_test(a_normalizer_cannot_fill_the_memory),
-        cmocka_unit_test(classes_are_the_librarys),
-        cmocka_unit_test(utf8_is_checked_byte_by_byte),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -79,9 +79,41 @@ static void test_random(void **state)
     ptq_arena_free(arena);
 }
 
+/* Every start is drawn, the last that the stream holds among them; gptq's published bound leaves that one out. */
+static void test_starts(void **state)
+{
+    (void)state;
+    struct ptq_arena *arena = ptq_arena_make("test");
+    struct ptq_stream_ids stream = {ids, 11, -1};
+    struct ptq_windows w;
+    struct ptq_error err;
+    for (int gptq = 0; gptq < 2; gptq++) {
+        int drawn[12] = {0}, last = gptq ? 7 : 8;
+        for (uint64_t seed = 0; seed < 60; seed++) {
+            assert_int_equal(ptq_windows_cut(arena, &stream, "t", 3, 3, 3, PTQ_BOS_NONE,
+                                             gptq ? PTQ_SAMPLE_GPTQ : PTQ_SAMPLE_RANDOM, seed, &w, &err),
+                             PTQ_OK);
+            for (int64_t i = 0; i < w.n; i++) drawn[w.id[3 * i] - ids[0]]++;
+        }
+        for (int start = 0; start < 12; start++) assert_int_equal(drawn[start] > 0, start <= last);
+    }
+    ptq_arena_free(arena);
+}
+
+/* SHA-256 of the ids as 4 bytes each, the lowest first: of 0x01020304, 70000, 255 and -1. */
+static void test_hash(void **state)
+{
+    (void)state;
+    int32_t id[] = {0x01020304, 70000, 255, -1};
+    struct ptq_windows w = {.id = id, .n = 2, .length = 2};
+    ptq_windows_hash(&w);
+    assert_string_equal(w.sha256, "9e48577c70ee45151a3028bb6594d52bb32b8b581fe7ee0d4a446d3f3d4c3bf8");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_bos), cmocka_unit_test(test_short),
-                                       cmocka_unit_test(test_random)};
+                                       cmocka_unit_test(test_random), cmocka_unit_test(test_starts),
+                                       cmocka_unit_test(test_hash)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

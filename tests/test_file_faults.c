@@ -1,0 +1,206 @@
+/* System calls that fail beneath base/mapped.h, one at a time: what is interrupted is taken up again, everything else
+ * is one sentence with its cause, and no temporary file stays. The linker puts the functions below before libc's
+ * (--wrap, see CMakeLists.txt); tests/test_faults.sh does the same to whole commands from outside. */
+#include "mapped.h"
+
+#include "arena.h"
+#include "files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <sys/mman.h>
+
+/* type, what it gives where it fails, name, parameters, words; CMakeLists.txt has the same names. */
+#define CALLS(X)                                                                                                       \
+    X(int, -1, fstat, (int a, struct stat *b), (a, b))                                                                 \
+    X(void *, MAP_FAILED, mmap, (void *a, size_t b, int c, int d, int e, off_t f), (a, b, c, d, e, f))                 \
+    X(ssize_t, -1, read, (int a, void *b, size_t c), (a, b, c))                                                        \
+    X(ssize_t, -1, write, (int a, const void *b, size_t c), (a, b, c))                                                 \
+    X(int, -1, fsync, (int a), (a))                                                                                    \
+    X(int, -1, close, (int a), (a))                                                                                    \
+    X(int, -1, rename, (const char *a, const char *b), (a, b))                                                         \
+    X(DIR *, NULL, opendir, (const char *a), (a))
+
+enum call {
+    NONE,
+#define X(type, bad, name, ...) CALL_##name,
+    CALLS(X)
+#undef X
+};
+
+static enum call failing;
+static int fail_at, cause; /* the call that fails, from 1 */
+
+static int fails(enum call call)
+{
+    if (call != failing || --fail_at) return 0;
+    errno = cause;
+    return 1;
+}
+
+/* What is closed in vain is closed all the same, as Linux does it. */
+#define X(type, bad, name, parameters, words)                                                                          \
+    type __real_##name parameters;                                                                                     \
+    type __wrap_##name parameters;                                                                                     \
+    type __wrap_##name parameters                                                                                      \
+    {                                                                                                                  \
+        if (!fails(CALL_##name)) return __real_##name words;                                                           \
+        if (CALL_##name == CALL_close) (void)__real_##name words, errno = cause;                                       \
+        return bad;                                                                                                    \
+    }
+CALLS(X)
+#undef X
+
+static struct ptq_arena *arena;
+static char folder[64];
+
+static enum ptq_status map_it(const char *path, struct ptq_error *err)
+{
+    struct ptq_mapped file;
+    PTQ_TRY(ptq_map(arena, path, &file, err));
+    assert_int_equal(file.size, 6);
+    assert_memory_equal(file.data, "before", 6);
+    ptq_unmap(&file);
+    return PTQ_OK;
+}
+
+static enum ptq_status read_it(const char *path, struct ptq_error *err)
+{
+    char *text;
+    size_t size;
+    PTQ_TRY(ptq_read_file(arena, path, 100, &text, &size, err));
+    assert_string_equal(text, "before");
+    return PTQ_OK;
+}
+
+static enum ptq_status write_it(const char *path, struct ptq_error *err)
+{
+    return ptq_write_file(path, "after", 5, err);
+}
+
+static const struct row {
+    const char *name;
+    enum ptq_status (*what)(const char *path, struct ptq_error *err);
+    enum call call;
+    int n, cause;
+    const char *refused; /* NULL: it goes on as if nothing had been */
+    const char *content; /* of the file afterwards */
+} rows[] = {
+    {"stat before a map", map_it, CALL_fstat, 1, EIO, "cannot be opened: Input/output error", "before"},
+    {"stat before reading", read_it, CALL_fstat, 1, EOVERFLOW, "cannot be opened: Value too large", "before"},
+    {"a map", map_it, CALL_mmap, 1, ENOMEM, "cannot be mapped: Cannot allocate memory", "before"},
+    {"an interrupted read", read_it, CALL_read, 1, EINTR, NULL, "before"},
+    {"an interrupted end of reading", read_it, CALL_read, 2, EINTR, NULL, "before"},
+    {"a read", read_it, CALL_read, 1, EIO, "cannot be read: Input/output error", "before"},
+    {"an interrupted write", write_it, CALL_write, 1, EINTR, NULL, "after"},
+    {"a write", write_it, CALL_write, 1, ENOSPC, "cannot be written: No space left", "before"},
+    {"closing what was written", write_it, CALL_close, 1, EDQUOT, "cannot be written: Disk quota exceeded", "before"},
+    {"syncing a file", write_it, CALL_fsync, 1, EIO, "cannot be written: Input/output error", "before"},
+    {"a file of a kind that cannot be synced", write_it, CALL_fsync, 1, EINVAL, "cannot be written: Invalid", "before"},
+    {"a rename", write_it, CALL_rename, 1, EXDEV, "cannot be written: Invalid cross-device link", "before"},
+    {"syncing a folder", write_it, CALL_fsync, 2, EIO, "folder cannot be synced: Input/output error", "after"},
+    {"a file system without", write_it, CALL_fsync, 2, EINVAL, NULL, "after"},
+    {"another without", write_it, CALL_fsync, 2, ENOTSUP, NULL, "after"},
+};
+
+static int temporaries(void)
+{
+    int n = 0;
+    DIR *dir = opendir(folder);
+    assert_non_null(dir);
+    for (struct dirent *entry; (entry = readdir(dir));) n += strncmp(entry->d_name, ".tmp", 4) == 0;
+    closedir(dir);
+    return n;
+}
+
+static void calls_that_fail(void **state)
+{
+    (void)state;
+    const char *path = ptq_join(arena, folder, "file");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const struct row *row = &rows[i];
+        struct ptq_error err;
+        struct ptq_mapped file;
+        write_test_text(folder, "file", "before");
+        failing = row->call, fail_at = row->n, cause = row->cause;
+        enum ptq_status status = row->what(path, &err);
+        failing = NONE;
+        if (fail_at > 0) fail_msg("%s: the call was never made", row->name);
+        if (!row->refused && status) fail_msg("%s: %s", row->name, err.text);
+        if (row->refused) assert_refused(row->name, status, &err, row->refused);
+        if (row->refused && !strstr(err.text, folder)) fail_msg("%s: names no file: %s", row->name, err.text);
+        assert_int_equal(ptq_map(arena, path, &file, &err), PTQ_OK);
+        if (file.size != strlen(row->content) || memcmp(file.data, row->content, file.size))
+            fail_msg("%s: the file is '%.*s'", row->name, (int)file.size, (const char *)file.data);
+        ptq_unmap(&file);
+        if (temporaries()) fail_msg("%s: a temporary file stays", row->name);
+    }
+}
+
+/* A temporary file goes where its process is gone; one of another file, of a living process, or that only looks like
+ * one, stays. */
+static void what_is_swept(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        int stays;
+    } files[] = {{".tmp.out.999999999", 0}, {".tmp.out.1", 1},  {".tmp.out.12x", 1},
+                 {".tmp.out.", 1},          {".tmp.out.-5", 1}, {".tmp.other.999999999", 1}};
+    enum { N = sizeof files / sizeof *files };
+    const char *path = ptq_join(arena, folder, "out");
+    for (int i = 0; i < N; i++) write_test_text(folder, files[i].name, "x");
+    ptq_sweep_temporaries(path);
+    for (int i = 0; i < N; i++)
+        if (ptq_is_file(ptq_join(arena, folder, files[i].name)) != files[i].stays)
+            fail_msg("%s %s", files[i].name, files[i].stays ? "is gone" : "is there");
+    for (int i = 0; i < N; i++) unlink(ptq_join(arena, folder, files[i].name));
+    char name[400];
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = 0;
+    ptq_sweep_temporaries(ptq_join(arena, folder, name)); /* no such name can be there */
+    failing = CALL_opendir, fail_at = 1, cause = EMFILE;
+    ptq_sweep_temporaries(path);
+    failing = NONE;
+}
+
+static void folders_that_cannot_be_made(void **state)
+{
+    (void)state;
+    struct ptq_error err;
+    char name[4200];
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = 0;
+    assert_refused("a long name", ptq_make_folder(name, &err), &err, "nnn...;too long");
+    write_test_text(folder, "file", "x");
+    assert_refused("a file", ptq_make_folder(ptq_join(arena, folder, "file"), &err), &err,
+                   "file: exists and is no folder");
+    assert_refused("beneath", ptq_make_folder(ptq_join(arena, folder, "file/x"), &err), &err, "file/x: cannot be made");
+    assert_int_equal(ptq_make_folder(ptq_join(arena, folder, "a/b"), &err), PTQ_OK);
+    assert_true(ptq_is_folder(ptq_join(arena, folder, "a/b")) && !ptq_is_file(ptq_join(arena, folder, "a/b")));
+    assert_string_equal(ptq_join(arena, "a", "/b"), "/b");
+    assert_string_equal(ptq_temporary_path(arena, "/b"), ptq_format(arena, "//.tmp.b.%ld", (long)getpid()));
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    arena = ptq_arena_make("test");
+    make_test_folder(folder);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    ptq_arena_free(arena);
+    remove_test_folder(folder);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(calls_that_fail), cmocka_unit_test(what_is_swept),
+                                       cmocka_unit_test(folders_that_cannot_be_made)};
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
