@@ -75,11 +75,13 @@ static int below(struct ptq_rng *rng, int64_t n)
     return (int)((ptq_rng_next(rng) >> 32) * (uint64_t)n >> 32);
 }
 
-static void draw(const struct units *u, struct ptq_rng *rng, int64_t *drawn, int *pick)
+/* Units as every bootstrap draws them; which cells, from a stream of their own. */
+static void draw(const struct units *u, struct ptq_rng *rng, struct ptq_rng *cells, int64_t *drawn, int *pick)
 {
-    for (int64_t i = 0; i < u->n; i++) drawn[i] = below(rng, u->n);
+    uint64_t word = 0;
+    for (int64_t i = 0; i < u->n; i++) drawn[i] = ptq_bootstrap_unit(rng, &word, i, u->n);
     for (int g = 0, c = 0; g < u->n_groups; g++)
-        for (int i = 0; i < u->group[g].n; i++) pick[c++] = below(rng, u->group[g].n);
+        for (int i = 0; i < u->group[g].n; i++) pick[c++] = below(cells, u->group[g].n);
 }
 
 enum ptq_status ptq_contrast(const struct ptq_group *group, int n_groups, const struct ptq_bootstrap *how,
@@ -99,9 +101,10 @@ enum ptq_status ptq_contrast(const struct ptq_group *group, int n_groups, const 
     means(&u, drawn, pick, nll);
     *value = statistic(nll, context);
     *interval = (struct ptq_interval){NAN, NAN};
-    struct ptq_rng rng = ptq_rng_make(how->seed, "contrast");
+    struct ptq_rng rng = {0}, picks = ptq_rng_make(how->seed, "cells of a contrast");
     for (int64_t b = 0; b < how->replicates && u.n >= PTQ_BOOTSTRAP_LEAST; b++) {
-        draw(&u, &rng, drawn, pick);
+        if (b % PTQ_BOOTSTRAP_CHUNK == 0) rng = ptq_bootstrap_stream(how->seed, b / PTQ_BOOTSTRAP_CHUNK);
+        draw(&u, &rng, &picks, drawn, pick);
         means(&u, drawn, pick, nll);
         replicate[b] = statistic(nll, context);
     }

@@ -123,8 +123,9 @@ static void note_seeds(struct ptq_arena *arena, struct ptq_report *report)
         add(arena, report,
             "Seeds: a row of several seeds (how many, in brackets) shows exp of the nll averaged over seeds and "
             "tokens, "
-            "the standard deviation and the range of the seeds' perplexities, and t intervals that hold both "
-            "variations, of tokens and of seeds (docs/results.md); a row of one seed says nothing of another one.");
+            "the standard deviation and the range of the seeds' perplexities, and intervals that hold both "
+            "variations, of tokens and of seeds: of Student's t, n the number of seeds, which are wide where n is small "
+            "and may reach below FP16 (docs/results.md); a row of one seed says nothing of another one.");
 }
 
 /* Whether any row was compared by a p, and whether any by one that knows of seeds. */
