@@ -92,7 +92,7 @@ static struct ptq_interval interval_of(double *value, const struct ptq_bootstrap
                                  ptq_quantile(value, how->replicates, (1 + how->level) / 2)};
 }
 
-static double deviation(const double *value, int64_t n)
+double ptq_bootstrap_deviation(const double *value, int64_t n)
 {
     double mean = 0, squares = 0;
     for (int64_t b = 0; b < n; b++) mean += value[b] / (double)n;
@@ -115,11 +115,11 @@ static void find_intervals(const struct batch *batch, int column, int with_diffe
     int64_t n = batch->how->replicates;
     for (int64_t b = 0; b < n; b++) scratch[b] = exp(batch->mean[b][column]);
     out->units = batch->n_units;
-    out->error = deviation(scratch, n);
+    out->error = ptq_bootstrap_deviation(scratch, n);
     out->interval = interval_of(scratch, batch->how);
     if (!with_difference) return;
     for (int64_t b = 0; b < n; b++) scratch[b] = exp(batch->mean[b][column]) - exp(batch->mean[b][REFERENCE]);
-    out->difference_error = deviation(scratch, n);
+    out->difference_error = ptq_bootstrap_deviation(scratch, n);
     out->p = two_sided(scratch, n);
     out->difference_interval = interval_of(scratch, batch->how);
 }

@@ -75,8 +75,7 @@ struct ptq_figure *ptq_figure_add(struct ptq_arena *arena, struct ptq_figures *o
     }
     struct ptq_figure *f = &out->figure[out->n++];
     *f = (struct ptq_figure){.script = kind, .settings = "", .height = 410};
-    f->stem =
-        ptq_format(arena, "%s-%s", ptq_figure_stem(arena, rows->model, rows->row[0]->cell->model_sha256), suffix);
+    f->stem = ptq_format(arena, "%s-%s", ptq_figure_stem(arena, rows->model, rows->row[0]->cell->model_sha256), suffix);
     f->note = f->caption = f->alt = f->heading = "";
     return f;
 }

@@ -8,7 +8,8 @@
 #include <string.h>
 
 enum { MOST_METHODS = 9 };
-#define LEAST_SPAN 0.01 /* bits a weight: cells that differ by less (one with another number of zeros) are of one size */
+#define LEAST_SPAN                                                                                                     \
+    0.01 /* bits a weight: cells that differ by less (one with another number of zeros) are of one size */
 
 struct bits {
     const struct ptq_model_rows *rows;

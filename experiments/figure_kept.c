@@ -104,8 +104,7 @@ static void put_numbers(struct ptq_arena *arena, const struct kept *k, struct pt
 static const struct ptq_sheet *brief(struct ptq_arena *arena, const struct kept *k)
 {
     struct ptq_sheet *sheet = ptq_new(arena, struct ptq_sheet, 1);
-    ptq_figure_columns(arena, sheet,
-                       "kept,chosen by activation,interval,by weight,interval,at random,interval", k->n);
+    ptq_figure_columns(arena, sheet, "kept,chosen by activation,interval,by weight,interval,at random,interval", k->n);
     for (int w = 0; w < N_WAYS; w++) sheet->column[2 + 2 * w].head = ptq_point_head(k->section->fp16);
     sheet->n_rows = k->n;
     for (int i = 0; i < k->n; i++) {

@@ -14,8 +14,8 @@ const char *ptq_page_text(const struct ptq_page *page, const char *text)
     return ptq_escape(page->arena, PTQ_TABLE_HTML, text);
 }
 
-enum ptq_status ptq_page_split(struct ptq_arena *arena, const struct ptq_cell *cells, int n,
-                               struct ptq_page_part **out, int *n_parts, struct ptq_error *err)
+enum ptq_status ptq_page_split(struct ptq_arena *arena, const struct ptq_cell *cells, int n, struct ptq_page_part **out,
+                               int *n_parts, struct ptq_error *err)
 {
     struct ptq_page_part *part = *out = ptq_new(arena, struct ptq_page_part, n);
     *n_parts = 0;
