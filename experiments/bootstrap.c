@@ -14,7 +14,7 @@ const struct ptq_bootstrap ptq_bootstrap_default = {.block = 256, .replicates = 
 
 /* Cells are resampled a few at a time, so that a unit's sums are one short row: how many tokens it has, the reference's
  * nll, and those of up to BATCH - 2 cells. Each batch draws the same units, since it starts the same streams again. */
-enum { BATCH = 12, COUNT = 0, REFERENCE = 1, FIRST = 2, CHUNK = 100 };
+enum { BATCH = 12, COUNT = 0, REFERENCE = 1, FIRST = 2, CHUNK = PTQ_BOOTSTRAP_CHUNK };
 
 struct batch {
     const struct ptq_bootstrap *how;
@@ -46,15 +46,27 @@ static void sum_units(const struct ptq_cell *cell, int64_t block, int column, do
 
 /* ---- replicates ---- */
 
-/* One replicate: both halves of a random word become units by multiplication, whose bias of n_units / 2^32 is nothing
- * beside the noise of any number of replicates. */
+struct ptq_rng ptq_bootstrap_stream(uint64_t seed, int64_t chunk)
+{
+    char name[64];
+    snprintf(name, sizeof name, "bootstrap %lld", (long long)chunk);
+    return ptq_rng_make(seed, name);
+}
+
+/* Both halves of a random word become units by multiplication, whose bias of n_units / 2^32 is nothing beside the noise
+ * of any number of replicates. */
+int64_t ptq_bootstrap_unit(struct ptq_rng *rng, uint64_t *word, int64_t i, int64_t n_units)
+{
+    *word = i % 2 ? *word >> 32 : ptq_rng_next(rng);
+    return (int64_t)((*word & 0xffffffff) * (uint64_t)n_units >> 32);
+}
+
 static void draw_replicate(const struct batch *batch, struct ptq_rng *rng, double mean[BATCH])
 {
     double sum[BATCH] = {0};
     uint64_t word = 0;
     for (int64_t i = 0; i < batch->n_units; i++) {
-        word = i % 2 ? word >> 32 : ptq_rng_next(rng);
-        const double *unit = batch->unit[(word & 0xffffffff) * (uint64_t)batch->n_units >> 32];
+        const double *unit = batch->unit[ptq_bootstrap_unit(rng, &word, i, batch->n_units)];
         for (int c = 0; c < BATCH; c++) sum[c] += unit[c];
     }
     for (int c = 0; c < BATCH; c++) mean[c] = sum[c] / sum[COUNT];
@@ -65,9 +77,7 @@ static void draw_chunk(void *context, int64_t chunk, int worker)
 {
     (void)worker;
     const struct batch *batch = context;
-    char name[64];
-    snprintf(name, sizeof name, "bootstrap %lld", (long long)chunk);
-    struct ptq_rng rng = ptq_rng_make(batch->how->seed, name);
+    struct ptq_rng rng = ptq_bootstrap_stream(batch->how->seed, chunk);
     for (int64_t b = chunk * CHUNK; b < (chunk + 1) * CHUNK && b < batch->how->replicates; b++)
         draw_replicate(batch, &rng, batch->mean[b]);
 }
@@ -82,7 +92,7 @@ static struct ptq_interval interval_of(double *value, const struct ptq_bootstrap
                                  ptq_quantile(value, how->replicates, (1 + how->level) / 2)};
 }
 
-static double deviation(const double *value, int64_t n)
+double ptq_bootstrap_deviation(const double *value, int64_t n)
 {
     double mean = 0, squares = 0;
     for (int64_t b = 0; b < n; b++) mean += value[b] / (double)n;
@@ -105,11 +115,11 @@ static void find_intervals(const struct batch *batch, int column, int with_diffe
     int64_t n = batch->how->replicates;
     for (int64_t b = 0; b < n; b++) scratch[b] = exp(batch->mean[b][column]);
     out->units = batch->n_units;
-    out->error = deviation(scratch, n);
+    out->error = ptq_bootstrap_deviation(scratch, n);
     out->interval = interval_of(scratch, batch->how);
     if (!with_difference) return;
     for (int64_t b = 0; b < n; b++) scratch[b] = exp(batch->mean[b][column]) - exp(batch->mean[b][REFERENCE]);
-    out->difference_error = deviation(scratch, n);
+    out->difference_error = ptq_bootstrap_deviation(scratch, n);
     out->p = two_sided(scratch, n);
     out->difference_interval = interval_of(scratch, batch->how);
 }

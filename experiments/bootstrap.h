@@ -18,6 +18,7 @@
 #define PTQ_BOOTSTRAP_H
 
 #include "results.h"
+#include "rng.h"
 #include "status.h"
 
 #include <stdint.h>
@@ -48,6 +49,15 @@ struct ptq_estimate {
     double p;
     int64_t units; /* that were drawn from; 0 where there are no intervals */
 };
+
+/* The replicates' draws, the same wherever they are used (this bootstrap, contrast.h), so that one comparison has one
+ * interval: chunks of PTQ_BOOTSTRAP_CHUNK replicates have a stream each. Units are indices 0..n_units. */
+enum { PTQ_BOOTSTRAP_CHUNK = 100 };
+struct ptq_rng ptq_bootstrap_stream(uint64_t seed, int64_t chunk);
+/* Where the i-th unit of a replicate comes from; word is kept from one i to the next. */
+int64_t ptq_bootstrap_unit(struct ptq_rng *rng, uint64_t *word, int64_t i, int64_t n_units);
+/* Standard deviation of replicates. */
+double ptq_bootstrap_deviation(const double *value, int64_t n);
 
 /* out[n], one for each cell. reference: index of the cell that differences are taken to, or -1. The cells must have
  * scored the same tokens in the same windows, else PTQ_EINPUT names the two that did not. Same result for any number

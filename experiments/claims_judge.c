@@ -81,11 +81,14 @@ static void note_cells(struct ptq_arena *arena, struct ptq_claims *claims, const
 static void note_method(struct ptq_arena *arena, struct ptq_claims *claims)
 {
     const struct ptq_bootstrap *b = &ptq_bootstrap_default;
-    add_note(claims,
-             ptq_format(arena,
-                        "Intervals: %g %%, paired bootstrap over units of %lld tokens, %lld replicates, seed "
-                        "%llu; where a number is of several calibration draws, these are drawn again too.",
-                        100 * b->level, (long long)b->block, (long long)b->replicates, (unsigned long long)b->seed));
+    add_note(
+        claims,
+        ptq_format(
+            arena,
+            "Intervals: %g %%, paired bootstrap over units of %lld tokens, %lld replicates, seed "
+            "%llu, the tables' draws; of several calibration draws, Student's t of both variances, the tokens' and the "
+            "draws'.",
+            100 * b->level, (long long)b->block, (long long)b->replicates, (unsigned long long)b->seed));
     add_note(claims, "A test holds where its whole interval is on the claimed side of the threshold, does not where it "
                      "is on the other, and is not decided where the threshold is inside. A claim is as good as its "
                      "worst test.");

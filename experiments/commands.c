@@ -17,6 +17,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The --set texts with what --quick stands for before them, since what is said of single keys wins. */
 static int all_sets(const struct ptq_options *o, const char **set)
@@ -149,12 +150,21 @@ static int is_results(const char *path)
     return got == sizeof start && memcmp(start, magic, sizeof start) == 0;
 }
 
+/* A name that only a results file has, and none there. */
+static int is_missing_results(const char *path)
+{
+    size_t length = strlen(path);
+    return length > 3 && strcmp(path + length - 3, ".h5") == 0 && access(path, F_OK) != 0;
+}
+
 enum ptq_status ptq_command_inspect(const struct ptq_options *o, struct ptq_error *err)
 {
     const char *path = o->operand[0];
     if (o->n_operands != 1)
         return ptq_fail(err, PTQ_EUSAGE, "inspect needs one PATH: a model, a checkpoint, a results file");
     if (is_results(path)) return ptq_inspect_results(path, o->json, stdout, err);
+    if (is_missing_results(path))
+        return ptq_fail(err, PTQ_EINPUT, "%s: there is no such results file; ptq run and ptq eval -o write them", path);
     struct ptq_arena *arena = ptq_arena_make("inspect");
     enum ptq_status status = ptq_locate_model(arena, path, &path, err);
     if (!status) status = ptq_inspect_checkpoint(path, o->json, stdout, err);
@@ -167,6 +177,9 @@ enum ptq_status ptq_command_diff(const struct ptq_options *o, struct ptq_error *
     const char *a = o->operand[0], *b = o->operand[1];
     int equal = 0;
     if (o->n_operands != 2) return ptq_fail(err, PTQ_EUSAGE, "diff needs two models or two results files");
+    for (int i = 0; i < 2; i++)
+        if (is_missing_results(o->operand[i]))
+            return ptq_fail(err, PTQ_EINPUT, "%s: there is no such results file", o->operand[i]);
     if (is_results(a) || is_results(b)) {
         PTQ_TRY(ptq_diff_results(a, b, stdout, &equal, err));
     } else {
@@ -189,9 +202,8 @@ static enum ptq_status take_no_operand(const struct ptq_options *o, const char *
 
 enum ptq_status ptq_command_methods(const struct ptq_options *o, struct ptq_error *err)
 {
-    PTQ_TRY(take_no_operand(o, "methods", err));
-    ptq_describe_methods(stdout);
-    return PTQ_OK;
+    if (o->n_operands > 1) return ptq_fail(err, PTQ_EUSAGE, "methods takes one METHOD, or none");
+    return ptq_describe_methods(o->n_operands ? o->operand[0] : NULL, stdout, err);
 }
 
 enum ptq_status ptq_command_models(const struct ptq_options *o, struct ptq_error *err)

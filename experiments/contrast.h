@@ -1,9 +1,10 @@
 /* One number made of several perplexities that were measured on the same tokens, with its interval.
  *
  * A group is what stands for one thing: a cell, or its replicates (other calibration draws). Its nll is the mean over
- * its cells. A replicate of the bootstrap draws units of tokens (bootstrap.h), the same for all groups, and of each
- * group as many cells as it has, with replacement: so what another text and what another draw would change are both in
- * the interval, the second as far as a handful of cells can say. */
+ * its cells. A replicate of the bootstrap draws units of tokens, the same for all groups, and the very ones that the
+ * tables' intervals come from (bootstrap.h). Where a group is of several draws the interval is Student's, of the
+ * tokens' and the draws' variances together, as the tables have it (replicates.h): so one comparison has one interval.
+ */
 #ifndef PTQ_CONTRAST_H
 #define PTQ_CONTRAST_H
 

@@ -38,20 +38,25 @@ static void print_presets(FILE *out, const char *method)
     }
 }
 
-void ptq_describe_methods(FILE *out)
+static void print_method(FILE *out, const struct ptq_method *m)
 {
+    fprintf(out, "\n%s  %s%s%s\n", m->name, m->summary, m->cite[0] ? "; " : "", m->cite);
+    if (!m->grid.w_bit) return;
+    const double grid[] = {m->grid.w_bit, (double)m->grid.group_size, m->grid.range, m->grid.sym, m->grid.scale_f16};
+    const struct ptq_param *p = ptq_grid_params();
+    for (int j = 0; p[j].name; j++) print_param(out, &p[j], p[j].text ? 0 : grid[j]);
+    for (p = m->param; p && p->name; p++) print_param(out, p, p->fallback);
+    print_presets(out, m->name);
+}
+
+enum ptq_status ptq_describe_methods(const char *name, FILE *out, struct ptq_error *err)
+{
+    const struct ptq_method *only = NULL;
+    if (name) PTQ_TRY(ptq_method_find(name, &only, err));
     fprintf(out, "SPEC is METHOD, or METHOD:wBITS,gGROUP,key=value,...   ranges, what it is, [default]\n");
-    for (int i = 0; i < ptq_n_methods; i++) {
-        const struct ptq_method *m = ptq_methods[i];
-        fprintf(out, "\n%s  %s%s%s\n", m->name, m->summary, m->cite[0] ? "; " : "", m->cite);
-        if (!m->grid.w_bit) continue;
-        const double grid[] = {m->grid.w_bit, (double)m->grid.group_size, m->grid.range, m->grid.sym,
-                               m->grid.scale_f16};
-        const struct ptq_param *p = ptq_grid_params();
-        for (int j = 0; p[j].name; j++) print_param(out, &p[j], p[j].text ? 0 : grid[j]);
-        for (p = m->param; p && p->name; p++) print_param(out, p, p->fallback);
-        print_presets(out, m->name);
-    }
+    for (int i = 0; i < ptq_n_methods; i++)
+        if (!only || only == ptq_methods[i]) print_method(out, ptq_methods[i]);
+    return PTQ_OK;
 }
 
 void ptq_describe_models(FILE *out)

@@ -8,6 +8,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 char *ptq_eval_json(const struct ptq_cell *c)
 {
@@ -52,8 +53,8 @@ static void print_cell(const struct ptq_cell *c)
                "%.2f %%, RMS change of p %.2f %%\n",
                c->kl_mean, c->kl_median, c->kl_p95, c->kl_p99, 100 * c->same_top, 100 * c->delta_p_rms);
     if (c->n_linears)
-        printf("quantised: %d linears, %.3f bits a weight, %lld saturated groups\n", c->n_linears, c->effective_bits,
-               (long long)c->saturated_groups);
+        printf("quantised: %d linears, %.3f bits a weight%s, %lld saturated groups\n", c->n_linears, c->effective_bits,
+               strcmp(c->path, "packed") == 0 ? " as packed, padding included" : "", (long long)c->saturated_groups);
     printf("seconds: load %.1f, calibrate %.1f, quantise %.1f, evaluate %.1f (%.0f tokens/s, %lld threads); peak %.0f "
            "MiB\n",
            c->seconds_load, c->seconds_calibrate, c->seconds_quantize, c->seconds_eval, c->tokens_per_second,

@@ -54,17 +54,14 @@ struct ptq_model_rows *ptq_models_of(struct ptq_arena *arena, const struct ptq_r
 
 /* ---- making one ---- */
 
-/* The figure's name: letters, digits, dots and dashes alone. Where a model's name has others, or is too long, a piece
- * of its hash tells it from names that would come out alike. */
-static const char *stem_of(struct ptq_arena *arena, const struct ptq_model_rows *rows, const char *suffix)
+const char *ptq_figure_stem(struct ptq_arena *arena, const char *of, const char *sha256)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
-    char *name = ptq_format(arena, "%.100s", rows->model);
-    int changed = strlen(rows->model) > strlen(name);
+    char *name = ptq_format(arena, "%.100s", of);
+    int changed = strlen(of) > strlen(name);
     for (char *c = name; *c; c++)
         if (!strchr(letters, *c) || (c == name && (*c == '.' || *c == '-'))) *c = '_', changed = 1;
-    if (changed) name = ptq_format(arena, "%s-%.8s", name, rows->row[0]->cell->model_sha256);
-    return ptq_format(arena, "%s-%s", name, suffix);
+    return changed ? ptq_format(arena, "%s-%.8s", name, sha256) : name;
 }
 
 struct ptq_figure *ptq_figure_add(struct ptq_arena *arena, struct ptq_figures *out, const struct ptq_model_rows *rows,
@@ -77,7 +74,8 @@ struct ptq_figure *ptq_figure_add(struct ptq_arena *arena, struct ptq_figures *o
         if (out->n) memcpy(out->figure, old, sizeof *old * (size_t)out->n);
     }
     struct ptq_figure *f = &out->figure[out->n++];
-    *f = (struct ptq_figure){.stem = stem_of(arena, rows, suffix), .script = kind, .settings = "", .height = 410};
+    *f = (struct ptq_figure){.script = kind, .settings = "", .height = 410};
+    f->stem = ptq_format(arena, "%s-%s", ptq_figure_stem(arena, rows->model, rows->row[0]->cell->model_sha256), suffix);
     f->note = f->caption = f->alt = f->heading = "";
     return f;
 }
@@ -180,15 +178,34 @@ static int has_bars(const struct ptq_model_rows *rows)
     return 0;
 }
 
+const char *ptq_point_head(const struct ptq_report_row *fp16)
+{
+    return fp16 ? PTQ_HEAD_ABOVE : PTQ_HEAD_PERPLEXITY;
+}
+
+const char *ptq_point_interval(struct ptq_arena *arena, const struct ptq_report_row *row,
+                               const struct ptq_report_row *fp16)
+{
+    return fp16 ? ptq_row_above_interval(arena, row) : ptq_row_interval(arena, row);
+}
+
+/* Whether a row's interval is one of Student's t, since it is of several seeds. */
+static int has_seeds(const struct ptq_model_rows *rows)
+{
+    for (int r = 0; r < rows->n; r++)
+        if (rows->row[r]->seeds.n > 1) return 1;
+    return 0;
+}
+
 const char *ptq_figure_note(struct ptq_arena *arena, const struct ptq_model_rows *rows, const char *bars)
 {
     const struct ptq_cell *first = rows->row[0]->cell;
     const char *text = ptq_escape(arena, PTQ_TABLE_TEXT, ptq_report_short(arena, first->text));
     const char *of = ptq_format(arena, "%lld tokens of %s", (long long)first->tokens, text);
     if (!bars || !has_bars(rows)) return of;
-    return ptq_format(arena, "%s; %s: %g %% paired-bootstrap intervals %s", of, bars,
-                      100 * rows->report->bootstrap.level,
-                      rows->fp16 ? "of the difference to FP16" : "of the perplexity");
+    return ptq_format(arena, "%s; %s: %g %% %s intervals of the %s", of, bars, 100 * rows->report->bootstrap.level,
+                      has_seeds(rows) ? "t" : "paired-bootstrap",
+                      rows->fp16 ? "difference to FP16, set on FP16" : "perplexity");
 }
 
 const char *ptq_row_method(struct ptq_arena *arena, const struct ptq_report_row *row)

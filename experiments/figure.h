@@ -49,6 +49,9 @@ struct ptq_model_rows *ptq_models_of(struct ptq_arena *arena, const struct ptq_r
 /* A new figure: MODEL-SUFFIX, its script plots/KIND.gp. Points into out, until the next is added. */
 struct ptq_figure *ptq_figure_add(struct ptq_arena *arena, struct ptq_figures *out, const struct ptq_model_rows *rows,
                                   const char *kind, const char *suffix);
+/* A model's or text's name as a piece of a file's: letters, digits, dots and dashes alone. Where it has others, or is
+ * too long, a piece of its hash tells it from names that would come out alike. In arena. */
+const char *ptq_figure_stem(struct ptq_arena *arena, const char *of, const char *sha256);
 /* A gnuplot variable. NaN becomes 0. */
 void ptq_figure_text(struct ptq_arena *arena, struct ptq_figure *f, const char *name, const char *value);
 void ptq_figure_number(struct ptq_arena *arena, struct ptq_figure *f, const char *name, double value);
@@ -77,7 +80,12 @@ struct ptq_point {
 };
 struct ptq_point ptq_point_of(const struct ptq_report_row *row, const struct ptq_report_row *fp16);
 void ptq_point_stretch(const struct ptq_point *p, double *low, double *high);
-/* "10235 tokens of anarchism; bars: 95 % paired-bootstrap intervals of the difference to FP16" */
+/* What a figure's own table says of bars, in the words and numbers of the results' table: "above FP16, 95 % interval"
+ * and the interval of that difference, or, where the model has no FP16 cell, those of the perplexity. In arena. */
+const char *ptq_point_head(const struct ptq_report_row *fp16);
+const char *ptq_point_interval(struct ptq_arena *arena, const struct ptq_report_row *row,
+                               const struct ptq_report_row *fp16);
+/* "10235 tokens of anarchism; bars: 95 % paired-bootstrap intervals of the difference to FP16, set on FP16" */
 const char *ptq_figure_note(struct ptq_arena *arena, const struct ptq_model_rows *rows, const char *bars);
 /* A row's method without options ("AWQ", "salient by activation"); and with its share of kept channels. */
 const char *ptq_row_method(struct ptq_arena *arena, const struct ptq_report_row *row);

@@ -8,6 +8,8 @@
 #include <string.h>
 
 enum { MOST_METHODS = 9 };
+#define LEAST_SPAN                                                                                                     \
+    0.01 /* bits a weight: cells that differ by less (one with another number of zeros) are of one size */
 
 struct bits {
     const struct ptq_model_rows *rows;
@@ -58,7 +60,7 @@ static int gather(struct ptq_arena *arena, const struct ptq_model_rows *rows, st
         if (rows->row[r]->cell->w_bit < 16 && isfinite(rows->row[r]->estimate.ppl)) b->row[b->n++] = rows->row[r];
     if (b->n < 3) return 0;
     qsort(b->row, (size_t)b->n, sizeof *b->row, by_bits);
-    if (b->row[0]->cell->effective_bits == b->row[b->n - 1]->cell->effective_bits) return 0;
+    if (b->row[b->n - 1]->cell->effective_bits - b->row[0]->cell->effective_bits < LEAST_SPAN) return 0;
     b->point = ptq_new(arena, struct ptq_point, b->n);
     b->method = ptq_new(arena, int, b->n);
     b->front = ptq_new(arena, int, b->n);
@@ -95,8 +97,9 @@ static void put_numbers(struct ptq_arena *arena, const struct bits *b, struct pt
 static const struct ptq_sheet *brief(struct ptq_arena *arena, const struct bits *b)
 {
     struct ptq_sheet *sheet = ptq_new(arena, struct ptq_sheet, 1);
-    ptq_figure_columns(arena, sheet, "bits,cell on the front,grid,perplexity,95 % interval", b->n_front);
+    ptq_figure_columns(arena, sheet, "bits,cell on the front,grid,perplexity,interval", b->n_front);
     sheet->column[1].left = sheet->column[2].left = 1;
+    sheet->column[4].head = ptq_point_head(b->rows->fp16);
     for (int i = 0; i < b->n; i++) {
         if (!b->front[i]) continue;
         const char **row = sheet->row[sheet->n_rows++];
@@ -105,7 +108,7 @@ static const struct ptq_sheet *brief(struct ptq_arena *arena, const struct bits 
         row[1] = ptq_row_name(arena, b->row[i]);
         row[2] = ptq_row_grid(arena, b->row[i]);
         row[3] = ptq_number(arena, b->point[i].ppl, decimals, 0);
-        row[4] = ptq_interval_text(arena, b->point[i].low, b->point[i].high, decimals, 0);
+        row[4] = ptq_point_interval(arena, b->row[i], b->rows->fp16);
     }
     return sheet;
 }

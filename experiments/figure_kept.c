@@ -15,6 +15,7 @@ struct kept {
     double fraction[MOST_POINTS];
     int n;
     struct ptq_point point[MOST_POINTS][N_WAYS];
+    const struct ptq_report_row *row[MOST_POINTS][N_WAYS]; /* of each point, or NULL */
     struct ptq_point fp16, rtn;
     double low, high; /* of everything that is drawn */
 };
@@ -46,7 +47,10 @@ static void place_row(struct ptq_arena *arena, struct kept *k, const struct ptq_
     if (strcmp(row->cell->method, "rtn") == 0) at = &k->rtn;
     for (int i = 0; i < k->n && way; i++)
         for (int w = 0; w < N_WAYS; w++)
-            if (k->fraction[i] == row->cell->fraction && strcmp(ways[w], way) == 0) at = &k->point[i][w];
+            if (k->fraction[i] == row->cell->fraction && strcmp(ways[w], way) == 0) {
+                at = &k->point[i][w];
+                if (isnan(at->ppl)) k->row[i][w] = row;
+            }
     if (at && isnan(at->ppl)) *at = ptq_point_of(row, k->section->fp16);
 }
 
@@ -100,8 +104,8 @@ static void put_numbers(struct ptq_arena *arena, const struct kept *k, struct pt
 static const struct ptq_sheet *brief(struct ptq_arena *arena, const struct kept *k)
 {
     struct ptq_sheet *sheet = ptq_new(arena, struct ptq_sheet, 1);
-    ptq_figure_columns(arena, sheet,
-                       "kept,chosen by activation,95 % interval,by weight,95 % interval,at random,95 % interval", k->n);
+    ptq_figure_columns(arena, sheet, "kept,chosen by activation,interval,by weight,interval,at random,interval", k->n);
+    for (int w = 0; w < N_WAYS; w++) sheet->column[2 + 2 * w].head = ptq_point_head(k->section->fp16);
     sheet->n_rows = k->n;
     for (int i = 0; i < k->n; i++) {
         sheet->row[i][0] = ptq_format(arena, "%.4g %%", 100 * k->fraction[i]);
@@ -109,7 +113,7 @@ static const struct ptq_sheet *brief(struct ptq_arena *arena, const struct kept 
             const struct ptq_point *p = &k->point[i][w];
             int decimals = ptq_decimals(p->ppl);
             sheet->row[i][1 + 2 * w] = ptq_number(arena, p->ppl, decimals, 0);
-            sheet->row[i][2 + 2 * w] = ptq_interval_text(arena, p->low, p->high, decimals, 0);
+            if (k->row[i][w]) sheet->row[i][2 + 2 * w] = ptq_point_interval(arena, k->row[i][w], k->section->fp16);
         }
     }
     return sheet;

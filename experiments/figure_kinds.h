@@ -5,7 +5,8 @@
 
 #include "figure.h"
 
-#define PTQ_FIGURE_KINDS(X) X(kept) X(bits) X(shift) X(groups) X(calib) X(error) X(channels) X(depth) X(alpha) X(cost)
+#define PTQ_FIGURE_KINDS(X)                                                                                            \
+    X(rows) X(kept) X(bits) X(shift) X(groups) X(calib) X(error) X(channels) X(depth) X(alpha) X(cost)
 
 #define X(word) extern const struct ptq_figure_kind ptq_figure_##word;
 PTQ_FIGURE_KINDS(X)

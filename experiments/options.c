@@ -28,13 +28,11 @@ static const struct option {
     {"seed", NUMBER, AT(seed), 0, INT64_MAX, "N", "seed of everything that is drawn at random [0]"},
     {"threads", NUMBER, AT(threads), 1, 1024, "N", "CPU threads [all that this process may use]"},
     {"device", TEXT, AT(device), 0, 0, "NAME",
-     "cpu; cuda: calibration's and evaluation's forward passes, gptq and awq's searches on the first GPU "
-     "[cpu]"},
+     "cpu; cuda: calibration's and evaluation's forward passes, gptq and awq's searches on the first GPU [cpu]"},
     {"path", TEXT, AT(path), 0, 0, "NAME",
-     "fp32: codes dequantised for sgemm; packed: as they are packed, activations of 16 bits [fp32; generate: packed]"},
+     "fp32: codes dequantised for sgemm; packed: as they are packed, activations of 16 bits [fp32]"},
     {"bos", TEXT, AT(bos), 0, 0, "WHERE", "stream: once at the start; none; window: before each window [stream]"},
-    {"out", TEXT, AT(out), 0, 0, "PATH",
-     "the results file, or the folder of figures or of the checkpoint (-o); eval adds its cell to what a file holds"},
+    {"out", TEXT, AT(out), 0, 0, "PATH", "the results file (-o)"},
     {"reference", FLAG, AT(reference), 0, 0, NULL, "compare with FP16 too: KL divergence, equal top-1, change in p"},
     {"json", FLAG, AT(json), 0, 0, NULL, "one JSON object on stdout"},
     {"fresh", FLAG, AT(fresh), 0, 0, NULL, "start over: drop the results that are there"},
@@ -49,8 +47,7 @@ static const struct option {
     {"merge", FLAG, AT(merge), 0, 0, NULL, "run nothing; check and join what is finished"},
     {"dry-run", FLAG, AT(dry_run), 0, 0, NULL, "print the cells and what is done, run nothing"},
     {"special", FLAG, AT(special), 0, 0, NULL, "apply the tokenizer's own template"},
-    {"format", TEXT, AT(format), 0, 0, "NAME",
-     "table: text, md, csv, tex or json [text]; report: html or pdf [pdf]; quantize: fp16, awq, gptq, gptq_v2 or gguf"},
+    {"format", TEXT, AT(format), 0, 0, "NAME", "text, md, csv, tex or json [text]"},
     {"prompt", TEXT, AT(prompt), 0, 0, "TEXT", "what the text begins with"},
     {"n", NUMBER, AT(n), 1, 1 << 24, "N", "new tokens at most (-n) [128]"},
     {"temperature", TEXT, AT(temperature), 0, 0, "T", "0: always the likeliest token [0; 1 with --top-k or --top-p]"},
@@ -62,6 +59,33 @@ static const struct option {
 #undef AT
 };
 enum { N_OPTIONS = sizeof options / sizeof *options };
+
+/* What an option is to a command where that is not what the table says. */
+static const struct {
+    const char *command, *name, *doc;
+} particular[] = {
+    {"run", "out", "the results file (-o) [results/NAME.h5]"},
+    {"eval", "out", "a results file, to which the cell is added (-o)"},
+    {"quantize", "out", "the folder of the checkpoint (-o)"},
+    {"plot", "out", "the folder of the figures (-o)"},
+    {"report", "out", "the folder of the report (-o)"},
+    {"quantize", "format", "fp16, awq, gptq, gptq_v2 or gguf"},
+    {"report", "format", "html: the page alone; pdf: both [pdf]"},
+    {"claims", "format", "text, md or json [text]"},
+    {"claims", "dry-run", "print the experiments that the claims need, judge nothing"},
+    {"generate", "path", "packed: codes as they are packed, activations of 16 bits; fp32: codes dequantised [packed]"},
+    {"generate", "device", "cpu; cuda: calibration, gptq and awq's searches and decoding on the first GPU [cpu]"},
+    {"quantize", "text", "a text that the checkpoint is evaluated on, for its card: a file, or a name in the cache"},
+    {"quantize", "method", "rtn:w4,g128, gptq:w4,g128,act_order=1, ...: ptq methods lists them"},
+};
+
+static const char *doc_of(const char *command, const struct option *o)
+{
+    for (size_t i = 0; i < sizeof particular / sizeof *particular; i++)
+        if (strcmp(particular[i].command, command) == 0 && strcmp(particular[i].name, o->name) == 0)
+            return particular[i].doc;
+    return o->doc;
+}
 
 /* Whether name is one of the words in taken; help always is. */
 static int is_taken(const char *taken, const char *name)
@@ -159,13 +183,13 @@ enum ptq_status ptq_options_parse(struct ptq_arena *arena, int argc, char **argv
     return PTQ_OK;
 }
 
-void ptq_options_print(const char *taken)
+void ptq_options_print(const char *command, const char *taken)
 {
     for (int i = 0; i < N_OPTIONS; i++) {
         char left[64];
         if (!is_taken(taken, options[i].name)) continue;
         snprintf(left, sizeof left, "--%s %s", options[i].name, options[i].value ? options[i].value : "");
-        printf("  %-24s %s\n", left, options[i].doc);
+        printf("  %-24s %s\n", left, doc_of(command, &options[i]));
     }
 }
 

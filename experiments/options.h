@@ -26,8 +26,8 @@ struct ptq_options {
  * --help. Fails with PTQ_EUSAGE: an unknown option (with the nearest), a missing or bad value. */
 enum ptq_status ptq_options_parse(struct ptq_arena *arena, int argc, char **argv, const char *taken,
                                   struct ptq_options *out, struct ptq_error *err);
-/* The help text of the options in taken, one line each. */
-void ptq_options_print(const char *taken);
+/* The help text of the options in taken, one line each, as they are meant by the command of this name. */
+void ptq_options_print(const char *command, const char *taken);
 
 /* The job that eval's options describe. */
 enum ptq_status ptq_options_job(const struct ptq_options *options, struct ptq_job *job, struct ptq_error *err);

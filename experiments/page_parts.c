@@ -14,7 +14,7 @@ const char *ptq_page_text(const struct ptq_page *page, const char *text)
     return ptq_escape(page->arena, PTQ_TABLE_HTML, text);
 }
 
-enum ptq_status ptq_page_split(struct ptq_arena *arena, struct ptq_cell *cells, int n, struct ptq_page_part **out,
+enum ptq_status ptq_page_split(struct ptq_arena *arena, const struct ptq_cell *cells, int n, struct ptq_page_part **out,
                                int *n_parts, struct ptq_error *err)
 {
     struct ptq_page_part *part = *out = ptq_new(arena, struct ptq_page_part, n);
@@ -60,11 +60,9 @@ static void put_best(struct ptq_arena *arena, const struct best *b, const char *
     out[n++] = ptq_row_grid(arena, b->row);
     out[n++] = ptq_format(arena, "%.2f", b->row->cell->effective_bits);
     out[n++] = ptq_number(arena, e->ppl, decimals, 0);
-    out[n++] = ptq_interval_text(arena, e->interval.low, e->interval.high, decimals, 0);
+    out[n++] = ptq_row_interval(arena, b->row);
     out[n++] = is_reference ? "" : ptq_number(arena, e->difference, decimals, 1);
-    out[n++] = is_reference
-                   ? ""
-                   : ptq_interval_text(arena, e->difference_interval.low, e->difference_interval.high, decimals, 1);
+    out[n++] = is_reference ? "" : ptq_row_above_interval(arena, b->row);
     out[n++] = b->n > 1 ? ptq_format(arena, "%d", b->n) : "";
 }
 
@@ -81,9 +79,9 @@ static void print_best(const struct ptq_page *page, const struct ptq_page_part *
                                          {.head = "grid", .left = 1},
                                          {.head = "bits"},
                                          {.head = "perplexity"},
-                                         {.head = "95 % interval"},
+                                         {.head = PTQ_HEAD_PERPLEXITY},
                                          {.head = "above FP16"},
-                                         {.head = "95 % interval"},
+                                         {.head = PTQ_HEAD_ABOVE},
                                          {.head = "best of"}},
                               .n_columns = 9,
                               .n_rows = n};

@@ -47,7 +47,7 @@ struct ptq_page {
 const char *ptq_page_text(const struct ptq_page *page, const char *text);
 
 /* Cells by protocol, in the order of their first. Memory from arena. */
-enum ptq_status ptq_page_split(struct ptq_arena *arena, struct ptq_cell *cells, int n, struct ptq_page_part **out,
+enum ptq_status ptq_page_split(struct ptq_arena *arena, const struct ptq_cell *cells, int n, struct ptq_page_part **out,
                                int *n_parts, struct ptq_error *err);
 
 void ptq_page_summary(const struct ptq_page *page);

@@ -252,7 +252,8 @@ const char *ptq_pivot_text(struct ptq_arena *arena, const struct ptq_pivot_slot 
     if (slot->n > 1)
         return ptq_format(arena, "%s \302\261%s (%d)", text, ptq_number(arena, slot->spread, decimals, 0), slot->n);
     if (form != PTQ_FORM_SIGNED || isnan(slot->low)) return text;
-    return ptq_format(arena, "%s %s", text, ptq_interval_text(arena, slot->low, slot->high, decimals, 1));
+    text = ptq_format(arena, "%s %s", text, ptq_interval_text(arena, slot->low, slot->high, decimals, 1));
+    return slot->row->seeds.n > 1 ? ptq_format(arena, "%s t, n = %d", text, slot->row->seeds.n) : text;
 }
 
 static const char *paper_text(struct ptq_arena *arena, const struct ptq_pivot_slot *slot)

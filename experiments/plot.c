@@ -3,6 +3,7 @@
 #include "figure_kinds.h"
 #include "gnuplot.h"
 #include "mapped.h"
+#include "page_parts.h"
 
 #include <string.h>
 
@@ -46,13 +47,27 @@ enum ptq_status ptq_figures_draw(struct ptq_arena *arena, const struct ptq_figur
     return PTQ_OK;
 }
 
+/* The figures of one protocol; of several, each name has the text's, without which two would be one. */
+static void find_part(struct ptq_arena *arena, const struct ptq_page_part *part, int of_several,
+                      struct ptq_figures *figures)
+{
+    int before = figures->n;
+    ptq_figures_find(arena, &part->report, figures);
+    const char *text = ptq_figure_stem(arena, ptq_report_short(arena, part->cell[0].text), part->cell[0].text_sha256);
+    for (int f = before; f < figures->n && of_several; f++)
+        figures->figure[f].stem = ptq_format(arena, "%s-%s", figures->figure[f].stem, text);
+    part_names(arena, figures);
+}
+
+/* Cells of several protocols (texts) are in figures of their own: none is drawn beside another's. */
 static enum ptq_status plot(struct ptq_arena *arena, const struct ptq_cell *cells, int n, const char *folder,
                             int *n_figures, struct ptq_error *err)
 {
-    struct ptq_report report;
+    struct ptq_page_part *part;
     struct ptq_figures figures = {0};
-    PTQ_TRY(ptq_report_make(arena, cells, n, &report, err));
-    ptq_figures_find(arena, &report, &figures);
+    int n_parts;
+    PTQ_TRY(ptq_page_split(arena, cells, n, &part, &n_parts, err));
+    for (int p = 0; p < n_parts; p++) find_part(arena, &part[p], n_parts > 1, &figures);
     *n_figures = figures.n;
     if (!figures.n)
         return ptq_fail(err, PTQ_EINPUT, "there is nothing to draw: no cell of these results quantises anything");

@@ -13,8 +13,8 @@ enum ptq_status ptq_figures_draw(struct ptq_arena *arena, const struct ptq_figur
                                  int png, struct ptq_error *err);
 
 /* Both: NAME.svg, NAME.png and NAME.csv (the numbers drawn) for each figure; NAME is made of the model's name and what
- * is shown. Every file appears whole or not at all. *n_figures may be NULL. PTQ_EINPUT where there is nothing to draw,
- * or where protocols are mixed. */
+ * is shown, and of the text's where there are several protocols, whose cells are in figures of their own. Every file
+ * appears whole or not at all. *n_figures may be NULL. PTQ_EINPUT where there is nothing to draw. */
 enum ptq_status ptq_plot(const struct ptq_cell *cells, int n, const char *folder, int *n_figures,
                          struct ptq_error *err);
 

@@ -48,7 +48,7 @@ static const struct command {
     {"plot", "FILE.h5...", "results as figures: SVG, PNG and their numbers as CSV", "out quiet", ptq_command_plot},
     {"report", "FILE.h5...", "results as one page: tables, figures, provenance, what failed; HTML and PDF",
      "out format quiet", ptq_command_report},
-    {"methods", "", "the methods, their parameters and defaults", "", ptq_command_methods},
+    {"methods", "[METHOD]", "the methods, or one: parameters, ranges, defaults, presets", "", ptq_command_methods},
     {"models", "", "the model families", "", ptq_command_models},
     {"experiments", "[EXPERIMENT.yaml]", "the experiments, with their titles and cells; of one, what it reads",
      "set quick", ptq_command_experiments},
@@ -81,7 +81,7 @@ static const struct command *find_command(const char *name, struct ptq_error *er
 static void print_help(const struct command *command)
 {
     printf("ptq %s %s\n%s\n\n", command->name, command->operands, command->summary);
-    ptq_options_print(command->options);
+    ptq_options_print(command->name, command->options);
 }
 
 static int usable_cores(void)

@@ -53,12 +53,9 @@ static int list_versus(const struct ptq_report *report, const struct ptq_report_
     return n;
 }
 
-/* Everything that is known of a row, in the order in which it is written. */
-static int list_fields(const struct ptq_report *report, const struct ptq_report_row *row, struct field *f)
+/* All scalars of a cell. */
+static int list_cell(const struct ptq_cell *c, struct field *f)
 {
-    const struct ptq_cell *c = row->cell;
-    const struct ptq_estimate *e = &row->estimate;
-    const struct ptq_paper_number *p = row->paper;
     int n = 0;
 #define X(type, name, ...) ADD_##type(#name, c->name);
     ADD_TEXT("id", c->id);
@@ -66,6 +63,16 @@ static int list_fields(const struct ptq_report *report, const struct ptq_report_
 #undef X
 #define X(type, name, ...) ADD_##type(#name, c->kl ? c->name : NAN);
     PTQ_AGAINST_FIELDS(X)
+#undef X
+    return n;
+}
+
+/* Everything that is known of a row, in the order in which it is written. */
+static int list_fields(const struct ptq_report *report, const struct ptq_report_row *row, struct field *f)
+{
+    const struct ptq_estimate *e = &row->estimate;
+    const struct ptq_paper_number *p = row->paper;
+    int n = list_cell(row->cell, f);
     ADD_REAL("ppl_low", e->interval.low);
     ADD_REAL("ppl_high", e->interval.high);
     ADD_REAL("difference", e->difference);
@@ -91,14 +98,30 @@ static int list_fields(const struct ptq_report *report, const struct ptq_report_
     ADD_TEXT("paper_table", p ? p->table : "");
     ADD_TEXT("paper_note", p ? p->note : "");
     ADD_TEXT("verdict", ptq_verdict_name(row->verdict));
-#undef X
+    return n;
+}
+
+/* ---- CSV ---- */
+
+/* The cells that a row stands for, a column a number: "0 1 2", their perplexities and ids. */
+static int list_each(struct ptq_arena *arena, const struct ptq_replicates *seeds, struct field *f)
+{
+    const char *seed = "", *ppl = "", *id = "";
+    int n = 0;
+    for (int i = 0; i < seeds->n; i++) {
+        const struct ptq_cell *c = seeds->cell[i];
+        seed = ptq_format(arena, "%s%s%lld", seed, i ? " " : "", (long long)c->seed);
+        ppl = ptq_format(arena, "%s%s%.12g", ppl, i ? " " : "", c->ppl);
+        id = ptq_format(arena, "%s%s%s", id, i ? " " : "", c->id);
+    }
+    ADD_TEXT("each_seed", seed);
+    ADD_TEXT("each_ppl", ppl);
+    ADD_TEXT("each_id", id);
     return n;
 }
 #undef ADD_TEXT
 #undef ADD_INT
 #undef ADD_REAL
-
-/* ---- CSV ---- */
 
 static void print_field(struct ptq_arena *arena, const struct field *f, FILE *out)
 {
@@ -114,7 +137,9 @@ void ptq_records_csv(struct ptq_arena *arena, const struct ptq_report *report, F
 {
     struct field f[MOST_FIELDS];
     for (int r = -1; r < report->n_rows; r++) {
-        int n = list_fields(report, &report->row[r < 0 ? 0 : r], f);
+        const struct ptq_report_row *row = &report->row[r < 0 ? 0 : r];
+        int n = list_fields(report, row, f);
+        n += list_each(arena, &row->seeds, f + n);
         for (int i = 0; i < n; i++) {
             fputs(i ? "," : "", out);
             if (r < 0)
@@ -141,14 +166,29 @@ static json_t *field_json(const struct field *f)
     return text;
 }
 
+static json_t *record_json(const struct field *f, int n)
+{
+    json_t *record = json_object();
+    for (int i = 0; i < n; i++) json_object_set_new(record, f[i].name, field_json(&f[i]));
+    return record;
+}
+
+/* The cells that a row stands for, with all their scalars. */
+static json_t *each_json(const struct ptq_replicates *seeds)
+{
+    struct field f[MOST_FIELDS];
+    json_t *each = json_array();
+    for (int i = 0; i < seeds->n; i++) json_array_append_new(each, record_json(f, list_cell(seeds->cell[i], f)));
+    return each;
+}
+
 void ptq_records_json(const struct ptq_report *report, FILE *out)
 {
     struct field f[MOST_FIELDS];
     json_t *root = json_object(), *cells = json_array(), *notes = json_array();
     for (int r = 0; r < report->n_rows; r++) {
-        json_t *record = json_object();
-        int n = list_fields(report, &report->row[r], f);
-        for (int i = 0; i < n; i++) json_object_set_new(record, f[i].name, field_json(&f[i]));
+        json_t *record = record_json(f, list_fields(report, &report->row[r], f));
+        json_object_set_new(record, "each", each_json(&report->row[r].seeds));
         json_array_append_new(cells, record);
     }
     for (int i = 0; i < report->n_notes; i++)

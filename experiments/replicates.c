@@ -19,8 +19,7 @@ int ptq_is_other_seed(const struct ptq_cell *a, const struct ptq_cell *b)
 
 /* ---- one row ---- */
 
-/* Sample variance of n >= 2 values. */
-static double variance(const double *x, int n)
+double ptq_sample_variance(const double *x, int n)
 {
     double mean = 0, squares = 0;
     for (int i = 0; i < n; i++) mean += x[i] / n;
@@ -80,24 +79,18 @@ const struct ptq_cell *ptq_replicates_mean(struct ptq_arena *arena, const struct
 
 /* ---- two sources of variation ---- */
 
-/* Terms of a variance, each with its degrees of freedom, and what they come to. */
-struct terms {
-    double variance, weighed; /* sum of terms; sum of term^2 / df */
-};
-
-static void add_term(struct terms *t, double term, double df)
+void ptq_terms_add(struct ptq_terms *t, double term, double df)
 {
     t->variance += term;
     t->weighed += term * term / df;
 }
 
-static void add_seeds(struct terms *t, const struct ptq_replicates *r)
+static void add_seeds(struct ptq_terms *t, const struct ptq_replicates *r)
 {
-    if (r->n > 1) add_term(t, r->sd * r->sd / r->n, r->n - 1);
+    if (r->n > 1) ptq_terms_add(t, r->sd * r->sd / r->n, r->n - 1);
 }
 
-/* Whether cell number i of both had the same seed and so the same calibration windows, for all i. */
-static int are_paired(const struct ptq_replicates *a, const struct ptq_replicates *b)
+int ptq_replicates_paired(const struct ptq_replicates *a, const struct ptq_replicates *b)
 {
     if (a->n != b->n) return 0;
     for (int i = 0; i < a->n; i++)
@@ -105,20 +98,20 @@ static int are_paired(const struct ptq_replicates *a, const struct ptq_replicate
     return 1;
 }
 
-static void add_both_seeds(struct terms *t, const struct ptq_replicates *a, const struct ptq_replicates *b)
+static void add_both_seeds(struct ptq_terms *t, const struct ptq_replicates *a, const struct ptq_replicates *b)
 {
     enum { MOST = 64 };
     double difference[MOST];
-    if (a->n < 2 || a->n > MOST || !are_paired(a, b)) {
+    if (a->n < 2 || a->n > MOST || !ptq_replicates_paired(a, b)) {
         add_seeds(t, a);
         add_seeds(t, b);
         return;
     }
     for (int i = 0; i < a->n; i++) difference[i] = a->cell[i]->ppl - b->cell[i]->ppl;
-    add_term(t, variance(difference, a->n) / a->n, a->n - 1);
+    ptq_terms_add(t, ptq_sample_variance(difference, a->n) / a->n, a->n - 1);
 }
 
-static struct ptq_interval around(double value, const struct terms *t, double level, double *p)
+struct ptq_interval ptq_terms_interval(double value, const struct ptq_terms *t, double level, double *p)
 {
     if (!(t->variance > 0) || !isfinite(t->variance)) return (struct ptq_interval){NAN, NAN};
     double error = sqrt(t->variance), df = t->variance * t->variance / t->weighed;
@@ -131,15 +124,15 @@ void ptq_replicates_widen(const struct ptq_replicates *r, const struct ptq_repli
                           struct ptq_estimate *e)
 {
     double unused;
-    struct terms own = {0}, both = {0};
+    struct ptq_terms own = {0}, both = {0};
     if (!e->units) return;
     if (r->n > 1) {
-        add_term(&own, e->error * e->error, (double)e->units - 1);
+        ptq_terms_add(&own, e->error * e->error, (double)e->units - 1);
         add_seeds(&own, r);
-        e->interval = around(e->ppl, &own, level, &unused);
+        e->interval = ptq_terms_interval(e->ppl, &own, level, &unused);
     }
     if (!reference || r == reference || (r->n < 2 && reference->n < 2)) return;
-    add_term(&both, e->difference_error * e->difference_error, (double)e->units - 1);
+    ptq_terms_add(&both, e->difference_error * e->difference_error, (double)e->units - 1);
     add_both_seeds(&both, r, reference);
-    e->difference_interval = around(e->difference, &both, level, &e->p);
+    e->difference_interval = ptq_terms_interval(e->difference, &both, level, &e->p);
 }

@@ -28,6 +28,19 @@ struct ptq_replicates {
     double mean_low, mean_high;   /* 95 % t interval of their mean, the tokens as they are; NaN where n is 1 */
 };
 
+/* Terms of a variance, each with its degrees of freedom, and what they come to (Welch and Satterthwaite). */
+struct ptq_terms {
+    double variance, weighed; /* sum of terms; sum of term^2 / df */
+};
+void ptq_terms_add(struct ptq_terms *t, double term, double df);
+/* value +- t sqrt(variance), NaN where there is no variance; then *p, that the value is 0, stays as it is. */
+struct ptq_interval ptq_terms_interval(double value, const struct ptq_terms *t, double level, double *p);
+/* Of n >= 2 values. */
+double ptq_sample_variance(const double *x, int n);
+
+/* Whether cell number i of both had the same seed and so the same calibration windows, for all i. */
+int ptq_replicates_paired(const struct ptq_replicates *a, const struct ptq_replicates *b);
+
 /* 1 where b is a but for its seed, and what that drew. */
 int ptq_is_other_seed(const struct ptq_cell *a, const struct ptq_cell *b);
 

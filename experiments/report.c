@@ -1,6 +1,7 @@
 #include "report.h"
 
 #include "attribution.h"
+#include "escape.h"
 #include "labels.h"
 #include "method.h"
 #include "report_notes.h"
@@ -48,6 +49,32 @@ const char *ptq_section_settings(struct ptq_arena *arena, const struct ptq_secti
     if (section->w_bit == 16) return "FP16";
     if (section->group_size == -1) return ptq_format(arena, "w%lld, one group a row", (long long)section->w_bit);
     return ptq_format(arena, "w%lld g%lld", (long long)section->w_bit, (long long)section->group_size);
+}
+
+/* ---- intervals as text ---- */
+
+/* n: seeds that the interval is of. */
+static const char *interval_text(struct ptq_arena *arena, const struct ptq_report_row *row,
+                                 const struct ptq_interval *i, int n, int sign)
+{
+    const char *text = ptq_interval_text(arena, i->low, i->high, ptq_decimals(row->estimate.ppl), sign);
+    return *text && n > 1 ? ptq_format(arena, "%s t, n = %d", text, n) : text;
+}
+
+const char *ptq_row_interval(struct ptq_arena *arena, const struct ptq_report_row *row)
+{
+    return interval_text(arena, row, &row->estimate.interval, row->seeds.n, 0);
+}
+
+const char *ptq_row_above_interval(struct ptq_arena *arena, const struct ptq_report_row *row)
+{
+    return interval_text(arena, row, &row->estimate.difference_interval, row->seeds.n, 1);
+}
+
+const char *ptq_row_versus_interval(struct ptq_arena *arena, const struct ptq_report_row *row)
+{
+    int n = row->seeds.n > row->versus->other->seeds.n ? row->seeds.n : row->versus->other->seeds.n;
+    return interval_text(arena, row, &row->versus->estimate.difference_interval, n, 1);
 }
 
 /* ---- rows ---- */

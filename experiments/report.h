@@ -78,6 +78,18 @@ const char *ptq_report_short(struct ptq_arena *arena, const char *path);
  * evaluated as it is has its own name, "gptq 4 bits, g32". In arena. */
 const char *ptq_report_label(struct ptq_arena *arena, const struct ptq_cell *cell);
 
+/* What stands over an interval, in every table and figure: of which number it is. */
+#define PTQ_HEAD_PERPLEXITY "perplexity, 95 % interval"
+#define PTQ_HEAD_ABOVE "above FP16, 95 % interval"
+#define PTQ_HEAD_DIFFERENCE "difference, 95 % interval"
+
+/* The interval of a row's perplexity, of its difference to FP16, and to the row it is compared with: "[+1.2, +3.4]",
+ * and where it is of several seeds "[+1.2, +3.4] t, n = 3", since Student's t of so few is wide. "" where there is
+ * none. */
+const char *ptq_row_interval(struct ptq_arena *arena, const struct ptq_report_row *row);
+const char *ptq_row_above_interval(struct ptq_arena *arena, const struct ptq_report_row *row);
+const char *ptq_row_versus_interval(struct ptq_arena *arena, const struct ptq_report_row *row);
+
 /* "w3 g64", "w4, one group a row", "FP16". */
 const char *ptq_section_settings(struct ptq_arena *arena, const struct ptq_section *section);
 

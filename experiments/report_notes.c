@@ -103,6 +103,15 @@ static void note_intervals(struct ptq_arena *arena, struct ptq_report *report)
         add(arena, report, "Where a model has no FP16 cell there are no differences; run method fp16 to have them.");
 }
 
+static void note_packed(struct ptq_arena *arena, struct ptq_report *report)
+{
+    for (int i = 0; i < report->n_rows; i++)
+        if (strcmp(report->row[i].cell->path, "packed") == 0 && report->row[i].cell->w_bit < 16)
+            add(arena, report,
+                "Bits of a packed cell are those of its packed image, padding included: more than the same codes take "
+                "in the formats of the field, which bits of other cells are counted by.");
+}
+
 static void note_noise(struct ptq_arena *arena, struct ptq_report *report)
 {
     for (int i = 0; i < report->n_rows; i++)
@@ -123,8 +132,10 @@ static void note_seeds(struct ptq_arena *arena, struct ptq_report *report)
         add(arena, report,
             "Seeds: a row of several seeds (how many, in brackets) shows exp of the nll averaged over seeds and "
             "tokens, "
-            "the standard deviation and the range of the seeds' perplexities, and t intervals that hold both "
-            "variations, of tokens and of seeds (docs/results.md); a row of one seed says nothing of another one.");
+            "the standard deviation and the range of the seeds' perplexities, and intervals that hold both "
+            "variations, of tokens and of seeds: of Student's t, n the number of seeds, which are wide where n is "
+            "small "
+            "and may reach below FP16 (docs/results.md); a row of one seed says nothing of another one.");
 }
 
 /* Whether any row was compared by a p, and whether any by one that knows of seeds. */
@@ -235,6 +246,7 @@ void ptq_report_notes(struct ptq_arena *arena, struct ptq_report *report, const 
     note_models(arena, report);
     note_calibration(arena, report);
     note_intervals(arena, report);
+    note_packed(arena, report);
     note_noise(arena, report);
     note_seeds(arena, report);
     note_against(arena, report);

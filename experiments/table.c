@@ -60,16 +60,15 @@ static const char *seeds_text(struct ptq_arena *arena, const struct ptq_report_r
 static void list_row(struct ptq_arena *arena, const struct ptq_report_row *row, const char **out)
 {
     const struct ptq_estimate *e = &row->estimate;
-    const struct ptq_interval *i = &e->interval, *d = &e->difference_interval;
     int decimals = ptq_decimals(e->ppl), is_reference = strcmp(row->cell->method, "fp16") == 0;
     int n = 0;
     out[n++] = row->label;
     out[n++] = percent(arena, row->cell->fraction);
     out[n++] = ptq_format(arena, "%.2f", row->cell->effective_bits);
     out[n++] = ptq_number(arena, e->ppl, decimals, 0);
-    out[n++] = ptq_interval_text(arena, i->low, i->high, decimals, 0);
+    out[n++] = ptq_row_interval(arena, row);
     out[n++] = is_reference ? "" : ptq_number(arena, e->difference, decimals, 1);
-    out[n++] = is_reference ? "" : ptq_interval_text(arena, d->low, d->high, decimals, 1);
+    out[n++] = is_reference ? "" : ptq_row_above_interval(arena, row);
     out[n++] = row->n_orders < 2
                    ? ""
                    : ptq_format(arena, "%s (%d)", ptq_number(arena, noise_of(row), decimals, 0), row->n_orders);
@@ -89,11 +88,11 @@ static void print_list(struct ptq_arena *arena, const struct ptq_section *sectio
                    {.head = "kept"},
                    {.head = "bits"},
                    {.head = "perplexity"},
-                   {.head = "95 % interval", .not_in_text = 1},
+                   {.head = PTQ_HEAD_PERPLEXITY, .not_in_text = 1},
                    {.head = "above FP16"},
-                   {.head = "95 % interval"},
+                   {.head = PTQ_HEAD_ABOVE},
                    {.head = "noise"},
-                   {.head = "seeds: sd, range"},
+                   {.head = "seeds: sd, range (n)"},
                    {.head = "KL to FP16"},
                    {.head = "same top-1 %"},
                    {.head = "seconds"},
@@ -119,13 +118,12 @@ static const char *p_text(struct ptq_arena *arena, double p)
 static void versus_row(struct ptq_arena *arena, const struct ptq_report_row *row, const char **out)
 {
     const struct ptq_estimate *e = &row->versus->estimate;
-    const struct ptq_interval *i = &e->difference_interval;
     int decimals = ptq_decimals(e->ppl), n = 0, itself = row->versus->other == row;
     out[n++] = row->cell->spec;
     out[n++] = ptq_number(arena, e->ppl, decimals, 0);
     if (itself) return;
     out[n++] = ptq_number(arena, e->difference, decimals, 1);
-    out[n++] = ptq_interval_text(arena, i->low, i->high, decimals, 1);
+    out[n++] = ptq_row_versus_interval(arena, row);
     out[n++] = p_text(arena, e->p);
     out[n++] = p_text(arena, row->versus->holm);
     out[n++] = ptq_versus_verdict(row->versus);
@@ -146,7 +144,7 @@ static void print_versus(struct ptq_arena *arena, const struct ptq_report *repor
         struct ptq_sheet sheet = {.column = {{.head = "method", .left = 1},
                                              {.head = "perplexity"},
                                              {.head = "difference"},
-                                             {.head = "95 % interval"},
+                                             {.head = PTQ_HEAD_DIFFERENCE},
                                              {.head = "p"},
                                              {.head = "p (Holm)"},
                                              {.head = "perplexity is", .left = 1}},

@@ -317,6 +317,7 @@ static double value_own_domain(ROW)
             own->calib_windows != c->calib_windows || !same_task(own, c) ||
             ptq_bootstrap(pair, 2, 1, &report->bootstrap, estimate, &ignored))
             continue;
+        ptq_replicates_widen(&row->seeds, &report->row[i].seeds, report->bootstrap.level, &estimate[0]);
         *interval = estimate[0].difference_interval;
         return estimate[0].difference;
     }

@@ -111,6 +111,9 @@ struct ptq_method {
 extern const struct ptq_method *const ptq_methods[];
 extern const int ptq_n_methods;
 
+/* The method of this name; PTQ_EUSAGE with the nearest and all names where there is none. */
+enum ptq_status ptq_method_find(const char *name, const struct ptq_method **out, struct ptq_error *err);
+
 /* "rtn:w3,g128,range=gptq" to a spec; unknown names are answered with the nearest one. preset=NAME sets the preset's
  * keys, whatever its place; keys given beside it win. */
 enum ptq_status ptq_spec_parse(const char *text, struct ptq_spec *out, struct ptq_error *err);

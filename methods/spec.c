@@ -205,8 +205,9 @@ static enum ptq_status read_preset(struct ptq_spec *spec, const char *text, stru
     return PTQ_OK;
 }
 
-static enum ptq_status find_method(const char *name, const struct ptq_method **out, struct ptq_error *err)
+enum ptq_status ptq_method_find(const char *name, const struct ptq_method **out, struct ptq_error *err)
 {
+    *out = NULL;
     const char *names[MAX_NAMES];
     struct ptq_buffer list = {0};
     assert(ptq_n_methods <= MAX_NAMES);
@@ -218,7 +219,7 @@ static enum ptq_status find_method(const char *name, const struct ptq_method **o
     const char *near = ptq_nearest(name, names, (size_t)ptq_n_methods);
     enum ptq_status status = PTQ_OK;
     if (!*out)
-        status = ptq_fail(err, PTQ_EUSAGE, "method '%s' is not known%s%s%s; known: %s", name,
+        status = ptq_fail(err, PTQ_EUSAGE, "method '%.60s' is not known%s%s%s; known: %s", name,
                           near ? ", did you mean '" : "", near ? near : "", near ? "'" : "", list.data);
     free(list.data);
     return status;
@@ -228,7 +229,7 @@ static enum ptq_status read_spec(char *text, struct ptq_spec *out, struct ptq_er
 {
     char *colon = strchr(text, ':'), *rest = colon ? colon + 1 : NULL;
     if (colon) *colon = 0;
-    PTQ_TRY(find_method(text, &out->method, err));
+    PTQ_TRY(ptq_method_find(text, &out->method, err));
     out->grid = out->method->grid;
     assert(param_count(out->method->param) <= PTQ_MAX_PARAM);
     for (int i = 0; i < param_count(out->method->param); i++) out->value[i] = out->method->param[i].fallback;

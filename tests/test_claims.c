@@ -4,6 +4,7 @@
 #include "claim_select.h"
 #include "claims.h"
 #include "contrast.h"
+#include "replicates.h"
 #include "mapped.h"
 
 #include <jansson.h>
@@ -244,7 +245,7 @@ static void test_contrast(void **state)
     double wanted = (c.cell[2].nll_mean + c.cell[3].nll_mean) / 2 - c.cell[0].nll_mean;
     assert_true(fabs(value - wanted) < 1e-6);
     assert_true(pair.low < value && value < pair.high);
-    /* the two cells are 0.1 nats apart: drawing them anew makes the interval wider than that of one alone */
+    /* the two cells are 0.1 nats apart, which makes the interval wider than that of one alone */
     group[0].n = 1;
     assert_int_equal(ptq_contrast(group, 2, &ptq_bootstrap_default, first_less_second, NULL, &value, &alone, &err),
                      PTQ_OK);
@@ -252,6 +253,37 @@ static void test_contrast(void **state)
     c.cell[0].tokens_sha256 = "another";
     assert_int_equal(ptq_contrast(group, 2, &ptq_bootstrap_default, first_less_second, NULL, &value, &alone, &err),
                      PTQ_EINPUT);
+}
+
+static double perplexity(const double *nll, const void *context)
+{
+    (void)context;
+    return exp(nll[0]);
+}
+
+/* One comparison has one interval, in a claim as in a table: of one cell, and of several draws. */
+static void test_contrast_is_the_tables(void **state)
+{
+    (void)state;
+    struct ptq_claim_cells c = drawn_cells();
+    struct ptq_replicates r = {.cell = ptq_new(arena, const struct ptq_cell *, 2), .n = 1};
+    r.cell[0] = &c.cell[2];
+    r.cell[1] = &c.cell[3];
+    for (; r.n <= 2; r.n++) {
+        struct ptq_group group = {r.cell, r.n};
+        ptq_replicates_summarise(&r);
+        const struct ptq_cell *mean = ptq_replicates_mean(arena, &r);
+        struct ptq_estimate e;
+        struct ptq_interval here;
+        double value;
+        assert_int_equal(ptq_bootstrap(&mean, 1, -1, &ptq_bootstrap_default, &e, &err), PTQ_OK);
+        ptq_replicates_widen(&r, NULL, ptq_bootstrap_default.level, &e);
+        assert_int_equal(ptq_contrast(&group, 1, &ptq_bootstrap_default, perplexity, NULL, &value, &here, &err),
+                         PTQ_OK);
+        double near = 1e-5 * value; /* nll of a mean is float32 */
+        assert_true(fabs(value - e.ppl) < near && here.high > here.low);
+        assert_true(fabs(here.low - e.interval.low) < near && fabs(here.high - e.interval.high) < near);
+    }
 }
 
 /* One cell each: the same number as the bootstrap of differences, and nearly the same interval. */
@@ -346,10 +378,17 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        TEST(refused),        TEST(claims_of_the_tree), TEST(verdicts),
-        TEST(worst_of_tests), TEST(other_measures),     TEST(bench),
-        TEST(selectors),      TEST(contrast),           TEST(contrast_agrees_with_bootstrap),
-        TEST(printed),        TEST(documentation)};
+    const struct CMUnitTest tests[] = {TEST(refused),
+                                       TEST(claims_of_the_tree),
+                                       TEST(verdicts),
+                                       TEST(worst_of_tests),
+                                       TEST(other_measures),
+                                       TEST(bench),
+                                       TEST(selectors),
+                                       TEST(contrast),
+                                       TEST(contrast_agrees_with_bootstrap),
+                                       TEST(contrast_is_the_tables),
+                                       TEST(printed),
+                                       TEST(documentation)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

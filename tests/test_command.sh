@@ -29,6 +29,17 @@ eval_llama=("$ptq" eval "$models/llama" --text "$models/text.txt" --window 32 --
 
 expect 0 'ptq eval' "$ptq" --help
 expect 0 '--max-windows' "$ptq" eval --help
+# an option's help has the values that this command takes, and no other's
+for command in table claims report quantize; do
+    expect 0 '--format NAME' "$ptq" $command --help
+    grep -e '--format' "$work/out"
+done >"$work/formats"
+! grep -qE 'table:|report:|quantize:' "$work/formats" || fail 'a help text that lists other commands'
+[ "$(sort -u "$work/formats" | wc -l)" = 4 ] || fail 'formats that are the same for all commands'
+expect 0 '[packed]' "$ptq" generate --help
+expect 0 '[fp32]' "$ptq" eval --help
+expect 1 'there is no such results file' "$ptq" inspect "$work/nosuch.h5"
+expect 1 'there is no such results file' "$ptq" diff "$work/nosuch.h5" "$models/llama"
 expect 0 'ptq 0.' "$ptq" --version
 expect 0 'salient' "$ptq" methods
 expect 0 'opt' "$ptq" models
@@ -41,7 +52,11 @@ expect 2 'eval needs --text' "$ptq" eval "$models/llama"
 expect 2 'g is 0' "${eval_llama[@]}" --method rtn:w3,g0
 expect 2 "did you mean 'rtn'" "${eval_llama[@]}" --method rtm
 expect 2 'needs a calibration text' "${eval_llama[@]}" --method salient:w3,g32
-expect 2 "takes no 'rtn'" "$ptq" methods rtn
+expect 0 'act_order' "$ptq" methods gptq
+grep -q 'preset=gptq-llama' "$work/out" || fail 'a method without its presets'
+! grep -q '^awq ' "$work/out" || fail 'another method beside the one that was asked for'
+expect 2 "method 'gtpq' is not known, did you mean 'gptq'" "$ptq" methods gtpq
+expect 2 'takes one METHOD' "$ptq" methods gptq awq
 expect 2 "takes no 'llama'" "$ptq" models llama
 expect 1 'no-such-folder: there is no such folder' "$ptq" claims "$root/experiments/claims/awq-gptq.yaml" no-such-folder
 expect 1 'no-such-model' "$ptq" eval no-such-model --text "$models/text.txt"
@@ -101,8 +116,8 @@ for format in text md csv tex json; do
     [ -s "$work/out" ] || fail "no $format"
 done
 if command -v gnuplot >/dev/null; then
-    expect 0 '7 figures' "$ptq" plot "$work/t.h5" -o "$work/figures" # kept, bits, shift, error, channels, depth, cost
-    [ "$(find "$work/figures" -name '*.svg' -o -name '*.png' -o -name '*.csv' | wc -l)" -eq 21 ] || fail 'not three files each'
+    expect 0 '8 figures' "$ptq" plot "$work/t.h5" -o "$work/figures" # rows, kept, bits, shift, error, channels, depth, cost
+    [ "$(find "$work/figures" -name '*.svg' -o -name '*.png' -o -name '*.csv' | wc -l)" -eq 24 ] || fail 'not three files each'
 else
     echo "skipped: plot, because gnuplot is not installed"
 fi

@@ -1,6 +1,7 @@
 /* Every operation of the CUDA backend against ref, on all shapes of kernels/cases.h: on the emulated device, three
  * times with its threads in another order, and on a real one where there is one. Normalised mean squared error within a
  * bound, NaN and Inf apart, guard words behind every output, and the memory that is not padding unchanged. */
+#include "cuda/cuda.h"
 #include "devices.h"
 #include "qmats.h"
 
@@ -237,10 +238,30 @@ static void test_emulation(void **state)
     for (int which = 0; which < 3; which++) assert_true(emulation_ends(which));
 }
 
+/* No device: what is wrong and what to do, in our words, for every case. */
+static void test_explained(void **state)
+{
+    (void)state;
+    static const struct {
+        int driver, runtime, devices;
+        const char *says;
+    } cases[] = {{0, 12040, 0, "has no NVIDIA driver"},
+                 {11020, 12040, 0, "made for CUDA 11.2, and this ptq for 12.4; update the driver"},
+                 {12040, 12040, 0, "sees no GPU; nvidia-smi must list one"},
+                 {13000, 12040, 1, "does not answer"}};
+    char why[256];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        ptq_cuda_explain(cases[i].driver, cases[i].runtime, cases[i].devices, why, sizeof why);
+        assert_non_null(strstr(why, cases[i].says));
+        assert_null(strstr(why, ". ")); /* one sentence */
+    }
+}
+
 int main(void)
 {
 #define X(name) cmocka_unit_test(test_##name),
-    const struct CMUnitTest tests[] = {PTQ_DEVICE_TESTS(X) cmocka_unit_test(test_emulation)};
+    const struct CMUnitTest tests[] = {PTQ_DEVICE_TESTS(X) cmocka_unit_test(test_emulation),
+                                       cmocka_unit_test(test_explained)};
 #undef X
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,8 +50,8 @@ static int count(const char *command)
     return n;
 }
 
-/* Of these cells: what is kept, errors, cost. */
-enum { TABLE1_FIGURES = 3 };
+/* Of these cells: each of them, what is kept, errors, cost. */
+enum { TABLE1_FIGURES = 4 };
 
 static void test_figures(void **state)
 {
@@ -133,7 +133,7 @@ static void test_gaps(void **state)
 {
     (void)state;
     struct ptq_cell *cells = make_table1(arena, "m");
-    assert_int_equal(plot(cells + 2, 1), 1);
+    assert_int_equal(plot(cells + 2, 1), 2); /* the cell, its errors */
     assert_non_null(read_text(at("m-w3-error.svg")));
     plot(cells + 1, 5);
     assert_non_null(read_text(at("m-w3-g64.svg")));
@@ -177,8 +177,54 @@ static void test_nothing_to_draw(void **state)
     struct ptq_cell *cells = make_table1(arena, "m");
     assert_int_equal(ptq_plot(cells, 1, folder, NULL, &err), PTQ_EINPUT);
     assert_non_null(strstr(err.text, "nothing to draw"));
-    cells[2].protocol = "another";
-    assert_int_equal(ptq_plot(cells, 3, folder, NULL, &err), PTQ_EINPUT);
+}
+
+/* Two texts: each in figures of its own, with its name, and without the other's FP16. */
+static void test_two_texts(void **state)
+{
+    (void)state;
+    struct ptq_cell cells[4];
+    for (int i = 0; i < 4; i++) {
+        cells[i] = make_cell(arena, "m", i % 2 ? "rtn:w3,g64" : "fp16", 0.5 * (i % 2) + 0.1 * (i / 2));
+        cells[i].text = i / 2 ? "texts/essay`touch RAN`" : "texts/perl-eval";
+        cells[i].protocol = cells[i].tokens_sha256 = cells[i].text_sha256 = i / 2 ? "0123456789" : "another one";
+    }
+    plot(cells, 4);
+    const char *first = read_text(at("m-cells-perl-eval.csv")),
+               *second = read_text(at("m-cells-essay_touch_RAN_-01234567.csv"));
+    double ppl;
+    assert_int_equal(sscanf(strchr(first, '\n'), "\nRTN,0,1,1,,%lf", &ppl), 1);
+    assert_true(fabs(ppl - cells[1].ppl) < 1e-6 * ppl);
+    assert_int_equal(sscanf(strchr(second, '\n'), "\nRTN,0,1,1,,%lf", &ppl), 1);
+    assert_true(fabs(ppl - cells[3].ppl) < 1e-6 * ppl);
+    assert_non_null(strstr(read_text(at("m-cells-perl-eval.svg")), "tokens of perl-eval; bars: 95 % paired-bootstrap"));
+}
+
+/* A line a cell, those with only= among them, each seed's own beside their mean; the words are the table's. */
+static void test_rows(void **state)
+{
+    (void)state;
+    struct ptq_cell cells[5] = {make_cell(arena, "m", "fp16", 0), make_cell(arena, "m", "rtn:w3,g64,only=down", 0.2)};
+    for (int seed = 0; seed < 3; seed++) {
+        cells[2 + seed] = make_cell(arena, "m", "gptq:w3,g64,act_order=0", 0.4 + 0.1 * seed);
+        cells[2 + seed].seed = 7 + seed;
+        cells[2 + seed].calib = "texts/perl-doc";
+        cells[2 + seed].calib_protocol = "random 2 windows of 512, bos stream, text 0123";
+    }
+    plot(cells, 5);
+    const char *csv = read_text(at("m-cells.csv"));
+    double ppl, low, high;
+    assert_non_null(strstr(csv, "\n\"RTN, only=down"));
+    for (int seed = 0; seed < 3; seed++) {
+        const char *own = strstr(csv, ptq_format(arena, ",1,2,0,%d,", 7 + seed));
+        assert_true(own && sscanf(own, ",1,2,0,%*d,%lf", &ppl) == 1);
+        assert_true(fabs(ppl - cells[2 + seed].ppl) < 1e-6 * ppl);
+    }
+    const char *mean = strstr(csv, ",1,2,3,,");
+    assert_true(mean && sscanf(mean, ",1,2,3,,%lf,%lf,%lf", &ppl, &low, &high) == 3);
+    assert_true(cells[2].ppl < ppl && ppl < cells[4].ppl && low < cells[2].ppl && high > cells[4].ppl);
+    const char *svg = read_text(at("m-cells.svg"));
+    assert_non_null(strstr(svg, "95 % t intervals of the difference to FP16, set on FP16; circles: up to 3 seeds"));
 }
 
 /* Seeds that the table folds into one row are the band; what the lines differ in is in their names, and no more. */
@@ -319,7 +365,7 @@ static void test_full_disk(void **state)
         struct ptq_cell *cells = make_table1(arena, "m");
         signal(SIGXFSZ, SIG_IGN);
         setrlimit(RLIMIT_FSIZE, &limit);
-        _exit(ptq_plot(cells, TABLE1_CELLS, folder, NULL, &err) == PTQ_EIO && strstr(err.text, "m-w3-g64.svg") ? 0 : 1);
+        _exit(ptq_plot(cells, TABLE1_CELLS, folder, NULL, &err) == PTQ_EIO && strstr(err.text, "m-cells.svg") ? 0 : 1);
     }
     int status;
     waitpid(child, &status, 0);
@@ -350,9 +396,9 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(figures),       TEST(no_bars),    TEST(calib),         TEST(groups),      TEST(drawn_once),
-        TEST(numbers),       TEST(same_bytes), TEST(gaps),          TEST(large_range), TEST(nothing_to_draw),
-        TEST(hostile_names), TEST(quote),      TEST(gnuplot_fails), TEST(full_disk),
+        TEST(figures),       TEST(no_bars), TEST(calib),         TEST(groups),          TEST(drawn_once), TEST(numbers),
+        TEST(same_bytes),    TEST(gaps),    TEST(large_range),   TEST(nothing_to_draw), TEST(two_texts),  TEST(rows),
+        TEST(hostile_names), TEST(quote),   TEST(gnuplot_fails), TEST(full_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

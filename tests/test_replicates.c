@@ -5,6 +5,7 @@
 #include "student.h"
 #include "table.h"
 
+#include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -245,15 +246,46 @@ static void test_printed(void **state)
     int n;
     struct ptq_cell *cells = make_seeds(&n);
     const char *text = print(cells, n, NULL, PTQ_TABLE_MD);
-    expect_part(text, "seeds: sd, range |");
+    expect_part(text, "seeds: sd, range (n) |");
+    expect_part(text, "] t, n = 3 |"); /* of few seeds: Student's, and how few */
+    expect_part(text, "| perplexity, 95 % interval | above FP16 | above FP16, 95 % interval |");
     expect_part(text, ptq_format(arena, "%.2f..%.2f (3)", cells[5].ppl, cells[3].ppl));
     expect_part(text, "seed 0, 1, 2;");
-    expect_part(text, "t intervals that hold both variations");
+    expect_part(text, "intervals that hold both variations, of tokens and of seeds: of Student's t");
+}
+
+/* Each seed is in what is exported, with its number and its perplexity. */
+static void test_each_seed(void **state)
+{
+    (void)state;
+    int n, found = 0;
+    struct ptq_cell *cells = make_seeds(&n);
+    const char *csv = print(cells, n, NULL, PTQ_TABLE_CSV);
+    json_t *json = json_loads(print(cells, n, NULL, PTQ_TABLE_JSON), JSON_REJECT_DUPLICATES, NULL);
+    json_t *rows = json_object_get(json, "cells");
+    expect_part(csv, ",each_seed,each_ppl,each_id\n");
+    expect_part(csv, ",0 1 2,");
+    for (size_t r = 0; r < json_array_size(rows); r++) {
+        json_t *each = json_object_get(json_array_get(rows, r), "each");
+        for (size_t i = 0; i < json_array_size(each); i++, found++) {
+            json_t *one = json_array_get(each, i);
+            const char *spec = json_string_value(json_object_get(one, "spec"));
+            int at = 0;
+            while (at < n &&
+                   (strcmp(cells[at].spec, spec) || cells[at].seed != json_integer_value(json_object_get(one, "seed"))))
+                at++;
+            assert_true(at < n);
+            assert_true(fabs(json_real_value(json_object_get(one, "ppl")) - cells[at].ppl) < 1e-9);
+            expect_part(csv, ptq_format(arena, "%.12g", cells[at].ppl));
+        }
+    }
+    assert_int_equal(found, n);
+    json_decref(json);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(student),  TEST(folded),  TEST(two_variations),
-                                       TEST(coverage), TEST(against), TEST(printed)};
+    const struct CMUnitTest tests[] = {TEST(student), TEST(folded),  TEST(two_variations), TEST(coverage),
+                                       TEST(against), TEST(printed), TEST(each_seed)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -63,7 +63,8 @@ test_every_table() {
 test_two_domains() {
     run_all
     expect_exit 0 "$ptq" table "$results/awq-figure8b.h5" --format md
-    expect_text 'essay-eval perplexity \| essay-eval above own domain \| perl-eval perplexity' "$scratch/out"
+    expect_text 'essay-eval perplexity +\| +essay-eval above own domain +\| +perl-eval perplexity' "$scratch/out"
+    expect_text '\| GPTQ.*\| perl-calib +\| .* \(3\) \| .*\] t, n = 3 \|' "$scratch/out"
     expect_text ', on perl-eval\*\*' "$scratch/out"
     expect_exit 0 "$ptq" table "$results/awq-figure8b.h5" --format csv
     [ "$(grep -c '^id,' "$scratch/out")" = 1 ] || fail "more than one head line in the CSV"
@@ -157,6 +158,27 @@ SH
     env "${settings[@]}" "$tree/scripts/table" >second 2>err || fail "a text that was touched: $(cat err)"
     expect_text '^run$' calls
     cmp first second || fail "another table of the same text"
+    local drawn # every table has its picture
+    drawn=$(ls stamped/quick/plots/*/*-cells.png stamped/quick/plots/*/*-groups.svg) || fail "no picture of the table"
+    [ "$(wc -l <<<"$drawn")" = 2 ] || fail "other pictures: $drawn"
+}
+
+# Figures 8a and 8b have cells in common (two methods, three draws, FP16); each domain has its picture.
+test_figure8() {
+    local images
+    run_all
+    mkdir only
+    cp "$results/awq-figure8a.h5" only
+    expect_exit 0 "$ptq" run "$tree/experiments/awq-figure8b.yaml" -o "$scratch/8b.h5" --quick --reuse only --set "models=$models/llama" \
+        --set window=32 --set windows=24 --set calib_window=32 --set 'text=[essay-eval, perl-eval]' --set 'calib=[essay-calib, perl-calib]'
+    expect_text '^awq-figure8b: 7 cells taken from' "$scratch/err"
+    if ! command -v gnuplot >/dev/null; then
+        echo "  skipped: gnuplot is not installed (scripts/install-deps --for plot)"
+        return
+    fi
+    expect_exit 0 "$ptq" plot "$scratch/8b.h5" -o "$scratch/8b" --quiet
+    images=$(ls "$scratch/8b/"*-cells-essay-eval.png "$scratch/8b/"*-cells-perl-eval.png) || fail "no picture a domain"
+    [ "$(wc -l <<<"$images")" = 2 ] || fail "other pictures: $images"
 }
 
 test_needs() {

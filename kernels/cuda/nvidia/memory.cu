@@ -2,6 +2,7 @@
 #include "../memory.cuh"
 
 #include "../../device.h"
+#include "../cuda.h"
 #include "../decode.cuh"
 #include "../parts.cuh"
 
@@ -71,7 +72,9 @@ const char *open_device(char *why, size_t size)
     if (status == cudaSuccess && n == 0) status = cudaErrorNoDevice;
     if (status == cudaSuccess) status = cudaGetDeviceProperties(&properties, 0);
     if (status != cudaSuccess) {
-        if (why) snprintf(why, size, "no CUDA device: %s", cudaGetErrorString(status));
+        int driver = 0;
+        if (cudaDriverGetVersion(&driver) != cudaSuccess) driver = 0;
+        if (why) ptq_cuda_explain(driver, CUDART_VERSION, n, why, size);
         return nullptr;
     }
     if (properties.major < 8) {
