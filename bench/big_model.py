@@ -5,7 +5,7 @@ sparse where that does not matter. Standard library only; the same bytes every t
     big_model.py FOLDER TOKENIZER_JSON
 
   FOLDER/7b    config.json, tokenizer.json, index and 33 shards: outer.safetensors (embedding, norm, head) and one a block
-  FOLDER/1b    the same with the first block alone, FOLDER/2b with the first two: hard links to the same shards
+  FOLDER/1b    the same with the first block alone, FOLDER/2b and FOLDER/12b with as many: hard links to the same shards
 
 Embedding, head and the first two blocks, which are quantised, are random throughout. In the other thirty one page of 4
 KiB in sixteen is random, four times as large; the rest are holes, which read as zeros. The tokenizer is any byte-level
@@ -114,7 +114,7 @@ def main():
         file, tensors = f"block-{block:02}.safetensors", block_tensors(block)
         shards[file] = list(tensors), write_shard(os.path.join(whole, file), tensors, block < DENSE, block + 1)
     write_folder(whole, BLOCKS, args.tokenizer, shards)
-    for blocks in (1, 2):
+    for blocks in (1, 2, 12):
         few, folder = dict(list(shards.items())[:1 + blocks]), os.path.join(args.folder, f"{blocks}b")
         write_folder(folder, blocks, args.tokenizer, few)
         for file in few:
