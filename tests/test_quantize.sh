@@ -91,24 +91,33 @@ test_tokenizer_from_gguf() {
     [ "$(ppl_of "$models/llama.gguf")" = "$(ppl_of "$scratch/hf")" ] || fail "another perplexity"
 }
 
-# unpacked_the_same FORMAT SPEC: by an unpacking that shares no line with ptq's.
-unpacked_the_same() {
-    local format=$1 method=(--method "$2,scale_dtype=fp16" --calib "$models/calib.txt" --calib-windows 4 --calib-window 32)
+# packed FORMAT SPEC: into $scratch/packed.
+packed() {
     rm -rf "$scratch/plain" "$scratch/packed"
-    expect_exit 0 "$ptq" quantize "$models/opt" "${method[@]}" --format fp16 -o "$scratch/plain" --quiet
-    expect_exit 0 "$ptq" quantize "$models/opt" "${method[@]}" --format "$format" -o "$scratch/packed" --quiet
+    expect_exit 0 "$ptq" quantize "$models/opt" --method "$2" --calib "$models/calib.txt" --calib-windows 4 --calib-window 32 \
+        --format "$1" -o "$scratch/packed" --quiet
+}
+
+# unpacked_the_same MODEL SPEC: $scratch/packed, by an unpacking that shares no line with ptq's, is what MODEL is by SPEC.
+unpacked_the_same() {
+    expect_exit 0 "$ptq" quantize "$1" --method "$2" --format fp16 -o "$scratch/plain" --quiet
     expect_exit 0 python3 "$tree/tests/compat/unpack.py" "$scratch/packed" "$scratch/plain"
     expect_text '12 linears equal' "$scratch/out"
 }
 
+# Where FP16 holds the scales, against what the method made; else against what ptq reads.
 test_unpacked_by_others() {
-    local bits order
-    unpacked_the_same awq rtn:w4,g32
-    unpacked_the_same gptq_v2 rtn:w3,g-1
+    local row bits order
+    for row in awq:rtn:w4,g32 gptq:rtn:w8,g32,sym=1 gptq_v2:rtn:w3,g-1; do
+        packed "${row%%:*}" "${row#*:},scale_dtype=fp16"
+        unpacked_the_same "$models/opt" "${row#*:},scale_dtype=fp16"
+    done
     for bits in 2 3 4 8; do
+        packed gptq "gptq:w$bits,g32,sym=1,act_order=1"
+        unpacked_the_same "$scratch/packed" fp16
         for order in 0 1; do
-            unpacked_the_same gptq "gptq:w$bits,g32,sym=1,act_order=$order"
-            unpacked_the_same gptq_v2 "gptq:w$bits,g48,act_order=$order"
+            packed gptq_v2 "gptq:w$bits,g48,act_order=$order"
+            unpacked_the_same "$scratch/packed" fp16
         done
     done
 }

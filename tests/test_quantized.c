@@ -122,7 +122,7 @@ static void test_tensors_refused(void **state)
         {tiny, {.drop = UP ".weight"}, UP ".weight;missing"}, /* and of a checkpoint without codes */
         {tiny, {.turn = UP ".weight"}, UP ".weight;[64, 96];asks for [96, 64]"},
         {tiny, {.cut = UP ".weight"}, UP ".weight;[95, 64];asks for [96, 64]"},
-        {tiny, {.add = UP ".bias"}, UP ".bias;none that a llama model"},
+        {tiny, {.add = UP ".extra"}, UP ".extra;none that a llama model"},
         {tiny, {.add = UP ".qweight"}, UP ".qweight;none that a llama model"},
         {gptq_v2, {.poke = UP ".g_idx", .poked = 2}, UP ".g_idx;column 0;group 2;2 groups of 32"},
         {gptq_v2, {.poke = UP ".g_idx", .poked = 0xffffffff}, UP ".g_idx;group -1"},
