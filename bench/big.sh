@@ -58,19 +58,20 @@ number() { # NAME: of the JSON object
 }
 
 row() {
-    local name=$1 model=$2 window=$3 method=$4 data anon rss made status=0
-    made="$(date -u '+%F %H:%M'), $(git -C "$(dirname "$0")" describe --always --dirty 2>/dev/null || echo '?')"
+    local name=$1 model=$2 window=$3 method=$4 data anon rss made calibration='' status=0
+    [[ $method != *--calib* ]] || calibration=${CALIB_WINDOWS:-16}
+    made="$(date -u '+%F %H:%M'), $("$ptq" --version | sed -n '1s/.*(\(.......\)[^+]*\(+*\))/\1\2/p')"
     # shellcheck disable=SC2086 # the method's calibration is words
     watch "$ptq" eval "$folder/$model" $text --window "$window" --threads 2 --bos none --json --quiet --method $method ||
         status=$?
     read -r data anon <"$work/peak"
     rss=$(tail -1 "$work/rss")
     if ((status)); then
-        echo "| $name | $model | ${method%% *} | $window | $((data >> 10)) | $((anon >> 10)) | $((rss >> 10)) | failed: $(tail -1 "$work/err") | | | $made |" >>"$out.rows"
+        echo "| $name | $model | ${method%% *} | $calibration | $window | $((data >> 10)) | $((anon >> 10)) | $((rss >> 10)) | failed: $(tail -1 "$work/err") | | | $made |" >>"$out.rows"
         cat "$work/err" >&2
         return 1
     fi
-    printf '| %s | %s | %s | %s | %d | %d | %d | %.4f | %.0f | %.0f | %s |\n' "$name" "$model" "${method%% *}" "$window" \
+    printf '| %s | %s | %s | %s | %s | %d | %d | %d | %.4f | %.0f | %.0f | %s |\n' "$name" "$model" "${method%% *}" "$calibration" "$window" \
         $((data >> 10)) $((anon >> 10)) $((rss >> 10)) "$(number nll_mean)" "$(number quantize)" "$(number eval)" "$made" >>"$out.rows"
     tail -1 "$out.rows"
 }
@@ -90,12 +91,11 @@ done <<<"$cases"
     echo "7b: all 32 blocks; 1b, 2b: the first one or two of them, with the same embedding and head. Weights are random, so"
     echo "nll says no more than that a number comes out. Seconds are of a machine that others use, too."
     echo
-    echo "| case | model | method | window | largest VmData, MiB | largest RssAnon, MiB | /usr/bin/time's RSS, MiB | nll | quantising, s | evaluating, s | begun (UTC), commit |"
-    echo "|---|---|---|---|---|---|---|---|---|---|---|"
+    echo "| case | model | method | calibration windows of 256 | window | largest VmData, MiB | largest RssAnon, MiB | /usr/bin/time's RSS, MiB | nll | quantising, s | evaluating, s | begun (UTC), commit |"
+    echo "|---|---|---|---|---|---|---|---|---|---|---|---|"
     cat "$out.rows"
     echo
     echo "- limit: $limit_kib KiB (ulimit -d); a row: \`bench/big.sh PTQ FOLDER OUT.md CASE\`, the model made by \`make -f Makefile.bench big\`"
-    echo "- calibration of the methods that have one: ${CALIB_WINDOWS:-16} windows of 256 tokens"
     echo "- date: $(date -u '+%F %H:%M UTC'); CPU: $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1)"
 } >"$out"
 exit "$status"

@@ -1,7 +1,7 @@
 #include "paper.h"
 
 #include "home.h"
-#include "mapped.h"
+#include "tsv.h"
 #include "words.h"
 
 #include <ctype.h>
@@ -12,24 +12,10 @@
 #include <string.h>
 #include <strings.h>
 
-enum { MOST_BYTES = 1 << 20, COLUMNS = 9 };
 static const char header[] = "paper\ttable\tmodel\tspec\tmetric\tvalue\ttolerance\tsource\tnote";
 static const char wikitext2[] = "ppl:wikitext2";
 
 /* ---- reading ---- */
-
-/* Cuts line at its tabs; the number of columns. */
-static int cut_columns(char *line, char **column)
-{
-    int n = 0;
-    for (char *at = line; at; n++) {
-        char *tab = strchr(at, '\t');
-        if (tab) *tab++ = 0;
-        if (n < COLUMNS) column[n] = at;
-        at = tab;
-    }
-    return n;
-}
 
 /* "0.01" or "0.5%" of value. */
 static int parse_tolerance(char *text, double value, double *tolerance)
@@ -42,12 +28,10 @@ static int parse_tolerance(char *text, double value, double *tolerance)
     return *tolerance > 0 || value == 0;
 }
 
-static enum ptq_status parse_line(struct ptq_arena *arena, const char *path, int number, char *line,
-                                  struct ptq_paper_number *out, struct ptq_error *err)
+static enum ptq_status parse_row(struct ptq_arena *arena, const char *path, const struct ptq_tsv_row *row,
+                                 struct ptq_paper_number *out, struct ptq_error *err)
 {
-    char *column[COLUMNS];
-    if (cut_columns(line, column) != COLUMNS)
-        return ptq_fail(err, PTQ_EINPUT, "%s:%d: a line needs %d columns parted by tabs", path, number, COLUMNS);
+    char *const *column = row->column;
     const char *printed = ptq_strdup(arena, column[5]);
     *out = (struct ptq_paper_number){.paper = column[0],
                                      .table = column[1],
@@ -58,37 +42,20 @@ static enum ptq_status parse_line(struct ptq_arena *arena, const char *path, int
                                      .source = column[7],
                                      .note = column[8]};
     if (!ptq_parse_double(printed, -DBL_MAX, DBL_MAX, &out->value))
-        return ptq_fail(err, PTQ_EINPUT, "%s:%d: the value '%s' is no number", path, number, printed);
+        return ptq_fail(err, PTQ_EINPUT, "%s:%d: the value '%s' is no number", path, row->line, printed);
     if (!parse_tolerance(column[6], out->value, &out->tolerance))
-        return ptq_fail(err, PTQ_EINPUT, "%s:%d: the tolerance '%s' is no number above 0", path, number, column[6]);
+        return ptq_fail(err, PTQ_EINPUT, "%s:%d: the tolerance '%s' is no number above 0", path, row->line, column[6]);
     return PTQ_OK;
 }
 
 enum ptq_status ptq_paper_read(struct ptq_arena *arena, const char *path, struct ptq_paper *out, struct ptq_error *err)
 {
-    char *text;
-    size_t size, lines = 1;
+    struct ptq_tsv table;
     if (!path) path = ptq_home_path(arena, "experiments/paper.tsv");
-    PTQ_TRY(ptq_read_file(arena, path, MOST_BYTES, &text, &size, err));
-    for (size_t i = 0; i < size; i++) lines += text[i] == '\n';
-    struct ptq_paper_number *numbers = ptq_new(arena, struct ptq_paper_number, lines);
-    int seen_header = 0, number = 1;
-    out->number = numbers;
-    out->n = 0;
-    for (char *line = text, *next; line && *line; line = next, number++) {
-        next = strchr(line, '\n');
-        if (next) *next++ = 0;
-        if (*line == '#' || !*line) continue;
-        if (!seen_header) {
-            if (strcmp(line, header))
-                return ptq_fail(err, PTQ_EINPUT, "%s:%d: the names of the columns are not those of this ptq", path,
-                                number);
-            seen_header = 1;
-            continue;
-        }
-        PTQ_TRY(parse_line(arena, path, number, line, &numbers[out->n], err));
-        out->n++;
-    }
+    PTQ_TRY(ptq_tsv_read(arena, path, header, &table, err));
+    struct ptq_paper_number *numbers = ptq_new(arena, struct ptq_paper_number, table.n);
+    *out = (struct ptq_paper){numbers, table.n};
+    for (int i = 0; i < table.n; i++) PTQ_TRY(parse_row(arena, path, &table.row[i], &numbers[i], err));
     return PTQ_OK;
 }
 

@@ -1,5 +1,8 @@
 #include "report_notes.h"
 
+#include "escape.h"
+#include "noise.h"
+
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -112,16 +115,40 @@ static void note_packed(struct ptq_arena *arena, struct ptq_report *report)
                 "in the formats of the field, which bits of other cells are counted by.");
 }
 
+/* What was measured beforehand for a row that has no other orders beside it. */
+static void note_stored_noise(struct ptq_arena *arena, struct ptq_report *report, const struct ptq_noise_floor *floor,
+                              const struct ptq_cell *cell)
+{
+    for (int i = 0; i < floor->n; i++) {
+        const struct ptq_noise *line = &floor->line[i];
+        int decimals = ptq_decimals(line->lowest);
+        if (!ptq_noise_concerns(line, cell)) continue;
+        add(arena, report,
+            ptq_format(
+                arena,
+                "Noise floor, stored in experiments/noise.tsv: %lld orders in which the same calibration windows "
+                "were summed gave %s from %s to %s, %.1f %%, on %s; a smaller difference of two such rows says "
+                "nothing.",
+                (long long)line->orders, line->spec, ptq_number(arena, line->lowest, decimals, 0),
+                ptq_number(arena, line->highest, decimals, 0), 100 * (line->highest / line->lowest - 1), line->text));
+    }
+}
+
 static void note_noise(struct ptq_arena *arena, struct ptq_report *report)
 {
-    for (int i = 0; i < report->n_rows; i++)
-        if (report->row[i].n_orders > 1) {
-            add(arena, report,
-                "Noise: what perplexity differs by at most between the orders (how many, in brackets) in which the "
-                "same "
-                "calibration windows were summed; a smaller difference of two methods says nothing.");
-            return;
-        }
+    struct ptq_noise_floor floor = {0};
+    struct ptq_error err;
+    int measured = 0;
+    if (ptq_noise_read(arena, NULL, &floor, &err))
+        add(arena, report, ptq_format(arena, "No noise floor: %s.", err.text));
+    for (int i = 0; i < report->n_rows; i++) {
+        measured |= report->row[i].n_orders > 1;
+        if (report->row[i].n_orders < 2) note_stored_noise(arena, report, &floor, report->row[i].cell);
+    }
+    if (measured)
+        add(arena, report,
+            "Noise: what perplexity differs by at most between the orders (how many, in brackets) in which the same "
+            "calibration windows were summed; a smaller difference of two methods says nothing.");
 }
 
 static void note_seeds(struct ptq_arena *arena, struct ptq_report *report)

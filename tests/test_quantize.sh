@@ -91,19 +91,58 @@ test_tokenizer_from_gguf() {
     [ "$(ppl_of "$models/llama.gguf")" = "$(ppl_of "$scratch/hf")" ] || fail "another perplexity"
 }
 
-# An unpacking that shares no line with ptq's.
+# packed FORMAT SPEC: into $scratch/packed.
+packed() {
+    rm -rf "$scratch/plain" "$scratch/packed"
+    expect_exit 0 "$ptq" quantize "$models/opt" --method "$2" --calib "$models/calib.txt" --calib-windows 4 --calib-window 32 \
+        --format "$1" -o "$scratch/packed" --quiet
+}
+
+# unpacked_the_same MODEL SPEC: $scratch/packed, by an unpacking that shares no line with ptq's, is what MODEL is by SPEC.
+unpacked_the_same() {
+    expect_exit 0 "$ptq" quantize "$1" --method "$2" --format fp16 -o "$scratch/plain" --quiet
+    expect_exit 0 python3 "$tree/tests/compat/unpack.py" "$scratch/packed" "$scratch/plain"
+    expect_text '12 linears equal' "$scratch/out"
+}
+
+# Where FP16 holds the scales, against what the method made; else against what ptq reads.
 test_unpacked_by_others() {
-    local format spec
-    for spec in awq:rtn:w4,g32 gptq:rtn:w8,g32,sym=1 gptq_v2:rtn:w3,g-1; do
-        format=${spec%%:*} spec=${spec#*:},scale_dtype=fp16
-        expect_exit 0 "$ptq" quantize "$models/opt" --method "$spec" --format fp16 -o "$scratch/plain_$format" --quiet
-        expect_exit 0 "$ptq" quantize "$models/opt" --method "$spec" --format "$format" -o "$scratch/packed_$format" --quiet
-        expect_exit 0 python3 "$tree/tests/compat/unpack.py" "$scratch/packed_$format" "$scratch/plain_$format"
-        expect_text '12 linears equal' "$scratch/out"
+    local row bits order
+    for row in awq:rtn:w4,g32 gptq:rtn:w8,g32,sym=1 gptq_v2:rtn:w3,g-1; do
+        packed "${row%%:*}" "${row#*:},scale_dtype=fp16"
+        unpacked_the_same "$models/opt" "${row#*:},scale_dtype=fp16"
     done
-    expect_exit 0 "$ptq" quantize "$models/opt" --method "gptq:w3,g48,act_order=1,range=gptq" --calib "$models/calib.txt" \
-        --calib-windows 4 --calib-window 32 --format gptq_v2 -o "$scratch/order" --quiet
-    expect_exit 0 python3 "$tree/tests/compat/unpack.py" "$scratch/order" "$scratch/order" # its own codes and shapes
+    for bits in 2 3 4 8; do
+        packed gptq "gptq:w$bits,g32,sym=1,act_order=1"
+        unpacked_the_same "$scratch/packed" fp16
+        for order in 0 1; do
+            packed gptq_v2 "gptq:w$bits,g48,act_order=$order"
+            unpacked_the_same "$scratch/packed" fp16
+        done
+    done
+}
+
+# A group of weights above 0 has a zero of 0, which a first version's container, zeros less one, would wrap around: said with
+# the container that holds it, and that one does.
+test_zero_that_underflows() {
+    local spec=rtn:w4,g32,scale_dtype=fp16
+    cp -r "$models/opt" "$scratch/above"
+    python3 - "$scratch/above/model.safetensors" <<'PY'
+import json, struct, sys
+data = bytearray(open(sys.argv[1], "rb").read())
+size, = struct.unpack("<Q", data[:8])
+at, _ = json.loads(data[8:8 + size])["model.decoder.layers.1.fc1.weight"]["data_offsets"]
+for i in range(5 * 64, 5 * 64 + 32):  # row 5, its first group
+    data[8 + size + at + 2 * i + 1] &= 0x7f  # F16's sign
+open(sys.argv[1], "wb").write(data)
+PY
+    expect_exit 1 "$ptq" quantize "$scratch/above" --method $spec --format gptq -o "$scratch/v1" --quiet
+    expect_text 'layers\.1\.fc1: output 5, group 0: a zero of 0 has no place here.*stores zeros less one; --format gptq_v2 holds it' \
+        "$scratch/err"
+    [ ! -e "$scratch/v1" ] || fail "a folder was left"
+    expect_exit 0 "$ptq" quantize "$scratch/above" --method $spec --format gptq_v2 -o "$scratch/v2" --quiet
+    expect_exit 0 "$ptq" quantize "$scratch/above" --method $spec --format fp16 -o "$scratch/none" --quiet
+    expect_exit 0 python3 "$tree/tests/compat/unpack.py" "$scratch/v2" "$scratch/none"
 }
 
 test_folder_exists() {

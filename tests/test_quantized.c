@@ -15,6 +15,7 @@ struct edit {
     const char *flat, *fold;       /* one that becomes a vector; a vector that becomes a matrix of two columns */
     const char *retype;            /* one whose bytes are of another type of that width */
     enum ptq_dtype dtype;
+    const char *cut;  /* a tensor without the last of its first dimension */
     const char *poke; /* a tensor whose first word becomes poked */
     uint32_t poked;
     const char *from, *to; /* in config.json */
@@ -36,6 +37,7 @@ static void copy_tensors(const char *source, const char *folder, const struct ed
         for (int i = 0; i < c.n_tensors; i++) {
             const struct ptq_tensor *t = &c.tensor[i];
             int64_t columns = t->rank > 1 ? t->shape[1] : -1;
+            int64_t rows = t->shape[0] - is_one(e->cut, t);
             if (is_one(e->drop, t)) continue;
             if (!pass) {
                 enum ptq_dtype dtype = is_one(e->retype, t) ? e->dtype : t->dtype;
@@ -46,12 +48,13 @@ static void copy_tensors(const char *source, const char *folder, const struct ed
                 else if (is_one(e->fold, t))
                     ptq_tensor_plan(writer, t->name, dtype, t->shape[0] / 2, 2);
                 else
-                    ptq_tensor_plan(writer, t->name, dtype, t->shape[0], columns);
+                    ptq_tensor_plan(writer, t->name, dtype, rows, columns);
                 continue;
             }
-            void *data = remember(arena, t->data, t->bytes);
+            size_t bytes = t->bytes / (size_t)t->shape[0] * (size_t)rows;
+            void *data = remember(arena, t->data, bytes);
             if (is_one(e->poke, t)) memcpy(data, &e->poked, 4);
-            EXPORT_OK(&err, ptq_tensor_write(writer, t->name, data, t->bytes, &err));
+            EXPORT_OK(&err, ptq_tensor_write(writer, t->name, data, bytes, &err));
         }
         if (e->add && !pass) ptq_tensor_plan(writer, e->add, PTQ_F16, 2, -1);
         if (e->add && pass) EXPORT_OK(&err, ptq_tensor_write(writer, e->add, "\0\0\0", 4, &err));
@@ -115,18 +118,32 @@ static void test_tensors_refused(void **state)
         {gptq, {.drop = UP ".scales"}, UP ".scales;missing"},
         {gptq_v2, {.drop = UP ".g_idx"}, UP ".g_idx;missing"},
         {awq, {.drop = UP ".qzeros"}, UP ".qzeros;missing"},
+        {awq, {.drop = UP ".qweight"}, UP ".weight;missing;awq 4 bits"},
+        {awq, {.drop = UP ".scales"}, UP ".scales;missing"},
         {gptq, {.drop = "model.norm.weight"}, "model.norm.weight;missing"},
         {gptq, {.turn = UP ".qweight"}, UP ".qweight;[96, 8];asks for [8, 96]"},
         {gptq, {.turn = UP ".scales"}, UP ".scales;[96, 2];asks for [2, 96]"},
+        {gptq, {.turn = UP ".qzeros"}, UP ".qzeros;[12, 2];asks for [2, 12]"},
+        {gptq_v2, {.cut = UP ".g_idx"}, UP ".g_idx;not the shape [64]"},
+        {gptq_v2, {.cut = UP ".qweight"}, UP ".qweight;[5, 96];asks for [6, 96]"},
+        {gptq, {.cut = "model.norm.weight"}, "model.norm.weight;asks for [64]"},
         {awq, {.turn = UP ".qweight"}, UP ".qweight;asks for [64, 12]"},
         {gptq, {.flat = UP ".qweight"}, UP ".qweight' is [768, 0];asks for [8, 96]"},
         {gptq_v2, {.fold = UP ".g_idx"}, UP ".g_idx;not the shape [64]"},
         {gptq_v2, {.retype = UP ".g_idx", .dtype = PTQ_F32}, UP ".g_idx' is F32;must be I32"},
         {gptq, {.retype = UP ".qweight", .dtype = PTQ_F32}, UP ".qweight' is F32;must be I32"},
         {gptq, {.retype = UP ".scales", .dtype = PTQ_I16}, UP ".scales' is I16;must be F16"},
+        {awq, {.cut = UP ".qzeros"}, UP ".qzeros;[1, 12];asks for [2, 12]"},
+        {awq, {.cut = UP ".scales"}, UP ".scales;[1, 96];asks for [2, 96]"},
         {gptq, {.add = "model.layers.0.mlp.extra_proj.weight"}, "extra_proj.weight;none that a llama model"},
         {gptq, {.add = "model.layers.0.mlp.up_proj.bits"}, "up_proj.bits;none that a llama model"},
         {gptq, {.add = "model.layers.7.mlp.up_proj.qweight"}, "layers.7.mlp.up_proj.qweight;none that"},
+        {awq, {.add = UP ".g_idx"}, UP ".g_idx;none that a llama model"},
+        {tiny, {.drop = UP ".weight"}, UP ".weight;missing"}, /* and of a checkpoint without codes */
+        {tiny, {.turn = UP ".weight"}, UP ".weight;[64, 96];asks for [96, 64]"},
+        {tiny, {.cut = UP ".weight"}, UP ".weight;[95, 64];asks for [96, 64]"},
+        {tiny, {.add = UP ".extra"}, UP ".extra;none that a llama model"},
+        {tiny, {.add = UP ".qweight"}, UP ".qweight;none that a llama model"},
         {gptq_v2, {.poke = UP ".g_idx", .poked = 2}, UP ".g_idx;column 0;group 2;2 groups of 32"},
         {gptq_v2, {.poke = UP ".g_idx", .poked = 0xffffffff}, UP ".g_idx;group -1"},
         {gptq,

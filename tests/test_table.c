@@ -1,6 +1,7 @@
 /* Printed tables: as stored in tests/fixtures/table (PTQ_BLESS=1 writes them anew: look at what changed), with hostile
  * names disarmed, and refused where cells cannot be compared. */
 #include "cells.h"
+#include "files.h"
 #include "mapped.h"
 #include "report.h"
 #include "table.h"
@@ -285,14 +286,53 @@ static void test_orders(void **state)
     const char *text = print(cells, 6, PTQ_TABLE_MD);
     expect_part(text, ptq_format(arena, "%.2f (3)", cells[2].ppl - cells[1].ppl));
     expect_part(text, "Noise: what perplexity differs by at most");
-    expect_no_part(print(cells + 4, 2, PTQ_TABLE_MD), "noise");
+    expect_no_part(print(cells + 4, 2, PTQ_TABLE_MD), "calibration windows were summed; a smaller");
+}
+
+/* A row without other orders beside it has the stored floor of its weights, method, width and group size as a footnote.
+ */
+static void test_stored_noise(void **state)
+{
+    (void)state;
+    struct ptq_cell cells[] = {
+        make_cell(arena, "m", "gptq:w3,g64,act_order=0", 0.50),
+        make_cell(arena, "m", "gptq:w3,g64,act_order=0,order=1", 0.55),
+        make_cell(arena, "m", "gptq:w4,g64,act_order=1", 0.45),
+        make_cell(arena, "m", "rtn:w3,g64", 0.60),
+    };
+    static const char name[] = "model_sha256\tmodel\tspec\ttext\torders\tlowest\thighest\tcommit\n",
+                      hash[] = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
+    char folder[64];
+    make_test_folder(folder);
+    assert_int_equal(mkdir(ptq_format(arena, "%s/experiments", folder), 0700), 0);
+    write_test_text(
+        folder, "experiments/noise.tsv",
+        ptq_format(arena,
+                   "# a comment\n%s%s\tm\tgptq:w3,g64,act_order=0\tw/t\t5\t40\t44\tc\n"
+                   "%s\tm\tgptq:w4,g64,act_order=0\tw/t\t5\t20\t21\tc\nx%s\tm\tgptq:w4,g64\tw/t\t5\t7\t8\tc\n",
+                   name, hash, hash, hash + 1));
+    setenv("PTQ_HOME", folder, 1);
+    const char *text = print(cells, 4, PTQ_TABLE_MD);
+    expect_part(text, "experiments/noise.tsv: 5 orders in which the same calibration windows were summed gave "
+                      "gptq:w4,g64,act\\_order=0 from 20.00 to 21.00, 5.0 %, on w/t;");
+    expect_no_part(text, "from 40.00"); /* its row has orders of its own */
+    expect_no_part(text, "from 7.000"); /* other weights */
+    expect_part(print(cells, 1, PTQ_TABLE_MD), "gave gptq:w3,g64,act\\_order=0 from 40.00 to 44.00, 10.0 %");
+    expect_no_part(print(cells + 3, 1, PTQ_TABLE_MD), "Noise floor");
+    write_test_text(folder, "experiments/noise.tsv",
+                    ptq_format(arena, "%s%s\tm\trtn\tw/t\t5\t40\t30\tc\n", name, hash));
+    expect_part(print(cells, 1, PTQ_TABLE_MD), "No noise floor: ");
+    expect_part(print(cells, 1, PTQ_TABLE_MD), "noise.tsv:2: 40 to 30 is no range of perplexities");
+    unsetenv("PTQ_HOME");
+    remove_test_folder(folder);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(as_stored), TEST(verdicts),      TEST(several_settings), TEST(without_fp16), TEST(infinite), TEST(refused),
-        TEST(escapes),   TEST(hostile_model), TEST(records),          TEST(numbers),      TEST(orders),   TEST(against),
+        TEST(as_stored), TEST(verdicts),     TEST(several_settings), TEST(without_fp16), TEST(infinite),
+        TEST(refused),   TEST(escapes),      TEST(hostile_model),    TEST(records),      TEST(numbers),
+        TEST(orders),    TEST(stored_noise), TEST(against),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

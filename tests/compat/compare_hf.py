@@ -2,9 +2,10 @@
 """A folder that ptq wrote, loaded by transformers (with GPTQModel's CPU kernels where it is quantised), against ptq's
 logits of the same ids.
 
-    compare_hf.py FOLDER IDS LOGITS TEXT IDS_OF_TEXT
+    compare_hf.py FOLDER IDS LOGITS TEXT IDS_OF_TEXT [DENSE]
 
-Two numbers for each: the largest difference of a logit and the relative difference of the perplexity of these ids, first
+DENSE is the plain FP16 folder that ptq makes of a quantised FOLDER: its linears must be, to the bit, what GPTQModel
+dequantises. Two numbers for each: the largest difference of a logit and the relative difference of the perplexity of these ids, first
 with the modules as they run themselves, then with what GPTQModel dequantises in float32 linears (its AWQ kernels round
 activations to FP16, which alone moves logits by 1e-2). true_logits.py says how certain float32 is of a token. The tokenizer
 of the folder must give IDS_OF_TEXT for TEXT."""
@@ -43,6 +44,17 @@ def dense_weight(module):
     else:
         weight = module.dequantize_weight()
     return weight.t().float().contiguous()
+
+
+def same_weights(folder, model, dense):
+    """Whether GPTQModel dequantises what ptq reads, rounded to FP16 as both define it."""
+    plain = AutoModelForCausalLM.from_pretrained(dense, device_map="cpu", dtype=torch.float16)
+    modules = quantised_modules(model)
+    other = [name for name, module in modules
+             if not torch.equal(dense_weight(module).half(), plain.get_submodule(name).weight)]
+    print(f"{folder}: weights: {len(modules) - len(other)} of {len(modules)} linears are ptq's to the bit"
+          f"{'   NOT HELD: ' + ' '.join(other[:8]) if other else ''}")
+    return bool(modules) and not other
 
 
 def with_dense_linears(model):
@@ -91,7 +103,7 @@ def say(what, theirs, ours, ids, held, words):
 
 
 def main():
-    folder, ids_path, logits_path, text_path, text_ids = sys.argv[1:]
+    folder, ids_path, logits_path, text_path, text_ids = sys.argv[1:6]
     torch.set_num_threads(2)
     ids = read_ids(ids_path)
     ours = np.fromfile(logits_path, dtype=np.float32).reshape(len(ids), -1)
@@ -103,6 +115,7 @@ def main():
     if packed:  # as it runs: FP16 activations are theirs to choose, so only the perplexity is bound
         held = say(f"{folder}: {', '.join(kinds)}, {len(ids)} tokens", theirs, ours, ids, True,
                    f"not bound: logits differ by {worst_of(theirs, ours)}")
+        held &= same_weights(folder, model, sys.argv[6])
         with_dense_linears(model)
         theirs = run(model, ids)
     held &= say(f"{folder}: {'its weights in float32' if packed else 'plain'}", theirs, ours, ids,

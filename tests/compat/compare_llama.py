@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """A GGUF that ptq wrote, loaded by llama.cpp, against ptq's logits of the same ids.
 
-    compare_llama.py FILE.gguf IDS LOGITS TEXT IDS_OF_TEXT
+    compare_llama.py FILE.gguf IDS LOGITS TEXT IDS_OF_TEXT FLOAT32.gguf
+    compare_llama.py --float32 FILE.gguf FLOAT32.gguf
 
-LOGITS are ptq's (compat_logits ... exact). The cache of keys and values is float32, attention
+The second form has llama.cpp write FILE's weights as its own reader dequantises them; ptq's logits of that file must be the
+same bytes (run.sh), and llama.cpp as it comes from pip, which rounds nothing of a float32 file, must agree with them. LOGITS are ptq's (compat_logits ... exact). The cache of keys and values is float32, attention
 the plain one, and weights are not repacked, so that nothing is rounded which ptq does not round; llama.cpp must have its
 BLAS backend, which multiplies d code + m in float32. Without it, or as it runs by default, llama.cpp quantises activations
 to 8 bits: how far that takes it is said, too, and nothing is asked of it."""
@@ -61,17 +63,35 @@ def logits_of(path, ids, plain):
     return np.array(llama.scores[:len(ids)], dtype=np.float32), llama
 
 
+def write_float32(path, out):
+    params = llama_cpp.llama_model_quantize_default_params()
+    params.ftype, params.allow_requantize, params.nthread = llama_cpp.LLAMA_FTYPE_ALL_F32, True, 2
+    if llama_cpp.llama_model_quantize(path.encode(), out.encode(), ctypes.byref(params)):
+        sys.exit(f"{path}: llama.cpp does not dequantise it")
+
+
+def say(what, theirs, ours, ids, true):
+    near, words = compare(theirs, ours, true)
+    a, b = perplexity(theirs, ids), perplexity(ours, ids)
+    held = near and abs(a - b) <= PPL_BOUND * b
+    print(f"{what}, {len(ids)} tokens: {words}; perplexity {a:.6f} against {b:.6f} ({abs(a - b) / b:.1e})"
+          f"{'' if held else '   NOT HELD'}")
+    return held
+
+
 def main():
+    if sys.argv[1] == "--float32":
+        write_float32(*sys.argv[2:])
+        return
     path, ids_path, logits_path, text_path, text_ids = sys.argv[1:6]
     ids = read_ids(ids_path)
     ours = np.fromfile(logits_path, dtype=np.float32).reshape(len(ids), -1)
     theirs, llama = logits_of(path, ids, True)
     blas = has_blas()
-    near, words = compare(theirs, ours, lambda: logits(*read(path), ids))
-    a, b = perplexity(theirs, ids), perplexity(ours, ids)
-    held = blas and near and abs(a - b) <= PPL_BOUND * b
-    print(f"{path}: llama.cpp {'with' if blas else 'without'} BLAS, {len(ids)} tokens: {words}; perplexity {a:.6f} against "
-          f"{b:.6f} ({abs(a - b) / b:.1e}){'' if held else '   NOT HELD'}")
+    held = blas
+    held &= say(f"{path}: llama.cpp {'with' if blas else 'NOT HELD, without'} BLAS", theirs, ours, ids, lambda: logits(*read(path), ids))
+    wide, _ = logits_of(sys.argv[6], ids, False)
+    held &= say(f"{path}: its own float32 weights, as it runs by default", wide, ours, ids, lambda: logits(*read(path), ids))
     repacked, _ = logits_of(path, ids, False)
     print(f"{path}: not bound: as it runs by default, activations in 8 bits: logits differ by {worst_of(repacked, ours)}; perplexity "
           f"{perplexity(repacked, ids):.6f}")

@@ -2,8 +2,9 @@
 # Do other programs load what ptq writes, and compute the same?  tests/compat/run.sh [FORMAT|ROW]...
 #
 # Exports of the default model, each loaded by transformers with GPTQModel's CPU kernels, or by llama.cpp: logits within 1e-3
-# of ptq's, perplexity within 0.1 %, every id of a text equal. Installs both from PyPI into venvs in the cache, the first
-# time (6 GB with torch; llama.cpp is compiled, which takes long). Not in CI; docs/compat.md has the last run.
+# of ptq's at every token that float32 settles (true_logits.py), weights equal to the bit, perplexity within 0.1 %, every id of
+# a text equal. Installs both from PyPI into venvs in the cache, the first time (6 GB with torch; llama.cpp is compiled, which
+# takes long). Not in CI; docs/compat.md has the last run.
 # TOKENS=512  PTQ=build/ptq  PYTHON=, LLAMA_PYTHON=interpreters that have requirements.txt, requirements-llama.txt already
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -24,7 +25,7 @@ gptq rtn:w8,g-1,sym=1
 gptq_v2 rtn:w2,g32
 gptq_v2 gptq:w3,g64,act_order=1
 gptq_v2 awq:w3,g64,loss=gram
-gptq_v2 gptq:w4,g-1,act_order=1
+gptq_v2 gptq:w4,g64,act_order=1
 gptq_v2 rtn:w8,g64
 gguf rtn:w4,g32,sym=1
 gguf rtn:w4,g32,range=gptq
@@ -62,12 +63,19 @@ compare() {
     if [ "$format" = gguf ]; then
         python=${LLAMA_PYTHON:-$(venv venv-llama requirements-llama.txt)}
         build/compat_logits "$out/model.gguf" "$work/ids" "$work/logits" exact 2>"$work/err" || return 1
+        "$python" tests/compat/compare_llama.py --float32 "$out/model.gguf" "$work/float32.gguf" >/dev/null 2>"$work/err" || return 1
+        build/compat_logits "$work/float32.gguf" "$work/ids" "$work/logits.float32" exact 2>"$work/err" || return 1
+        cmp "$work/logits" "$work/logits.float32" >"$work/err" 2>&1 || return 1
+        echo "gguf $spec: weights: of what llama.cpp dequantises ptq computes the same bytes"
         "$python" tests/compat/compare_llama.py "$out/model.gguf" "$work/ids" "$work/logits" "$work/text" "$work/text.ids" \
-            2>"$work/err" | sed "s|$out/model.gguf|gguf $spec|"
+            "$work/float32.gguf" 2>"$work/err" | sed "s|$out/model.gguf|gguf $spec|"
     else
         python=${PYTHON:-$(venv venv requirements.txt torch)}
         build/compat_logits "$out" "$work/ids" "$work/logits" 2>"$work/err" || return 1
-        "$python" tests/compat/compare_hf.py "$out" "$work/ids" "$work/logits" "$work/text" "$work/text.ids" \
+        rm -rf "$work/dense"
+        [ "$format" = fp16 ] || "$ptq" quantize "$out" --method fp16 --format fp16 -o "$work/dense" --quiet >/dev/null 2>"$work/err" ||
+            return 1
+        "$python" tests/compat/compare_hf.py "$out" "$work/ids" "$work/logits" "$work/text" "$work/text.ids" "$work/dense" \
             2>"$work/err" | grep "^$out" | sed "s|$out|$format $spec|"
     fi
 }
