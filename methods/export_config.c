@@ -130,10 +130,11 @@ static enum ptq_status read_config(const struct ptq_export *x, json_t **out, str
 enum ptq_status ptq_export_config(const struct ptq_export *x, json_t *quantization, const char *quantization_file,
                                   struct ptq_error *err)
 {
-    json_t *config;
+    json_t *config = NULL;
     enum ptq_status status = read_config(x, &config, err);
     if (!status && quantization_file) status = write_json(x, quantization_file, json_incref(quantization), err);
     if (status) {
+        json_decref(config);
         json_decref(quantization);
         return status;
     }
