@@ -275,17 +275,25 @@ static enum ptq_status write_codes(const struct ptq_export *x, const char *name,
     return PTQ_OK;
 }
 
-/* m = -scale zero in FP16 must not move a weight by half a step, either. */
-static enum ptq_status check_minima(const struct ptq_export *x, const char *name, const struct ptq_qmat *q,
-                                    struct ptq_error *err)
+/* Without a minimum, all zeros are the middle; with one, m = -scale zero in FP16 must not move a weight by half a step,
+ * either. */
+static enum ptq_status check_zeros(const struct ptq_export *x, const char *name, const struct ptq_qmat *q,
+                                   struct ptq_error *err)
 {
     const struct gguf *g = x->state;
-    for (int64_t i = 0; g->kind->dtype == PTQ_Q4_1 && i < q->n * q->n_groups; i++) {
+    int middle = 1 << (g->kind->w_bit - 1);
+    for (int64_t i = 0; i < q->n * q->n_groups; i++) {
+        long long output = i / q->n_groups, group = i % q->n_groups;
         float m = -q->scale[i] * q->zero[i], half = ptq_f16_round(m);
-        if (fabsf(half - m) <= q->scale[i] / 2) continue;
-        return ptq_fail(err, PTQ_ENUMERIC,
-                        "%s: output %lld, group %lld: a minimum of %g becomes %g in FP16; --format fp16 has none", name,
-                        (long long)(i / q->n_groups), (long long)(i % q->n_groups), (double)m, (double)half);
+        if (g->kind->dtype != PTQ_Q4_1 && q->zero[i] != (float)middle)
+            return ptq_fail(err, PTQ_EINPUT,
+                            "%s: output %lld, group %lld: a zero of %g has no place here, where all are %d; --format "
+                            "gptq_v2 holds it",
+                            name, output, group, (double)q->zero[i], middle);
+        if (g->kind->dtype == PTQ_Q4_1 && !(fabsf(half - m) <= q->scale[i] / 2))
+            return ptq_fail(err, PTQ_ENUMERIC,
+                            "%s: output %lld, group %lld: a minimum of %g becomes %g in FP16; --format fp16 has none",
+                            name, output, group, (double)m, (double)half);
     }
     return PTQ_OK;
 }
@@ -297,7 +305,7 @@ static enum ptq_status write_linear(const struct ptq_export *x, int64_t index, e
     struct ptq_row_layout layout = ptq_layout_in(&x->model->config, ggml, role);
     const int64_t *ours = rows_of_file(x->scratch, &layout);
     PTQ_TRY(ptq_export_check_codes(x, l->name, q, 0, err));
-    PTQ_TRY(check_minima(x, l->name, q, err));
+    PTQ_TRY(check_zeros(x, l->name, q, err));
     PTQ_TRY(write_codes(x, tensor_name(x, ggml->linear[role], index, ".weight"), q, ours, err));
     if (!l->b || !ptq_model_has_bias(x->model, index, role)) return PTQ_OK;
     float *bias = ptq_new(x->scratch, float, l->n);
