@@ -384,7 +384,8 @@ int main(int argc, char **argv)
     for (int i = 0; i < (argc > 2 ? 1 : N_SHAPES); i++) {
         w.n = argc > 2 ? strtol(argv[1], NULL, 10) : shapes[i].n;
         w.k = argc > 2 ? strtol(argv[2], NULL, 10) : shapes[i].k;
-        if (w.n < SOME_ROWS || w.n % SOME_ROWS || w.k < GROUP || w.k % GROUP) die("N is of 256 rows, K of groups");
+        if (w.n < SOME_ROWS || w.n % SOME_ROWS || w.k < GROUP || w.k % GROUP)
+            die("N must be a multiple of 256, K one of 128");
         bench_shape(&w);
     }
     return 0;

@@ -3,7 +3,6 @@
 #include "json.h"
 #include "mapped.h"
 
-#include <assert.h>
 #include <string.h>
 
 enum { MAX_WHAT = 600, MAX_LINE = 32 << 20, MAX_TEXT = 1 << 30 };
@@ -116,7 +115,8 @@ enum ptq_status ptq_documents_read(struct ptq_arena *arena, const char *path, co
     int64_t lines = count_lines(text, size), number = 0;
     int open = 0;
     *out = (struct ptq_documents){.paragraphs = !ptq_is_json_lines(path)};
-    assert(lines <= INT32_MAX); /* MAX_TEXT has fewer bytes */
+    if (lines > INT32_MAX) /* no test: MAX_TEXT has fewer bytes */
+        return ptq_fail(err, PTQ_EINPUT, "%s: has more than 2^31 lines; take a part of it", path);
     out->document = ptq_new(arena, struct ptq_document, lines);
     for (size_t at = 0, length; at < size; at += length + 1) {
         length = line_length(text + at, size - at);

@@ -4,7 +4,6 @@
 #include "mapped.h"
 #include "unicode.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,7 +59,8 @@ enum ptq_status ptq_tokenizer_set_vocabulary(struct ptq_tokenizer *tokenizer, st
 {
     size_t bytes = 0;
     if (n == 0) return ptq_fail(err, PTQ_EINPUT, "%s: no tokens", where);
-    assert(n <= PTQ_MAX_TOKENS); /* JSON has at most MAX_JSON_VALUES, and GGUF's reader has looked */
+    if (n > PTQ_MAX_TOKENS) /* no test: JSON has at most MAX_JSON_VALUES, and GGUF's reader has looked */
+        return ptq_fail(err, PTQ_EINPUT, "%s: %zu tokens are too many", where, n);
     tokenizer->taken = ptq_alloc(arena, PTQ_MAX_TOKENS / 8, "the set of token ids");
     for (size_t i = 0; i < n; i++) bytes += token[i].size;
     char *copy = ptq_alloc(arena, bytes, "the texts of tokens");

@@ -114,13 +114,12 @@ static uint64_t job_hash(const struct ptq_job *job)
     return hash;
 }
 
-/* All of it: jobs of one hash differ in nothing but once in a lifetime. */
+/* Where the hash is the same, so is the rest, but for once in a lifetime: branches that no test takes. */
 static int same_job(const struct ptq_job *a, const struct ptq_job *b)
 {
-    int texts = !strcmp(a->spec, b->spec) & !strcmp(a->model, b->model) & !strcmp(a->text, b->text) &
-                !strcmp(a->calib, b->calib);
-    return texts & (a->calib_windows == b->calib_windows) & (a->seed == b->seed) &
-           (a->calib_sample == b->calib_sample) & (a->calib_window == b->calib_window);
+    return strcmp(a->spec, b->spec) == 0 && strcmp(a->model, b->model) == 0 && strcmp(a->text, b->text) == 0 &&
+           strcmp(a->calib, b->calib) == 0 && a->calib_windows == b->calib_windows && a->seed == b->seed &&
+           a->calib_sample == b->calib_sample && a->calib_window == b->calib_window;
 }
 
 static void add_job(struct crossing *c, const struct ptq_job *job)

@@ -8,8 +8,8 @@
 #include <string.h>
 
 enum { MOST_METHODS = 9 };
-#define LEAST_SPAN                                                                                                     \
-    0.01 /* bits a weight: cells that differ by less (one with another number of zeros) are of one size */
+/* Bits a weight: cells that differ by less (one with another number of zeros) are of one size. */
+static const double least_span = 0.01;
 
 struct bits {
     const struct ptq_model_rows *rows;
@@ -60,7 +60,7 @@ static int gather(struct ptq_arena *arena, const struct ptq_model_rows *rows, st
         if (rows->row[r]->cell->w_bit < 16 && isfinite(rows->row[r]->estimate.ppl)) b->row[b->n++] = rows->row[r];
     if (b->n < 3) return 0;
     qsort(b->row, (size_t)b->n, sizeof *b->row, by_bits);
-    if (b->row[b->n - 1]->cell->effective_bits - b->row[0]->cell->effective_bits < LEAST_SPAN) return 0;
+    if (b->row[b->n - 1]->cell->effective_bits - b->row[0]->cell->effective_bits < least_span) return 0;
     b->point = ptq_new(arena, struct ptq_point, b->n);
     b->method = ptq_new(arena, int, b->n);
     b->front = ptq_new(arena, int, b->n);

@@ -1,7 +1,6 @@
 #include "noise.h"
 
 #include "home.h"
-#include "method.h"
 #include "tsv.h"
 #include "words.h"
 
@@ -18,6 +17,9 @@ static enum ptq_status parse_row(const char *path, const struct ptq_tsv_row *row
     *out = (struct ptq_noise){.model_sha256 = column[0], .spec = column[2], .text = column[3]};
     if (ptq_spec_parse(out->spec, &spec, err))
         return ptq_fail(err, PTQ_EINPUT, "%s:%d: '%s' is no SPEC", path, row->line, out->spec);
+    out->method = spec.method;
+    out->w_bit = spec.grid.w_bit;
+    out->group_size = spec.grid.group_size;
     if (!ptq_parse_int(column[4], 2, INT32_MAX, &out->orders))
         return ptq_fail(err, PTQ_EINPUT, "%s:%d: '%s' is no number of orders", path, row->line, column[4]);
     if (!ptq_parse_double(column[5], 1, DBL_MAX, &out->lowest) ||
@@ -41,9 +43,6 @@ enum ptq_status ptq_noise_read(struct ptq_arena *arena, const char *path, struct
 
 int ptq_noise_concerns(const struct ptq_noise *line, const struct ptq_cell *cell)
 {
-    struct ptq_spec spec;
-    struct ptq_error ignored;
-    if (strcmp(line->model_sha256, cell->model_sha256) || ptq_spec_parse(line->spec, &spec, &ignored)) return 0;
-    return strcmp(spec.method->name, cell->method) == 0 && spec.grid.w_bit == cell->w_bit &&
-           spec.grid.group_size == cell->group_size;
+    return strcmp(line->model_sha256, cell->model_sha256) == 0 && strcmp(line->method->name, cell->method) == 0 &&
+           line->w_bit == cell->w_bit && line->group_size == cell->group_size;
 }

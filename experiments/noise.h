@@ -3,12 +3,15 @@
 #ifndef PTQ_NOISE_H
 #define PTQ_NOISE_H
 
+#include "method.h"
 #include "results.h"
 #include "status.h"
 
 /* One line of noise.tsv: the smallest and largest perplexity over the orders. */
 struct ptq_noise {
     const char *model_sha256, *spec, *text; /* spec without order=; text: the end of its path */
+    const struct ptq_method *method;
+    int64_t w_bit, group_size;
     int64_t orders;
     double lowest, highest;
 };

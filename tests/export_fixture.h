@@ -314,4 +314,22 @@ static inline double ppl_of(const char *model)
     return ppl_by(model, "fp16");
 }
 
+/* What a group of tests with a tiny LLaMA begins and ends with: threads, a cache of its own, the model. */
+static inline void begin_exports(char *cache, char *tiny)
+{
+    ptq_progress_quiet(PTQ_QUIET);
+    ptq_pool_start(2);
+    make_test_folder(cache);
+    setenv("PTQ_CACHE", cache, 1);
+    make_test_folder(tiny);
+    make_tiny_llama(tiny, "llama", "null");
+}
+
+static inline int end_exports(const char *const *folder, int n)
+{
+    for (int i = 0; i < n; i++) remove_test_folder(folder[i]);
+    ptq_pool_stop();
+    return 0;
+}
+
 #endif

@@ -204,22 +204,15 @@ static void test_scales_and_zeros(void **state)
 static int set_up(void **state)
 {
     (void)state;
-    ptq_progress_quiet(PTQ_QUIET);
-    ptq_pool_start(2);
-    make_test_folder(tiny);
-    make_test_folder(cache);
-    setenv("PTQ_CACHE", cache, 1);
-    make_tiny_llama(tiny, "llama", "null");
+    begin_exports(cache, tiny);
     return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    remove_test_folder(tiny);
-    remove_test_folder(cache);
-    ptq_pool_stop();
-    return 0;
+    const char *const folder[] = {tiny, cache};
+    return end_exports(folder, 2);
 }
 
 int main(void)

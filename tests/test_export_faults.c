@@ -208,14 +208,9 @@ static int set_up(void **state)
     struct remembered r;
     struct ptq_error err;
     (void)state;
-    ptq_progress_quiet(PTQ_QUIET);
-    ptq_pool_start(2);
-    make_test_folder(cache);
-    setenv("PTQ_CACHE", cache, 1);
-    make_test_folder(tiny);
+    begin_exports(cache, tiny);
     make_test_folder(biased);
     make_test_folder(gguf);
-    make_tiny_llama(tiny, "llama", "null");
     make_tiny(biased, "llama",
               "{\"model_type\": \"qwen2\", \"hidden_size\": 64, \"intermediate_size\": 96, \"num_hidden_layers\": 2,"
               " \"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"max_position_embeddings\": 64,"
@@ -231,9 +226,7 @@ static int tear_down(void **state)
 {
     (void)state;
     const char *const folder[] = {cache, tiny, biased, gguf};
-    for (int i = 0; i < 4; i++) remove_test_folder(folder[i]);
-    ptq_pool_stop();
-    return 0;
+    return end_exports(folder, 4);
 }
 
 int main(void)

@@ -310,12 +310,7 @@ static void make_source(char folder[64], const char *spec, const char *format)
 static int set_up(void **state)
 {
     (void)state;
-    ptq_progress_quiet(PTQ_QUIET);
-    ptq_pool_start(2);
-    make_test_folder(cache);
-    setenv("PTQ_CACHE", cache, 1);
-    make_test_folder(tiny);
-    make_tiny_llama(tiny, "llama", "null");
+    begin_exports(cache, tiny);
     make_source(gptq, "rtn:w4,g32,sym=1", "gptq");
     make_source(gptq_v2, "gptq:w3,g32,act_order=1", "gptq_v2");
     make_source(awq, "rtn:w4,g32", "awq");
@@ -326,9 +321,7 @@ static int tear_down(void **state)
 {
     (void)state;
     const char *const folder[] = {gptq, gptq_v2, awq, cache, tiny};
-    for (int i = 0; i < 5; i++) remove_test_folder(folder[i]);
-    ptq_pool_stop();
-    return 0;
+    return end_exports(folder, 5);
 }
 
 int main(void)

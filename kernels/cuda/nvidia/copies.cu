@@ -33,6 +33,12 @@ static bool make_pieces()
     return true;
 }
 
+/* Short copies are not worth it, and where there is no pinned memory it goes without. */
+static bool goes_in_pieces(size_t bytes)
+{
+    return bytes >= 2 * share_bytes && make_pieces();
+}
+
 struct shares {
     unsigned char *to;
     const unsigned char *from;
@@ -59,7 +65,7 @@ static size_t piece_at(size_t at, size_t bytes)
 
 void upload(void *device, const void *host, size_t bytes)
 {
-    if (bytes < 2 * share_bytes || !make_pieces()) {
+    if (!goes_in_pieces(bytes)) {
         note(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream), "upload");
         return;
     }
@@ -84,7 +90,7 @@ static void bring(const unsigned char *from, size_t at, size_t bytes, int turn)
 
 void download(void *host, const void *device, size_t bytes)
 {
-    if (bytes < 2 * share_bytes || !make_pieces()) {
+    if (!goes_in_pieces(bytes)) {
         note(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream), "download");
         note(cudaStreamSynchronize(stream), "download");
         return;
