@@ -89,7 +89,7 @@ help:
 	@echo "make table NAME=awq-table4    another experiment of experiments/, the same settings; QUICK=1: its quick form"
 	@echo "make tables     all the papers' tables and the sweeps, with pictures; QUICK=1: 76 cells, 36 minutes on two quiet cores,"
 	@echo "                twice that beside other work (docs/decisions.md has what that is computed from)"
-	@echo "make claims     what the two articles claim, each with a verdict: results/claims.md; QUICK=0: in full"
+	@echo "make claims     what the two articles claim, each with a verdict: results/claims.md, in full; QUICK=1: the quick form"
 	@echo "make test       build and run the tests"
 	@echo "make fuzz       fuzz every reader, packer and quantiser with clang, T=600 seconds each"
 	@echo "make torture    every allocation, write and rename fails in turn; kills, signals, full disks: hours"
