@@ -197,6 +197,13 @@ write_report() {
                             /us a block/ { sub(/^# /, ""); parts = parts "\n" $0 "\n" }
                             END { printf "%s", parts }'
         fi
+        if [ -s "$work/log/tinygemm.txt" ]; then
+            printf "\n## torch's own products in the same run\n\n"
+            awk -F'\t' 'BEGIN { print "| N | K | tokens | kernel | us | GB/s | % of a copy | TFLOP/s | times BF16 |"
+                                print "| --- | --- | --- | --- | --- | --- | --- | --- | --- |" }
+                        NF == 9 && !/^#/ { gsub(/\t/, " | "); print "| " $0 " |" }' "$work/log/tinygemm.txt"
+        fi
+        grep -h '^largest error' "$work"/log/test-*.txt 2>/dev/null | sed '1s/^/\nOf the packed kernels, against float64: /'
         if [ -s "$work/log/kernels.txt" ]; then
             printf '\n## Kernels, beside cuBLAS FP16 in the same run\n\n'
             awk -F'\t' 'BEGIN { print "| N | K | tokens | kernel | us | tokens/s | GB/s | % of a copy | TFLOP/s | times cuBLAS FP16 |"
