@@ -42,7 +42,7 @@ struct ptq_tile_scratch ptq_tile_scratch(const struct ptq_forward *f, int worker
     s.mixed = s.normed + PTQ_TILE_ROWS * c->width;
     s.mlp = s.mixed + PTQ_TILE_ROWS * c->heads * c->head_size;
     s.attention = s.mlp + PTQ_TILE_ROWS * mlp_width(c);
-    s.lse = s.attention + ptq_attention_scratch(f->length);
+    s.lse = s.attention + ptq_attention_scratch(f->length, c->head_size);
     return s;
 }
 
@@ -50,7 +50,7 @@ static size_t scratch_floats(const struct ptq_forward *f)
 {
     const struct ptq_config *c = &f->model->config;
     return (size_t)(PTQ_TILE_ROWS * (c->width + c->heads * c->head_size + mlp_width(c))) +
-           ptq_attention_scratch(f->length) + ptq_lse_scratch(PTQ_TILE_ROWS);
+           ptq_attention_scratch(f->length, c->head_size) + ptq_lse_scratch(PTQ_TILE_ROWS);
 }
 
 /* ---- making ---- */

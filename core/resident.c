@@ -37,7 +37,7 @@ static size_t product_scratch(const struct ptq_resident *r, const struct ptq_res
 
 static size_t scratch_bytes(const struct ptq_resident *r)
 {
-    size_t most = sizeof(float) * ptq_attention_scratch(r->most_rows);
+    size_t most = sizeof(float) * ptq_attention_scratch(r->most_rows, r->model->config.head_size);
     for (int64_t b = 0; b < r->model->config.blocks; b++)
         for (int input = 0; input < PTQ_N_INPUT; input++)
             for (int i = 0; i < r->block[b].input[input].n; i++) {

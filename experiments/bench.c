@@ -98,7 +98,7 @@ static void make_attention(struct work *w, int number)
     w->k = (c->heads + 2 * c->kv_heads) * c->d;
     w->x = floats(w, t * w->k);
     w->y = floats(w, w->m * w->n);
-    w->w = floats(w, (int64_t)ptq_attention_scratch(t));
+    w->w = floats(w, (int64_t)ptq_attention_scratch(t, c->d));
     w->flops = 4.0 * (double)(w->n * w->m) * (double)(c->first + (c->m + 1) / 2);
     w->bytes = 4.0 * (double)(t * w->k + w->m * w->n);
 }

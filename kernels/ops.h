@@ -138,7 +138,7 @@ void ptq_acts_make(struct ptq_acts *a, const struct ptq_packed *w, int64_t m, vo
 /* 1 where activations made for a serve b. */
 int ptq_packed_alike(const struct ptq_packed *a, const struct ptq_packed *b);
 
-size_t ptq_attention_scratch(int64_t tokens);
+size_t ptq_attention_scratch(int64_t tokens, int64_t head_size);
 size_t ptq_lse_scratch(int64_t m);
 
 /* Fills every slot with the plain version. */

@@ -71,7 +71,7 @@ static void rope_and_attention(struct setup *s)
         struct ptq_attention shape = {.heads = a.heads, .kv_heads = a.kv_heads, .head_size = a.d, .window = a.window};
         shape.scale = 1 / sqrtf((float)a.d);
         int64_t t = a.first + a.m, ld = (a.heads + 2 * a.kv_heads) * a.d, width = a.heads * a.d;
-        struct both qkv = make(s, t * ld), y = make(s, a.m * width), scratch = make(s, ptq_attention_scratch(t));
+        struct both qkv = make(s, t * ld), y = make(s, a.m * width), scratch = make(s, ptq_attention_scratch(t, a.d));
         struct both cosine = make(s, t * a.d / 2), sine = make(s, t * a.d / 2);
         s->ref.rope(qkv.host, ld, cosine.host, sine.host, t, a.heads + a.kv_heads, a.d);
         s->device->ops.rope(qkv.device, ld, cosine.device, sine.device, t, a.heads + a.kv_heads, a.d);

@@ -136,7 +136,7 @@ static void test_cache(struct setup *s)
         push(s, &q, last, 1, y.device + last * width);
         push(s, &q, last + 1, 1, y.device + (last + 1) * width);
         expected_rows(s, &q);
-        float *k = q.qkv.host + width, *scratch = calloc(ptq_attention_scratch(c->capacity), sizeof *scratch);
+        float *k = q.qkv.host + width, *scratch = calloc(ptq_attention_scratch(c->capacity, c->d), sizeof *scratch);
         q.shape.slope = c->alibi ? q.slope.host : NULL;
         s->ref.attention(y.host, width, q.qkv.host, k, k + c->kv_heads * c->d, q.ld, &q.shape, 0, c->capacity, scratch);
         free(scratch);

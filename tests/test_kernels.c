@@ -169,7 +169,7 @@ static void test_rope_and_attention(void **state)
         b->cpu.rope(turned, ld, cosine, sine, t, s.heads + s.kv_heads, s.d);
         agree("rope", c, qkv, turned, t * ld);
         float *want = values(&rng, s.m * width), *got = copy_of(want, s.m * width);
-        float *scratch = values(&rng, (int64_t)ptq_attention_scratch(t));
+        float *scratch = values(&rng, (int64_t)ptq_attention_scratch(t, s.d));
         const float *k = qkv + width, *v = k + s.kv_heads * s.d;
         b->ref.attention(want, width, qkv + s.first * ld, k, v, ld, &shape, s.first, s.m, scratch);
         b->cpu.attention(got, width, qkv + s.first * ld, k, v, ld, &shape, s.first, s.m, scratch);
@@ -193,7 +193,7 @@ static void rope_and_attention_by_hand(const struct ptq_ops *ops)
     const float turned[] = {1 * 0.5f - 2 * 0.25f, 10, 2 * 0.5f + 1 * 0.25f, 20};
     expect_four("rope", turned, x);
     /* one head of width 4; two keys of equal score, the earlier one token away; the values are 1 and 3 */
-    float qkv[2 * 12] = {0}, *scratch = calloc(ptq_attention_scratch(2), sizeof *scratch);
+    float qkv[2 * 12] = {0}, *scratch = calloc(ptq_attention_scratch(2, 4), sizeof *scratch);
     const float slope = 2;
     for (int j = 0; j < 4; j++) qkv[8 + j] = 1, qkv[20 + j] = 3;
     struct ptq_attention shape = {1, 1, 4, 0.5f, 0, &slope};

@@ -62,6 +62,10 @@ static void attention(float *y, int64_t ldy, const float *q, const float *k, con
                       const struct ptq_attention *shape, int64_t first, int64_t m, float *scratch)
 {
     int64_t d = shape->head_size, per_kv = shape->heads / shape->kv_heads;
+    if (m > 1 && ptq_cpu.attention) {
+        ptq_cpu.attention(y, ldy, q, k, v, ldqkv, shape, first, m, scratch);
+        return;
+    }
     for (int64_t i = 0; i < m; i += QUERY_ROWS)
         for (int64_t h = 0; h < shape->heads; h++)
             attend(y + i * ldy + h * d, ldy, q + i * ldqkv + h * d, k + h / per_kv * d, v + h / per_kv * d, ldqkv, h,
@@ -169,11 +173,13 @@ static void plain_softmax(float *x, int64_t n)
     for (int64_t i = 0; i < n; i++) x[i] *= inverse;
 }
 
-struct ptq_cpu_parts ptq_cpu = {plain_max, plain_sum_exp, plain_exp_in_place, plain_softmax};
+struct ptq_cpu_parts ptq_cpu = {plain_max, plain_sum_exp, plain_exp_in_place, plain_softmax, NULL};
 
-size_t ptq_attention_scratch(int64_t tokens)
+/* Scores of QUERY_ROWS rows, or what a group of attention_wide.h holds. */
+size_t ptq_attention_scratch(int64_t tokens, int64_t head_size)
 {
-    return (size_t)tokens * QUERY_ROWS;
+    int64_t scores = tokens * QUERY_ROWS, group = (PTQ_KEYS + 2 * PTQ_MOST_HEADS * head_size) * PTQ_MOST_QUERIES;
+    return (size_t)(scores > group ? scores : group);
 }
 
 size_t ptq_lse_scratch(int64_t m)
@@ -224,6 +230,8 @@ void ptq_ops_cpu(struct ptq_ops *ops)
     ops->triangle = triangle;
     const char *wish = getenv("PTQ_KERNELS");
     if (wish && strcmp(wish, "plain") == 0) return;
+    int avx2 = wish && strcmp(wish, "avx2") == 0;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) ptq_ops_avx2(ops, &ptq_cpu);
-    choose_packed(ops, wish && strcmp(wish, "avx2") == 0);
+    if (!avx2 && ptq_cpu_has(&ptq_packed_avx512)) ptq_ops_avx512(ops, &ptq_cpu);
+    choose_packed(ops, avx2);
 }

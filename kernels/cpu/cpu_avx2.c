@@ -9,42 +9,76 @@
 
 #define AVX2 __attribute__((target("avx2,fma")))
 
-/* exp(x) for x <= 88; below -87.3 the result is 0. x = n ln2 + r, |r| <= ln2 / 2; exp(r) by its Taylor polynomial of
- * degree 7 (remainder below 6e-9 relative), 2^n by the exponent bits. */
-AVX2 static inline __m256 exp8(__m256 x)
+/* ---- sixteen floats, for the loops of wide.h ---- */
+
+#define WIDE AVX2
+#define V AVX2 static inline __attribute__((always_inline))
+
+typedef struct {
+    __m256 a, b;
+} vec;
+
+#define BOTH(name, function)                                                                                           \
+    V vec name(vec x, vec y)                                                                                           \
+    {                                                                                                                  \
+        return (vec){function(x.a, y.a), function(x.b, y.b)};                                                          \
+    }
+BOTH(v_add, _mm256_add_ps)
+BOTH(v_sub, _mm256_sub_ps)
+BOTH(v_mul, _mm256_mul_ps)
+BOTH(v_div, _mm256_div_ps)
+BOTH(v_min, _mm256_min_ps)
+BOTH(v_max, _mm256_max_ps)
+
+V vec v_load(const float *x)
 {
-    const __m256 log2e = _mm256_set1_ps(1.44269504f), ln2_high = _mm256_set1_ps(0.693359375f);
-    const __m256 ln2_low = _mm256_set1_ps(-2.12194440e-4f), floor = _mm256_set1_ps(-87.3f);
-    __m256 alive = _mm256_cmp_ps(x, floor, _CMP_GE_OQ);
-    x = _mm256_max_ps(x, floor);
-    __m256 n = _mm256_round_ps(_mm256_mul_ps(x, log2e), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    __m256 r = _mm256_fnmadd_ps(n, ln2_low, _mm256_fnmadd_ps(n, ln2_high, x));
-    __m256 p = _mm256_set1_ps(1.0f / 5040);
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 720));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 120));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 24));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 6));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0.5f));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
-    __m256i power = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
-    return _mm256_and_ps(_mm256_mul_ps(p, _mm256_castsi256_ps(power)), alive);
+    return (vec){_mm256_loadu_ps(x), _mm256_loadu_ps(x + 8)};
 }
 
-/* Lanes [0, n) of a vector, the others from fill. Tails go the same way as whole vectors, so that a value's result does
- * not depend on where in the array it stands. */
-AVX2 static inline __m256 load_tail(const float *x, int64_t n, float fill)
+V void v_store(float *x, vec v)
 {
-    float lane[8];
-    for (int i = 0; i < 8; i++) lane[i] = i < n ? x[i] : fill;
-    return _mm256_loadu_ps(lane);
+    _mm256_storeu_ps(x, v.a);
+    _mm256_storeu_ps(x + 8, v.b);
 }
 
-AVX2 static inline void store_tail(float *x, int64_t n, __m256 value)
+V vec v_set(float x)
 {
-    float lane[8];
-    _mm256_storeu_ps(lane, value);
-    memcpy(x, lane, sizeof *x * (size_t)n);
+    return (vec){_mm256_set1_ps(x), _mm256_set1_ps(x)};
+}
+
+V vec v_fma(vec a, vec b, vec c)
+{
+    return (vec){_mm256_fmadd_ps(a.a, b.a, c.a), _mm256_fmadd_ps(a.b, b.b, c.b)};
+}
+
+V __m256 round8(__m256 x)
+{
+    return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
+V vec v_round(vec x)
+{
+    return (vec){round8(x.a), round8(x.b)};
+}
+
+V __m256 pow8(__m256 n)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
+}
+
+V vec v_pow2(vec n)
+{
+    return (vec){pow8(n.a), pow8(n.b)};
+}
+
+V __m256 pick8(__m256 x, __m256 a, __m256 b)
+{
+    return _mm256_blendv_ps(a, b, _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_LT_OQ));
+}
+
+V vec v_pick(vec x, vec a, vec b)
+{
+    return (vec){pick8(x.a, a.a, b.a), pick8(x.b, a.b, b.b)};
 }
 
 AVX2 static inline float sum8(__m256 v)
@@ -61,50 +95,32 @@ AVX2 static inline float max8(__m256 v)
     return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
 }
 
+V float v_sum(vec v)
+{
+    return sum8(_mm256_add_ps(v.a, v.b));
+}
+
+V float v_top(vec v)
+{
+    return max8(_mm256_max_ps(v.a, v.b));
+}
+
+enum { QUERY_VECTORS = 1, STEP = 6 };
+#include "wide.h"
+
+/* ---- eight ---- */
+
+/* As v_load_tail, of eight. */
+AVX2 static inline __m256 load_tail(const float *x, int64_t n, float fill)
+{
+    float lane[8];
+    for (int i = 0; i < 8; i++) lane[i] = i < n ? x[i] : fill;
+    return _mm256_loadu_ps(lane);
+}
+
 AVX2 static inline float min8(__m256 v)
 {
     return -max8(_mm256_sub_ps(_mm256_setzero_ps(), v));
-}
-
-AVX2 static float max_avx2(const float *x, int64_t n)
-{
-    __m256 max = _mm256_set1_ps(x[0]);
-    int64_t i = 0;
-    for (; i + 8 <= n; i += 8) max = _mm256_max_ps(max, _mm256_loadu_ps(x + i));
-    if (i < n) max = _mm256_max_ps(max, load_tail(x + i, n - i, x[0]));
-    return max8(max);
-}
-
-AVX2 static float sum_exp_avx2(const float *x, int64_t n, float max)
-{
-    __m256 sum = _mm256_setzero_ps(), shift = _mm256_set1_ps(max);
-    int64_t i = 0;
-    for (; i + 8 <= n; i += 8) sum = _mm256_add_ps(sum, exp8(_mm256_sub_ps(_mm256_loadu_ps(x + i), shift)));
-    if (i < n) sum = _mm256_add_ps(sum, exp8(_mm256_sub_ps(load_tail(x + i, n - i, -INFINITY), shift)));
-    return sum8(sum);
-}
-
-AVX2 static float exp_in_place_avx2(float *x, int64_t n, float max)
-{
-    __m256 sum = _mm256_setzero_ps(), shift = _mm256_set1_ps(max);
-    int64_t i = 0;
-    for (; i + 8 <= n; i += 8) {
-        __m256 e = exp8(_mm256_sub_ps(_mm256_loadu_ps(x + i), shift));
-        _mm256_storeu_ps(x + i, e);
-        sum = _mm256_add_ps(sum, e);
-    }
-    if (i < n) {
-        __m256 e = exp8(_mm256_sub_ps(load_tail(x + i, n - i, -INFINITY), shift));
-        store_tail(x + i, n - i, e);
-        sum = _mm256_add_ps(sum, e);
-    }
-    return sum8(sum);
-}
-
-AVX2 static void softmax_avx2(float *x, int64_t n)
-{
-    float inverse = 1 / exp_in_place_avx2(x, n, max_avx2(x, n));
-    for (int64_t i = 0; i < n; i++) x[i] *= inverse;
 }
 
 AVX2 static void rmsnorm_avx2(float *y, const float *x, const float *g, float eps, int64_t m, int64_t k)
@@ -138,67 +154,6 @@ AVX2 static void layernorm_avx2(float *y, const float *x, const float *g, const 
         for (; j < k; j++) squares += (double)(x[j] - mean) * (x[j] - mean);
         float scale = (float)(1 / sqrt(squares / (double)k + eps));
         for (j = 0; j < k; j++) y[j] = (x[j] - mean) * scale * g[j] + b[j];
-    }
-}
-
-AVX2 static inline __m256 silu8(__m256 x, __m256 up)
-{
-    const __m256 one = _mm256_set1_ps(1), limit = _mm256_set1_ps(80);
-    __m256 e = exp8(_mm256_min_ps(_mm256_sub_ps(_mm256_setzero_ps(), x), limit));
-    return _mm256_mul_ps(_mm256_div_ps(x, _mm256_add_ps(one, e)), up);
-}
-
-AVX2 static void silu_mul_avx2(float *y, int64_t ldy, const float *gate, const float *up, int64_t ld, int64_t m,
-                               int64_t n)
-{
-    for (int64_t i = 0; i < m; i++, y += ldy, gate += ld, up += ld) {
-        int64_t j = 0;
-        for (; j + 8 <= n; j += 8) _mm256_storeu_ps(y + j, silu8(_mm256_loadu_ps(gate + j), _mm256_loadu_ps(up + j)));
-        if (j < n) store_tail(y + j, n - j, silu8(load_tail(gate + j, n - j, 0), load_tail(up + j, n - j, 0)));
-    }
-}
-
-/* 1 + tanh(u) = 2 / (1 + exp(-2 u)), so gelu is x / (1 + exp(-2 u)) with u = sqrt(2 / pi) (x + 0.044715 x^3). */
-AVX2 static inline __m256 gelu_tanh8(__m256 x)
-{
-    const __m256 one = _mm256_set1_ps(1), limit = _mm256_set1_ps(80);
-    const __m256 linear = _mm256_set1_ps(-1.59576912f), cubic = _mm256_set1_ps(-0.0713548163f);
-    __m256 u = _mm256_mul_ps(x, _mm256_fmadd_ps(_mm256_mul_ps(x, x), cubic, linear));
-    return _mm256_div_ps(x, _mm256_add_ps(one, exp8(_mm256_min_ps(u, limit))));
-}
-
-/* With z = |x| / sqrt 2 and t = 1 / (1 + 0.38 z): erfc(z) = exp(-z^2) t P(t), P of degree 8 fitted by least squares of
- * the relative error at 300 Chebyshev nodes of z in [0, 9.4] (2.4e-8; 2.1e-7 in float32). */
-AVX2 static inline __m256 gelu_erf8(__m256 x)
-{
-    static const float p[] = {0.214415303f,  0.213843563f, 0.20445911f,   0.136449192f, 0.23527595f,
-                              -0.169165037f, 0.370675212f, -0.265610343f, 0.059657073f};
-    const __m256 one = _mm256_set1_ps(1), half = _mm256_set1_ps(0.5f);
-    __m256 size = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x);
-    __m256 t = _mm256_div_ps(one, _mm256_fmadd_ps(size, _mm256_set1_ps(0.38f * 0.707106781f), one));
-    __m256 sum = _mm256_set1_ps(p[8]);
-    for (int i = 7; i >= 0; i--) sum = _mm256_fmadd_ps(sum, t, _mm256_set1_ps(p[i]));
-    __m256 half_erfc = _mm256_mul_ps(
-        _mm256_mul_ps(half, exp8(_mm256_mul_ps(_mm256_mul_ps(x, x), _mm256_set1_ps(-0.5f)))), _mm256_mul_ps(sum, t));
-    __m256 positive = _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GE_OQ);
-    return _mm256_mul_ps(x, _mm256_blendv_ps(half_erfc, _mm256_sub_ps(one, half_erfc), positive));
-}
-
-AVX2 static void gelu_tanh_avx2(float *x, int64_t ldx, int64_t m, int64_t n)
-{
-    for (int64_t i = 0; i < m; i++, x += ldx) {
-        int64_t j = 0;
-        for (; j + 8 <= n; j += 8) _mm256_storeu_ps(x + j, gelu_tanh8(_mm256_loadu_ps(x + j)));
-        if (j < n) store_tail(x + j, n - j, gelu_tanh8(load_tail(x + j, n - j, 0)));
-    }
-}
-
-AVX2 static void gelu_erf_avx2(float *x, int64_t ldx, int64_t m, int64_t n)
-{
-    for (int64_t i = 0; i < m; i++, x += ldx) {
-        int64_t j = 0;
-        for (; j + 8 <= n; j += 8) _mm256_storeu_ps(x + j, gelu_erf8(_mm256_loadu_ps(x + j)));
-        if (j < n) store_tail(x + j, n - j, gelu_erf8(load_tail(x + j, n - j, 0)));
     }
 }
 
@@ -336,15 +291,12 @@ void ptq_ops_avx2(struct ptq_ops *ops, struct ptq_cpu_parts *parts)
     ops->name = "cpu-avx2";
     ops->rmsnorm = rmsnorm_avx2;
     ops->layernorm = layernorm_avx2;
-    ops->silu_mul = silu_mul_avx2;
-    ops->gelu_tanh = gelu_tanh_avx2;
-    ops->gelu_erf = gelu_erf_avx2;
     ops->abssum = abssum_avx2;
     ops->minmax = minmax_avx2;
     ops->code = code_avx2;
     ops->dequantize = dequantize_avx2;
     ops->feedback = feedback_avx2;
-    *parts = (struct ptq_cpu_parts){max_avx2, sum_exp_avx2, exp_in_place_avx2, softmax_avx2};
+    use_wide(ops, parts);
 }
 
 #else
