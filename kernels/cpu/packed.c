@@ -30,13 +30,17 @@ static int is_fast(const struct ptq_packed *w)
     return w->grid.w_bit <= 4 || w->grid.w_bit == 8;
 }
 
-/* The integer part of tiles [tile, tile + tiles) for tokens [first, first + n): t[n][PTQ_PANEL_ROWS]. */
+/* The integer part of tiles [tile, tile + tiles) for tokens [first, first + n): t[n][PTQ_PANEL_ROWS]. y, where the first
+ * token's outputs go, is fetched meanwhile: its rows lie far apart, and a store that waits is an eighth of the time. */
 static void multiply_panels(float *t, const struct ptq_acts *a, const struct ptq_packed *w, int64_t tile, int tiles,
-                            int64_t first, int64_t n)
+                            int64_t first, int64_t n, const float *y, int64_t ldy)
 {
     struct ptq_panel panel;
     panel.tiles = tiles;
+    int64_t chunks = (w->places + PTQ_CHUNK - 1) / PTQ_CHUNK, fetched = 0, some = (n + chunks - 1) / chunks;
     for (struct ptq_chunk c = {0}; ptq_next_chunk(w, &c);) {
+        for (int64_t end = fetched + some < n ? fetched + some : n; fetched < end; fetched++)
+            for (int i = 0; i < tiles; i++) __builtin_prefetch(y + fetched * ldy + i * PTQ_PACK_ROWS, 1);
         for (int i = 0; i < tiles; i++) {
             (is_fast(w) ? parts->unpack : unpack_plainly)(panel.code[i], w, tile + i, &c);
             parts->scales(panel.scale + i * PTQ_PACK_ROWS, w, tile + i, c.group);
@@ -82,7 +86,7 @@ static void packed(float *y, int64_t ldy, const struct ptq_acts *a, const struct
             if (few)
                 parts->few(t, a, w, at, first, n);
             else
-                multiply_panels(t, a, w, at, now, first, n);
+                multiply_panels(t, a, w, at, now, first, n, y + first * ldy + at * PTQ_PACK_ROWS, ldy);
             for (int i = 0; i < now; i++)
                 finish(y + first * ldy, ldy, t + i * PTQ_PACK_ROWS, a, w, b, accumulate, at + i, first, n);
         }
