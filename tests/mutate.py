@@ -21,10 +21,10 @@ MUTATIONS = [
     ("kernels/ref/ref.c", "dot(row, row, k) / (double)k + eps", "dot(row, row, k) / (double)k - eps", "kernels"),
     # not (row[j] - mean) * (row[j] + mean), whose sum is the same
     ("kernels/ref/ref.c", "variance / (double)k + eps", "variance / (double)k - eps", "kernels"),
-    ("kernels/ref/ref.c", "*b = *b * c + kept * s;", "*b = *b * c - kept * s;", "kernels"),
-    ("kernels/ref/ref.c", "last - shape->window + 1", "last - shape->window + 2", "kernels"),
+    ("kernels/ref/ref.c", "*b = *b * c + kept * s;", "*b = *b * c - kept * s;", "attention"),
+    ("kernels/ref/ref.c", "last - shape->window + 1", "last - shape->window + 2", "attention"),
     # not t + last, which moves all scores of a query alike
-    ("kernels/ref/ref.c", "score[t] += shape->slope", "score[t] -= shape->slope", "kernels"),
+    ("kernels/ref/ref.c", "score[t] += shape->slope", "score[t] -= shape->slope", "attention"),
     ("kernels/ref/ref.c", "for (int64_t j = i + 1; j < f->columns", "for (int64_t j = i + 2; j < f->columns", "kernels"),
     # not >=, since ids come in their order: the last one that is not above the target is the target
     ("kernels/ref/ref.c", "if (target == id) state->target", "if (target != id) state->target", "kernels"),

@@ -139,7 +139,8 @@ static void attention(struct setup *s)
         struct both slope = make(s, a.heads);
         struct ptq_attention shape = {.heads = a.heads, .kv_heads = a.kv_heads, .head_size = a.d, .window = a.window};
         int64_t ld = (a.heads + 2 * a.kv_heads) * a.d, width = a.heads * a.d, k = width, v = k + a.kv_heads * a.d;
-        struct both qkv = make(s, a.m * ld), y = make(s, a.m * width), scratch = make(s, ptq_attention_scratch(a.m, a.d));
+        struct both qkv = make(s, a.m * ld), y = make(s, a.m * width), scratch;
+        scratch = make(s, ptq_attention_scratch(a.m, a.d));
         void *room = s->device->take(s->device->solver.attention_bytes(&shape, a.m));
         shape.scale = 1 / sqrtf((float)a.d);
         shape.slope = a.alibi ? slope.host : NULL;

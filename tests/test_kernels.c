@@ -1,58 +1,7 @@
 /* Every operation of every CPU backend against ref, on all shapes of kernels/cases.h: normalised mean squared error
  * within a bound, NaN and Inf apart, guard words behind every output, codes equal byte for byte. */
-#include "cases.h"
-#include "cpu/cpu.h"
-#include "ops.h"
+#include "kernel_values.h"
 #include "qmats.h"
-#include "rng.h"
-
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <cmocka.h>
-
-enum { GUARD_WORDS = 16 };
-static const float guard = 1234.5f;
-static const double bound = 1e-10; /* NMSE; float32 sums of up to 576 terms stay below it by two orders */
-
-struct backends {
-    struct ptq_ops ref, cpu;
-};
-
-/* n values, some of them large, with guard words behind. */
-static float *values(struct ptq_rng *rng, int64_t n)
-{
-    float *x = malloc(sizeof *x * (size_t)(n + GUARD_WORDS));
-    assert_non_null(x);
-    for (int64_t i = 0; i < n; i++) x[i] = (float)(ptq_rng_uniform(rng) * 4 - 2) * (ptq_rng_below(rng, 50) ? 1 : 8);
-    for (int i = 0; i < GUARD_WORDS; i++) x[n + i] = guard;
-    return x;
-}
-
-static float *copy_of(const float *x, int64_t n)
-{
-    float *y = malloc(sizeof *y * (size_t)(n + GUARD_WORDS));
-    assert_non_null(y);
-    memcpy(y, x, sizeof *y * (size_t)(n + GUARD_WORDS));
-    return y;
-}
-
-static void agree(const char *op, int number, const float *want, const float *got, int64_t n)
-{
-    double error = 0, power = 0;
-    for (int64_t i = 0; i < n; i++) {
-        if (!isfinite(got[i])) fail_msg("%s, case %d: value %ld is %g", op, number, (long)i, (double)got[i]);
-        error += ((double)got[i] - want[i]) * ((double)got[i] - want[i]);
-        power += (double)want[i] * want[i];
-    }
-    if (error > bound * (power + 1e-30)) fail_msg("%s, case %d: normalised error %g", op, number, error / power);
-    for (int i = 0; i < GUARD_WORDS; i++)
-        if (got[n + i] != guard) fail_msg("%s, case %d: wrote past the end", op, number);
-}
 
 static void test_linear(void **state)
 {
@@ -150,64 +99,6 @@ static void test_gelu(void **state)
             if (!(fabsf(got - want) <= (x > -8 ? 4e-6f * fabsf(want) : 0) + 1e-12f))
                 fail_msg("gelu form %d of %g is %.9g, expected %.9g", form, (double)x, (double)got, (double)want);
         }
-}
-
-static void test_rope_and_attention(void **state)
-{
-    struct backends *b = *state;
-    struct ptq_rng rng = ptq_rng_make(4, "attention");
-    for (int c = 0; c < PTQ_N_CASES(ptq_attention_cases); c++) {
-        struct ptq_attention_case s = ptq_attention_cases[c];
-        float slope[16];
-        for (int h = 0; h < 16; h++) slope[h] = powf(0.7f, (float)h);
-        struct ptq_attention shape = {
-            s.heads, s.kv_heads, s.d, 1 / sqrtf((float)s.d), s.window, s.alibi ? slope : NULL};
-        int64_t t = s.first + s.m, ld = (s.heads + 2 * s.kv_heads) * s.d, width = s.heads * s.d;
-        float *qkv = values(&rng, t * ld), *turned = copy_of(qkv, t * ld);
-        float *cosine = values(&rng, t * s.d / 2), *sine = values(&rng, t * s.d / 2);
-        b->ref.rope(qkv, ld, cosine, sine, t, s.heads + s.kv_heads, s.d);
-        b->cpu.rope(turned, ld, cosine, sine, t, s.heads + s.kv_heads, s.d);
-        agree("rope", c, qkv, turned, t * ld);
-        float *want = values(&rng, s.m * width), *got = copy_of(want, s.m * width);
-        float *scratch = values(&rng, (int64_t)ptq_attention_scratch(t, s.d));
-        const float *k = qkv + width, *v = k + s.kv_heads * s.d;
-        b->ref.attention(want, width, qkv + s.first * ld, k, v, ld, &shape, s.first, s.m, scratch);
-        b->cpu.attention(got, width, qkv + s.first * ld, k, v, ld, &shape, s.first, s.m, scratch);
-        agree("attention", c, want, got, s.m * width);
-        free(qkv), free(turned), free(cosine), free(sine), free(want), free(got), free(scratch);
-    }
-}
-
-static void expect_four(const char *what, const float *want, const float *got)
-{
-    for (int j = 0; j < 4; j++)
-        if (!(fabsf(got[j] - want[j]) <= 2e-6f * fabsf(want[j])))
-            fail_msg("%s: element %d is %.9g, expected %.9g", what, j, (double)got[j], (double)want[j]);
-}
-
-/* Small enough to do by hand, since a backend may share a function with the plain one. */
-static void rope_and_attention_by_hand(const struct ptq_ops *ops)
-{
-    float x[] = {1, 10, 2, 20}, cosine[] = {0.5f, 1}, sine[] = {0.25f, 0}, y[4] = {0};
-    ops->rope(x, 4, cosine, sine, 1, 1, 4); /* (1, 2) is turned, (10, 20) is not */
-    const float turned[] = {1 * 0.5f - 2 * 0.25f, 10, 2 * 0.5f + 1 * 0.25f, 20};
-    expect_four("rope", turned, x);
-    /* one head of width 4; two keys of equal score, the earlier one token away; the values are 1 and 3 */
-    float qkv[2 * 12] = {0}, *scratch = calloc(ptq_attention_scratch(2, 4), sizeof *scratch);
-    const float slope = 2;
-    for (int j = 0; j < 4; j++) qkv[8 + j] = 1, qkv[20 + j] = 3;
-    struct ptq_attention shape = {1, 1, 4, 0.5f, 0, &slope};
-    ops->attention(y, 4, qkv + 12, qkv + 4, qkv + 8, 12, &shape, 1, 1, scratch);
-    float far = expf(-2), want = (far * 1 + 3) / (far + 1);
-    expect_four("slopes", (const float[]){want, want, want, want}, y);
-    free(scratch);
-}
-
-static void test_by_hand(void **state)
-{
-    struct backends *b = *state;
-    rope_and_attention_by_hand(&b->ref);
-    rope_and_attention_by_hand(&b->cpu);
 }
 
 /* Both the fused log-sum-exp against ref, and ref's against the definition over the whole row. */
@@ -449,34 +340,20 @@ static void test_exponentials(void **state)
     }
 }
 
-static int set_up(void **state)
-{
-    static struct backends b;
-    ptq_ops_ref(&b.ref);
-    ptq_ops_cpu(&b.cpu);
-    *state = &b;
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_linear),       cmocka_unit_test(test_norms),
-        cmocka_unit_test(test_activations),  cmocka_unit_test(test_rope_and_attention),
-        cmocka_unit_test(test_lse),          cmocka_unit_test(test_lse_mean),
-        cmocka_unit_test(test_abssum),       cmocka_unit_test(test_codes),
-        cmocka_unit_test(test_exponentials), cmocka_unit_test(test_gram),
-        cmocka_unit_test(test_feedback),     cmocka_unit_test(test_gelu),
-        cmocka_unit_test(test_products),     cmocka_unit_test(test_linear_f16),
-        cmocka_unit_test(test_by_hand),
+        cmocka_unit_test(test_linear),     cmocka_unit_test(test_norms),        cmocka_unit_test(test_activations),
+        cmocka_unit_test(test_lse),        cmocka_unit_test(test_lse_mean),     cmocka_unit_test(test_abssum),
+        cmocka_unit_test(test_codes),      cmocka_unit_test(test_exponentials), cmocka_unit_test(test_gram),
+        cmocka_unit_test(test_feedback),   cmocka_unit_test(test_gelu),         cmocka_unit_test(test_products),
+        cmocka_unit_test(test_linear_f16),
     };
     int failed = 0;
-    const char *backends[] = {"plain", "avx2"};
-    for (int i = 0; i < 2; i++) {
-        setenv("PTQ_KERNELS", backends[i], 1);
+    for (int i = 0; i < PTQ_N_CASES(backend_names); i++) {
         struct ptq_ops ops;
-        ptq_ops_cpu(&ops);
-        printf("backend %s: %s\n", backends[i], ops.name);
+        use(&ops, backend_names[i]);
+        printf("backend %s: %s\n", backend_names[i], ops.name);
         failed += cmocka_run_group_tests(tests, set_up, NULL);
     }
     return failed;

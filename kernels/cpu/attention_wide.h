@@ -1,6 +1,6 @@
 /* Attention of many query rows, part of wide.h: a lane is a query, so that no sum crosses lanes, and a query's result
- * does not depend on the ones beside it. Keys are taken in blocks of KEYS, at multiples of it; a running maximum and sum
- * (arXiv:1805.02867) go along, and what was mixed before is scaled when the maximum rises.
+ * does not depend on the ones beside it. Keys are taken in blocks of KEYS, at multiples of it; a running maximum and
+ * sum (arXiv:1805.02867) go along, and what was mixed before is scaled when the maximum rises.
  *
  *   q, y [D][LANES nv]    the group's queries and outputs, turned
  *   p    [KEYS][LANES nv] scores, then their exponentials
@@ -10,8 +10,8 @@ enum { KEYS = PTQ_KEYS, GROUP = LANES * QUERY_VECTORS };
 
 struct queries {
     const struct ptq_attention *shape;
-    int64_t first;  /* position of lane 0 */
-    float slope;    /* of this head */
+    int64_t first; /* position of lane 0 */
+    float slope;   /* of this head */
     float *q, *y, *p;
     vec top[QUERY_VECTORS], sum[QUERY_VECTORS];
 };

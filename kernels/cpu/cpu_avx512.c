@@ -1,4 +1,5 @@
-/* AVX-512 versions of the loops of wide.h. Compiled for every x86-64, run only where the processor says that it has it. */
+/* AVX-512 versions of the loops of wide.h. Compiled for every x86-64, run only where the processor says that it has it.
+ */
 #include "cpu.h"
 
 #if defined(__x86_64__)

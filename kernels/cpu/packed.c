@@ -30,8 +30,9 @@ static int is_fast(const struct ptq_packed *w)
     return w->grid.w_bit <= 4 || w->grid.w_bit == 8;
 }
 
-/* The integer part of tiles [tile, tile + tiles) for tokens [first, first + n): t[n][PTQ_PANEL_ROWS]. y, where the first
- * token's outputs go, is fetched meanwhile: its rows lie far apart, and a store that waits is an eighth of the time. */
+/* The integer part of tiles [tile, tile + tiles) for tokens [first, first + n): t[n][PTQ_PANEL_ROWS]. y, where the
+ * first token's outputs go, is fetched meanwhile: its rows lie far apart, and a store that waits is an eighth of the
+ * time. */
 static void multiply_panels(float *t, const struct ptq_acts *a, const struct ptq_packed *w, int64_t tile, int tiles,
                             int64_t first, int64_t n, const float *y, int64_t ldy)
 {

@@ -20,8 +20,8 @@ enum { LANES = 16 };
 
 #define INLINE WIDE static inline __attribute__((always_inline))
 
-/* exp(x) for x <= 88; below -87.3 the result is 0, of NaN it is NaN. x = n ln2 + r, |r| <= ln2 / 2; exp(r) by its Taylor
- * polynomial of degree 7 (remainder below 6e-9 relative), 2^n by the exponent bits. */
+/* exp(x) for x <= 88; below -87.3 the result is 0, of NaN it is NaN. x = n ln2 + r, |r| <= ln2 / 2; exp(r) by its
+ * Taylor polynomial of degree 7 (remainder below 6e-9 relative), 2^n by the exponent bits. */
 INLINE vec v_exp(vec given)
 {
     const vec one = v_set(1);
