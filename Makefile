@@ -6,10 +6,18 @@ export PTQ ?= $(BUILD)/ptq
 export FILES REPORT NAME MODEL TEXT CALIB BITS GROUP WINDOWS SEED THREADS OUT QUICK
 
 MAKEFLAGS += --no-print-directory
-# A misspelt setting would run something else for minutes.
-KNOWN := NAME MODEL TEXT CALIB BITS GROUP WINDOWS SEED THREADS OUT QUICK PLOTS BUILD JOBS PTQ CMAKE_FLAGS
+# A misspelt setting, or one that the goal has no use for, would run something else for minutes.
+SETTINGS := MODEL TEXT CALIB BITS GROUP WINDOWS SEED THREADS QUICK
+KNOWN_table := NAME OUT $(SETTINGS)
+KNOWN_table1 := OUT $(SETTINGS)
+KNOWN_tables := OUT $(SETTINGS)
+KNOWN_claims := $(SETTINGS)
+KNOWN_report := FILES REPORT QUICK
+KNOWN_fuzz := T TARGETS
+KNOWN := $(foreach goal,$(MAKECMDGOALS),$(KNOWN_$(goal)))
+ifneq ($(KNOWN),)
+KNOWN += BUILD JOBS PTQ CMAKE_FLAGS
 UNKNOWN := $(filter-out $(KNOWN),$(foreach w,$(MAKEOVERRIDES),$(if $(findstring =,$w),$(firstword $(subst =, ,$w)))))
-ifneq ($(filter table table1 tables claims,$(MAKECMDGOALS)),)
 $(if $(UNKNOWN),$(error make $(MAKECMDGOALS) knows no $(UNKNOWN); it knows $(KNOWN)))
 endif
 

@@ -27,8 +27,9 @@ def cache_folder():
 
 def hub_folder():
     """The Hugging Face cache, by that library's rules."""
-    if os.environ.get("HF_HUB_CACHE"):
-        return os.environ["HF_HUB_CACHE"]
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if os.environ.get(name):
+            return os.environ[name]
     if os.environ.get("HF_HOME"):
         return os.path.join(os.environ["HF_HOME"], "hub")
     if os.environ.get("XDG_CACHE_HOME"):

@@ -37,6 +37,7 @@ const char *ptq_cache_folder(struct ptq_arena *arena)
 static const char *hub_folder(struct ptq_arena *arena)
 {
     const char *hub = environment("HF_HUB_CACHE"), *home = environment("HF_HOME");
+    if (!hub) hub = environment("HUGGINGFACE_HUB_CACHE"); /* its older name, which that library still reads */
     if (hub) return hub;
     if (home) return ptq_join(arena, home, "hub");
     return ptq_join(arena, user_cache(arena), "huggingface/hub");

@@ -10,9 +10,10 @@
 const char *ptq_cache_folder(struct ptq_arena *arena);
 
 /* A model: an existing path as it is; else a name in the cache's models/ folder (what data/MANIFEST calls it); else
- * "org/name[@revision]" in the Hugging Face cache (HF_HUB_CACHE, $HF_HOME/hub, $XDG_CACHE_HOME/huggingface/hub,
- * ~/.cache/huggingface/hub; refs/main, snapshots/COMMIT). Fails with PTQ_EINPUT in one sentence that says how to fetch
- * it: `data/fetch NAME` for a name of the MANIFEST, `data/fetch hub ORG/NAME` for a hub name. */
+ * "org/name[@revision]" in the Hugging Face cache (HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, $HF_HOME/hub,
+ * $XDG_CACHE_HOME/huggingface/hub, ~/.cache/huggingface/hub; refs/main, snapshots/COMMIT). Fails with PTQ_EINPUT in one
+ * sentence that says how to fetch it: `data/fetch NAME` for a name of the MANIFEST, `data/fetch hub ORG/NAME` for a hub
+ * name. */
 enum ptq_status ptq_locate_model(struct ptq_arena *arena, const char *name, const char **path, struct ptq_error *err);
 /* A text: an existing path; else NAME or NAME.txt in the cache's texts/ folder. */
 enum ptq_status ptq_locate_text(struct ptq_arena *arena, const char *name, const char **path, struct ptq_error *err);

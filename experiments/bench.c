@@ -331,6 +331,17 @@ static enum ptq_status time_operation(const struct ptq_options *o, const struct 
     return PTQ_OK;
 }
 
+static enum ptq_status fail_unknown(const char *word, const char *const *names, struct ptq_error *err)
+{
+    struct ptq_buffer known = {0};
+    const char *near = ptq_nearest(word, names, N_OPERATIONS);
+    for (int i = 0; i < N_OPERATIONS; i++) ptq_buffer_add(&known, "%s%s", i ? ", " : "", names[i]);
+    ptq_fail(err, PTQ_EUSAGE, "operation '%.40s' is not known%s%s%s; known: %s", word, near ? ", did you mean '" : "",
+             near ? near : "", near ? "'" : "", known.data);
+    free(known.data);
+    return err->status;
+}
+
 /* Operands to operations: all where there are none. */
 static enum ptq_status choose(const struct ptq_options *o, int wanted[N_OPERATIONS], struct ptq_error *err)
 {
@@ -343,10 +354,7 @@ static enum ptq_status choose(const struct ptq_options *o, int wanted[N_OPERATIO
         int found = 0;
         for (int i = 0; i < N_OPERATIONS; i++)
             if (strcmp(names[i], o->operand[a]) == 0) found = wanted[i] = 1;
-        if (found) continue;
-        const char *near = ptq_nearest(o->operand[a], names, N_OPERATIONS);
-        return ptq_fail(err, PTQ_EUSAGE, "operation '%.40s' is not known%s%s%s; ptq bench without operands runs all",
-                        o->operand[a], near ? ", did you mean '" : "", near ? near : "", near ? "'" : "");
+        if (!found) return fail_unknown(o->operand[a], names, err);
     }
     return PTQ_OK;
 }

@@ -10,16 +10,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What was measured on a text; null where the cell had none (ptq quantize), since 0 would be a perplexity. */
+static json_t *measured(const struct ptq_cell *c, double value)
+{
+    return c->tokens ? json_real(value) : json_null();
+}
+
 char *ptq_eval_json(const struct ptq_cell *c)
 {
     json_t *json = json_pack(
-        "{s:f, s:f, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:{s:f, s:f, s:f, s:f}, s:f, s:I, s:s, s:I, s:I, s:s}",
-        "ppl", c->ppl, "nll_mean", c->nll_mean, "tokens", (json_int_t)c->tokens, "windows", (json_int_t)c->windows,
-        "window", (json_int_t)c->window, "protocol", c->protocol, "method", c->spec, "model", c->model, "model_sha256",
-        c->model_sha256, "tokens_sha256", c->tokens_sha256, "calib_sha256", c->calib_sha256, "seconds", "load",
-        c->seconds_load, "calibrate", c->seconds_calibrate, "quantize", c->seconds_quantize, "eval", c->seconds_eval,
-        "tokens_per_second", c->tokens_per_second, "peak_rss_bytes", (json_int_t)c->peak_rss_bytes, "device", c->device,
-        "threads", (json_int_t)c->threads, "seed", (json_int_t)c->seed, "version", c->version);
+        "{s:o, s:o, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:{s:f, s:f, s:f, s:f}, s:o, s:I, s:s, s:I, s:I, s:s}",
+        "ppl", measured(c, c->ppl), "nll_mean", measured(c, c->nll_mean), "tokens", (json_int_t)c->tokens, "windows",
+        (json_int_t)c->windows, "window", (json_int_t)c->window, "protocol", c->protocol, "method", c->spec, "model",
+        c->model, "model_sha256", c->model_sha256, "tokens_sha256", c->tokens_sha256, "calib_sha256", c->calib_sha256,
+        "seconds", "load", c->seconds_load, "calibrate", c->seconds_calibrate, "quantize", c->seconds_quantize, "eval",
+        c->seconds_eval, "tokens_per_second", measured(c, c->tokens_per_second), "peak_rss_bytes",
+        (json_int_t)c->peak_rss_bytes, "device", c->device, "threads", (json_int_t)c->threads, "seed",
+        (json_int_t)c->seed, "version", c->version);
     json_object_set_new(json, "device_peak_bytes", json_integer(ptq_offload_peak_bytes()));
     json_object_set_new(json, "commit", json_string(c->commit));
     json_object_set_new(json, "effective_bits", json_real(c->effective_bits));

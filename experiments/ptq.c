@@ -14,10 +14,12 @@
 #include "version.h"
 #include "words.h"
 
+#include <fcntl.h>
 #include <malloc.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct command {
     const char *name, *operands, *summary, *options;
@@ -109,6 +111,14 @@ static enum ptq_status run(int argc, char **argv, struct ptq_arena *arena, struc
     return status;
 }
 
+/* Where a caller closed a standard stream, the next file to be opened would get its number, and what is said to the
+ * user would go into that file. The mode is the wrong one, so that a closed stdout still fails. */
+static void keep_standard_streams(void)
+{
+    for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; stream++)
+        if (fcntl(stream, F_GETFD) < 0 && open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0) return;
+}
+
 /* Data that did not reach stdout is an error like any other. */
 static enum ptq_status flush_output(enum ptq_status status, struct ptq_error *err)
 {
@@ -116,23 +126,33 @@ static enum ptq_status flush_output(enum ptq_status status, struct ptq_error *er
     return status;
 }
 
+/* Of the words that are no command: --help, --version. Returns whether word is one. */
+static int answer(const char *word)
+{
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0) {
+        print_usage(stdout);
+        return 1;
+    }
+    if (strcmp(word, "--version") != 0) return 0;
+    char cuda[512];
+    ptq_cuda_describe(cuda, sizeof cuda);
+    printf("ptq %s (%s)\n%s; %s\n%s\n", ptq_version, ptq_commit, ptq_compiler, ptq_blas_name(), cuda);
+    return 1;
+}
+
 int main(int argc, char **argv)
 {
-    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
-        print_usage(argc < 2 ? stderr : stdout);
-        return argc < 2 ? 2 : 0;
-    }
-    if (strcmp(argv[1], "--version") == 0) {
-        char cuda[512];
-        ptq_cuda_describe(cuda, sizeof cuda);
-        printf("ptq %s (%s)\n%s; %s\n%s\n", ptq_version, ptq_commit, ptq_compiler, ptq_blas_name(), cuda);
-        return 0;
+    keep_standard_streams();
+    if (argc < 2) {
+        print_usage(stderr);
+        return 2;
     }
     /* Large blocks come from the system and go back to it; left to itself, the allocator keeps them between cells. */
     mallopt(M_MMAP_THRESHOLD, 1 << 20);
     struct ptq_arena *arena = ptq_arena_make("command line");
     struct ptq_error err = {0};
-    enum ptq_status status = flush_output(run(argc, argv, arena, &err), &err);
+    enum ptq_status status = answer(argv[1]) ? PTQ_OK : run(argc, argv, arena, &err);
+    status = flush_output(status, &err);
     ptq_arena_free(arena);
     if (status == PTQ_OK) return 0;
     ptq_progress_clear();

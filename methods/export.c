@@ -118,11 +118,11 @@ enum ptq_status ptq_export_multiples(const struct ptq_export *x, int64_t of_n, i
         if (n % of_n == 0 && k % of_k == 0) continue;
         int outputs = n % of_n != 0;
         ptq_hf_name(c, c->family->hf.linear[role], 0, "", name);
-        return ptq_fail(
-            err, PTQ_EINPUT,
-            "%s is [%lld, %lld], and this format takes %s in multiples of %lld, with the group size of the SPEC; "
-            "take another group size, or --format fp16",
-            name, (long long)n, (long long)k, outputs ? "outputs" : "inputs", (long long)(outputs ? of_n : of_k));
+        return ptq_fail(err, PTQ_EINPUT,
+                        "%s is [%lld, %lld], and this format takes %s in multiples of %lld; --format fp16 takes any "
+                        "number",
+                        name, (long long)n, (long long)k, outputs ? "outputs" : "inputs",
+                        (long long)(outputs ? of_n : of_k));
     }
     return PTQ_OK;
 }

@@ -225,15 +225,13 @@ enum ptq_status ptq_method_find(const char *name, const struct ptq_method **out,
     return status;
 }
 
-static enum ptq_status read_spec(char *text, struct ptq_spec *out, struct ptq_error *err)
+/* rest is what stands behind the method's colon, or NULL. */
+static enum ptq_status read_rest(char *rest, struct ptq_spec *out, struct ptq_error *err)
 {
-    char *colon = strchr(text, ':'), *rest = colon ? colon + 1 : NULL;
-    if (colon) *colon = 0;
-    PTQ_TRY(ptq_method_find(text, &out->method, err));
     out->grid = out->method->grid;
     assert(param_count(out->method->param) <= PTQ_MAX_PARAM);
     for (int i = 0; i < param_count(out->method->param); i++) out->value[i] = out->method->param[i].fallback;
-    if (rest && !ptq_spec_quantizes(out)) return ptq_fail(err, PTQ_EUSAGE, "%s takes no parameters", text);
+    if (rest && !ptq_spec_quantizes(out)) return ptq_fail(err, PTQ_EUSAGE, "%s takes no parameters", out->method->name);
     PTQ_TRY(read_preset(out, rest, err));
     return read_items(out, rest, err);
 }
@@ -246,7 +244,10 @@ enum ptq_status ptq_spec_parse(const char *text, struct ptq_spec *out, struct pt
     if (length >= sizeof copy)
         return ptq_fail(err, PTQ_EUSAGE, "method '%.40s...' is longer than %d characters", text, MAX_SPEC);
     memcpy(copy, text, length + 1);
-    return read_spec(copy, out, err) ? ptq_within(err, "method '%s'", text) : PTQ_OK;
+    char *colon = strchr(copy, ':'), *rest = colon ? colon + 1 : NULL;
+    if (colon) *colon = 0;
+    PTQ_TRY(ptq_method_find(copy, &out->method, err));
+    return read_rest(rest, out, err) ? ptq_within(err, "method '%s'", text) : PTQ_OK;
 }
 
 /* ---- writing ---- */

@@ -185,6 +185,18 @@ expect 0 '2 cells' "$ptq" inspect "$work/c.h5"
 head -c $(($(stat -c %s "$work/t.h5") / 2)) "$work/t.h5" >"$work/half.h5"
 expect 1 'half.h5' "$ptq" table "$work/half.h5"
 expect 1 'text.txt' "$ptq" table "$models/text.txt"
+# a stream that the caller closed: a file that takes its number is not written into, and a lost result is an error
+plain=("$ptq" quantize "$models/llama" --method 'rtn:w4,g32' --format fp16)
+expect 0 '4.' "${plain[@]}" -o "$work/open"
+# shellcheck disable=SC2016 # for the inner shell
+expect 0 '4.' bash -c '"$@" 2>&-' closed "${plain[@]}" -o "$work/closed"
+diff -r "$work/open" "$work/closed" >"$work/out" || fail "a closed stderr changed $(cat "$work/out")"
+for words in --version --help models; do
+    # shellcheck disable=SC2016
+    expect 1 'standard output cannot be written' bash -c '"$@" >/dev/full' full "$ptq" $words
+    # shellcheck disable=SC2016
+    expect 1 'standard output cannot be written' bash -c '"$@" >&-' closed "$ptq" $words
+done
 # a reader that goes away is no error to talk about
 { "$ptq" inspect "$models/llama" || true; } 2>"$work/err" | head -n 1 >/dev/null
 [ ! -s "$work/err" ] || fail "a closed pipe: $(cat "$work/err")"

@@ -249,7 +249,7 @@ static const struct {
     {"methods: []\n", ":1: methods is an empty list; it must be a method"},
     {"methods: {rtn: {}}\n", ":1: methods is a mapping; it must be a method, or a list of them"},
     {"methods:\n", ":1: an empty method"},
-    {"methods:\n  - fp16\n  - rtm\n", ":3: method 'rtm': method 'rtm' is not known, did you mean 'rtn'"},
+    {"methods:\n  - fp16\n  - rtm\n", ":3: method 'rtm' is not known, did you mean 'rtn'"},
     {"methods:\n  - [rtn]\n", ":2: a list in the list of methods"},
     {"methods: [rtn:w3,g64]\n", ":1: 'g64' is no method; put a SPEC that has commas in quotes"},
     {"methods:\n  - rtn:w17\n", ":2: method 'rtn:w17': w is '17'; it must be an integer from 2 to 8"},
@@ -277,7 +277,7 @@ static const struct {
      ":3: exclude takes no eval.window, because a table never mixes protocols; it takes models, methods, w_bit,"},
     {"methods: rtn\ninclude:\n  - title: x\n", ":3: include takes no title; it takes models, methods,"},
     {"methods: rtn\ninclude:\n  - include: {w_bit: 3}\n", ":3: include takes no include; it takes models,"},
-    {"methods: rtn\nexclude:\n  - methods: rtm\n", ":3: method 'rtm': method 'rtm' is not known"},
+    {"methods: rtn\nexclude:\n  - methods: rtm\n", ":3: method 'rtm' is not known"},
     {"methods: rtn\nw_bit: [2, 3]\nexclude:\n  - w_bit: [3, 4]\n", ":4: exclude: w_bit 4 drops no cell; name what"},
     {"methods: rtn\nexclude:\n  - models: smollm\n", ":3: exclude: models smollm drops no cell"},
     {"methods: [fp16, rtn]\nexclude:\n  - {methods: fp16, w_bit: 3}\n", ":3: exclude: method fp16 drops no cell"},
@@ -315,7 +315,7 @@ static const struct {
     {"w_bit=[]", "--set w_bit: w_bit is an empty list", PTQ_EUSAGE},
     {"windows=3,4", "--set windows: eval.windows is a list, and a table never mixes protocols", PTQ_EUSAGE},
     {"text=", "--set text: eval.text is empty", PTQ_EUSAGE},
-    {"methods=rtm", "--set methods: method 'rtm': method 'rtm' is not known", PTQ_EUSAGE},
+    {"methods=rtm", "--set methods: method 'rtm' is not known", PTQ_EUSAGE},
     {"methods=[&a rtn]", "--set methods: an anchor", PTQ_EUSAGE},
 };
 

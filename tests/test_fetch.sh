@@ -190,6 +190,7 @@ test_hub() {
     HF_ENDPOINT=$closed expect_exit 0 "$fetch" hub org/good # at once, from the cache
     HF_ENDPOINT=$closed expect_exit 0 "$fetch" need org/good
     HF_ENDPOINT=$closed expect_exit 0 "$fetch" need "org/good@$commit"
+    HF_ENDPOINT=$closed expect_exit 0 env -u HF_HUB_CACHE "HUGGINGFACE_HUB_CACHE=$HF_HUB_CACHE" "$fetch" need org/good
     cp "$folder/config.json" "$scratch/config"
     echo '{"model_type": "LLAMA"}' >"$(readlink -f "$folder/config.json")" # damaged since
     expect_exit 0 "$fetch" --verify hub org/good

@@ -9,8 +9,8 @@ struct fixture {
     struct ptq_error err;
 };
 
-static const char *const variables[] = {"PTQ_CACHE", "PTQ_MANIFEST", "XDG_CACHE_HOME",
-                                        "HF_HOME",   "HF_HUB_CACHE", "HOME"};
+static const char *const variables[] = {
+    "PTQ_CACHE", "PTQ_MANIFEST", "XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HOME"};
 
 static int setup(void **state)
 {
@@ -132,12 +132,15 @@ static void the_hub_is_where_the_environment_says(void **state)
     write_hub_model(f, "b/huggingface/hub");
     write_hub_model(f, "c/hub");
     write_hub_model(f, "d");
+    write_hub_model(f, "e");
     setenv("HOME", in(f, "a"), 1);
     assert_model(f, "org/name", ptq_format(f->arena, "%s/a/.cache/huggingface/hub/%s", f->folder, tail));
     setenv("XDG_CACHE_HOME", in(f, "b"), 1);
     assert_model(f, "org/name", ptq_format(f->arena, "%s/b/huggingface/hub/%s", f->folder, tail));
     setenv("HF_HOME", in(f, "c"), 1);
     assert_model(f, "org/name", ptq_format(f->arena, "%s/c/hub/%s", f->folder, tail));
+    setenv("HUGGINGFACE_HUB_CACHE", in(f, "e"), 1);
+    assert_model(f, "org/name", ptq_format(f->arena, "%s/e/%s", f->folder, tail));
     setenv("HF_HUB_CACHE", in(f, "d"), 1);
     assert_model(f, "org/name", ptq_format(f->arena, "%s/d/%s", f->folder, tail));
 }

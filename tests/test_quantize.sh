@@ -50,6 +50,10 @@ test_json() {
     python3 -c 'import json, sys; cell = json.load(open(sys.argv[1])); assert cell["method"] == "rtn:w4,g32,sym=1"
 assert cell["tokens"] > 0 and cell["ppl"] == float(sys.argv[2])' "$scratch/out" "$(ppl_of "$scratch/json")" ||
         fail "the JSON: $(cat "$scratch/out")"
+    expect_exit 0 "${quantize[@]}" --format fp16 -o "$scratch/no-text" --json
+    python3 -c 'import json, sys; cell = json.load(open(sys.argv[1]))
+assert cell["tokens"] == 0 and cell["ppl"] is cell["nll_mean"] is cell["tokens_per_second"] is None' "$scratch/out" ||
+        fail "the JSON without a text: $(cat "$scratch/out")"
 }
 
 # Tokenizer and generation files to the byte, config.json but for what is said of quantisation.

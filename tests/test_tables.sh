@@ -161,6 +161,38 @@ SH
     local drawn # every table has its picture
     drawn=$(ls stamped/quick/plots/*/*-cells.png stamped/quick/plots/*/*-groups.svg) || fail "no picture of the table"
     [ "$(wc -l <<<"$drawn")" = 2 ] || fail "other pictures: $drawn"
+    # results that go elsewhere take everything with them
+    env "${settings[@]}" OUT="$scratch/elsewhere/mine.h5" "$tree/scripts/table" >second 2>err || fail "OUT: $(cat err)"
+    for h5 in mine.md plots/mine/llama-cells.svg; do [ -s elsewhere/$h5 ] || fail "beside OUT is $(ls -R elsewhere)"; done
+    expect_text "^tables: $scratch/elsewhere/mine.md .csv .tex; plots: $scratch/elsewhere/plots/mine;" err
+    expect_exit 1 env "${settings[@]}" OUT=one.h5 "$tree/scripts/tables" bits-groups pareto
+    expect_text 'OUT is one.h5; it must be a folder' "$scratch/err"
+}
+
+# A setting that a goal has no use for is refused before anything is built or run.
+test_make_settings() {
+    local make=(make --no-print-directory --directory "$tree" --dry-run) words
+    while read -r -a words; do
+        expect_exit 2 "${make[@]}" "${words[@]}"
+        expect_text "make ${words[0]} knows no ${words[-1]%=*}; it knows " "$scratch/err"
+        [ ! -s "$scratch/out" ] || fail "it would run something: ${words[*]}"
+    done <<'END'
+table NAME=table1 GRUOP=32
+table1 NAME=pareto
+table1 PLOTS=x
+tables NAME=pareto
+claims OUT=x.h5
+report FILE=x.h5
+fuzz t=3
+END
+    while read -r -a words; do expect_exit 0 "${make[@]}" "${words[@]}"; done <<'END'
+table NAME=table1 MODEL=m TEXT=t CALIB=c BITS=3 GROUP=32 WINDOWS=2 SEED=1 THREADS=1 OUT=x.h5 QUICK=1
+tables QUICK=1 OUT=folder BUILD=b JOBS=1
+claims QUICK=1 MODEL=m
+report FILES=x.h5 REPORT=r
+fuzz T=3 TARGETS=gguf
+table1 report OUT=x.h5 FILES=x.h5
+END
 }
 
 # Figures 8a and 8b have cells in common (two methods, three draws, FP16); each domain has its picture.
