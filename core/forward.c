@@ -278,7 +278,6 @@ static void tile_add(const struct block_task *t, enum ptq_input input, int which
 {
     int64_t c = t->f->model->config.width;
     struct ptq_tile tile = {.x = in, .ldx = ld, .y = x, .ldy = c, .accumulate = 1, .rows = rows};
-    if (input == PTQ_MLP_OUT) tile.kept = ptq_tile_scratch(t->f, worker).normed; /* which have been read */
     ptq_tile_linear(t->f, t->block, input, &tile, worker);
     norm_after(t, which, x, rows);
 }

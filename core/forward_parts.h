@@ -42,7 +42,6 @@ struct ptq_tile {
     int64_t ldx, ldy;
     int accumulate; /* added to y */
     int64_t rows;
-    float *kept; /* scratch, [rows][outputs]: massive rows are looked for (core/linear.c); or NULL */
 };
 
 /* y = all linears of block that read this input, as float32 products or packed (core/linear.c). */

@@ -71,10 +71,6 @@ struct ptq_ops {
     /* y[M][N] = x[M][K] w[N][K]^T + b[N], added to y where accumulate. b may be NULL. w rows are K apart. */
     void (*linear)(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w, const float *b, int accumulate,
                    int64_t m, int64_t n, int64_t k);
-    /* As linear, each output's sum in float64 and rounded once: for rows in which float32 would lose what is small
-     * beside what is large (core/linear.c). */
-    void (*linear_wide)(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w, const float *b,
-                        int accumulate, int64_t m, int64_t n, int64_t k);
     /* y[M][K] = x / sqrt(mean(x^2) + eps) * g;  y may be x */
     void (*rmsnorm)(float *y, const float *x, const float *g, float eps, int64_t m, int64_t k);
     /* y[M][K] = (x - mean) / sqrt(variance + eps) * g + b;  y may be x */

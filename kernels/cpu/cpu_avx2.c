@@ -107,32 +107,6 @@ AVX2 static void softmax_avx2(float *x, int64_t n)
     for (int64_t i = 0; i < n; i++) x[i] *= inverse;
 }
 
-/* Products of float32 are exact in float64. */
-AVX2 static double wide_dot(const float *a, const float *b, int64_t n)
-{
-    __m256d sum[4] = {_mm256_setzero_pd(), _mm256_setzero_pd(), _mm256_setzero_pd(), _mm256_setzero_pd()};
-    int64_t i = 0;
-    for (; i + 16 <= n; i += 16)
-        for (int v = 0; v < 4; v++)
-            sum[v] = _mm256_fmadd_pd(_mm256_cvtps_pd(_mm_loadu_ps(a + i + 4 * v)),
-                                     _mm256_cvtps_pd(_mm_loadu_ps(b + i + 4 * v)), sum[v]);
-    double lane[4];
-    _mm256_storeu_pd(lane, _mm256_add_pd(_mm256_add_pd(sum[0], sum[1]), _mm256_add_pd(sum[2], sum[3])));
-    double total = lane[0] + lane[1] + lane[2] + lane[3];
-    for (; i < n; i++) total += (double)a[i] * b[i];
-    return total;
-}
-
-AVX2 static void linear_wide_avx2(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w, const float *b,
-                                  int accumulate, int64_t m, int64_t n, int64_t k)
-{
-    for (int64_t i = 0; i < m; i++)
-        for (int64_t j = 0; j < n; j++) {
-            double sum = wide_dot(x + i * ldx, w + j * k, k) + (b ? b[j] : 0);
-            y[i * ldy + j] = (float)(accumulate ? y[i * ldy + j] + sum : sum);
-        }
-}
-
 AVX2 static void rmsnorm_avx2(float *y, const float *x, const float *g, float eps, int64_t m, int64_t k)
 {
     for (int64_t i = 0; i < m; i++, x += k, y += k) {
@@ -360,7 +334,6 @@ AVX2 static void feedback_avx2(const struct ptq_feedback *f)
 void ptq_ops_avx2(struct ptq_ops *ops, struct ptq_cpu_parts *parts)
 {
     ops->name = "cpu-avx2";
-    ops->linear_wide = linear_wide_avx2;
     ops->rmsnorm = rmsnorm_avx2;
     ops->layernorm = layernorm_avx2;
     ops->silu_mul = silu_mul_avx2;

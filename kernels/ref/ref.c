@@ -254,7 +254,6 @@ void ptq_ops_ref(struct ptq_ops *ops)
     *ops = (struct ptq_ops){
         .name = "ref",
         .linear = linear,
-        .linear_wide = linear,
         .rmsnorm = rmsnorm,
         .layernorm = layernorm,
         .rope = rope,
