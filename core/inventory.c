@@ -21,7 +21,7 @@ enum ptq_status ptq_inventory_check(const struct ptq_checkpoint *c, const unsign
     for (int i = 0; i < c->n_tensors; i++)
         if (!used[i] && !is_needless(c->tensor[i].name))
             return ptq_fail(err, PTQ_EINPUT,
-                            "%s: tensor '%.100s' is none that a %s model of this config has; it is not read, and so "
+                            "%s: tensor '%.100s' is none that a model of this config (%s) has; it is not read, and so "
                             "the numbers would be another model's",
                             c->tensor[i].file->path, c->tensor[i].name, family);
     return PTQ_OK;

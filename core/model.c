@@ -234,6 +234,19 @@ static float *make_alibi(struct ptq_arena *arena, int64_t heads)
     return slope;
 }
 
+/* A linear that is missing: where its codes are there, what is missing is the config that tells what they are. */
+static enum ptq_status check_not_codes(const struct ptq_model *m, int64_t block, enum ptq_role role,
+                                       struct ptq_error *err)
+{
+    char name[NAME_SIZE];
+    tensor_name(name, m->prefix, m->names->linear[role], block, ".qweight");
+    if (!ptq_checkpoint_find(&m->checkpoint, name)) return err->status;
+    return ptq_fail(err, PTQ_EINPUT,
+                    "%s: there is tensor '%s', but no quantization_config in config.json to say what its codes are; "
+                    "take the config.json that was published with it",
+                    m->checkpoint.path, name);
+}
+
 static enum ptq_status check_linear(const struct ptq_model *m, int64_t block, enum ptq_role role, struct ptq_error *err)
 {
     struct ptq_quantized_linear codes;
@@ -244,7 +257,7 @@ static enum ptq_status check_linear(const struct ptq_model *m, int64_t block, en
     if (found) return PTQ_OK;
     enum ptq_status status = find_linear(m, block, role, ".weight", 1, &t, err);
     if (status && m->quantization) return ptq_within(err, "neither as %s nor unquantised", m->quantization->text);
-    return status;
+    return status ? check_not_codes(m, block, role, err) : PTQ_OK;
 }
 
 /* A config that speaks of codes beside a file that has none is the config of another file. */

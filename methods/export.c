@@ -108,7 +108,8 @@ enum ptq_status ptq_export_needs_codes(const struct ptq_export *x, struct ptq_er
     return PTQ_OK;
 }
 
-enum ptq_status ptq_export_multiples(const struct ptq_export *x, int64_t of_n, int64_t of_k, struct ptq_error *err)
+enum ptq_status ptq_export_multiples(const struct ptq_export *x, int64_t of_n, int64_t of_k, const char *instead,
+                                     struct ptq_error *err)
 {
     const struct ptq_config *c = &x->model->config;
     for (int role = 0; role < PTQ_N_ROLE; role++) {
@@ -118,11 +119,9 @@ enum ptq_status ptq_export_multiples(const struct ptq_export *x, int64_t of_n, i
         if (n % of_n == 0 && k % of_k == 0) continue;
         int outputs = n % of_n != 0;
         ptq_hf_name(c, c->family->hf.linear[role], 0, "", name);
-        return ptq_fail(err, PTQ_EINPUT,
-                        "%s is [%lld, %lld], and this format takes %s in multiples of %lld; --format fp16 takes any "
-                        "number",
-                        name, (long long)n, (long long)k, outputs ? "outputs" : "inputs",
-                        (long long)(outputs ? of_n : of_k));
+        return ptq_fail(err, PTQ_EINPUT, "%s is [%lld, %lld], and this format takes %s in multiples of %lld; %s", name,
+                        (long long)n, (long long)k, outputs ? "outputs" : "inputs", (long long)(outputs ? of_n : of_k),
+                        instead);
     }
     return PTQ_OK;
 }

@@ -60,8 +60,9 @@ void ptq_export_abandon(struct ptq_export *x);
 int ptq_export_reorders(const struct ptq_spec *spec);
 /* Refuses what no container of codes holds: a spec that makes no codes, columns kept in FP16 or divided. */
 enum ptq_status ptq_export_needs_codes(const struct ptq_export *x, struct ptq_error *err);
-/* Every linear of a block has an N and a K that are multiples of these. */
-enum ptq_status ptq_export_multiples(const struct ptq_export *x, int64_t n, int64_t k, struct ptq_error *err);
+/* Refuses a model that has a linear whose N and K are not multiples of these; instead: what to do then. */
+enum ptq_status ptq_export_multiples(const struct ptq_export *x, int64_t n, int64_t k, const char *instead,
+                                     struct ptq_error *err);
 /* A linear's codes as a container of FP16 scales and whole zeros in [least, 2^w_bit) can have them. */
 enum ptq_status ptq_export_check_codes(const struct ptq_export *x, const char *name, const struct ptq_qmat *q,
                                        int least, struct ptq_error *err);

@@ -25,11 +25,13 @@ static enum ptq_status check(const struct ptq_export *x, struct ptq_error *err)
         return ptq_fail(err, PTQ_EUSAGE,
                         "act_order's groups have no place here; --format gptq_v2 has g_idx for them, and "
                         "static_groups=1 keeps groups of neighbours");
-    PTQ_TRY(ptq_export_multiples(x, 8, 1, err));
+    PTQ_TRY(ptq_export_multiples(x, 8, 1, "--format fp16 takes any", err));
     for (int role = 0; role < PTQ_N_ROLE; role++) {
         int64_t n, k;
         ptq_linear_size(&x->model->config, (enum ptq_role)role, &n, &k);
-        if (n && k % group_of(x, k)) return ptq_export_multiples(x, 8, grid->group_size, err);
+        if (n && k % group_of(x, k))
+            return ptq_export_multiples(x, 8, grid->group_size, "take a group size that divides them, or --format fp16",
+                                        err);
     }
     return PTQ_OK;
 }

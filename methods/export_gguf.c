@@ -44,10 +44,12 @@ static enum ptq_status check(const struct ptq_export *x, struct ptq_error *err)
     const struct ptq_family *family = x->model->config.family;
     PTQ_TRY(ptq_export_needs_codes(x, err));
     if (!family->gguf || family->norm != PTQ_RMSNORM)
-        return ptq_fail(err, PTQ_EINPUT, "llama.cpp's names for the %s family are not known to ptq",
+        return ptq_fail(err, PTQ_EINPUT,
+                        "llama.cpp's names for the %s family are not known to ptq; take another format",
                         family->model_type);
     if (x->model->config.sliding)
-        return ptq_fail(err, PTQ_EINPUT, "llama.cpp's %s has no sliding window, which this model's blocks have",
+        return ptq_fail(err, PTQ_EINPUT,
+                        "llama.cpp's %s has no sliding window, which this model's blocks have; take another format",
                         family->gguf);
     if (!find_kind(&x->spec->grid))
         return ptq_fail(err, PTQ_EUSAGE,
@@ -58,7 +60,7 @@ static enum ptq_status check(const struct ptq_export *x, struct ptq_error *err)
         return ptq_fail(err, PTQ_EUSAGE,
                         "act_order's groups are not of neighbours, as a GGUF's are; static_groups=1 "
                         "keeps them so");
-    return ptq_export_multiples(x, 1, GROUP, err);
+    return ptq_export_multiples(x, 1, GROUP, "--format fp16 takes any", err);
 }
 
 /* ---- metadata ---- */

@@ -5,17 +5,17 @@ logits of the same ids.
     compare_hf.py FOLDER IDS LOGITS TEXT IDS_OF_TEXT [DENSE]
 
 DENSE is the plain FP16 folder that ptq makes of a quantised FOLDER: its linears must be, to the bit, what GPTQModel
-dequantises. Two numbers for each: the largest difference of a logit and the relative difference of the perplexity of these ids, first
-with the modules as they run themselves, then with what GPTQModel dequantises in float32 linears (its AWQ kernels round
-activations to FP16, which alone moves logits by 1e-2). true_logits.py says how certain float32 is of a token. The tokenizer
-of the folder must give IDS_OF_TEXT for TEXT."""
+dequantises. Two numbers for each: the largest difference of a logit and the relative difference of the perplexity of these
+ids. First the modules as they run themselves: the perplexity is bound, the logits are not (GPTQModel's AWQ kernels round
+activations to FP16, which alone moves them by 1e-2). Then transformers on what GPTQModel dequantises, in float32 and, as
+the witness of true_logits.py's compare, in float64. The tokenizer of the folder must give IDS_OF_TEXT for TEXT."""
 import math
 import sys
 
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from true_logits import compare, logits as true_logits, worst_of
+from true_logits import compare, worst_of
 
 PPL_BOUND = 1e-3
 
@@ -69,36 +69,14 @@ def with_dense_linears(model):
 
 def run(model, ids):
     with torch.no_grad():
-        return model(torch.tensor([ids])).logits[0].float().numpy()
-
-
-def ggml_tensors(model):
-    """The model's float32 weights in float64, by llama.cpp's names and with its order of q's and k's rows."""
-    config = model.config
-    names = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-             "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
-             "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
-    outer = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
-    heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
-    found = {}
-    for key, value in model.state_dict().items():
-        stem, w = key.removesuffix(".weight"), value.double().numpy()
-        parts = stem.split(".", 3)
-        name = outer.get(stem) or f"blk.{parts[2]}.{names[parts[3]]}"
-        rows = heads.get(name.rpartition(".")[2])
-        if rows:
-            w = w.reshape(rows, 2, -1, w.shape[1]).swapaxes(1, 2).reshape(w.shape)
-        found[name + ".weight"] = w
-    sizes = {"attention.layer_norm_rms_epsilon": config.rms_norm_eps, "attention.head_count": config.num_attention_heads,
-             "attention.head_count_kv": config.num_key_value_heads, "block_count": config.num_hidden_layers,
-             "rope.freq_base": config.rope_parameters["rope_theta"]}
-    return lambda key, default=None: sizes.get(key, default), found
+        return model(torch.tensor([ids])).logits[0].double().numpy()
 
 
 def say(what, theirs, ours, ids, held, words):
     a, b = perplexity(theirs, ids), perplexity(ours, ids)
     held &= bool(abs(a - b) <= PPL_BOUND * b)
-    print(f"{what}: {words}; perplexity {a:.6f} against {b:.6f} ({abs(a - b) / b:.1e}){'' if held else '   NOT HELD'}")
+    print(f"{what}, {len(ids)} tokens: {words}; perplexity {a:.6f} against {b:.6f} ({abs(a - b) / b:.1e})"
+          f"{'' if held else '   NOT HELD'}")
     return held
 
 
@@ -108,18 +86,16 @@ def main():
     ids = read_ids(ids_path)
     ours = np.fromfile(logits_path, dtype=np.float32).reshape(len(ids), -1)
     model = AutoModelForCausalLM.from_pretrained(folder, device_map="cpu", dtype=torch.float32)
-    kinds = sorted({type(module).__name__ for _, module in quantised_modules(model)}) or ["plain"]
-    packed = kinds != ["plain"]
-    theirs = run(model, ids)
+    kinds = sorted({type(module).__name__ for _, module in quantised_modules(model)})
     held = True
-    if packed:  # as it runs: FP16 activations are theirs to choose, so only the perplexity is bound
-        held = say(f"{folder}: {', '.join(kinds)}, {len(ids)} tokens", theirs, ours, ids, True,
-                   f"not bound: logits differ by {worst_of(theirs, ours)}")
+    if kinds:
+        packed = run(model, ids)
+        held &= say(f"{folder}: {', '.join(kinds)}", packed, ours, ids, True,
+                    f"not bound: logits differ by {worst_of(packed, ours)}")
         held &= same_weights(folder, model, sys.argv[6])
         with_dense_linears(model)
-        theirs = run(model, ids)
-    held &= say(f"{folder}: {'its weights in float32' if packed else 'plain'}", theirs, ours, ids,
-                *compare(theirs, ours, lambda: true_logits(*ggml_tensors(model), ids)))
+    theirs = run(model, ids)
+    held &= say(f"{folder}: transformers in float32", theirs, ours, ids, *compare(theirs, ours, run(model.double(), ids)))
     with open(text_path, encoding="utf-8") as file:
         found = AutoTokenizer.from_pretrained(folder)(file.read(), add_special_tokens=False)["input_ids"]
     same = found == read_ids(text_ids)

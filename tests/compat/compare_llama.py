@@ -4,11 +4,14 @@
     compare_llama.py FILE.gguf IDS LOGITS TEXT IDS_OF_TEXT FLOAT32.gguf
     compare_llama.py --float32 FILE.gguf FLOAT32.gguf
 
-The second form has llama.cpp write FILE's weights as its own reader dequantises them; ptq's logits of that file must be the
-same bytes (run.sh), and llama.cpp as it comes from pip, which rounds nothing of a float32 file, must agree with them. LOGITS are ptq's (compat_logits ... exact). The cache of keys and values is float32, attention
-the plain one, and weights are not repacked, so that nothing is rounded which ptq does not round; llama.cpp must have its
-BLAS backend, which multiplies d code + m in float32. Without it, or as it runs by default, llama.cpp quantises activations
-to 8 bits: how far that takes it is said, too, and nothing is asked of it."""
+The second form has llama.cpp write FILE's weights as its own reader dequantises them; ptq's logits of that file must be
+the same bytes (run.sh). LOGITS are ptq's (compat_logits ... exact).
+
+FILE with the BLAS backend, which multiplies d code + m in float32; then FLOAT32.gguf as llama.cpp runs where nobody
+says anything. The cache of keys and values is float32, attention the plain one, weights are not repacked and all tokens
+are one batch: else llama.cpp's CPU kernels round activations to 8 bits, which no program that keeps them can agree
+with. How far that takes it is said, and nothing is asked of it: by default (of the types here x86 repacks Q4_0 alone,
+and repacked weights never reach BLAS), and in batches of 16 tokens (BLAS is asked from 32 on)."""
 import ctypes
 import math
 import os
@@ -44,7 +47,7 @@ def has_blas():
     return b"BLAS" in [base.ggml_backend_reg_name(ggml.ggml_backend_reg_get(ctypes.c_size_t(i))) for i in range(count)]
 
 
-def logits_of(path, ids, plain):
+def logits_of(path, ids, plain, batch=0):
     """(logits, the model). plain: weights not repacked, since repacked ones are multiplied with activations of 8 bits, past
     BLAS; else as llama.cpp runs where nobody says anything."""
     defaults = llama_cpp.llama_cpp.llama_model_default_params
@@ -55,7 +58,8 @@ def logits_of(path, ids, plain):
         return params
 
     llama_cpp.llama_cpp.llama_model_default_params = without_repacking if plain else defaults
-    llama = llama_cpp.Llama(path, n_ctx=len(ids), n_batch=len(ids), n_ubatch=len(ids), n_threads=2, n_threads_batch=2,
+    batch = batch or len(ids)
+    llama = llama_cpp.Llama(path, n_ctx=len(ids), n_batch=batch, n_ubatch=batch, n_threads=2, n_threads_batch=2,
                             logits_all=True, verbose=False, type_k=llama_cpp.GGML_TYPE_F32,
                             type_v=llama_cpp.GGML_TYPE_F32, flash_attn=False, n_gpu_layers=0)
     llama_cpp.llama_cpp.llama_model_default_params = defaults
@@ -79,22 +83,27 @@ def say(what, theirs, ours, ids, true):
     return held
 
 
+def say_rounded(path, ids, ours):
+    for words, plain, batch in (("as it runs by default", False, 0), ("in batches of 16 tokens", True, 16)):
+        rounded, _ = logits_of(path, ids, plain, batch)
+        print(f"{path}: not bound: {words}: logits differ by {worst_of(rounded, ours)}; perplexity "
+              f"{perplexity(rounded, ids):.6f}")
+
+
 def main():
     if sys.argv[1] == "--float32":
         write_float32(*sys.argv[2:])
         return
-    path, ids_path, logits_path, text_path, text_ids = sys.argv[1:6]
+    path, ids_path, logits_path, text_path, text_ids, wide_path = sys.argv[1:7]
     ids = read_ids(ids_path)
     ours = np.fromfile(logits_path, dtype=np.float32).reshape(len(ids), -1)
+    true = logits(*read(path), ids)
     theirs, llama = logits_of(path, ids, True)
-    blas = has_blas()
-    held = blas
-    held &= say(f"{path}: llama.cpp {'with' if blas else 'NOT HELD, without'} BLAS", theirs, ours, ids, lambda: logits(*read(path), ids))
-    wide, _ = logits_of(sys.argv[6], ids, False)
-    held &= say(f"{path}: its own float32 weights, as it runs by default", wide, ours, ids, lambda: logits(*read(path), ids))
-    repacked, _ = logits_of(path, ids, False)
-    print(f"{path}: not bound: as it runs by default, activations in 8 bits: logits differ by {worst_of(repacked, ours)}; perplexity "
-          f"{perplexity(repacked, ids):.6f}")
+    held = has_blas()
+    held &= say(f"{path}: llama.cpp {'with' if held else 'NOT HELD, without'} BLAS", theirs, ours, ids, true)
+    wide, _ = logits_of(wide_path, ids, False)
+    held &= say(f"{path}: its own float32 weights, as it runs by default", wide, ours, ids, true)
+    say_rounded(path, ids, ours)
     with open(text_path, "rb") as file:
         found = llama.tokenize(file.read(), add_bos=False, special=False)
     same = found == read_ids(text_ids)

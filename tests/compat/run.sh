@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Do other programs load what ptq writes, and compute the same?  tests/compat/run.sh [FORMAT|ROW]...
 #
-# Exports of the default model, each loaded by transformers with GPTQModel's CPU kernels, or by llama.cpp: logits within 1e-3
-# of ptq's at every token that float32 settles (true_logits.py), weights equal to the bit, perplexity within 0.1 %, every id of
-# a text equal. Installs both from PyPI into venvs in the cache, the first time (6 GB with torch; llama.cpp is compiled, which
-# takes long). Not in CI; docs/compat.md has the last run.
+# Exports of the default model, each loaded by transformers with GPTQModel's CPU kernels, or by llama.cpp: weights equal
+# to the bit; logits within 1e-3 of ptq's at every token that float32 settles (true_logits.py); perplexity within 0.1 %;
+# every id of a text equal. Installs both from PyPI into venvs in the cache, the first time (6 GB with torch; llama.cpp is
+# compiled, which takes long). Not in CI; docs/compat.md has the last run.
 # TOKENS=512  PTQ=build/ptq  PYTHON=, LLAMA_PYTHON=interpreters that have requirements.txt, requirements-llama.txt already
 set -euo pipefail
 cd "$(dirname "$0")/../.."
