@@ -25,7 +25,7 @@ static enum ptq_status check(const struct ptq_export *x, struct ptq_error *err)
         return ptq_fail(err, PTQ_EUSAGE,
                         "act_order's groups have no place here; --format gptq_v2 has g_idx for them, and "
                         "static_groups=1 keeps groups of neighbours");
-    PTQ_TRY(ptq_export_multiples(x, 8, 1, "--format fp16 takes any", err));
+    PTQ_TRY(ptq_export_multiples(x, 8, 1, "--format fp16 takes any number", err));
     for (int role = 0; role < PTQ_N_ROLE; role++) {
         int64_t n, k;
         ptq_linear_size(&x->model->config, (enum ptq_role)role, &n, &k);

@@ -60,7 +60,7 @@ static enum ptq_status check(const struct ptq_export *x, struct ptq_error *err)
         return ptq_fail(err, PTQ_EUSAGE,
                         "act_order's groups are not of neighbours, as a GGUF's are; static_groups=1 "
                         "keeps them so");
-    return ptq_export_multiples(x, 1, GROUP, "--format fp16 takes any", err);
+    return ptq_export_multiples(x, 1, GROUP, "--format fp16 takes any number", err);
 }
 
 /* ---- metadata ---- */

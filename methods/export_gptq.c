@@ -20,7 +20,7 @@ static enum ptq_status check(const struct ptq_export *x, struct ptq_error *err)
     if (bits != 2 && bits != 3 && bits != 4 && bits != 8)
         return ptq_fail(err, PTQ_EUSAGE, "this container holds 2, 3, 4 or 8 bits, not %d; --format fp16 holds any",
                         bits);
-    return ptq_export_multiples(x, 32, 32, "--format fp16 takes any", err);
+    return ptq_export_multiples(x, 32, 32, "--format fp16 takes any number", err);
 }
 
 static void plan(const struct ptq_export *x, struct ptq_tensor_writer *to, const char *name, int64_t n, int64_t k)
