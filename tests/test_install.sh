@@ -116,7 +116,7 @@ END
 <text=t 'x\"y><--set><calib=c><--set><w_bit=4><--set><group_size=32><--set><windows=5><--set><seed=7><--threads><2>$" \
         "$scratch/calls"
     expect_text "^<table><$scratch/my own.h5><--format><md>$" "$scratch/calls"
-    expect_text "^<plot><$scratch/my own.h5><-o><$RESULTS/plots/my own>$" "$scratch/calls"
+    expect_text "^<plot><$scratch/my own.h5><-o><$scratch/plots/my own>$" "$scratch/calls"
     [ -f "$scratch/my own.md" ] && [ -f "$scratch/my own.csv" ] && [ -f "$scratch/my own.tex" ] || fail "no tables"
 
     : >"$scratch/calls" # a name of its own for other settings, in a folder that is not there yet
