@@ -307,7 +307,9 @@ static enum ptq_status write_linear(const struct ptq_export *x, int64_t index, e
     PTQ_TRY(ptq_export_check_codes(x, l->name, q, 0, err));
     PTQ_TRY(check_zeros(x, l->name, q, err));
     PTQ_TRY(write_codes(x, tensor_name(x, ggml->linear[role], index, ".weight"), q, ours, err));
-    if (!l->b || !ptq_model_has_bias(x->model, index, role)) return PTQ_OK;
+    int has;
+    PTQ_TRY(ptq_export_check_bias(x, index, role, l, &has, err));
+    if (!has) return PTQ_OK;
     float *bias = ptq_new(x->scratch, float, l->n);
     for (int64_t f = 0; f < l->n; f++) bias[f] = l->b[ours[f]];
     return write_floats(x, ggml->linear[role], index, ".bias", bias, l->n, err);
