@@ -265,13 +265,13 @@ static enum ptq_status take_shape(struct cursor *c, struct ptq_tensor *t)
     return PTQ_OK;
 }
 
-/* *end: behind `bytes` from start and the gap that the next one needs; 0 where that is beyond all numbers. */
-static int pad(uint64_t start, uint64_t bytes, uint32_t alignment, uint64_t *end)
+/* Behind `bytes` from start and the gap that the next one needs; UINT64_MAX where that is beyond all numbers. */
+static uint64_t padded_end(uint64_t start, uint64_t bytes, uint32_t alignment)
 {
-    if (__builtin_add_overflow(start, bytes, end)) return 0;        /* no test: 2^18 tensors of 64 TB each */
-    if (__builtin_add_overflow(*end, alignment - 1, end)) return 0; /* no test: as above */
-    *end &= ~(uint64_t)(alignment - 1);
-    return 1;
+    uint64_t end;
+    if (__builtin_add_overflow(start, bytes, &end)) return UINT64_MAX;       /* no test: 2^18 tensors of 64 TB each */
+    if (__builtin_add_overflow(end, alignment - 1, &end)) return UINT64_MAX; /* no test: as above */
+    return end & ~(uint64_t)(alignment - 1);
 }
 
 /* *expected: where the data of this tensor must begin, as every writer lays it out; moved behind it. */
@@ -294,11 +294,11 @@ static enum ptq_status take_tensor(struct cursor *c, struct ptq_arena *arena, ui
         return ptq_fail(c->err, PTQ_EINPUT, "%s: byte %zu: tensor '%s' begins at data byte %llu; it must begin at %llu",
                         c->file->path, c->start, t->name, (unsigned long long)*offset, (unsigned long long)*expected);
     uint64_t blocks = (uint64_t)t->count / (uint64_t)type->block_elements;
-    if (__builtin_mul_overflow(blocks, (uint64_t)type->block_bytes, &bytes) || bytes > c->file->size ||
-        !pad(*offset, bytes, alignment, expected)) /* no test: as above */
+    if (__builtin_mul_overflow(blocks, (uint64_t)type->block_bytes, &bytes) || bytes > c->file->size)
         return ptq_fail(c->err, PTQ_EINPUT, "%s: byte %zu: tensor '%s' is larger than the whole file", c->file->path,
                         c->start, t->name);
     t->bytes = (size_t)bytes;
+    *expected = padded_end(*offset, bytes, alignment);
     return PTQ_OK;
 }
 

@@ -285,7 +285,7 @@ static enum ptq_status check_zeros(const struct ptq_export *x, const char *name,
     for (int64_t i = 0; i < q->n * q->n_groups; i++) {
         long long output = i / q->n_groups, group = i % q->n_groups;
         float m = -q->scale[i] * q->zero[i], half = ptq_f16_round(m);
-        if (g->kind->dtype != PTQ_Q4_1 && q->zero[i] != (float)middle)
+        if (g->kind->dtype != PTQ_Q4_1 && (int)q->zero[i] != middle) /* zeros are whole, as codes were checked before */
             return ptq_fail(err, PTQ_EINPUT,
                             "%s: output %lld, group %lld: a zero of %g has no place here, where all are %d; --format "
                             "gptq_v2 holds it",

@@ -152,6 +152,7 @@ struct remembered {
     struct ptq_session *session;
     struct ptq_export x;
     struct ptq_planned plan;
+    struct ptq_model model; /* as the export sees it */
     struct ptq_cell cell;
     struct ptq_qmat q[EXPORT_BLOCKS][PTQ_N_ROLE]; /* what went out */
 };
@@ -199,8 +200,9 @@ static inline enum ptq_status try_export(struct remembered *r, struct ptq_job *j
     PTQ_TRY(ptq_export_find(format, &r->x.format, err));
     PTQ_TRY(ptq_cell_plan(r->session, job, r->arena, &r->cell, err));
     PTQ_TRY(ptq_session_plan(r->session, job, &r->plan, err));
-    if (change_model) change_model(&r->plan.model->model);
-    r->x.model = &r->plan.model->model;
+    r->model = r->plan.model->model; /* what the method works on stays as it is */
+    if (change_model) change_model(&r->model);
+    r->x.model = &r->model;
     r->x.spec = &r->plan.spec;
     PTQ_TRY(ptq_export_check(&r->x, err));
     enum ptq_status status = ptq_export_begin(&r->x, err);

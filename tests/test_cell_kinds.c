@@ -168,6 +168,10 @@ static void an_empty_cell_comes_back_empty(void **state)
 #undef INT
 #undef REAL
     assert_true(!back.kl && back.n_linears == 0 && back.n_inputs == 0);
+    cell.config = NULL;
+    write_it(&cell);
+    assert_refused("no config", read_it(cell.id, &back, &err), &err,
+                   "its name is not the SHA-256 of its configuration");
 }
 
 /* What is not finite is stored, and says so in its mean. */

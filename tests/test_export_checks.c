@@ -161,16 +161,24 @@ static void minima_beyond_fp16(void **state)
 /* ---- what families leave out ---- */
 
 static struct ptq_family bare;
+static enum ptq_position position;
 
 /* A LLaMA without rotary positions, gates, factors and half of the names. */
 static void strip_family(struct ptq_model *model)
 {
     bare = *model->config.family;
-    bare.position = PTQ_LEARNED;
+    bare.position = position;
+    bare.hf.linear[PTQ_GATE] = NULL;
     bare.activation = model->config.activation = PTQ_RELU;
     bare.ggml.rope_factors = NULL;
     bare.keys.kv_heads = bare.keys.eps = NULL;
     model->config.family = &bare;
+}
+
+static void without_gate(struct ptq_block *block, struct ptq_qmat *q)
+{
+    (void)q;
+    block->linear[PTQ_GATE].n = 0;
 }
 
 static void families_may_leave_things_out(void **state)
@@ -182,12 +190,17 @@ static void families_may_leave_things_out(void **state)
     size_t size;
     struct remembered r;
     change_model = strip_family;
+    change_block = without_gate;
+    position = PTQ_ROPE;
+    EXPORT_OK(&err, export_changed(gguf_path, "rtn:w4,g32", "awq", &err));
+    position = PTQ_LEARNED;
     EXPORT_OK(&err, export_changed(tiny, "rtn:w4,g32,sym=1", "gguf", &err));
     EXPORT_OK(&err, export_changed(gguf_path, "rtn:w4,g32,sym=1", "gguf", &err));
     make_test_folder(folder);
     EXPORT_OK(&err, export_into(&r, gguf_path, "rtn:w4,g32", "awq", folder, &err));
     forget(&r);
     change_model = NULL;
+    change_block = NULL;
     EXPORT_OK(&err, ptq_read_file(arena, ptq_join(arena, folder, "config.json"), 1 << 20, &text, &size, &err));
     static const char *const absent[] = {"rope_theta", "num_key_value_heads", "hidden_act", "rms_norm_eps"};
     for (int i = 0; i < 4; i++)

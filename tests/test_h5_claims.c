@@ -43,11 +43,11 @@ static void fill_null(hid_t file)
     H5Sclose(space);
 }
 
-/* 2^60 elements of 16 bytes */
+/* 2^60 elements of 32 bytes */
 static void fill_many_bytes(hid_t file)
 {
     hid_t type = H5Tcopy(H5T_C_S1);
-    H5Tset_size(type, 16);
+    H5Tset_size(type, 32);
     H5Dclose(make_x(file, type, 1, (hsize_t[]){((hsize_t)1 << 60) - 1}, (hsize_t[]){1}, 0));
     H5Tclose(type);
 }
@@ -65,6 +65,15 @@ static void fill_large_chunk(hid_t file)
 {
     hid_t x = make_x(file, H5T_IEEE_F32LE, 1, (hsize_t[]){16}, (hsize_t[]){1 << 24}, 1);
     write_zeros(x, 16);
+    H5Dclose(x);
+}
+
+/* The same as one wide row. */
+static void fill_wide_chunk(hid_t file)
+{
+    const float zero[4] = {0};
+    hid_t x = make_x(file, H5T_IEEE_F32LE, 2, (hsize_t[]){2, 2}, (hsize_t[]){2, 1 << 23}, 1);
+    assert_true(H5Dwrite(x, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, zero) >= 0);
     H5Dclose(x);
 }
 
@@ -88,9 +97,9 @@ static const struct {
     void (*fill)(hid_t file);
     int text; /* read as texts; otherwise as floats */
 } rows[] = {
-    {"no dataspace", fill_null, 0},          {"2^64 bytes", fill_many_bytes, 1},
-    {"a chunk of rank 3", fill_cube, 0},     {"a chunk of 64 MB", fill_large_chunk, 0},
-    {"1 of 128 chunks", fill_few_chunks, 0},
+    {"no dataspace", fill_null, 0},      {"2^65 bytes", fill_many_bytes, 1},
+    {"a chunk of rank 3", fill_cube, 0}, {"a chunk of 64 MB", fill_large_chunk, 0},
+    {"a wide one", fill_wide_chunk, 0},  {"1 of 128 chunks", fill_few_chunks, 0},
 };
 
 static struct ptq_h5 *made(void (*fill)(hid_t file))
@@ -121,13 +130,14 @@ static void claims_are_refused(void **state)
     }
 }
 
-/* A group whose name is longer than any of ours is none of ours. */
+/* A group whose name is longer than any of ours is none of ours; nor is what a link leads to. */
 static void fill_groups(hid_t file)
 {
     char name[5000];
     memset(name, 'n', sizeof name - 1);
     name[sizeof name - 1] = 0;
     H5Gclose(H5Gcreate2(file, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
+    H5Lcreate_soft("/short", file, "link", H5P_DEFAULT, H5P_DEFAULT);
     H5Gclose(H5Gcreate2(file, "short", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
 }
 

@@ -43,7 +43,7 @@
       (a, b, c, d, e, err))
 #include "steps.h"
 
-static const char text[] = "ab <s>12 q";
+static const char text[] = "ab <s>12 aq";
 
 static enum ptq_status encode(const struct ptq_tokenizer *tokenizer, struct ptq_arena *arena, struct ptq_error *err)
 {

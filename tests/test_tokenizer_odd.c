@@ -127,6 +127,7 @@ static const struct {
      "token 4 has no content"},
     {"a config cut short", VOCAB, "a b\n", "{'add_bos_token'", NULL, 0, {0}, "tokenizer_config.json;not valid JSON"},
     {"a map cut short", VOCAB, "a b\n", NULL, "{", 0, {0}, "special_tokens_map.json;not valid JSON"},
+    {"a long first merge", VOCAB, "</s> </s>\n", NULL, NULL, 0, {0}, "merges.txt: line;'</s> </s>'"},
     {"a vocabulary cut short", "{", "a b\n", NULL, NULL, 0, {0}, "vocab.json;not valid JSON"},
 };
 
@@ -138,8 +139,8 @@ static void odd_folders_encode(void **state)
         struct ptq_arena *own = ptq_arena_make("test");
         struct ptq_tokenizer *tokenizer = NULL;
         struct ptq_error err;
-        int32_t *id;
-        size_t n;
+        int32_t *id = NULL;
+        size_t n = 0;
         make_test_folder(folder);
         write_quoted("vocab.json", folders[i].vocab);
         write_test_text(folder, "merges.txt", folders[i].merges);
