@@ -166,6 +166,7 @@ static enum ptq_position position;
 /* A LLaMA without rotary positions, gates, factors and half of the names. */
 static void strip_family(struct ptq_model *model)
 {
+    int of_gguf = model->names == &model->config.family->ggml;
     bare = *model->config.family;
     bare.position = position;
     bare.hf.linear[PTQ_GATE] = NULL;
@@ -173,6 +174,7 @@ static void strip_family(struct ptq_model *model)
     bare.ggml.rope_factors = NULL;
     bare.keys.kv_heads = bare.keys.eps = NULL;
     model->config.family = &bare;
+    model->names = of_gguf ? &bare.ggml : &bare.hf;
 }
 
 static void without_gate(struct ptq_block *block, struct ptq_qmat *q)

@@ -39,8 +39,8 @@ static void steps_follow_each_other(void **state)
         {{{REPLACE("b", "x")}, 1}, "aa", "aa", NULL},
         {{{FORM("NFC"), REPLACE("\xc3\xa9", "e"), PREPEND("<")}, 3}, "e\xcc\x81g", "<eg", NULL},
         {{{FORM("NFD")}, 1}, "a\xc3\xa9z", "ae\xcc\x81z", NULL},
-        /* what utf8proc takes for no text: a surrogate, which our own check keeps out, before an inert C and more */
-        {{{FORM("NFC")}, 1}, "\xed\xa0\x80\x43\xc3\xa9", NULL, "cannot be normalised"},
+        /* what utf8proc takes for no text: a surrogate, which our own check keeps out, before what no form changes */
+        {{{FORM("NFC")}, 1}, "\xed\xa0\x80\xc3\xa6\xc3\xa9", NULL, "cannot be normalised"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct ptq_arena *arena = ptq_arena_make("test");
