@@ -148,10 +148,19 @@ static void coarse_minimum(struct ptq_block *block, struct ptq_qmat *q)
     q[PTQ_UP].zero[1] = 15;
 }
 
-static void minima_beyond_fp16(void **state)
+static void zero_beside_the_middle(struct ptq_block *block, struct ptq_qmat *q)
+{
+    (void)block;
+    q[PTQ_UP].zero[1] = 7;
+}
+
+static void zeros_and_minima_of_a_gguf(void **state)
 {
     (void)state;
     struct ptq_error err;
+    change_block = zero_beside_the_middle;
+    assert_refused("Q4_0", export_changed(tiny, "rtn:w4,g32,sym=1", "gguf", &err), &err,
+                   "up;output 0, group 1: a zero of 7 has no place here, where all are 8");
     change_block = coarse_minimum;
     assert_refused("Q4_1", export_changed(tiny, "rtn:w4,g32", "gguf", &err), &err,
                    "up;output 0, group 1: a minimum of -150000 becomes");
@@ -262,7 +271,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(codes_that_have_no_place),      cmocka_unit_test(sizes_and_families),
-        cmocka_unit_test(biases_that_no_family_has),     cmocka_unit_test(minima_beyond_fp16),
+        cmocka_unit_test(biases_that_no_family_has),     cmocka_unit_test(zeros_and_minima_of_a_gguf),
         cmocka_unit_test(families_may_leave_things_out), cmocka_unit_test(what_is_no_json_is_not_written),
         cmocka_unit_test(formats_that_never_began),
     };
