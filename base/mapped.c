@@ -90,11 +90,17 @@ enum ptq_status ptq_read_file(struct ptq_arena *arena, const char *path, size_t 
     return status;
 }
 
+const char *ptq_file_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
 /* The folder and the name of path: "a/b" -> "a", "b"; "b" -> ".", "b". */
 static void split_path(const char *path, char *folder, size_t size, const char **name)
 {
     const char *slash = strrchr(path, '/');
-    *name = slash ? slash + 1 : path;
+    *name = ptq_file_name(path);
     if (!slash)
         snprintf(folder, size, ".");
     else
@@ -163,7 +169,10 @@ enum ptq_status ptq_write_pieces(const char *path, const struct ptq_piece *piece
     if (fd < 0) return ptq_fail(err, PTQ_EIO, "%s: cannot be written: %s", path, strerror(errno));
     int bad = 0, cause = 0;
     for (int i = 0; i < n && !bad; i++) bad = write_all(fd, piece[i].data, piece[i].bytes), cause = errno;
-    if (close(fd) && !bad) bad = 1, cause = errno;
+    if (bad)
+        close(fd);
+    else if (close(fd))
+        bad = 1, cause = errno;
     if (bad) {
         unlink(temporary);
         return ptq_fail(err, PTQ_EIO, "%s: cannot be written: %s", path, strerror(cause));

@@ -149,17 +149,28 @@ static enum ptq_status damaged(const char *path, const char *group, const char *
     return ptq_fail(err, PTQ_EINPUT, "%s: %s: %s; the file is damaged", path, group, what);
 }
 
+static int has_shape_of_nll(const struct ptq_cell *cell, int64_t rows, int64_t columns)
+{
+    return rows == cell->windows && rows * columns == cell->tokens; /* which are no more than the file can hold */
+}
+
+/* What is not finite has a mean that is not. */
+static int has_mean(const float *nll, int64_t n, double said)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += nll[i];
+    double mean = sum / (double)n;
+    return isfinite(mean) ? fabs(mean - said) <= 1e-4 * (1 + fabs(mean)) : !isfinite(said);
+}
+
 static enum ptq_status read_nll(struct ptq_h5 *file, const char *path, const char *group, struct ptq_arena *arena,
                                 struct ptq_cell *cell, struct ptq_error *err)
 {
-    int64_t rows, columns, tokens;
+    int64_t rows, columns;
     PTQ_TRY(ptq_h5_floats(file, group, "nll", arena, &cell->nll, &rows, &columns, err));
-    if (rows != cell->windows || __builtin_mul_overflow(rows, columns, &tokens) || tokens != cell->tokens)
+    if (!has_shape_of_nll(cell, rows, columns))
         return damaged(path, group, "nll has another shape than windows and tokens say", err);
-    double sum = 0;
-    for (int64_t i = 0; i < tokens; i++) sum += cell->nll[i];
-    double mean = tokens ? sum / (double)tokens : 0;
-    if (tokens && isfinite(mean) && !(fabs(mean - cell->nll_mean) <= 1e-4 * (1 + fabs(mean))))
+    if (cell->tokens && !has_mean(cell->nll, cell->tokens, cell->nll_mean))
         return damaged(path, group, "nll does not have the mean that nll_mean says", err);
     return PTQ_OK;
 }
@@ -174,9 +185,17 @@ static enum ptq_status read_against(struct ptq_h5 *file, const char *path, const
     PTQ_AGAINST_FIELDS(X)
 #undef X
     PTQ_TRY(ptq_h5_floats(file, group, "kl", arena, &cell->kl, &rows, &columns, err));
-    if (!cell->windows || rows != cell->windows || columns != cell->tokens / cell->windows)
-        return damaged(path, group, "kl has another shape than nll", err);
+    if (!has_shape_of_nll(cell, rows, columns)) return damaged(path, group, "kl has another shape than nll", err);
     return PTQ_OK;
+}
+
+/* The rows of a group's columns, one a name. */
+static enum ptq_status read_names(struct ptq_h5 *file, const char *path, const char *group, struct ptq_arena *arena,
+                                  const char ***name, int64_t *rows, struct ptq_error *err)
+{
+    PTQ_TRY(ptq_h5_texts(file, group, "name", arena, name, rows, err));
+    if (*rows <= INT32_MAX) return PTQ_OK; /* no test: 2^31 names */
+    return damaged(path, group, "has too many rows", err);
 }
 
 #define GETS_INT ptq_h5_ints
@@ -187,8 +206,7 @@ enum ptq_status ptq_linears_read(struct ptq_h5 *file, const char *path, const ch
 {
     int64_t rows, n;
     const char **name, *at = ptq_format(arena, "%s/linears", group);
-    PTQ_TRY(ptq_h5_texts(file, at, "name", arena, &name, &rows, err));
-    if (rows > INT32_MAX) return damaged(path, group, "linears has too many rows", err);
+    PTQ_TRY(read_names(file, path, at, arena, &name, &rows, err));
     *n_out = (int)rows;
     struct ptq_linear_report *linear = *out = ptq_new(arena, struct ptq_linear_report, rows);
     for (int64_t i = 0; i < rows; i++) linear[i].name = name[i];
@@ -213,9 +231,9 @@ static enum ptq_status read_inputs(struct ptq_h5 *file, const char *path, const 
     int64_t rows, n, columns;
     float *ranked;
     if (!ptq_h5_exists(file, at)) return PTQ_OK;
-    PTQ_TRY(ptq_h5_texts(file, at, "name", arena, &name, &rows, err));
+    PTQ_TRY(read_names(file, path, at, arena, &name, &rows, err));
     PTQ_TRY(ptq_h5_floats(file, at, "ranked", arena, &ranked, &n, &columns, err));
-    if (rows > INT32_MAX || n != rows || columns != PTQ_INPUT_RANKS)
+    if (n != rows || columns != PTQ_INPUT_RANKS)
         return damaged(path, group, "ranked has another shape than name says", err);
     cell->input = ptq_new(arena, struct ptq_input_report, rows);
     cell->n_inputs = (int)rows;

@@ -224,10 +224,10 @@ enum ptq_status ptq_decoder_choose(struct ptq_decoder *d, const struct ptq_choic
 /* A number, a list of numbers, null or nothing. */
 static void take_ends(const json_t *value, int32_t *id, int *n)
 {
-    size_t size = json_is_array(value) ? json_array_size(value) : 1;
+    size_t size = ptq_json_is(value, JSON_ARRAY) ? json_array_size(value) : 1;
     for (size_t i = 0; i < size && *n < MAX_ENDS; i++) {
-        const json_t *one = json_is_array(value) ? json_array_get(value, i) : value;
-        if (json_is_integer(one) && json_integer_value(one) >= 0 && json_integer_value(one) <= INT32_MAX)
+        const json_t *one = ptq_json_is(value, JSON_ARRAY) ? json_array_get(value, i) : value;
+        if (ptq_json_is(one, JSON_INTEGER) && json_integer_value(one) >= 0 && json_integer_value(one) <= INT32_MAX)
             id[(*n)++] = (int32_t)json_integer_value(one);
     }
 }

@@ -68,7 +68,7 @@ static const char *find_key(const json_t *json, const char *keys, char buffer[64
         memcpy(buffer, at, size);
         buffer[size] = 0;
         const json_t *value = json_object_get(json, buffer);
-        if (value && !json_is_null(value)) return buffer;
+        if (ptq_json_given(value)) return buffer;
         if (!at[size]) break;
     }
     size_t size = strcspn(keys, "|");

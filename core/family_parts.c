@@ -9,11 +9,12 @@ enum ptq_status ptq_read_rope(const json_t *json, const char *what, struct ptq_c
 {
     const json_t *scaling = json_object_get(json, "rope_parameters");
     const json_t *theta = scaling && json_object_get(scaling, "rope_theta") ? scaling : json;
-    if (!scaling || json_is_null(scaling)) scaling = json_object_get(json, "rope_scaling");
+    if (!ptq_json_given(scaling)) scaling = json_object_get(json, "rope_scaling");
     PTQ_TRY(ptq_json_real_or(theta, "rope_theta", what, 1, 1e12, 10000, &config->rope_theta, err));
     config->rope_type = "default";
-    if (!scaling || json_is_null(scaling)) return PTQ_OK;
-    if (!json_is_object(scaling)) return ptq_fail(err, PTQ_EINPUT, "%s: rope_scaling must be an object or null", what);
+    if (!ptq_json_given(scaling)) return PTQ_OK;
+    if (!ptq_json_is(scaling, JSON_OBJECT))
+        return ptq_fail(err, PTQ_EINPUT, "%s: rope_scaling must be an object or null", what);
     const char *type;
     PTQ_TRY(ptq_json_text_or(scaling, "type", what, "default", &type, err));
     PTQ_TRY(ptq_json_text_or(scaling, "rope_type", what, type, &type, err));
@@ -80,7 +81,7 @@ enum ptq_status ptq_read_activation(const json_t *json, const char *key, unsigne
 static enum ptq_status read_layer_types(const json_t *list, const char *what, unsigned char *slides, int64_t blocks,
                                         struct ptq_error *err)
 {
-    if (!json_is_array(list) || (int64_t)json_array_size(list) != blocks)
+    if (!ptq_json_is(list, JSON_ARRAY) || (int64_t)json_array_size(list) != blocks)
         return ptq_fail(err, PTQ_EINPUT, "%s: layer_types must be an array of %lld texts, one a layer", what,
                         (long long)blocks);
     for (int64_t i = 0; i < blocks; i++) {
@@ -102,7 +103,7 @@ enum ptq_status ptq_read_sliding(struct ptq_arena *arena, const json_t *json, in
     int64_t missing = json_object_get(json, "sliding_window") ? 0 : fallback;
     PTQ_TRY(ptq_json_int_or(json, "sliding_window", what, 0, PTQ_MAX_POSITIONS, missing, &config->sliding, err));
     for (int64_t i = 0; i < config->blocks; i++) slides[i] = i >= first_sliding;
-    if (types && !json_is_null(types)) PTQ_TRY(read_layer_types(types, what, slides, config->blocks, err));
+    if (ptq_json_given(types)) PTQ_TRY(read_layer_types(types, what, slides, config->blocks, err));
     config->slides = slides;
     return PTQ_OK;
 }

@@ -47,7 +47,7 @@ static enum ptq_status refuse_variants(const json_t *json, const char *what, str
     if (marlin) return refuse(what, "format", "marlin", err);
     if (strcmp(pack, "int32") && strcmp(pack, "torch.int32")) return refuse(what, "pack_dtype", pack, err);
     const json_t *dynamic = json_object_get(json, "dynamic");
-    if (dynamic && !json_is_null(dynamic) && (!json_is_object(dynamic) || json_object_size(dynamic)))
+    if (ptq_json_given(dynamic) && (!ptq_json_is(dynamic, JSON_OBJECT) || json_object_size(dynamic)))
         return ptq_fail(err, PTQ_EINPUT, "%s: dynamic: widths that differ between linears are not read", what);
     return PTQ_OK;
 }
@@ -107,10 +107,10 @@ static enum ptq_status read_file(struct ptq_arena *arena, const char *folder, co
     const json_t *object = key ? json_object_get(json, key) : json;
     enum ptq_status status = PTQ_OK;
     const char *what = key ? ptq_format(arena, "%s: %s", path, key) : path;
-    if (object && !json_is_null(object)) {
+    if (ptq_json_given(object)) {
         struct ptq_quantization *q = ptq_new(arena, struct ptq_quantization, 1);
-        status = json_is_object(object) ? read_quantization(arena, object, what, method, q, err)
-                                        : ptq_fail(err, PTQ_EINPUT, "%s: must be an object", what);
+        status = ptq_json_is(object, JSON_OBJECT) ? read_quantization(arena, object, what, method, q, err)
+                                                  : ptq_fail(err, PTQ_EINPUT, "%s: must be an object", what);
         *out = q;
     }
     json_decref(json);

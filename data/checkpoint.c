@@ -170,7 +170,7 @@ static enum ptq_status hash_file(const struct ptq_mapped *file, char hex[PTQ_SHA
 static enum ptq_status add_file(struct ptq_sha256 *all, const struct ptq_mapped *file, struct ptq_error *err)
 {
     char hex[PTQ_SHA256_HEX];
-    const char *slash = strrchr(file->path, '/'), *name = slash ? slash + 1 : file->path;
+    const char *name = ptq_file_name(file->path);
     PTQ_TRY(hash_file(file, hex, err));
     ptq_sha256_add(all, name, strlen(name));
     ptq_sha256_add(all, " ", 1);

@@ -69,7 +69,7 @@ static enum ptq_status json_text(struct ptq_arena *arena, const char *line, size
     const char *text;
     PTQ_TRY(ptq_json_parse(line, length, what, &root, err));
     enum ptq_status status = PTQ_OK;
-    if (!json_is_object(root))
+    if (!ptq_json_is(root, JSON_OBJECT))
         status = ptq_fail(err, PTQ_EINPUT, "%s: must be an object with a \"text\"", what);
     else
         status = ptq_json_text(root, "text", what, &text, err);

@@ -231,7 +231,7 @@ const char *ptq_gguf_key(const struct ptq_gguf *g, size_t i, char *value, size_t
         snprintf(value, size, "%s", v->data[0] ? "true" : "false");
     else if (load_int(v->type, v->data, &n, &fits) && fits)
         snprintf(value, size, "%lld", (long long)n);
-    else if (load_real(v->type, v->data, &x))
-        snprintf(value, size, "%.9g", x);
+    else
+        load_real(v->type, v->data, &x), snprintf(value, size, "%.9g", x);
     return v->key;
 }

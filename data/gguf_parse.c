@@ -265,6 +265,15 @@ static enum ptq_status take_shape(struct cursor *c, struct ptq_tensor *t)
     return PTQ_OK;
 }
 
+/* Behind `bytes` from start and the gap that the next one needs; UINT64_MAX where that is beyond all numbers. */
+static uint64_t padded_end(uint64_t start, uint64_t bytes, uint32_t alignment)
+{
+    uint64_t end;
+    if (__builtin_add_overflow(start, bytes, &end)) return UINT64_MAX;       /* no test: 2^18 tensors of 64 TB each */
+    if (__builtin_add_overflow(end, alignment - 1, &end)) return UINT64_MAX; /* no test: as above */
+    return end & ~(uint64_t)(alignment - 1);
+}
+
 /* *expected: where the data of this tensor must begin, as every writer lays it out; moved behind it. */
 static enum ptq_status take_tensor(struct cursor *c, struct ptq_arena *arena, uint32_t alignment, uint64_t *expected,
                                    uint64_t *offset, struct ptq_tensor *t)
@@ -284,13 +293,12 @@ static enum ptq_status take_tensor(struct cursor *c, struct ptq_arena *arena, ui
     if (*offset != *expected)
         return ptq_fail(c->err, PTQ_EINPUT, "%s: byte %zu: tensor '%s' begins at data byte %llu; it must begin at %llu",
                         c->file->path, c->start, t->name, (unsigned long long)*offset, (unsigned long long)*expected);
-    uint64_t blocks = (uint64_t)t->count / (uint64_t)type->block_elements, padded;
-    if (__builtin_mul_overflow(blocks, (uint64_t)type->block_bytes, &bytes) || bytes > c->file->size ||
-        __builtin_add_overflow(*expected, bytes, &padded) || __builtin_add_overflow(padded, alignment - 1, &padded))
+    uint64_t blocks = (uint64_t)t->count / (uint64_t)type->block_elements;
+    if (__builtin_mul_overflow(blocks, (uint64_t)type->block_bytes, &bytes) || bytes > c->file->size)
         return ptq_fail(c->err, PTQ_EINPUT, "%s: byte %zu: tensor '%s' is larger than the whole file", c->file->path,
                         c->start, t->name);
     t->bytes = (size_t)bytes;
-    *expected = padded & ~(uint64_t)(alignment - 1);
+    *expected = padded_end(*offset, bytes, alignment);
     return PTQ_OK;
 }
 
@@ -302,8 +310,9 @@ static enum ptq_status take_all_tensors(struct cursor *c, struct ptq_arena *aren
     uint64_t start = (c->at + (uint64_t)(alignment - 1)) & ~(uint64_t)(alignment - 1);
     for (size_t i = 0; i < n; i++) {
         struct ptq_tensor *t = &tensor[i];
-        uint64_t end = start + offset[i] + t->bytes; /* no overflow: the sum of all sizes was checked */
-        if (end < start || end > c->file->size)
+        /* No overflow: the tensor before ends in the file, and this one has no more bytes than the file. */
+        uint64_t end = start + offset[i] + t->bytes;
+        if (end > c->file->size)
             return ptq_fail(c->err, PTQ_EINPUT,
                             "%s: tensor '%s' ends at byte %llu and the file at %zu; it is cut short or damaged",
                             c->file->path, t->name, (unsigned long long)end, c->file->size);

@@ -64,7 +64,7 @@ struct tokens {
 static enum ptq_status set_token(struct tokens *t, const char *text, const json_t *id, int type, struct ptq_error *err)
 {
     json_int_t i = json_integer_value(id);
-    if (!text || !json_is_integer(id) || i < 0 || i >= t->n)
+    if (!text || !ptq_json_is(id, JSON_INTEGER) || i < 0 || i >= t->n)
         return ptq_fail(err, PTQ_EINPUT, "%s: token '%.40s' has no row in the embedding, which has %lld", t->path,
                         text ? text : "", (long long)t->n);
     t->text[i] = (struct ptq_span){.data = text, .size = strlen(text)};
@@ -88,7 +88,7 @@ static enum ptq_status list_tokens(struct ptq_arena *arena, json_t *root, struct
     }
     json_array_foreach(json_object_get(root, "added_tokens"), i, added)
     {
-        int type = json_is_true(json_object_get(added, "special")) ? CONTROL : USER_DEFINED;
+        int type = ptq_json_is(json_object_get(added, "special"), JSON_TRUE) ? CONTROL : USER_DEFINED;
         PTQ_TRY(set_token(t, json_string_value(json_object_get(added, "content")), json_object_get(added, "id"), type,
                           err));
     }
@@ -119,8 +119,8 @@ static void put_merges(struct ptq_gguf_keys *to, struct ptq_arena *arena, const 
 static void put_id(struct ptq_gguf_keys *to, const json_t *config, const char *name, const char *key)
 {
     const json_t *id = json_object_get(config, name);
-    if (json_is_array(id)) id = json_array_get(id, 0);
-    if (json_is_integer(id) && json_integer_value(id) >= 0) ptq_gguf_put_int(to, key, json_integer_value(id));
+    if (ptq_json_is(id, JSON_ARRAY)) id = json_array_get(id, 0);
+    if (ptq_json_is(id, JSON_INTEGER) && json_integer_value(id) >= 0) ptq_gguf_put_int(to, key, json_integer_value(id));
 }
 
 static enum ptq_status put_settings(struct ptq_gguf_keys *to, struct ptq_arena *arena, const char *folder,

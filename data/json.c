@@ -68,16 +68,29 @@ enum ptq_status ptq_json_load(const char *path, size_t limit, json_t **root, str
     return status;
 }
 
+/* ---- kinds ---- */
+
+/* jansson's own json_is_... are macros that look for NULL in each line which has them. */
+int ptq_json_is(const json_t *value, json_type type)
+{
+    return value && json_typeof(value) == type;
+}
+
+int ptq_json_given(const json_t *value)
+{
+    return value && json_typeof(value) != JSON_NULL;
+}
+
 /* ---- getters ---- */
 
 /* What stands where something else was wanted, for people. */
 static void describe(const json_t *value, char out[VALUE_SHOWN])
 {
-    if (json_is_object(value)) {
+    if (ptq_json_is(value, JSON_OBJECT)) {
         snprintf(out, VALUE_SHOWN, "an object");
-    } else if (json_is_array(value)) {
+    } else if (ptq_json_is(value, JSON_ARRAY)) {
         snprintf(out, VALUE_SHOWN, "an array of %zu", json_array_size(value));
-    } else if (json_is_string(value)) {
+    } else if (ptq_json_is(value, JSON_STRING)) {
         size_t length = json_string_length(value);
         snprintf(out, VALUE_SHOWN, "\"%.40s\"%s", json_string_value(value), length > 40 ? " and more" : "");
     } else {
@@ -90,9 +103,10 @@ static enum ptq_status find(const json_t *object, const char *key, const char *w
                             struct ptq_error *err)
 {
     *out = NULL;
-    if (!json_is_object(object)) return ptq_fail(err, PTQ_EINPUT, "%s: must be an object that holds '%s'", what, key);
+    if (!ptq_json_is(object, JSON_OBJECT))
+        return ptq_fail(err, PTQ_EINPUT, "%s: must be an object that holds '%s'", what, key);
     *out = json_object_get(object, key);
-    if (json_is_null(*out)) *out = NULL;
+    if (ptq_json_is(*out, JSON_NULL)) *out = NULL;
     return PTQ_OK;
 }
 
@@ -114,7 +128,7 @@ static enum ptq_status take_int(const json_t *value, const char *key, const char
 {
     char wanted[96];
     snprintf(wanted, sizeof wanted, "a whole number from %lld to %lld", (long long)min, (long long)max);
-    if (!json_is_integer(value)) return wrong(value, key, what, wanted, err);
+    if (!ptq_json_is(value, JSON_INTEGER)) return wrong(value, key, what, wanted, err);
     int64_t n = json_integer_value(value);
     if (n < min || n > max) return wrong(value, key, what, wanted, err);
     *out = n;
@@ -126,7 +140,8 @@ static enum ptq_status take_real(const json_t *value, const char *key, const cha
 {
     char wanted[96];
     snprintf(wanted, sizeof wanted, "a number from %g to %g", min, max);
-    if (!json_is_number(value)) return wrong(value, key, what, wanted, err);
+    if (!(ptq_json_is(value, JSON_INTEGER) || ptq_json_is(value, JSON_REAL)))
+        return wrong(value, key, what, wanted, err);
     double x = json_number_value(value);
     if (!(x >= min && x <= max)) return wrong(value, key, what, wanted, err);
     *out = x;
@@ -174,15 +189,16 @@ enum ptq_status ptq_json_bool_or(const json_t *object, const char *key, const ch
     PTQ_TRY(find(object, key, what, &value, err));
     *out = fallback;
     if (!value) return PTQ_OK;
-    if (!json_is_boolean(value)) return wrong(value, key, what, "true or false", err);
-    *out = json_is_true(value);
+    if (!(ptq_json_is(value, JSON_TRUE) || ptq_json_is(value, JSON_FALSE)))
+        return wrong(value, key, what, "true or false", err);
+    *out = ptq_json_is(value, JSON_TRUE);
     return PTQ_OK;
 }
 
 static enum ptq_status take_text(const json_t *value, const char *key, const char *what, const char **out,
                                  struct ptq_error *err)
 {
-    if (!json_is_string(value)) return wrong(value, key, what, "a string", err);
+    if (!ptq_json_is(value, JSON_STRING)) return wrong(value, key, what, "a string", err);
     *out = json_string_value(value);
     return PTQ_OK;
 }

@@ -22,6 +22,11 @@ enum ptq_status ptq_json_parse_up_to(size_t limit, const char *text, size_t size
 /* The same of a file of a model's folder, of at most limit bytes; a link may not leave the folder (ptq_map_inside). */
 enum ptq_status ptq_json_load(const char *path, size_t limit, json_t **root, struct ptq_error *err);
 
+/* Whether value is there and of that kind; whether it is there and not null. What a key gives that is missing is NULL.
+ */
+int ptq_json_is(const json_t *value, json_type type);
+int ptq_json_given(const json_t *value);
+
 /* Getters: object[key] of the right kind and in range, else an error "what: 'key' is missing" / "must be ...".
  * The _or forms take a default where the key is missing or null; a wrong kind is an error all the same. */
 enum ptq_status ptq_json_int(const json_t *object, const char *key, const char *what, int64_t min, int64_t max,

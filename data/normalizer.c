@@ -123,13 +123,14 @@ static enum ptq_status replace(const struct ptq_normal_step *step, const char **
 {
     size_t n = *size ? count(*text, *size, step->pattern) : 0;
     if (n == 0) return PTQ_OK;
-    size_t old = strlen(step->pattern), new = strlen(step->content), grown;
-    if (__builtin_mul_overflow(n, new, &grown) || grown / MAX_GROWTH > *size + SLACK)
+    size_t old = strlen(step->pattern), new = strlen(step->content);
+    if (new &&n > (*size + SLACK) * MAX_GROWTH / new)
         return ptq_fail(err, PTQ_EINPUT,
                         "the normalizer's Replace makes a text of %zu bytes more than %d times longer; use another "
                         "tokenizer",
                         *size, MAX_GROWTH);
-    char *out = ptq_alloc(scratch, *size - n * old + grown, "a text with replacements"), *to = out;
+    size_t made = *size - n * old + n * new;
+    char *out = ptq_alloc(scratch, made, "a text with replacements"), *to = out;
     const char *from = *text, *end = *text + *size, *hit;
     while ((hit = memmem(from, (size_t)(end - from), step->pattern, old)) != NULL) {
         memcpy(to, from, (size_t)(hit - from));
@@ -140,7 +141,7 @@ static enum ptq_status replace(const struct ptq_normal_step *step, const char **
     }
     memcpy(to, from, (size_t)(end - from));
     *text = out;
-    *size = *size - n * old + grown;
+    *size = made;
     return PTQ_OK;
 }
 

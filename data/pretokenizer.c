@@ -49,12 +49,11 @@ static void find_string(struct search *s)
     s->next_end = s->next_start + length;
 }
 
-/* Fills next_start and next_end from `from` on; an empty match lets the search go on one character later. */
+/* Fills next_start and next_end from `from` on, which is at most one character behind s->at and so within the text; an
+ * empty match lets the search go on one character later. */
 static enum ptq_status find_next(struct search *s, struct ptq_error *err)
 {
-    if (s->from > s->size)
-        s->next_start = s->next_end = s->size + 1;
-    else if (s->step->pattern)
+    if (s->step->pattern)
         PTQ_TRY(ptq_pattern_find(s->step->pattern, s->text, s->size, s->from, &s->next_start, &s->next_end, err));
     else
         find_string(s);

@@ -28,14 +28,14 @@ static enum ptq_status check_name(const char *path, const char *name, struct ptq
 /* value as a whole number from 0 up; 0 when it is something else. */
 static int take_count(const json_t *value, uint64_t *out)
 {
-    if (!json_is_integer(value) || json_integer_value(value) < 0) return 0;
+    if (!ptq_json_is(value, JSON_INTEGER) || json_integer_value(value) < 0) return 0;
     *out = (uint64_t)json_integer_value(value);
     return 1;
 }
 
 static enum ptq_status take_shape(const char *path, const json_t *shape, struct ptq_tensor *t, struct ptq_error *err)
 {
-    if (!json_is_array(shape))
+    if (!ptq_json_is(shape, JSON_ARRAY))
         return ptq_fail(err, PTQ_EINPUT, "%s: header: %.*s.shape must be an array", path, (int)NAME_SHOWN, t->name);
     if (json_array_size(shape) > PTQ_MAX_RANK)
         return ptq_fail(err, PTQ_EINPUT, "%s: header: %.*s.shape has %zu dimensions; at most %d are read", path,
@@ -85,7 +85,7 @@ static enum ptq_status take_offsets(const char *path, const json_t *offsets, str
 static enum ptq_status take_entry(const char *path, const json_t *json, struct entry *e, struct ptq_error *err)
 {
     struct ptq_tensor *t = &e->tensor;
-    if (!json_is_object(json))
+    if (!ptq_json_is(json, JSON_OBJECT))
         return ptq_fail(err, PTQ_EINPUT, "%s: header: %.*s must be an object with dtype, shape and data_offsets", path,
                         (int)NAME_SHOWN, t->name);
     PTQ_TRY(take_dtype(path, json_object_get(json, "dtype"), t, err));
@@ -107,12 +107,12 @@ static enum ptq_status check_metadata(const char *path, const json_t *metadata, 
 {
     const char *key;
     json_t *value;
-    if (json_is_null(metadata)) return PTQ_OK;
-    if (!json_is_object(metadata))
+    if (ptq_json_is(metadata, JSON_NULL)) return PTQ_OK;
+    if (!ptq_json_is(metadata, JSON_OBJECT))
         return ptq_fail(err, PTQ_EINPUT, "%s: header: __metadata__ must be an object of strings", path);
     json_object_foreach((json_t *)metadata, key, value)
     {
-        if (!json_is_string(value))
+        if (!ptq_json_is(value, JSON_STRING))
             return ptq_fail(err, PTQ_EINPUT, "%s: header: __metadata__ must hold strings only", path);
     }
     return PTQ_OK;
@@ -176,7 +176,7 @@ static enum ptq_status place(const struct ptq_mapped *file, size_t start, struct
 static enum ptq_status read_header(struct ptq_arena *arena, const struct ptq_mapped *file, size_t start, json_t *header,
                                    struct ptq_tensor **tensor, size_t *n, struct ptq_error *err)
 {
-    if (!json_is_object(header))
+    if (!ptq_json_is(header, JSON_OBJECT))
         return ptq_fail(err, PTQ_EINPUT, "%s: header: must be an object of tensors", file->path);
     struct entry *entry = ptq_new(arena, struct entry, json_object_size(header));
     PTQ_TRY(take_entries(arena, file, header, entry, n, err));

@@ -158,12 +158,12 @@ enum ptq_status ptq_shards_read(struct ptq_arena *arena, const char *folder, str
     PTQ_TRY(load_index(arena, folder, &json, err));
     json_t *map = json_object_get(json, "weight_map");
     enum ptq_status status = PTQ_OK;
-    if (!json_is_object(map) || !json_object_size(map))
+    if (!ptq_json_is(map, JSON_OBJECT) || !json_object_size(map))
         status = ptq_fail(err, PTQ_EINPUT, "%s: weight_map must be an object of tensor names and file names", path);
     if (!status) status = take_names(arena, map, out, err);
     if (!status) take_entries(arena, map, out);
     json_t *size = json_object_get(json_object_get(json, "metadata"), "total_size");
-    out->total_size = json_is_integer(size) ? json_integer_value(size) : -1;
+    out->total_size = ptq_json_is(size, JSON_INTEGER) ? json_integer_value(size) : -1;
     json_decref(json);
     return status;
 }

@@ -176,8 +176,7 @@ enum ptq_status ptq_tokenizer_json_from_gguf(struct ptq_arena *arena, const stru
                   "added_tokens", added_tokens(&s), "normalizer", normalizer, "pre_tokenizer",
                   pre_tokenizer(s.splitting), "post_processor", post, "decoder", byte_level(1), "model", model(&s));
     *config = make_config(&s);
-    if (*tokenizer && *config) return PTQ_OK;
-    json_decref(*tokenizer);
+    if (*tokenizer) return PTQ_OK; /* all tokens are UTF-8, and with them the config's */
     json_decref(*config);
     return ptq_fail(err, PTQ_EINPUT, "%s: a token is not UTF-8, which tokenizer.json cannot hold", path);
 }

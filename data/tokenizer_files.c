@@ -26,7 +26,7 @@ static enum ptq_status load_optional(struct ptq_arena *arena, const char *folder
     const char *path = ptq_join(arena, folder, name);
     if (!ptq_is_file(path)) return PTQ_OK;
     PTQ_TRY(ptq_tokenizer_load_json(arena, path, out, err));
-    if (json_is_object(*out)) return PTQ_OK;
+    if (ptq_json_is(*out, JSON_OBJECT)) return PTQ_OK;
     return ptq_fail(err, PTQ_EINPUT, "%s: the file must be a JSON object", path);
 }
 
@@ -91,8 +91,8 @@ static enum ptq_status read_token(const json_t *json, const char *where, const c
                                   struct ptq_added_token *token, struct ptq_error *err)
 {
     *text = json_string_value(json);
-    if (!json || json_is_null(json) || *text) return PTQ_OK;
-    if (!json_is_object(json))
+    if (!ptq_json_given(json) || *text) return PTQ_OK;
+    if (!ptq_json_is(json, JSON_OBJECT))
         return ptq_fail(err, PTQ_EINPUT, "%s: must be a string, or an object with its content", where);
     PTQ_TRY(ptq_json_text(json, "content", where, text, err));
     PTQ_TRY(ptq_json_bool_or(json, "single_word", where, 0, &token->single_word, err));
@@ -107,16 +107,22 @@ static int is_listed(const struct folder *folder, const char *text)
     return 0;
 }
 
+static void add_entry(struct folder *folder, struct ptq_arena *arena, const char *text, int32_t id,
+                      struct ptq_added_token token)
+{
+    token.text = ptq_strdup(arena, text);
+    token.size = strlen(text);
+    token.id = id;
+    folder->entry[folder->n++].token = token;
+}
+
 static enum ptq_status list_token(struct folder *folder, struct ptq_arena *arena, const char *text, int32_t id,
                                   struct ptq_added_token token, struct ptq_error *err)
 {
     if (is_listed(folder, text)) return PTQ_OK;
     if (folder->n == MAX_SPECIAL)
         return ptq_fail(err, PTQ_EINPUT, "%s: more than %d special tokens", folder->path, MAX_SPECIAL);
-    token.text = ptq_strdup(arena, text);
-    token.size = strlen(text);
-    token.id = id;
-    folder->entry[folder->n++].token = token;
+    add_entry(folder, arena, text, id, token);
     return PTQ_OK;
 }
 
@@ -152,7 +158,7 @@ static enum ptq_status take_decoder(struct folder *folder, struct ptq_arena *are
 {
     const char *key, *text;
     json_t *value, *decoder = json_object_get(folder->config, "added_tokens_decoder");
-    if (decoder && !json_is_null(decoder) && !json_is_object(decoder))
+    if (ptq_json_given(decoder) && !ptq_json_is(decoder, JSON_OBJECT))
         return ptq_fail(err, PTQ_EINPUT, "%s: added_tokens_decoder must be an object", where);
     json_object_foreach(decoder, key, value)
     {
@@ -180,7 +186,7 @@ static enum ptq_status take_all_named(struct folder *folder, const struct ptq_to
                            ptq_format(arena, "%s: %s", where, names[i]), err));
     static const char list[] = "additional_special_tokens";
     const json_t *more = json_object_get(object, list);
-    if (more && !json_is_null(more) && !json_is_array(more))
+    if (ptq_json_given(more) && !ptq_json_is(more, JSON_ARRAY))
         return ptq_fail(err, PTQ_EINPUT, "%s: %s must be an array", where, list);
     for (size_t i = 0; i < json_array_size(more); i++)
         PTQ_TRY(take_named(folder, tokenizer, arena, json_array_get(more, i),
@@ -199,7 +205,7 @@ static enum ptq_status read_special(struct folder *folder, struct ptq_tokenizer 
     PTQ_TRY(take_all_named(folder, tokenizer, arena, folder->map, map, err));
     static const char gpt2[] = "<|endoftext|>";
     int32_t id = ptq_vocab_id(&tokenizer->bpe.vocab, gpt2, sizeof gpt2 - 1);
-    if (!folder->n && id >= 0) PTQ_TRY(list_token(folder, arena, gpt2, id, (struct ptq_added_token){0}, err));
+    if (!folder->n && id >= 0) add_entry(folder, arena, gpt2, id, (struct ptq_added_token){0});
     return ptq_tokenizer_set_added(tokenizer, arena, folder->entry, folder->n,
                                    ptq_format(arena, "%s: special tokens", folder->path), err);
 }
@@ -216,7 +222,7 @@ static enum ptq_status read_template(const struct folder *folder, struct ptq_tok
     PTQ_TRY(ptq_json_bool_or(folder->config, is_after ? "add_eos_token" : "add_bos_token", where, 0, &add, err));
     if (!add) return PTQ_OK;
     const json_t *json = json_object_get(folder->config, name);
-    if (!json || json_is_null(json)) json = json_object_get(folder->map, name);
+    if (!ptq_json_given(json)) json = json_object_get(folder->map, name);
     PTQ_TRY(read_token(json, where, &text, &token, err));
     int32_t id = text ? ptq_tokenizer_id(tokenizer, text, strlen(text)) : -1;
     if (id < 0)

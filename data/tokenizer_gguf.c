@@ -217,24 +217,26 @@ static enum ptq_status read_scores(const struct source *source, struct ptq_token
     return PTQ_OK;
 }
 
-/* BOS before and EOS after a text, where the file, or what it stands for, says so. */
+/* The token whose id is at "tokenizer.ggml.NAME_token_id" into the list, where add_NAME_token, or what it stands for,
+ * says so. */
+static enum ptq_status add_to_texts(const struct source *source, const struct ptq_tokenizer *tokenizer,
+                                    struct ptq_arena *arena, const char *name, int add, int32_t **list, int *n,
+                                    struct ptq_error *err)
+{
+    const char *flag = ptq_format(arena, "tokenizer.ggml.add_%s_token", name);
+    int64_t id;
+    if (ptq_gguf_has(source->gguf, flag)) PTQ_TRY(ptq_gguf_bool(source->gguf, flag, &add, err));
+    if (!add) return PTQ_OK;
+    PTQ_TRY(ptq_gguf_int(source->gguf, ptq_format(arena, "tokenizer.ggml.%s_token_id", name), 0, tokenizer->size - 1,
+                         &id, err));
+    return ptq_tokenizer_template_id(arena, list, n, (int32_t)id, 0, source->path, err);
+}
+
 static enum ptq_status read_template(const struct source *source, struct ptq_tokenizer *tokenizer,
                                      struct ptq_arena *arena, int add_bos, struct ptq_error *err)
 {
-    int add_eos = 0;
-    int64_t id;
-    if (ptq_gguf_has(source->gguf, "tokenizer.ggml.add_bos_token"))
-        PTQ_TRY(ptq_gguf_bool(source->gguf, "tokenizer.ggml.add_bos_token", &add_bos, err));
-    if (ptq_gguf_has(source->gguf, "tokenizer.ggml.add_eos_token"))
-        PTQ_TRY(ptq_gguf_bool(source->gguf, "tokenizer.ggml.add_eos_token", &add_eos, err));
-    if (add_bos) {
-        PTQ_TRY(ptq_gguf_int(source->gguf, "tokenizer.ggml.bos_token_id", 0, tokenizer->size - 1, &id, err));
-        PTQ_TRY(ptq_tokenizer_template_id(arena, &tokenizer->before, &tokenizer->n_before, (int32_t)id, 0, source->path,
-                                          err));
-    }
-    if (!add_eos) return PTQ_OK;
-    PTQ_TRY(ptq_gguf_int(source->gguf, "tokenizer.ggml.eos_token_id", 0, tokenizer->size - 1, &id, err));
-    return ptq_tokenizer_template_id(arena, &tokenizer->after, &tokenizer->n_after, (int32_t)id, 0, source->path, err);
+    PTQ_TRY(add_to_texts(source, tokenizer, arena, "bos", add_bos, &tokenizer->before, &tokenizer->n_before, err));
+    return add_to_texts(source, tokenizer, arena, "eos", 0, &tokenizer->after, &tokenizer->n_after, err);
 }
 
 static enum ptq_status read_gpt2(struct source *source, struct ptq_tokenizer *tokenizer, struct ptq_arena *arena,

@@ -10,7 +10,7 @@ static enum ptq_status check_model(const json_t *model, const char *where, struc
     static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
     const char *type, *affix;
     double dropout;
-    if (!json_is_object(model)) return ptq_fail(err, PTQ_EINPUT, "%s must be an object", where);
+    if (!ptq_json_is(model, JSON_OBJECT)) return ptq_fail(err, PTQ_EINPUT, "%s must be an object", where);
     PTQ_TRY(ptq_json_text_or(model, "type", where, "BPE", &type, err));
     if (strcmp(type, "BPE") != 0)
         return ptq_fail(err, PTQ_EINPUT, "%s: type '%.60s' is not known; ptq knows BPE", where, type);
@@ -41,11 +41,11 @@ static enum ptq_status read_unknown(struct ptq_tokenizer *tokenizer, const json_
 static enum ptq_status read_merge(struct ptq_tokenizer *tokenizer, const json_t *merge, const char *where, size_t index,
                                   struct ptq_error *err)
 {
-    if (json_is_string(merge))
+    if (ptq_json_is(merge, JSON_STRING))
         return ptq_tokenizer_add_merge(tokenizer, json_string_value(merge), json_string_length(merge), where, index,
                                        err);
     const json_t *left = json_array_get(merge, 0), *right = json_array_get(merge, 1);
-    if (json_array_size(merge) != 2 || !json_is_string(left) || !json_is_string(right))
+    if (json_array_size(merge) != 2 || !ptq_json_is(left, JSON_STRING) || !ptq_json_is(right, JSON_STRING))
         return ptq_fail(err, PTQ_EINPUT, "%s[%zu] must be a string or a pair of strings", where, index);
     if (!ptq_bpe_add_merge(&tokenizer->bpe, json_string_value(left), json_string_length(left), json_string_value(right),
                            json_string_length(right), index))
@@ -60,7 +60,7 @@ static enum ptq_status read_merges(struct ptq_tokenizer *tokenizer, struct ptq_a
 {
     const char *where = ptq_format(arena, "%s: model.merges", path);
     const json_t *merges = json_object_get(model, "merges");
-    if (!json_is_array(merges)) return ptq_fail(err, PTQ_EINPUT, "%s must be an array", where);
+    if (!ptq_json_is(merges, JSON_ARRAY)) return ptq_fail(err, PTQ_EINPUT, "%s must be an array", where);
     PTQ_TRY(ptq_tokenizer_expect_merges(tokenizer, arena, json_array_size(merges), where, err));
     for (size_t i = 0; i < json_array_size(merges); i++)
         PTQ_TRY(read_merge(tokenizer, json_array_get(merges, i), where, i, err));
@@ -106,14 +106,14 @@ static enum ptq_status read_all_added(struct ptq_tokenizer *tokenizer, struct pt
                                       const char *path, struct ptq_error *err)
 {
     const char *where = ptq_format(arena, "%s: added_tokens", path);
-    if (list && !json_is_null(list) && !json_is_array(list))
+    if (ptq_json_given(list) && !ptq_json_is(list, JSON_ARRAY))
         return ptq_fail(err, PTQ_EINPUT, "%s must be an array", where);
     size_t n = json_array_size(list);
     struct ptq_added_entry *entry = ptq_new(arena, struct ptq_added_entry, n);
     for (size_t i = 0; i < n; i++) {
         const json_t *json = json_array_get(list, i);
         const char *place = ptq_format(arena, "%s[%zu]", where, i);
-        if (!json_is_object(json)) return ptq_fail(err, PTQ_EINPUT, "%s must be an object", place);
+        if (!ptq_json_is(json, JSON_OBJECT)) return ptq_fail(err, PTQ_EINPUT, "%s must be an object", place);
         PTQ_TRY(read_added(json, arena, place, &entry[i], err));
     }
     return ptq_tokenizer_set_added(tokenizer, arena, entry, n, where, err);
@@ -123,7 +123,7 @@ static enum ptq_status read_all_added(struct ptq_tokenizer *tokenizer, struct pt
 static enum ptq_status read_parts(struct ptq_tokenizer *tokenizer, struct ptq_arena *arena, const json_t *root,
                                   const char *path, struct ptq_error *err)
 {
-    if (!json_is_object(root)) return ptq_fail(err, PTQ_EINPUT, "%s: the file must be a JSON object", path);
+    if (!ptq_json_is(root, JSON_OBJECT)) return ptq_fail(err, PTQ_EINPUT, "%s: the file must be a JSON object", path);
     if (!json_object_get(root, "model"))
         return ptq_fail(err, PTQ_EINPUT, "%s: 'model' is missing, so this is no tokenizer.json", path);
     PTQ_TRY(ptq_tokenizer_read_normalizer(tokenizer, arena, json_object_get(root, "normalizer"), path, err));

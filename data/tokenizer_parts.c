@@ -79,7 +79,7 @@ enum ptq_status ptq_tokenizer_set_vocabulary(struct ptq_tokenizer *tokenizer, st
 enum ptq_status ptq_tokenizer_vocabulary_json(struct ptq_tokenizer *tokenizer, struct ptq_arena *arena,
                                               const json_t *object, const char *where, struct ptq_error *err)
 {
-    if (!json_is_object(object))
+    if (!ptq_json_is(object, JSON_OBJECT))
         return ptq_fail(err, PTQ_EINPUT, "%s must be an object that gives each token its id", where);
     size_t n = json_object_size(object), i = 0;
     struct ptq_token *token = ptq_realloc(NULL, n, sizeof *token, "a vocabulary");
@@ -87,7 +87,7 @@ enum ptq_status ptq_tokenizer_vocabulary_json(struct ptq_tokenizer *tokenizer, s
     json_t *value;
     json_object_foreach((json_t *)object, key, value)
     {
-        json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
+        json_int_t id = ptq_json_is(value, JSON_INTEGER) ? json_integer_value(value) : -1;
         if (id < 0 || id >= PTQ_MAX_TOKENS) id = -1;
         token[i++] = (struct ptq_token){.text = key, .size = (uint32_t)strlen(key), .id = (int32_t)id};
     }

@@ -15,12 +15,12 @@ static enum ptq_status read_part(struct ptq_tokenizer *tokenizer, struct ptq_are
                                  const char *where, const char *list_key, read_step *read, struct ptq_error *err)
 {
     const char *type;
-    if (!json || json_is_null(json)) return PTQ_OK;
-    if (!json_is_object(json)) return ptq_fail(err, PTQ_EINPUT, "%s must be an object or null", where);
+    if (!ptq_json_given(json)) return PTQ_OK;
+    if (!ptq_json_is(json, JSON_OBJECT)) return ptq_fail(err, PTQ_EINPUT, "%s must be an object or null", where);
     PTQ_TRY(ptq_json_text(json, "type", where, &type, err));
     if (strcmp(type, "Sequence") != 0) return read(tokenizer, arena, json, type, where, err);
     const json_t *list = json_object_get(json, list_key);
-    if (!json_is_array(list)) return ptq_fail(err, PTQ_EINPUT, "%s: '%s' must be an array", where, list_key);
+    if (!ptq_json_is(list, JSON_ARRAY)) return ptq_fail(err, PTQ_EINPUT, "%s: '%s' must be an array", where, list_key);
     if (json_array_size(list) > PTQ_MAX_STEPS)
         return ptq_fail(err, PTQ_EINPUT, "%s: %zu steps; %d are the most", where, json_array_size(list), PTQ_MAX_STEPS);
     for (size_t i = 0; i < json_array_size(list); i++) {
@@ -42,7 +42,7 @@ static enum ptq_status read_pattern(const json_t *json, const char *where, const
                                     struct ptq_error *err)
 {
     const json_t *pattern = json_object_get(json, "pattern");
-    if (!json_is_object(pattern)) return ptq_fail(err, PTQ_EINPUT, "%s: 'pattern' must be an object", where);
+    if (!ptq_json_is(pattern, JSON_OBJECT)) return ptq_fail(err, PTQ_EINPUT, "%s: 'pattern' must be an object", where);
     PTQ_TRY(ptq_json_text_or(pattern, "String", where, NULL, string, err));
     PTQ_TRY(ptq_json_text_or(pattern, "Regex", where, NULL, regex, err));
     if (!*string == !*regex)
@@ -201,11 +201,11 @@ static enum ptq_status read_special(const struct ptq_tokenizer *tokenizer, const
     const char *name;
     PTQ_TRY(ptq_json_text(item, "id", where, &name, err));
     *ids = json_object_get(json_object_get(json_object_get(processor, "special_tokens"), name), "ids");
-    if (!json_is_array(*ids))
+    if (!ptq_json_is(*ids, JSON_ARRAY))
         return ptq_fail(err, PTQ_EINPUT, "%s: special_tokens does not give '%.60s' its ids", where, name);
     for (size_t i = 0; i < json_array_size(*ids); i++) {
         const json_t *id = json_array_get(*ids, i);
-        if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= tokenizer->size)
+        if (!ptq_json_is(id, JSON_INTEGER) || json_integer_value(id) < 0 || json_integer_value(id) >= tokenizer->size)
             return ptq_fail(err, PTQ_EINPUT, "%s: special_tokens: ids[%zu] of '%.60s' is the id of no token", where, i,
                             name);
     }
@@ -231,7 +231,7 @@ static enum ptq_status read_template(struct ptq_tokenizer *tokenizer, struct ptq
     const json_t *single = json_object_get(json, "single"), *ids;
     int32_t *part[2] = {NULL, NULL};
     int n[2] = {0, 0}, is_after = 0;
-    if (!json_is_array(single)) return ptq_fail(err, PTQ_EINPUT, "%s: 'single' must be an array", where);
+    if (!ptq_json_is(single, JSON_ARRAY)) return ptq_fail(err, PTQ_EINPUT, "%s: 'single' must be an array", where);
     for (size_t i = 0; i < json_array_size(single); i++) {
         const json_t *special = json_object_get(json_array_get(single, i), "SpecialToken");
         const char *place = ptq_format(arena, "%s.single[%zu]", where, i);
@@ -257,7 +257,7 @@ static enum ptq_status read_pair(struct ptq_tokenizer *tokenizer, struct ptq_are
     static const char *const keys[2] = {"cls", "sep"};
     for (int i = 0; i < 2; i++) {
         const json_t *id = json_array_get(json_object_get(json, keys[i]), 1);
-        if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= tokenizer->size)
+        if (!ptq_json_is(id, JSON_INTEGER) || json_integer_value(id) < 0 || json_integer_value(id) >= tokenizer->size)
             return ptq_fail(err, PTQ_EINPUT, "%s: '%s' must be [text, id] with the id of a token", where, keys[i]);
         int32_t value = (int32_t)json_integer_value(id);
         PTQ_TRY(add_wrap(tokenizer, arena, &value, 1, i, where, err));

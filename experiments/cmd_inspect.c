@@ -4,6 +4,7 @@
 #include "escape.h"
 #include "gguf.h"
 #include "json.h"
+#include "mapped.h"
 
 #include <string.h>
 
@@ -25,12 +26,6 @@ static void add_up(const struct ptq_checkpoint *c, struct sum of[PTQ_N_DTYPE], s
             both[j]->bytes += (long long)t->bytes;
         }
     }
-}
-
-static const char *file_name(const struct ptq_mapped *file)
-{
-    const char *slash = strrchr(file->path, '/');
-    return slash ? slash + 1 : file->path;
 }
 
 static const char *format_name(const struct ptq_checkpoint *c)
@@ -76,7 +71,8 @@ static void print_all(struct ptq_arena *arena, const struct ptq_checkpoint *c, c
                       const struct sum *total, FILE *out)
 {
     fprintf(out, "%s: %s, %d file%s\n", c->path, format_name(c), c->n_files, c->n_files == 1 ? "" : "s");
-    for (int i = 0; i < c->n_files; i++) fprintf(out, "  %s  %zu bytes\n", file_name(&c->file[i]), c->file[i].size);
+    for (int i = 0; i < c->n_files; i++)
+        fprintf(out, "  %s  %zu bytes\n", ptq_file_name(c->file[i].path), c->file[i].size);
     if (c->gguf) print_metadata(arena, c->gguf, out);
     print_tensors(arena, c, out);
     fprintf(out, "\n");
@@ -132,8 +128,8 @@ static json_t *json_all(const struct ptq_checkpoint *c, const struct sum of[PTQ_
 {
     json_t *files = json_array(), *tensors = json_array(), *dtypes = json_object();
     for (int i = 0; i < c->n_files; i++)
-        json_array_append_new(
-            files, json_pack("{s:s, s:I}", "name", file_name(&c->file[i]), "bytes", (json_int_t)c->file[i].size));
+        json_array_append_new(files, json_pack("{s:s, s:I}", "name", ptq_file_name(c->file[i].path), "bytes",
+                                               (json_int_t)c->file[i].size));
     for (int i = 0; i < c->n_tensors; i++) json_array_append_new(tensors, json_tensor(&c->tensor[i]));
     for (int i = 0; i < PTQ_N_DTYPE; i++)
         if (of[i].tensors) json_object_set_new(dtypes, ptq_dtypes[i].name, json_sum(&of[i]));

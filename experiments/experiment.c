@@ -41,23 +41,23 @@ static void add_product(const struct ptq_setting *setting, int n_variants, struc
 
 /* Adds what crossing makes to *cells, before any of them is made; where: whose axes they are. */
 static enum ptq_status count_cells(const struct crossing *c, const struct ptq_setting *setting, int n_variants,
-                                   const char *where, uint64_t *cells)
+                                   const char *where, double *cells)
 {
-    uint64_t here = (uint64_t)n_variants;
+    double here = n_variants;
     for (int i = 0; i < PTQ_N_SETTINGS; i++)
-        if (setting[i].n > 1 && __builtin_mul_overflow(here, (uint64_t)setting[i].n, &here)) here = UINT64_MAX;
-    if (__builtin_add_overflow(*cells, here, cells)) *cells = UINT64_MAX;
+        if (setting[i].n > 1) here *= setting[i].n;
+    *cells += here;
     if (*cells <= PTQ_MAX_CELLS) return PTQ_OK;
     struct ptq_buffer product = {0};
     add_product(setting, n_variants, &product);
     enum ptq_status status =
-        ptq_fail(c->err, PTQ_EINPUT, "%s make %llu cells (%s); at most %d are taken, shorten an axis", where,
-                 (unsigned long long)*cells, product.data, PTQ_MAX_CELLS);
+        ptq_fail(c->err, PTQ_EINPUT, "%s make %.20g cells (%s); at most %d are taken, shorten an axis", where, *cells,
+                 product.data, PTQ_MAX_CELLS);
     free(product.data);
     return status;
 }
 
-static enum ptq_status count_all(const struct crossing *c, uint64_t *cells)
+static enum ptq_status count_all(const struct crossing *c, double *cells)
 {
     *cells = 0;
     PTQ_TRY(count_cells(c, c->setting, c->n_variants, ptq_format(c->arena, "%s: the axes", c->file), cells));
@@ -114,12 +114,14 @@ static uint64_t job_hash(const struct ptq_job *job)
     return hash;
 }
 
-/* Where the hash is the same, so is the rest, but for once in a lifetime: branches that no test takes. */
+/* Where the hash is the same, so is the rest, but for once in a lifetime. */
 static int same_job(const struct ptq_job *a, const struct ptq_job *b)
 {
-    return strcmp(a->spec, b->spec) == 0 && strcmp(a->model, b->model) == 0 && strcmp(a->text, b->text) == 0 &&
-           strcmp(a->calib, b->calib) == 0 && a->calib_windows == b->calib_windows && a->seed == b->seed &&
-           a->calib_sample == b->calib_sample && a->calib_window == b->calib_window;
+    const char *const text[][2] = {{a->spec, b->spec}, {a->model, b->model}, {a->text, b->text}, {a->calib, b->calib}};
+    int same = (a->calib_windows == b->calib_windows) & (a->seed == b->seed) & (a->calib_sample == b->calib_sample) &
+               (a->calib_window == b->calib_window);
+    for (size_t i = 0; i < sizeof text / sizeof *text; i++) same &= strcmp(text[i][0], text[i][1]) == 0;
+    return same;
 }
 
 static void add_job(struct crossing *c, const struct ptq_job *job)
@@ -193,10 +195,10 @@ static enum ptq_status check_excludes(const struct crossing *c, int n_sets)
 
 static enum ptq_status cross_all(struct crossing *c, int n_sets)
 {
-    uint64_t cells;
+    double cells; /* no product of sizes is too large for it */
     PTQ_TRY(count_all(c, &cells));
-    c->out->job = ptq_new(c->arena, struct ptq_job, cells);
-    c->hash = ptq_new(c->arena, uint64_t, cells);
+    c->out->job = ptq_new(c->arena, struct ptq_job, (int64_t)cells);
+    c->hash = ptq_new(c->arena, uint64_t, (int64_t)cells);
     PTQ_TRY(cross(c, c->setting, c->variant, c->n_variants, 1));
     for (int i = 0; i < c->n_includes; i++)
         PTQ_TRY(cross(c, c->include[i].setting, c->include[i].variant, c->include[i].n_variants, 0));
@@ -208,7 +210,7 @@ static enum ptq_status cross_all(struct crossing *c, int n_sets)
 /* "a/table1.yaml" to "table1" */
 static const char *name_of(struct ptq_arena *arena, const char *path)
 {
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
+    const char *name = ptq_file_name(path), *dot = strrchr(name, '.');
     size_t length = dot && dot > name ? (size_t)(dot - name) : strlen(name);
     return ptq_strndup(arena, name, length);
 }

@@ -73,7 +73,8 @@ static enum ptq_status read_list(struct ptq_arena *arena, const json_t *root, co
                                  struct ptq_failure **out, int *n, struct ptq_error *err)
 {
     const json_t *list = json_object_get(root, "failed");
-    if (!json_is_array(list)) return ptq_fail(err, PTQ_EINPUT, "%s: is no list of failed cells; remove it", path);
+    if (!ptq_json_is(list, JSON_ARRAY))
+        return ptq_fail(err, PTQ_EINPUT, "%s: is no list of failed cells; remove it", path);
     *out = ptq_new(arena, struct ptq_failure, json_array_size(list));
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *failure = json_array_get(list, i);

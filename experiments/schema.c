@@ -148,25 +148,15 @@ static void add_wants(struct ptq_buffer *text, const struct ptq_key *key)
 {
     int64_t min, max;
     bounds(key, &min, &max);
-    switch (key->kind) {
-    case PTQ_KEY_TEXT:
-        ptq_buffer_add(text, "a text");
-        break;
-    case PTQ_KEY_INT:
-        ptq_buffer_add(text, "an integer from %lld to %lld", (long long)min, (long long)max);
-        if (key->grid && min < 0) ptq_buffer_add(text, " other than 0");
-        if (key->words) ptq_buffer_add(text, " or %s", key->words);
-        break;
-    case PTQ_KEY_WORD:
-        ptq_buffer_add(text, "one of %s", key->words);
-        break;
-    case PTQ_KEY_METHODS:
-        ptq_buffer_add(text, "a method");
-        break;
-    case PTQ_KEY_CELLS:
-        ptq_buffer_add(text, "a mapping of axes to values");
-        break;
-    }
+    static const char *const wants[] = {[PTQ_KEY_TEXT] = "a text",
+                                        [PTQ_KEY_INT] = "an integer from",
+                                        [PTQ_KEY_WORD] = "one of",
+                                        [PTQ_KEY_METHODS] = "a method",
+                                        [PTQ_KEY_CELLS] = "a mapping of axes to values"};
+    ptq_buffer_add(text, "%s", wants[key->kind]);
+    if (key->kind == PTQ_KEY_INT) ptq_buffer_add(text, " %lld to %lld", (long long)min, (long long)max);
+    if (key->kind == PTQ_KEY_INT && key->grid && min < 0) ptq_buffer_add(text, " other than 0");
+    if (key->words) ptq_buffer_add(text, "%s %s", key->kind == PTQ_KEY_WORD ? "" : " or", key->words);
     if (key->axis) ptq_buffer_add(text, ", or a list of them");
 }
 

@@ -151,7 +151,7 @@ static enum ptq_status take_event(struct reader *r, const yaml_event_t *event)
 
 static enum ptq_status not_yaml(struct reader *r, const yaml_parser_t *parser)
 {
-    const char *problem = parser->problem ? parser->problem : "unknown fault";
+    const char *problem = parser->problem ? parser->problem : "unknown"; /* no test: libyaml always names it */
     if (parser->error == YAML_MEMORY_ERROR) ptq_out_of_memory(MAX_BYTES, "libyaml", r->file);
     if (parser->error == YAML_READER_ERROR)
         return ptq_fail(r->err, PTQ_EINPUT, "%s: byte %zu: %s; the file must be UTF-8 text", r->file,

@@ -110,7 +110,7 @@ int ptq_packed_zero(const struct ptq_packed *p, int64_t tile, int row, int64_t g
     return zero[row % 8] >> (row < 8 ? 0 : 4) & 15;
 }
 
-/* What lies in an image, moved with it. */
+/* What may lie in an image, moved with it. */
 #define MOVED(p, member, to)                                                                                           \
     (p)->member =                                                                                                      \
         (p)->member ? (const void *)((const unsigned char *)(to) + ((const unsigned char *)(p)->member - (p)->image))  \
@@ -118,7 +118,8 @@ int ptq_packed_zero(const struct ptq_packed *p, int64_t tile, int row, int64_t g
 
 void ptq_packed_move(struct ptq_packed *p, const void *image)
 {
-    MOVED(p, code, image);
+    p->code =
+        (const void *)((const unsigned char *)image + ((const unsigned char *)p->code - p->image)); /* always there */
     MOVED(p, scale, image);
     MOVED(p, scale16, image);
     MOVED(p, zero, image);

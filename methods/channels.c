@@ -25,17 +25,13 @@ static void weight_importance(const struct ptq_layer *layer, double *importance)
 static void find_importance(const struct ptq_spec *spec, const struct ptq_layer *layer, double *importance)
 {
     struct ptq_rng rng = ptq_rng_make(layer->seed, layer->name);
-    switch (selection(spec)) {
-    case PTQ_SELECT_ACTIVATION:
-        for (int64_t k = 0; k < layer->k; k++) importance[k] = layer->stats->absmean[k];
-        break;
-    case PTQ_SELECT_WEIGHT:
+    enum ptq_select by = selection(spec);
+    if (by == PTQ_SELECT_WEIGHT) {
         weight_importance(layer, importance);
-        break;
-    case PTQ_SELECT_RANDOM:
-        for (int64_t k = 0; k < layer->k; k++) importance[k] = ptq_rng_uniform(&rng);
-        break;
+        return;
     }
+    for (int64_t k = 0; k < layer->k; k++)
+        importance[k] = by == PTQ_SELECT_ACTIVATION ? layer->stats->absmean[k] : ptq_rng_uniform(&rng);
 }
 
 struct channel {

@@ -71,8 +71,8 @@ void ptq_export_abandon(struct ptq_export *x)
 
 int ptq_export_reorders(const struct ptq_spec *spec)
 {
-    return ptq_spec_has(spec, "act_order") && ptq_spec_value(spec, "act_order") != 0 &&
-           !(ptq_spec_has(spec, "static_groups") && ptq_spec_value(spec, "static_groups") != 0) &&
+    return ptq_spec_has(spec, "act_order") && ptq_spec_value(spec, "act_order") > 0 &&
+           !(ptq_spec_has(spec, "static_groups") && ptq_spec_value(spec, "static_groups") > 0) &&
            spec->grid.group_size > 0;
 }
 
@@ -161,5 +161,15 @@ enum ptq_status ptq_export_check_codes(const struct ptq_export *x, const char *n
         return ptq_fail(err, PTQ_EINPUT, "%s: %s has columns that are not codes alone", name, x->spec->method->name);
     for (int64_t n = 0; n < q->n; n++)
         for (int64_t group = 0; group < q->n_groups; group++) PTQ_TRY(check_group(name, q, n, group, least, err));
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_export_check_bias(const struct ptq_export *x, int64_t index, enum ptq_role role,
+                                      const struct ptq_linear *linear, int *has, struct ptq_error *err)
+{
+    *has = linear->b && ptq_model_has_bias(x->model, index, role);
+    for (int64_t i = 0; linear->b && !*has && i < linear->n; i++)
+        if (linear->b[i] != 0)
+            return ptq_fail(err, PTQ_EINPUT, "%s: has got a bias that its family has not", linear->name);
     return PTQ_OK;
 }

@@ -287,7 +287,7 @@ static enum ptq_status check_zeros(const struct ptq_export *x, const char *name,
     for (int64_t i = 0; i < q->n * q->n_groups; i++) {
         long long output = i / q->n_groups, group = i % q->n_groups;
         float m = -q->scale[i] * q->zero[i], half = ptq_f16_round(m);
-        if (g->kind->dtype != PTQ_Q4_1 && q->zero[i] != (float)middle)
+        if (g->kind->dtype != PTQ_Q4_1 && (int)q->zero[i] != middle) /* zeros are whole, as codes were checked before */
             return ptq_fail(err, PTQ_EINPUT,
                             "%s: output %lld, group %lld: a zero of %g has no place here, where all are %d; --format "
                             "gptq_v2 holds it",
@@ -309,7 +309,9 @@ static enum ptq_status write_linear(const struct ptq_export *x, int64_t index, e
     PTQ_TRY(ptq_export_check_codes(x, l->name, q, 0, err));
     PTQ_TRY(check_zeros(x, l->name, q, err));
     PTQ_TRY(write_codes(x, tensor_name(x, ggml->linear[role], index, ".weight"), q, ours, err));
-    if (!l->b || !ptq_model_has_bias(x->model, index, role)) return PTQ_OK;
+    int has;
+    PTQ_TRY(ptq_export_check_bias(x, index, role, l, &has, err));
+    if (!has) return PTQ_OK;
     float *bias = ptq_new(x->scratch, float, l->n);
     for (int64_t f = 0; f < l->n; f++) bias[f] = l->b[ours[f]];
     return write_floats(x, ggml->linear[role], index, ".bias", bias, l->n, err);

@@ -118,6 +118,21 @@ static inline struct ptq_cell make_cell(struct ptq_arena *arena, const char *mod
     return c;
 }
 
+/* A small cell with all that a results file can hold of one. */
+static inline struct ptq_cell make_whole_cell(struct ptq_arena *arena)
+{
+    struct ptq_cell c = make_cell(arena, "model", "awq:w4,g32", 0.5);
+    c.windows = 2;
+    c.tokens = 6;
+    c.nll_mean = 0;
+    for (int i = 0; i < 6; i++) c.nll_mean += c.nll[i] / 6.0;
+    cell_compare(&c, arena, 0.25);
+    c.n_inputs = 2;
+    c.input = ptq_new(arena, struct ptq_input_report, 2);
+    for (int i = 0; i < 2; i++) c.input[i].name = i ? "0.mlp_in" : "0.attn_in";
+    return c;
+}
+
 /* The eleven cells of Table 1, with costs in nats like those of a small model. */
 enum { TABLE1_CELLS = 11 };
 static inline struct ptq_cell *make_table1(struct ptq_arena *arena, const char *model)

@@ -152,6 +152,7 @@ struct remembered {
     struct ptq_session *session;
     struct ptq_export x;
     struct ptq_planned plan;
+    struct ptq_model model; /* as the export sees it */
     struct ptq_cell cell;
     struct ptq_qmat q[EXPORT_BLOCKS][PTQ_N_ROLE]; /* what went out */
 };
@@ -162,6 +163,10 @@ static inline void *remember(struct ptq_arena *arena, const void *from, size_t b
     if (bytes) memcpy(to, from, bytes);
     return to;
 }
+
+/* What a test makes of a model before it goes out, of a block and its codes on their way. */
+static void (*change_model)(struct ptq_model *model);
+static void (*change_block)(struct ptq_block *block, struct ptq_qmat *q);
 
 static inline enum ptq_status remember_block(void *context, int64_t index, const struct ptq_block *block,
                                              const struct ptq_qmat *q, struct ptq_error *err)
@@ -175,7 +180,11 @@ static inline enum ptq_status remember_block(void *context, int64_t index, const
         to->zero = remember(r->arena, q[role].zero, sizeof(float) * (size_t)(to->n * to->n_groups));
         if (to->perm) to->perm = remember(r->arena, to->perm, sizeof(int32_t) * (size_t)to->k);
     }
-    return ptq_export_block(&r->x, index, block, q, err);
+    struct ptq_block out = *block;
+    struct ptq_qmat codes[PTQ_N_ROLE];
+    memcpy(codes, q, sizeof codes);
+    if (change_block) change_block(&out, codes);
+    return ptq_export_block(&r->x, index, &out, codes, err);
 }
 
 static inline void forget(struct remembered *r)
@@ -191,7 +200,9 @@ static inline enum ptq_status try_export(struct remembered *r, struct ptq_job *j
     PTQ_TRY(ptq_export_find(format, &r->x.format, err));
     PTQ_TRY(ptq_cell_plan(r->session, job, r->arena, &r->cell, err));
     PTQ_TRY(ptq_session_plan(r->session, job, &r->plan, err));
-    r->x.model = &r->plan.model->model;
+    r->model = r->plan.model->model; /* what the method works on stays as it is */
+    if (change_model) change_model(&r->model);
+    r->x.model = &r->model;
     r->x.spec = &r->plan.spec;
     PTQ_TRY(ptq_export_check(&r->x, err));
     enum ptq_status status = ptq_export_begin(&r->x, err);

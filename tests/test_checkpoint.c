@@ -1,70 +1,11 @@
-/* Checkpoints: one file, shards, GGUF, what folders may hold instead; reading, hashing. Golden models where they are.
- */
+/* Checkpoints: one file, GGUF; reading, hashing. Golden models where they are. Shards are in test_shards.c. */
 #include "checkpoint.h"
 #include "gguf.h"
 
-#include "files.h"
+#include "progress.h"
+#include "shard_files.h"
 
-#include <math.h>
-
-/* ---- making ---- */
-
-struct fixture {
-    char folder[64];
-    struct ptq_arena *arena;
-    struct ptq_checkpoint checkpoint;
-    struct ptq_error err;
-};
-
-static int setup(void **state)
-{
-    struct fixture *f = calloc(1, sizeof *f);
-    make_test_folder(f->folder);
-    f->arena = ptq_arena_make("test");
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    ptq_checkpoint_close(&f->checkpoint);
-    ptq_arena_free(f->arena);
-    remove_test_folder(f->folder);
-    free(f);
-    return 0;
-}
-
-/* folder/name: a safetensors file with F16 tensors [2], one for each letter of names, all elements half. */
-static void write_shard(const char *folder, const char *name, const char *names, uint16_t half)
-{
-    char header[1024] = "{";
-    size_t used = 1;
-    for (int i = 0; names[i]; i++)
-        used += (size_t)snprintf(header + used, sizeof header - used,
-                                 "%s\"%c\":{\"dtype\":\"F16\",\"shape\":[2],\"data_offsets\":[%d,%d]}", i ? "," : "",
-                                 names[i], 4 * i, 4 * i + 4);
-    snprintf(header + used, sizeof header - used, "}");
-    struct bytes b = {0};
-    put_number(&b, strlen(header), 8);
-    put(&b, header, strlen(header));
-    for (size_t i = 0; i < 2 * strlen(names); i++) put_number(&b, half, 2);
-    write_test_file(folder, name, b.data, b.size);
-    free(b.data);
-}
-
-static enum ptq_status open_in(struct fixture *f, const char *name)
-{
-    ptq_checkpoint_close(&f->checkpoint);
-    const char *path = *name ? ptq_join(f->arena, f->folder, name) : f->folder;
-    return ptq_checkpoint_open(f->arena, path, &f->checkpoint, &f->err);
-}
-
-static void assert_opens(struct fixture *f, const char *name, int n_tensors)
-{
-    if (open_in(f, name)) fail_msg("%s", f->err.text);
-    assert_int_equal(f->checkpoint.n_tensors, n_tensors);
-}
+#include <signal.h>
 
 /* ---- opening ---- */
 
@@ -101,137 +42,6 @@ static void tensors_of_one_name_in_gguf_are_refused(void **state)
     write_test_file(f->folder, "x.gguf", b.data, b.size);
     free(b.data);
     assert_refused("twice", open_in(f, "x.gguf"), &f->err, "x.gguf;'w' is there twice");
-}
-
-#define MAP(text) "{\"metadata\":{\"total_size\":8},\"weight_map\":" text "}"
-#define INDEX "model.safetensors.index.json"
-
-static void shards_become_one_checkpoint(void **state)
-{
-    struct fixture *f = *state;
-    write_shard(f->folder, "m-2.safetensors", "ad", 0x4000);
-    write_shard(f->folder, "m-1.safetensors", "cb", 0x3c00);
-    write_test_text(f->folder, INDEX,
-                    MAP("{\"a\":\"m-2.safetensors\",\"b\":\"m-1.safetensors\",\"c\":\"m-1.safetensors\"}"));
-    assert_opens(f, "", 4);
-    assert_int_equal(f->checkpoint.n_files, 2);
-    float x[2];
-    for (int i = 0; i < 4; i++) {
-        const struct ptq_tensor *t = &f->checkpoint.tensor[i];
-        assert_int_equal(t->name[0], 'a' + i);
-        assert_int_equal(ptq_tensor_read(t, 0, 2, x, &f->err), PTQ_OK);
-        assert_true(x[1] == (strchr("ad", t->name[0]) ? 2.0f : 1.0f));
-    }
-}
-
-/* Two good shards, m-1 with a and b, m-2 with c, and an index that is wrong. */
-static const struct {
-    const char *name, *index, *words;
-} bad_indices[] = {
-    {"no weight_map", "{}", INDEX ";weight_map must be an object"},
-    {"weight_map an array", MAP("[\"a\"]"), INDEX ";weight_map must be an object"},
-    {"weight_map empty", MAP("{}"), INDEX ";weight_map"},
-    {"no JSON", "{\"weight_map\":", INDEX ";line 1;not valid"},
-    {"shard missing", MAP("{\"a\":\"m-1.safetensors\",\"c\":\"m-9.safetensors\"}"),
-     "shard 2 of 2;m-9.safetensors;No such"},
-    {"a number", MAP("{\"a\":1}"), INDEX ";'a' must be a file name"},
-    {"folder above", MAP("{\"a\":\"../m-1.safetensors\"}"), INDEX ";'a';bare name"},
-    {"absolute", MAP("{\"a\":\"/etc/passwd\"}"), INDEX ";'a';bare name"},
-    {"folder below", MAP("{\"a\":\"x/m-1.safetensors\"}"), INDEX ";'a';bare name"},
-    {"hidden", MAP("{\"a\":\".m-1.safetensors\"}"), INDEX ";'a';bare name"},
-    {"with a space", MAP("{\"a\":\"m 1.safetensors\"}"), INDEX ";'a';bare name"},
-    {"empty", MAP("{\"a\":\"\"}"), INDEX ";'a';bare name"},
-    {"tensor elsewhere", MAP("{\"a\":\"m-1.safetensors\",\"b\":\"m-2.safetensors\"}"),
-     INDEX ";'b';m-2.safetensors, which has no such tensor"},
-    {"tensor nowhere", MAP("{\"a\":\"m-1.safetensors\",\"z\":\"m-2.safetensors\"}"), INDEX ";'z';m-2.safetensors"},
-    {"tensor in two", MAP("{\"a\":\"m-1.safetensors\",\"c\":\"m-3.safetensors\"}"),
-     "'a';m-1.safetensors;m-3.safetensors"},
-    {"FIFO", MAP("{\"a\":\"fifo.safetensors\"}"), "shard 1 of 1;fifo;regular file"},
-    {"folder as shard", MAP("{\"a\":\"dir.safetensors\"}"), "shard 1 of 1;dir.safetensors;a folder"},
-    {"link that leaves", MAP("{\"a\":\"out.safetensors\"}"), "shard 1 of 1;out.safetensors;outside"},
-    {"device", MAP("{\"a\":\"dev.safetensors\"}"), "shard 1 of 1;dev.safetensors;outside"},
-    {"link to itself", MAP("{\"a\":\"loop.safetensors\"}"), "shard 1 of 1;loop.safetensors;symbolic links"},
-};
-
-static void bad_indices_are_refused(void **state)
-{
-    struct fixture *f = *state;
-    char path[128], target[128];
-    write_shard(f->folder, "m/m-1.safetensors", "ab", 0);
-    write_shard(f->folder, "m/m-2.safetensors", "c", 0);
-    write_shard(f->folder, "m/m-3.safetensors", "ac", 0);
-    write_shard(f->folder, "elsewhere.safetensors", "a", 0);
-    snprintf(path, sizeof path, "%s/m/fifo.safetensors", f->folder);
-    assert_int_equal(mkfifo(path, 0600), 0);
-    snprintf(path, sizeof path, "%s/m/dir.safetensors", f->folder);
-    assert_int_equal(mkdir(path, 0700), 0);
-    snprintf(path, sizeof path, "%s/m/out.safetensors", f->folder);
-    snprintf(target, sizeof target, "%s/elsewhere.safetensors", f->folder);
-    assert_int_equal(symlink(target, path), 0);
-    snprintf(path, sizeof path, "%s/m/dev.safetensors", f->folder);
-    assert_int_equal(symlink("/dev/zero", path), 0);
-    snprintf(path, sizeof path, "%s/m/loop.safetensors", f->folder);
-    assert_int_equal(symlink("loop.safetensors", path), 0);
-    for (size_t i = 0; i < sizeof bad_indices / sizeof *bad_indices; i++) {
-        write_test_text(f->folder, "m/" INDEX, bad_indices[i].index);
-        assert_refused(bad_indices[i].name, open_in(f, "m"), &f->err, bad_indices[i].words);
-    }
-}
-
-/* More shards than anybody has, all of them missing: refused before one is looked for. */
-static void an_index_of_very_many_shards_is_refused(void **state)
-{
-    struct fixture *f = *state;
-    struct bytes b = {0};
-    put(&b, "{\"weight_map\":{\"x\":\"x\"", 22);
-    for (int i = 0; i < 5000; i++) {
-        char entry[64];
-        put(&b, entry, (size_t)snprintf(entry, sizeof entry, ",\"t%d\":\"s%d\"", i, i));
-    }
-    put(&b, "}}", 2);
-    write_test_file(f->folder, INDEX, b.data, b.size);
-    free(b.data);
-    assert_refused("5001 shards", open_in(f, ""), &f->err, INDEX ";more than 4096 shards");
-}
-
-static void links_within_the_folder_are_followed(void **state)
-{
-    struct fixture *f = *state;
-    char path[128];
-    write_shard(f->folder, "m/blobs/x", "a", 0x3c00);
-    snprintf(path, sizeof path, "%s/m/model.safetensors", f->folder);
-    assert_int_equal(symlink("blobs/x", path), 0);
-    assert_opens(f, "m", 1);
-    assert_string_equal(f->checkpoint.file[0].path, path);
-}
-
-/* As the hub's own library lays it out: snapshots/COMMIT/model.safetensors -> ../../blobs/HASH. */
-static void snapshots_reach_their_blobs_and_no_further(void **state)
-{
-    struct fixture *f = *state;
-    char path[160];
-    write_shard(f->folder, "models--o--m/blobs/x", "ab", 0x3c00);
-    write_test_text(f->folder, "models--o--m/snapshots/c0ffee/config.json", "{}");
-    snprintf(path, sizeof path, "%s/models--o--m/snapshots/c0ffee/model.safetensors", f->folder);
-    assert_int_equal(symlink("../../blobs/x", path), 0);
-    assert_opens(f, "models--o--m/snapshots/c0ffee", 2);
-    write_shard(f->folder, "outside", "a", 0);
-    assert_int_equal(unlink(path) | symlink("../../../outside", path), 0);
-    assert_refused("out", open_in(f, "models--o--m/snapshots/c0ffee"), &f->err, "model.safetensors;outside");
-    write_shard(f->folder, "models--o--m-2/blobs/x", "a", 0); /* a folder whose name merely begins alike */
-    assert_int_equal(unlink(path) | symlink("../../../models--o--m-2/blobs/x", path), 0);
-    assert_refused("beside", open_in(f, "models--o--m/snapshots/c0ffee"), &f->err, "model.safetensors;outside");
-}
-
-static void folders_without_safetensors_say_what_to_do(void **state)
-{
-    struct fixture *f = *state;
-    assert_refused("empty", open_in(f, ""), &f->err, "holds no model;model.safetensors");
-    write_test_text(f->folder, "pytorch_model.bin", "PK");
-    assert_refused("bin", open_in(f, ""), &f->err, "pickled;never reads;python3 data/convert_bin.py /tmp/ptq-test-");
-    write_test_text(f->folder, "m-Q4_1.gguf", "GGUF");
-    assert_refused("gguf", open_in(f, ""), &f->err, "by its path;/m-Q4_1.gguf");
-    assert_refused("none", open_in(f, "none"), &f->err, "none: cannot be opened");
 }
 
 /* ---- reading ---- */
@@ -377,6 +187,54 @@ static void shards_have_the_hash_of_their_list(void **state)
     assert_string_equal(hex, want);
 }
 
+/* A config that leads out of the folder is not read, and so has no hash. */
+static void configs_elsewhere_have_no_hash(void **state)
+{
+    struct fixture *f = *state;
+    char hex[PTQ_SHA256_HEX];
+    static const char *const name[] = {"config.json", "quant_config.json"};
+    write_test_text(f->folder, "outside.json", "{}");
+    write_shard(f->folder, "m/model.safetensors", "", 0);
+    assert_opens(f, "m", 0);
+    assert_null(ptq_checkpoint_find(&f->checkpoint, "a"));
+    for (int i = 0; i < 2; i++) {
+        const char *path = ptq_format(f->arena, "%s/m/%s", f->folder, name[i]);
+        assert_int_equal(symlink("../outside.json", path), 0);
+        assert_refused(name[i], ptq_checkpoint_config_sha256(&f->checkpoint, hex, &f->err), &f->err,
+                       "outside the model");
+        assert_int_equal(unlink(path), 0);
+    }
+    write_test_file(f->folder, "m/model.safetensors", "\2\0\0\0\0\0\0\0[]", 10);
+    assert_refused("damaged", open_in(f, "m"), &f->err, "model.safetensors;header");
+}
+
+/* The last test: the signal stays. Hashing ends within the megabyte. */
+static void hashing_can_be_interrupted(void **state)
+{
+    struct fixture *f = *state;
+    enum { BYTES = 3 << 20 };
+    char hex[PTQ_SHA256_HEX];
+    struct bytes b = {0};
+    char header[100];
+    snprintf(header, sizeof header, "{\"w\":{\"dtype\":\"F16\",\"shape\":[%d],\"data_offsets\":[0,%d]}}", BYTES / 2,
+             BYTES);
+    put_number(&b, strlen(header), 8);
+    put(&b, header, strlen(header));
+    put_zeros(&b, BYTES);
+    write_test_file(f->folder, "one/model.safetensors", b.data, b.size);
+    free(b.data);
+    write_shard(f->folder, "two/a.safetensors", "a", 0);
+    write_shard(f->folder, "two/b.safetensors", "b", 0);
+    write_test_text(f->folder, "two/" INDEX, MAP("{\"a\":\"a.safetensors\",\"b\":\"b.safetensors\"}"));
+    ptq_catch_signals();
+    raise(SIGINT);
+    static const char *const name[] = {"one", "two"};
+    for (int i = 0; i < 2; i++) {
+        assert_opens(f, name[i], i + 1);
+        assert_int_equal(ptq_checkpoint_sha256(&f->checkpoint, hex, &f->err), PTQ_EINTERRUPT);
+    }
+}
+
 /* ---- golden ---- */
 
 static void golden_models_are_read_in_full(void **state)
@@ -403,20 +261,12 @@ static void golden_models_are_read_in_full(void **state)
     }
 }
 
-#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_folder_with_one_file_opens),
         TEST(a_file_is_told_by_its_magic),
         TEST(tensors_of_one_name_in_gguf_are_refused),
-        TEST(shards_become_one_checkpoint),
-        TEST(bad_indices_are_refused),
-        TEST(an_index_of_very_many_shards_is_refused),
-        TEST(links_within_the_folder_are_followed),
-        TEST(snapshots_reach_their_blobs_and_no_further),
-        TEST(folders_without_safetensors_say_what_to_do),
         TEST(parts_of_a_tensor_are_read),
         TEST(nan_and_infinity_are_named_with_their_place),
         TEST(a_bad_scale_in_gguf_is_named),
@@ -424,7 +274,9 @@ int main(void)
         TEST(one_file_has_its_own_hash),
         TEST(a_folder_has_its_config_hash),
         TEST(shards_have_the_hash_of_their_list),
+        TEST(configs_elsewhere_have_no_hash),
         TEST(golden_models_are_read_in_full),
+        TEST(hashing_can_be_interrupted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,11 +1,8 @@
 /* Texts as documents: paragraphs, JSON lines, white space, and which line is at fault. */
 #include "documents.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <string.h>
-#include <cmocka.h>
+#include "files.h"
+#include "mapped.h"
 
 static enum ptq_status read_all(struct ptq_arena *arena, const char *path, const char *text, struct ptq_documents *out,
                                 struct ptq_error *err)
@@ -93,9 +90,38 @@ static void test_strip(void **state)
     ptq_arena_free(arena);
 }
 
+/* What is looked at before a file is read. */
+static void test_files(void **state)
+{
+    (void)state;
+    struct ptq_arena *arena = ptq_arena_make("test");
+    char folder[64], *text;
+    size_t size;
+    struct ptq_error err;
+    make_test_folder(folder);
+    static const struct {
+        const char *name, *text;
+    } good[] = {{"a.txt", "x"}, {"empty.jsonl", ""}, {"a.json", "{\"text\": \"a\"}\n"}, {"a.jsonl", "{}"}};
+    for (int as_documents = 0; as_documents < 2; as_documents++)
+        for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+            write_test_text(folder, good[i].name, good[i].text);
+            if (ptq_text_read(arena, ptq_join(arena, folder, good[i].name), as_documents, &text, &size, &err))
+                fail_msg("%s", err.text);
+            assert_string_equal(text, good[i].text);
+        }
+    assert_refused("none", ptq_text_read(arena, ptq_join(arena, folder, "none"), 0, &text, &size, &err), &err,
+                   "none: cannot be opened");
+    write_test_text(folder, "z", "\x1f\x8b");
+    assert_refused("gzip", ptq_text_read(arena, ptq_join(arena, folder, "z"), 0, &text, &size, &err), &err, "z: ;gzip");
+    assert_true(ptq_is_json_lines("a.json") && ptq_is_json_lines("a.jsonl") && !ptq_is_json_lines("json"));
+    remove_test_folder(folder);
+    ptq_arena_free(arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_paragraphs), cmocka_unit_test(test_json_lines),
-                                       cmocka_unit_test(test_refused), cmocka_unit_test(test_strip)};
+                                       cmocka_unit_test(test_refused), cmocka_unit_test(test_strip),
+                                       cmocka_unit_test(test_files)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

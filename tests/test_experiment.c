@@ -266,6 +266,8 @@ static const struct {
     {"methods:\n  - salient: {w_bit: 17}\n", ":2: method 'salient:w=17': w is '17'"},
     {"methods:\n  - salient: {w: 3, w_bit: 4}\n", ":2: method 'salient:w=3,w=4': w is given twice"},
     {"methods:\n  - fp16: {w_bit: 3}\n", ":2: method 'fp16:w=3': fp16 takes no parameters"},
+    {"methods: rtn\nquick: 3\n", ":2: quick is a text; it must be a mapping of what --set takes"},
+    {"methods: rtn\nquick: {windowz: 3}\n", "t.yaml:2: --set: unknown key 'windowz'"},
     {"methods: rtn\nexclude: x\n", ":2: exclude is a text; it must be a mapping of axes to values, or a list of them"},
     {"methods: rtn\nexclude: [x]\n", ":2: an entry of exclude is a text; it must be a mapping of axes"},
     {"methods: rtn\ninclude: [{}]\n", ":2: an entry of include is empty; it must be a mapping"},
@@ -303,6 +305,10 @@ static const struct {
     enum ptq_status status;
 } set_refusals[] = {
     {"w_bits=3", "--set: unknown key 'w_bits', did you mean 'w_bit'; known: title, models,", PTQ_EUSAGE},
+    {"qqqqqqqqqqqqqqqq=3", "--set: unknown key 'qqqqqqqqqqqqqqqq'; known: title, models,", PTQ_EUSAGE},
+    {"quick=1", "has no section quick", PTQ_EUSAGE},
+    {"windows=[2]", "--set windows: eval.windows is a list, and a table never mixes protocols", PTQ_EUSAGE},
+    {"title=[2]", NULL, PTQ_OK},
     {"w_bit", "--set w_bit: must be KEY=VALUE", PTQ_EUSAGE},
     {"=3", "--set =3: must be KEY=VALUE", PTQ_EUSAGE},
     {"", "--set : must be KEY=VALUE", PTQ_EUSAGE},
@@ -326,8 +332,24 @@ static void test_set_refusals(void **state)
         struct ptq_experiment x;
         enum ptq_status status = read_text("methods: rtn\n", &set_refusals[i].set, 1, &x);
         if (status != set_refusals[i].status) fail_msg("status %d for: %s", status, set_refusals[i].set);
-        if (!strstr(error.text, set_refusals[i].sentence)) fail_msg("'%s' for: %s", error.text, set_refusals[i].set);
+        if (status && !strstr(error.text, set_refusals[i].sentence))
+            fail_msg("'%s' for: %s", error.text, set_refusals[i].set);
     }
+}
+
+static void test_long_text(void **state)
+{
+    (void)state;
+    struct ptq_experiment x;
+    struct ptq_buffer text = {0};
+    ptq_buffer_add(&text, "methods: rtn\ntitle: %0*d\n", 4096, 0);
+    assert_int_equal(read_text(text.data, NULL, 0, &x), PTQ_OK);
+    free(text.data);
+    text = (struct ptq_buffer){0};
+    ptq_buffer_add(&text, "methods: rtn\ntitle: %0*d\n", 4097, 0);
+    assert_int_equal(read_text(text.data, NULL, 0, &x), PTQ_EINPUT);
+    assert_non_null(strstr(error.text, ":2: title is longer than 4096 bytes"));
+    free(text.data);
 }
 
 /* Excludes name cells by what they are, a SPEC's own values too; includes keep what they do not name. */
@@ -466,9 +488,9 @@ static void test_documentation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(table1), TEST(defaults), TEST(presets),       TEST(axes),    TEST(methods),
-        TEST(set),    TEST(refusals), TEST(set_refusals),  TEST(entries), TEST(too_many),
-        TEST(large),  TEST(list),     TEST(documentation),
+        TEST(table1),   TEST(defaults), TEST(presets),      TEST(axes),          TEST(methods),
+        TEST(set),      TEST(refusals), TEST(set_refusals), TEST(long_text),     TEST(entries),
+        TEST(too_many), TEST(large),    TEST(list),         TEST(documentation),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

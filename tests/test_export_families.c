@@ -72,6 +72,8 @@ static void test_awq(void **state)
     for (int i = 0; i < N_FAMILIES; i++)
         for (size_t s = 0; family[i].codes && s < sizeof spec / sizeof *spec; s++)
             there_and_back(model[i], spec[s], "awq");
+    there_and_back(MODELS "opt350", "rtn:w4,g-1", "awq"); /* with linears outside the blocks */
+    there_and_back(model[0], "gptq:w4,g32,act_order=0", "awq");
 }
 
 /* What is read back is what the method gave, to the last bit of the perplexity, where FP16 holds the scales. */

@@ -1,14 +1,15 @@
-/* Steps of an export that fail, one at a time: what stopped it is what it says, and everything that it took is given
- * back (the sanitized build sees what is not). The steps are functions of other files, which the linker lets fail
- * (--wrap, see CMakeLists.txt): a disk that is full stops only some of them, and a damaged tensor only others. */
+/* Steps of an export that fail (steps.h): a disk that is full stops only some of them, and a damaged tensor only
+ * others. */
 #include "export_fixture.h"
 #include "gguf_write.h"
 #include "model.h"
 #include "tokenizer_export.h"
 
-#define FAULT "the fault of the test"
+#define LLAMA3_ROPE                                                                                                    \
+    "{\"rope_type\": \"llama3\", \"factor\": 8.0, \"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0, "               \
+    "\"original_max_position_embeddings\": 32}"
 
-/* name, parameters, words; CMakeLists.txt has the same names. */
+/* Of steps.h. */
 #define STEPS(X)                                                                                                       \
     X(ptq_tensor_write, (struct ptq_tensor_writer * a, const char *b, const void *c, size_t d, struct ptq_error *err), \
       (a, b, c, d, err))                                                                                               \
@@ -39,85 +40,49 @@
       (const struct ptq_export *a, const char *b, const struct ptq_qmat *c, int d, struct ptq_error *err),             \
       (a, b, c, d, err))
 
-enum step {
-#define X(name, ...) STEP_##name,
-    STEPS(X) N_STEPS
-#undef X
-};
-static const char *const step_name[] = {
-#define X(name, ...) #name,
-    STEPS(X)
-#undef X
-};
+#include "steps.h"
 
-static int64_t fail_at[N_STEPS], seen[N_STEPS]; /* the call that fails, from 1; 0: none */
-
-static int fails(enum step step)
-{
-    return ++seen[step] == fail_at[step];
-}
-
-#define X(name, parameters, words)                                                                                     \
-    enum ptq_status __real_##name parameters;                                                                          \
-    enum ptq_status __wrap_##name parameters;                                                                          \
-    enum ptq_status __wrap_##name parameters                                                                           \
-    {                                                                                                                  \
-        return fails(STEP_##name) ? ptq_fail(err, PTQ_EIO, FAULT) : __real_##name words;                               \
-    }
-STEPS(X)
-#undef X
-
-static int tried;
 static char cache[64], tiny[64], biased[64], gguf[64], gguf_path[96];
 
-static enum ptq_status export_once(const char *model, const char *spec, const char *format, struct ptq_error *err)
+struct wanted {
+    const char *model, *spec, *format;
+};
+
+static enum ptq_status export_once(void *context, struct ptq_error *err)
 {
+    const struct wanted *w = context;
     char folder[64];
     struct remembered r;
     make_test_folder(folder);
-    memset(seen, 0, sizeof seen);
-    enum ptq_status status = export_into(&r, model, spec, format, folder, err);
+    enum ptq_status status = export_into(&r, w->model, w->spec, w->format, folder, err);
     forget(&r);
     remove_test_folder(folder);
     return status;
 }
 
-/* Every step fails at its first calls, at some of the following, and at its last; the steps that were made. */
-static unsigned each_step_fails(const char *model, const char *spec, const char *format)
+static unsigned each_fails(const char *model, const char *spec, const char *format)
 {
-    int64_t calls[N_STEPS];
-    unsigned made = 0;
-    struct ptq_error err;
-    for (int run = 0; run < 2; run++) EXPORT_OK(&err, export_once(model, spec, format, &err)); /* with its cache full */
-    memcpy(calls, seen, sizeof calls);
-    for (int step = 0; step < N_STEPS; step++) {
-        made |= (calls[step] > 0) << step;
-        int64_t stride = calls[step] / 12 + 1;
-        for (int64_t n = 1; n <= calls[step]; n += n < 16 || n == calls[step] ? 1 : stride) {
-            if (n + stride > calls[step] && n >= 16) n = calls[step];
-            fail_at[step] = n;
-            tried++;
-            enum ptq_status status = export_once(model, spec, format, &err);
-            fail_at[step] = 0;
-            if (status != PTQ_EIO || !strstr(err.text, FAULT))
-                fail_msg("%s as %s, call %lld of %s: status %d: %s", spec, format, (long long)n, step_name[step],
-                         (int)status, status ? err.text : "its failure was not noticed");
-        }
-    }
-    return made;
+    char what[300];
+    snprintf(what, sizeof what, "%s of %s as %s", spec, model, format);
+    return each_step_fails(what, export_once, &(struct wanted){model, spec, format});
 }
 
 static void every_step_of_every_format(void **state)
 {
     (void)state;
     unsigned made = 0;
-    made |= each_step_fails(tiny, "rtn:w4,g32", "fp16");
-    made |= each_step_fails(biased, "rtn:w4,g32", "awq");
-    made |= each_step_fails(biased, "rtn:w4,g32", "gptq_v2");
-    made |= each_step_fails(tiny, "rtn:w4,g32,sym=1", "gguf");
-    made |= each_step_fails(gguf_path, "rtn:w4,g32", "awq");
+    made |= each_fails(tiny, "rtn:w4,g32", "fp16");
+    made |= each_fails(biased, "rtn:w4,g32", "awq");
+    made |= each_fails(biased, "rtn:w4,g32", "gptq_v2");
+    made |= each_fails(tiny, "rtn:w4,g32,sym=1", "gguf");
+    made |= each_fails(gguf_path, "rtn:w4,g32", "awq");
+    char llama3[64];
+    make_test_folder(llama3);
+    make_tiny_llama(llama3, "llama3", LLAMA3_ROPE);
+    made |= each_fails(llama3, "rtn:w8,g32,sym=1", "gguf");
+    remove_test_folder(llama3);
     print_message("%d steps that fail\n", tried);
-    assert_int_equal(made, (1u << N_STEPS) - 1);
+    assert_int_equal(made, ALL_STEPS);
 }
 
 /* A GGUF's biases, Q4_1, and linear rotary scaling both ways: the same numbers as the codes' own. */
@@ -185,9 +150,7 @@ static void frequencies_of_a_gguf_are_no_folders(void **state)
     make_test_folder(source);
     make_test_folder(made);
     make_test_folder(folder);
-    make_tiny_llama(source, "llama3",
-                    "{\"rope_type\": \"llama3\", \"factor\": 8.0, \"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0, "
-                    "\"original_max_position_embeddings\": 32}");
+    make_tiny_llama(source, "llama3", LLAMA3_ROPE);
     EXPORT_OK(&err, export_into(&r, source, "rtn:w4,g32,sym=1", "gguf", made, &err));
     forget(&r);
     snprintf(path, sizeof path, "%s/model.gguf", made);

@@ -8,6 +8,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <signal.h>
 #include <sys/mman.h>
 
 /* type, what it gives where it fails, name, parameters, words; CMakeLists.txt has the same names. */
@@ -19,6 +20,7 @@
     X(int, -1, fsync, (int a), (a))                                                                                    \
     X(int, -1, close, (int a), (a))                                                                                    \
     X(int, -1, rename, (const char *a, const char *b), (a, b))                                                         \
+    X(int, -1, kill, (pid_t a, int b), (a, b))                                                                         \
     X(DIR *, NULL, opendir, (const char *a), (a))
 
 enum call {
@@ -103,6 +105,15 @@ static const struct row {
     {"another without", write_it, CALL_fsync, 2, ENOTSUP, NULL, "after"},
 };
 
+/* What another process took away cannot get its final name. */
+static void nothing_to_publish(void **state)
+{
+    (void)state;
+    struct ptq_error err;
+    assert_refused("gone", ptq_publish(ptq_join(arena, folder, "gone"), ptq_join(arena, folder, "out"), &err), &err,
+                   "out: cannot be written: No such file");
+}
+
 static int temporaries(void)
 {
     int n = 0;
@@ -161,7 +172,13 @@ static void what_is_swept(void **state)
     ptq_sweep_temporaries(ptq_join(arena, folder, name)); /* no such name can be there */
     failing = CALL_opendir, fail_at = 1, cause = EMFILE;
     ptq_sweep_temporaries(path);
+    write_test_text(folder, ".tmp.out.999999999", "x"); /* of a process that is not ours to ask after */
+    failing = CALL_kill, fail_at = 1, cause = EPERM;
+    ptq_sweep_temporaries(path);
     failing = NONE;
+    assert_true(ptq_is_file(ptq_join(arena, folder, ".tmp.out.999999999")));
+    ptq_sweep_temporaries(path);
+    assert_false(ptq_is_file(ptq_join(arena, folder, ".tmp.out.999999999")));
 }
 
 static void folders_that_cannot_be_made(void **state)
@@ -180,6 +197,7 @@ static void folders_that_cannot_be_made(void **state)
     assert_true(ptq_is_folder(ptq_join(arena, folder, "a/b")) && !ptq_is_file(ptq_join(arena, folder, "a/b")));
     assert_string_equal(ptq_join(arena, "a", "/b"), "/b");
     assert_string_equal(ptq_temporary_path(arena, "/b"), ptq_format(arena, "//.tmp.b.%ld", (long)getpid()));
+    assert_string_equal(ptq_temporary_path(arena, "b"), ptq_format(arena, "./.tmp.b.%ld", (long)getpid()));
 }
 
 static int set_up(void **state)
@@ -200,7 +218,7 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(calls_that_fail), cmocka_unit_test(what_is_swept),
-                                       cmocka_unit_test(folders_that_cannot_be_made)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(calls_that_fail), cmocka_unit_test(nothing_to_publish),
+                                       cmocka_unit_test(what_is_swept), cmocka_unit_test(folders_that_cannot_be_made)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

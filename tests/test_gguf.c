@@ -120,10 +120,11 @@ static void bad_files_are_refused(void **state)
 /* ---- a good file ---- */
 
 static const char good[] =
-    V3(3, 11) "\"general.alignment\" " T_U32 "64:4 "
+    V3(3, 13) "\"general.alignment\" " T_U32 "64:4 "
               "\"a.u8\" " T_U8 "200:1 \"a.i8\" 1:4 -3:1 \"a.i16\" 3:4 -300:2 \"a.u64\" 10:4 -1:8 \"a.i64\" 11:4 -5:8 "
               "\"a.f32\" 6:4 0x3f000000:4 \"a.nan\" 6:4 0x7fc00000:4 \"a.bool\" " T_BOOL "1:1 \"a.text\" " T_STRING
               "\"two words\" "
+              "\"a.raw\" " T_STRING "3:8 'x' 0xff:1 0x0a:1 \"a.more\" 10:4 7:8 "
               "\"a.texts\" " T_ARRAY T_STRING "3:8 \"x\" \"\" \"zz\" "
     /* tensors: F32 [2][3], Q8_0 [1][32], F16 [5] */
     F32("w", 3, 2, 0) TENSOR("q", 32, 1, 8, 64) "\"v\" 1:4 5:8 1:4 128:8 "
@@ -212,7 +213,9 @@ static void numbers_of_any_width_are_taken(void **state)
     assert_refused("u64", ptq_gguf_int(o.gguf, "a.u64", -9, 9, &n, &err), &err, "F:;'a.u64';from -9 to 9");
     assert_refused("range", ptq_gguf_int(o.gguf, "a.u8", 0, 9, &n, &err), &err, "F:;'a.u8';from 0 to 9;200");
     assert_refused("bool", ptq_gguf_int(o.gguf, "a.bool", 0, 9, &n, &err), &err, "F:;'a.bool';whole number;bool");
+    assert_true(!ptq_gguf_int(o.gguf, "a.more", 0, 9, &n, &err) && n == 7);
     assert_refused("missing", ptq_gguf_int(o.gguf, "b", 0, 9, &n, &err), &err, "F:;'b' is missing");
+    assert_refused("missing", ptq_gguf_bool(o.gguf, "b", &b, &err), &err, "F:;'b' is missing");
     assert_refused("NaN", ptq_gguf_real(o.gguf, "a.nan", &x, &err), &err, "F:;'a.nan';finite");
     assert_refused("text", ptq_gguf_real(o.gguf, "a.text", &x, &err), &err, "F:;'a.text';number;string");
     assert_refused("int", ptq_gguf_bool(o.gguf, "a.u8", &b, &err), &err, "F:;'a.u8';bool;u8");
@@ -238,12 +241,13 @@ static void texts_are_views(void **state)
 static void arrays_of_numbers_of_any_width_are_taken(void **state)
 {
     (void)state;
-    struct opened o = open_spec(V3(0, 6) "\"a\" " T_ARRAY T_U16 "2:8 1:2 65535:2 "
+    struct opened o = open_spec(V3(0, 7) "\"a\" " T_ARRAY T_U16 "2:8 1:2 65535:2 "
                                          "\"b\" " T_ARRAY "11:4 2:8 -1:8 0x80000000:8 "
                                          "\"c\" " T_ARRAY "6:4 2:8 0:4 0x3f000000:4 "
                                          "\"d\" " T_ARRAY "11:4 2:8 -0x80000000:8 0x7fffffff:8 "
                                          "\"e\" " T_ARRAY "12:4 1:8 0x3ff8000000000000:8 "
-                                         "\"f\" " T_ARRAY "10:4 1:8 -1:8 ");
+                                         "\"f\" " T_ARRAY "10:4 1:8 -1:8 "
+                                         "\"g\" " T_ARRAY "11:4 1:8 -0x80000001:8 ");
     struct ptq_error err;
     struct ptq_span *texts;
     int32_t *items;
@@ -254,6 +258,8 @@ static void arrays_of_numbers_of_any_width_are_taken(void **state)
     assert_int_equal(items[0], INT32_MIN);
     assert_refused("wide", ptq_gguf_ints(o.gguf, "b", o.arena, &items, &n, &err), &err, "F:;'b';item 1;32 bits");
     assert_refused("u64", ptq_gguf_ints(o.gguf, "f", o.arena, &items, &n, &err), &err, "F:;'f';item 0;32 bits");
+    assert_refused("low", ptq_gguf_ints(o.gguf, "g", o.arena, &items, &n, &err), &err, "F:;'g';item 0;32 bits");
+    assert_refused("none", ptq_gguf_ints(o.gguf, "h", o.arena, &items, &n, &err), &err, "F:;'h' is missing");
     assert_refused("f32", ptq_gguf_ints(o.gguf, "c", o.arena, &items, &n, &err), &err, "F:;'c';whole numbers;f32");
     assert_true(!ptq_gguf_reals(o.gguf, "c", o.arena, &reals, &n, &err) && n == 2 && reals[1] == 0.5f);
     assert_true(!ptq_gguf_reals(o.gguf, "e", o.arena, &reals, &n, &err) && n == 1 && reals[0] == 1.5f);
@@ -269,7 +275,7 @@ static void values_are_shown(void **state)
     static const char *const want[][2] = {
         {"a.bool", "true"},      {"a.f32", "0.5"},           {"a.i64", "-5"},
         {"a.text", "two words"}, {"a.texts", "[3 strings]"}, {"a.u64", "1.84467441e+19"},
-        {"a.u8", "200"}};
+        {"a.u8", "200"},         {"a.raw", "x? "},           {"a.more", "7"}};
     struct opened o = open_spec(good);
     char value[32];
     size_t seen = 0;

@@ -47,7 +47,7 @@ static const struct key sizes[] = {
     INT("llama.block_count", "2", ANY_SIZE),
     INT("llama.attention.head_count", "4", ANY_SIZE),
     INT("llama.feed_forward_length", "96", ANY_SIZE),
-    INT("llama.context_length", "64", ANY_SIZE),
+    {"llama.context_length", PTQ_GGUF_U64, 0, 1, "64:8", ANY_SIZE},
     INT("llama.attention.head_count_kv", "2", MAY_MISS | ANY_SIZE),
     INT("llama.attention.key_length", "16", MAY_MISS | ANY_SIZE),
     INT("llama.rope.dimension_count", "16", MAY_MISS),
@@ -61,8 +61,8 @@ static const struct key sizes[] = {
 static const struct key gpt2[] = {
     TEXT(GGML "model", "gpt2", 0),
     TEXT(GGML "pre", "default", MAY_MISS),
-    LIST(GGML "tokens", PTQ_GGUF_STRING, 5, "\"a\" \"b\" \"ab\" \"<s>\" \"</s>\"", 0),
-    LIST(GGML "token_type", PTQ_GGUF_I32, 5, "1:4 1:4 1:4 3:4 3:4", MAY_MISS),
+    LIST(GGML "tokens", PTQ_GGUF_STRING, 6, "\"a\" \"b\" \"ab\" \"<s>\" \"</s>\" \"\"", 0),
+    LIST(GGML "token_type", PTQ_GGUF_I32, 6, "1:4 1:4 1:4 3:4 3:4 3:4", MAY_MISS),
     LIST(GGML "merges", PTQ_GGUF_STRING, 1, "\"a b\"", 0),
     FLAG(GGML "add_bos_token", "1"),
     FLAG(GGML "add_eos_token", "1"),
@@ -72,11 +72,12 @@ static const struct key gpt2[] = {
 };
 static const struct key sentencepiece[] = {
     TEXT(GGML "model", "llama", 0),
-    LIST(GGML "tokens", PTQ_GGUF_STRING, 4, "\"<unk>\" \"a\" \"b\" \"ab\"", 0),
-    LIST(GGML "token_type", PTQ_GGUF_I32, 4, "2:4 1:4 1:4 1:4", MAY_MISS),
-    LIST(GGML "scores", PTQ_GGUF_F32, 4, "0:4 0:4 0:4 0x3f800000:4", 0),
+    LIST(GGML "tokens", PTQ_GGUF_STRING, 6, "\"<unk>\" \"a\" \"b\" \"ab\" \"ba\" \"bb\"", 0),
+    LIST(GGML "token_type", PTQ_GGUF_I32, 6, "2:4 1:4 1:4 1:4 1:4 1:4", MAY_MISS),
+    LIST(GGML "scores", PTQ_GGUF_F32, 6, "0:4 0:4 0:4 0x3f800000:4 0x40400000:4 0x40000000:4", 0),
     FLAG(GGML "add_space_prefix", "0"),
-    FLAG(GGML "add_bos_token", "0"),
+    FLAG(GGML "add_bos_token", "1"),
+    INT(GGML "bos_token_id", "1", 0),
     INT(GGML "unknown_token_id", "0", MAY_MISS),
     {0},
 };
@@ -85,9 +86,10 @@ static const struct key sentencepiece[] = {
 static const struct key exported[] = {
     TEXT(GGML "model", "gpt2", 0),
     TEXT(GGML "pre", "llama-bpe", 0),
-    LIST(GGML "tokens", PTQ_GGUF_STRING, 3, "\"a\" \"<s>\" \"\"", 0),
-    LIST(GGML "token_type", PTQ_GGUF_I32, 3, "1:4 4:4 3:4", MAY_MISS),
+    LIST(GGML "tokens", PTQ_GGUF_STRING, 4, "\"a\" \"<s>\" \"\" \"b\"", 0),
+    LIST(GGML "token_type", PTQ_GGUF_I32, 4, "1:4 4:4 3:4 6:4", MAY_MISS),
     LIST(GGML "merges", PTQ_GGUF_STRING, 1, "\"a a\"", ANY_TEXT),
+    FLAG(GGML "add_bos_token", "1"),
     INT(GGML "bos_token_id", "1", 0),
     {0},
 };
@@ -105,6 +107,22 @@ static const struct key exported_broken[] = {
     LIST(GGML "merges", PTQ_GGUF_STRING, 1, "\"a a\"", 0),
     INT(GGML "bos_token_id", "1", 0),
     FLAG(GGML "add_bos_token", "0"),
+    {0},
+};
+
+static const struct key merges_broken[] = {
+    TEXT(GGML "model", "gpt2", 0),
+    TEXT(GGML "pre", "qwen2", 0),
+    LIST(GGML "tokens", PTQ_GGUF_STRING, 1, "\"a\"", 0),
+    LIST(GGML "merges", PTQ_GGUF_STRING, 1, "\"a \xff\"", 0),
+    {0},
+};
+static const struct key with_chat[] = {
+    TEXT(GGML "model", "gpt2", 0),
+    TEXT(GGML "pre", "qwen2", 0),
+    LIST(GGML "tokens", PTQ_GGUF_STRING, 1, "\"a\"", 0),
+    LIST(GGML "merges", PTQ_GGUF_STRING, 0, "", 0),
+    TEXT("tokenizer.chat_template", "say this", 0),
     {0},
 };
 
@@ -149,6 +167,9 @@ static enum ptq_status export_tokenizer(const struct ptq_gguf *gguf, struct ptq_
     json_t *tokenizer, *config;
     enum ptq_status status = ptq_tokenizer_json_from_gguf(arena, gguf, gguf->path, &tokenizer, &config, err);
     if (!status) {
+        int wants = ptq_gguf_has(gguf, "tokenizer.chat_template");
+        const char *chat = json_string_value(json_object_get(config, "chat_template"));
+        if (wants ? !chat || strcmp(chat, "say this") != 0 : chat != NULL) fail_msg("chat_template is %s", chat);
         json_decref(tokenizer);
         json_decref(config);
     }
@@ -208,8 +229,12 @@ static int try_all(const struct key *list, reader *read)
     if (read_with(list, -1, NULL, read, &err)) fail_msg("the file that is right: %s", err.text);
     for (int i = 0; list[i].name; i++) {
         for (int k = -1; k < N_KINDS; k++) {
-            if (k < 0 ? list[i].flags & MAY_MISS : is_fine(&list[i], k)) continue;
+            if (k >= 0 && is_fine(&list[i], k)) continue;
             enum ptq_status status = read_with(list, i, k < 0 ? NULL : &kinds[k], read, &err);
+            if (k < 0 && list[i].flags & MAY_MISS) {
+                if (status) fail_msg("%s is missing: %s", list[i].name, err.text);
+                continue;
+            }
             /* a text of the right kind but of no known meaning may be quoted alone */
             int is_text = k >= 0 && list[i].type == PTQ_GGUF_STRING && kinds[k].type == PTQ_GGUF_STRING;
             snprintf(words, sizeof words, "made.gguf: ;%s", is_text ? "text" : strrchr(list[i].name, '.') + 1);
@@ -277,8 +302,8 @@ static void tokens_that_are_too_long(void **state)
             struct ptq_arena *arena = ptq_arena_make("test");
             char *token = ptq_alloc(arena, most[kind] + 2, "a token");
             memset(token, 'q', most[kind] + more);
-            struct key tokens = LIST("", PTQ_GGUF_STRING, kind ? 4 : 1, NULL, 0);
-            tokens.data = ptq_format(arena, kind ? "\"<unk>\" \"a\" \"b\" \"%s\"" : "\"%s\"", token);
+            struct key tokens = LIST("", PTQ_GGUF_STRING, kind ? 6 : 1, NULL, 0);
+            tokens.data = ptq_format(arena, kind ? "\"<unk>\" \"a\" \"b\" \"%s\" \"ba\" \"bb\"" : "\"%s\"", token);
             enum ptq_status status =
                 read_with(list[kind], place_of(list[kind], GGML "tokens"), &tokens, read_tokenizer, &err);
             if (more)
@@ -292,6 +317,10 @@ static void tokens_that_are_too_long(void **state)
 static void tokenizers_of_another_kind(void **state)
 {
     (void)state;
+    static const struct key other = TEXT("", "other", 0);
+    struct ptq_error err;
+    assert_refused("as long as llama", read_with(gpt2, 0, &other, read_tokenizer, &err), &err,
+                   "tokenizer.ggml.model is 'other'");
     assert_true(try_all(gpt2, read_tokenizer) > 70);
     assert_true(try_all(sentencepiece, read_tokenizer) > 60);
 }
@@ -306,6 +335,8 @@ static void exported_tokenizers_of_another_kind(void **state)
                    "made.gguf;not UTF-8");
     /* the same with the token before each text */
     assert_refused("BOS", read_with(exported_broken, 5, NULL, export_tokenizer, &err), &err, "made.gguf;not UTF-8");
+    assert_refused("a merge", read_with(merges_broken, -1, NULL, export_tokenizer, &err), &err, "made.gguf;not UTF-8");
+    assert_int_equal(read_with(with_chat, -1, NULL, export_tokenizer, &err), PTQ_OK);
     assert_refused("SentencePiece", read_with(sentencepiece, -1, NULL, export_tokenizer, &err), &err,
                    "made.gguf;'llama';Hugging Face");
 }

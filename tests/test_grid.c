@@ -54,6 +54,18 @@ static void test_f16(void **state)
     }
 }
 
+/* What FP16's steps are too coarse for has its smallest one. */
+static void test_f16_underflow(void **state)
+{
+    (void)state;
+    float scale, zero;
+    const float w[] = {0, 0x1p-24f};
+    struct ptq_grid g = grid(4, -1, 0, PTQ_RANGE_GPTQ);
+    g.scale_f16 = 1;
+    ptq_grid_fit(&g, w, 2, &scale, &zero);
+    assert_true(scale == 0x1p-24f && zero == 0);
+}
+
 static void check_matrix(struct ptq_arena *arena, struct ptq_grid g, int64_t n, int64_t k, struct ptq_rng *rng)
 {
     float *w = ptq_new(arena, float, n *k), *back = ptq_new(arena, float, n *k);
@@ -112,6 +124,7 @@ static void test_bits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_by_hand), cmocka_unit_test(test_f16),
-                                       cmocka_unit_test(test_all), cmocka_unit_test(test_bits)};
+                                       cmocka_unit_test(test_f16_underflow), cmocka_unit_test(test_all),
+                                       cmocka_unit_test(test_bits)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* The door to HDF5: what goes in comes out, equal content is equal bytes, and no foreign file gets through it. */
 #include "h5.h"
+#include "h5_image.h"
 #include "mapped.h"
 
 #include <setjmp.h>
@@ -242,6 +243,48 @@ static void test_foreign_refused(void **state)
     ptq_h5_close(file);
 }
 
+/* A name that no group can have, a dataset where a group is needed. */
+static void test_paths(void **state)
+{
+    (void)state;
+    struct ptq_h5 *file;
+    const char **names;
+    int64_t n;
+    char *long_name = ptq_alloc(arena, 5000, "a name");
+    memset(long_name, 'n', 4999);
+    write_sample(at("good.h5"));
+    OK(ptq_h5_open(at("good.h5"), &file, &err));
+    assert_false(ptq_h5_exists(file, ptq_format(arena, "/b/%s", long_name)));
+    assert_int_equal(ptq_h5_int(file, ptq_format(arena, "/%s", long_name), "int", &n, &err), PTQ_EINPUT);
+    refuse(ptq_h5_int(file, "/b/a/reals", "int", &n, &err), "/b/a/reals has no int");
+    refuse(ptq_h5_groups(file, "/b/a/reals", arena, &names, &n, &err), "has no group /b/a/reals");
+    ptq_h5_close(file);
+    OK(ptq_h5_create(at("no.h5"), &file, &err));
+    assert_int_equal(ptq_h5_put_int(file, ptq_format(arena, "/%s", long_name), "int", 1, &err), PTQ_EIO);
+    ptq_h5_abandon(file);
+}
+
+/* Only an image with HDF5's superblock of version 2 or 3 and offsets of 8 bytes gets its checksum. */
+static void test_mended_images(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t size;
+        unsigned char version, offset_size;
+        int mended;
+    } rows[] = {{48, 2, 8, 1}, {48, 3, 8, 1}, {47, 2, 8, 0}, {48, 1, 8, 0}, {48, 4, 8, 0}, {48, 2, 4, 0}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        unsigned char *image = calloc(rows[i].size, 1);
+        image[8] = rows[i].version;
+        image[9] = rows[i].offset_size;
+        ptq_h5_mend(image, rows[i].size);
+        int changed = 0;
+        for (size_t b = 44; b < rows[i].size; b++) changed |= image[b] != 0;
+        assert_int_equal(changed, rows[i].mended);
+        free(image);
+    }
+}
+
 static void test_foreign_read(void **state)
 {
     (void)state;
@@ -284,9 +327,12 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_groups),       cmocka_unit_test(test_same_bytes),
-        cmocka_unit_test(test_abandoned),  cmocka_unit_test(test_truncated),    cmocka_unit_test(test_changed_bytes),
-        cmocka_unit_test(test_no_hdf5),    cmocka_unit_test(test_foreign_read), cmocka_unit_test(test_foreign_refused),
+        cmocka_unit_test(test_round_trip),      cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_same_bytes),      cmocka_unit_test(test_abandoned),
+        cmocka_unit_test(test_truncated),       cmocka_unit_test(test_changed_bytes),
+        cmocka_unit_test(test_paths),           cmocka_unit_test(test_mended_images),
+        cmocka_unit_test(test_no_hdf5),         cmocka_unit_test(test_foreign_read),
+        cmocka_unit_test(test_foreign_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

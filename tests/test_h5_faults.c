@@ -3,49 +3,49 @@
  * files that only it can damage, so the linker puts the functions below before its own (--wrap, see CMakeLists.txt). */
 #include "cell_file.h"
 #include "cells.h"
+#include "files.h"
 #include "mapped.h"
 
 #include <hdf5.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <unistd.h>
-#include <cmocka.h>
 
-/* type, name, parameters, words; CMakeLists.txt has the same names. */
+/* type, what it gives where it fails, name, parameters, words; CMakeLists.txt has the same names. */
 #define CALLS(X)                                                                                                       \
-    X(herr_t, H5Awrite, (hid_t a, hid_t b, const void *c), (a, b, c))                                                  \
-    X(herr_t, H5Dwrite, (hid_t a, hid_t b, hid_t c, hid_t d, hid_t e, const void *f), (a, b, c, d, e, f))              \
-    X(hid_t, H5Acreate2, (hid_t a, const char *b, hid_t c, hid_t d, hid_t e, hid_t f), (a, b, c, d, e, f))             \
-    X(hid_t, H5Dcreate2, (hid_t a, const char *b, hid_t c, hid_t d, hid_t e, hid_t f, hid_t g), (a, b, c, d, e, f, g)) \
-    X(hid_t, H5Screate_simple, (int a, const hsize_t *b, const hsize_t *c), (a, b, c))                                 \
-    X(hid_t, H5Gcreate2, (hid_t a, const char *b, hid_t c, hid_t d, hid_t e), (a, b, c, d, e))                         \
-    X(hid_t, H5Gopen2, (hid_t a, const char *b, hid_t c), (a, b, c))                                                   \
-    X(hid_t, H5Tcopy, (hid_t a), (a))                                                                                  \
-    X(hid_t, H5Fcreate, (const char *a, unsigned b, hid_t c, hid_t d), (a, b, c, d))                                   \
-    X(herr_t, H5Fflush, (hid_t a, H5F_scope_t b), (a, b))                                                              \
-    X(ssize_t, H5Fget_file_image, (hid_t a, void *b, size_t c), (a, b, c))                                             \
-    X(herr_t, H5Aread, (hid_t a, hid_t b, void *c), (a, b, c))                                                         \
-    X(herr_t, H5Dread, (hid_t a, hid_t b, hid_t c, hid_t d, hid_t e, void *f), (a, b, c, d, e, f))                     \
-    X(hid_t, H5Aget_type, (hid_t a), (a))                                                                              \
-    X(hid_t, H5Dget_type, (hid_t a), (a))                                                                              \
-    X(hid_t, H5Aget_space, (hid_t a), (a))                                                                             \
-    X(hid_t, H5Dget_space, (hid_t a), (a))                                                                             \
-    X(int, H5Sget_simple_extent_dims, (hid_t a, hsize_t * b, hsize_t * c), (a, b, c))                                  \
-    X(int, H5Pget_nfilters, (hid_t a), (a))                                                                            \
-    X(herr_t, H5Gget_info, (hid_t a, H5G_info_t * b), (a, b))                                                          \
-    X(ssize_t, H5Lget_name_by_idx,                                                                                     \
+    X(herr_t, -1, H5Awrite, (hid_t a, hid_t b, const void *c), (a, b, c))                                              \
+    X(herr_t, -1, H5Dwrite, (hid_t a, hid_t b, hid_t c, hid_t d, hid_t e, const void *f), (a, b, c, d, e, f))          \
+    X(hid_t, -1, H5Acreate2, (hid_t a, const char *b, hid_t c, hid_t d, hid_t e, hid_t f), (a, b, c, d, e, f))         \
+    X(hid_t, -1, H5Dcreate2, (hid_t a, const char *b, hid_t c, hid_t d, hid_t e, hid_t f, hid_t g),                    \
+      (a, b, c, d, e, f, g))                                                                                           \
+    X(hid_t, -1, H5Screate_simple, (int a, const hsize_t *b, const hsize_t *c), (a, b, c))                             \
+    X(hid_t, -1, H5Gcreate2, (hid_t a, const char *b, hid_t c, hid_t d, hid_t e), (a, b, c, d, e))                     \
+    X(hid_t, -1, H5Gopen2, (hid_t a, const char *b, hid_t c), (a, b, c))                                               \
+    X(hid_t, -1, H5Tcopy, (hid_t a), (a))                                                                              \
+    X(hid_t, -1, H5Fcreate, (const char *a, unsigned b, hid_t c, hid_t d), (a, b, c, d))                               \
+    X(herr_t, -1, H5Fflush, (hid_t a, H5F_scope_t b), (a, b))                                                          \
+    X(ssize_t, -1, H5Fget_file_image, (hid_t a, void *b, size_t c), (a, b, c))                                         \
+    X(herr_t, -1, H5Aread, (hid_t a, hid_t b, void *c), (a, b, c))                                                     \
+    X(herr_t, -1, H5Dread, (hid_t a, hid_t b, hid_t c, hid_t d, hid_t e, void *f), (a, b, c, d, e, f))                 \
+    X(hid_t, -1, H5Aget_type, (hid_t a), (a))                                                                          \
+    X(hid_t, -1, H5Dget_type, (hid_t a), (a))                                                                          \
+    X(hid_t, large_space(), H5Aget_space, (hid_t a), (a))                                                              \
+    X(hid_t, -1, H5Dget_space, (hid_t a), (a))                                                                         \
+    X(int, large_sizes(b), H5Sget_simple_extent_dims, (hid_t a, hsize_t * b, hsize_t * c), (a, b, c))                  \
+    X(int, -1, H5Pget_nfilters, (hid_t a), (a))                                                                        \
+    X(herr_t, many_links(b), H5Gget_info, (hid_t a, H5G_info_t * b), (a, b))                                           \
+    X(ssize_t, -1, H5Lget_name_by_idx,                                                                                 \
       (hid_t a, const char *b, H5_index_t c, H5_iter_order_t d, hsize_t e, char *f, size_t g, hid_t h),                \
-      (a, b, c, d, e, f, g, h))
+      (a, b, c, d, e, f, g, h))                                                                                        \
+    X(size_t, 0, H5Tget_size, (hid_t a), (a))                                                                          \
+    X(int, -1, H5Pget_chunk, (hid_t a, int b, hsize_t *c), (a, b, c))                                                  \
+    X(herr_t, -1, H5Lget_info, (hid_t a, const char *b, H5L_info_t *c, hid_t d), (a, b, c, d))                         \
+    X(hid_t, -1, H5Oopen, (hid_t a, const char *b, hid_t c), (a, b, c))
 
 enum call {
-#define X(type, name, ...) CALL_##name,
+#define X(type, bad, name, ...) CALL_##name,
     CALLS(X) N_CALLS
 #undef X
 };
 static const char *const call_name[] = {
-#define X(type, name, ...) #name,
+#define X(type, bad, name, ...) #name,
     CALLS(X)
 #undef X
 };
@@ -61,12 +61,34 @@ static int fails(enum call call)
     return seen >= fail_at && seen <= fail_at + dragged;
 }
 
-#define X(type, name, parameters, words)                                                                               \
+/* A call that does not fail outright, but says what cannot be. */
+static hsize_t lie; /* 0: it fails */
+static int lie_at;  /* the dimension that has it, beside one of 0 */
+
+static hid_t large_space(void)
+{
+    return lie ? H5Screate_simple(1, &lie, NULL) : -1;
+}
+
+static int large_sizes(hsize_t *dims)
+{
+    dims[lie_at] = lie;
+    dims[!lie_at] = 0;
+    return lie ? 2 : -1;
+}
+
+static herr_t many_links(H5G_info_t *info)
+{
+    info->nlinks = lie;
+    return lie ? 0 : -1;
+}
+
+#define X(type, bad, name, parameters, words)                                                                          \
     type __real_##name parameters;                                                                                     \
     type __wrap_##name parameters;                                                                                     \
     type __wrap_##name parameters                                                                                      \
     {                                                                                                                  \
-        return fails(CALL_##name) ? -1 : __real_##name words;                                                          \
+        return fails(CALL_##name) ? (bad) : __real_##name words;                                                       \
     }
 CALLS(X)
 #undef X
@@ -210,7 +232,75 @@ static void listing(void **state)
         if (!dragged) assert_string_equal(names[0], cell.id);
     }
     fail_at = dragged = 0;
+    failing = CALL_H5Oopen, fail_at = 1, seen = 0; /* the group that holds them; then one of them */
+    assert_int_equal(ptq_h5_groups(file, "/cells", arena, &names, &n, &err), PTQ_EINPUT);
+    fail_at = 2, seen = 0;
+    assert_int_equal(ptq_h5_groups(file, "/cells", arena, &names, &n, &err), PTQ_OK);
+    assert_int_equal(n, 0);
+    fail_at = 0;
     ptq_h5_close(file);
+}
+
+static enum ptq_status read_schema(struct ptq_h5 *file)
+{
+    int64_t *schema, n;
+    return ptq_h5_ints(file, "/", "schema", arena, &schema, &n, &err);
+}
+
+static enum ptq_status read_chunks(struct ptq_h5 *file)
+{
+    float *data;
+    int64_t rows, columns;
+    return ptq_h5_floats(file, "/", "deflated", arena, &data, &rows, &columns, &err);
+}
+
+static enum ptq_status read_bytes(struct ptq_h5 *file)
+{
+    uint8_t *byte;
+    int64_t n;
+    return ptq_h5_bytes(file, "/", "bytes", arena, &byte, &n, &err);
+}
+
+static enum ptq_status read_groups(struct ptq_h5 *file)
+{
+    const char **names;
+    int64_t n;
+    return ptq_h5_groups(file, "/cells", arena, &names, &n, &err);
+}
+
+/* An attribute that is larger than the file, of elements of no bytes; more links than bytes. */
+static void lies(void **state)
+{
+    (void)state;
+    struct stat info;
+    if (write_whole() || stat(path, &info)) fail_msg("%s", err.text);
+    const char *plain = PTQ_FIXTURES "/h5/plain.h5";
+    const struct {
+        const char *path;
+        enum call call;
+        enum ptq_status (*read)(struct ptq_h5 *file);
+        hsize_t lie;
+        const char *words;
+        int lie_at;
+    } rows[] = {
+        {path, CALL_H5Aget_space, read_schema, (hsize_t)info.st_size / 2, "schema of /;claims more data", 0},
+        {path, CALL_H5Sget_simple_extent_dims, read_bytes, UINT64_MAX, "bytes of /;claims more data", 0},
+        {path, CALL_H5Sget_simple_extent_dims, read_bytes, UINT64_MAX, "bytes of /;claims more data", 1},
+        {path, CALL_H5Tget_size, read_schema, 1, "schema of /;wrong type or shape", 0},
+        {path, CALL_H5Gget_info, read_groups, (hsize_t)info.st_size + 1, "has no group /cells", 0},
+        {path, CALL_H5Lget_info, read_groups, 1, "has no group /cells", 0},
+        {plain, CALL_H5Pget_chunk, read_chunks, 1, "deflated of /;wrong type or shape", 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct ptq_h5 *file;
+        if (ptq_h5_open(rows[i].path, &file, &err) || rows[i].read(file)) fail_msg("%s", err.text);
+        lie_at = rows[i].lie_at, lie = rows[i].lie, failing = rows[i].call, fail_at = 1, seen = 0;
+        enum ptq_status status = rows[i].read(file);
+        lie = 0, fail_at = 0;
+        assert_refused(call_name[rows[i].call], status, &err, rows[i].words);
+        ptq_h5_close(file);
+        tried++;
+    }
     print_message("%d calls that fail\n", tried);
 }
 
@@ -220,15 +310,7 @@ static int set_up(void **state)
     arena = ptq_arena_make("test");
     if (!mkdtemp(folder)) return -1;
     path = ptq_join(arena, folder, "cell.h5");
-    cell = make_cell(arena, "model", "awq:w4,g32", 0.5);
-    cell.windows = 2;
-    cell.tokens = 6;
-    cell.nll_mean = 0;
-    for (int i = 0; i < 6; i++) cell.nll_mean += cell.nll[i] / 6.0;
-    cell_compare(&cell, arena, 0.25);
-    cell.n_inputs = 2;
-    cell.input = ptq_new(arena, struct ptq_input_report, 2);
-    for (int i = 0; i < 2; i++) cell.input[i].name = i ? "0.mlp_in" : "0.attn_in";
+    cell = make_whole_cell(arena);
     return 0;
 }
 
@@ -242,6 +324,7 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(writing), cmocka_unit_test(reading), cmocka_unit_test(listing)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(writing), cmocka_unit_test(reading), cmocka_unit_test(listing),
+                                       cmocka_unit_test(lies)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -55,6 +55,7 @@ static void assert_no_model(struct fixture *f, const char *name, const char *wor
 static void the_cache_is_where_the_environment_says(void **state)
 {
     struct fixture *f = *state;
+    assert_string_equal(ptq_cache_folder(f->arena), "./.cache/ptq");
     setenv("HOME", "/h", 1);
     assert_string_equal(ptq_cache_folder(f->arena), "/h/.cache/ptq");
     setenv("XDG_CACHE_HOME", "/x", 1);
@@ -94,6 +95,14 @@ static void names_of_the_manifest_say_how_to_fetch(void **state)
     assert_no_model(f, "big", "big: is not in the cache;cache/models;data/fetch big");
     assert_no_model(f, "bug", "bug: no such file or folder;no such model;did you mean 'big'?");
     assert_no_model(f, "xyz", "xyz: no such file or folder");
+    setenv("PTQ_MANIFEST", in(f, "none"), 1); /* without it no name is known */
+    assert_no_model(f, "big", "big: no such file or folder, and no name");
+    char *large = ptq_alloc(f->arena, (1 << 20) + 2, "a MANIFEST");
+    memset(large, '#', (1 << 20) + 1);
+    write_test_text(f->folder, "large", large);
+    setenv("PTQ_MANIFEST", in(f, "large"), 1);
+    assert_no_model(f, "big", "big: no such file or folder, and no name");
+    setenv("PTQ_MANIFEST", in(f, "M"), 1);
     assert_no_model(f, "essays", "essays: no such file or folder"); /* a text is no model */
     assert_refused("text", ptq_locate_text(f->arena, "essays", &path, &f->err), &f->err,
                    "cache/texts;data/fetch essays");
@@ -157,6 +166,11 @@ static void revisions_are_commits_branches_and_tags(void **state)
     assert_no_model(f, "org/name@../../x", "no revision");
     assert_no_model(f, "org/name@/etc", "no revision");
     assert_no_model(f, "org/name@", "no revision");
+    assert_no_model(f, "org/name@a!b", "no revision");
+    char *large = ptq_alloc(f->arena, 300, "a revision");
+    memset(large, 'r', 299);
+    assert_no_model(f, ptq_format(f->arena, "org/name@%s", large), "no revision");
+    assert_no_model(f, "name@pr/1", "no name of a model"); /* the organisation is missing */
 }
 
 /* What refs/ holds is a file's content: it names a snapshot or nothing. */
@@ -168,6 +182,10 @@ static void a_ref_leads_nowhere_else(void **state)
     write_test_text(f->folder, "secret/config.json", "{}");
     write_test_text(f->folder, "models--org--name/refs/main", "../../secret");
     assert_no_model(f, "org/name", "is not in the Hugging Face cache");
+    char *large = ptq_alloc(f->arena, 1000, "a ref");
+    memset(large, 'c', 999);
+    write_test_text(f->folder, "models--org--name/refs/main", large);
+    assert_no_model(f, "org/name", "revision main is not in the Hugging Face cache");
     write_test_text(f->folder, "models--org--name/refs/main", "");
     assert_no_model(f, "org/name", "is not in the Hugging Face cache");
 }
@@ -185,6 +203,40 @@ static void what_is_not_here_says_what_to_do(void **state)
     assert_no_model(f, "org/na me", "org/na me: no such file or folder, and no name");
 }
 
+/* ---- members ---- */
+
+static void assert_maps(struct fixture *f, enum ptq_status status, const struct ptq_mapped *file)
+{
+    if (status) fail_msg("%s", f->err.text);
+    assert_memory_equal(file->data, "text", 4);
+}
+
+static void members_lie_beneath_their_folder(void **state)
+{
+    struct fixture *f = *state;
+    struct ptq_mapped file;
+    write_test_text(f->folder, "m/x", "text");
+    write_test_text(f->folder, "other/blobs/x", "text");
+    write_test_text(f->folder, "other/snapshots/c/y", "text");
+    assert_int_equal(symlink("../../blobs/x", in(f, "other/snapshots/c/x")), 0);
+    assert_maps(f, ptq_map_member(f->arena, in(f, "m"), "x", &file, &f->err), &file);
+    ptq_unmap(&file);
+    assert_maps(f, ptq_map_member(f->arena, "/", in(f, "m/x"), &file, &f->err), &file); /* all is beneath that */
+    ptq_unmap(&file);
+    /* only the hub's own folders reach their blobs */
+    assert_refused("other", ptq_map_member(f->arena, in(f, "other/snapshots/c"), "x", &file, &f->err), &f->err,
+                   "other/snapshots/c/x;outside the model's folder");
+    assert_refused("no folder", ptq_map_inside(f->arena, in(f, "none/x"), &file, &f->err), &f->err,
+                   "none/x: cannot be");
+    assert_refused("root", ptq_map_inside(f->arena, "/no-such-file", &file, &f->err), &f->err, "/no-such-file: cannot");
+    char here[4096];
+    assert_non_null(getcwd(here, sizeof here));
+    assert_int_equal(chdir(in(f, "m")), 0);
+    assert_maps(f, ptq_map_inside(f->arena, "x", &file, &f->err), &file);
+    ptq_unmap(&file);
+    assert_int_equal(chdir(here), 0);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 int main(void)
@@ -194,7 +246,7 @@ int main(void)
         TEST(an_existing_path_is_taken_as_it_is),      TEST(names_of_the_manifest_say_how_to_fetch),
         TEST(texts_of_the_cache_have_short_names),     TEST(the_hub_is_where_the_environment_says),
         TEST(revisions_are_commits_branches_and_tags), TEST(a_ref_leads_nowhere_else),
-        TEST(what_is_not_here_says_what_to_do),
+        TEST(what_is_not_here_says_what_to_do),        TEST(members_lie_beneath_their_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

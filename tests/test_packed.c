@@ -180,12 +180,90 @@ static void test_bad_images(void **state)
     ptq_arena_free(arena);
 }
 
+/* Each number of the head in turn beyond what it may be; places as struct head of kernels/packed.c has them. */
+static void test_bad_heads(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t at, bytes;
+        int64_t value;
+    } rows[] = {
+        {16, 8, 0},
+        {16, 8, (int64_t)1 << 40},
+        {24, 8, 0},
+        {24, 8, (int64_t)1 << 40}, /* n, k */
+        {32, 8, -2},
+        {32, 8, 0},
+        {32, 8, (int64_t)1 << 40}, /* group size */
+        {40, 8, -1},
+        {40, 8, 65},
+        {48, 8, -1},
+        {48, 8, 65}, /* kept, divided */
+        {56, 4, 1},
+        {56, 4, 9}, /* bits */
+        {60, 4, 2},
+        {64, 4, -1},
+        {64, 4, 2},
+        {68, 4, 2},
+        {72, 4, 2},
+        {76, 4, 2},
+        {80, 4, -1},
+        {12, 4, 64}, /* the head's own size */
+    };
+    struct ptq_rng rng = ptq_rng_make(5, "bad heads");
+    struct ptq_arena *arena = ptq_arena_make("test");
+    struct ptq_error err;
+    struct ptq_qmat q;
+    struct ptq_packed p;
+    make_qmat(arena, &q, &(struct ptq_qmat_case){5, 64, 3, 32, 2, 1, 1}, 0, 0, &rng);
+    assert_int_equal(ptq_pack(arena, &q, &p, &err), PTQ_OK);
+    unsigned char *image = ptq_alloc(arena, p.bytes, "copy");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        memcpy(image, p.image, p.bytes);
+        memcpy(image + rows[i].at, &rows[i].value, rows[i].bytes);
+        view_fails(image, p.bytes, "head is damaged");
+    }
+    ptq_arena_free(arena);
+}
+
+/* Numbers that no linear has: a scale, in either form, or a divisor that is not finite, a divisor of 0. */
+static void test_bad_numbers(void **state)
+{
+    (void)state;
+    struct ptq_rng rng = ptq_rng_make(5, "bad numbers");
+    struct ptq_arena *arena = ptq_arena_make("test");
+    for (int f16 = 0; f16 < 2; f16++) {
+        static const float divisors[] = {NAN, INFINITY, 0};
+        struct ptq_error err;
+        struct ptq_qmat q;
+        struct ptq_packed p, seen;
+        make_qmat(arena, &q, &(struct ptq_qmat_case){5, 64, 3, 32, 2, 1, 1}, 0, 0, &rng);
+        q.grid.scale_f16 = f16;
+        for (int64_t i = 0; f16 && i < q.n * q.n_groups; i++) q.scale[i] = 0.5f;
+        assert_int_equal(ptq_pack(arena, &q, &p, &err), PTQ_OK);
+        unsigned char *image = ptq_alloc(arena, p.bytes, "copy");
+        const size_t scale = (size_t)((const unsigned char *)(p.scale ? (const void *)p.scale : p.scale16) - p.image);
+        memcpy(image, p.image, p.bytes);
+        memcpy(image + scale, p.scale ? "\0\0\xc0\x7f" : "\0\x7e", p.scale ? 4 : 2);
+        view_fails(image, p.bytes, "numbers are damaged");
+        assert_true(p.n_divided > 0);
+        for (int i = 0; i < 3; i++) {
+            memcpy(image, p.image, p.bytes);
+            memcpy(image + ((const unsigned char *)p.divisor - p.image), &divisors[i], 4);
+            view_fails(image, p.bytes, "numbers are damaged");
+        }
+        assert_int_equal(ptq_packed_view(p.image, p.bytes, &seen, &err), PTQ_OK);
+    }
+    ptq_arena_free(arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_there_and_back), cmocka_unit_test(test_drawn_order),
         cmocka_unit_test(test_sizes),          cmocka_unit_test(test_what_has_no_packed_form),
-        cmocka_unit_test(test_bad_images),
+        cmocka_unit_test(test_bad_images),     cmocka_unit_test(test_bad_heads),
+        cmocka_unit_test(test_bad_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,8 +15,8 @@ struct edit {
     const char *flat, *fold;       /* one that becomes a vector; a vector that becomes a matrix of two columns */
     const char *retype;            /* one whose bytes are of another type of that width */
     enum ptq_dtype dtype;
-    const char *cut;  /* a tensor without the last of its first dimension */
-    const char *poke; /* a tensor whose first word becomes poked */
+    const char *cut, *narrow; /* a tensor without the last of its first dimension; of its second */
+    const char *poke;         /* a tensor whose first word becomes poked */
     uint32_t poked;
     const char *from, *to; /* in config.json */
 };
@@ -48,10 +48,11 @@ static void copy_tensors(const char *source, const char *folder, const struct ed
                 else if (is_one(e->fold, t))
                     ptq_tensor_plan(writer, t->name, dtype, t->shape[0] / 2, 2);
                 else
-                    ptq_tensor_plan(writer, t->name, dtype, rows, columns);
+                    ptq_tensor_plan(writer, t->name, dtype, rows, columns - is_one(e->narrow, t));
                 continue;
             }
             size_t bytes = t->bytes / (size_t)t->shape[0] * (size_t)rows;
+            if (is_one(e->narrow, t)) bytes -= bytes / (size_t)columns;
             void *data = remember(arena, t->data, bytes);
             if (is_one(e->poke, t)) memcpy(data, &e->poked, 4);
             EXPORT_OK(&err, ptq_tensor_write(writer, t->name, data, bytes, &err));
@@ -148,6 +149,11 @@ static void test_tensors_refused(void **state)
         {tiny, {.add = UP ".qweight"}, UP ".qweight;none that a model of this config (llama)"},
         {gptq_v2, {.poke = UP ".g_idx", .poked = 2}, UP ".g_idx;column 0;group 2;2 groups of 32"},
         {gptq_v2, {.poke = UP ".g_idx", .poked = 0xffffffff}, UP ".g_idx;group -1"},
+        {gptq, {.poke = UP ".g_idx", .poked = 1}, UP ".g_idx;column 63 into group 1;2 groups of 32"},
+        {gptq, {.narrow = UP ".qweight"}, UP ".qweight' is [8, 95];asks for [8, 96]"},
+        {MODELS "gpt2",
+         {.poke = "transformer.h.0.attn.c_attn.weight", .poked = 0x7fc07fc0},
+         "h.0.attn.c_attn.weight;NaN"},
         {gptq,
          {.poke = UP ".qzeros", .poked = 0x777777f7},
          UP ".qzeros;output 1;group 0;zero of 0;underflowed;gptq_v2"},
@@ -198,6 +204,52 @@ static void test_configs_refused(void **state)
         struct edit edit = {.from = row[i].from, .to = row[i].to};
         assert_refused(row[i].to, open_edited(row[i].source, &edit, dtype, &err), &err, row[i].words);
     }
+}
+
+/* Sizes that fill no whole words, of either dimension. */
+static void test_shapes_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *source;
+        int64_t n, k;
+        const char *words;
+    } row[] = {{gptq, 96, 66, UP " is [96, 66], which gptq 4 bits"},
+               {gptq, 98, 64, UP " is [98, 64], which gptq 4 bits"},
+               {awq, 98, 64, UP " is [98, 64], which awq 4 bits"}};
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        struct ptq_arena *arena = ptq_arena_make("test");
+        struct ptq_checkpoint c;
+        struct ptq_quantization *q;
+        struct ptq_quantized_linear linear;
+        struct ptq_error err;
+        int found;
+        EXPORT_OK(&err, ptq_checkpoint_open(arena, row[i].source, &c, &err));
+        EXPORT_OK(&err, ptq_quantization_read(arena, row[i].source, &q, &err));
+        assert_refused(row[i].words, ptq_quantized_find(q, &c, UP, row[i].n, row[i].k, &linear, &found, &err), &err,
+                       row[i].words);
+        ptq_checkpoint_close(&c);
+        ptq_arena_free(arena);
+    }
+}
+
+/* Scales that a file has in FP32 may be too large for that, too. */
+static void test_weights_too_large(void **state)
+{
+    (void)state;
+    uint8_t code[32];
+    float scale = 3e38f, zero = 0, w[32];
+    struct ptq_qmat q = {.n = 1, .k = 32, .n_groups = 1, .code = code, .scale = &scale, .zero = &zero};
+    struct ptq_error err;
+    q.grid.w_bit = 4;
+    q.grid.group_size = 32;
+    memset(code, 15, sizeof code);
+    assert_refused("FP32", ptq_quantized_weights(&q, "up", 1, w, &err), &err, "up: a weight is too large for FP32");
+    assert_int_equal(err.status, PTQ_ENUMERIC);
+    scale = 1e4f;
+    assert_refused("FP16", ptq_quantized_weights(&q, "up", 0, w, &err), &err, "up: a weight is too large for FP16");
+    EXPORT_OK(&err, ptq_quantized_weights(&q, "up", 1, w, &err));
+    assert_true(w[31] == 15e4f);
 }
 
 /* ---- what is taken ---- */
@@ -331,6 +383,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tensors_refused), cmocka_unit_test(test_configs_refused),
+        cmocka_unit_test(test_shapes_refused),  cmocka_unit_test(test_weights_too_large),
         cmocka_unit_test(test_variants_taken),  cmocka_unit_test(test_config_beside),
         cmocka_unit_test(test_codes_promised),  cmocka_unit_test(test_not_quantised_again),
     };

@@ -205,12 +205,32 @@ static void test_spec(void **state)
     ptq_arena_free(arena);
 }
 
+/* NaN and infinity are no importance, and it is said whose they are; what FP16 cannot hold is not kept. */
+static void test_not_finite(void **state)
+{
+    (void)state;
+    struct layer l;
+    make(&l, 4, 8);
+    l.w[10] = NAN;
+    assert_int_equal(quantize(&l, "salient:w4,g-1,select=weight"), PTQ_ENUMERIC);
+    assert_non_null(strstr(l.err.text, "input channel 2: the weights are not finite"));
+    l.w[10] = 0.5f;
+    l.stats.absmean[3] = INFINITY;
+    assert_int_equal(quantize(&l, "salient:w4,g-1,select=activation"), PTQ_ENUMERIC);
+    assert_non_null(strstr(l.err.text, "input channel 3: the activations of the calibration text are not finite"));
+    l.w[10] = 1e6f;
+    assert_int_equal(quantize(&l, "salient:w4,g-1,select=weight"), PTQ_ENUMERIC);
+    assert_non_null(strstr(l.err.text, "weight [1, 2] is 1e+06, too large for FP16"));
+    ptq_arena_free(l.arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_is_rtn),        cmocka_unit_test(test_by_hand),
         cmocka_unit_test(test_salient_by_hand),   cmocka_unit_test(test_better_on_a_strong_channel),
         cmocka_unit_test(test_shares_the_choice), cmocka_unit_test(test_spec),
+        cmocka_unit_test(test_not_finite),
     };
     ptq_pool_start(2);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

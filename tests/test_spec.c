@@ -31,11 +31,15 @@ static const char *const canonical[][2] = {
 };
 
 /* Each bad text and words that the sentence must hold. */
+#define LONG "01234567890123456789"
 static const char *const refused[][2] = {
     {"rtm:w3", "did you mean 'rtn'"},
     {"", "known: fp16, rtn, salient"},
     {"fp16:w4", "takes no parameters"},
     {"rtn:w1", "from 2 to 8"},
+    {"rtn:w3,only=", "only is ''"},
+    {"rtn:w3,only=a{b", "only is 'a{b'"},
+    {"rtn:w3,only=" LONG LONG LONG LONG LONG LONG, "only is '0123456789"},
     {"rtn:w9", "from 2 to 8"},
     {"rtn:w3.5", "an integer"},
     {"rtn:wthree", "an integer"},
@@ -118,9 +122,37 @@ static void test_long(void **state)
     assert_int_equal(ptq_spec_parse(text, &spec, &err), PTQ_EUSAGE);
 }
 
+static void test_agrees(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *pattern, *spec;
+        int agrees;
+    } rows[] = {
+        {"rtn:w3", "rtn:w3,g64", 1},
+        {"rtn:w3", "rtn:w4,g64", 0},
+        {"rtn:g64", "rtn:w4,g64", 1},
+        {"rtn", "salient", 0},
+        {"rtn:only=down", "rtn:only=down", 1},
+        {"rtn:only=down", "rtn:only=up", 0},
+        {"rtn:only=down", "rtn", 0},
+        {"rtn", "rtn:only=up", 1},
+        {"salient:fraction=0.01", "salient:fraction=0.02", 0},
+        {"salient:select=weight", "salient:select=weight,fraction=0.5", 1},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct ptq_spec pattern, spec;
+        struct ptq_error err;
+        if (ptq_spec_parse(rows[i].pattern, &pattern, &err) || ptq_spec_parse(rows[i].spec, &spec, &err))
+            fail_msg("%s", err.text);
+        if (ptq_spec_agrees(&pattern, &spec) != rows[i].agrees) fail_msg("%s, %s", rows[i].pattern, rows[i].spec);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_canonical), cmocka_unit_test(test_refused),
-                                       cmocka_unit_test(test_presets), cmocka_unit_test(test_long)};
+                                       cmocka_unit_test(test_presets), cmocka_unit_test(test_long),
+                                       cmocka_unit_test(test_agrees)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,240 @@
+/* Every value of a cell in a results file, in turn missing, of another kind, of another size: refused in one sentence
+ * that names the file and the value, or what holds it. What an older file lacks is read without. The values are changed
+ * on their way into the file: the linker puts the functions below before those of core/h5_write.c (--wrap, see
+ * CMakeLists.txt). */
+#include "cell_file.h"
+#include "cells.h"
+#include "files.h"
+#include "mapped.h"
+
+enum fault { NONE, MISSING, OTHER_KIND, OTHER_ROWS, OTHER_COLUMNS };
+static const char *const fault_name[] = {"as it is", "missing", "of another kind", "of other rows", "of other columns"};
+
+static enum fault fault;
+static int fault_at, seen;          /* the value that has it, from 1; how many were written */
+static char value[80], holder[200]; /* which that is; value "" where it cannot have the fault */
+
+/* Of a value that can have the faults up to `last`. */
+static enum fault take_fault(const char *group, const char *name, enum fault last)
+{
+    if (++seen != fault_at) return NONE;
+    snprintf(value, sizeof value, "%s", fault <= last ? name : "");
+    snprintf(holder, sizeof holder, "%s", group);
+    return fault <= last ? fault : NONE;
+}
+
+/* name, parameters, words; the last fault that it can have, whether it is text, how many there are; what it is with
+ * other rows or columns. An array has one fewer then. CMakeLists.txt has the same names. */
+#define AT struct ptq_h5 *f, const char *group, const char *name
+#define PUTS(X)                                                                                                        \
+    X(put_text, (AT, const char *a, struct ptq_error *err), (f, group, name, a, err), OTHER_KIND, 1, 1,                \
+      put_kind(f, group, name, 1, 2, err))                                                                             \
+    X(put_int, (AT, int64_t a, struct ptq_error * err), (f, group, name, a, err), OTHER_KIND, 0, 1,                    \
+      put_kind(f, group, name, 0, 2, err))                                                                             \
+    X(put_real, (AT, double a, struct ptq_error *err), (f, group, name, a, err), OTHER_KIND, 0, 1,                     \
+      put_kind(f, group, name, 0, 2, err))                                                                             \
+    X(put_texts, (AT, const char *const *a, int64_t n, struct ptq_error *err), (f, group, name, a, n, err),            \
+      OTHER_ROWS, 1, n, __real_ptq_h5_put_texts(f, group, name, a, n - 1, err))                                        \
+    X(put_ints, (AT, const int64_t *a, int64_t n, struct ptq_error *err), (f, group, name, a, n, err), OTHER_ROWS, 0,  \
+      n, __real_ptq_h5_put_ints(f, group, name, a, n - 1, err))                                                        \
+    X(put_reals, (AT, const double *a, int64_t n, struct ptq_error *err), (f, group, name, a, n, err), OTHER_ROWS, 0,  \
+      n, __real_ptq_h5_put_reals(f, group, name, a, n - 1, err))                                                       \
+    X(put_floats, (AT, const float *a, int64_t n, int64_t m, struct ptq_error *err), (f, group, name, a, n, m, err),   \
+      OTHER_COLUMNS, 0, n,                                                                                             \
+      __real_ptq_h5_put_floats(f, group, name, a, n - (now == OTHER_ROWS), m - (now == OTHER_COLUMNS), err))
+
+#define X(call, parameters, ...) enum ptq_status __real_ptq_h5_##call parameters;
+PUTS(X)
+#undef X
+
+/* n texts, or n whole numbers, which do for real ones as well. */
+static enum ptq_status put_kind(struct ptq_h5 *f, const char *group, const char *name, int is_text, int64_t n,
+                                struct ptq_error *err)
+{
+    static const char *const texts[4] = {"", "", "", ""};
+    static const int64_t ints[4];
+    assert_true(n <= 4);
+    return is_text ? __real_ptq_h5_put_texts(f, group, name, texts, n, err)
+                   : __real_ptq_h5_put_ints(f, group, name, ints, n, err);
+}
+
+#define X(call, parameters, words, last, is_text, n, other_size)                                                       \
+    enum ptq_status __wrap_ptq_h5_##call parameters;                                                                   \
+    enum ptq_status __wrap_ptq_h5_##call parameters                                                                    \
+    {                                                                                                                  \
+        enum fault now = take_fault(group, name, last);                                                                \
+        if (now == MISSING) return PTQ_OK;                                                                             \
+        if (now == OTHER_KIND) return put_kind(f, group, name, !(is_text), n, err);                                    \
+        return now ? other_size : __real_ptq_h5_##call words;                                                          \
+    }
+PUTS(X)
+#undef X
+
+/* What other programs are told of a dataset needs it. */
+enum ptq_status __wrap_ptq_h5_describe(AT, const char *unit, const char *about, struct ptq_error *err);
+enum ptq_status __wrap_ptq_h5_describe(AT, const char *unit, const char *about, struct ptq_error *err)
+{
+    (void)f, (void)group, (void)name, (void)unit, (void)about, (void)err;
+    return PTQ_OK;
+}
+
+static char folder[64];
+static struct ptq_arena *arena;
+static const char *path;
+
+static void write_it(const struct ptq_cell *cell)
+{
+    struct ptq_h5 *file;
+    struct ptq_error err;
+    seen = 0;
+    if (ptq_h5_create(path, &file, &err) || ptq_cell_write(file, cell, &err) || ptq_h5_commit(file, &err))
+        fail_msg("%s", err.text);
+    fault_at = 0;
+}
+
+static enum ptq_status read_it(const char *id, struct ptq_cell *back, struct ptq_error *err)
+{
+    struct ptq_h5 *file;
+    if (ptq_h5_open(path, &file, err)) fail_msg("%s", err->text);
+    enum ptq_status status = ptq_cell_read(file, path, id, arena, back, err);
+    ptq_h5_close(file);
+    return status;
+}
+
+/* What files of an older ptq lack. */
+static int may_miss(void)
+{
+    return strcmp(value, "kl") == 0 || (strstr(holder, "/linears") && strcmp(value, "name") != 0);
+}
+
+static int try_one(const struct ptq_cell *cell, int n)
+{
+    struct ptq_cell back;
+    struct ptq_error err;
+    char what[400], words[200];
+    fault_at = n;
+    write_it(cell);
+    if (!*value) return 0;
+    snprintf(what, sizeof what, "%s/%s, %s", holder, value, fault_name[fault]);
+    enum ptq_status status = read_it(cell->id, &back, &err);
+    if (fault == MISSING && may_miss()) {
+        if (status) fail_msg("%s: %s", what, err.text);
+        assert_true(!back.kl == (strcmp(value, "kl") == 0));
+        return 1;
+    }
+    snprintf(words, sizeof words, "%s: ;%s", path, cell->id);
+    assert_refused(what, status, &err, words);
+    assert_int_equal(status, PTQ_EINPUT);
+    const char *part = strrchr(holder, '/') + 1; /* "linears", "inputs" */
+    if (!strstr(err.text, value) && !strstr(err.text, part)) fail_msg("%s: does not say what: %s", what, err.text);
+    return 1;
+}
+
+static void no_value_is_taken_for_another(void **state)
+{
+    (void)state;
+    struct ptq_cell cell = make_whole_cell(arena), back;
+    struct ptq_error err;
+    int tried = 0;
+    write_it(&cell);
+    int n = seen;
+    if (read_it(cell.id, &back, &err)) fail_msg("the file that is right: %s", err.text);
+    for (fault = MISSING; fault <= OTHER_COLUMNS; fault++)
+        for (int i = 1; i <= n; i++) tried += try_one(&cell, i);
+    fault = NONE;
+    print_message("%d values missing, of another kind or size\n", tried);
+    assert_true(tried > 2 * n + 20); /* 2 faults for each, 3 for arrays, 4 for matrices */
+}
+
+/* Texts that are NULL, no windows, no linears. */
+static void an_empty_cell_comes_back_empty(void **state)
+{
+    (void)state;
+    struct ptq_cell cell = {.config = "schema=1\n"}, back;
+    struct ptq_error err;
+    ptq_cell_identify(&cell);
+    write_it(&cell);
+    if (read_it(cell.id, &back, &err)) fail_msg("%s", err.text);
+    cell.config = "";
+    assert_string_equal(back.config, "schema=1\n");
+    back.config = "";
+#define TEXT(name) assert_string_equal(back.name, "");
+#define INT(name) assert_int_equal(back.name, 0);
+#define REAL(name) assert_true(back.name == 0);
+#define X(kind, name, ...) kind(name)
+    PTQ_CELL_FIELDS(X)
+#undef X
+#undef TEXT
+#undef INT
+#undef REAL
+    assert_true(!back.kl && back.n_linears == 0 && back.n_inputs == 0);
+    cell.config = NULL;
+    write_it(&cell);
+    assert_refused("no config", read_it(cell.id, &back, &err), &err,
+                   "its name is not the SHA-256 of its configuration");
+}
+
+/* What is not finite is stored, and says so in its mean. */
+static void means_are_those_of_the_tokens(void **state)
+{
+    (void)state;
+    static const struct {
+        float nll;
+        double mean;
+        int good;
+    } rows[] = {{INFINITY, INFINITY, 1}, {NAN, NAN, 1}, {INFINITY, 3, 0}, {NAN, 3, 0}, {3, NAN, 0}, {3, INFINITY, 0}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct ptq_cell cell = make_whole_cell(arena), back;
+        struct ptq_error err;
+        for (int k = 0; k < 6; k++) cell.nll[k] = 3;
+        cell.nll[1] = rows[i].nll;
+        cell.nll_mean = rows[i].mean;
+        write_it(&cell);
+        enum ptq_status status = read_it(cell.id, &back, &err);
+        if (!rows[i].good) assert_refused("mean", status, &err, "nll does not have the mean that nll_mean says");
+        if (rows[i].good && status) fail_msg("%s", err.text);
+    }
+}
+
+static void files_of_another_schema_say_so(void **state)
+{
+    (void)state;
+    static const char *const words[] = {"is a results file of schema 0, and this ptq reads schema 1",
+                                        "is a results file of schema 2, and this ptq reads schema 1 (a newer ptq"};
+    for (int i = 0; i < 2; i++) {
+        struct ptq_h5 *file;
+        struct ptq_error err;
+        if (ptq_h5_create(path, &file, &err) || ptq_cell_file_begin(file, "eval", "title: x\n", &err) ||
+            ptq_h5_put_int(file, "/", "schema", 2 * i, &err) || ptq_h5_commit(file, &err) ||
+            ptq_h5_open(path, &file, &err))
+            fail_msg("%s", err.text);
+        assert_refused("schema", ptq_cell_file_check(file, path, &err), &err, words[i]);
+        assert_true(i || !strstr(err.text, "newer"));
+        ptq_h5_close(file);
+    }
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    make_test_folder(folder);
+    arena = ptq_arena_make("test");
+    path = ptq_join(arena, folder, "cell.h5");
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    remove_test_folder(folder);
+    ptq_arena_free(arena);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(no_value_is_taken_for_another), cmocka_unit_test(an_empty_cell_comes_back_empty),
+        cmocka_unit_test(means_are_those_of_the_tokens), cmocka_unit_test(files_of_another_schema_say_so)};
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
