@@ -123,20 +123,20 @@ static enum ptq_status replace(const struct ptq_normal_step *step, const char **
 {
     size_t n = *size ? count(*text, *size, step->pattern) : 0;
     if (n == 0) return PTQ_OK;
-    size_t old = strlen(step->pattern), new = strlen(step->content);
-    if (new &&n > (*size + SLACK) * MAX_GROWTH / new)
+    size_t old = strlen(step->pattern), put = strlen(step->content);
+    if (put && n > (*size + SLACK) * MAX_GROWTH / put)
         return ptq_fail(err, PTQ_EINPUT,
                         "the normalizer's Replace makes a text of %zu bytes more than %d times longer; use another "
                         "tokenizer",
                         *size, MAX_GROWTH);
-    size_t made = *size - n * old + n * new;
+    size_t made = *size - n * old + n * put;
     char *out = ptq_alloc(scratch, made, "a text with replacements"), *to = out;
     const char *from = *text, *end = *text + *size, *hit;
     while ((hit = memmem(from, (size_t)(end - from), step->pattern, old)) != NULL) {
         memcpy(to, from, (size_t)(hit - from));
         to += hit - from;
-        memcpy(to, step->content, new);
-        to += new;
+        memcpy(to, step->content, put);
+        to += put;
         from = hit + old;
     }
     memcpy(to, from, (size_t)(end - from));

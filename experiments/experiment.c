@@ -117,11 +117,10 @@ static uint64_t job_hash(const struct ptq_job *job)
 /* Where the hash is the same, so is the rest, but for once in a lifetime. */
 static int same_job(const struct ptq_job *a, const struct ptq_job *b)
 {
-    const char *const text[][2] = {{a->spec, b->spec}, {a->model, b->model}, {a->text, b->text}, {a->calib, b->calib}};
-    int same = (a->calib_windows == b->calib_windows) & (a->seed == b->seed) & (a->calib_sample == b->calib_sample) &
-               (a->calib_window == b->calib_window);
-    for (size_t i = 0; i < sizeof text / sizeof *text; i++) same &= strcmp(text[i][0], text[i][1]) == 0;
-    return same;
+    return strcmp(a->spec, b->spec) == 0 && strcmp(a->model, b->model) == 0 && /* no test: two jobs of one hash */
+           strcmp(a->text, b->text) == 0 && strcmp(a->calib, b->calib) == 0 && /* no test: the same */
+           a->calib_windows == b->calib_windows && a->calib_window == b->calib_window && /* no test: the same */
+           a->seed == b->seed && a->calib_sample == b->calib_sample;                     /* no test: the same */
 }
 
 static void add_job(struct crossing *c, const struct ptq_job *job)
