@@ -123,25 +123,41 @@ static inline void fetch_rows(const float *x, int64_t ld, int64_t rows, int64_t 
         for (int64_t c = 0; c < d; c += LANES) __builtin_prefetch(x + i * ld + c);
 }
 
-INLINE void take_keys(int nv, struct queries *s, const float *k, const float *v, int64_t ld, int64_t key, int64_t keys,
-                      int64_t last)
+/* A block of keys to scores; V's rows are fetched meanwhile. */
+INLINE void score_block(int nv, const struct queries *s, const float *k, const float *v, int64_t ld, int64_t keys)
 {
-    int64_t d = s->shape->head_size, window = s->shape->window, width = LANES * nv, i = 0;
-    for (; i + STEP <= keys; i += STEP) {
-        fetch_rows(v + (key + i) * ld, ld, STEP, d);
-        score_keys(nv, STEP, s->p + i * width, k + (key + i) * ld, ld, s->q, d, s->shape->scale);
+    int64_t d = s->shape->head_size, i = 0;
+    float *p = s->p;
+    for (; i + STEP <= keys; i += STEP, p += STEP * LANES * nv) {
+        fetch_rows(v + i * ld, ld, STEP, d);
+        score_keys(nv, STEP, p, k + i * ld, ld, s->q, d, s->shape->scale);
     }
-    for (; i < keys; i++) score_keys(nv, 1, s->p + i * width, k + (key + i) * ld, ld, s->q, d, s->shape->scale);
+    for (; i < keys; i++, p += LANES * nv) score_keys(nv, 1, p, k + i * ld, ld, s->q, d, s->shape->scale);
+}
+
+/* Their values into the outputs; K's rows of the next block, of `next` keys, are fetched meanwhile. */
+INLINE void mix_block(int nv, const struct queries *s, const float *v, const float *k, int64_t ld, int64_t keys,
+                      int64_t next)
+{
+    int64_t d = s->shape->head_size, i = 0, fetched = 0, some = next * STEP / d + 1;
+    float *y = s->y;
+    for (; i + STEP <= d; i += STEP, y += STEP * LANES * nv, fetched += some) {
+        fetch_rows(k + fetched * ld, ld, fetched + some < next ? some : next - fetched, d);
+        mix_values(nv, STEP, y, v + i, ld, s->p, keys);
+    }
+    for (; i + 4 <= d; i += 4, y += 4 * LANES * nv) mix_values(nv, 4, y, v + i, ld, s->p, keys);
+    for (; i < d; i++, y += LANES * nv) mix_values(nv, 1, y, v + i, ld, s->p, keys);
+}
+
+/* The block that begins at key; last: of the group's queries, and with it of the keys. */
+INLINE void take_block(int nv, struct queries *s, const float *k, const float *v, int64_t ld, int64_t key, int64_t last)
+{
+    int64_t left = last + 1 - key, keys = left < KEYS ? left : KEYS, next = left - keys < KEYS ? left - keys : KEYS;
+    int64_t window = s->shape->window;
+    score_block(nv, s, k + key * ld, v + key * ld, ld, keys);
     if (key + keys - 1 > s->first || (window && key <= last - window) || s->slope != 0) hide_keys(nv, s, key, keys);
     weigh_keys(nv, s, keys);
-    v += key * ld, k += (key + keys) * ld, key = last + 1 - key - keys; /* keys that are left */
-    int64_t next = key < KEYS ? key : KEYS, ahead = 0, some = d > STEP ? next * STEP / d + 1 : next;
-    for (i = 0; i + STEP <= d; i += STEP, ahead += some) {
-        fetch_rows(k + ahead * ld, ld, ahead + some < next ? some : next - ahead, d);
-        mix_values(nv, STEP, s->y + i * width, v + i, ld, s->p, keys);
-    }
-    for (; i + 4 <= d; i += 4) mix_values(nv, 4, s->y + i * width, v + i, ld, s->p, keys);
-    for (; i < d; i++) mix_values(nv, 1, s->y + i * width, v + i, ld, s->p, keys);
+    mix_block(nv, s, v + key * ld, k + (key + keys) * ld, ld, keys, next);
 }
 
 /* Queries [first, first + n), n <= LANES nv, of some heads that read the same keys. */
@@ -157,8 +173,7 @@ INLINE void attend_group(int nv, struct queries *s, int heads, float *y, int64_t
         for (int j = 0; j < nv; j++) s[h].top[j] = v_set(-3.0e38f), s[h].sum[j] = v_set(0);
     }
     for (int64_t key = window && first >= window ? (first - window + 1) / KEYS * KEYS : 0; key <= last; key += KEYS)
-        for (int h = 0; h < heads; h++)
-            take_keys(nv, &s[h], k, v, ld, key, last + 1 - key < KEYS ? last + 1 - key : KEYS, last);
+        for (int h = 0; h < heads; h++) take_block(nv, &s[h], k, v, ld, key, last);
     for (int h = 0; h < heads; h++) {
         for (int j = 0; j < nv; j++) {
             vec inverse = v_div(v_set(1), s[h].sum[j]);
