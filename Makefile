@@ -6,7 +6,8 @@ export PTQ ?= $(BUILD)/ptq
 export FILES REPORT NAME MODEL TEXT CALIB BITS GROUP WINDOWS SEED THREADS OUT QUICK
 
 MAKEFLAGS += --no-print-directory
-# A misspelt setting, or one that the goal has no use for, would run something else for minutes.
+# A misspelt setting, or one that the goal has no use for, would run something else for minutes. (make writes a space of
+# a value as "\ ".)
 SETTINGS := MODEL TEXT CALIB BITS GROUP WINDOWS SEED THREADS QUICK
 KNOWN_table := NAME OUT $(SETTINGS)
 KNOWN_table1 := OUT $(SETTINGS)
@@ -17,7 +18,7 @@ KNOWN_fuzz := T TARGETS
 KNOWN := $(foreach goal,$(MAKECMDGOALS),$(KNOWN_$(goal)))
 ifneq ($(KNOWN),)
 KNOWN += BUILD JOBS PTQ CMAKE_FLAGS
-UNKNOWN := $(filter-out $(KNOWN),$(foreach w,$(MAKEOVERRIDES),$(if $(findstring =,$w),$(firstword $(subst =, ,$w)))))
+UNKNOWN := $(filter-out $(KNOWN),$(foreach w,$(subst \ ,,$(MAKEOVERRIDES)),$(if $(findstring =,$w),$(firstword $(subst =, ,$w)))))
 $(if $(UNKNOWN),$(error make $(MAKECMDGOALS) knows no $(UNKNOWN); it knows $(KNOWN)))
 endif
 

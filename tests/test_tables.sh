@@ -171,7 +171,8 @@ SH
 
 # A setting that a goal has no use for is refused before anything is built or run.
 test_make_settings() {
-    local make=(make --no-print-directory --directory "$tree" --dry-run) words
+    # what `make test` itself was told is no matter here
+    local make=(env -u MAKEFLAGS -u MAKEOVERRIDES make --no-print-directory --directory "$tree" --dry-run) words
     while read -r -a words; do
         expect_exit 2 "${make[@]}" "${words[@]}"
         expect_text "make ${words[0]} knows no ${words[-1]%=*}; it knows " "$scratch/err"
@@ -193,6 +194,9 @@ report FILES=x.h5 REPORT=r
 fuzz T=3 TARGETS=gguf
 table1 report OUT=x.h5 FILES=x.h5
 END
+    # a value may hold spaces and signs of equality
+    expect_exit 0 "${make[@]}" table1 CMAKE_FLAGS="-DPTQ_WERROR=ON -DPTQ_CUDA=OFF" TEXT="a text=b.txt"
+    expect_exit 2 "${make[@]}" table1 CMAKE_FLAGS="-DPTQ_WERROR=ON -DPTQ_CUDA=OFF" GRUOP=32
 }
 
 # Figures 8a and 8b have cells in common (two methods, three draws, FP16); each domain has its picture.
