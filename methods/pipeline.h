@@ -29,6 +29,7 @@ struct ptq_job {
     const char *calib;            /* calibration text; may be NULL where the spec needs none */
     int64_t window;               /* tokens in a window [2048, less where the model's positions end before] */
     int64_t max_windows;          /* [all] */
+    int fewer_do;                 /* 1: a text that gives fewer than max_windows is taken whole [0: it is refused] */
     int64_t calib_window;         /* [512] */
     int64_t calib_windows;        /* [64] */
     enum ptq_bos bos;             /* [stream] */

@@ -166,7 +166,7 @@ static enum ptq_status take_windows(struct ptq_session *s, const struct ptq_plan
                                     struct ptq_error *err)
 {
     if (!ptq_samples_documents(want->sample, text->path))
-        return ptq_windows_cut(s->arena, text->ids, text->name, want->length, want->max, want->max, want->bos,
+        return ptq_windows_cut(s->arena, text->ids, text->name, want->length, want->max, want->need, want->bos,
                                want->sample, want->seed, &want->windows, err);
     struct ptq_sampling sampling = {
         .sample = want->sample, .bos = want->bos, .length = want->length, .n = want->max, .seed = want->seed};
@@ -204,7 +204,10 @@ static enum ptq_status eval_windows(struct ptq_session *s, const struct ptq_job 
     if (c->family->position == PTQ_LEARNED && window > c->positions)
         return ptq_fail(err, PTQ_EUSAGE, "window is %lld, but %s has only %lld positions; take a shorter window",
                         (long long)window, plan->model->model.name, (long long)c->positions);
-    struct ptq_shared_windows want = {.length = window, .max = job->max_windows, .sample = PTQ_SAMPLE_FIRST};
+    struct ptq_shared_windows want = {.length = window,
+                                      .max = job->max_windows,
+                                      .need = job->fewer_do ? 1 : job->max_windows,
+                                      .sample = PTQ_SAMPLE_FIRST};
     return share_windows(s, job, plan, plan->text, want, &plan->eval, err);
 }
 
@@ -225,7 +228,7 @@ static enum ptq_status calib_windows(struct ptq_session *s, const struct ptq_job
     if (c->family->position == PTQ_LEARNED && window > c->positions)
         return ptq_fail(err, PTQ_EUSAGE, "calib_window is %lld, but %s has only %lld positions; take a shorter one",
                         (long long)window, plan->model->model.name, (long long)c->positions);
-    struct ptq_shared_windows want = {.length = window, .max = n, .sample = plan->sample};
+    struct ptq_shared_windows want = {.length = window, .max = n, .need = n, .sample = plan->sample};
     if (ptq_spec_has(&plan->spec, "order")) want.order = (uint64_t)ptq_spec_value(&plan->spec, "order");
     return share_windows(s, job, plan, plan->calib_text, want, &plan->calib, err);
 }
@@ -256,10 +259,11 @@ static void describe_text(struct ptq_arena *arena, const struct ptq_job *job, co
     cell->window = plan->eval->windows.length;
     cell->windows = plan->eval->windows.n;
     cell->tokens = plan->eval->windows.n * (plan->eval->windows.length - 1);
-    cell->protocol = ptq_format(arena, "window %lld, %s%s, bos %s, first token not scored, tail dropped, text %.12s",
-                                (long long)cell->window, job->max_windows ? "first " : "all windows",
-                                job->max_windows ? ptq_format(arena, "%lld windows", (long long)job->max_windows) : "",
-                                ptq_bos_name(job->bos), cell->text_sha256);
+    const char *which = "all windows"; /* of a text with fewer than were allowed, too */
+    if (job->max_windows && job->max_windows <= cell->windows)
+        which = ptq_format(arena, "first %lld windows", (long long)job->max_windows);
+    cell->protocol = ptq_format(arena, "window %lld, %s, bos %s, first token not scored, tail dropped, text %.12s",
+                                (long long)cell->window, which, ptq_bos_name(job->bos), cell->text_sha256);
 }
 
 static void describe_texts(struct ptq_arena *arena, const struct ptq_job *job, const struct ptq_planned *plan,

@@ -11,7 +11,7 @@
 /* Windows cut from a text one way. */
 struct ptq_shared_windows {
     struct ptq_shared_windows *next;
-    int64_t length, max;
+    int64_t length, max, need; /* at most max windows (0: all), need of them at least */
     enum ptq_bos bos;
     enum ptq_sample sample;
     uint64_t seed, order;

@@ -62,6 +62,8 @@ expect 1 'no-such-folder: there is no such folder' "$ptq" claims "$root/experime
 expect 1 'no-such-model' "$ptq" eval no-such-model --text "$models/text.txt"
 expect 1 'no-such-text' "$ptq" eval "$models/llama" --text no-such-text
 expect 1 'is a folder' "$ptq" eval "$models/llama" --text "$models"
+expect 0 ', all windows,' "${eval_llama[@]}" --max-windows 100000 # at most: a shorter text is taken whole
+expect 1 'give 0 windows of 5000, but 1 are asked for' "$ptq" eval "$models/llama" --text "$models/text.txt" --window 5000 --max-windows 9 --quiet
 expect 1 'give 0 windows' "$ptq" eval "$models/llama" --text "$models/text.txt" --window 5000 --quiet
 expect 2 'positions' "$ptq" eval "$models/opt" --text "$models/text.txt" --window 5000 --quiet
 
