@@ -200,7 +200,7 @@ def main():
     parser.add_argument("--every", action="store_true")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--show", type=int, default=5)
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     args.preload = os.path.abspath(args.preload)
     thread, made = threading.local(), []
 
