@@ -19,7 +19,7 @@ struct ptq_h5 {
 
 /* Gives back any identifier; a negative one is fine. */
 void ptq_h5_release(hid_t id);
-/* Per thread: HDF5 prints no error stack. Per process: it loads no plug-ins. */
+/* Before HDF5 is used. Per thread: no error stack is printed. Per process: no plug-ins, and nothing done at exit. */
 void ptq_h5_quieten(void);
 /* What the innermost of HDF5's errors says; valid until the next HDF5 call. */
 const char *ptq_h5_cause(void);

@@ -142,7 +142,10 @@ def complaint(place, argv, out, how, good, n):
     elif not SAYS_MEMORY.search(said):
         wrong = f"says nothing of memory: {said[-300:]}"
     if not wrong and result.returncode and out and os.path.exists(os.path.join(place.folder, out)):
-        if how == "files" or place.run(["table", os.path.join(place.folder, out)]).returncode:
+        # An export has its name once it is whole; what fails after that is what is said of it.
+        whole = (place.output(out, how, result) == good if how == "files"
+                 else place.run(["table", os.path.join(place.folder, out)]).returncode == 0)
+        if not whole:
             wrong = "left something that is not whole under its name"
     if not wrong and place.temporaries():
         again = place.run(argv)
