@@ -231,6 +231,17 @@ static inline enum ptq_status export_into(struct remembered *r, const char *mode
     return try_export(r, &job, format, err);
 }
 
+/* folder: a new one, with the GGUF of a model in it, whose path is given back. */
+static inline void make_gguf(char *folder, char *path, size_t size, const char *model)
+{
+    struct remembered r;
+    struct ptq_error err;
+    make_test_folder(folder);
+    EXPORT_OK(&err, export_into(&r, model, "rtn:w4,g32,sym=1", "gguf", folder, &err));
+    forget(&r);
+    snprintf(path, size, "%s/model.gguf", folder);
+}
+
 /* ---- there and back ---- */
 
 /* The group of each column. */

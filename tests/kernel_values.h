@@ -74,4 +74,17 @@ static inline int set_up(void **state)
 /* For PTQ_KERNELS; the last name narrows nothing: what the processor has. */
 static const char *const backend_names[] = {"plain", "avx2", "widest"};
 
+/* The number of tests that failed, whatever the backend. */
+static inline int run_with_each(const struct CMUnitTest *tests, size_t n)
+{
+    int failed = 0;
+    for (int i = 0; i < PTQ_N_CASES(backend_names); i++) {
+        struct ptq_ops ops;
+        use(&ops, backend_names[i]);
+        printf("backend %s: %s\n", backend_names[i], ops.name);
+        failed += _cmocka_run_group_tests(backend_names[i], tests, n, set_up, NULL);
+    }
+    return failed;
+}
+
 #endif

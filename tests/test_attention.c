@@ -164,12 +164,5 @@ int main(void)
         cmocka_unit_test(test_nan),
     };
     const struct CMUnitTest both[] = {cmocka_unit_test(test_same_bytes)};
-    int failed = 0;
-    for (int i = 0; i < PTQ_N_CASES(backend_names); i++) {
-        struct ptq_ops ops;
-        use(&ops, backend_names[i]);
-        printf("backend %s: %s\n", backend_names[i], ops.name);
-        failed += cmocka_run_group_tests(tests, set_up, NULL);
-    }
-    return failed + cmocka_run_group_tests(both, NULL, NULL);
+    return run_with_each(tests, sizeof tests / sizeof *tests) + cmocka_run_group_tests(both, NULL, NULL);
 }

@@ -4,7 +4,7 @@
  * CMakeLists.txt). */
 #include "cell_file.h"
 #include "cells.h"
-#include "files.h"
+#include "folder_test.h"
 #include "mapped.h"
 
 enum fault { NONE, MISSING, OTHER_KIND, OTHER_ROWS, OTHER_COLUMNS };
@@ -78,8 +78,6 @@ enum ptq_status __wrap_ptq_h5_describe(AT, const char *unit, const char *about, 
     return PTQ_OK;
 }
 
-static char folder[64];
-static struct ptq_arena *arena;
 static const char *path;
 
 static void write_it(const struct ptq_cell *cell)
@@ -214,20 +212,10 @@ static void files_of_another_schema_say_so(void **state)
     }
 }
 
-static int set_up(void **state)
+static int set_up_path(void **state)
 {
-    (void)state;
-    make_test_folder(folder);
-    arena = ptq_arena_make("test");
+    set_up(state);
     path = ptq_join(arena, folder, "cell.h5");
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    remove_test_folder(folder);
-    ptq_arena_free(arena);
     return 0;
 }
 
@@ -236,5 +224,5 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_value_is_taken_for_another), cmocka_unit_test(an_empty_cell_comes_back_empty),
         cmocka_unit_test(means_are_those_of_the_tokens), cmocka_unit_test(files_of_another_schema_say_so)};
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up_path, tear_down);
 }

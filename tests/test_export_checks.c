@@ -249,14 +249,9 @@ static void formats_that_never_began(void **state)
 
 static int set_up(void **state)
 {
-    struct remembered r;
-    struct ptq_error err;
     (void)state;
     begin_exports(cache, tiny);
-    make_test_folder(gguf);
-    EXPORT_OK(&err, export_into(&r, tiny, "rtn:w4,g32,sym=1", "gguf", gguf, &err));
-    forget(&r);
-    snprintf(gguf_path, sizeof gguf_path, "%s/model.gguf", gguf);
+    make_gguf(gguf, gguf_path, sizeof gguf_path, tiny);
     return 0;
 }
 

@@ -168,20 +168,15 @@ static void frequencies_of_a_gguf_are_no_folders(void **state)
 
 static int set_up(void **state)
 {
-    struct remembered r;
-    struct ptq_error err;
     (void)state;
     begin_exports(cache, tiny);
     make_test_folder(biased);
-    make_test_folder(gguf);
     make_tiny(biased, "llama",
               "{\"model_type\": \"qwen2\", \"hidden_size\": 64, \"intermediate_size\": 96, \"num_hidden_layers\": 2,"
               " \"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"max_position_embeddings\": 64,"
               " \"rms_norm_eps\": 1e-5, \"vocab_size\": 287, \"hidden_act\": \"silu\", \"rope_theta\": 10000.0,"
               " \"dtype\": \"float16\", \"bos_token_id\": 1, \"eos_token_id\": 2, \"tie_word_embeddings\": true}");
-    EXPORT_OK(&err, export_into(&r, tiny, "rtn:w4,g32,sym=1", "gguf", gguf, &err));
-    forget(&r);
-    snprintf(gguf_path, sizeof gguf_path, "%s/model.gguf", gguf);
+    make_gguf(gguf, gguf_path, sizeof gguf_path, tiny);
     return 0;
 }
 

@@ -4,7 +4,7 @@
 #include "mapped.h"
 
 #include "arena.h"
-#include "files.h"
+#include "folder_test.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -52,9 +52,6 @@ static int fails(enum call call)
     }
 CALLS(X)
 #undef X
-
-static struct ptq_arena *arena;
-static char folder[64];
 
 static enum ptq_status map_it(const char *path, struct ptq_error *err)
 {
@@ -198,22 +195,6 @@ static void folders_that_cannot_be_made(void **state)
     assert_string_equal(ptq_join(arena, "a", "/b"), "/b");
     assert_string_equal(ptq_temporary_path(arena, "/b"), ptq_format(arena, "//.tmp.b.%ld", (long)getpid()));
     assert_string_equal(ptq_temporary_path(arena, "b"), ptq_format(arena, "./.tmp.b.%ld", (long)getpid()));
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    arena = ptq_arena_make("test");
-    make_test_folder(folder);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    ptq_arena_free(arena);
-    remove_test_folder(folder);
-    return 0;
 }
 
 int main(void)

@@ -1,13 +1,10 @@
 /* HDF5 files that other programs could make, and what they claim: sizes that no file holds, shapes and names that we
  * have no use for. Each is made here, by HDF5 itself, and refused in one sentence. */
-#include "files.h"
+#include "folder_test.h"
 #include "h5.h"
 #include "mapped.h"
 
 #include <hdf5.h>
-
-static struct ptq_arena *arena;
-static char folder[64];
 
 /* A dataset "x" of that type and shape, in chunks where there are any, otherwise contiguous. */
 static hid_t make_x(hid_t file, hid_t type, int rank, const hsize_t *dims, const hsize_t *chunk, int deflated)
@@ -152,22 +149,6 @@ static void long_names_are_passed_over(void **state)
     assert_int_equal(n, 1);
     assert_string_equal(names[0], "short");
     ptq_h5_close(file);
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    arena = ptq_arena_make("test");
-    make_test_folder(folder);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    ptq_arena_free(arena);
-    remove_test_folder(folder);
-    return 0;
 }
 
 int main(void)

@@ -349,12 +349,5 @@ int main(void)
         cmocka_unit_test(test_feedback),   cmocka_unit_test(test_gelu),         cmocka_unit_test(test_products),
         cmocka_unit_test(test_linear_f16),
     };
-    int failed = 0;
-    for (int i = 0; i < PTQ_N_CASES(backend_names); i++) {
-        struct ptq_ops ops;
-        use(&ops, backend_names[i]);
-        printf("backend %s: %s\n", backend_names[i], ops.name);
-        failed += cmocka_run_group_tests(tests, set_up, NULL);
-    }
-    return failed;
+    return run_with_each(tests, sizeof tests / sizeof *tests);
 }

@@ -1,11 +1,9 @@
 /* Tokenizers that are right and seldom met: what they make of a text, and the parts of a tokenizer one by one. */
+#include "folder_test.h"
 #include "pieces.h"
 #include "scanner.h"
 #include "tokenizers.h"
 #include "words.h"
-
-static struct ptq_arena *arena;
-static char folder[64];
 
 /* Quotes are ' in the texts below. */
 static void write_quoted(const char *name, const char *text)
@@ -291,22 +289,6 @@ static void short_forms(void **state)
         if (n != forms[i].want) fail_msg("row %zu, %s: %zu bytes", i, forms[i].text, n);
     }
     assert_null(ptq_scanner_regex(NULL));
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    arena = ptq_arena_make("test");
-    make_test_folder(folder);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    ptq_arena_free(arena);
-    remove_test_folder(folder);
-    return 0;
 }
 
 int main(void)
