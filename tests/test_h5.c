@@ -319,6 +319,9 @@ static int descriptor_of(const char *path)
     return -1;
 }
 
+/* Of a sanitized build. */
+extern void __lsan_disable(void) __attribute__((weak));
+
 /* Where the system's close fails, HDF5 1.10 keeps a file half given back, and its exit handler went on from there. */
 static void test_close_fails(void **state)
 {
@@ -329,6 +332,7 @@ static void test_close_fails(void **state)
     pid_t child = fork();
     if (!child) {
         signal(SIGSEGV, SIG_DFL); /* cmocka's handler would run the other tests' end here */
+        if (__lsan_disable) __lsan_disable(); /* HDF5 loses what it could not close */
         if (ptq_h5_open(at("close.h5"), &file, &err)) _exit(2);
         close(descriptor_of(at("close.h5")));
         ptq_h5_close(file);
