@@ -319,8 +319,13 @@ static int descriptor_of(const char *path)
     return -1;
 }
 
-/* Of a sanitized build. */
-extern void __lsan_disable(void) __attribute__((weak));
+/* A sanitized build asks before it looks for leaks: HDF5 loses what it could not close, in a child of test_close_fails. */
+static int hdf5_loses_memory;
+int __lsan_is_turned_off(void);
+int __lsan_is_turned_off(void)
+{
+    return hdf5_loses_memory;
+}
 
 /* Where the system's close fails, HDF5 1.10 keeps a file half given back, and its exit handler went on from there. */
 static void test_close_fails(void **state)
@@ -332,7 +337,7 @@ static void test_close_fails(void **state)
     pid_t child = fork();
     if (!child) {
         signal(SIGSEGV, SIG_DFL); /* cmocka's handler would run the other tests' end here */
-        if (__lsan_disable) __lsan_disable(); /* HDF5 loses what it could not close */
+        hdf5_loses_memory = 1;
         if (ptq_h5_open(at("close.h5"), &file, &err)) _exit(2);
         close(descriptor_of(at("close.h5")));
         ptq_h5_close(file);
