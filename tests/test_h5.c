@@ -319,7 +319,7 @@ static int descriptor_of(const char *path)
     return -1;
 }
 
-/* A sanitized build asks before it looks for leaks: HDF5 loses what it could not close, in a child of test_close_fails. */
+/* A sanitized build asks before it looks for leaks: HDF5 loses what it could not close, in that child. */
 static int hdf5_loses_memory;
 int __lsan_is_turned_off(void);
 int __lsan_is_turned_off(void)
