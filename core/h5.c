@@ -21,7 +21,6 @@ static struct ptq_h5 *new_file(const char *path)
 
 static void free_file(struct ptq_h5 *file)
 {
-    if (!file) return;
     if (file->id >= 0) H5Fclose(file->id);
     free(file->path);
     free(file);

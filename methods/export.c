@@ -71,8 +71,7 @@ void ptq_export_abandon(struct ptq_export *x)
 
 int ptq_export_reorders(const struct ptq_spec *spec)
 {
-    return ptq_spec_has(spec, "act_order") && ptq_spec_value(spec, "act_order") > 0 &&
-           !(ptq_spec_has(spec, "static_groups") && ptq_spec_value(spec, "static_groups") > 0) &&
+    return ptq_spec_value_or(spec, "act_order", 0) > 0 && !(ptq_spec_value_or(spec, "static_groups", 0) > 0) &&
            spec->grid.group_size > 0;
 }
 

@@ -82,11 +82,6 @@ static enum ptq_status write(const struct ptq_export *x, struct ptq_tensor_write
     return write_g_idx(x, to, ptq_part_name(linear, "g_idx", name), q, err);
 }
 
-static double value_or(const struct ptq_spec *spec, const char *name, double fallback)
-{
-    return ptq_spec_has(spec, name) ? ptq_spec_value(spec, name) : fallback;
-}
-
 /* Readers want the keys of GPTQ's own switches whatever the method was; what it was is in meta. */
 static json_t *config(const struct ptq_export *x)
 {
@@ -96,9 +91,9 @@ static json_t *config(const struct ptq_export *x)
     return json_pack("{s:s, s:s, s:i, s:I, s:b, s:b, s:b, s:b, s:f, s:b, s:s, s:o}", "quant_method", "gptq",
                      "checkpoint_format", x->format->name, "bits", spec->grid.w_bit, "group_size",
                      (json_int_t)spec->grid.group_size, "desc_act", ptq_export_reorders(spec), "sym", spec->grid.sym,
-                     "static_groups", (int)value_or(spec, "static_groups", 0), "true_sequential",
-                     (int)value_or(spec, "true_sequential", 0), "damp_percent", value_or(spec, "percdamp", 0.01),
-                     "lm_head", 0, "pack_dtype", "int32", "meta", meta);
+                     "static_groups", (int)ptq_spec_value_or(spec, "static_groups", 0), "true_sequential",
+                     (int)ptq_spec_value_or(spec, "true_sequential", 0), "damp_percent",
+                     ptq_spec_value_or(spec, "percdamp", 0.01), "lm_head", 0, "pack_dtype", "int32", "meta", meta);
 }
 
 static const struct ptq_folder_linears linears = {

@@ -121,6 +121,7 @@ enum ptq_status ptq_spec_parse(const char *text, struct ptq_spec *out, struct pt
 const char *ptq_spec_format(const struct ptq_spec *spec, struct ptq_arena *arena);
 /* The value of a parameter by name. Asserts that the method has it. */
 double ptq_spec_value(const struct ptq_spec *spec, const char *name);
+double ptq_spec_value_or(const struct ptq_spec *spec, const char *name, double fallback); /* of a method without it */
 /* 1 where the method has such a parameter. */
 int ptq_spec_has(const struct ptq_spec *spec, const char *name);
 /* The parameters that every quantising method has (w, g, range, ...), ended by a NULL name. */

@@ -318,7 +318,7 @@ static void describe(struct ptq_arena *arena, const struct ptq_job *job, const s
     const struct ptq_quantization *codes = m->source_bits < 16 ? m->quantization : NULL;
     cell->w_bit = quantizes ? plan->spec.grid.w_bit : codes ? codes->bits : 16;
     cell->group_size = quantizes ? plan->spec.grid.group_size : codes ? codes->group_size : 0;
-    cell->fraction = ptq_spec_has(&plan->spec, "fraction") ? ptq_spec_value(&plan->spec, "fraction") : 0;
+    cell->fraction = ptq_spec_value_or(&plan->spec, "fraction", 0);
     describe_texts(arena, job, plan, cell);
     ptq_provenance(arena, cell);
     identify(arena, plan, cell);

@@ -285,6 +285,12 @@ double ptq_spec_value(const struct ptq_spec *spec, const char *name)
     return spec->value[i];
 }
 
+double ptq_spec_value_or(const struct ptq_spec *spec, const char *name, double fallback)
+{
+    int i = param_find(spec->method->param, name);
+    return i < 0 ? fallback : spec->value[i];
+}
+
 int ptq_spec_has(const struct ptq_spec *spec, const char *name)
 {
     return param_find(spec->method->param, name) >= 0;
