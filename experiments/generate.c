@@ -212,10 +212,11 @@ static void print_pace(const struct talk *t)
 {
     if (t->o->quiet) return;
     ptq_progress_clear();
-    fprintf(stderr, "%s, %s%s%s: prompt %lld tokens, %.1f tokens/s; %lld new, %.1f tokens/s (%s)\n",
-            t->held.model->name, what_ran(t), t->held.model->device ? ", on " : "",
-            t->held.model->device ? place_of(t) : "", (long long)t->n_prompt, prompt_pace(t), (long long)t->n_new,
-            pace(t), t->stopped);
+    /* The first new token is the prompt's: of one there is no pace. */
+    fprintf(stderr, "%s, %s%s%s: prompt %lld tokens, %.1f tokens/s; %lld new%s (%s)\n", t->held.model->name,
+            what_ran(t), t->held.model->device ? ", on " : "", t->held.model->device ? place_of(t) : "",
+            (long long)t->n_prompt, prompt_pace(t), (long long)t->n_new,
+            t->n_new > 1 ? ptq_format(t->arena, ", %.1f tokens/s", pace(t)) : "", t->stopped);
 }
 
 static enum ptq_status prepare(struct talk *t, struct ptq_session *session, struct ptq_error *err)

@@ -179,9 +179,10 @@ static enum ptq_status merge(struct run *r)
 
 static enum ptq_status reuse(struct run *r)
 {
-    int n = 0;
-    if (r->options->reuse) PTQ_TRY(ptq_reuse(&r->plan, r->options->reuse, r->file, &n, r->err));
-    if (n && !r->options->quiet)
+    int n;
+    if (!r->options->reuse || !ptq_plan_count(&r->plan, PTQ_PLAN_MISSING)) return PTQ_OK;
+    PTQ_TRY(ptq_reuse(&r->plan, r->options->reuse, r->file, &n, r->err));
+    if (!r->options->quiet) /* 0 as well: the path may be mistyped */
         fprintf(r->log, "%s: %d cell%s taken from %s\n", r->experiment.name, n, n == 1 ? "" : "s", r->options->reuse);
     return PTQ_OK;
 }
