@@ -52,10 +52,18 @@ struct ptq_arena {
     size_t n_chunks, room;
 };
 
+static void (*instead)(size_t bytes);
+
+void ptq_on_out_of_memory(void (*call)(size_t bytes))
+{
+    instead = call;
+}
+
 void ptq_out_of_memory(size_t bytes, const char *who, const char *what)
 {
     static atomic_flag said = ATOMIC_FLAG_INIT;
     char text[400];
+    if (instead) instead(bytes);
     /* Once, and by no way that may want memory itself. What is open stays as it is: nothing has its final name before
      * it is whole, and libraries that are in the middle of something must not be asked to close it. */
     int length =

@@ -39,6 +39,8 @@ void ptq_arena_defer(struct ptq_arena *arena, void (*call)(void *context), void 
 
 /* For growing arrays outside arenas; ends the process like ptq_alloc. */
 void *ptq_realloc(void *old, size_t count, size_t size, const char *what);
+/* For a child that tells its parent: call(bytes) in place of the sentence; it does not return. */
+void ptq_on_out_of_memory(void (*call)(size_t bytes));
 void ptq_out_of_memory(size_t bytes, const char *who, const char *what) __attribute__((noreturn));
 
 #endif

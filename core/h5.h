@@ -1,6 +1,6 @@
-/* The only door to HDF5: h5.c and h5_write.c (with h5_path.c) alone include hdf5.h, so nothing else can leak an id or
- * meet its error stack. Files are read with plug-ins off; soft and external links, external storage, virtual datasets,
- * unknown filters and texts of variable length are refused, and no value is larger than its file can hold. */
+/* The only door to HDF5: h5.c, h5_read.c and h5_write.c (with h5_path.c) alone include hdf5.h, so nothing else can leak
+ * an id or meet its error stack. Files are read with plug-ins off; soft and external links, external storage, virtual
+ * datasets, unknown filters and texts of variable length are refused, and no value is larger than its file can hold. */
 #ifndef PTQ_H5_H
 #define PTQ_H5_H
 
@@ -12,12 +12,25 @@
 struct ptq_h5; /* an open file */
 
 /* A new file, built in memory; ptq_h5_commit writes it to path, whole or not at all. Equal content is equal bytes.
- * Behind HDF5's own bytes stands their SHA-256, which ptq_h5_open checks. */
+ * Behind HDF5's own bytes stands their SHA-256, without which nothing opens it. */
 enum ptq_status ptq_h5_create(const char *path, struct ptq_h5 **out, struct ptq_error *err);
 enum ptq_status ptq_h5_commit(struct ptq_h5 *file, struct ptq_error *err); /* frees file, on failure too */
 void ptq_h5_abandon(struct ptq_h5 *file);
-enum ptq_status ptq_h5_open(const char *path, struct ptq_h5 **out, struct ptq_error *err); /* read-only */
+/* Read-only, in this process: for files that are the user's own (the cache). */
+enum ptq_status ptq_h5_open(const char *path, struct ptq_h5 **out, struct ptq_error *err);
+/* Also without the SHA-256: for tests, whose fixtures other programs wrote. */
+enum ptq_status ptq_h5_open_foreign(const char *path, struct ptq_h5 **out, struct ptq_error *err);
 void ptq_h5_close(struct ptq_h5 *file);
+
+/* The way to read files that may come from a stranger: opens path, calls read(file, context, err), closes. HDF5 is no
+ * safe reader of what it did not write, so that happens first in a child, whose memory and time are limited; only what
+ * the child read to its end is read here. What it refuses is refused with its words. PTQ_EINPUT also where the file
+ * crashed it, took too long or wanted more memory than such a file can need; PTQ_EIO where the system had no process or
+ * no memory for it. read is thus called twice, in two processes, must start afresh each time, and has no effect but on
+ * memory. */
+enum ptq_status ptq_h5_read(const char *path,
+                            enum ptq_status (*read)(struct ptq_h5 *file, void *context, struct ptq_error *err),
+                            void *context, struct ptq_error *err);
 
 /* Where: a group path ("/", "/cells/ID"), made with its parents where missing. A scalar becomes an attribute (and
  * replaces one of that name; a text above 32 KB becomes a dataset), an array a dataset, whose name must be new. */
@@ -64,9 +77,6 @@ enum ptq_status ptq_h5_texts(struct ptq_h5 *file, const char *group, const char 
 
 /* The group, with its parents, where missing. */
 enum ptq_status ptq_h5_put_group(struct ptq_h5 *file, const char *group, struct ptq_error *err);
-
-/* 1 where the open file has the SHA-256 that ptq_h5_commit writes, 0 where it is of other making. */
-int ptq_h5_is_sealed(const struct ptq_h5 *file);
 
 int ptq_h5_exists(struct ptq_h5 *file, const char *path);
 /* Names of the groups in a group, in creation order. */

@@ -148,45 +148,58 @@ static const struct ptq_cell *find_cell(const struct cells *cells, const char *i
     return NULL;
 }
 
-static enum ptq_status read_all(struct ptq_h5 *h5, const char *path, struct ptq_arena *arena, struct cells *cells,
-                                struct ptq_error *err)
+/* What is read of a file, and into what. */
+struct reading {
+    const char *path;
+    struct ptq_arena *arena;
+    struct cells *cells;
+};
+
+static enum ptq_status read_marks(struct ptq_h5 *h5, void *context, struct ptq_error *err)
 {
+    struct reading *r = context;
+    PTQ_TRY(ptq_cell_file_check(h5, r->path, err));
+    PTQ_TRY(ptq_h5_text(h5, "/", "experiment", r->arena, &r->cells->experiment, err));
+    return ptq_h5_text(h5, "/", "experiment_yaml", r->arena, &r->cells->yaml, err);
+}
+
+static enum ptq_status read_all(struct ptq_h5 *h5, void *context, struct ptq_error *err)
+{
+    struct reading *r = context;
     const char **id;
     int64_t n;
     struct ptq_cell cell;
-    PTQ_TRY(ptq_cell_file_check(h5, path, err));
-    PTQ_TRY(ptq_h5_text(h5, "/", "experiment", arena, &cells->experiment, err));
-    PTQ_TRY(ptq_h5_text(h5, "/", "experiment_yaml", arena, &cells->yaml, err));
-    PTQ_TRY(ptq_h5_groups(h5, "/cells", arena, &id, &n, err));
+    PTQ_TRY(read_marks(h5, context, err));
+    PTQ_TRY(ptq_h5_groups(h5, "/cells", r->arena, &id, &n, err));
     for (int64_t i = 0; i < n; i++) {
-        PTQ_TRY(ptq_cell_read(h5, path, id[i], arena, &cell, err));
-        add_cell(cells, &cell);
+        PTQ_TRY(ptq_cell_read(h5, r->path, id[i], r->arena, &cell, err));
+        add_cell(r->cells, &cell);
     }
     return PTQ_OK;
 }
 
 static enum ptq_status read_file(const char *path, struct ptq_arena *arena, struct cells *cells, struct ptq_error *err)
 {
-    struct ptq_h5 *h5;
-    PTQ_TRY(ptq_h5_open(path, &h5, err));
-    enum ptq_status status = read_all(h5, path, arena, cells, err);
-    ptq_h5_close(h5);
-    return status;
+    return ptq_h5_read(path, read_all, &(struct reading){path, arena, cells}, err);
 }
 
-/* The whole cells of FILE.cells; a damaged one counts as not finished. */
-static void read_folder(const char *folder, struct ptq_arena *arena, struct cells *cells)
+/* The whole cells of FILE.cells. A damaged one counts as not finished, and one that is gone since was joined; but where
+ * the system fails, a cell must not be taken for damaged, since it would then be computed again. */
+static enum ptq_status read_folder(const char *folder, struct ptq_arena *arena, struct cells *cells,
+                                   struct ptq_error *err)
 {
     char(*ids)[PTQ_SHA256_HEX];
     int n = list_cell_files(arena, folder, &ids);
-    for (int i = 0; i < n; i++) {
+    enum ptq_status status = PTQ_OK;
+    for (int i = 0; !status && i < n; i++) {
         struct cells one = {0};
-        struct ptq_error ignored;
         const char *path = ptq_format(arena, "%s/%s.h5", folder, ids[i]);
-        if (!read_file(path, arena, &one, &ignored) && one.n == 1 && strcmp(one.cell[0].id, ids[i]) == 0)
-            add_cell(cells, &one.cell[0]);
+        status = read_file(path, arena, &one, err);
+        if (!status && one.n == 1 && strcmp(one.cell[0].id, ids[i]) == 0) add_cell(cells, &one.cell[0]);
+        if (status == PTQ_EINPUT || access(path, F_OK)) status = PTQ_OK;
         free(one.cell);
     }
+    return status;
 }
 
 /* FILE and what lies beside it. FILE.cells is read first: a merge in between moves cells from it to FILE, and so none
@@ -213,9 +226,8 @@ static enum ptq_status hint_writer(const char *file, struct ptq_error *err)
 static enum ptq_status read_stored(struct ptq_arena *arena, const char *file, struct stored *s, struct ptq_error *err)
 {
     *s = (struct stored){0};
-    read_folder(cells_folder(arena, file), arena, &s->loose);
-    if (access(file, F_OK)) return PTQ_OK;
-    enum ptq_status status = read_file(file, arena, &s->merged, err);
+    enum ptq_status status = read_folder(cells_folder(arena, file), arena, &s->loose, err);
+    if (!status && !access(file, F_OK)) status = read_file(file, arena, &s->merged, err);
     if (status) free_stored(s);
     return status;
 }
@@ -288,14 +300,11 @@ enum ptq_status ptq_results_read(struct ptq_arena *arena, const char *file, stru
 enum ptq_status ptq_results_experiment(struct ptq_arena *arena, const char *file, const char **experiment,
                                        const char **yaml, struct ptq_error *err)
 {
-    *experiment = *yaml = "";
-    if (access(file, F_OK)) return PTQ_OK;
-    struct ptq_h5 *h5;
-    PTQ_TRY(ptq_h5_open(file, &h5, err));
-    enum ptq_status status = ptq_cell_file_check(h5, file, err);
-    if (!status) status = ptq_h5_text(h5, "/", "experiment", arena, experiment, err);
-    if (!status) status = ptq_h5_text(h5, "/", "experiment_yaml", arena, yaml, err);
-    ptq_h5_close(h5);
+    struct cells none = {.experiment = "", .yaml = ""};
+    enum ptq_status status = PTQ_OK;
+    if (!access(file, F_OK)) status = ptq_h5_read(file, read_marks, &(struct reading){file, arena, &none}, err);
+    *experiment = none.experiment;
+    *yaml = none.yaml;
     return status;
 }
 

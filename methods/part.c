@@ -296,7 +296,6 @@ static enum ptq_status get_block(const struct ptq_part *p, struct ptq_h5 *h5, in
 {
     const char *stamp;
     int64_t block;
-    if (!ptq_h5_is_sealed(h5)) return ptq_fail(err, PTQ_EINPUT, "is damaged: its SHA-256 is missing at the end");
     PTQ_TRY(ptq_h5_text(h5, "/", "stamp", arena, &stamp, err));
     PTQ_TRY(ptq_h5_int(h5, "/", "block", &block, err));
     if (strcmp(stamp, p->stamp) || block != index)
@@ -314,14 +313,27 @@ static enum ptq_status get_block(const struct ptq_part *p, struct ptq_h5 *h5, in
     return PTQ_OK;
 }
 
+/* What is read of a block's file, and into what. */
+struct reading {
+    const struct ptq_part *part;
+    const char *path;
+    int64_t index;
+    struct ptq_arena *arena;
+    struct ptq_kept *kept;
+    struct ptq_linear_report **report;
+    int *n;
+};
+
+static enum ptq_status read_block(struct ptq_h5 *h5, void *context, struct ptq_error *err)
+{
+    struct reading *r = context;
+    PTQ_TRY(get_block(r->part, h5, r->index, r->arena, r->kept, err));
+    return ptq_linears_read(h5, r->path, "/reports", r->arena, r->report, r->n, err);
+}
+
 enum ptq_status ptq_part_get(const struct ptq_part *p, int64_t index, struct ptq_arena *arena, struct ptq_kept *out,
                              struct ptq_linear_report **report, int *n, struct ptq_error *err)
 {
-    const char *path = block_path(p, index, arena);
-    struct ptq_h5 *h5;
-    PTQ_TRY(ptq_h5_open(path, &h5, err));
-    enum ptq_status status = get_block(p, h5, index, arena, out, err);
-    if (!status) status = ptq_linears_read(h5, path, "/reports", arena, report, n, err);
-    ptq_h5_close(h5);
-    return status ? ptq_within(err, "%s", path) : PTQ_OK;
+    struct reading r = {p, block_path(p, index, arena), index, arena, out, report, n};
+    return ptq_h5_read(r.path, read_block, &r, err) ? ptq_within(err, "%s", r.path) : PTQ_OK;
 }

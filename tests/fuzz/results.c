@@ -78,6 +78,7 @@ static struct ptq_cell good_cell(struct ptq_arena *arena, uint32_t flags)
     c.tokens = (int64_t)WINDOWS * SCORED;
     for (int64_t i = 0; i < c.tokens; i++) sum += c.nll[i];
     c.nll_mean = sum / (double)c.tokens;
+    c.ppl = exp(c.nll_mean);
     if (flags & 4) c.n_linears = 0;
     if (flags & 8) cell_compare(&c, arena, 0.1);
     return c;
