@@ -22,15 +22,17 @@ enum ptq_status ptq_h5_open(const char *path, struct ptq_h5 **out, struct ptq_er
 enum ptq_status ptq_h5_open_foreign(const char *path, struct ptq_h5 **out, struct ptq_error *err);
 void ptq_h5_close(struct ptq_h5 *file);
 
-/* The way to read files that may come from a stranger: opens path, calls read(file, context, err), closes. HDF5 is no
- * safe reader of what it did not write, so that happens first in a child, whose memory and time are limited; only what
- * the child read to its end is read here. What it refuses is refused with its words. PTQ_EINPUT also where the file
- * crashed it, took too long or wanted more memory than such a file can need; PTQ_EIO where the system had no process or
- * no memory for it. read is thus called twice, in two processes, must start afresh each time, and has no effect but on
- * memory. */
-enum ptq_status ptq_h5_read(const char *path,
-                            enum ptq_status (*read)(struct ptq_h5 *file, void *context, struct ptq_error *err),
-                            void *context, struct ptq_error *err);
+/* What reads a file for ptq_h5_read: everything that it finds is in arena, *out too. */
+typedef enum ptq_status ptq_h5_reader(struct ptq_h5 *file, const void *context, struct ptq_arena *arena, void **out,
+                                      struct ptq_error *err);
+
+/* The way to read files that may come from a stranger. HDF5 is no safe reader of what it did not write, so a child with
+ * limits of memory and time opens path and calls read(file, context, ...); what it finds comes back in arena, *out of
+ * `bytes` first, and what it refuses in its words. HDF5 never sees the file in this process. PTQ_EINPUT also where the
+ * child crashed, took too long or wanted more memory than such a file can need; PTQ_EIO where the system had no process
+ * or no memory for it. */
+enum ptq_status ptq_h5_read(const char *path, ptq_h5_reader *read, const void *context, struct ptq_arena *arena,
+                            void **out, size_t bytes, struct ptq_error *err);
 
 /* Where: a group path ("/", "/cells/ID"), made with its parents where missing. A scalar becomes an attribute (and
  * replaces one of that name; a text above 32 KB becomes a dataset), an array a dataset, whose name must be new. */

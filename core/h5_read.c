@@ -1,6 +1,6 @@
-/* Files of strangers (ptq_h5_read of h5.h). HDF5 1.10 crashes on forged files, writes beyond its buffers and asks for
- * any amount of memory, and none of that can be mended from outside. So a child reads first, under limits, and what
- * becomes of the child is what the file is worth. */
+/* Files of strangers (ptq_h5_read of h5.h). HDF5 1.10 crashes on forged files, writes beyond its buffers, which may
+ * show much later, and asks for any amount of memory, and none of that can be mended from outside. So a child reads,
+ * under limits, and what it found is in memory that both have, at the same addresses. */
 #include "h5.h"
 #include "h5_path.h"
 #include "pool.h"
@@ -23,41 +23,39 @@ void __gcov_dump(void); // NOLINT: gcc's
 #define COUNT_THIS_CHILD() ((void)0)
 #endif
 
-/* What a reader may take, beside what the process has already: of memory SPARE_BYTES and MOST_TIMES the file's size
- * (ours are read at once to twice their size; glibc reserves 128 MB for a heap of a thread), of processor time
- * SPARE_SECONDS and one second for each BYTES_A_SECOND. */
-enum { MOST_TIMES = 16, SPARE_SECONDS = 10, BYTES_A_SECOND = 1 << 24 };
-static const uint64_t spare_bytes = 256u << 20;
-
-typedef enum ptq_status (*reader)(struct ptq_h5 *file, void *context, struct ptq_error *err);
+/* What a child may take, SPARE and for each byte of the file: of memory for what it finds MOST_TIMES (ours take twice
+ * their size), as much again for HDF5 (glibc alone reserves 128 MB for a thread's heap); of processor time one second
+ * for each BYTES_A_SECOND. */
+enum { MOST_TIMES = 16, SPARE_SECONDS = 10, BYTES_A_SECOND = 1 << 24, SPARE_FOUND = 16 << 20, SPARE_HDF5 = 256 << 20 };
 
 enum kind { NOTHING, READ, REFUSED, NO_MEMORY };
 
 /* What a child says before it ends, in one write. */
 struct answer {
     enum kind kind;
+    void *out;              /* READ: in memory that both have */
+    size_t bytes;           /* READ: how much of that is taken; NO_MEMORY: what was asked for */
     enum ptq_status status; /* REFUSED: why, with text */
-    uint64_t bytes;         /* NO_MEMORY: what was asked for */
     char text[sizeof((struct ptq_error *)NULL)->text];
 };
 
-static uint64_t most_bytes(uint64_t size)
+/* A call: what is read, by whom, into what. */
+struct call {
+    const char *path;
+    uint64_t size;
+    ptq_h5_reader *read;
+    const void *context;
+    struct ptq_arena *arena;
+};
+
+static uint64_t most_bytes(uint64_t size, uint64_t spare)
 {
-    return spare_bytes + MOST_TIMES * size;
+    return spare + MOST_TIMES * size;
 }
 
 static uint64_t most_seconds(uint64_t size)
 {
     return SPARE_SECONDS + size / BYTES_A_SECOND;
-}
-
-static enum ptq_status read_here(const char *path, uint64_t size, reader read, void *context, struct ptq_error *err)
-{
-    struct ptq_h5 *file;
-    PTQ_TRY(ptq_h5_open_checked(path, size, &file, err));
-    enum ptq_status status = read(file, context, err);
-    ptq_h5_close(file);
-    return status;
 }
 
 /* ---- the child ---- */
@@ -115,20 +113,32 @@ static void leave_parent(uint64_t size)
     close_range((unsigned)answer_to + 1, ~0U, 0);
     limit(RLIMIT_CORE, 0);
     limit(RLIMIT_CPU, most_seconds(size));
-    if (used) limit(RLIMIT_AS, used + most_bytes(size));
+    if (used) limit(RLIMIT_AS, used + most_bytes(size, SPARE_HDF5));
     ptq_on_out_of_memory(say_no_memory);
     ptq_pool_leave();
 }
 
-static void try_reading(const char *path, uint64_t size, reader read, void *context)
+static enum ptq_status open_and_read(const struct call *c, void **out, struct ptq_error *err)
+{
+    struct ptq_h5 *file;
+    PTQ_TRY(ptq_h5_open_checked(c->path, c->size, &file, err));
+    enum ptq_status status = c->read(file, c->context, c->arena, out, err);
+    ptq_h5_close(file);
+    return status;
+}
+
+static void read_and_say(const struct call *c)
 {
     struct ptq_error err;
     struct answer answer = {.kind = READ};
-    leave_parent(size);
-    if (read_here(path, size, read, context, &err)) {
+    leave_parent(c->size);
+    if (open_and_read(c, &answer.out, &err)) {
         answer.kind = REFUSED;
         answer.status = err.status;
         memcpy(answer.text, err.text, sizeof answer.text);
+    } else {
+        answer.bytes = ptq_arena_shared(c->arena);
+        if (!answer.bytes) say_no_memory(SIZE_MAX);
     }
     say(&answer);
 }
@@ -152,60 +162,66 @@ static void hear(int from, pid_t child, struct answer *answer, int *how)
     answer->text[sizeof answer->text - 1] = 0;
 }
 
-static enum ptq_status no_memory(const char *path, uint64_t size, uint64_t bytes, struct ptq_error *err)
+static enum ptq_status no_memory(const struct call *c, uint64_t bytes, struct ptq_error *err)
 {
-    if (bytes > most_bytes(size))
+    if (bytes == SIZE_MAX || bytes > most_bytes(c->size, SPARE_FOUND))
         return ptq_fail(err, PTQ_EINPUT,
-                        "%s: is a damaged HDF5 file: reading its %llu bytes asked for %llu bytes of memory", path,
-                        (unsigned long long)size, (unsigned long long)bytes);
-    return ptq_fail(err, PTQ_EIO, "%s: there is not enough memory to read it: HDF5 or ptq asked for %llu bytes more",
-                    path, (unsigned long long)bytes);
+                        "%s: is a damaged HDF5 file: reading its %llu bytes asked for more memory than they can need",
+                        c->path, (unsigned long long)c->size);
+    return ptq_fail(err, PTQ_EIO, "%s: there is not enough memory to read it: %llu bytes more were asked for", c->path,
+                    (unsigned long long)bytes);
 }
 
-/* PTQ_EINPUT where it is the file's doing: a cell that cannot be read is computed again, and must not be for want of
- * memory or of processes. */
-static enum ptq_status judge(const char *path, uint64_t size, const struct answer *answer, int how,
-                             struct ptq_error *err)
+/* Why a child found nothing. PTQ_EINPUT where it is the file's doing: a cell that cannot be read is computed again, and
+ * must not be for want of memory or of processes. */
+static enum ptq_status judge(const struct call *c, const struct answer *answer, int how, struct ptq_error *err)
 {
-    if (answer->kind == READ) return PTQ_OK;
-    if (answer->kind == NO_MEMORY) return no_memory(path, size, answer->bytes, err);
+    if (answer->kind == NO_MEMORY) return no_memory(c, answer->bytes, err);
     if (answer->kind == REFUSED && answer->status > PTQ_OK && answer->status <= PTQ_EINTERRUPT)
         return ptq_fail(err, answer->status, "%s", answer->text);
     int by = WIFSIGNALED(how) ? WTERMSIG(how) : 0;
     if (by == SIGKILL)
-        return ptq_fail(err, PTQ_EIO, "%s: the process that tried to read it was killed (signal 9); run again", path);
+        return ptq_fail(err, PTQ_EIO, "%s: the process that tried to read it was killed (signal 9); run again",
+                        c->path);
     if (by == SIGXCPU)
         return ptq_fail(err, PTQ_EINPUT, "%s: is a damaged HDF5 file: reading its %llu bytes took more than %llu s",
-                        path, (unsigned long long)size, (unsigned long long)most_seconds(size));
-    return ptq_fail(err, PTQ_EINPUT, "%s: is a damaged HDF5 file: reading it ended by %s %d", path,
+                        c->path, (unsigned long long)c->size, (unsigned long long)most_seconds(c->size));
+    return ptq_fail(err, PTQ_EINPUT, "%s: is a damaged HDF5 file: reading it ended by %s %d", c->path,
                     by ? "signal" : "exit", by ? by : WEXITSTATUS(how));
 }
 
-static enum ptq_status read_in_child(const char *path, uint64_t size, reader read, void *context, struct ptq_error *err)
+static enum ptq_status let_child_read(const struct call *c, struct answer *answer, int *how, struct ptq_error *err)
 {
-    int end[2], how = 0, good = pipe2(end, O_CLOEXEC) == 0;
+    int end[2], good = pipe2(end, O_CLOEXEC) == 0;
     pid_t child = good ? fork() : -1;
     if (child < 0) {
-        ptq_fail(err, PTQ_EIO, "%s: no process can be started that tries to read it: %s", path, strerror(errno));
+        ptq_fail(err, PTQ_EIO, "%s: no process can be started that reads it: %s", c->path, strerror(errno));
         if (good) close(end[0]), close(end[1]);
         return err->status;
     }
     if (child == 0) {
         answer_to = end[1];
-        try_reading(path, size, read, context); /* ends there */
+        read_and_say(c); /* and ends */
     }
-    struct answer answer = {0};
     close(end[1]);
-    hear(end[0], child, &answer, &how);
-    return judge(path, size, &answer, how, err);
+    hear(end[0], child, answer, how);
+    return PTQ_OK;
 }
 
-enum ptq_status ptq_h5_read(const char *path,
-                            enum ptq_status (*read)(struct ptq_h5 *file, void *context, struct ptq_error *err),
-                            void *context, struct ptq_error *err)
+enum ptq_status ptq_h5_read(const char *path, ptq_h5_reader *read, const void *context, struct ptq_arena *arena,
+                            void **out, size_t bytes, struct ptq_error *err)
 {
-    uint64_t size;
-    PTQ_TRY(ptq_h5_check(path, 1, &size, err));
-    PTQ_TRY(read_in_child(path, size, read, context, err));
-    return read_here(path, size, read, context, err);
+    struct call c = {.path = path, .read = read, .context = context, .arena = arena};
+    struct answer answer = {0};
+    int how = 0;
+    PTQ_TRY(ptq_h5_check(path, 1, &c.size, err));
+    struct ptq_mark mark = ptq_arena_mark(arena);
+    if (!ptq_arena_share(arena, most_bytes(c.size, SPARE_FOUND)))
+        return ptq_fail(err, PTQ_EIO, "%s: there is not enough memory to read it", path);
+    enum ptq_status status = let_child_read(&c, &answer, &how, err);
+    if (!status && (answer.kind != READ || !ptq_arena_keep(arena, answer.bytes, answer.out, bytes)))
+        status = judge(&c, &answer, how, err);
+    if (status) ptq_arena_rewind(arena, mark);
+    *out = answer.out;
+    return status;
 }

@@ -148,39 +148,37 @@ static const struct ptq_cell *find_cell(const struct cells *cells, const char *i
     return NULL;
 }
 
-/* What is read of a file, and into what. */
-struct reading {
-    const char *path;
-    struct ptq_arena *arena;
-    struct cells *cells;
-};
-
-static enum ptq_status read_marks(struct ptq_h5 *h5, void *context, struct ptq_error *err)
+static enum ptq_status read_marks(struct ptq_h5 *h5, const void *path, struct ptq_arena *arena, void **out,
+                                  struct ptq_error *err)
 {
-    struct reading *r = context;
-    PTQ_TRY(ptq_cell_file_check(h5, r->path, err));
-    PTQ_TRY(ptq_h5_text(h5, "/", "experiment", r->arena, &r->cells->experiment, err));
-    return ptq_h5_text(h5, "/", "experiment_yaml", r->arena, &r->cells->yaml, err);
+    struct cells *found = *out = ptq_new(arena, struct cells, 1);
+    PTQ_TRY(ptq_cell_file_check(h5, path, err));
+    PTQ_TRY(ptq_h5_text(h5, "/", "experiment", arena, &found->experiment, err));
+    return ptq_h5_text(h5, "/", "experiment_yaml", arena, &found->yaml, err);
 }
 
-static enum ptq_status read_all(struct ptq_h5 *h5, void *context, struct ptq_error *err)
+static enum ptq_status read_all(struct ptq_h5 *h5, const void *path, struct ptq_arena *arena, void **out,
+                                struct ptq_error *err)
 {
-    struct reading *r = context;
     const char **id;
     int64_t n;
-    struct ptq_cell cell;
-    PTQ_TRY(read_marks(h5, context, err));
-    PTQ_TRY(ptq_h5_groups(h5, "/cells", r->arena, &id, &n, err));
-    for (int64_t i = 0; i < n; i++) {
-        PTQ_TRY(ptq_cell_read(h5, r->path, id[i], r->arena, &cell, err));
-        add_cell(r->cells, &cell);
-    }
+    PTQ_TRY(read_marks(h5, path, arena, out, err));
+    PTQ_TRY(ptq_h5_groups(h5, "/cells", arena, &id, &n, err));
+    struct cells *found = *out;
+    found->cell = ptq_new(arena, struct ptq_cell, n);
+    for (; found->n < n; found->n++) PTQ_TRY(ptq_cell_read(h5, path, id[found->n], arena, &found->cell[found->n], err));
     return PTQ_OK;
 }
 
 static enum ptq_status read_file(const char *path, struct ptq_arena *arena, struct cells *cells, struct ptq_error *err)
 {
-    return ptq_h5_read(path, read_all, &(struct reading){path, arena, cells}, err);
+    void *out;
+    PTQ_TRY(ptq_h5_read(path, read_all, path, arena, &out, sizeof *cells, err));
+    const struct cells *found = out;
+    cells->experiment = found->experiment;
+    cells->yaml = found->yaml;
+    for (int i = 0; i < found->n; i++) add_cell(cells, &found->cell[i]);
+    return PTQ_OK;
 }
 
 /* The whole cells of FILE.cells. A damaged one counts as not finished, and one that is gone since was joined; but where
@@ -300,12 +298,14 @@ enum ptq_status ptq_results_read(struct ptq_arena *arena, const char *file, stru
 enum ptq_status ptq_results_experiment(struct ptq_arena *arena, const char *file, const char **experiment,
                                        const char **yaml, struct ptq_error *err)
 {
-    struct cells none = {.experiment = "", .yaml = ""};
-    enum ptq_status status = PTQ_OK;
-    if (!access(file, F_OK)) status = ptq_h5_read(file, read_marks, &(struct reading){file, arena, &none}, err);
-    *experiment = none.experiment;
-    *yaml = none.yaml;
-    return status;
+    *experiment = *yaml = "";
+    if (access(file, F_OK)) return PTQ_OK;
+    void *out;
+    PTQ_TRY(ptq_h5_read(file, read_marks, file, arena, &out, sizeof(struct cells), err));
+    const struct cells *found = out;
+    *experiment = found->experiment;
+    *yaml = found->yaml;
+    return PTQ_OK;
 }
 
 /* ---- joining ---- */

@@ -313,27 +313,36 @@ static enum ptq_status get_block(const struct ptq_part *p, struct ptq_h5 *h5, in
     return PTQ_OK;
 }
 
-/* What is read of a block's file, and into what. */
-struct reading {
+struct wanted {
     const struct ptq_part *part;
     const char *path;
     int64_t index;
-    struct ptq_arena *arena;
-    struct ptq_kept *kept;
-    struct ptq_linear_report **report;
-    int *n;
 };
 
-static enum ptq_status read_block(struct ptq_h5 *h5, void *context, struct ptq_error *err)
+struct found {
+    struct ptq_kept kept;
+    struct ptq_linear_report *report;
+    int n;
+};
+
+static enum ptq_status read_block(struct ptq_h5 *h5, const void *context, struct ptq_arena *arena, void **out,
+                                  struct ptq_error *err)
 {
-    struct reading *r = context;
-    PTQ_TRY(get_block(r->part, h5, r->index, r->arena, r->kept, err));
-    return ptq_linears_read(h5, r->path, "/reports", r->arena, r->report, r->n, err);
+    const struct wanted *w = context;
+    struct found *found = *out = ptq_new(arena, struct found, 1);
+    PTQ_TRY(get_block(w->part, h5, w->index, arena, &found->kept, err));
+    return ptq_linears_read(h5, w->path, "/reports", arena, &found->report, &found->n, err);
 }
 
 enum ptq_status ptq_part_get(const struct ptq_part *p, int64_t index, struct ptq_arena *arena, struct ptq_kept *out,
                              struct ptq_linear_report **report, int *n, struct ptq_error *err)
 {
-    struct reading r = {p, block_path(p, index, arena), index, arena, out, report, n};
-    return ptq_h5_read(r.path, read_block, &r, err) ? ptq_within(err, "%s", r.path) : PTQ_OK;
+    void *found;
+    struct wanted wanted = {p, block_path(p, index, arena), index};
+    if (ptq_h5_read(wanted.path, read_block, &wanted, arena, &found, sizeof(struct found), err))
+        return ptq_within(err, "%s", wanted.path);
+    *out = ((const struct found *)found)->kept;
+    *report = ((const struct found *)found)->report;
+    *n = ((const struct found *)found)->n;
+    return PTQ_OK;
 }
