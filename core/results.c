@@ -45,8 +45,9 @@ static int is_removable(const char *file)
 {
     static const char magic[] = "\x89HDF\r\n\x1a\n";
     char start[sizeof magic - 1];
-    FILE *f = fopen(file, "re");
-    if (!f) return 1;
+    if (access(file, F_OK)) return 1;
+    FILE *f = ptq_is_file(file) ? fopen(file, "re") : NULL; /* to open a FIFO waits for its writer */
+    if (!f) return 0;
     size_t got = fread(start, 1, sizeof start, f);
     fclose(f);
     return got == 0 || memcmp(start, magic, got) == 0;
@@ -381,6 +382,10 @@ enum ptq_status ptq_results_check_name(const char *file, struct ptq_error *err)
     if (!*file) return ptq_fail(err, PTQ_EUSAGE, "-o is empty; give the name of a results file, such as x.h5");
     if (ptq_is_folder(file) || file[strlen(file) - 1] == '/')
         return ptq_fail(err, PTQ_EUSAGE, "-o %s: is a folder; give the name of a results file in it, such as x.h5",
+                        file);
+    if (!access(file, F_OK) && !ptq_is_file(file))
+        return ptq_fail(err, PTQ_EUSAGE,
+                        "-o %s: is no regular file, and is not replaced; give the name of a results file, such as x.h5",
                         file);
     return PTQ_OK;
 }
