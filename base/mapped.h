@@ -36,7 +36,8 @@ struct ptq_piece {
 enum ptq_status ptq_write_pieces(const char *path, const struct ptq_piece *piece, int n, struct ptq_error *err);
 
 /* The temporary name that belongs to path ("DIR/.tmp.NAME.PID"), and the two ends of its life: publish = fsync, rename,
- * fsync of the folder. For writers that cannot go through ptq_write_file (HDF5, gnuplot). */
+ * fsync of the folder; what is there and no regular file (a device, a FIFO) is not replaced. For writers that cannot go
+ * through ptq_write_file (HDF5, gnuplot). */
 char *ptq_temporary_path(struct ptq_arena *arena, const char *path);
 enum ptq_status ptq_publish(const char *temporary, const char *path, struct ptq_error *err);
 /* Removes what killed runs left: every DIR/.tmp.NAME.PID of path's whose process is gone. */

@@ -143,7 +143,7 @@ static int is_results(const char *path)
 {
     static const char magic[] = "\x89HDF\r\n\x1a\n";
     char start[sizeof magic - 1];
-    FILE *file = fopen(path, "re");
+    FILE *file = ptq_is_file(path) ? fopen(path, "re") : NULL; /* to open a FIFO waits for its writer */
     if (!file) return 0;
     size_t got = fread(start, 1, sizeof start, file);
     fclose(file);

@@ -16,7 +16,7 @@ static void comment(const char *format, const char *sha256, char out[ROOM])
 int ptq_drawn_of(const char *path, const char *format, const char *sha256)
 {
     char wanted[ROOM], found[ROOM] = "";
-    FILE *file = fopen(path, "rb");
+    FILE *file = ptq_is_file(path) ? fopen(path, "rb") : NULL;
     if (!file) return 0;
     comment(format, sha256, wanted);
     size_t n = strlen(wanted);

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 /* type, what it gives where it fails, name, parameters, words; CMakeLists.txt has the same names. */
 #define CALLS(X)                                                                                                       \
@@ -111,6 +112,24 @@ static void nothing_to_publish(void **state)
                    "out: cannot be written: No such file");
 }
 
+static int temporaries(void);
+
+/* What stands under the name and is no regular file stays what it is. */
+static void what_is_not_replaced(void **state)
+{
+    (void)state;
+    struct ptq_error err;
+    struct stat info;
+    const char *path = ptq_join(arena, folder, "fifo");
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_refused("a FIFO", ptq_write_file(path, "x", 1, &err), &err, "fifo: is no regular file, and is not replaced");
+    assert_true(stat(path, &info) == 0 && S_ISFIFO(info.st_mode));
+    assert_int_equal(temporaries(), 0);
+    assert_int_equal(ptq_make_folder(ptq_join(arena, folder, "under it"), &err), PTQ_OK);
+    assert_refused("a folder", ptq_write_file(ptq_join(arena, folder, "under it"), "x", 1, &err), &err,
+                   "cannot be written: Is a directory");
+}
+
 static int temporaries(void)
 {
     int n = 0;
@@ -200,6 +219,7 @@ static void folders_that_cannot_be_made(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(calls_that_fail), cmocka_unit_test(nothing_to_publish),
-                                       cmocka_unit_test(what_is_swept), cmocka_unit_test(folders_that_cannot_be_made)};
+                                       cmocka_unit_test(what_is_not_replaced), cmocka_unit_test(what_is_swept),
+                                       cmocka_unit_test(folders_that_cannot_be_made)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
