@@ -25,8 +25,7 @@ static int control_length(const unsigned char *text)
     return text[1] == 0x80 ? (text[2] >= 0xaa && text[2] <= 0xae ? 3 : 0) : text[2] >= 0xa6 && text[2] <= 0xa9 ? 3 : 0;
 }
 
-/* File names and tensor names come from strangers: what is printed to a terminal holds no control characters. */
-static void blunt_controls(char *text)
+void ptq_blunt(char *text)
 {
     for (; *text; text++)
         for (int n = control_length((const unsigned char *)text); n > 0; n--) text[n - 1] = '?';
@@ -43,7 +42,7 @@ enum ptq_status ptq_fail_at(struct ptq_error *err, const char *file, int line, e
     va_start(args, format);
     vsnprintf(err->text, sizeof err->text, format, args);
     va_end(args);
-    blunt_controls(err->text);
+    ptq_blunt(err->text);
     return status;
 }
 
@@ -56,7 +55,7 @@ enum ptq_status ptq_within(struct ptq_error *err, const char *format, ...)
     va_end(args);
     if (used >= 0 && (size_t)used < sizeof text)
         snprintf(text + used, sizeof text - (size_t)used, ": %.*s", (int)(sizeof text - (size_t)used), err->text);
-    blunt_controls(text);
+    ptq_blunt(text);
     memcpy(err->text, text, sizeof text);
     return err->status;
 }

@@ -47,6 +47,9 @@ enum ptq_status ptq_within(struct ptq_error *err, const char *format, ...) __att
         if (ptq_try_ != PTQ_OK) return ptq_try_;                                                                       \
     } while (0)
 
+/* In place: '?' for each byte of what a terminal would obey. Names of files and tensors come from strangers. */
+void ptq_blunt(char *text);
+
 int ptq_status_exit_code(enum ptq_status status);
 
 #endif
