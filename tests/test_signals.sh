@@ -83,6 +83,27 @@ test_interrupted_jobs() {
     rm -f "$file"
 }
 
+# While a text is cut into words by an expression that takes seconds.
+test_stopped_while_tokenizing() {
+    local pid code=0
+    python3 - "$models/llama/tokenizer.json" "$scratch" <<'PYTHON'
+import json, sys
+tokenizer = json.load(open(sys.argv[1], encoding="utf-8"))
+tokenizer["pre_tokenizer"] = {"type": "Split", "behavior": "Isolated", "pattern": {
+    "Regex": ".(?=" + "|".join(f"[\\s\\S]*{digit}" for digit in range(10)) + ")|."}}
+json.dump(tokenizer, open(sys.argv[2] + "/slow.json", "w", encoding="utf-8"))
+open(sys.argv[2] + "/slow.txt", "w", encoding="utf-8").write("the words " * 4000)
+PYTHON
+    "$ptq" tokenize "$scratch/slow.json" "$scratch/slow.txt" >"$scratch/out" 2>"$scratch/err" &
+    pid=$!
+    while kill -0 $pid 2>/dev/null && ! grep -qE '^SigCgt:.*[2367abef]$' "/proc/$pid/status" 2>/dev/null; do sleep 0.01; done
+    kill -INT $pid
+    wait $pid || code=$?
+    [ $code = 130 ] || fail "exit $code: $(cat "$scratch/err")"
+    expect_text '^ptq: .*stopped by a signal' "$scratch/err"
+    rm -f "$scratch"/slow.*
+}
+
 # ---- files that become shorter ----
 
 # While a model is mapped somebody writes over it. The command is stopped once it has it, so that it cannot be too late.

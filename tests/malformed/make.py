@@ -222,6 +222,10 @@ def tokenizer(name, change):
     write(f"tok/{name}.json", json.dumps(tree))
 
 
+# At each character it looks ten times through all that is left.
+QUADRATIC = ".(?=" + "|".join(f"[\\s\\S]*{digit}" for digit in range(10)) + ")|."
+
+
 def splits(regex):
     step = {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False}
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
@@ -258,6 +262,7 @@ def make_tokenizers():
     write("tok/66d-merges-10^6.json", text.replace('"MERGES"', ",".join(['"e r"'] * 10**6)))
     tokenizer("67-merge-of-three", lambda t: t["model"]["merges"].append("a b c"))
     tokenizer("68-regex-explodes", splits("(a+)+$"))
+    tokenizer("68b-regex-quadratic", splits(QUADRATIC))
     tokenizer("69-regex-does-not-compile", splits("(a"))
     tokenizer("70a-wordpiece", lambda t: t["model"].update(type="WordPiece"))
     tokenizer("70b-unigram", lambda t: t["model"].update(type="Unigram"))
@@ -279,6 +284,7 @@ def make_texts():
     write("text/74c-nul.txt", text + b"\0\0\0" + text)
     write("text/75-question.txt", "a question")
     write("text/68-a.txt", "a" * 200 + "!")
+    write("text/68b-words.txt", "the words " * 2000)
     write("text/115a-cut.gz", gzip.compress(text, mtime=0)[:-30])
     write("text/115b-bomb.gz", gzip.compress(bytes(50 << 20), mtime=0))
     write("text/116a-line-of-100-mb.jsonl", b'{"text": "' + b"a" * (100 << 20) + b'"}\n')
