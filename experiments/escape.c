@@ -67,10 +67,8 @@ static void add_ascii(struct ptq_buffer *out, enum ptq_table_format format, char
     if (format == PTQ_TABLE_MD && c == ']' && next && strchr("([:", next)) special = "]";
     if (format == PTQ_TABLE_MD && (c == '<' || c == '>' || c == '&'))
         replaced = c == '<' ? "&lt;" : c == '>' ? "&gt;" : "&amp;";
-    if (replaced)
-        ptq_buffer_add(out, "%s", replaced);
-    else
-        ptq_buffer_add(out, "%s%c", strchr(special, c) ? "\\" : "", c);
+    if (strchr(special, c)) ptq_buffer_bytes(out, "\\", 1);
+    ptq_buffer_bytes(out, replaced ? replaced : &c, replaced ? strlen(replaced) : 1);
 }
 
 static const char *csv_field(struct ptq_arena *arena, const char *text)
