@@ -1,5 +1,6 @@
 #include "progress.h"
 
+#include "arena.h"
 #include "mapped.h"
 
 #include <math.h>
@@ -7,6 +8,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -73,15 +75,36 @@ void ptq_progress_end(struct ptq_progress *progress)
         fprintf(stderr, "%s: %.1f s\n", progress->stage, ptq_seconds() - progress->started);
 }
 
+/* A line's own end stays, and so does nothing else that a terminal obeys. */
+static void say(FILE *out, const char *format, va_list values)
+{
+    char *text;
+    if (vasprintf(&text, format, values) < 0) ptq_out_of_memory(0, "a line", "its text");
+    size_t length = strlen(text);
+    int ended = length && text[length - 1] == '\n';
+    text[length - (size_t)ended] = 0;
+    ptq_blunt(text);
+    fprintf(out, "%s%s", text, ended ? "\n" : "");
+    free(text);
+}
+
 void ptq_progress_note(const char *format, ...)
 {
     va_list values;
     if (quiet == PTQ_QUIET) return;
     ptq_progress_clear();
     va_start(values, format);
-    vfprintf(stderr, format, values);
+    say(stderr, format, values);
     va_end(values);
     fputc('\n', stderr);
+}
+
+void ptq_say(FILE *out, const char *format, ...)
+{
+    va_list values;
+    va_start(values, format);
+    say(out, format, values);
+    va_end(values);
 }
 
 static void note_signal(int signal_number)

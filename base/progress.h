@@ -5,6 +5,8 @@
 
 #include "status.h"
 
+#include <stdio.h>
+
 struct ptq_progress {
     const char *stage; /* owned by the caller, must outlive the progress */
     double total, done;
@@ -19,6 +21,8 @@ void ptq_progress_step(struct ptq_progress *progress, double amount);
 void ptq_progress_end(struct ptq_progress *progress);
 /* One line that stays: what somebody who comes back later wants to know of a run. */
 void ptq_progress_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* What people read, on out: one line or a part of one. What of it a terminal would obey becomes '?'. */
+void ptq_say(FILE *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Takes back a line that is still open, before something else is printed on stderr. */
 void ptq_progress_clear(void);
 
