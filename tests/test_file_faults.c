@@ -278,12 +278,13 @@ static void whose_an_address_is(void **state)
     enum { N = 513 };
     static struct ptq_mapped file[N];
     struct ptq_error err;
-    char name[201], deep[900] = "";
+    char name[201];
     memset(name, 'n', sizeof name - 1);
     name[sizeof name - 1] = 0;
-    for (int i = 0; i < 3; i++) strcat(strcat(deep, i ? "/" : ""), name);
+    const char *deep = ptq_format(arena, "%s/%s/%s", name, name, name);
     assert_int_equal(ptq_make_folder(ptq_join(arena, folder, deep), &err), PTQ_OK);
-    write_test_text(folder, strcat(deep, "/end"), "before");
+    deep = ptq_join(arena, deep, "end");
+    write_test_text(folder, deep, "before");
     const char *path = ptq_join(arena, folder, deep);
     for (int i = 0; i < N; i++) assert_int_equal(ptq_map(arena, path, &file[i], &err), PTQ_OK);
     const unsigned char *first = file[0].data;
