@@ -4,9 +4,10 @@
   allocations.py PTQ PRELOAD.so [--most N] [--every] [--jobs N] [COMMAND...]
 
 Without --every, n goes through the first allocation of each place in the program (chain of callers), at most N of them a
-command, evenly spread. After each run: exit 0 with the undisturbed output (what was not to be had was not needed), or
-exit 1 with one sentence that says that memory is short; never a signal; no file but whole ones under their names; and
-the next undisturbed run gives the undisturbed output and leaves no temporary file."""
+command, evenly spread; PTQ_TORTURE=long is --every, whatever --most says. After each run: exit 0 with the undisturbed
+output (what was not to be had was not needed), or exit 1 with one sentence that says that memory is short; never a
+signal; no file but whole ones under their names; and the next undisturbed run gives the undisturbed output and leaves no
+temporary file."""
 import argparse
 import concurrent.futures
 import hashlib
@@ -204,6 +205,8 @@ def main():
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--show", type=int, default=5)
     args = parser.parse_intermixed_args()
+    if os.environ.get("PTQ_TORTURE") == "long":
+        args.every, args.most = True, 10**9
     args.preload = os.path.abspath(args.preload)
     thread, made = threading.local(), []
 
