@@ -204,7 +204,8 @@ static struct ptq_launch launch_of(struct run *r)
                                .log = r->log};
 }
 
-/* Results joined; the tasks' folder, which a run that was killed may have left, stays where failures have their logs. */
+/* Results joined; the tasks' folder, which a run that was killed may have left, stays where failures have their logs.
+ */
 static enum ptq_status join(struct run *r)
 {
     struct ptq_launch l = launch_of(r);
@@ -349,8 +350,8 @@ static enum ptq_status run_cell_locked(struct run *r)
     return run_missing(r);
 }
 
-/* A launcher that is killed, or has no memory left, cannot stop its tasks: the kernel tells them, and they end as by any
- * SIGTERM. Else they would compute on, unseen, beside those of the next run. */
+/* A launcher that is killed, or has no memory left, cannot stop its tasks: the kernel tells them, and they end as by
+ * any SIGTERM. Else they would compute on, unseen, beside those of the next run. */
 static void end_with_launcher(void)
 {
     pid_t launcher = getppid();
