@@ -13,6 +13,13 @@ static void comment(const char *format, const char *sha256, char out[ROOM])
     snprintf(out, ROOM, strcmp(format, "svg") == 0 ? "<!-- ptq: of %s -->\n" : "%% ptq: of %s\n", sha256);
 }
 
+const char *ptq_drawn_comment(struct ptq_arena *arena, const char *format, const char *sha256)
+{
+    char text[ROOM];
+    comment(format, sha256, text);
+    return ptq_strdup(arena, text);
+}
+
 int ptq_drawn_of(const char *path, const char *format, const char *sha256)
 {
     char wanted[ROOM], found[ROOM] = "";
@@ -34,6 +41,7 @@ enum ptq_status ptq_write_changed(struct ptq_arena *arena, const char *path, con
         ptq_unmap(&file);
         if (same) return PTQ_OK;
     }
+    ptq_sweep_temporaries(path);
     return ptq_write_file(path, text, size, err);
 }
 

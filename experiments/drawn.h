@@ -14,7 +14,8 @@ int ptq_drawn_of(const char *path, const char *format, const char *sha256);
 enum ptq_status ptq_write_changed(struct ptq_arena *arena, const char *path, const char *text, size_t size,
                                   struct ptq_error *err);
 
-/* Appends the comment. */
+/* The comment with its newline, and appending it. */
+const char *ptq_drawn_comment(struct ptq_arena *arena, const char *format, const char *sha256);
 enum ptq_status ptq_drawn_mark(const char *path, const char *format, const char *sha256, struct ptq_error *err);
 
 #endif

@@ -7,9 +7,11 @@
 #include "mapped.h"
 #include "words.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -306,35 +308,65 @@ static const char *make_script(struct ptq_arena *arena, const struct ptq_figure 
                       ptq_gnuplot_quote(arena, ptq_home_path(arena, script)));
 }
 
-/* gnuplot does not say when a write failed: a whole picture ends as its format does. */
-static enum ptq_status check_picture(struct ptq_arena *arena, const char *path, const char *format, const char *what,
-                                     struct ptq_error *err)
+/* A picture ends as its format does. */
+static int is_whole(const struct ptq_mapped *file, const char *format)
 {
     const char *end = strcmp(format, "png") == 0 ? "IEND\xae\x42\x60\x82" : "</svg>\n";
-    struct ptq_mapped file;
     size_t n = strlen(end);
-    PTQ_TRY(ptq_map(arena, path, &file, err));
-    int whole = file.size > n && memmem(file.data + file.size - n - 2, n + 2, end, n) != NULL;
-    ptq_unmap(&file);
-    if (whole) return PTQ_OK;
-    return ptq_fail(err, PTQ_EIO, "%s: gnuplot did not write it to its end; is the disk full?", what);
+    return file->size >= n + 2 && memmem(file->data + file->size - n - 2, n + 2, end, n) != NULL;
 }
 
+/* From memory to its name. */
+static enum ptq_status keep_picture(struct ptq_arena *arena, const char *drawn, const char *format, const char *picture,
+                                    const char *sha256, struct ptq_error *err)
+{
+    struct ptq_mapped file;
+    PTQ_TRY(ptq_map(arena, drawn, &file, err));
+    const char *mark = strcmp(format, "svg") == 0 ? ptq_drawn_comment(arena, format, sha256) : "";
+    const struct ptq_piece piece[] = {{file.data, file.size}, {mark, strlen(mark)}};
+    enum ptq_status status = is_whole(&file, format)
+                                 ? ptq_write_pieces(picture, piece, 2, err)
+                                 : ptq_fail(err, PTQ_EIO, "%s: gnuplot did not draw it to its end", picture);
+    ptq_unmap(&file);
+    return status;
+}
+
+/* A file of that text in memory, which gnuplot inherits under the same number; -1 where there is none. */
+static int in_memory(const char *text)
+{
+    size_t size = strlen(text);
+    int fd = memfd_create("figure", 0);
+    if (fd < 0 || write(fd, text, size) == (ssize_t)size) return fd;
+    close(fd);
+    return -1;
+}
+
+static const char *path_in_memory(struct ptq_arena *arena, int fd)
+{
+    return ptq_format(arena, "/proc/self/fd/%d", fd);
+}
+
+static enum ptq_status run_script(struct ptq_arena *arena, const char *script, struct ptq_error *err)
+{
+    int fd = in_memory(script);
+    if (fd < 0) return ptq_fail(err, PTQ_EIO, "gnuplot cannot be given its commands: %s", strerror(errno));
+    enum ptq_status status = ptq_gnuplot_run(path_in_memory(arena, fd), err);
+    close(fd);
+    return status;
+}
+
+/* gnuplot does not say when a write failed, and goes on behind the hole. So it writes to memory, which has room. */
 static enum ptq_status draw(struct ptq_arena *arena, const struct ptq_figure *f, const char *stem, const char *format,
                             const char *sha256, struct ptq_error *err)
 {
     const char *data = ptq_format(arena, "%s.csv", stem), *picture = ptq_format(arena, "%s.%s", stem, format);
-    const char *temporary = ptq_temporary_path(arena, picture);
-    const char *script_path = ptq_temporary_path(arena, ptq_format(arena, "%s.%s.gp", stem, format));
-    const char *script = make_script(arena, f, format, data, temporary);
+    int fd = in_memory("");
+    if (fd < 0) return ptq_fail(err, PTQ_EIO, "%s: cannot be drawn: %s", picture, strerror(errno));
+    const char *drawn = path_in_memory(arena, fd);
     ptq_sweep_temporaries(picture);
-    enum ptq_status status = ptq_write_file(script_path, script, strlen(script), err);
-    if (!status) status = ptq_gnuplot_run(script_path, err);
-    if (!status) status = check_picture(arena, temporary, format, picture, err);
-    if (!status && strcmp(format, "svg") == 0) status = ptq_drawn_mark(temporary, format, sha256, err);
-    if (!status) status = ptq_publish(temporary, picture, err);
-    unlink(script_path);
-    if (status) unlink(temporary);
+    enum ptq_status status = run_script(arena, make_script(arena, f, format, data, drawn), err);
+    if (!status) status = keep_picture(arena, drawn, format, picture, sha256, err);
+    close(fd);
     return status;
 }
 
@@ -363,12 +395,16 @@ static enum ptq_status source_of(struct ptq_arena *arena, const struct ptq_figur
 static int is_drawn(struct ptq_arena *arena, const char *svg, const char *png)
 {
     struct stat first, second;
+    struct ptq_mapped file;
     struct ptq_error err;
     if (stat(svg, &first) || stat(png, &second)) return 0;
     if (second.st_mtim.tv_sec < first.st_mtim.tv_sec ||
         (second.st_mtim.tv_sec == first.st_mtim.tv_sec && second.st_mtim.tv_nsec < first.st_mtim.tv_nsec))
         return 0;
-    return check_picture(arena, png, "png", png, &err) == PTQ_OK;
+    if (ptq_map(arena, png, &file, &err)) return 0;
+    int whole = is_whole(&file, "png");
+    ptq_unmap(&file);
+    return whole;
 }
 
 enum ptq_status ptq_figure_draw(struct ptq_arena *arena, const struct ptq_figure *figure, const char *folder, int png,

@@ -8,8 +8,10 @@
 #include "reuse.h"
 #include "words.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 /* One call of ptq_run. */
@@ -203,6 +205,16 @@ static struct ptq_launch launch_of(struct run *r)
                                .log = r->log};
 }
 
+/* Results joined; the tasks' folder, which a run that was killed may have left, stays where failures have their logs.
+ */
+static enum ptq_status join(struct run *r)
+{
+    struct ptq_launch l = launch_of(r);
+    PTQ_TRY(merge(r));
+    if (ptq_plan_count(&r->plan, PTQ_PLAN_FAILED) == 0) ptq_launch_end(&l);
+    return PTQ_OK;
+}
+
 /* What the tasks left, joined; who is still missing has failed. */
 static enum ptq_status take_results(struct run *r)
 {
@@ -211,9 +223,7 @@ static enum ptq_status take_results(struct run *r)
     PTQ_TRY(ptq_plan_look(&r->plan, r->file, r->err));
     r->n_ran += missing - ptq_plan_count(&r->plan, PTQ_PLAN_MISSING);
     ptq_launch_fail_missing(&l);
-    PTQ_TRY(merge(r));
-    if (ptq_plan_count(&r->plan, PTQ_PLAN_FAILED) == 0) ptq_launch_end(&l);
-    return PTQ_OK;
+    return join(r);
 }
 
 static enum ptq_status run_children(struct run *r)
@@ -266,7 +276,7 @@ static enum ptq_status run_locked(struct run *r)
     int children = r->options->jobs > 1 && ptq_plan_count(&r->plan, PTQ_PLAN_MISSING) > 1;
     if (children ? run_children(r) : run_here(r))
         return ptq_within(r->err, "%d of %d cells are done", ptq_plan_count(&r->plan, PTQ_PLAN_DONE), r->plan.n);
-    if (!children) PTQ_TRY(merge(r));
+    if (!children) PTQ_TRY(join(r));
     report_end(r);
     return PTQ_OK;
 }
@@ -341,10 +351,20 @@ static enum ptq_status run_cell_locked(struct run *r)
     return run_missing(r);
 }
 
+/* A launcher that is killed, or has no memory left, cannot stop its tasks: the kernel tells them, and they end as by
+ * any SIGTERM. Else they would compute on, unseen, beside those of the next run. */
+static void end_with_launcher(void)
+{
+    pid_t launcher = getppid();
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != launcher) raise(SIGTERM);
+}
+
 /* What a task does. The lock is the cell's own: tasks of other cells write beside it. */
 static enum ptq_status run_task(struct run *r, const char *id)
 {
     struct ptq_lock lock;
+    end_with_launcher();
     if (r->plan.cell->state == PTQ_PLAN_FAILED) return PTQ_OK;
     if (strcmp(r->plan.cell->cell.id, id) != 0)
         return ptq_fail(r->err, PTQ_EINPUT,

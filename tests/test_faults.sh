@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Every write, sync, close and rename of a command fails in turn, is interrupted or cut short, and the command is killed at
-# each: what is on disk afterwards is whole, a failure is one sentence, and the next run completes. Needs strace, which
-# fails system calls on purpose. PTQ_TORTURE=long goes through every call, else through the first ones and then ever
+# Every read, map, write, sync, close and rename of a command fails in turn, is interrupted or cut short, and the command is
+# killed at each: what is on disk afterwards is whole, a failure is one sentence, and the next run completes. Needs strace,
+# which fails system calls on purpose. PTQ_TORTURE=long goes through every call, else through the first ones and then ever
 # fewer.
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/shell.bash"
@@ -66,7 +66,88 @@ export_once() {
     [ -e "$scratch/q" ] || { "${export_command[@]}" >"$scratch/out" && mv "$scratch/d/q" "$scratch/q"; }
 }
 
+# A cell that is compared with FP16, and whose statistics and comparison nobody has kept yet.
+# shellcheck disable=SC2034
+cache_command=("${blocks_command[@]}" --reference)
+cache_before() { rm -rf "$PTQ_CACHE"; join_before; }
+cache_whole() { join_whole; }
+cache_done() {
+    blocks_done "$1"
+    [ -z "$(find "$PTQ_CACHE" -name '.tmp*')" ] || fail "after $1: $(find "$PTQ_CACHE" -name '.tmp*')"
+}
+
+# A sweep of three cells, in processes of their own.
+cat >"$scratch/sweep.yaml" <<YAML
+title: "three cells"
+models: ["$models/llama"]
+w_bit: 4
+group_size: 32
+methods: [fp16, rtn, gptq]
+calib: {text: "$models/calib.txt", windows: 2, window: 32}
+eval: {text: "$models/text.txt", windows: 2, window: 32, bos: none}
+YAML
+# shellcheck disable=SC2034
+jobs_command=("$ptq" run "$scratch/sweep.yaml" -o "$scratch/d/r.h5" --threads 1 --quiet --jobs 2)
+jobs_before() { join_before; }
+jobs_whole() { join_whole; }
+jobs_done() { blocks_done "$1"; }
+
+# The same in this process, with a model that no cell can be run of; the list of those that fail is a file, too.
+# shellcheck disable=SC2034
+failing_command=("$ptq" run "$scratch/sweep.yaml" -o "$scratch/d/r.h5" --threads 1 --quiet
+    --set 'methods=[fp16, rtn]' --set "models=[$models/llama, $models/starcoder2]")
+# shellcheck disable=SC2034
+failing_ends=1
+failing_before() { join_before; }
+failing_whole() {
+    join_whole
+    [ ! -e "$scratch/d/r.h5.failed.json" ] || expect_exit 0 python3 -m json.tool "$scratch/d/r.h5.failed.json"
+}
+failing_done() {
+    failing_whole
+    expect_text '"why":.*starcoder2' "$scratch/d/r.h5.failed.json"
+    expect_exit 0 "$ptq" table "$scratch/d/r.h5"
+    expect_text "^RTN" "$scratch/out"
+    [ "$(find "$scratch/d" -mindepth 1 | grep -c .)" = 2 ] || fail "after $1: $(ls -A "$scratch/d")"
+}
+
+# Folders of pictures and pages: what has its name is what it is without a fault.
+# shellcheck disable=SC2034
+plot_command=("$ptq" plot "$scratch/two.h5" -o "$scratch/d/p" --quiet)
+# shellcheck disable=SC2034
+report_command=("$ptq" report "$scratch/two.h5" -o "$scratch/d/p" --format html --quiet)
+drawn_once() {
+    mkdir -p "$scratch/d"
+    [ -e "$scratch/two.h5" ] || "${join_command[@]/"$scratch/d/r.h5"/$scratch/two.h5}" >"$scratch/out" || fail "two cells"
+    local -n command=${1}_command
+    rm -rf "$scratch/d/p"
+    [ -e "$scratch/$1" ] || { "${command[@]}" >"$scratch/out" && mv "$scratch/d/p" "$scratch/$1"; }
+}
+# drawn_whole WHAT: no file but whole ones.
+drawn_whole() {
+    local file
+    [ -e "$scratch/d/p" ] || return 0
+    while read -r file; do
+        cmp -s "$scratch/$1/$file" "$scratch/d/p/$file" || fail "$1: $file is not what it is without a fault"
+    done < <(cd "$scratch/d/p" && find . -type f ! -name '.tmp*')
+}
+drawn_done() {
+    drawn_whole "$1"
+    expect_exit 0 diff -rq "$scratch/$1" "$scratch/d/p"
+    [ ! -s "$scratch/out" ] || head -3 "$scratch/out"
+}
+plot_before() { :; }
+plot_whole() { drawn_whole plot; }
+plot_done() { drawn_done plot; }
+report_before() { :; }
+report_whole() { drawn_whole report; }
+report_done() { drawn_done report; }
+
 # ---- faults ----
+
+# Of strace: whether children are looked at, too, and the files that alone are meant.
+follow=-f
+paths=()
 
 next_call() {
     if [ "${PTQ_TORTURE:-}" = long ] || [ "$1" -lt 4 ]; then echo $(($1 + 1)); else echo $(($1 * 2)); fi
@@ -77,6 +158,7 @@ after() {
     local what=$1 label="$1: $2 $3 at $4" expected=1 code=$5
     local -n command=${what}_command
     tried=$((tried + 1))
+    local -n ends=${what}_ends
     [ "${3%%=*}" = signal ] && expected=137
     # Before main, the loader could not open or map a library.
     [ "$code" != 127 ] || ! grep -q 'error while loading shared libraries' "$scratch/err" || expected=127
@@ -87,27 +169,29 @@ after() {
         [ -z "$(find "$scratch/d" -name '.tmp*')" ] || fail "$label: left $(ls -A "$scratch/d")"
     fi
     "${what}_whole"
-    if [ ! -e "$scratch/d/q" ]; then expect_exit 0 "${command[@]}"; fi
+    if [ ! -e "$scratch/d/q" ]; then expect_exit "${ends:-0}" "${command[@]}"; fi
     "${what}_done" "$label"
 }
 
-# fault WHAT SYSCALL EFFECT: at the 1st, 2nd, ... call, until a run has fewer of them.
+# fault WHAT SYSCALL EFFECT: at the 1st, 2nd, ... call (behind the first $skipped), until a run has fewer of them.
+skipped=0
 fault() {
-    local k=1 code what=$1 kind=$2
+    local k=$((skipped + 1)) code what=$1 kind=$2
     local -n run=${what}_command
     while :; do
         rm -rf "$scratch/d" && mkdir "$scratch/d"
         "${what}_before"
         code=0
         { # the shell's own word about a killed child is not wanted
-            strace -f -o "$scratch/trace" -e "trace=$kind" -e "inject=$kind:$3:when=$k" "${run[@]}" \
-                >"$scratch/out" 2>"$scratch/err"
+            # shellcheck disable=SC2086 # may be no word
+            timeout 60 strace $follow -o "$scratch/trace" "${paths[@]}" -e "trace=$kind" \
+                -e "inject=$kind:$3:when=$k" "${run[@]}" >"$scratch/out" 2>"$scratch/err"
         } 2>/dev/null || code=$?
         grep -qE 'INJECTED|SIGKILL' "$scratch/trace" || break
         after "$what" "$kind" "$3" "$k" "$code"
-        k=$(next_call "$k")
+        k=$((skipped + $(next_call $((k - skipped)))))
     done
-    [ "$k" -gt 1 ] || fail "$what: $kind: no call was made"
+    [ "$k" -gt $((skipped + 1)) ] || fail "$what: $kind: no call was made"
 }
 
 test_disk_is_full() { fault join write error=ENOSPC; }
@@ -144,6 +228,54 @@ test_export_rename_fails() { export_fault rename error=EIO; }
 test_export_killed_at_a_write() { export_fault pwrite64 signal=SIGKILL; }
 test_export_killed_at_a_rename() { export_fault rename signal=SIGKILL; }
 
+# What is read: the model, the texts, the results that are there.
+reads() {
+    local paths=() file
+    for file in "$models"/llama/* "$models/text.txt" "$models/calib.txt" "$scratch/d/r.h5"; do paths+=(-P "$file"); done
+    fault blocks "$@"
+}
+test_read_fails() { reads read error=EIO; }
+test_read_is_interrupted() { reads read error=EINTR; }
+test_pread_fails() { reads pread64 error=EIO; }
+test_map_fails() { reads mmap error=ENOMEM; }
+test_stat_fails() { reads newfstatat error=EIO; }
+test_open_is_refused() { reads openat error=EACCES; }
+# What the loader maps before main is its own; it may crash.
+test_memory_is_short() {
+    local skipped
+    strace -f -o "$scratch/trace" -e trace=mmap "$ptq" --version >"$scratch/out"
+    skipped=$(grep -c ' mmap(' "$scratch/trace")
+    fault blocks mmap error=ENOMEM
+}
+
+test_cache_disk_is_full() { fault cache write error=ENOSPC; }
+test_cache_rename_fails() { fault cache rename error=EROFS; }
+test_cache_sync_fails() { fault cache fsync error=EIO; }
+test_cache_has_no_folder() { fault cache mkdir error=EROFS; }
+test_cache_killed_at_a_rename() { fault cache rename signal=SIGKILL; }
+
+test_jobs_writes_fail() { fault jobs write error=ENOSPC; }
+test_jobs_renames_fail() { fault jobs rename error=EIO; }
+test_jobs_opens_fail() { fault jobs openat error=EMFILE; }
+test_jobs_do_not_start() { OPENBLAS_NUM_THREADS=1 follow='' fault jobs clone,clone3,vfork error=EAGAIN; }
+test_jobs_are_not_waited_for() { follow='' fault jobs wait4 error=EINTR; }
+
+test_failing_writes_fail() { fault failing write error=ENOSPC; }
+test_failing_renames_fail() { fault failing rename error=EIO; }
+test_failing_killed_at_a_rename() { fault failing rename signal=SIGKILL; }
+
+drawn() {
+    drawn_once "$1"
+    fault "$@"
+}
+test_plot_writes_fail() { follow='' drawn plot write error=ENOSPC; } # gnuplot writes to memory
+test_plot_renames_fail() { drawn plot rename error=EIO; }
+test_plot_opens_fail() { follow='' drawn plot openat error=EMFILE; }
+test_plot_program_does_not_start() { OPENBLAS_NUM_THREADS=1 follow='' drawn plot clone,clone3,vfork error=EAGAIN; }
+test_report_writes_fail() { follow='' drawn report write error=EIO; }
+test_report_renames_fail() { drawn report rename error=EROFS; }
+test_report_killed_at_a_rename() { drawn report rename signal=SIGKILL; }
+
 # Writes that are cut short, which strace cannot do: every first, second, third one takes half of its bytes.
 test_short_writes() {
     local every what
@@ -172,7 +304,8 @@ test_small_disk() {
     fi
     trap 'umount "$scratch/d" 2>/dev/null; clean_up' EXIT
     export_once
-    for what in join export; do
+    drawn_once plot
+    for what in join export plot; do
         local -n command=${what}_command
         for room in 0 4 16 32 64 96 128 192 256 512 700; do
             find "$scratch/d" -mindepth 1 -delete

@@ -128,6 +128,32 @@ test_model_cut_off() {
     rm -f "$scratch"/l.h5*
 }
 
+# Nobody can catch SIGKILL for the children of --jobs: the kernel tells them, and none computes on beside the next run.
+test_killed_with_jobs() {
+    local file=$scratch/o.h5 parent pids
+    "${sweep[@]}" --set eval.windows=100 -o "$file" --jobs 2 >"$scratch/out" 2>"$scratch/err" &
+    parent=$!
+    for _ in $(seq 500); do
+        [ "$(find "$file.tasks" -name '*.lock' 2>/dev/null | grep -c .)" -lt 2 ] || break
+        sleep 0.01
+    done
+    read -ra pids <"/proc/$parent/task/$parent/children"
+    [ "${#pids[@]}" = 2 ] || fail "there are ${#pids[@]} children"
+    kill -STOP "${pids[@]}" # cells that take for ever
+    kill -KILL "$parent"
+    { wait "$parent" || true; } 2>/dev/null
+    kill -CONT "${pids[@]}"
+    for _ in $(seq 500); do
+        kill -0 "${pids[@]}" 2>/dev/null || break # 0 where one of them is there
+        sleep 0.01
+    done
+    ! kill -KILL "${pids[@]}" 2>/dev/null || fail "children of a killed run compute on"
+    # a fast machine may have ended a cell before its child was stopped, but not both
+    grep -q 'stopped by a signal' "$file".tasks/*.log || fail "no child was stopped: $(tail -n 1 "$file".tasks/*.log)"
+    expect_completes "$file"
+    rm -f "$file"
+}
+
 # ---- damaged files ----
 
 # Each is refused in one sentence, whoever reads it, and stays as it is; --fresh starts over.

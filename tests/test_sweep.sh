@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # A sweep that is killed at random moments, that runs twice at once, whose disk is full: no finished cell is lost, none is
-# computed twice, and the table comes out the same.
+# computed twice, and the table comes out the same. PTQ_TORTURE=long kills it 200 times.
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/shell.bash"
 . "$(dirname "$0")/sweep.bash"
 ptq=$1
 make_sweep 24
 sweep=("$ptq" run "$scratch/sweep.yaml" --threads 1)
+kills=20
+[ "${PTQ_TORTURE:-}" != long ] || kills=200
 
 seconds() { date +%s.%N; }
 
@@ -24,25 +26,27 @@ finished() {
     fi
 }
 
-# Killed 20 times, each time within the next third of the sweep; where it comes to its end before that, it starts over.
+# Each time within the next third of the sweep; where it comes to its end before that, it starts over.
 test_killed_at_random_moments() {
-    local seed=${PTQ_SEED:-$((EPOCHSECONDS % 100000))} kill file=$scratch/k.h5 code delay before
+    local seed=${PTQ_SEED:-$((EPOCHSECONDS % 100000))} kill file=$scratch/k.h5 code delay before killed=0
     echo "  PTQ_SEED=$seed, $whole s undisturbed"
     RANDOM=$seed
     : >"$scratch/computed"
-    for kill in $(seq 20); do
+    for ((kill = 1; killed < kills; kill++)); do
+        [ $kill -le $((kills * 4)) ] || { fail "killed only $killed times in $kill runs"; break; }
         delay=$(awk -v r="$RANDOM" -v w="$whole" 'BEGIN { print 0.005 + r / 32768 * w / 3 }')
         before=$(finished "$file")
         code=0
         { timeout -s KILL "$delay" "${sweep[@]}" -o "$file" >"$scratch/out" 2>"$scratch/err"; } 2>/dev/null || code=$?
         [ $code = 137 ] || [ $code = 0 ] || fail "kill $kill after $delay s: exit $code: $(cat "$scratch/err")"
         expect_resumed "$before" "kill $kill after $delay s"
-        [ $code = 137 ] || start_over "$file"
+        if [ $code = 137 ]; then killed=$((killed + 1)); else start_over "$file"; fi
     done
     before=$(finished "$file")
     expect_exit 0 "${sweep[@]}" -o "$file"
     expect_resumed "$before" "the last run"
     start_over "$file"
+    echo "  killed $killed times in $((kill - 1)) runs"
 }
 
 # What the last run said: it took over what was there, and computed nothing that an earlier one had reported.
