@@ -10,6 +10,7 @@ signal; no file but whole ones under their names; and the next undisturbed run g
 temporary file."""
 import argparse
 import concurrent.futures
+import csv
 import hashlib
 import os
 import re
@@ -129,9 +130,9 @@ class Place:
             return VOLATILE.sub(b"", result.stdout).replace(self.folder.encode(), b"")
         if how == "results":
             table = self.run(["table", path, "--format", "csv"])
-            rows = [row.split(b",") for row in table.stdout.splitlines()]
+            rows = list(csv.reader(table.stdout.decode().splitlines()))
             keep = [i for i, key in enumerate(rows[0]) if not re.match(
-                rb"seconds|started|peak_rss|tokens_per|host|cpu|threads", key)] if rows else []
+                "seconds|started|peak_rss|tokens_per|host|cpu|threads", key)] if rows else []
             return [[row[i] for i in keep] for row in rows]
         if how == "lines":
             return result.stdout.count(b"\n")
