@@ -26,7 +26,7 @@ void __gcov_dump(void); // NOLINT: gcc's
 /* What a child may take, SPARE and for each byte of the file: of memory for what it finds MOST_TIMES (ours take twice
  * their size), as much again for HDF5 (glibc alone reserves 128 MB for a thread's heap); of processor time one second
  * for each BYTES_A_SECOND. */
-enum { MOST_TIMES = 16, SPARE_SECONDS = 10, BYTES_A_SECOND = 1 << 24, SPARE_FOUND = 16 << 20, SPARE_HDF5 = 256 << 20 };
+enum { MOST_TIMES = 16, SPARE_SECONDS = 10, BYTES_A_SECOND = 1 << 24, SPARE_FOUND = 4 << 20, SPARE_HDF5 = 256 << 20 };
 
 enum kind { NOTHING, READ, REFUSED, NO_MEMORY };
 
