@@ -236,8 +236,8 @@ int ptq_arena_keep(struct ptq_arena *arena, size_t used, const void *data, size_
     size_t page = (size_t)sysconf(_SC_PAGESIZE), whole = (used + page - 1) / page * page;
     uintptr_t at = (uintptr_t)data, from = (uintptr_t)last->data;
     if (used > last->size || at < from || at - from > used || bytes > used - (at - from)) return 0;
+    ASAN_UNPOISON_MEMORY_REGION(last->data, last->size); /* what is given back, too, for whoever has it next */
     if (whole < last->size) munmap(last->data + whole, last->size - whole);
     last->size = last->used = last->dirty = whole < last->size ? whole : last->size;
-    ASAN_UNPOISON_MEMORY_REGION(last->data, last->size);
     return 1;
 }

@@ -26,11 +26,11 @@ void __gcov_dump(void); // NOLINT: gcc's
 /* What a child may take, SPARE and for each byte of the file: of memory for what it finds MOST_TIMES (ours take twice
  * their size), as much again for HDF5 (glibc alone reserves 128 MB for a thread's heap); of processor time one second
  * for each BYTES_A_SECOND. */
-enum { MOST_TIMES = 16, SPARE_SECONDS = 10, BYTES_A_SECOND = 1 << 24, SPARE_FOUND = 16 << 20, SPARE_HDF5 = 256 << 20 };
+enum { MOST_TIMES = 16, SPARE_SECONDS = 10, BYTES_A_SECOND = 1 << 24, SPARE_FOUND = 4 << 20, SPARE_HDF5 = 256 << 20 };
 
 enum kind { NOTHING, READ, REFUSED, NO_MEMORY };
 
-/* What a child says before it ends, in one write. */
+/* What a child says before it ends. */
 struct answer {
     enum kind kind;
     void *out;              /* READ: in memory that both have */
@@ -65,7 +65,13 @@ static int answer_to = -1;
 static void say(const struct answer *answer)
 {
     COUNT_THIS_CHILD();
-    _exit(write(answer_to, answer, sizeof *answer) == (ssize_t)sizeof *answer ? 0 : 1);
+    const char *rest = (const char *)answer, *end = rest + sizeof *answer;
+    while (rest < end) {
+        ssize_t wrote = write(answer_to, rest, (size_t)(end - rest)); /* no handler is left that could interrupt it */
+        if (wrote < 0) _exit(1);
+        rest += wrote;
+    }
+    _exit(0);
 }
 
 static void say_no_memory(size_t bytes)

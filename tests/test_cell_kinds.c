@@ -207,7 +207,7 @@ static void means_are_those_of_the_tokens(void **state)
     }
 }
 
-/* Each real value in turn is none, or infinite; seconds are below 0. */
+/* Each real value in turn is no number; one is infinite, seconds are below 0. */
 static void numbers_are_numbers(void **state)
 {
     (void)state;
@@ -227,7 +227,7 @@ static void numbers_are_numbers(void **state)
     struct ptq_error err;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
-            if (bad[k] == -1 && strncmp(names[i], "seconds_", 8) != 0) continue;
+            if (k && strcmp(names[i], bad[k] == -1 ? "seconds_load" : "ppl") != 0) continue;
             changed_name = names[i], changed_to = bad[k];
             write_it(&cell);
             char words[100];

@@ -6,7 +6,7 @@
 #include "forged_h5.h"
 #include "mapped.h"
 
-enum { MOST_HEADERS = 200, TRIES = 240, LOOSE_TRIES = 40 };
+enum { MOST_HEADERS = 200, TRIES = 140, LOOSE_TRIES = 20 };
 
 static const char *path;
 static uint8_t *good; /* [size + PTQ_H5_SEAL] */

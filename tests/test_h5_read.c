@@ -20,7 +20,7 @@
     X(pid_t, -1, fork, (void), ())                                                                                     \
     X(pid_t, -1, waitpid, (pid_t a, int *b, int c), (a, b, c))                                                         \
     X(ssize_t, -1, read, (int a, void *b, size_t c), (a, b, c))                                                        \
-    X(ssize_t, 3, write, (int a, const void *b, size_t c), (a, b, c))                                                  \
+    X(ssize_t, -1, write, (int a, const void *b, size_t c), (a, b, c))                                                 \
     X(int, -1, getrlimit, (__rlimit_resource_t a, struct rlimit * b), (a, b))                                          \
     X(int, -1, dup2, (int a, int b), (a, b))                                                                           \
     X(int, -1, open, (const char *a, int b, unsigned c), (a, b, c))                                                    \
@@ -242,7 +242,7 @@ static void system_calls_that_fail(void **state)
         {CALL_waitpid, 1, EINTR, NULL},
         {CALL_read, 1, EINTR, NULL}, /* here, and the child's own, of its size */
         {CALL_read, 1, EIO, "reading it ended by"},
-        {CALL_write, 1, 0, "reading it ended by exit 1"},
+        {CALL_write, 1, EIO, "reading it ended by exit 1"},
         {CALL_open, 2, EMFILE, NULL}, /* /proc/self/statm: without that limit */
         {CALL_getrlimit, ALL, EINVAL, NULL},
         {CALL_dup2, ALL, EBADF, NULL},
