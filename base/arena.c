@@ -35,7 +35,7 @@ struct chunk {
     unsigned char *data;
     size_t size, used;
     size_t dirty; /* bytes from the start that may not be 0 */
-    int mapped;
+    int mapped, shared;
 };
 
 /* A call to come, in the arena itself. */
@@ -52,10 +52,18 @@ struct ptq_arena {
     size_t n_chunks, room;
 };
 
+static void (*instead)(size_t bytes);
+
+void ptq_on_out_of_memory(void (*call)(size_t bytes))
+{
+    instead = call;
+}
+
 void ptq_out_of_memory(size_t bytes, const char *who, const char *what)
 {
     static atomic_flag said = ATOMIC_FLAG_INIT;
     char text[400];
+    if (instead) instead(bytes);
     /* Once, and by no way that may want memory itself. What is open stays as it is: nothing has its final name before
      * it is whole, and libraries that are in the middle of something must not be asked to close it. */
     int length =
@@ -91,12 +99,16 @@ void ptq_arena_free(struct ptq_arena *arena)
     free(arena);
 }
 
+static void make_room(struct ptq_arena *arena)
+{
+    if (arena->n_chunks < arena->room) return;
+    arena->room = arena->room ? 2 * arena->room : 8;
+    arena->chunk = ptq_realloc(arena->chunk, arena->room, sizeof *arena->chunk, "an arena's chunks");
+}
+
 static void add_chunk(struct ptq_arena *arena, size_t size, const char *what)
 {
-    if (arena->n_chunks == arena->room) {
-        arena->room = arena->room ? 2 * arena->room : 8;
-        arena->chunk = ptq_realloc(arena->chunk, arena->room, sizeof *arena->chunk, "an arena's chunks");
-    }
+    make_room(arena);
     struct chunk chunk = {.size = size, .mapped = size >= HUGE_FROM};
     if (chunk.mapped) {
         void *data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -197,4 +209,35 @@ void ptq_arena_rewind(struct ptq_arena *arena, struct ptq_mark mark)
     struct chunk *last = &arena->chunk[mark.chunks - 1];
     last->used = mark.used;
     ASAN_POISON_MEMORY_REGION(last->data + last->used, last->size - last->used);
+}
+
+/* ---- what a child finds out ---- */
+
+int ptq_arena_share(struct ptq_arena *arena, size_t bytes)
+{
+    make_room(arena);
+    /* NORESERVE: bytes is what may be wanted, and next to nothing of it is. */
+    void *data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (data == MAP_FAILED) return 0;
+    ASAN_POISON_MEMORY_REGION(data, bytes);
+    arena->chunk[arena->n_chunks++] = (struct chunk){.data = data, .size = bytes, .mapped = 1, .shared = 1};
+    return 1;
+}
+
+size_t ptq_arena_shared(const struct ptq_arena *arena)
+{
+    const struct chunk *last = &arena->chunk[arena->n_chunks - 1];
+    return last->shared ? last->used : 0;
+}
+
+int ptq_arena_keep(struct ptq_arena *arena, size_t used, const void *data, size_t bytes)
+{
+    struct chunk *last = &arena->chunk[arena->n_chunks - 1];
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), whole = (used + page - 1) / page * page;
+    uintptr_t at = (uintptr_t)data, from = (uintptr_t)last->data;
+    if (used > last->size || at < from || at - from > used || bytes > used - (at - from)) return 0;
+    if (whole < last->size) munmap(last->data + whole, last->size - whole);
+    last->size = last->used = last->dirty = whole < last->size ? whole : last->size;
+    ASAN_UNPOISON_MEMORY_REGION(last->data, last->size);
+    return 1;
 }

@@ -37,8 +37,19 @@ void ptq_arena_rewind(struct ptq_arena *arena, struct ptq_mark mark);
  * cannot hold itself: memory of a device. */
 void ptq_arena_defer(struct ptq_arena *arena, void (*call)(void *context), void *context);
 
+/* What a child finds out for its parent. The parent's ptq_arena_share puts `bytes` in the arena that it and children
+ * forked from then on have in common, at one address: 0 where the system has none. What the child takes from the arena
+ * comes from there, and ptq_arena_shared says how much that was, 0 where it wanted more than is there. With
+ * ptq_arena_keep the parent takes that much over and gives the rest back; 1 where it holds *data. Otherwise a rewind
+ * gives back all. */
+int ptq_arena_share(struct ptq_arena *arena, size_t bytes);
+size_t ptq_arena_shared(const struct ptq_arena *arena);
+int ptq_arena_keep(struct ptq_arena *arena, size_t used, const void *data, size_t bytes);
+
 /* For growing arrays outside arenas; ends the process like ptq_alloc. */
 void *ptq_realloc(void *old, size_t count, size_t size, const char *what);
+/* For a child that tells its parent: call(bytes) in place of the sentence; it does not return. */
+void ptq_on_out_of_memory(void (*call)(size_t bytes));
 void ptq_out_of_memory(size_t bytes, const char *who, const char *what) __attribute__((noreturn));
 
 #endif

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,51 @@ static enum ptq_status open_regular(const char *path, int *fd, struct stat *info
                     folder ? "a folder" : "no regular file");
 }
 
+/* ---- what is mapped ---- */
+
+enum { MOST_NOTED = 512, PATH_NOTED = 512 };
+
+/* Read by a signal handler: begin is written last and cleared first, and TAKEN while the rest is filled in. */
+#define TAKEN UINTPTR_MAX
+static struct noted {
+    atomic_uintptr_t begin; /* 0: free */
+    size_t size;
+    char path[PATH_NOTED];
+} noted[MOST_NOTED];
+
+/* The place whose begin is `from`, which it then has as `to`; NULL where there is none. */
+static struct noted *change_noted(uintptr_t from, uintptr_t to)
+{
+    for (int i = 0; i < MOST_NOTED; i++) {
+        uintptr_t wanted = from;
+        if (atomic_compare_exchange_strong(&noted[i].begin, &wanted, to)) return &noted[i];
+    }
+    return NULL;
+}
+
+static void note(const struct ptq_mapped *file)
+{
+    struct noted *n = change_noted(0, TAKEN);
+    if (!n) return;
+    size_t length = strlen(file->path), room = sizeof n->path - 1;
+    const char *shown = length > room ? file->path + length - room : file->path; /* its end says more */
+    memcpy(n->path, shown, strlen(shown) + 1);
+    ptq_blunt(n->path);
+    n->size = file->size;
+    atomic_store(&n->begin, (uintptr_t)file->data);
+}
+
+const char *ptq_mapped_at(const void *address)
+{
+    for (int i = 0; i < MOST_NOTED; i++) {
+        uintptr_t begin = atomic_load(&noted[i].begin);
+        if (begin && (uintptr_t)address >= begin && (uintptr_t)address - begin < noted[i].size) return noted[i].path;
+    }
+    return NULL;
+}
+
+/* ---- maps ---- */
+
 enum ptq_status ptq_map(struct ptq_arena *arena, const char *path, struct ptq_mapped *out, struct ptq_error *err)
 {
     int fd;
@@ -39,6 +85,7 @@ enum ptq_status ptq_map(struct ptq_arena *arena, const char *path, struct ptq_ma
             return ptq_fail(err, PTQ_EIO, "%s: cannot be mapped: %s", path, strerror(cause));
         }
         out->data = data;
+        note(out);
     }
     close(fd);
     return PTQ_OK;
@@ -46,7 +93,10 @@ enum ptq_status ptq_map(struct ptq_arena *arena, const char *path, struct ptq_ma
 
 void ptq_unmap(struct ptq_mapped *file)
 {
-    if (file->data) munmap((void *)file->data, file->size);
+    if (file->data) {
+        change_noted((uintptr_t)file->data, 0);
+        munmap((void *)file->data, file->size);
+    }
     file->data = NULL;
     file->size = 0;
 }
@@ -134,10 +184,21 @@ static int sync_path(const char *path, int flags)
     return bad && !((flags & O_DIRECTORY) && (errno == EINVAL || errno == ENOTSUP)) ? -1 : 0;
 }
 
+/* A FIFO or a device, which a rename would put a file in the place of. */
+static int is_special(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
+}
+
 enum ptq_status ptq_publish(const char *temporary, const char *path, struct ptq_error *err)
 {
     char folder[4096];
     const char *name;
+    if (is_special(path)) {
+        unlink(temporary);
+        return ptq_fail(err, PTQ_EINPUT, "%s: is no regular file, and is not replaced; give another name", path);
+    }
     split_path(path, folder, sizeof folder, &name);
     if (sync_path(temporary, O_RDONLY) || rename(temporary, path)) {
         int cause = errno;

@@ -18,6 +18,10 @@ struct ptq_mapped {
 /* Fails with PTQ_EIO when path cannot be opened, with PTQ_EINPUT when it is no regular file. */
 enum ptq_status ptq_map(struct ptq_arena *arena, const char *path, struct ptq_mapped *out, struct ptq_error *err);
 void ptq_unmap(struct ptq_mapped *file);
+/* The path of the mapped file that address belongs to, with nothing in it that a terminal would obey, or NULL. For a
+ * handler of SIGBUS, which is what reading behind the end of a file that was made shorter gives: it takes no lock and
+ * no memory. Of more than 512 files that are mapped at once, 512 are known. */
+const char *ptq_mapped_at(const void *address);
 
 /* A whole text file of at most limit bytes in memory with a NUL behind it (*size does not count it).
  * path "-" reads standard input. */
@@ -36,7 +40,8 @@ struct ptq_piece {
 enum ptq_status ptq_write_pieces(const char *path, const struct ptq_piece *piece, int n, struct ptq_error *err);
 
 /* The temporary name that belongs to path ("DIR/.tmp.NAME.PID"), and the two ends of its life: publish = fsync, rename,
- * fsync of the folder. For writers that cannot go through ptq_write_file (HDF5, gnuplot). */
+ * fsync of the folder; what is there and no regular file (a device, a FIFO) is not replaced. For writers that cannot go
+ * through ptq_write_file (HDF5, gnuplot). */
 char *ptq_temporary_path(struct ptq_arena *arena, const char *path);
 enum ptq_status ptq_publish(const char *temporary, const char *path, struct ptq_error *err);
 /* Removes what killed runs left: every DIR/.tmp.NAME.PID of path's whose process is gone. */

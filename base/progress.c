@@ -1,9 +1,14 @@
 #include "progress.h"
 
+#include "arena.h"
+#include "mapped.h"
+
 #include <math.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -70,21 +75,73 @@ void ptq_progress_end(struct ptq_progress *progress)
         fprintf(stderr, "%s: %.1f s\n", progress->stage, ptq_seconds() - progress->started);
 }
 
+/* A line's own end stays, and so does nothing else that a terminal obeys. */
+static void say(FILE *out, const char *format, va_list values)
+{
+    char *text;
+    if (vasprintf(&text, format, values) < 0) ptq_out_of_memory(0, "a line", "its text");
+    size_t length = strlen(text);
+    int ended = length && text[length - 1] == '\n';
+    text[length - (size_t)ended] = 0;
+    ptq_blunt(text);
+    fprintf(out, "%s%s", text, ended ? "\n" : "");
+    free(text);
+}
+
 void ptq_progress_note(const char *format, ...)
 {
     va_list values;
     if (quiet == PTQ_QUIET) return;
     ptq_progress_clear();
     va_start(values, format);
-    vfprintf(stderr, format, values);
+    say(stderr, format, values);
     va_end(values);
     fputc('\n', stderr);
+}
+
+void ptq_say(FILE *out, const char *format, ...)
+{
+    va_list values;
+    va_start(values, format);
+    say(out, format, values);
+    va_end(values);
 }
 
 static void note_signal(int signal_number)
 {
     if (seen_signal) _exit(128 + signal_number);
     seen_signal = signal_number;
+}
+
+static struct sigaction bus_before;
+
+/* One sentence, in one write, by one thread. It begins with a line of its own where a line of progress is open. */
+static void say_lost(const char *path)
+{
+    static const char begins[] = "\nptq: ", ends[] = ": became shorter or could not be read while it was in use; run "
+                                                     "the command again once the file is whole\n";
+    static atomic_flag told = ATOMIC_FLAG_INIT;
+    char text[1024], *at = text;
+    while (atomic_flag_test_and_set(&told)) pause();
+    at = mempcpy(at, begins + !line_open, sizeof begins - 1 - !line_open);
+    at = mempcpy(at, path, strlen(path)); /* at most 511 */
+    at = mempcpy(at, ends, sizeof ends - 1);
+    if (write(STDERR_FILENO, text, (size_t)(at - text)) < 0) _exit(1);
+}
+
+/* A file that is mapped and was cut short by somebody else: what is behind its end cannot be read, and there is no
+ * error to return. The process ends as by SIGKILL, so what is half-written never gets its name; whatever else SIGBUS
+ * comes from goes on as if nobody had asked. */
+static void lose_file(int signal_number, siginfo_t *info, void *context)
+{
+    (void)context;
+    const char *path = info->si_code > 0 ? ptq_mapped_at(info->si_addr) : NULL;
+    if (path) {
+        say_lost(path);
+        _exit(1);
+    }
+    sigaction(signal_number, &bus_before, NULL);
+    raise(signal_number);
 }
 
 void ptq_catch_signals(void)
@@ -95,6 +152,9 @@ void ptq_catch_signals(void)
     action.sa_flags = SA_RESTART;
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    action.sa_sigaction = lose_file;
+    action.sa_flags = SA_SIGINFO;
+    sigaction(SIGBUS, &action, &bus_before);
 }
 
 int ptq_signal_seen(void)

@@ -5,6 +5,8 @@
 
 #include "status.h"
 
+#include <stdio.h>
+
 struct ptq_progress {
     const char *stage; /* owned by the caller, must outlive the progress */
     double total, done;
@@ -19,6 +21,8 @@ void ptq_progress_step(struct ptq_progress *progress, double amount);
 void ptq_progress_end(struct ptq_progress *progress);
 /* One line that stays: what somebody who comes back later wants to know of a run. */
 void ptq_progress_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* What people read, on out: one line or a part of one. What of it a terminal would obey becomes '?'. */
+void ptq_say(FILE *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Takes back a line that is still open, before something else is printed on stderr. */
 void ptq_progress_clear(void);
 
@@ -26,7 +30,8 @@ double ptq_seconds(void);           /* monotonic clock */
 long long ptq_peak_rss_bytes(void); /* of this process so far */
 
 /* After ptq_catch_signals, SIGINT and SIGTERM set a flag instead of ending the process; the second one ends it.
- * ptq_interrupted fails with PTQ_EINTERRUPT once the flag is set. */
+ * ptq_interrupted fails with PTQ_EINTERRUPT once the flag is set. SIGBUS from a mapped file that became shorter ends
+ * the process with a sentence that names it. */
 void ptq_catch_signals(void);
 enum ptq_status ptq_interrupted(struct ptq_error *err);
 int ptq_signal_seen(void); /* 0, SIGINT or SIGTERM */

@@ -8,6 +8,7 @@
 #define PTQ_STATUS_H
 
 #include <stdarg.h>
+#include <stddef.h>
 
 /* name, text, exit code of the command */
 #define PTQ_STATUS_MAP(X)                                                                                              \
@@ -46,6 +47,11 @@ enum ptq_status ptq_within(struct ptq_error *err, const char *format, ...) __att
         enum ptq_status ptq_try_ = (call);                                                                             \
         if (ptq_try_ != PTQ_OK) return ptq_try_;                                                                       \
     } while (0)
+
+/* Names of files and tensors come from strangers, and a terminal obeys control characters. Bytes of the UTF-8 character
+ * at text, 0 where there is none that is whole, shortest and only shown; and each byte of others made '?', in place. */
+size_t ptq_printable(const char *text);
+void ptq_blunt(char *text);
 
 int ptq_status_exit_code(enum ptq_status status);
 

@@ -72,36 +72,42 @@ void ptq_h5_abandon(struct ptq_h5 *file)
 }
 
 /* What HDF5 itself would say in its own way, or not notice. */
-static enum ptq_status check_file(const char *path, uint64_t *size, int *sealed, struct ptq_error *err)
+static enum ptq_status check_bytes(const struct ptq_mapped *file, int need_seal, struct ptq_error *err)
 {
     static const unsigned char signature[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
+    if (!file->size) return ptq_fail(err, PTQ_EINPUT, "%s: is empty (0 bytes), so it is no HDF5 file", file->path);
+    if (file->size < sizeof signature || memcmp(file->data, signature, sizeof signature))
+        return ptq_fail(err, PTQ_EINPUT, "%s: is no HDF5 file (its first 8 bytes are not HDF5's)", file->path);
+    int sealed = ptq_h5_check_seal(file->data, file->size);
+    if (!sealed)
+        return ptq_fail(err, PTQ_EINPUT, "%s: is damaged: its bytes are not those that were written (SHA-256)",
+                        file->path);
+    if (sealed > 0 || !need_seal) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT,
+                    "%s: is HDF5, but not as ptq wrote it (its SHA-256 is missing at the end of %llu bytes); was it "
+                    "changed or cut short?",
+                    file->path, (unsigned long long)file->size);
+}
+
+enum ptq_status ptq_h5_check(const char *path, int need_seal, uint64_t *size, struct ptq_error *err)
+{
     struct ptq_arena *arena = ptq_arena_make("the check of an HDF5 file");
     struct ptq_mapped file;
     enum ptq_status status = ptq_map(arena, path, &file, err);
     if (!status) {
         *size = file.size;
-        if (!file.size)
-            status = ptq_fail(err, PTQ_EINPUT, "%s: is empty (0 bytes), so it is no HDF5 file", path);
-        else if (file.size < sizeof signature || memcmp(file.data, signature, sizeof signature))
-            status = ptq_fail(err, PTQ_EINPUT, "%s: is no HDF5 file (its first 8 bytes are not HDF5's)", path);
-        else if ((*sealed = ptq_h5_check_seal(file.data, file.size)) == 0)
-            status =
-                ptq_fail(err, PTQ_EINPUT, "%s: is damaged: its bytes are not those that were written (SHA-256)", path);
+        status = check_bytes(&file, need_seal, err);
         ptq_unmap(&file);
     }
     ptq_arena_free(arena);
     return status;
 }
 
-enum ptq_status ptq_h5_open(const char *path, struct ptq_h5 **out, struct ptq_error *err)
+enum ptq_status ptq_h5_open_checked(const char *path, uint64_t size, struct ptq_h5 **out, struct ptq_error *err)
 {
     ptq_h5_quieten();
-    uint64_t size;
-    int sealed;
-    PTQ_TRY(check_file(path, &size, &sealed, err));
     struct ptq_h5 *file = new_file(path);
     file->size = size;
-    file->sealed = sealed > 0;
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     /* Files are replaced by rename and never written in place: no lock, which some file systems do not have. */
     H5Pset_file_locking(access, 0, 1);
@@ -116,14 +122,23 @@ enum ptq_status ptq_h5_open(const char *path, struct ptq_h5 **out, struct ptq_er
     return status;
 }
 
+enum ptq_status ptq_h5_open(const char *path, struct ptq_h5 **out, struct ptq_error *err)
+{
+    uint64_t size;
+    PTQ_TRY(ptq_h5_check(path, 1, &size, err));
+    return ptq_h5_open_checked(path, size, out, err);
+}
+
+enum ptq_status ptq_h5_open_foreign(const char *path, struct ptq_h5 **out, struct ptq_error *err)
+{
+    uint64_t size;
+    PTQ_TRY(ptq_h5_check(path, 0, &size, err));
+    return ptq_h5_open_checked(path, size, out, err);
+}
+
 void ptq_h5_close(struct ptq_h5 *file)
 {
     free_file(file);
-}
-
-int ptq_h5_is_sealed(const struct ptq_h5 *file)
-{
-    return file->sealed;
 }
 
 int ptq_h5_exists(struct ptq_h5 *file, const char *path)

@@ -1,6 +1,6 @@
-/* The only door to HDF5: h5.c and h5_write.c (with h5_path.c) alone include hdf5.h, so nothing else can leak an id or
- * meet its error stack. Files are read with plug-ins off; soft and external links, external storage, virtual datasets,
- * unknown filters and texts of variable length are refused, and no value is larger than its file can hold. */
+/* The only door to HDF5: h5.c, h5_read.c and h5_write.c (with h5_path.c) alone include hdf5.h, so nothing else can leak
+ * an id or meet its error stack. Files are read with plug-ins off; soft and external links, external storage, virtual
+ * datasets, unknown filters and texts of variable length are refused, and no value is larger than its file can hold. */
 #ifndef PTQ_H5_H
 #define PTQ_H5_H
 
@@ -12,12 +12,27 @@
 struct ptq_h5; /* an open file */
 
 /* A new file, built in memory; ptq_h5_commit writes it to path, whole or not at all. Equal content is equal bytes.
- * Behind HDF5's own bytes stands their SHA-256, which ptq_h5_open checks. */
+ * Behind HDF5's own bytes stands their SHA-256, without which nothing opens it. */
 enum ptq_status ptq_h5_create(const char *path, struct ptq_h5 **out, struct ptq_error *err);
 enum ptq_status ptq_h5_commit(struct ptq_h5 *file, struct ptq_error *err); /* frees file, on failure too */
 void ptq_h5_abandon(struct ptq_h5 *file);
-enum ptq_status ptq_h5_open(const char *path, struct ptq_h5 **out, struct ptq_error *err); /* read-only */
+/* Read-only, in this process: for files that are the user's own (the cache). */
+enum ptq_status ptq_h5_open(const char *path, struct ptq_h5 **out, struct ptq_error *err);
+/* Also without the SHA-256: for tests, whose fixtures other programs wrote. */
+enum ptq_status ptq_h5_open_foreign(const char *path, struct ptq_h5 **out, struct ptq_error *err);
 void ptq_h5_close(struct ptq_h5 *file);
+
+/* What reads a file for ptq_h5_read: everything that it finds is in arena, *out too. */
+typedef enum ptq_status ptq_h5_reader(struct ptq_h5 *file, const void *context, struct ptq_arena *arena, void **out,
+                                      struct ptq_error *err);
+
+/* The way to read files that may come from a stranger. HDF5 is no safe reader of what it did not write, so a child with
+ * limits of memory and time opens path and calls read(file, context, ...); what it finds comes back in arena, *out of
+ * `bytes` first, and what it refuses in its words. HDF5 never sees the file in this process. PTQ_EINPUT also where the
+ * child crashed, took too long or wanted more memory than such a file can need; PTQ_EIO where the system had no process
+ * or no memory for it. */
+enum ptq_status ptq_h5_read(const char *path, ptq_h5_reader *read, const void *context, struct ptq_arena *arena,
+                            void **out, size_t bytes, struct ptq_error *err);
 
 /* Where: a group path ("/", "/cells/ID"), made with its parents where missing. A scalar becomes an attribute (and
  * replaces one of that name; a text above 32 KB becomes a dataset), an array a dataset, whose name must be new. */
@@ -64,9 +79,6 @@ enum ptq_status ptq_h5_texts(struct ptq_h5 *file, const char *group, const char 
 
 /* The group, with its parents, where missing. */
 enum ptq_status ptq_h5_put_group(struct ptq_h5 *file, const char *group, struct ptq_error *err);
-
-/* 1 where the open file has the SHA-256 that ptq_h5_commit writes, 0 where it is of other making. */
-int ptq_h5_is_sealed(const struct ptq_h5 *file);
 
 int ptq_h5_exists(struct ptq_h5 *file, const char *path);
 /* Names of the groups in a group, in creation order. */

@@ -1,7 +1,9 @@
-/* Inside h5.c and h5_write.c: identifiers, and the ways to the objects of a file. Includes hdf5.h, so nothing else may
- * include it. */
+/* Inside h5.c, h5_read.c and h5_write.c: identifiers, and the ways to the objects of a file. Includes hdf5.h, so
+ * nothing else may include it. */
 #ifndef PTQ_H5_PATH_H
 #define PTQ_H5_PATH_H
+
+#include "status.h"
 
 #include <hdf5.h>
 #include <stdint.h>
@@ -14,8 +16,13 @@ struct ptq_h5 {
     hid_t id;
     char *path;
     uint64_t size; /* of the file read: no value in it can be larger */
-    int sealed;
 };
+
+/* What can be said of a file without HDF5: its first bytes, its size, and its SHA-256, which it must have where
+ * need_seal is set. */
+enum ptq_status ptq_h5_check(const char *path, int need_seal, uint64_t *size, struct ptq_error *err);
+/* Opens what ptq_h5_check let pass. */
+enum ptq_status ptq_h5_open_checked(const char *path, uint64_t size, struct ptq_h5 **out, struct ptq_error *err);
 
 /* Gives back any identifier; a negative one is fine. */
 void ptq_h5_release(hid_t id);

@@ -45,8 +45,9 @@ static int is_removable(const char *file)
 {
     static const char magic[] = "\x89HDF\r\n\x1a\n";
     char start[sizeof magic - 1];
-    FILE *f = fopen(file, "re");
-    if (!f) return 1;
+    if (access(file, F_OK)) return 1;
+    FILE *f = ptq_is_file(file) ? fopen(file, "re") : NULL; /* to open a FIFO waits for its writer */
+    if (!f) return 0;
     size_t got = fread(start, 1, sizeof start, f);
     fclose(f);
     return got == 0 || memcmp(start, magic, got) == 0;
@@ -148,45 +149,56 @@ static const struct ptq_cell *find_cell(const struct cells *cells, const char *i
     return NULL;
 }
 
-static enum ptq_status read_all(struct ptq_h5 *h5, const char *path, struct ptq_arena *arena, struct cells *cells,
+static enum ptq_status read_marks(struct ptq_h5 *h5, const void *path, struct ptq_arena *arena, void **out,
+                                  struct ptq_error *err)
+{
+    struct cells *found = *out = ptq_new(arena, struct cells, 1);
+    PTQ_TRY(ptq_cell_file_check(h5, path, err));
+    PTQ_TRY(ptq_h5_text(h5, "/", "experiment", arena, &found->experiment, err));
+    return ptq_h5_text(h5, "/", "experiment_yaml", arena, &found->yaml, err);
+}
+
+static enum ptq_status read_all(struct ptq_h5 *h5, const void *path, struct ptq_arena *arena, void **out,
                                 struct ptq_error *err)
 {
     const char **id;
     int64_t n;
-    struct ptq_cell cell;
-    PTQ_TRY(ptq_cell_file_check(h5, path, err));
-    PTQ_TRY(ptq_h5_text(h5, "/", "experiment", arena, &cells->experiment, err));
-    PTQ_TRY(ptq_h5_text(h5, "/", "experiment_yaml", arena, &cells->yaml, err));
+    PTQ_TRY(read_marks(h5, path, arena, out, err));
     PTQ_TRY(ptq_h5_groups(h5, "/cells", arena, &id, &n, err));
-    for (int64_t i = 0; i < n; i++) {
-        PTQ_TRY(ptq_cell_read(h5, path, id[i], arena, &cell, err));
-        add_cell(cells, &cell);
-    }
+    struct cells *found = *out;
+    found->cell = ptq_new(arena, struct ptq_cell, n);
+    for (; found->n < n; found->n++) PTQ_TRY(ptq_cell_read(h5, path, id[found->n], arena, &found->cell[found->n], err));
     return PTQ_OK;
 }
 
 static enum ptq_status read_file(const char *path, struct ptq_arena *arena, struct cells *cells, struct ptq_error *err)
 {
-    struct ptq_h5 *h5;
-    PTQ_TRY(ptq_h5_open(path, &h5, err));
-    enum ptq_status status = read_all(h5, path, arena, cells, err);
-    ptq_h5_close(h5);
-    return status;
+    void *out;
+    PTQ_TRY(ptq_h5_read(path, read_all, path, arena, &out, sizeof *cells, err));
+    const struct cells *found = out;
+    cells->experiment = found->experiment;
+    cells->yaml = found->yaml;
+    for (int i = 0; i < found->n; i++) add_cell(cells, &found->cell[i]);
+    return PTQ_OK;
 }
 
-/* The whole cells of FILE.cells; a damaged one counts as not finished. */
-static void read_folder(const char *folder, struct ptq_arena *arena, struct cells *cells)
+/* The whole cells of FILE.cells. A damaged one counts as not finished, and one that is gone since was joined; but where
+ * the system fails, a cell must not be taken for damaged, since it would then be computed again. */
+static enum ptq_status read_folder(const char *folder, struct ptq_arena *arena, struct cells *cells,
+                                   struct ptq_error *err)
 {
     char(*ids)[PTQ_SHA256_HEX];
     int n = list_cell_files(arena, folder, &ids);
-    for (int i = 0; i < n; i++) {
+    enum ptq_status status = PTQ_OK;
+    for (int i = 0; !status && i < n; i++) {
         struct cells one = {0};
-        struct ptq_error ignored;
         const char *path = ptq_format(arena, "%s/%s.h5", folder, ids[i]);
-        if (!read_file(path, arena, &one, &ignored) && one.n == 1 && strcmp(one.cell[0].id, ids[i]) == 0)
-            add_cell(cells, &one.cell[0]);
+        status = read_file(path, arena, &one, err);
+        if (!status && one.n == 1 && strcmp(one.cell[0].id, ids[i]) == 0) add_cell(cells, &one.cell[0]);
+        if (status == PTQ_EINPUT || access(path, F_OK)) status = PTQ_OK;
         free(one.cell);
     }
+    return status;
 }
 
 /* FILE and what lies beside it. FILE.cells is read first: a merge in between moves cells from it to FILE, and so none
@@ -213,9 +225,8 @@ static enum ptq_status hint_writer(const char *file, struct ptq_error *err)
 static enum ptq_status read_stored(struct ptq_arena *arena, const char *file, struct stored *s, struct ptq_error *err)
 {
     *s = (struct stored){0};
-    read_folder(cells_folder(arena, file), arena, &s->loose);
-    if (access(file, F_OK)) return PTQ_OK;
-    enum ptq_status status = read_file(file, arena, &s->merged, err);
+    enum ptq_status status = read_folder(cells_folder(arena, file), arena, &s->loose, err);
+    if (!status && !access(file, F_OK)) status = read_file(file, arena, &s->merged, err);
     if (status) free_stored(s);
     return status;
 }
@@ -290,13 +301,12 @@ enum ptq_status ptq_results_experiment(struct ptq_arena *arena, const char *file
 {
     *experiment = *yaml = "";
     if (access(file, F_OK)) return PTQ_OK;
-    struct ptq_h5 *h5;
-    PTQ_TRY(ptq_h5_open(file, &h5, err));
-    enum ptq_status status = ptq_cell_file_check(h5, file, err);
-    if (!status) status = ptq_h5_text(h5, "/", "experiment", arena, experiment, err);
-    if (!status) status = ptq_h5_text(h5, "/", "experiment_yaml", arena, yaml, err);
-    ptq_h5_close(h5);
-    return status;
+    void *out;
+    PTQ_TRY(ptq_h5_read(file, read_marks, file, arena, &out, sizeof(struct cells), err));
+    const struct cells *found = out;
+    *experiment = found->experiment;
+    *yaml = found->yaml;
+    return PTQ_OK;
 }
 
 /* ---- joining ---- */
@@ -372,6 +382,10 @@ enum ptq_status ptq_results_check_name(const char *file, struct ptq_error *err)
     if (!*file) return ptq_fail(err, PTQ_EUSAGE, "-o is empty; give the name of a results file, such as x.h5");
     if (ptq_is_folder(file) || file[strlen(file) - 1] == '/')
         return ptq_fail(err, PTQ_EUSAGE, "-o %s: is a folder; give the name of a results file in it, such as x.h5",
+                        file);
+    if (!access(file, F_OK) && !ptq_is_file(file))
+        return ptq_fail(err, PTQ_EUSAGE,
+                        "-o %s: is no regular file, and is not replaced; give the name of a results file, such as x.h5",
                         file);
     return PTQ_OK;
 }

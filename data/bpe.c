@@ -1,5 +1,6 @@
 #include "bpe.h"
 
+#include "progress.h"
 #include "unicode.h"
 
 #include <assert.h>
@@ -247,7 +248,7 @@ static void merge(struct ptq_bpe_run *run, size_t first, size_t last)
         symbol[i].next = i + 1 == last ? NONE : (int32_t)i + 1;
         rank_pair(run, (int32_t)i);
     }
-    while (run->n_heap) {
+    while (run->n_heap && !ptq_signal_seen()) {
         uint64_t top = heap_pop(run);
         int32_t at = (int32_t)(top & UINT32_MAX);
         if (symbol[at].rank == (int32_t)(top >> 32)) join(run, at);

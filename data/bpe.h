@@ -61,7 +61,8 @@ void ptq_bpe_start(struct ptq_bpe_run *run, const struct ptq_bpe *bpe, size_t te
 void ptq_bpe_stop(struct ptq_bpe_run *run);
 void ptq_bpe_add_id(struct ptq_bpe_run *run, int32_t id);
 /* Appends the ids of piece[0..size), well-formed UTF-8 that stays where it is until ptq_bpe_stop. Fails with PTQ_EINPUT
- * where the vocabulary has no token for a part of it. */
+ * where the vocabulary has no token for a part of it. Once a signal was seen (progress.h) the ids are those of a piece
+ * that was not merged to its end. */
 enum ptq_status ptq_bpe_piece(struct ptq_bpe_run *run, const char *piece, size_t size, struct ptq_error *err);
 
 #endif

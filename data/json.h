@@ -10,15 +10,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* No header, index or config has more values: a million tensors' names would not fit the memory that a reader may take.
- */
-enum { PTQ_JSON_VALUES = 500000 };
+/* What is looked through before it is parsed, since a file of a few bytes a value takes a hundred once it is. */
+struct ptq_json_bounds {
+    size_t values; /* values and keys; an array counts 2 more, an object 3 */
+    size_t string; /* bytes of one */
+    size_t size;   /* bytes of all */
+};
+/* Of a header, an index, a config: no model has more, and what is within takes 64 MB at most. */
+extern const struct ptq_json_bounds ptq_json_usual;
 
 /* Parses text[0..size). what names the source in errors ("DIR/config.json"). The caller owns *root: json_decref. */
 enum ptq_status ptq_json_parse(const char *text, size_t size, const char *what, json_t **root, struct ptq_error *err);
-/* The same with another bound on the number of values. */
-enum ptq_status ptq_json_parse_up_to(size_t limit, const char *text, size_t size, const char *what, json_t **root,
-                                     struct ptq_error *err);
+/* The same within other bounds. */
+enum ptq_status ptq_json_parse_within(const struct ptq_json_bounds *bounds, const char *text, size_t size,
+                                      const char *what, json_t **root, struct ptq_error *err);
 /* The same of a file of a model's folder, of at most limit bytes; a link may not leave the folder (ptq_map_inside). */
 enum ptq_status ptq_json_load(const char *path, size_t limit, json_t **root, struct ptq_error *err);
 

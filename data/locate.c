@@ -117,6 +117,23 @@ static const char *resolve_revision(struct ptq_arena *arena, const char *model, 
     return text;
 }
 
+static int is_beneath(const char *path, const char *root)
+{
+    size_t length = strlen(root);
+    if (length == 1) return 1; /* "/" */
+    return strncmp(path, root, length) == 0 && path[length] == '/';
+}
+
+/* Whether a snapshot is a folder of the model's own folder, and no link out of it. */
+static int is_own_snapshot(const char *path, const char *folder)
+{
+    char *real = realpath(path, NULL), *root = realpath(folder, NULL);
+    int own = real && root && is_beneath(real, root); /* no test: both were looked at just now */
+    free(real);
+    free(root);
+    return own;
+}
+
 static enum ptq_status locate_hub(struct ptq_arena *arena, const char *name, const char **path, struct ptq_error *err)
 {
     const char *org, *model, *revision;
@@ -130,7 +147,11 @@ static enum ptq_status locate_hub(struct ptq_arena *arena, const char *name, con
     const char *folder = ptq_format(arena, "%s/models--%s--%s", hub, org, model);
     const char *commit = resolve_revision(arena, folder, revision);
     *path = ptq_format(arena, "%s/snapshots/%s", folder, commit);
-    if (ptq_is_bare_name(commit) && ptq_is_folder(*path)) return PTQ_OK;
+    if (ptq_is_bare_name(commit) && ptq_is_folder(*path)) {
+        if (is_own_snapshot(*path, folder)) return PTQ_OK;
+        return ptq_fail(err, PTQ_EINPUT, "%s: the snapshot %s is a link that leaves %s; fetch the model anew", name,
+                        *path, folder);
+    }
     if (ptq_is_folder(folder))
         return ptq_fail(err, PTQ_EINPUT,
                         "%s: revision %s is not in the Hugging Face cache (%s); fetch it: data/fetch hub %s", name,
@@ -230,13 +251,6 @@ static void widen(char *real)
     first = strrchr(real, '/');
     if (first && strcmp(middle + 1, "snapshots") == 0 && strncmp(first + 1, "models--", 8) == 0) return;
     *middle = *last = '/';
-}
-
-static int is_beneath(const char *path, const char *root)
-{
-    size_t length = strlen(root);
-    if (length == 1) return 1; /* "/" */
-    return strncmp(path, root, length) == 0 && path[length] == '/';
 }
 
 static enum ptq_status map_beneath(struct ptq_arena *arena, const char *folder, const char *path,

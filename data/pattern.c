@@ -1,5 +1,6 @@
 #include "pattern.h"
 
+#include "progress.h"
 #include "unicode.h"
 #include "unicode_tables.h"
 #include "words.h"
@@ -8,9 +9,17 @@
 #include <pcre2.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* Backtracking steps from one start, nested groups, and KiB of memory in one search; pieces of text need far less. */
 enum { MATCH_LIMIT = 1000000, DEPTH_LIMIT = 10000, HEAP_LIMIT = 65536, MAX_REGEX = 16384 };
+
+/* What all searches of a text may take, in processor time, with what is done of each piece: fifty times what the
+ * expressions of well-known tokenizers take of prose, fourteen times what they take of lone digits (docs/decisions.md).
+ * It is looked at now and then, since that is a call of the kernel. */
+#define TEXT_SECONDS 0.25
+#define BYTE_SECONDS 20e-6
+enum { SEARCHES_A_LOOK = 8 };
 
 struct ptq_pattern {
     pcre2_code *code;
@@ -220,4 +229,35 @@ enum ptq_status ptq_pattern_find(const struct ptq_pattern *pattern, const char *
                     "%s: the expression fails at byte %zu of a text of %zu bytes (%s); it backtracks too much to be a "
                     "tokenizer's",
                     pattern->where, from, size, why);
+}
+
+/* ---- what all searches of a text take ---- */
+
+static double thread_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+void ptq_pattern_begin(struct ptq_pattern_budget *budget)
+{
+    *budget = (struct ptq_pattern_budget){.until = thread_seconds() + TEXT_SECONDS};
+}
+
+void ptq_pattern_allow(struct ptq_pattern_budget *budget, size_t size)
+{
+    budget->until += BYTE_SECONDS * (double)size;
+}
+
+enum ptq_status ptq_pattern_check(const struct ptq_pattern *pattern, struct ptq_pattern_budget *budget,
+                                  struct ptq_error *err)
+{
+    if (++budget->searches % SEARCHES_A_LOOK) return PTQ_OK;
+    PTQ_TRY(ptq_interrupted(err));
+    if (thread_seconds() < budget->until) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT,
+                    "%s: the expression took more processor time than %g s and %g us for each byte; it looks through "
+                    "too much of the text at each match to be a tokenizer's",
+                    pattern->where, TEXT_SECONDS, 1e6 * BYTE_SECONDS);
 }

@@ -21,4 +21,16 @@ void ptq_pattern_free(struct ptq_pattern *pattern); /* NULL is fine */
 enum ptq_status ptq_pattern_find(const struct ptq_pattern *pattern, const char *text, size_t size, size_t from,
                                  size_t *start, size_t *end, struct ptq_error *err);
 
+/* Each search has its limits, but an expression that is cheap in one can look through all that is left of the text in
+ * each: so the searches of one text have a limit together, in processor time of the thread. */
+struct ptq_pattern_budget {
+    double until;
+    unsigned searches;
+};
+void ptq_pattern_begin(struct ptq_pattern_budget *budget);
+void ptq_pattern_allow(struct ptq_pattern_budget *budget, size_t size); /* what size bytes more may take */
+/* Before a search: fails with PTQ_EINPUT where the time is over, with PTQ_EINTERRUPT where a signal was seen. */
+enum ptq_status ptq_pattern_check(const struct ptq_pattern *pattern, struct ptq_pattern_budget *budget,
+                                  struct ptq_error *err);
+
 #endif

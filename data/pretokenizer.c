@@ -8,6 +8,7 @@
 
 struct run {
     const struct ptq_pretokenizer *pretokenizer;
+    struct ptq_pattern_budget *budget;
     struct ptq_arena *scratch;
     ptq_piece_sink *sink;
     void *context;
@@ -22,6 +23,7 @@ struct stretch {
 /* Where in a text a step is; next_* hold a match that was found while its gap is given out. */
 struct search {
     const struct ptq_pre_step *step;
+    struct ptq_pattern_budget *budget;
     const char *text;
     size_t size, at;
     size_t next_start, next_end, from;
@@ -53,10 +55,13 @@ static void find_string(struct search *s)
  * empty match lets the search go on one character later. */
 static enum ptq_status find_next(struct search *s, struct ptq_error *err)
 {
-    if (s->step->pattern)
-        PTQ_TRY(ptq_pattern_find(s->step->pattern, s->text, s->size, s->from, &s->next_start, &s->next_end, err));
-    else
+    const struct ptq_pattern *pattern = s->step->pattern;
+    if (pattern) {
+        PTQ_TRY(ptq_pattern_check(pattern, s->budget, err));
+        PTQ_TRY(ptq_pattern_find(pattern, s->text, s->size, s->from, &s->next_start, &s->next_end, err));
+    } else {
         find_string(s);
+    }
     s->from = s->next_end;
     if (s->next_end == s->next_start) {
         int length = 1;
@@ -101,7 +106,7 @@ static int joins(enum ptq_split_behaviour behaviour, const struct stretch *a, co
 static enum ptq_status split(const struct run *run, int index, const char *text, size_t size, int at_start,
                              struct ptq_error *err)
 {
-    struct search s = {.step = &run->pretokenizer->step[index], .text = text, .size = size};
+    struct search s = {.step = &run->pretokenizer->step[index], .budget = run->budget, .text = text, .size = size};
     enum ptq_split_behaviour behaviour = s.step->behaviour;
     struct stretch last = {0}, next;
     size_t start = 0;
@@ -160,10 +165,12 @@ static enum ptq_status run_step(const struct run *run, int index, const char *te
 }
 
 enum ptq_status ptq_pretokenize(const struct ptq_pretokenizer *pretokenizer, const char *text, size_t size,
-                                int at_start, struct ptq_arena *scratch, ptq_piece_sink *sink, void *context,
-                                struct ptq_error *err)
+                                int at_start, struct ptq_pattern_budget *budget, struct ptq_arena *scratch,
+                                ptq_piece_sink *sink, void *context, struct ptq_error *err)
 {
-    struct run run = {.pretokenizer = pretokenizer, .scratch = scratch, .sink = sink, .context = context};
+    struct run run = {
+        .pretokenizer = pretokenizer, .budget = budget, .scratch = scratch, .sink = sink, .context = context};
+    ptq_pattern_allow(budget, size);
     return run_step(&run, 0, text, size, at_start, err);
 }
 

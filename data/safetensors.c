@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_HEADER = 100000000, NAME_SHOWN = 100 };
+enum { MAX_HEADER = 100000000, NAME_SHOWN = 100, MAX_NAME = 4096 };
 
 /* A tensor and where its data lies, before the whole is checked. */
 struct entry {
@@ -18,6 +18,10 @@ struct entry {
 static enum ptq_status check_name(const char *path, const char *name, struct ptq_error *err)
 {
     if (!*name) return ptq_fail(err, PTQ_EINPUT, "%s: header: a tensor's name is empty", path);
+    size_t length = strlen(name);
+    if (length > MAX_NAME)
+        return ptq_fail(err, PTQ_EINPUT, "%s: header: the name %.*s... has %zu bytes; at most %d are read", path,
+                        (int)NAME_SHOWN, name, length, (int)MAX_NAME);
     for (const char *c = name; *c; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7f)
             return ptq_fail(err, PTQ_EINPUT, "%s: header: a tensor's name holds the control character 0x%02x", path,

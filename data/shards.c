@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_INDEX = 1 << 26, MAX_SHARDS = 4096 };
+enum { MAX_SHARDS = 4096 };
 
 /* ---- folders without an index ---- */
 
@@ -140,10 +140,7 @@ static enum ptq_status load_index(struct ptq_arena *arena, const char *folder, j
 {
     struct ptq_mapped file;
     PTQ_TRY(ptq_map_member(arena, folder, PTQ_INDEX_FILE, &file, err));
-    enum ptq_status status =
-        file.size > MAX_INDEX
-            ? ptq_fail(err, PTQ_EINPUT, "%s: has %zu bytes; at most %d are read", file.path, file.size, (int)MAX_INDEX)
-            : ptq_json_parse((const char *)file.data, file.size, file.path, json, err);
+    enum ptq_status status = ptq_json_parse((const char *)file.data, file.size, file.path, json, err);
     ptq_unmap(&file);
     return status;
 }

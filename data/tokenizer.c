@@ -1,6 +1,7 @@
 #include "tokenizer.h"
 
 #include "mapped.h"
+#include "progress.h"
 #include "tokenizer_parts.h"
 #include "unicode.h"
 
@@ -14,6 +15,7 @@ enum { MAX_TEXT = 1 << 30 };
 struct encoding {
     const struct ptq_tokenizer *tokenizer;
     struct ptq_bpe_run run;
+    struct ptq_pattern_budget budget;
     struct ptq_arena *scratch;
 };
 
@@ -54,15 +56,16 @@ void ptq_tokenizer_close(struct ptq_tokenizer *tokenizer)
 static enum ptq_status take_piece(void *context, const char *piece, size_t size, struct ptq_error *err)
 {
     struct encoding *encoding = context;
-    return ptq_bpe_piece(&encoding->run, piece, size, err);
+    PTQ_TRY(ptq_bpe_piece(&encoding->run, piece, size, err));
+    return ptq_interrupted(err);
 }
 
 /* What lies between added tokens, normalised already. */
 static enum ptq_status encode_words(struct encoding *encoding, const char *text, size_t size, int at_start,
                                     struct ptq_error *err)
 {
-    return ptq_pretokenize(&encoding->tokenizer->pretokenizer, text, size, at_start, encoding->scratch, take_piece,
-                           encoding, err);
+    return ptq_pretokenize(&encoding->tokenizer->pretokenizer, text, size, at_start, &encoding->budget,
+                           encoding->scratch, take_piece, encoding, err);
 }
 
 /* What lies between added tokens that are found in the text as it is. */
@@ -124,6 +127,7 @@ enum ptq_status ptq_tokenizer_encode(const struct ptq_tokenizer *tokenizer, cons
     PTQ_TRY(check_text(text, size, err));
     struct encoding encoding = {.tokenizer = tokenizer, .scratch = ptq_arena_make("tokenizer")};
     ptq_bpe_start(&encoding.run, &tokenizer->bpe, size);
+    ptq_pattern_begin(&encoding.budget);
     enum ptq_status status = encode_text(&encoding, text, size, err);
     if (status == PTQ_OK)
         copy_ids(&encoding, special, arena, ids, n);

@@ -383,7 +383,7 @@ enum ptq_status ptq_bench(const struct ptq_options *o, struct ptq_error *err)
         json_pack("{s:s, s:s, s:i, s:f, s:f, s:O}", "kernels", ptq_ops()->name, "blas", ptq_blas_name(), "threads",
                   ptq_pool_size(), "read_gb", machine.read / 1e9, "sgemm_gflop", machine.sgemm / 1e9, "rows", rows);
     if (!status && o->json) {
-        json_dumpf(root, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
+        json_dumpf(root, stdout, JSON_ENSURE_ASCII | JSON_INDENT(1) | JSON_REAL_PRECISION(9));
         puts("");
     }
     json_decref(rows);

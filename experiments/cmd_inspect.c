@@ -5,6 +5,7 @@
 #include "gguf.h"
 #include "json.h"
 #include "mapped.h"
+#include "progress.h"
 
 #include <string.h>
 
@@ -70,9 +71,9 @@ static void print_metadata(struct ptq_arena *arena, const struct ptq_gguf *g, FI
 static void print_all(struct ptq_arena *arena, const struct ptq_checkpoint *c, const struct sum of[PTQ_N_DTYPE],
                       const struct sum *total, FILE *out)
 {
-    fprintf(out, "%s: %s, %d file%s\n", c->path, format_name(c), c->n_files, c->n_files == 1 ? "" : "s");
+    ptq_say(out, "%s: %s, %d file%s\n", c->path, format_name(c), c->n_files, c->n_files == 1 ? "" : "s");
     for (int i = 0; i < c->n_files; i++)
-        fprintf(out, "  %s  %zu bytes\n", ptq_file_name(c->file[i].path), c->file[i].size);
+        ptq_say(out, "  %s  %zu bytes\n", ptq_file_name(c->file[i].path), c->file[i].size);
     if (c->gguf) print_metadata(arena, c->gguf, out);
     print_tensors(arena, c, out);
     fprintf(out, "\n");
@@ -143,7 +144,7 @@ static enum ptq_status print_json(const struct ptq_checkpoint *c, const struct s
                                   const struct sum *total, FILE *out, struct ptq_error *err)
 {
     json_t *root = json_all(c, of, total);
-    int bad = !root || json_dumpf(root, out, JSON_COMPACT) || putc('\n', out) == EOF;
+    int bad = !root || json_dumpf(root, out, JSON_ENSURE_ASCII | JSON_COMPACT) || putc('\n', out) == EOF;
     json_decref(root);
     return bad ? ptq_fail(err, PTQ_EIO, "%s: the description cannot be written", c->path) : PTQ_OK;
 }

@@ -11,6 +11,7 @@
 #include "mapped.h"
 #include "needs.h"
 #include "plot.h"
+#include "progress.h"
 #include "run.h"
 #include "table.h"
 #include "version.h"
@@ -133,7 +134,7 @@ enum ptq_status ptq_command_plot(const struct ptq_options *o, struct ptq_error *
     struct ptq_arena *arena = ptq_arena_make("plot");
     enum ptq_status status = ptq_table_read(arena, o->operand, o->n_operands, &cells, &n, err);
     if (!status) status = ptq_plot(cells, n, o->out, &figures, err);
-    if (!status && !o->quiet) fprintf(stderr, "%s: %d figure%s\n", o->out, figures, figures == 1 ? "" : "s");
+    if (!status && !o->quiet) ptq_say(stderr, "%s: %d figure%s\n", o->out, figures, figures == 1 ? "" : "s");
     ptq_arena_free(arena);
     return status;
 }
@@ -143,7 +144,7 @@ static int is_results(const char *path)
 {
     static const char magic[] = "\x89HDF\r\n\x1a\n";
     char start[sizeof magic - 1];
-    FILE *file = fopen(path, "re");
+    FILE *file = ptq_is_file(path) ? fopen(path, "re") : NULL; /* to open a FIFO waits for its writer */
     if (!file) return 0;
     size_t got = fread(start, 1, sizeof start, file);
     fclose(file);

@@ -23,7 +23,7 @@ const char *ptq_drawn_comment(struct ptq_arena *arena, const char *format, const
 int ptq_drawn_of(const char *path, const char *format, const char *sha256)
 {
     char wanted[ROOM], found[ROOM] = "";
-    FILE *file = fopen(path, "rb");
+    FILE *file = ptq_is_file(path) ? fopen(path, "rb") : NULL;
     if (!file) return 0;
     comment(format, sha256, wanted);
     size_t n = strlen(wanted);

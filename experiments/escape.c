@@ -1,27 +1,11 @@
 #include "escape.h"
 
+#include "status.h"
 #include "words.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Bytes of the UTF-8 character at text, 0 where there is none that is whole, shortest and printable. */
-static size_t character(const unsigned char *text)
-{
-    if (text[0] < 0x80) return text[0] >= 0x20 && text[0] != 0x7f;
-    size_t n = text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
-    if (text[0] < 0xc2 || text[0] > 0xf4) return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((text[i] & 0xc0) != 0x80) return 0;
-    if (text[0] == 0xc2 && text[1] < 0xa0) return 0;                                            /* C1 controls */
-    if ((text[0] == 0xe0 && text[1] < 0xa0) || (text[0] == 0xf0 && text[1] < 0x90)) return 0;   /* longer than needed */
-    if ((text[0] == 0xed && text[1] >= 0xa0) || (text[0] == 0xf4 && text[1] >= 0x90)) return 0; /* no characters */
-    if (text[0] == 0xe2 && text[1] == 0x80 && (text[2] == 0xa8 || text[2] == 0xa9)) return 0;   /* line separators */
-    if (text[0] == 0xe2 && text[1] == 0x80 && text[2] >= 0xaa && text[2] <= 0xae) return 0; /* change of direction */
-    if (text[0] == 0xe2 && text[1] == 0x81 && text[2] >= 0xa6 && text[2] <= 0xa9) return 0;
-    return n;
-}
 
 static const char *tex_escape(char c)
 {
@@ -67,16 +51,16 @@ static void add_ascii(struct ptq_buffer *out, enum ptq_table_format format, char
     if (format == PTQ_TABLE_MD && c == ']' && next && strchr("([:", next)) special = "]";
     if (format == PTQ_TABLE_MD && (c == '<' || c == '>' || c == '&'))
         replaced = c == '<' ? "&lt;" : c == '>' ? "&gt;" : "&amp;";
-    if (replaced)
-        ptq_buffer_add(out, "%s", replaced);
-    else
-        ptq_buffer_add(out, "%s%c", strchr(special, c) ? "\\" : "", c);
+    if (strchr(special, c)) ptq_buffer_bytes(out, "\\", 1);
+    ptq_buffer_bytes(out, replaced ? replaced : &c, replaced ? strlen(replaced) : 1);
 }
 
 static const char *csv_field(struct ptq_arena *arena, const char *text)
 {
-    int formula = *text && strchr("=+-@", *text);
-    if (!formula && !strpbrk(text, ",\"") && *text != ' ') return text;
+    /* the wide forms are in UTF-8 EF BC and 9D, 8B, 8D, A0 */
+    int formula = *text && (strchr("=+-@", *text) ||
+                            (strncmp(text, "\xef\xbc", 2) == 0 && text[2] && strchr("\x9d\x8b\x8d\xa0", text[2])));
+    if (!formula && !strpbrk(text, ",;\"") && *text != ' ') return text;
     struct ptq_buffer out = {0};
     ptq_buffer_add(&out, "\"%s", formula ? "'" : "");
     for (; *text; text++) ptq_buffer_add(&out, *text == '"' ? "\"\"" : "%c", *text);
@@ -91,7 +75,7 @@ const char *ptq_escape(struct ptq_arena *arena, enum ptq_table_format format, co
     struct ptq_buffer out = {0};
     ptq_buffer_bytes(&out, "", 0);
     for (size_t n; *text; text += n ? n : 1) {
-        n = character((const unsigned char *)text);
+        n = ptq_printable(text);
         if (n > 1)
             ptq_buffer_bytes(&out, text, n);
         else

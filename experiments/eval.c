@@ -35,7 +35,7 @@ char *ptq_eval_json(const struct ptq_cell *c)
 #define X(kind, name, ...) json_object_set_new(json, #name, c->kl ? json_real(c->name) : json_null());
     PTQ_AGAINST_FIELDS(X)
 #undef X
-    char *text = json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    char *text = json_dumps(json, JSON_ENSURE_ASCII | JSON_INDENT(1) | JSON_REAL_PRECISION(17));
     json_decref(json);
     return text;
 }
@@ -51,10 +51,10 @@ enum ptq_status ptq_eval_print_json(const struct ptq_cell *c, struct ptq_error *
 
 static void print_cell(const struct ptq_cell *c)
 {
-    printf("%s  %s  ppl %.4f  (%lld tokens in %lld windows of %lld)\n", c->model, c->spec, c->ppl, (long long)c->tokens,
-           (long long)c->windows, (long long)c->window);
+    ptq_say(stdout, "%s  %s  ppl %.4f  (%lld tokens in %lld windows of %lld)\n", c->model, c->spec, c->ppl,
+            (long long)c->tokens, (long long)c->windows, (long long)c->window);
     printf("protocol: %s\n", c->protocol);
-    if (c->calib[0]) printf("calibration: %s, %s\n", c->calib, c->calib_protocol);
+    if (c->calib[0]) ptq_say(stdout, "calibration: %s, %s\n", c->calib, c->calib_protocol);
     if (c->kl)
         printf("against FP16: KL divergence %.4g nat (median %.3g, 95 %% below %.3g, 99 %% below %.3g), same top-1 "
                "%.2f %%, RMS change of p %.2f %%\n",

@@ -1,15 +1,15 @@
 #include "failures.h"
 
 #include "escape.h"
+#include "json.h"
 #include "mapped.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { SIZE_LIMIT = 64 << 20 };
+enum { SIZE_LIMIT = 16 << 20 };
 
 static const char *path_of(struct ptq_arena *arena, const char *file)
 {
@@ -96,7 +96,8 @@ enum ptq_status ptq_failures_read(struct ptq_arena *arena, const char *file, str
     *out = NULL;
     if (!ptq_is_file(path)) return PTQ_OK;
     PTQ_TRY(ptq_read_file(arena, path, SIZE_LIMIT, &text, &size, err));
-    json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL);
+    json_t *root;
+    PTQ_TRY(ptq_json_parse(text, size, path, &root, err));
     enum ptq_status status = read_list(arena, root, path, out, n, err);
     json_decref(root);
     return status;

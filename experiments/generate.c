@@ -188,7 +188,7 @@ static enum ptq_status print_json(const struct talk *t, struct ptq_error *err)
         t->held.seconds_load, "calibrate", t->held.seconds_calibrate, "quantize", t->held.seconds_quantize, "prompt",
         t->prefill, "decode", t->decode, "peak_rss_bytes", (json_int_t)ptq_peak_rss_bytes(), "device_peak_bytes",
         (json_int_t)ptq_offload_peak_bytes(), "threads", (json_int_t)ptq_pool_size(), "version", ptq_version);
-    char *text = json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    char *text = json_dumps(json, JSON_ENSURE_ASCII | JSON_INDENT(1) | JSON_REAL_PRECISION(17));
     json_decref(json);
     if (!text) return ptq_fail(err, PTQ_EINPUT, "JSON holds no name that is not UTF-8; call without --json");
     puts(text);
@@ -212,10 +212,11 @@ static void print_pace(const struct talk *t)
 {
     if (t->o->quiet) return;
     ptq_progress_clear();
-    fprintf(stderr, "%s, %s%s%s: prompt %lld tokens, %.1f tokens/s; %lld new, %.1f tokens/s (%s)\n",
-            t->held.model->name, what_ran(t), t->held.model->device ? ", on " : "",
-            t->held.model->device ? place_of(t) : "", (long long)t->n_prompt, prompt_pace(t), (long long)t->n_new,
-            pace(t), t->stopped);
+    /* The first new token is the prompt's: of one there is no pace. */
+    ptq_say(stderr, "%s, %s%s%s: prompt %lld tokens, %.1f tokens/s; %lld new%s (%s)\n", t->held.model->name,
+            what_ran(t), t->held.model->device ? ", on " : "", t->held.model->device ? place_of(t) : "",
+            (long long)t->n_prompt, prompt_pace(t), (long long)t->n_new,
+            t->n_new > 1 ? ptq_format(t->arena, ", %.1f tokens/s", pace(t)) : "", t->stopped);
 }
 
 static enum ptq_status prepare(struct talk *t, struct ptq_session *session, struct ptq_error *err)

@@ -90,7 +90,7 @@ int ptq_launch_watch(struct ptq_launch *l, char *seen)
         int there = ptq_is_file(ptq_format(scratch, "%s.cells/%s.h5", l->file, cell->cell.id));
         ptq_arena_free(scratch);
         if (there && !seen[i] && !l->options->quiet)
-            fprintf(l->log, "[%d/%d] %s  done\n", i + 1, l->plan->n, cell->label);
+            ptq_say(l->log, "[%d/%d] %s  done\n", i + 1, l->plan->n, cell->label);
         seen[i] |= (char)there;
         n += seen[i];
     }
@@ -122,7 +122,7 @@ void ptq_launch_fail_missing(struct ptq_launch *l)
         ptq_fail(&why, PTQ_EINPUT, "%.800s", reason(l, cell->cell.id));
         ptq_plan_fail(l->arena, l->plan, cell, &why);
         if (!l->options->quiet)
-            fprintf(l->log, "[%d/%d] %s  failed: %s\n", (int)(cell - l->plan->cell) + 1, l->plan->n, cell->label,
+            ptq_say(l->log, "[%d/%d] %s  failed: %s\n", (int)(cell - l->plan->cell) + 1, l->plan->n, cell->label,
                     cell->why);
     }
 }

@@ -6,6 +6,7 @@
 #include "page_parts.h"
 #include "plot.h"
 #include "program.h"
+#include "progress.h"
 #include "table.h"
 #include "version.h"
 #include "yaml_tree.h"
@@ -259,6 +260,6 @@ enum ptq_status ptq_command_report(const struct ptq_options *o, struct ptq_error
         return ptq_fail(err, PTQ_EUSAGE, "format '%.40s' is not known here; known: html (the page alone), pdf (both)",
                         o->format);
     PTQ_TRY(ptq_page_write(o->operand, o->n_operands, o->out, pdf, &figures, err));
-    if (!o->quiet) fprintf(stderr, "%s: report.html%s, %d figures\n", o->out, pdf ? ", report.pdf" : "", figures);
+    if (!o->quiet) ptq_say(stderr, "%s: report.html%s, %d figures\n", o->out, pdf ? ", report.pdf" : "", figures);
     return PTQ_OK;
 }

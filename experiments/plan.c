@@ -244,7 +244,7 @@ void ptq_plan_print(const struct ptq_plan *plan, FILE *out)
     static const char *const names[] = {"missing", "done", "failed"};
     for (int i = 0; i < plan->n; i++) {
         const struct ptq_plan_cell *cell = &plan->cell[i];
-        fprintf(out, "  %-8s %s%s%s\n", names[cell->state], cell->label, cell->why ? ": " : "",
+        ptq_say(out, "  %-8s %s%s%s\n", names[cell->state], cell->label, cell->why ? ": " : "",
                 cell->why ? cell->why : "");
     }
 }

@@ -123,8 +123,8 @@ static enum ptq_status report(const struct work *w, struct ptq_error *err)
     cell.effective_bits = w->made.effective_bits;
     cell.calib_sha256 = w->made.calib_sha256;
     if (w->o->json) return ptq_eval_print_json(&cell, err);
-    printf("%s  %s  --format %s  %.3f bits a weight  -> %s\n", cell.model, cell.spec, w->x.format->name,
-           cell.effective_bits, w->folder.path);
+    ptq_say(stdout, "%s  %s  --format %s  %.3f bits a weight  -> %s\n", cell.model, cell.spec, w->x.format->name,
+            cell.effective_bits, w->folder.path);
     if (w->measured.tokens)
         printf("perplexity of these files %.4f; of the codes before scales and weights became FP16 %.4f\n",
                w->measured.ppl, w->made.ppl);

@@ -78,6 +78,6 @@ enum ptq_status ptq_reuse(struct ptq_plan *plan, const char *from, const char *f
     int nothing = access(from, F_OK) && access(ptq_format(arena, "%s.cells", from), F_OK);
     ptq_arena_free(arena);
     *n = 0;
-    if (nothing || !ptq_plan_count(plan, PTQ_PLAN_MISSING)) return PTQ_OK;
+    if (nothing) return PTQ_OK;
     return ptq_is_folder(from) ? take_from_folder(plan, from, file, n, err) : take_from(plan, from, file, n, err);
 }

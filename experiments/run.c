@@ -89,7 +89,7 @@ static void print_summary(const struct run *r, FILE *out)
 {
     char left[64];
     int n_missing = ptq_plan_count(&r->plan, PTQ_PLAN_MISSING), n_failed = ptq_plan_count(&r->plan, PTQ_PLAN_FAILED);
-    fprintf(out, "%s: %d cell%s in %s: %d done, %d to run%s", r->experiment.name, r->plan.n, r->plan.n == 1 ? "" : "s",
+    ptq_say(out, "%s: %d cell%s in %s: %d done, %d to run%s", r->experiment.name, r->plan.n, r->plan.n == 1 ? "" : "s",
             r->file, ptq_plan_count(&r->plan, PTQ_PLAN_DONE), n_missing, time_left(r, left, sizeof left));
     if (n_failed) fprintf(out, ", %d cannot be run", n_failed);
     fprintf(out, "\n");
@@ -99,7 +99,7 @@ static void print_summary(const struct run *r, FILE *out)
 static void begin_line(const struct run *r, const struct ptq_plan_cell *cell)
 {
     if (isatty(fileno(r->log))) fprintf(r->log, "\r\033[K");
-    fprintf(r->log, "[%d/%d] %s  ", (int)(cell - r->plan.cell) + 1, r->plan.n, cell->label);
+    ptq_say(r->log, "[%d/%d] %s  ", (int)(cell - r->plan.cell) + 1, r->plan.n, cell->label);
 }
 
 static void report_done(const struct run *r, const struct ptq_plan_cell *cell, double ppl, double seconds)
@@ -108,14 +108,14 @@ static void report_done(const struct run *r, const struct ptq_plan_cell *cell, d
     if (r->options->quiet) return;
     begin_line(r, cell);
     time_left(r, left, sizeof left);
-    fprintf(r->log, "ppl %.2f  %.1f s%s%s\n", ppl, seconds, left, *left ? " left" : "");
+    ptq_say(r->log, "ppl %.2f  %.1f s%s%s\n", ppl, seconds, left, *left ? " left" : "");
 }
 
 static void report_failed(const struct run *r, const struct ptq_plan_cell *cell)
 {
     if (r->options->quiet) return;
     begin_line(r, cell);
-    fprintf(r->log, "failed: %s\n", cell->why);
+    ptq_say(r->log, "failed: %s\n", cell->why);
 }
 
 /* ---- running ---- */
@@ -181,10 +181,11 @@ static enum ptq_status merge(struct run *r)
 
 static enum ptq_status reuse(struct run *r)
 {
-    int n = 0;
-    if (r->options->reuse) PTQ_TRY(ptq_reuse(&r->plan, r->options->reuse, r->file, &n, r->err));
-    if (n && !r->options->quiet)
-        fprintf(r->log, "%s: %d cell%s taken from %s\n", r->experiment.name, n, n == 1 ? "" : "s", r->options->reuse);
+    int n;
+    if (!r->options->reuse || !ptq_plan_count(&r->plan, PTQ_PLAN_MISSING)) return PTQ_OK;
+    PTQ_TRY(ptq_reuse(&r->plan, r->options->reuse, r->file, &n, r->err));
+    if (!r->options->quiet) /* 0 as well: the path may be mistyped */
+        ptq_say(r->log, "%s: %d cell%s taken from %s\n", r->experiment.name, n, n == 1 ? "" : "s", r->options->reuse);
     return PTQ_OK;
 }
 
@@ -252,7 +253,7 @@ static void report_end(const struct run *r)
 {
     char duration[32];
     if (r->options->quiet || !r->n_ran) return;
-    fprintf(r->log, "%s: %d cell%s run in %s; %s holds %d of %d\n", r->experiment.name, r->n_ran,
+    ptq_say(r->log, "%s: %d cell%s run in %s; %s holds %d of %d\n", r->experiment.name, r->n_ran,
             r->n_ran == 1 ? "" : "s", ptq_duration(ptq_seconds() - r->started, duration, sizeof duration), r->file,
             ptq_plan_count(&r->plan, PTQ_PLAN_DONE), r->plan.n);
 }
@@ -386,10 +387,10 @@ static enum ptq_status dry_run(struct run *r)
     if (!r->options->fresh) PTQ_TRY(ptq_plan_look(&r->plan, r->file, r->err));
     /* Where no cell was measured, the machine is: a tenth of the time goes elsewhere than to matrix products. */
     if (r->runner->cost && ptq_plan_seconds_left(&r->plan) < 0) r->plan.machine = 1.1 * ptq_machine_pace();
-    fprintf(r->list, "%s\n", r->experiment.title);
+    ptq_say(r->list, "%s\n", r->experiment.title);
     print_summary(r, r->list);
     int64_t peak = ptq_plan_peak(&r->plan, r->options->memory);
-    if (peak) fprintf(r->list, "memory: about %lld MiB at most%s\n", (long long)(peak >> 20) + 1, too_much(r, peak));
+    if (peak) ptq_say(r->list, "memory: about %lld MiB at most%s\n", (long long)(peak >> 20) + 1, too_much(r, peak));
     ptq_plan_print(&r->plan, r->list);
     return PTQ_OK;
 }

@@ -212,6 +212,8 @@ enum ptq_status ptq_yaml_read(struct ptq_arena *arena, const char *path, struct 
     char *bytes;
     size_t size;
     PTQ_TRY(ptq_read_file(arena, path, MAX_BYTES, &bytes, &size, err));
+    if (strncmp(bytes, "\xef\xbb\xbf", 3) == 0)
+        bytes += 3, size -= 3; /* the mark that Windows' editors begin UTF-8 with */
     if (text) *text = bytes;
     return ptq_yaml_parse(arena, ptq_strdup(arena, path), bytes, size, out, err);
 }

@@ -126,6 +126,7 @@ static inline struct ptq_cell make_whole_cell(struct ptq_arena *arena)
     c.tokens = 6;
     c.nll_mean = 0;
     for (int i = 0; i < 6; i++) c.nll_mean += c.nll[i] / 6.0;
+    c.ppl = exp(c.nll_mean);
     cell_compare(&c, arena, 0.25);
     c.n_inputs = 2;
     c.input = ptq_new(arena, struct ptq_input_report, 2);

@@ -29,7 +29,7 @@ struct golden {
 static inline void golden_open(struct golden *g, const char *name, const char *path)
 {
     *g = (struct golden){.name = name, .arena = ptq_arena_make("golden")};
-    GOLDEN_OK(g, ptq_h5_open(path, &g->file, &g->err));
+    GOLDEN_OK(g, ptq_h5_open_foreign(path, &g->file, &g->err));
 }
 
 static inline void golden_close(struct golden *g)

@@ -31,6 +31,8 @@ static void test_errors_grow(void **state)
     assert_string_equal(strrchr(err.file, '/') + 1, "test_base.c");
     ptq_fail(&err, PTQ_EINPUT, "name \x1b[31m\n");
     assert_string_equal(err.text, "name ?[31m?"); /* nothing from a file drives the terminal */
+    ptq_fail(&err, PTQ_EINPUT, "a\x9b[31m\u200e\u00e9\xc3");
+    assert_string_equal(err.text, "a?[31m???\u00e9?");
     char *long_text = malloc(5000);
     memset(long_text, 'x', 4999);
     long_text[4999] = 0;

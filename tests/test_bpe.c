@@ -5,6 +5,8 @@
 #include "progress.h"
 #include "words.h"
 
+#include <signal.h>
+
 /* A model of LETTERS letters and random merges, some of them twice: token i is text[i]; merge m makes token LETTERS +
  * m. */
 enum { LETTERS = 4, MERGES = 60, TOKENS = LETTERS + MERGES, WORD = 40, WORDS = 2000 };
@@ -253,6 +255,25 @@ static void merges_of_fallback_bytes(void **state)
     }
 }
 
+/* The last test here: a signal that was seen stays seen. A word that is being merged is let go. */
+static void a_signal_ends_it(void **state)
+{
+    (void)state;
+    struct toy toy;
+    unsigned seed = 1;
+    int32_t *id;
+    size_t n;
+    struct ptq_error err;
+    make_toy(&toy, &seed);
+    struct opened o = open_toy(&toy);
+    ptq_catch_signals();
+    assert_int_equal(raise(SIGINT), 0);
+    assert_int_equal(ptq_signal_seen(), SIGINT);
+    assert_int_equal(ptq_tokenizer_encode(o.tokenizer, "abcd", 4, 1, o.arena, &id, &n, &err), PTQ_EINTERRUPT);
+    assert_non_null(strstr(err.text, "stopped by a signal"));
+    close_opened(&o);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -261,6 +282,7 @@ int main(void)
         cmocka_unit_test(vocabularies_that_no_trainer_makes),
         cmocka_unit_test(merges_of_fallback_bytes),
         cmocka_unit_test(a_text_of_one_word_takes_no_quadratic_time),
+        cmocka_unit_test(a_signal_ends_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
-/* Every value of a cell in a results file, in turn missing, of another kind, of another size: refused in one sentence
- * that names the file and the value, or what holds it. What an older file lacks is read without. The values are changed
- * on their way into the file: the linker puts the functions below before those of core/h5_write.c (--wrap, see
- * CMakeLists.txt). */
+/* Every value of a cell in a results file, in turn missing, of another kind, of another size, no number: refused in one
+ * sentence that names the file and the value, or what holds it. What an older file lacks is read without. The values
+ * are changed on their way into the file: the linker puts the functions below before those of core/h5_write.c (--wrap,
+ * see CMakeLists.txt). */
 #include "cell_file.h"
 #include "cells.h"
 #include "folder_test.h"
@@ -9,6 +9,10 @@
 
 enum fault { NONE, MISSING, OTHER_KIND, OTHER_ROWS, OTHER_COLUMNS };
 static const char *const fault_name[] = {"as it is", "missing", "of another kind", "of other rows", "of other columns"};
+
+/* What one real value of a cell is in place of its own; "" for none. */
+static const char *changed_name = "";
+static double changed_to;
 
 static enum fault fault;
 static int fault_at, seen;          /* the value that has it, from 1; how many were written */
@@ -31,7 +35,8 @@ static enum fault take_fault(const char *group, const char *name, enum fault las
       put_kind(f, group, name, 1, 2, err))                                                                             \
     X(put_int, (AT, int64_t a, struct ptq_error * err), (f, group, name, a, err), OTHER_KIND, 0, 1,                    \
       put_kind(f, group, name, 0, 2, err))                                                                             \
-    X(put_real, (AT, double a, struct ptq_error *err), (f, group, name, a, err), OTHER_KIND, 0, 1,                     \
+    X(put_real, (AT, double a, struct ptq_error *err),                                                                 \
+      (f, group, name, strcmp(name, changed_name) ? a : changed_to, err), OTHER_KIND, 0, 1,                            \
       put_kind(f, group, name, 0, 2, err))                                                                             \
     X(put_texts, (AT, const char *const *a, int64_t n, struct ptq_error *err), (f, group, name, a, n, err),            \
       OTHER_ROWS, 1, n, __real_ptq_h5_put_texts(f, group, name, a, n - 1, err))                                        \
@@ -172,26 +177,73 @@ static void an_empty_cell_comes_back_empty(void **state)
                    "its name is not the SHA-256 of its configuration");
 }
 
-/* What is not finite is stored, and says so in its mean. */
+/* What is not finite is never a result: neither of a token nor in a mean. */
 static void means_are_those_of_the_tokens(void **state)
 {
     (void)state;
     static const struct {
         float nll;
         double mean;
-        int good;
-    } rows[] = {{INFINITY, INFINITY, 1}, {NAN, NAN, 1}, {INFINITY, 3, 0}, {NAN, 3, 0}, {3, NAN, 0}, {3, INFINITY, 0}};
+        const char *words; /* NULL: good */
+    } rows[] = {{3, 3, NULL},
+                {INFINITY, 3, "nll does not have the mean that nll_mean says"},
+                {NAN, 3, "nll does not have the mean that nll_mean says"},
+                {INFINITY, INFINITY, "nll_mean is inf"},
+                {NAN, NAN, "nll_mean is nan"},
+                {3, NAN, "nll_mean is nan"},
+                {3, INFINITY, "nll_mean is inf"},
+                {3, 4, "nll does not have the mean that nll_mean says"}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct ptq_cell cell = make_whole_cell(arena), back;
         struct ptq_error err;
         for (int k = 0; k < 6; k++) cell.nll[k] = 3;
         cell.nll[1] = rows[i].nll;
         cell.nll_mean = rows[i].mean;
+        cell.ppl = exp(3);
         write_it(&cell);
         enum ptq_status status = read_it(cell.id, &back, &err);
-        if (!rows[i].good) assert_refused("mean", status, &err, "nll does not have the mean that nll_mean says");
-        if (rows[i].good && status) fail_msg("%s", err.text);
+        if (rows[i].words) assert_refused("mean", status, &err, rows[i].words);
+        if (!rows[i].words && status) fail_msg("%s", err.text);
     }
+}
+
+/* Each real value in turn is none, or infinite; seconds are below 0. */
+static void numbers_are_numbers(void **state)
+{
+    (void)state;
+    static const char *const names[] = {
+#define TEXT(name)
+#define INT(name)
+#define REAL(name) #name,
+#define X(kind, name, ...) kind(name)
+        PTQ_CELL_FIELDS(X) PTQ_AGAINST_FIELDS(X)
+#undef X
+#undef TEXT
+#undef INT
+#undef REAL
+    };
+    static const double bad[] = {NAN, INFINITY, -INFINITY, -1};
+    struct ptq_cell cell = make_whole_cell(arena), back;
+    struct ptq_error err;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
+            if (bad[k] == -1 && strncmp(names[i], "seconds_", 8) != 0) continue;
+            changed_name = names[i], changed_to = bad[k];
+            write_it(&cell);
+            char words[100];
+            snprintf(words, sizeof words, "cell.h5: ;%s is %g", names[i], bad[k]);
+            assert_refused(names[i], read_it(cell.id, &back, &err), &err, words);
+        }
+    changed_name = "seconds_eval", changed_to = -1e-9; /* which a difference of clocks may be */
+    write_it(&cell);
+    if (read_it(cell.id, &back, &err)) fail_msg("%s", err.text);
+    changed_name = "ppl", changed_to = cell.ppl * (1 + 2e-6);
+    write_it(&cell);
+    assert_refused("ppl", read_it(cell.id, &back, &err), &err, "ppl is not the exponential of nll_mean");
+    changed_name = "";
+    cell.kl[2] = NAN;
+    write_it(&cell);
+    assert_refused("kl", read_it(cell.id, &back, &err), &err, "kl is not finite");
 }
 
 static void files_of_another_schema_say_so(void **state)
@@ -223,6 +275,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_value_is_taken_for_another), cmocka_unit_test(an_empty_cell_comes_back_empty),
-        cmocka_unit_test(means_are_those_of_the_tokens), cmocka_unit_test(files_of_another_schema_say_so)};
+        cmocka_unit_test(means_are_those_of_the_tokens), cmocka_unit_test(numbers_are_numbers),
+        cmocka_unit_test(files_of_another_schema_say_so)};
     return cmocka_run_group_tests(tests, set_up_path, tear_down);
 }

@@ -175,6 +175,14 @@ expect 1 'is not removed' "$ptq" run "$root/experiments/table1.yaml" -o "$work/n
 [ "$(cat "$work/notes.md")" = mine ] || fail 'a text was overwritten'
 [ ! -e "$work/notes.md.cells" ] || fail 'a folder was left behind'
 expect 2 'is a folder' "${eval_llama[@]}" -o "$work"
+# a FIFO, which whoever opens waits for, is no file and stays one
+mkfifo "$work/fifo"
+for fresh in '' --fresh; do
+    expect 2 'fifo: is no regular file' timeout 20 "$ptq" run "$root/experiments/table1.yaml" -o "$work/fifo" ${fresh:+"$fresh"} "${sets[@]}"
+done
+expect 2 'fifo: is no regular file' timeout 20 "${eval_llama[@]}" -o "$work/fifo"
+for command in table inspect; do expect 1 'fifo: is no regular file' timeout 20 "$ptq" $command "$work/fifo"; done
+[ -p "$work/fifo" ] || fail 'a FIFO was replaced'
 # another config.json is another model: its cells are not taken for those that are there
 cp -r "$models/llama" "$work/other"
 for theta in 10000.0 17.0; do

@@ -5,11 +5,16 @@
 
 #include "arena.h"
 #include "folder_test.h"
+#include "progress.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 
 /* type, what it gives where it fails, name, parameters, words; CMakeLists.txt has the same names. */
 #define CALLS(X)                                                                                                       \
@@ -111,6 +116,24 @@ static void nothing_to_publish(void **state)
                    "out: cannot be written: No such file");
 }
 
+static int temporaries(void);
+
+/* What stands under the name and is no regular file stays what it is. */
+static void what_is_not_replaced(void **state)
+{
+    (void)state;
+    struct ptq_error err;
+    struct stat info;
+    const char *path = ptq_join(arena, folder, "fifo");
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_refused("a FIFO", ptq_write_file(path, "x", 1, &err), &err, "fifo: is no regular file, and is not replaced");
+    assert_true(stat(path, &info) == 0 && S_ISFIFO(info.st_mode));
+    assert_int_equal(temporaries(), 0);
+    assert_int_equal(ptq_make_folder(ptq_join(arena, folder, "under it"), &err), PTQ_OK);
+    assert_refused("a folder", ptq_write_file(ptq_join(arena, folder, "under it"), "x", 1, &err), &err,
+                   "cannot be written: Is a directory");
+}
+
 static int temporaries(void)
 {
     int n = 0;
@@ -197,9 +220,109 @@ static void folders_that_cannot_be_made(void **state)
     assert_string_equal(ptq_temporary_path(arena, "b"), ptq_format(arena, "./.tmp.b.%ld", (long)getpid()));
 }
 
+/* ---- a file that becomes shorter while it is mapped ---- */
+
+static void touch_it(const char *path)
+{
+    struct ptq_mapped file;
+    struct ptq_error err;
+    if (ptq_map(arena, path, &file, &err) || truncate(path, 0)) _exit(3);
+    _exit(*(const volatile unsigned char *)file.data == 0 ? 4 : 5);
+}
+
+/* Nobody's file: no handler has a word to say. */
+static void touch_another(const char *path)
+{
+    int fd = open(path, O_RDONLY);
+    const volatile unsigned char *data = mmap(NULL, 6, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (data == MAP_FAILED || truncate(path, 0)) _exit(3);
+    _exit(*data == 0 ? 4 : 5);
+}
+
+static void be_told(const char *path)
+{
+    struct ptq_mapped file;
+    struct ptq_error err;
+    if (ptq_map(arena, path, &file, &err)) _exit(3);
+    raise(SIGBUS);
+    _exit(4);
+}
+
+/* How a child ends that does it, and what it says. */
+static int end_of(void (*what)(const char *path), const char *path, char said[4096])
+{
+    int ends[2], end;
+    size_t used = 0;
+    assert_int_equal(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+        signal(SIGBUS, SIG_DFL); /* cmocka and sanitizers have handlers of their own */
+        dup2(ends[1], STDERR_FILENO);
+        ptq_catch_signals();
+        what(path);
+    }
+    close(ends[1]);
+    for (ssize_t got; (got = read(ends[0], said + used, 4095 - used)) > 0;) used += (size_t)got;
+    said[used] = 0;
+    close(ends[0]);
+    assert_int_equal(waitpid(child, &end, 0), child);
+    return end;
+}
+
+static void a_file_that_becomes_shorter(void **state)
+{
+    (void)state;
+    char said[4096];
+    const char *path = ptq_join(arena, folder, "e\033[31m\xc2\x9bx");
+    write_test_text(folder, ptq_file_name(path), "before");
+    int end = end_of(touch_it, path, said);
+    assert_true(WIFEXITED(end) && WEXITSTATUS(end) == 1);
+    assert_string_equal(said, ptq_format(arena,
+                                         "ptq: %s/e?[31m??x: became shorter or could not be read while it was in use; "
+                                         "run the command again once the file is whole\n",
+                                         folder));
+    void (*others[])(const char *path) = {touch_another, be_told};
+    for (int i = 0; i < 2; i++) {
+        write_test_text(folder, "file", "before");
+        end = end_of(others[i], ptq_join(arena, folder, "file"), said);
+        if (!WIFSIGNALED(end) || WTERMSIG(end) != SIGBUS || *said) fail_msg("%d: it ended as %d: %s", i, end, said);
+    }
+}
+
+/* Whose an address is: known while a file is mapped, of as many files as there are places for. */
+static void whose_an_address_is(void **state)
+{
+    (void)state;
+    enum { N = 513 };
+    static struct ptq_mapped file[N];
+    struct ptq_error err;
+    char name[201];
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = 0;
+    const char *deep = ptq_format(arena, "%s/%s/%s", name, name, name);
+    assert_int_equal(ptq_make_folder(ptq_join(arena, folder, deep), &err), PTQ_OK);
+    deep = ptq_join(arena, deep, "end");
+    write_test_text(folder, deep, "before");
+    const char *path = ptq_join(arena, folder, deep);
+    for (int i = 0; i < N; i++) assert_int_equal(ptq_map(arena, path, &file[i], &err), PTQ_OK);
+    const unsigned char *first = file[0].data;
+    assert_string_equal(ptq_mapped_at(first + 5), path + strlen(path) - 511);
+    assert_null(ptq_mapped_at(first + 6));
+    assert_null(ptq_mapped_at(NULL));
+    assert_null(ptq_mapped_at(file[N - 1].data));
+    for (int i = 0; i < N; i++) ptq_unmap(&file[i]);
+    assert_null(ptq_mapped_at(first));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(calls_that_fail), cmocka_unit_test(nothing_to_publish),
-                                       cmocka_unit_test(what_is_swept), cmocka_unit_test(folders_that_cannot_be_made)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(calls_that_fail),
+                                       cmocka_unit_test(nothing_to_publish),
+                                       cmocka_unit_test(what_is_not_replaced),
+                                       cmocka_unit_test(what_is_swept),
+                                       cmocka_unit_test(folders_that_cannot_be_made),
+                                       cmocka_unit_test(a_file_that_becomes_shorter),
+                                       cmocka_unit_test(whose_an_address_is)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -54,6 +54,8 @@ sys.exit(not (3.5 < cell["bits"] < 5 and cell["tokens_per_second"] > 0 and cell[
 PY
     expect_exit 0 "$ptq" generate "$model" --prompt "the old" -n 12 --quiet
     [ -s "$scratch/out" ] || fail "no text on standard output"
+    expect_exit 0 "$ptq" generate "$model" --prompt "the old" -n 1
+    expect_text 'prompt [0-9]+ tokens, [0-9.]+ tokens/s; 1 new \(' "$scratch/err"
 }
 
 test_refused() {

@@ -107,7 +107,7 @@ static struct ptq_h5 *made(void (*fill)(hid_t file))
     hid_t id = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
     fill(id);
     H5Fclose(id);
-    if (ptq_h5_open(path, &file, &err)) fail_msg("%s", err.text);
+    if (ptq_h5_open_foreign(path, &file, &err)) fail_msg("%s", err.text);
     return file;
 }
 

@@ -104,21 +104,63 @@ open(sys.argv[1] + "/esc.safetensors", "wb").write(st("a\x1b[31mb"))
 config = json.load(open(sys.argv[2] + "/llama/config.json"))
 config["hidden_act"] = "a\x9b31m\u202e\x1b[31mb"
 open(sys.argv[1] + "/work/=cmd|touch RAN/config.json", "w").write(json.dumps(config))
+open(sys.argv[1] + "/raw.safetensors", "wb").write(st("a").replace(b"U8", b"\x9b8"))
+open(sys.argv[1] + "/marks.safetensors", "wb").write(st("a\u200eb\u200fc\u061cd"))
 text = lambda s: struct.pack("<Q", len(s)) + s
 gguf = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text(b"general.name\xc2\x9bx") + struct.pack("<I", 8) + text(b"\x1b[31m\xc2\x9b\xe2\x80\xae")
+open(sys.argv[1] + "/raw.gguf", "wb").write(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text(b"a\x9b31m") + struct.pack("<I", 99))
 open(sys.argv[1] + "/c1.gguf", "wb").write(gguf + bytes(-len(gguf) % 32))
 PYTHON
-    for file in c1.safetensors c1.gguf; do
+    for file in c1.safetensors c1.gguf marks.safetensors; do
         expect_exit 0 "$ptq" inspect "$scratch/$file"
-        LC_ALL=C grep -qP '\x1b|\xc2\x9b|\xe2\x80\xae' "$scratch/out" && fail "inspect $file prints control characters"
+        nothing_obeyed "inspect $file"
     done
+    expect_exit 0 "$ptq" inspect "$scratch/c1.safetensors" --json
+    nothing_obeyed "inspect --json"
+    python3 -c 'import json, sys
+assert json.load(sys.stdin)["tensors"][0]["name"] == "a\x9b31m\u202eb"' <"$scratch/out" || fail "a parser sees another name"
     expect_exit 0 "$ptq" diff "$scratch/c1.safetensors" "$models/llama/model.safetensors"
-    LC_ALL=C grep -qP '\x1b|\xc2\x9b|\xe2\x80\xae' "$scratch/out" && fail "diff prints control characters"
-    expect_exit 1 "$ptq" inspect "$scratch/esc.safetensors"
-    LC_ALL=C grep -qP '\x1b' "$scratch/err" && fail "a message holds ESC"
+    nothing_obeyed diff
+    for file in esc.safetensors raw.safetensors raw.gguf; do
+        expect_exit 1 "$ptq" inspect "$scratch/$file"
+        nothing_obeyed "inspect $file"
+    done
     expect_exit 1 "$ptq" eval "$csv_name" --text "$csv_name.txt" --window 32 --quiet
-    LC_ALL=C grep -qP '\x1b|\xc2\x9b|\xe2\x80\xae' "$scratch/err" && fail "a message holds control characters"
+    nothing_obeyed eval
     expect_text 'hidden_act' "$scratch/err"
+}
+
+# Nothing in $scratch/out and err that a terminal would obey, in UTF-8 or as single bytes.
+nothing_obeyed() {
+    python3 - "$1" "$scratch/out" "$scratch/err" <<'PYTHON' || fail "$1 prints what a terminal obeys"
+import re, sys
+for path in sys.argv[2:]:
+    text = open(path, "rb").read().decode("utf-8")  # a byte that is no UTF-8 ends it
+    found = re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]", text)
+    sys.exit(f"{sys.argv[1]}: {found[0]!r} in {path}") if found else None
+PYTHON
+}
+
+# A folder's own name, in what is said on both streams, notes included.
+test_terminal_of_a_folder() {
+    local name=$'m\e]0;pwn\a\xc2\x9bx' command
+    mkdir "$name"
+    cp "$models/llama3/"* "$name"
+    python3 - "$name/model.safetensors.index.json" <<'PYTHON'
+import json, sys
+index = json.load(open(sys.argv[1]))
+index["metadata"] = {"total_size": 1}
+json.dump(index, open(sys.argv[1], "w"))
+PYTHON
+    for command in inspect "eval --text $models/text.txt --window 32 --max-windows 1" \
+        "quantize --method rtn:w4,g32 --format fp16 -o $scratch/quantized"; do
+        # shellcheck disable=SC2086 # words of a command
+        expect_exit 0 "$ptq" $command "$name"
+        nothing_obeyed "$command"
+    done
+    expect_text 'total_size' "$scratch/err"
+    nothing_ran
+
 }
 
 run_tests

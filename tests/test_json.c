@@ -92,24 +92,47 @@ static void depth_is_counted_right(void **state)
     json_decref(root);
 }
 
-/* Values are counted before they are parsed, and neither in strings nor where there are just as many as are allowed. */
-static void values_are_bounded(void **state)
+/* Values are counted before they are parsed, and neither in strings nor where there are just as many as are allowed;
+ * likewise the bytes of a string and of all. */
+static void extent_is_bounded(void **state)
 {
     (void)state;
-    static const char text[] = "{\"a,[{\": [1, 2, 3]}"; /* two brackets and two commas */
+    /* an object 3, a colon 1, an array 2, two commas; strings of 4 and 5 bytes */
+    static const char text[] = "{\"a,[{\": [1, 2, \"345\\\"\"]}\n";
+    static const struct {
+        struct ptq_json_bounds bounds;
+        const char *refused;
+    } rows[] = {
+        {{8, 5, 100}, NULL},
+        {{7, 5, 100}, "F: byte 14;more than 7 values"},
+        {{8, 4, 100}, "F: byte 16;a string of more than 4 bytes"},
+        {{8, 5, 26}, NULL},
+        {{8, 5, 25}, "F: has 26 bytes; at most 25"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct ptq_error err;
+        json_t *root;
+        enum ptq_status status = ptq_json_parse_within(&rows[i].bounds, text, sizeof text - 1, "F", &root, &err);
+        if (rows[i].refused)
+            assert_refused("beyond", status, &err, rows[i].refused);
+        else if (status)
+            fail_msg("%zu: %s", i, err.text);
+        json_decref(root);
+    }
+}
+
+static void usual_bounds(void **state)
+{
+    (void)state;
     struct ptq_error err;
     json_t *root;
-    assert_int_equal(ptq_json_parse_up_to(4, text, sizeof text - 1, "F", &root, &err), PTQ_OK);
-    json_decref(root);
-    assert_refused("a value too many", ptq_json_parse_up_to(3, text, sizeof text - 1, "F", &root, &err), &err,
-                   "F: byte 14;more than 3 values");
-    size_t n = 2 * PTQ_JSON_VALUES + 3;
-    char *many = malloc(n + 1);
+    size_t n = 2 * ptq_json_usual.values + 3;
+    char *many = malloc(n);
     assert_non_null(many);
     for (size_t i = 0; i < n; i++) many[i] = i % 2 ? '0' : ',';
     many[0] = '[';
     many[n - 1] = ']';
-    assert_refused("half a million", ptq_json_parse(many, n, "F", &root, &err), &err, "F: byte 1000000;500000 values");
+    assert_refused("too many", ptq_json_parse(many, n, "F", &root, &err), &err, "F: byte 1399998;700000 values");
     free(many);
 }
 
@@ -228,7 +251,8 @@ int main(void)
         cmocka_unit_test(bad_texts_are_refused_with_file_line_and_reason),
         cmocka_unit_test(depth_is_bounded),
         cmocka_unit_test(depth_is_counted_right),
-        cmocka_unit_test(values_are_bounded),
+        cmocka_unit_test(extent_is_bounded),
+        cmocka_unit_test(usual_bounds),
         cmocka_unit_test(files_are_bounded_and_named),
         cmocka_unit_test(getters_take_what_is_there),
         cmocka_unit_test(getters_refuse_with_key_wish_and_value),

@@ -190,6 +190,20 @@ static void a_ref_leads_nowhere_else(void **state)
     assert_no_model(f, "org/name", "is not in the Hugging Face cache");
 }
 
+/* Where the model's folder itself is a link, to a larger disk say, its snapshots are still its own. */
+static void a_snapshot_leads_nowhere_else(void **state)
+{
+    struct fixture *f = *state;
+    setenv("HF_HUB_CACHE", f->folder, 1);
+    write_test_text(f->folder, "disk/snapshots/c/config.json", "{}");
+    write_test_text(f->folder, "secret/config.json", "{}");
+    assert_int_equal(symlink("disk", in(f, "models--org--name")), 0);
+    const char *path;
+    assert_int_equal(ptq_locate_model(f->arena, "org/name@c", &path, &f->err), PTQ_OK);
+    assert_int_equal(symlink("../../secret", in(f, "disk/snapshots/d")), 0);
+    assert_no_model(f, "org/name@d", "org/name@d: the snapshot;snapshots/d is a link that leaves;models--org--name");
+}
+
 static void what_is_not_here_says_what_to_do(void **state)
 {
     struct fixture *f = *state;
@@ -246,7 +260,8 @@ int main(void)
         TEST(an_existing_path_is_taken_as_it_is),      TEST(names_of_the_manifest_say_how_to_fetch),
         TEST(texts_of_the_cache_have_short_names),     TEST(the_hub_is_where_the_environment_says),
         TEST(revisions_are_commits_branches_and_tags), TEST(a_ref_leads_nowhere_else),
-        TEST(what_is_not_here_says_what_to_do),        TEST(members_lie_beneath_their_folder),
+        TEST(a_snapshot_leads_nowhere_else),           TEST(what_is_not_here_says_what_to_do),
+        TEST(members_lie_beneath_their_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -314,7 +314,7 @@ static void test_damaged(void **state)
         {"next.x", '0', BLOCKS, "next.x: is cut short"},
         {"next.x", 'u', BLOCKS, ""},
         {"block-0000.h5", 'f', BLOCKS, "block-0000.h5: is damaged"},
-        {"block-0000.h5", 't', BLOCKS, "truncated"},
+        {"block-0000.h5", 't', BLOCKS, "not as ptq wrote it"},
         {"block-0000.h5", '0', BLOCKS, "is empty"},
         {"block-0000.h5", 'u', BLOCKS, "block-0000.h5"},
         {"block-0001.h5", 'u', BLOCKS - 1, "resumed at block 2 of 2"},

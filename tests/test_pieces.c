@@ -4,8 +4,11 @@
 #include "pieces.h"
 
 #include "pattern.h"
+#include "progress.h"
 #include "tokenizers.h"
 #include "unicode.h"
+
+#include <signal.h>
 
 static void expect_piece(const struct opened *o, const struct ptq_pieces *pieces, const char *token, const char *want)
 {
@@ -216,13 +219,39 @@ static void utf8_is_checked_byte_by_byte(void **state)
         assert_int_equal(ptq_utf8_check(rows[i].text, rows[i].size), rows[i].good);
 }
 
+/* Time is looked at in every eighth search, and so is whether a signal was seen; the last test here, since that stays.
+ */
+static void searches_of_a_text_end(void **state)
+{
+    (void)state;
+    struct ptq_arena *arena = ptq_arena_make("test");
+    struct ptq_pattern *pattern;
+    struct ptq_pattern_budget budget;
+    struct ptq_error err;
+    assert_int_equal(ptq_pattern_compile(arena, "a", "here", &pattern, &err), PTQ_OK);
+    ptq_pattern_begin(&budget);
+    for (int i = 0; i < 16; i++) assert_int_equal(ptq_pattern_check(pattern, &budget, &err), PTQ_OK);
+    budget.until = 0;
+    for (int i = 0; i < 7; i++) assert_int_equal(ptq_pattern_check(pattern, &budget, &err), PTQ_OK);
+    assert_refused("the eighth", ptq_pattern_check(pattern, &budget, &err), &err, "here: ;processor time;0.25 s;20 us");
+    ptq_pattern_allow(&budget, 1ull << 50);
+    budget.searches = 7;
+    assert_int_equal(ptq_pattern_check(pattern, &budget, &err), PTQ_OK);
+    ptq_catch_signals();
+    assert_int_equal(raise(SIGINT), 0);
+    budget.searches = 7;
+    assert_int_equal(ptq_pattern_check(pattern, &budget, &err), PTQ_EINTERRUPT);
+    ptq_pattern_free(pattern);
+    ptq_arena_free(arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tokens_of_characters),         cmocka_unit_test(tokens_of_bytes),
         cmocka_unit_test(bytes_that_begin_nothing),     cmocka_unit_test(expressions_that_are_taken),
         cmocka_unit_test(expressions_that_are_refused), cmocka_unit_test(classes_are_the_librarys),
-        cmocka_unit_test(utf8_is_checked_byte_by_byte),
+        cmocka_unit_test(utf8_is_checked_byte_by_byte), cmocka_unit_test(searches_of_a_text_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

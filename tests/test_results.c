@@ -287,7 +287,7 @@ static void test_changed(void **state)
     refuse(ptq_results_read(arena, file, &read, &n, &err), PTQ_EINPUT, "its bytes are not those that were written");
     whole[size / 2] ^= 1;
     OK(ptq_write_file(file, whole, size - 10, &err)); /* HDF5's own part is whole */
-    refuse(ptq_results_read(arena, file, &read, &n, &err), PTQ_EINPUT, "is not as ptq wrote it");
+    refuse(ptq_results_read(arena, file, &read, &n, &err), PTQ_EINPUT, "not as ptq wrote it");
 }
 
 static void test_numbers_that_do_not_fit(void **state)

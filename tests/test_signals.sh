@@ -83,6 +83,51 @@ test_interrupted_jobs() {
     rm -f "$file"
 }
 
+# While a text is cut into words by an expression that takes seconds.
+test_stopped_while_tokenizing() {
+    local pid code=0
+    python3 - "$models/llama/tokenizer.json" "$scratch" <<'PYTHON'
+import json, sys
+tokenizer = json.load(open(sys.argv[1], encoding="utf-8"))
+tokenizer["pre_tokenizer"] = {"type": "Split", "behavior": "Isolated", "pattern": {
+    "Regex": ".(?=" + "|".join(f"[\\s\\S]*{digit}" for digit in range(10)) + ")|."}}
+json.dump(tokenizer, open(sys.argv[2] + "/slow.json", "w", encoding="utf-8"))
+open(sys.argv[2] + "/slow.txt", "w", encoding="utf-8").write("the words " * 4000)
+PYTHON
+    "$ptq" tokenize "$scratch/slow.json" "$scratch/slow.txt" >"$scratch/out" 2>"$scratch/err" &
+    pid=$!
+    while kill -0 $pid 2>/dev/null && ! grep -qE '^SigCgt:.*[2367abef]$' "/proc/$pid/status" 2>/dev/null; do sleep 0.01; done
+    kill -INT $pid
+    wait $pid || code=$?
+    [ $code = 130 ] || fail "exit $code: $(cat "$scratch/err")"
+    expect_text '^ptq: .*stopped by a signal' "$scratch/err"
+    rm -f "$scratch"/slow.*
+}
+
+# ---- files that become shorter ----
+
+# While a model is mapped somebody writes over it. The command is stopped once it has it, so that it cannot be too late.
+test_model_cut_off() {
+    local model=$scratch/cut pid code=0
+    cp -r "$models/llama" "$model"
+    "$ptq" eval "$model" --text "$scratch/text.txt" --window 64 --method gptq:w4,g32 --calib "$models/calib.txt" \
+        --calib-window 32 --calib-windows 4 --threads 1 -o "$scratch/l.h5" --quiet >"$scratch/out" 2>"$scratch/err" &
+    pid=$!
+    while kill -0 $pid 2>/dev/null && ! grep -q 'cut/model.safetensors' "/proc/$pid/maps" 2>/dev/null; do :; done
+    kill -STOP $pid
+    truncate -s 60000 "$model/model.safetensors"
+    kill -CONT $pid
+    wait $pid || code=$?
+    [ $code = 1 ] || fail "exit $code: $(cat "$scratch/err")"
+    [ "$(grep -c . "$scratch/err")" = 1 ] || fail "said: $(cat "$scratch/err")"
+    expect_text '^ptq: .*/cut/model.safetensors: (became shorter|.* ends at data byte)' "$scratch/err"
+    [ ! -e "$scratch/l.h5" ] || fail "a results file is there"
+    rm -rf "$model"
+    "$ptq" eval "$models/llama" --text "$models/text.txt" --window 64 -o "$scratch/l.h5" --quiet >"$scratch/out"
+    [ -z "$(find "$scratch" -name '.tmp*')" ] || fail "left: $(ls -A "$scratch")"
+    rm -f "$scratch"/l.h5*
+}
+
 # Nobody can catch SIGKILL for the children of --jobs: the kernel tells them, and none computes on beside the next run.
 test_killed_with_jobs() {
     local file=$scratch/o.h5 parent pids

@@ -97,6 +97,7 @@ test_5_no_slurm() {
     expect_exit 1 env PATH=/nowhere "${sweep[@]}" -o "$scratch/n.h5" --launcher slurm
     expect_text '^ptq: scontrol: there is no such program; --launcher slurm needs a Slurm whose commands are in PATH' \
         "$scratch/err"
+    [ ! -e "$scratch/n.h5.tasks" ] || fail "tasks that nobody was given are left"
     expect_exit 2 "${sweep[@]}" -o "$scratch/n.h5" --launcher slurp
     expect_text "launcher 'slurp' is not known; known: local, slurm" "$scratch/err"
 }

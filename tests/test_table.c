@@ -171,6 +171,13 @@ static void test_escapes(void **state)
     assert_string_equal(escaped(PTQ_TABLE_CSV, "@x"), "\"'@x\"");
     assert_string_equal(escaped(PTQ_TABLE_CSV, "-x"), "\"'-x\"");
     assert_string_equal(escaped(PTQ_TABLE_CSV, "\t=x"), "?=x");
+    assert_string_equal(escaped(PTQ_TABLE_CSV, "x;=cmd"), "\"x;=cmd\""); /* where ; parts fields */
+    assert_string_equal(escaped(PTQ_TABLE_CSV, "\uff1dx"), "\"'\uff1dx\"");
+    assert_string_equal(escaped(PTQ_TABLE_CSV, "\uff0bx"), "\"'\uff0bx\"");
+    assert_string_equal(escaped(PTQ_TABLE_CSV, "\uff0dx"), "\"'\uff0dx\"");
+    assert_string_equal(escaped(PTQ_TABLE_CSV, "\uff20x"), "\"'\uff20x\"");
+    assert_string_equal(escaped(PTQ_TABLE_CSV, "\uff21x"), "\uff21x");
+    assert_string_equal(escaped(PTQ_TABLE_TEXT, "a\x9b\u200e\u200f\u061c\u00a0"), "a?????????\u00a0");
     for (int f = PTQ_TABLE_TEXT; f <= PTQ_TABLE_JSON; f++) {
         enum ptq_table_format format = (enum ptq_table_format)f;
         assert_string_equal(escaped(format, ""), "");

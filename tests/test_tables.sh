@@ -74,13 +74,16 @@ test_two_domains() {
 test_shared_cells() {
     run_all
     rm -f "$results/awq-table3.h5"
-    expect_exit 0 "$ptq" run "$tree/experiments/awq-table4.yaml" -o other.h5 --quick --reuse "$results" \
-        --set "models=$models/llama" --set window=32 --set windows=24 --set calib_window=32 "${one_text[@]}"
+    local again=("$ptq" run "$tree/experiments/awq-table4.yaml" --quick --set "models=$models/llama" --set window=32
+        --set windows=24 --set calib_window=32 "${one_text[@]}")
+    expect_exit 0 "${again[@]}" -o other.h5 --reuse "$results"
     expect_text '^awq-table4: 9 cells taken from' "$scratch/err"
     expect_no_text '^\[' "$scratch/err"
     expect_exit 0 "$ptq" diff "$results/awq-table4.h5" other.h5
     expect_text '^equal$' "$scratch/out"
-    expect_exit 0 run awq-table4 "${one_text[@]}" --reuse /no/such/folder
+    expect_exit 0 "${again[@]}" -o none.h5 --reuse /no/such/folder
+    expect_text '^awq-table4: 0 cells taken from /no/such/folder$' "$scratch/err"
+    expect_exit 0 "$ptq" diff none.h5 other.h5
     echo garbage >"$results/zz.h5" # no results file: passed over in a folder, an error by name
     expect_exit 0 run awq-table3 "${one_text[@]}"
     rm -f "$results/awq-table3.h5"

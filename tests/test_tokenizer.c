@@ -101,8 +101,10 @@ static void check_pieces(const struct opened *o, const char *kind)
         struct ptq_error err;
         const json_t *text = json_array_get(texts, i);
         struct expected e = {.want = json_array_get(pieces, i), .what = kind, .index = i};
-        if (ptq_pretokenize(&o->tokenizer->pretokenizer, json_string_value(text), json_string_length(text), 1, o->arena,
-                            take_piece, &e, &err))
+        struct ptq_pattern_budget budget;
+        ptq_pattern_begin(&budget);
+        if (ptq_pretokenize(&o->tokenizer->pretokenizer, json_string_value(text), json_string_length(text), 1, &budget,
+                            o->arena, take_piece, &e, &err))
             fail_msg("%s, text %zu: %s", kind, i, err.text);
         assert_int_equal(e.n, json_array_size(e.want));
     }

@@ -15,9 +15,12 @@
        struct ptq_error *err),                                                                                         \
       (a, b, c, d, e, f, err))                                                                                         \
     X(ptq_pretokenize,                                                                                                 \
-      (const struct ptq_pretokenizer *a, const char *b, size_t c, int d, struct ptq_arena *e, ptq_piece_sink *f,       \
-       void *g, struct ptq_error *err),                                                                                \
-      (a, b, c, d, e, f, g, err))                                                                                      \
+      (const struct ptq_pretokenizer *a, const char *b, size_t c, int d, struct ptq_pattern_budget *e,                 \
+       struct ptq_arena *f, ptq_piece_sink *g, void *h, struct ptq_error *err),                                        \
+      (a, b, c, d, e, f, g, h, err))                                                                                   \
+    X(ptq_pattern_check, (const struct ptq_pattern *a, struct ptq_pattern_budget *b, struct ptq_error *err),           \
+      (a, b, err))                                                                                                     \
+    X(ptq_interrupted, (struct ptq_error * err), (err))                                                                \
     X(ptq_bpe_piece, (struct ptq_bpe_run * a, const char *b, size_t c, struct ptq_error *err), (a, b, c, err))         \
     X(ptq_map_member,                                                                                                  \
       (struct ptq_arena * a, const char *b, const char *c, struct ptq_mapped *d, struct ptq_error *err),               \

@@ -1,5 +1,6 @@
 /* The YAML subset: what a tree looks like, and every refusal with its line. */
 #include "arena_test.h"
+#include "files.h"
 #include "words.h"
 #include "yaml_tree.h"
 
@@ -152,6 +153,17 @@ static void test_files(void **state)
     assert_non_null(strstr(error.text, "/nowhere/x.yaml"));
     assert_int_equal(ptq_yaml_read(arena, "/tmp", &root, NULL, &error), PTQ_EINPUT);
     assert_int_equal(ptq_yaml_read(arena, "/dev/zero", &root, NULL, &error), PTQ_EINPUT);
+    char folder[64];
+    const char *text;
+    make_test_folder(folder);
+    write_test_text(folder, "bom.yaml",
+                    "\xef\xbb\xbf"
+                    "a: 1\n");
+    const char *path = ptq_format(arena, "%s/bom.yaml", folder);
+    assert_int_equal(ptq_yaml_read(arena, path, &root, &text, &error), PTQ_OK);
+    assert_string_equal(text, "a: 1\n");
+    assert_string_equal(root->child->key, "a");
+    remove_test_folder(folder);
 }
 
 int main(void)

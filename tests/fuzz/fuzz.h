@@ -27,7 +27,8 @@
     X(experiment, 16384, "an experiment's YAML, as far as its cells")                                                  \
     X(claims, 16384, "a file of claims")                                                                               \
     X(documents, 65536, "a text, as paragraphs or as JSON lines")                                                      \
-    X(results, 65536, "a results file: bytes as they are, or what a forger puts into a sealed one")                    \
+    X(results, 65536,                                                                                                  \
+      "a results file: bytes as they are, or what a forger puts into a sealed one, or changes of its bytes")           \
     X(blocks, 4096, "blocks of every element type: the fast decoders and the plain ones agree")                        \
     X(quantizer, 4096, "any floats through the grid: no NaN, and within half a step unless clipped")                   \
     X(packed, 16384, "a packed linear: an image of strangers, or any codes there and back")                            \

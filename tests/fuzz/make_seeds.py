@@ -144,12 +144,14 @@ def documents():
 
 
 def results():
-    """An odd first byte: the rest is a file. Else what is put into one of ptq's own; 0 alone puts in nothing."""
+    """An odd first byte: the rest is a file. Else what is put into one of ptq's own; 0 alone puts in nothing. With 16:
+    header, place (2 bytes), value of bytes that are changed in its image."""
     for name, content in files(os.path.join(FIXTURES, "h5"), ".h5"):
         yield name, b"\1" + content
         yield "sealed-" + name, b"\1" + content + b"\nptq-sha256 " + hashlib.sha256(content).hexdigest().encode() + b"\n"
     for flags in (0, 2, 4, 6, 8, 10, 14):
         yield f"cell{flags}", bytes([flags])
+        yield f"bytes{flags}", bytes([flags | 16, flags, 0, 9 * flags, 0xff, 3 * flags, 1, flags, 0x14])
         yield f"edit{flags}", bytes([flags]) + bytes((7 * i + flags) % 61 for i in range(120))
 
 

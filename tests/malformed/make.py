@@ -78,6 +78,8 @@ def make_safetensors():
         "26a-dtype-unknown": one(dtype="F33"), "26b-dtype-lower-case": one(dtype="f32"),
         "27-no-dtype": one(dtype=None), "28-three-offsets": one(data_offsets=[0, 2, 4]),
         "29-metadata-number": safetensors({"__metadata__": {"format": 1}, "a": entry()}, bytes(4)),
+        "06d-metadata-2mb": safetensors({"__metadata__": {"a": "x" * 2000000}}),
+        "30d-name-of-5000": one("x" * 5000), "30e-name-of-2mb": one("x" * 2000000),
         "30a-name-empty": one(""), "30b-name-with-nul": one("a\0b"), "30c-name-is-a-path": one("../../etc/passwd"),
         "31-lone-surrogate": safetensors(good.replace(b'"a"', b'"\\ud800"'), bytes(4)),
         "32-f4-odd-count": one(dtype="F4", shape=[3], data_offsets=[0, 2], data=bytes(2)),
@@ -96,7 +98,9 @@ def make_safetensors():
     write("st/37-unaligned/model.safetensors", safetensors(header + b" " * (len(header) % 2 == 0), model[8 + length:]))
     write("st/06-header-100000001.safetensors", safetensors(b"{}", length=100000001))
     os.truncate(path_of("st/06-header-100000001.safetensors"), 100000009)
-    write("st/06b-million-values.safetensors", safetensors(b'{"a":{"x":[' + b"0," * 20000000 + b"0]}}"))
+    write("st/06b-million-values.safetensors", safetensors(b'{"a":{"x":[' + b"0," * 8000000 + b"0]}}"))
+    write("st/06c-header-99999999.safetensors", safetensors(b"{}", length=99999999))
+    os.truncate(path_of("st/06c-header-99999999.safetensors"), 100000007)
 
 
 # ---- folders of models ----
@@ -159,10 +163,11 @@ def make_index():
     index_folder("47a-map-is-a-list", lambda index: index.update(weight_map=[]))
     index_folder("47b-no-map", lambda index: index.pop("weight_map"))
     index_folder("47c-a-number-for-a-file", first_shard(3))
-    entries = ",".join(f'"tensor.{i}":"shard-{i}.safetensors"' for i in range(1000000))
+    entries = ",".join(f'"{i:x}":"{i:x}"' for i in range(1000000))
     index_folder("48-million-shards", text='{"weight_map":{%s}}' % entries)
     index_folder("48b-5000-shards", lambda index: index.update(
         weight_map={f"t{i}": f"shard-{i}.safetensors" for i in range(5000)}))
+    index_folder("48c-key-of-2-mb", lambda index: index["weight_map"].update({"x" * 2000000: FIRST}))
     index_folder("49-total-size", lambda index: index["metadata"].update(total_size=1))
 
 
@@ -222,6 +227,10 @@ def tokenizer(name, change):
     write(f"tok/{name}.json", json.dumps(tree))
 
 
+# At each character it looks ten times through all that is left.
+QUADRATIC = ".(?=" + "|".join(f"[\\s\\S]*{digit}" for digit in range(10)) + ")|."
+
+
 def splits(regex):
     step = {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False}
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
@@ -258,6 +267,7 @@ def make_tokenizers():
     write("tok/66d-merges-10^6.json", text.replace('"MERGES"', ",".join(['"e r"'] * 10**6)))
     tokenizer("67-merge-of-three", lambda t: t["model"]["merges"].append("a b c"))
     tokenizer("68-regex-explodes", splits("(a+)+$"))
+    tokenizer("68b-regex-quadratic", splits(QUADRATIC))
     tokenizer("69-regex-does-not-compile", splits("(a"))
     tokenizer("70a-wordpiece", lambda t: t["model"].update(type="WordPiece"))
     tokenizer("70b-unigram", lambda t: t["model"].update(type="Unigram"))
@@ -279,6 +289,7 @@ def make_texts():
     write("text/74c-nul.txt", text + b"\0\0\0" + text)
     write("text/75-question.txt", "a question")
     write("text/68-a.txt", "a" * 200 + "!")
+    write("text/68b-words.txt", "the words " * 2000)
     write("text/115a-cut.gz", gzip.compress(text, mtime=0)[:-30])
     write("text/115b-bomb.gz", gzip.compress(bytes(50 << 20), mtime=0))
     write("text/116a-line-of-100-mb.jsonl", b'{"text": "' + b"a" * (100 << 20) + b'"}\n')

@@ -115,6 +115,14 @@ def main():
         with open(os.path.join(out, name + ".h5"), "wb") as file:
             file.write(data)
     sealed(os.path.join(out, "106-flags-set.h5"))
+    lists = {"118a-values": b'{"failed":[' + b"0," * 5000000 + b"0]}", "118b-deep": b"[" * 100000,
+             "118c-no-json": b'{"failed": [', "118d-20mb": b" " * 20000000}
+    for name, data in lists.items():
+        with open(os.path.join(out, name + ".h5"), "wb") as file:
+            file.write(good)
+        sealed(os.path.join(out, name + ".h5"))
+        with open(os.path.join(out, name + ".h5.failed.json"), "wb") as file:
+            file.write(data)
 
 
 if __name__ == "__main__":
