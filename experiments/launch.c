@@ -191,6 +191,7 @@ enum ptq_status ptq_launch_local(struct ptq_launch *l, struct ptq_error *err)
     char *seen = ptq_new(l->arena, char, l->plan->n);
     memset(child, 0, sizeof *child * (size_t)n);
     memset(seen, 0, (size_t)l->plan->n);
+    setenv(PTQ_LAUNCHER, ptq_format(l->arena, "%ld", (long)getpid()), 1);
     enum ptq_status status = feed_children(l, child, n, seen, err);
     for (int i = 0; i < n && !status; i++)
         while (child[i] && !status) {
@@ -202,6 +203,7 @@ enum ptq_status ptq_launch_local(struct ptq_launch *l, struct ptq_error *err)
         if (child[i]) kill(child[i], SIGTERM);
     for (int i = 0; i < n; i++)
         if (child[i]) ptq_program_wait(child[i]);
+    unsetenv(PTQ_LAUNCHER);
     if (status) ptq_launch_watch(l, seen);
     return status;
 }

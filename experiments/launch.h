@@ -14,6 +14,9 @@
 
 #include "run.h"
 
+/* In the environment of children, whose process started them. */
+#define PTQ_LAUNCHER "PTQ_LAUNCHER"
+
 struct ptq_launch {
     struct ptq_arena *arena;
     const struct ptq_run_options *options;

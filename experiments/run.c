@@ -351,20 +351,10 @@ static enum ptq_status run_cell_locked(struct run *r)
     return run_missing(r);
 }
 
-/* A launcher that is killed, or has no memory left, cannot stop its tasks: the kernel tells them, and they end as by
- * any SIGTERM. Else they would compute on, unseen, beside those of the next run. */
-static void end_with_launcher(void)
-{
-    pid_t launcher = getppid();
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() != launcher) raise(SIGTERM);
-}
-
 /* What a task does. The lock is the cell's own: tasks of other cells write beside it. */
 static enum ptq_status run_task(struct run *r, const char *id)
 {
     struct ptq_lock lock;
-    end_with_launcher();
     if (r->plan.cell->state == PTQ_PLAN_FAILED) return PTQ_OK;
     if (strcmp(r->plan.cell->cell.id, id) != 0)
         return ptq_fail(r->err, PTQ_EINPUT,
@@ -403,10 +393,21 @@ static enum ptq_status choose_file(struct run *r)
     return ptq_results_check_name(r->file, r->err);
 }
 
+/* A launcher that is killed, or has no memory left, cannot stop its tasks: the kernel tells them, and they end as by
+ * any SIGTERM. Else they would compute on, unseen, beside those of the next run. */
+static void end_with_launcher(void)
+{
+    const char *launcher = getenv(PTQ_LAUNCHER);
+    if (!launcher) return;
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (strtol(launcher, NULL, 10) != (long)getppid()) raise(SIGTERM); /* it is dead already */
+}
+
 static enum ptq_status plan_and_run(struct run *r)
 {
     const struct ptq_run_options *o = r->options;
     const char *id = NULL;
+    if (o->cell) end_with_launcher();
     PTQ_TRY(ptq_experiment_read(r->arena, o->experiment, o->set, o->n_sets, &r->experiment, r->err));
     PTQ_TRY(choose_file(r));
     if (o->cell) PTQ_TRY(choose_cell(r, &id));

@@ -264,6 +264,13 @@ test_failing_writes_fail() { fault failing write error=ENOSPC; }
 test_failing_renames_fail() { fault failing rename error=EIO; }
 test_failing_killed_at_a_rename() { fault failing rename signal=SIGKILL; }
 
+# File systems without flock(): two runs at once would not notice one another, one loses nothing.
+test_no_locks() {
+    fault failing flock error=ENOLCK
+    fault jobs flock error=ENOSYS
+    fault jobs flock error=EOPNOTSUPP
+}
+
 drawn() {
     drawn_once "$1"
     fault "$@"

@@ -8,6 +8,7 @@
 #include "pipeline.h"
 #include "progress.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,11 +70,13 @@ static struct {
     int call, bad_call; /* products that are added; the one that is damaged */
     float planted;
     const char *failure;
+    int takes, fail_at, fail_last; /* takes counted from 1; those that give nothing */
 } fake;
 
 static void *fake_take(size_t bytes)
 {
-    if (fake.held + bytes > fake.limit) return NULL;
+    fake.takes++;
+    if (fake.held + bytes > fake.limit || (fake.fail_at <= fake.takes && fake.takes <= fake.fail_last)) return NULL;
     for (int i = 0; i < MAX_PIECES; i++) {
         if (fake.piece[i].at) continue;
         fake.piece[i].at = fake.real->take(bytes);
@@ -355,6 +358,45 @@ static void test_little_memory(void **state)
     close_fixture(f);
 }
 
+/* Nothing at the n-th take, or from there on, for every n: the same number, or a refusal that says so; all is given
+ * back. */
+static int fail_takes(struct fixture *f, const char *spec, const char *path, double bound, int for_ever)
+{
+    struct ptq_cell cell;
+    int n = 0, refused = 0;
+    make_fake(SIZE_MAX / 2);
+    double want = perplexity(f, &fake.device, spec, path);
+    do {
+        make_fake(SIZE_MAX / 2);
+        fake.fail_at = ++n;
+        fake.fail_last = for_ever ? INT_MAX : n;
+        enum ptq_status status = evaluate(f, &fake.device, spec, path, &cell);
+        assert_int_equal(fake.held, 0);
+        if (status) {
+            assert_int_equal(status, PTQ_EDEVICE);
+            if (!strstr(f->g.err.text, "bytes")) fail_msg("%s, take %d: %s", spec, n, f->g.err.text);
+        } else if (fabs(cell.ppl - want) > bound * want) {
+            fail_msg("%s, take %d: %.9g, and %.9g without", spec, n, cell.ppl, want);
+        }
+        refused += status != PTQ_OK;
+    } while (fake.takes >= n);
+    print_message("%s %s: %d takes, %d refused\n", spec, path, n - 1, refused);
+    return n - 1;
+}
+
+static void test_no_take(void **state)
+{
+    static const char *const specs[][2] = {{"fp16", "fp32"}, {"rtn:w4,g16", "packed"}, {"gptq:w4,g16", "fp32"}};
+    const double bounds[] = {ppl_bound, packed_bound, code_bound};
+    struct fixture fixture, *f = &fixture;
+    (void)state;
+    open_fixture(f, "llama");
+    for (int i = 0; i < 3; i++)
+        for (int for_ever = i == 2; for_ever < 2; for_ever++)
+            assert_true(fail_takes(f, specs[i][0], specs[i][1], bounds[i], for_ever) > 0);
+    close_fixture(f);
+}
+
 /* ---- failures ---- */
 
 static void test_failures(void **state)
@@ -411,7 +453,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_families),  cmocka_unit_test(test_methods),       cmocka_unit_test(test_taps),
         cmocka_unit_test(test_reference), cmocka_unit_test(test_little_memory), cmocka_unit_test(test_failures),
-        cmocka_unit_test(test_checking),
+        cmocka_unit_test(test_checking),  cmocka_unit_test(test_no_take),
     };
     ptq_progress_quiet(PTQ_NOTES_ONLY);
     return cmocka_run_group_tests(tests, NULL, NULL);

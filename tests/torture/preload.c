@@ -6,6 +6,7 @@
  *   PTQ_TORTURE_COUNT=FILE  at exit, a line with the number of allocations; before that the numbers of those that were
  *                           made from a place (the chain of callers) where none had been made before, one a line
  *   PTQ_TORTURE_SHORT=K     every K-th write of more than one byte writes only half of it
+ *   PTQ_TORTURE_CLOCK=S     the clock of day is S seconds off at every other look, forth and back
  *
  * Large blocks of an arena come from mmap, which counts as an allocation where it is anonymous. Nothing counts before
  * main. glibc's __libc_malloc and its kin are replaced and not malloc: that is what the command's own malloc calls. */
@@ -20,12 +21,13 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { MOST_PLACES = 1 << 16, DEPTH = 10, OWN_FRAMES = 2 };
 
-static long fail_at, short_every;
-static atomic_long allocations, writes;
+static long fail_at, short_every, jump;
+static atomic_long allocations, writes, looks;
 static int ready, count_to = -1;
 static uint64_t place[MOST_PLACES];
 static _Thread_local int inside; /* backtrace itself may allocate */
@@ -47,6 +49,7 @@ static void begin(void)
     const char *path = getenv("PTQ_TORTURE_COUNT");
     fail_at = setting("PTQ_TORTURE_ALLOC");
     short_every = setting("PTQ_TORTURE_SHORT");
+    jump = setting("PTQ_TORTURE_CLOCK");
     if (path) count_to = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (count_to >= 0) backtrace(frame, DEPTH); /* it loads what it needs now */
     unsetenv("LD_PRELOAD");
@@ -144,6 +147,23 @@ void *mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offs
 {
     if (flags & MAP_ANONYMOUS && fails()) return MAP_FAILED;
     return (void *)syscall(SYS_mmap, at, bytes, protection, flags, fd, offset); // NOLINT: as libc does it
+}
+
+/* ---- the clock ---- */
+
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+    int bad = (int)syscall(SYS_clock_gettime, clock, now);
+    if (!bad && jump && clock == CLOCK_REALTIME) now->tv_sec += (atomic_fetch_add(&looks, 1) % 2 ? 1 : -1) * jump;
+    return bad;
+}
+
+time_t time(time_t *out)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (out) *out = now.tv_sec;
+    return now.tv_sec;
 }
 
 /* ---- writes ---- */
