@@ -6,11 +6,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- names ---- */
@@ -427,24 +429,42 @@ static int is_same_file(int fd, const char *path)
            open_file.st_ino == named.st_ino;
 }
 
+/* The process that wrote itself into the lock's file, 0 where none has yet. */
+static long holder_of(int fd)
+{
+    char text[32] = "";
+    return pread(fd, text, sizeof text - 1, 0) > 0 ? strtol(text, NULL, 10) : 0;
+}
+
 static enum ptq_status fail_locked(int fd, const char *file, struct ptq_error *err)
 {
-    char holder[32] = "";
-    ssize_t got = pread(fd, holder, sizeof holder - 1, 0);
-    holder[got > 0 ? strspn(holder, "0123456789") : 0] = 0;
+    char named[48] = "";
+    long holder = holder_of(fd);
     close(fd);
-    return ptq_fail(err, PTQ_EIO, "%s: another run%s%s is writing to it; wait for it to end, or give another -o FILE",
-                    file, *holder ? ", process " : "", holder);
+    if (holder > 0) snprintf(named, sizeof named, ", process %ld,", holder);
+    return ptq_fail(err, PTQ_EIO, "%s: another run%s is writing to it; wait for it to end, or give another -o FILE",
+                    file, named);
+}
+
+/* A run that was killed may be outlived for a moment by a child that reads for it (h5_read.c) and has its lock: 1 where
+ * it is worth trying again. A process of another machine is not seen here, so patience has an end. */
+static int is_dying(int fd, int *patience)
+{
+    long holder = holder_of(fd);
+    if ((holder > 0 && (kill((pid_t)holder, 0) == 0 || errno != ESRCH)) || (*patience)-- == 0) return 0;
+    nanosleep(&(struct timespec){.tv_nsec = 10 * 1000000L}, NULL);
+    return 1;
 }
 
 static enum ptq_status take_lock(const char *file, struct ptq_lock *lock, struct ptq_error *err)
 {
-    for (;;) {
+    for (int patience = 100;;) {
         lock->fd = open(lock->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
         if (lock->fd < 0) return ptq_fail(err, PTQ_EIO, "%s: cannot be made: %s", lock->path, strerror(errno));
         int bad = flock(lock->fd, LOCK_EX | LOCK_NB);
-        if (bad && errno == EWOULDBLOCK) return fail_locked(lock->fd, file, err);
-        if (bad || is_same_file(lock->fd, lock->path)) break;
+        int taken = bad && errno == EWOULDBLOCK;
+        if (taken && !is_dying(lock->fd, &patience)) return fail_locked(lock->fd, file, err);
+        if (!taken && (bad || is_same_file(lock->fd, lock->path))) break;
         close(lock->fd);
     }
     /* Who reads this says whom it waits for; nothing depends on it. */

@@ -339,6 +339,38 @@ static void fill_limit(void)
     need(strstr(err.text, "File too large") && strstr(err.text, "r.h5: cannot be written"), 4);
 }
 
+/* ---- a lock that outlives its run ---- */
+
+static int outlived_by_ms;
+
+/* Takes the lock and ends without giving it back; a child of its own has it for some time more. */
+static void leave_lock_to_child(void)
+{
+    struct ptq_lock lock;
+    need(!ptq_results_lock(file, &lock, &err), 1);
+    pid_t child = fork();
+    need(child >= 0, 2);
+    if (child) return;
+    close(STDOUT_FILENO); /* which ctest reads to its end */
+    close(STDERR_FILENO);
+    usleep((useconds_t)outlived_by_ms * 1000);
+}
+
+static void test_lock_outlives_run(void **state)
+{
+    (void)state;
+    struct ptq_lock lock;
+    outlived_by_ms = 100;
+    in_child(leave_lock_to_child);
+    OK(ptq_results_lock(file, &lock, &err));
+    refuse(ptq_results_lock(file, &lock, &err), PTQ_EIO, "another run, process ");
+    OK(remove(beside(".lock")));
+    outlived_by_ms = 10000;
+    in_child(leave_lock_to_child);
+    refuse(ptq_results_lock(file, &lock, &err), PTQ_EIO, "is writing to it; wait for it to end");
+    OK(remove(beside(".lock")));
+}
+
 static int count_names(const char *path)
 {
     const char *command = ptq_format(arena, "ls -A '%s' | wc -l", path);
@@ -441,6 +473,7 @@ int main(void)
                                        TEST(changed),
                                        TEST(numbers_that_do_not_fit),
                                        TEST(file_limit),
-                                       TEST(full_disk)};
+                                       TEST(full_disk),
+                                       TEST(lock_outlives_run)};
     return cmocka_run_group_tests(tests, set_up_all, tear_down_all);
 }

@@ -71,7 +71,7 @@ test_two_at_once() {
     for _ in $(seq 500); do [ ! -s "$scratch/two.h5.lock" ] || break; sleep 0.01; done
     kill -STOP $first # so that it does not end before the other one looks
     expect_exit 1 "${sweep[@]}" -o "$scratch/two.h5"
-    expect_text "^ptq: .*two.h5: another run, process $first is writing to it; wait for it to end" "$scratch/err"
+    expect_text "^ptq: .*two.h5: another run, process $first, is writing to it; wait for it to end" "$scratch/err"
     kill -CONT $first
     wait $first || fail "the first run: $(cat "$scratch/first")"
     expect_same_table "$scratch/whole.h5" "$scratch/two.h5"
