@@ -2,6 +2,7 @@
 
 #include "cell_file.h"
 #include "mapped.h"
+#include "progress.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -458,15 +459,18 @@ static int is_dying(int fd, int *patience)
 
 static enum ptq_status take_lock(const char *file, struct ptq_lock *lock, struct ptq_error *err)
 {
+    int cause = 0;
     for (int patience = 100;;) {
         lock->fd = open(lock->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
         if (lock->fd < 0) return ptq_fail(err, PTQ_EIO, "%s: cannot be made: %s", lock->path, strerror(errno));
-        int bad = flock(lock->fd, LOCK_EX | LOCK_NB);
-        int taken = bad && errno == EWOULDBLOCK;
-        if (taken && !is_dying(lock->fd, &patience)) return fail_locked(lock->fd, file, err);
-        if (!taken && (bad || is_same_file(lock->fd, lock->path))) break;
+        cause = flock(lock->fd, LOCK_EX | LOCK_NB) ? errno : 0;
+        if (cause == EWOULDBLOCK && !is_dying(lock->fd, &patience)) return fail_locked(lock->fd, file, err);
+        if (cause != EWOULDBLOCK && (cause || is_same_file(lock->fd, lock->path))) break;
         close(lock->fd);
     }
+    if (cause)
+        ptq_progress_note("%s: its file system cannot lock it (%s), so a second run on it would not be noticed", file,
+                          strerror(cause));
     /* Who reads this says whom it waits for; nothing depends on it. */
     if (ftruncate(lock->fd, 0) == 0) dprintf(lock->fd, "%ld\n", (long)getpid());
     return PTQ_OK;

@@ -264,8 +264,11 @@ test_failing_writes_fail() { fault failing write error=ENOSPC; }
 test_failing_renames_fail() { fault failing rename error=EIO; }
 test_failing_killed_at_a_rename() { fault failing rename signal=SIGKILL; }
 
-# File systems without flock(): two runs at once would not notice one another, one loses nothing.
+# File systems without flock(): two runs at once would not notice one another, and it is said; one loses nothing.
 test_no_locks() {
+    expect_exit 0 strace -o "$scratch/trace" -e trace=flock -e inject=flock:error=ENOLCK "$ptq" eval "$models/llama" \
+        --text "$models/text.txt" --window 32 --max-windows 2 -o "$scratch/unlocked.h5"
+    expect_text "unlocked.h5: its file system cannot lock it \\(No locks available\\), so a second run" "$scratch/err"
     fault failing flock error=ENOLCK
     fault jobs flock error=ENOSYS
     fault jobs flock error=EOPNOTSUPP
