@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { DEFAULT_TOKENS = 128 };
 
@@ -83,6 +84,25 @@ static enum ptq_status encode_prompt(struct talk *t, struct ptq_error *err)
     return PTQ_OK;
 }
 
+/* Whole characters, ended by a NUL. A file or a pipe gets them as they are; a terminal would obey some, and what a
+ * model says is a stranger's text. */
+static void show(const char *text, size_t n)
+{
+    if (!isatty(STDOUT_FILENO)) {
+        fwrite(text, 1, n, stdout);
+    } else {
+        for (size_t i = 0, length; i < n; i += length) {
+            size_t plain = ptq_printable(text + i);
+            length = plain ? plain : 1;
+            if (plain || text[i] == '\n' || text[i] == '\t')
+                fwrite(text + i, 1, length, stdout);
+            else
+                putchar('?');
+        }
+    }
+    fflush(stdout);
+}
+
 static void say(struct talk *t, const char *bytes, size_t n)
 {
     if (t->used + n + 1 > t->room) {
@@ -91,9 +111,8 @@ static void say(struct talk *t, const char *bytes, size_t n)
     }
     memcpy(t->text + t->used, bytes, n);
     t->used += n;
-    if (t->o->json) return;
-    fwrite(bytes, 1, n, stdout);
-    fflush(stdout);
+    t->text[t->used] = 0;
+    if (!t->o->json) show(t->text + t->used - n, n);
 }
 
 static void say_token(struct talk *t, int32_t id)

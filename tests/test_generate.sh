@@ -58,6 +58,17 @@ PY
     expect_text 'prompt [0-9]+ tokens, [0-9.]+ tokens/s; 1 new \(' "$scratch/err"
 }
 
+# A pipe gets the text as it is; a terminal nothing that it would obey, of the prompt or of the model.
+test_terminal() {
+    local prompt=$'the\e[31m old\n\u009b'
+    "$ptq" generate "$model" --prompt "$prompt" -n 3 --quiet >"$scratch/out"
+    grep -q $'^the\e\[31m old$' "$scratch/out" || fail "the prompt is not there as it was given"
+    python3 -c 'import pty, sys; sys.exit(pty.spawn(sys.argv[1:]))' "$ptq" generate "$model" --prompt "$prompt" -n 3 \
+        --quiet >"$scratch/shown" </dev/null
+    expect_text '^the\?\[31m old' "$scratch/shown"
+    expect_no_text $'\e|\u009b' "$scratch/shown"
+}
+
 test_refused() {
     expect_exit 2 "$ptq" generate "$model" -n 3
     expect_text "prompt" "$scratch/err"
