@@ -184,8 +184,7 @@ static int sync_path(const char *path, int flags)
     return bad && !((flags & O_DIRECTORY) && (errno == EINVAL || errno == ENOTSUP)) ? -1 : 0;
 }
 
-/* A FIFO or a device, which a rename would put a file in the place of. */
-static int is_special(const char *path)
+int ptq_is_special(const char *path)
 {
     struct stat info;
     return stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
@@ -195,7 +194,7 @@ enum ptq_status ptq_publish(const char *temporary, const char *path, struct ptq_
 {
     char folder[4096];
     const char *name;
-    if (is_special(path)) {
+    if (ptq_is_special(path)) {
         unlink(temporary);
         return ptq_fail(err, PTQ_EINPUT, "%s: is no regular file, and is not replaced; give another name", path);
     }

@@ -51,6 +51,7 @@ void ptq_sweep_temporaries(const char *path);
 enum ptq_status ptq_make_folder(const char *path, struct ptq_error *err);
 int ptq_is_folder(const char *path);
 int ptq_is_file(const char *path);
+int ptq_is_special(const char *path); /* a FIFO or a device, which a rename would put a file in the place of */
 /* What stands behind the last '/' of path, or all of it. */
 const char *ptq_file_name(const char *path);
 /* "a/b" in the arena; just b where b is absolute. */

@@ -386,7 +386,7 @@ enum ptq_status ptq_results_check_name(const char *file, struct ptq_error *err)
     if (ptq_is_folder(file) || file[strlen(file) - 1] == '/')
         return ptq_fail(err, PTQ_EUSAGE, "-o %s: is a folder; give the name of a results file in it, such as x.h5",
                         file);
-    if (!access(file, F_OK) && !ptq_is_file(file))
+    if (ptq_is_special(file))
         return ptq_fail(err, PTQ_EUSAGE,
                         "-o %s: is no regular file, and is not replaced; give the name of a results file, such as x.h5",
                         file);
