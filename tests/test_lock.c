@@ -48,7 +48,7 @@ static void test_lock(void **state)
     struct ptq_lock first, second;
     OK(ptq_results_lock(file, &first, &err));
     assert_int_equal(ptq_results_lock(file, &second, &err), PTQ_EIO);
-    assert_non_null(strstr(err.text, ptq_format(arena, "process %ld is writing", (long)getpid())));
+    assert_non_null(strstr(err.text, ptq_format(arena, "process %ld, is writing", (long)getpid())));
     ptq_results_unlock(&first);
     assert_false(ptq_is_file(beside(".lock")));
     fflush(stdout);
