@@ -224,6 +224,7 @@ static int write_all(int fd, const unsigned char *data, size_t bytes)
 enum ptq_status ptq_write_pieces(const char *path, const struct ptq_piece *piece, int n, struct ptq_error *err)
 {
     char temporary[4096 + 300];
+    ptq_sweep_temporaries(path);
     temporary_name(path, temporary, sizeof temporary);
     int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0) return ptq_fail(err, PTQ_EIO, "%s: cannot be written: %s", path, strerror(errno));

@@ -29,7 +29,7 @@ enum ptq_status ptq_read_file(struct ptq_arena *arena, const char *path, size_t 
                               struct ptq_error *err);
 
 /* Writes bytes to path through a temporary file in the same folder, fsync and rename. On failure path is what it was
- * before and no temporary file is left. */
+ * before and no temporary file is left; what killed runs left of theirs is swept. */
 enum ptq_status ptq_write_file(const char *path, const void *data, size_t bytes, struct ptq_error *err);
 /* The same of several pieces, one behind the other, so that what is large need not be copied to stand beside its head.
  */

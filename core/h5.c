@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -29,7 +30,6 @@ static void free_file(struct ptq_h5 *file)
 enum ptq_status ptq_h5_create(const char *path, struct ptq_h5 **out, struct ptq_error *err)
 {
     ptq_h5_quieten();
-    ptq_sweep_temporaries(path);
     struct ptq_h5 *file = new_file(path);
     char name[64]; /* files in memory are told apart by their names */
     snprintf(name, sizeof name, "ptq-%p", (void *)file);
@@ -71,10 +71,21 @@ void ptq_h5_abandon(struct ptq_h5 *file)
     free_file(file);
 }
 
+static const unsigned char signature[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
+
+int ptq_h5_begins(const char *path)
+{
+    unsigned char start[sizeof signature];
+    FILE *file = ptq_is_file(path) ? fopen(path, "re") : NULL; /* to open a FIFO waits for its writer */
+    if (!file) return -1;
+    size_t n = fread(start, 1, sizeof start, file);
+    fclose(file);
+    return memcmp(start, signature, n) ? -1 : (int)n;
+}
+
 /* What HDF5 itself would say in its own way, or not notice. */
 static enum ptq_status check_bytes(const struct ptq_mapped *file, int need_seal, struct ptq_error *err)
 {
-    static const unsigned char signature[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
     if (!file->size) return ptq_fail(err, PTQ_EINPUT, "%s: is empty (0 bytes), so it is no HDF5 file", file->path);
     if (file->size < sizeof signature || memcmp(file->data, signature, sizeof signature))
         return ptq_fail(err, PTQ_EINPUT, "%s: is no HDF5 file (its first 8 bytes are not HDF5's)", file->path);

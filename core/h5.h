@@ -21,6 +21,9 @@ enum ptq_status ptq_h5_open(const char *path, struct ptq_h5 **out, struct ptq_er
 /* Also without the SHA-256: for tests, whose fixtures other programs wrote. */
 enum ptq_status ptq_h5_open_foreign(const char *path, struct ptq_h5 **out, struct ptq_error *err);
 void ptq_h5_close(struct ptq_h5 *file);
+/* With how many of HDF5's first 8 bytes a regular file begins: fewer than 8 where it ends there, -1 where it begins
+ * otherwise. HDF5 is not asked. */
+int ptq_h5_begins(const char *path);
 
 /* What reads a file for ptq_h5_read: everything that it finds is in arena, *out too. */
 typedef enum ptq_status ptq_h5_reader(struct ptq_h5 *file, const void *context, struct ptq_arena *arena, void **out,

@@ -103,9 +103,7 @@ static enum ptq_status store(const struct ptq_reference *r, int64_t first, const
     ptq_sha256_end(hash, digest);
     piece[PIECES - 1] = (struct ptq_piece){digest, DIGEST};
     PTQ_TRY(ptq_make_folder(r->folder, err));
-    const char *path = chunk_path(r, first, scratch);
-    ptq_sweep_temporaries(path); /* of a run that was killed while it wrote the same */
-    return ptq_write_pieces(path, piece, PIECES, err);
+    return ptq_write_pieces(chunk_path(r, first, scratch), piece, PIECES, err);
 }
 
 /* Whether the file is whole and holds just these rows; then they are in out. */

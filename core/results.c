@@ -1,6 +1,7 @@
 #include "results.h"
 
 #include "cell_file.h"
+#include "h5.h"
 #include "mapped.h"
 #include "progress.h"
 
@@ -46,14 +47,7 @@ static int id_of_name(const char *name, const char *suffix, char *id)
 /* Only what HDF5 wrote, or nobody: a name mistyped behind -o must not cost a text or a model. */
 static int is_removable(const char *file)
 {
-    static const char magic[] = "\x89HDF\r\n\x1a\n";
-    char start[sizeof magic - 1];
-    if (access(file, F_OK)) return 1;
-    FILE *f = ptq_is_file(file) ? fopen(file, "re") : NULL; /* to open a FIFO waits for its writer */
-    if (!f) return 0;
-    size_t got = fread(start, 1, sizeof start, f);
-    fclose(f);
-    return got == 0 || memcmp(start, magic, got) == 0;
+    return access(file, F_OK) || ptq_h5_begins(file) >= 0;
 }
 
 static int by_id(const void *a, const void *b)

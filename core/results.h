@@ -202,9 +202,7 @@ enum ptq_status ptq_results_read(struct ptq_arena *arena, const char *file, stru
 enum ptq_status ptq_results_experiment(struct ptq_arena *arena, const char *file, const char **experiment,
                                        const char **yaml, struct ptq_error *err);
 
-/* Refuses what cannot be a results file's name: nothing, a folder, what is there and no regular file (a FIFO, a
- * device).
- */
+/* Refuses what cannot be a results file's name: nothing, a folder, a FIFO, a device. */
 enum ptq_status ptq_results_check_name(const char *file, struct ptq_error *err);
 
 /* --fresh: removes FILE and FILE.cells with all parts. A FILE that is not HDF5 is PTQ_EINPUT and stays. */

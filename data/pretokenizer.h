@@ -44,8 +44,8 @@ size_t ptq_scan_digits(const char *text, size_t size, int *matched);
 /* Takes the pieces in order, none of them empty. piece lives as long as text and scratch do. */
 typedef enum ptq_status ptq_piece_sink(void *context, const char *piece, size_t size, struct ptq_error *err);
 
-/* text[0..size): well-formed UTF-8. at_start: the text begins where the whole input does. */
-/* budget: of the whole input, begun by the caller. */
+/* text[0..size): well-formed UTF-8. at_start: the text begins where the whole input does. budget: of the whole input,
+ * begun by the caller. */
 enum ptq_status ptq_pretokenize(const struct ptq_pretokenizer *pretokenizer, const char *text, size_t size,
                                 int at_start, struct ptq_pattern_budget *budget, struct ptq_arena *scratch,
                                 ptq_piece_sink *sink, void *context, struct ptq_error *err);

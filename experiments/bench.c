@@ -1,6 +1,7 @@
 #include "bench.h"
 
 #include "cases.h"
+#include "escape.h"
 #include "ops.h"
 #include "pool.h"
 #include "progress.h"
@@ -382,10 +383,7 @@ enum ptq_status ptq_bench(const struct ptq_options *o, struct ptq_error *err)
     json_t *root =
         json_pack("{s:s, s:s, s:i, s:f, s:f, s:O}", "kernels", ptq_ops()->name, "blas", ptq_blas_name(), "threads",
                   ptq_pool_size(), "read_gb", machine.read / 1e9, "sgemm_gflop", machine.sgemm / 1e9, "rows", rows);
-    if (!status && o->json) {
-        json_dumpf(root, stdout, JSON_ENSURE_ASCII | JSON_INDENT(1) | JSON_REAL_PRECISION(9));
-        puts("");
-    }
+    if (!status && o->json) ptq_json_show(root, JSON_INDENT(1) | JSON_REAL_PRECISION(9), stdout);
     json_decref(rows);
     json_decref(root);
     return status;

@@ -202,8 +202,7 @@ static void print_json(struct ptq_arena *arena, const struct ptq_claims *claims,
     json_object_set_new(root, "claims", list);
     json_object_set_new(root, "comparison", rows);
     json_object_set_new(root, "notes", notes);
-    json_dumpf(root, out, JSON_ENSURE_ASCII | JSON_INDENT(1));
-    fputs("\n", out);
+    ptq_json_show(root, JSON_INDENT(1), out);
     json_decref(root);
 }
 

@@ -144,7 +144,7 @@ static enum ptq_status print_json(const struct ptq_checkpoint *c, const struct s
                                   const struct sum *total, FILE *out, struct ptq_error *err)
 {
     json_t *root = json_all(c, of, total);
-    int bad = !root || json_dumpf(root, out, JSON_ENSURE_ASCII | JSON_COMPACT) || putc('\n', out) == EOF;
+    int bad = ptq_json_show(root, JSON_COMPACT, out);
     json_decref(root);
     return bad ? ptq_fail(err, PTQ_EIO, "%s: the description cannot be written", c->path) : PTQ_OK;
 }

@@ -6,6 +6,7 @@
 #include "diff.h"
 #include "diff_models.h"
 #include "experiment.h"
+#include "h5.h"
 #include "inspect_results.h"
 #include "locate.h"
 #include "mapped.h"
@@ -139,16 +140,10 @@ enum ptq_status ptq_command_plot(const struct ptq_options *o, struct ptq_error *
     return status;
 }
 
-/* Results files are HDF5, and no checkpoint is: the first eight bytes tell. */
+/* Results files are HDF5, and no checkpoint is. */
 static int is_results(const char *path)
 {
-    static const char magic[] = "\x89HDF\r\n\x1a\n";
-    char start[sizeof magic - 1];
-    FILE *file = ptq_is_file(path) ? fopen(path, "re") : NULL; /* to open a FIFO waits for its writer */
-    if (!file) return 0;
-    size_t got = fread(start, 1, sizeof start, file);
-    fclose(file);
-    return got == sizeof start && memcmp(start, magic, sizeof start) == 0;
+    return ptq_h5_begins(path) == 8;
 }
 
 /* A name that only a results file has, and none there. */

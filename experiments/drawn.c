@@ -41,7 +41,6 @@ enum ptq_status ptq_write_changed(struct ptq_arena *arena, const char *path, con
         ptq_unmap(&file);
         if (same) return PTQ_OK;
     }
-    ptq_sweep_temporaries(path);
     return ptq_write_file(path, text, size, err);
 }
 

@@ -88,6 +88,11 @@ const char *ptq_escape(struct ptq_arena *arena, enum ptq_table_format format, co
 
 /* ---- numbers ---- */
 
+int ptq_json_show(const json_t *root, size_t flags, FILE *out)
+{
+    return json_dumpf(root, out, JSON_ENSURE_ASCII | flags) || putc('\n', out) == EOF ? -1 : 0;
+}
+
 int ptq_decimals(double value)
 {
     double size = fabs(value);

@@ -4,6 +4,9 @@
 
 #include "arena.h"
 
+#include <jansson.h>
+#include <stdio.h>
+
 enum ptq_table_format { PTQ_TABLE_TEXT, PTQ_TABLE_MD, PTQ_TABLE_CSV, PTQ_TABLE_TEX, PTQ_TABLE_JSON, PTQ_TABLE_HTML };
 
 /* text on one line, for the format. In all: control characters and bytes that are no UTF-8 become '?'. Markdown and
@@ -11,6 +14,10 @@ enum ptq_table_format { PTQ_TABLE_TEXT, PTQ_TABLE_MD, PTQ_TABLE_CSV, PTQ_TABLE_T
  * quoted where it must be, and with ' in front where a spreadsheet would take it for a formula. JSON is left to its
  * writer. In arena. */
 const char *ptq_escape(struct ptq_arena *arena, enum ptq_table_format format, const char *text);
+
+/* JSON and a newline, in ASCII, so that no string in it is obeyed by a terminal; flags are jansson's. 0, or -1 where
+ * root is NULL or cannot be written. */
+int ptq_json_show(const json_t *root, size_t flags, FILE *out);
 
 /* Decimals that give value four significant digits; 0 from 1000 on. */
 int ptq_decimals(double value);

@@ -45,7 +45,6 @@ static enum ptq_status write_list(struct ptq_arena *arena, const char *path, con
     char *text = json_dumps(root, JSON_INDENT(1));
     json_decref(root);
     if (!text) ptq_out_of_memory(0, "failed cells", "JSON");
-    ptq_sweep_temporaries(path);
     enum ptq_status status = ptq_write_file(path, text, strlen(text), err);
     free(text);
     return status;

@@ -363,7 +363,6 @@ static enum ptq_status draw(struct ptq_arena *arena, const struct ptq_figure *f,
     int fd = in_memory("");
     if (fd < 0) return ptq_fail(err, PTQ_EIO, "%s: cannot be drawn: %s", picture, strerror(errno));
     const char *drawn = path_in_memory(arena, fd);
-    ptq_sweep_temporaries(picture);
     enum ptq_status status = run_script(arena, make_script(arena, f, format, data, drawn), err);
     if (!status) status = keep_picture(arena, drawn, format, picture, sha256, err);
     close(fd);

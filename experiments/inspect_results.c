@@ -108,8 +108,7 @@ static void print_json(const struct file *f, FILE *out)
     json_object_set_new(json, "experiment", text_json(f->arena, f->experiment));
     json_object_set_new(json, "experiment_yaml", text_json(f->arena, f->yaml));
     json_object_set_new(json, "cells", cells);
-    json_dumpf(json, out, JSON_ENSURE_ASCII | JSON_INDENT(1));
-    fputs("\n", out);
+    ptq_json_show(json, JSON_INDENT(1), out);
     json_decref(json);
 }
 

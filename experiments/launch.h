@@ -14,7 +14,7 @@
 
 #include "run.h"
 
-/* In the environment of children, whose process started them. */
+/* An environment variable of the children of --jobs: the number of the process that started them. */
 #define PTQ_LAUNCHER "PTQ_LAUNCHER"
 
 struct ptq_launch {

@@ -196,7 +196,6 @@ void ptq_records_json(const struct ptq_report *report, FILE *out)
     json_object_set_new(root, "title", field_json(&(struct field){.kind = TEXT, .text = report->title}));
     json_object_set_new(root, "cells", cells);
     json_object_set_new(root, "notes", notes);
-    json_dumpf(root, out, JSON_ENSURE_ASCII | JSON_INDENT(1));
-    fputs("\n", out);
+    ptq_json_show(root, JSON_INDENT(1), out);
     json_decref(root);
 }

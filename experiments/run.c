@@ -205,8 +205,7 @@ static struct ptq_launch launch_of(struct run *r)
                                .log = r->log};
 }
 
-/* Results joined; the tasks' folder, which a run that was killed may have left, stays where failures have their logs.
- */
+/* Results joined. The tasks' folder, which a killed run may have left, stays where failures have their logs. */
 static enum ptq_status join(struct run *r)
 {
     struct ptq_launch l = launch_of(r);

@@ -28,35 +28,9 @@
     X(int, -1, kill, (pid_t a, int b), (a, b))                                                                         \
     X(DIR *, NULL, opendir, (const char *a), (a))
 
-enum call {
-    NONE,
-#define X(type, bad, name, ...) CALL_##name,
-    CALLS(X)
-#undef X
-};
-
-static enum call failing;
-static int fail_at, cause; /* the call that fails, from 1 */
-
-static int fails(enum call call)
-{
-    if (call != failing || --fail_at) return 0;
-    errno = cause;
-    return 1;
-}
-
 /* What is closed in vain is closed all the same, as Linux does it. */
-#define X(type, bad, name, parameters, words)                                                                          \
-    type __real_##name parameters;                                                                                     \
-    type __wrap_##name parameters;                                                                                     \
-    type __wrap_##name parameters                                                                                      \
-    {                                                                                                                  \
-        if (!fails(CALL_##name)) return __real_##name words;                                                           \
-        if (CALL_##name == CALL_close) (void)__real_##name words, errno = cause;                                       \
-        return bad;                                                                                                    \
-    }
-CALLS(X)
-#undef X
+#define MADE_IN_VAIN(call) ((call) == CALL_close)
+#include "calls.h"
 
 static enum ptq_status map_it(const char *path, struct ptq_error *err)
 {

@@ -26,33 +26,7 @@
     X(int, -1, open, (const char *a, int b, unsigned c), (a, b, c))                                                    \
     X(void *, MAP_FAILED, mmap, (void *a, size_t b, int c, int d, int e, off_t f), (a, b, c, d, e, f))
 
-enum call {
-    NONE,
-#define X(type, bad, name, ...) CALL_##name,
-    CALLS(X)
-#undef X
-};
-
-static enum call failing;
-enum { ALL = -1 };
-static int fail_at, cause; /* the call that fails, from 1, or ALL */
-
-static int fails(enum call call)
-{
-    if (call != failing || !fail_at || (fail_at > 0 && --fail_at)) return 0;
-    errno = cause;
-    return 1;
-}
-
-#define X(type, bad, name, parameters, words)                                                                          \
-    type __real_##name parameters;                                                                                     \
-    type __wrap_##name parameters;                                                                                     \
-    type __wrap_##name parameters                                                                                      \
-    {                                                                                                                  \
-        return fails(CALL_##name) ? bad : __real_##name words;                                                         \
-    }
-CALLS(X)
-#undef X
+#include "calls.h"
 
 /* What read is where the compiler knows the buffer's size. */
 ssize_t __real___read_chk(int a, void *b, size_t c, size_t d);

@@ -10,6 +10,11 @@ export PTQ_CACHE=$scratch/cache
 eval_llama=("$ptq" eval "$models/llama" --text "$models/text.txt" --window 32 --max-windows 2 --threads 1 --quiet)
 gptq=(--method "gptq:w3,g32" --calib "$models/calib.txt" --calib-windows 2 --calib-window 32)
 
+# Whether this build can be run with a library before it, and in little memory.
+preloads() {
+    [ -n "$preload" ] || { echo "  not run: a sanitized build has no such library, and a shadow larger than any limit"; return 1; }
+}
+
 # of FILE NAME: that scalar of every cell, one a line.
 of() {
     "$ptq" table "$1" --format csv | python3 -c '
@@ -22,7 +27,7 @@ for row in csv.DictReader(sys.stdin):
 # OpenBLAS starts its threads before main, and ends the process by SIGINT where it cannot: so none here.
 test_little_address_space() {
     local kib code refused=0
-    [ -n "$preload" ] || return 0
+    preloads || return 0
     for ((kib = 20000;; kib += kib / 8)); do
         code=0
         (
@@ -65,7 +70,7 @@ test_reader_while_results_are_joined() {
 # Seconds come from the clock that only goes on. The other one jumps by ten years at every look (preloaded library).
 test_clock_jumps() {
     local name
-    [ -n "$preload" ] || return 0
+    preloads || return 0
     expect_exit 0 "${eval_llama[@]}" "${gptq[@]}" -o "$scratch/still.h5"
     for name in a b; do
         expect_exit 0 env LD_PRELOAD="$preload" PTQ_TORTURE_CLOCK=315360000 "${eval_llama[@]}" "${gptq[@]}" -o "$scratch/jumps.h5"

@@ -160,24 +160,31 @@ static const char *escaped(enum ptq_table_format format, const char *text)
 static void test_escapes(void **state)
 {
     (void)state;
-    assert_string_equal(escaped(PTQ_TABLE_TEX, "a_b^c~d\\e{f}$g#h%i&j"),
-                        "a\\_b\\textasciicircum{}c\\textasciitilde{}d\\textbackslash{}e\\{f\\}\\$g\\#h\\%i\\&j");
-    assert_string_equal(escaped(PTQ_TABLE_TEX, "[x]"), "{[}x]");
-    assert_string_equal(escaped(PTQ_TABLE_MD, "a|b`c*d_e<f>&"), "a\\|b\\`c\\*d\\_e&lt;f&gt;&amp;");
-    assert_string_equal(escaped(PTQ_TABLE_MD, "[x](http://y) [1, 2]"), "[x\\](http://y) [1, 2]");
-    assert_string_equal(escaped(PTQ_TABLE_CSV, "plain"), "plain");
-    assert_string_equal(escaped(PTQ_TABLE_CSV, "a,\"b\""), "\"a,\"\"b\"\"\"");
-    assert_string_equal(escaped(PTQ_TABLE_CSV, "=cmd()"), "\"'=cmd()\"");
-    assert_string_equal(escaped(PTQ_TABLE_CSV, "@x"), "\"'@x\"");
-    assert_string_equal(escaped(PTQ_TABLE_CSV, "-x"), "\"'-x\"");
-    assert_string_equal(escaped(PTQ_TABLE_CSV, "\t=x"), "?=x");
-    assert_string_equal(escaped(PTQ_TABLE_CSV, "x;=cmd"), "\"x;=cmd\""); /* where ; parts fields */
-    assert_string_equal(escaped(PTQ_TABLE_CSV, "\uff1dx"), "\"'\uff1dx\"");
-    assert_string_equal(escaped(PTQ_TABLE_CSV, "\uff0bx"), "\"'\uff0bx\"");
-    assert_string_equal(escaped(PTQ_TABLE_CSV, "\uff0dx"), "\"'\uff0dx\"");
-    assert_string_equal(escaped(PTQ_TABLE_CSV, "\uff20x"), "\"'\uff20x\"");
-    assert_string_equal(escaped(PTQ_TABLE_CSV, "\uff21x"), "\uff21x");
-    assert_string_equal(escaped(PTQ_TABLE_TEXT, "a\x9b\u200e\u200f\u061c\u00a0"), "a?????????\u00a0");
+    static const struct {
+        enum ptq_table_format format;
+        const char *text, *escaped;
+    } rows[] = {
+        {PTQ_TABLE_TEX, "a_b^c~d\\e{f}$g#h%i&j",
+         "a\\_b\\textasciicircum{}c\\textasciitilde{}d\\textbackslash{}e\\{f\\}\\$g\\#h\\%i\\&j"},
+        {PTQ_TABLE_TEX, "[x]", "{[}x]"},
+        {PTQ_TABLE_MD, "a|b`c*d_e<f>&", "a\\|b\\`c\\*d\\_e&lt;f&gt;&amp;"},
+        {PTQ_TABLE_MD, "[x](http://y) [1, 2]", "[x\\](http://y) [1, 2]"},
+        {PTQ_TABLE_CSV, "plain", "plain"},
+        {PTQ_TABLE_CSV, "a,\"b\"", "\"a,\"\"b\"\"\""},
+        {PTQ_TABLE_CSV, "=cmd()", "\"'=cmd()\""},
+        {PTQ_TABLE_CSV, "@x", "\"'@x\""},
+        {PTQ_TABLE_CSV, "-x", "\"'-x\""},
+        {PTQ_TABLE_CSV, "\t=x", "?=x"},
+        {PTQ_TABLE_CSV, "x;=cmd", "\"x;=cmd\""}, /* where ; parts fields */
+        {PTQ_TABLE_CSV, "\uff1dx", "\"'\uff1dx\""},
+        {PTQ_TABLE_CSV, "\uff0bx", "\"'\uff0bx\""},
+        {PTQ_TABLE_CSV, "\uff0dx", "\"'\uff0dx\""},
+        {PTQ_TABLE_CSV, "\uff20x", "\"'\uff20x\""},
+        {PTQ_TABLE_CSV, "\uff21x", "\uff21x"},
+        {PTQ_TABLE_TEXT, "a\x9b\u200e\u200f\u061c\u00a0", "a?????????\u00a0"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        assert_string_equal(escaped(rows[i].format, rows[i].text), rows[i].escaped);
     for (int f = PTQ_TABLE_TEXT; f <= PTQ_TABLE_JSON; f++) {
         enum ptq_table_format format = (enum ptq_table_format)f;
         assert_string_equal(escaped(format, ""), "");
