@@ -64,14 +64,11 @@ static int answer_to = -1;
 
 static void say(const struct answer *answer)
 {
-    COUNT_THIS_CHILD();
     const char *rest = (const char *)answer, *end = rest + sizeof *answer;
-    while (rest < end) {
-        ssize_t wrote = write(answer_to, rest, (size_t)(end - rest)); /* no handler is left that could interrupt it */
-        if (wrote < 0) _exit(1);
-        rest += wrote;
-    }
-    _exit(0);
+    ssize_t wrote = 0; /* no handler is left that could interrupt it */
+    while (rest < end && (wrote = write(answer_to, rest, (size_t)(end - rest))) > 0) rest += wrote;
+    COUNT_THIS_CHILD();
+    _exit(rest < end);
 }
 
 static void say_no_memory(size_t bytes)

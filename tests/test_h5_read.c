@@ -233,6 +233,21 @@ static void system_calls_that_fail(void **state)
     assert_int_equal(next_descriptor(), descriptor);
 }
 
+/* Who starts a program may have closed its streams: then the pipe has their numbers. */
+static void streams_are_closed(void **state)
+{
+    (void)state;
+    struct found *found;
+    int kept[3];
+    write_it();
+    fflush(stdout);
+    for (int i = 0; i < 3; i++) kept[i] = fcntl(i, F_DUPFD_CLOEXEC, 10), close(i);
+    enum ptq_status status = read_with(read_well, &found);
+    for (int i = 0; i < 3; i++) dup2(kept[i], i), close(kept[i]);
+    assert_int_equal(status, PTQ_OK);
+    assert_int_equal(found->number, 7);
+}
+
 /* Who starts a program may have said that nobody waits for children. */
 static void nobody_waits(void **state)
 {
@@ -255,9 +270,13 @@ static int set_up_path(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_found_comes_back), cmocka_unit_test(what_is_not_ours_is_not_opened),
-        cmocka_unit_test(however_it_ends),          cmocka_unit_test(signals_are_the_parents),
-        cmocka_unit_test(system_calls_that_fail),   cmocka_unit_test(nobody_waits),
+        cmocka_unit_test(what_is_found_comes_back),
+        cmocka_unit_test(what_is_not_ours_is_not_opened),
+        cmocka_unit_test(however_it_ends),
+        cmocka_unit_test(signals_are_the_parents),
+        cmocka_unit_test(system_calls_that_fail),
+        cmocka_unit_test(streams_are_closed),
+        cmocka_unit_test(nobody_waits),
     };
     return cmocka_run_group_tests(tests, set_up_path, tear_down);
 }
