@@ -93,6 +93,14 @@ def scheduling():
     return [("scheduling", "both sides at real-time priority, before other work on the machine")]
 
 
+def build():
+    """What made the command that the environment names PTQ, and the kernels that its matrix products take, which the
+    environment may have chosen: half of the speed on a processor with AVX-512."""
+    lines = text_of([os.environ.get("PTQ", "build/ptq"), "--version"]).splitlines()
+    wish = os.environ.get("OPENBLAS_CORETYPE")
+    return (lines[1] if len(lines) > 1 else "unknown") + (f" (OPENBLAS_CORETYPE={wish})" if wish else "")
+
+
 def machine():
     dirty = "-dirty" if text_of(["git", "status", "--porcelain", "--untracked-files=no"]) else ""
     return [
@@ -100,6 +108,7 @@ def machine():
         ("commit", text_of(["git", "rev-parse", "--short", "HEAD"]) + dirty),
         ("CPU", f"{cpu_model()}, {len(os.sched_getaffinity(0))} cores to run on"),
         ("system", f"{platform.system()} {platform.release()}"),
+        ("ptq's build", build()),
     ] + scheduling()
 
 

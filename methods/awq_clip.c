@@ -77,13 +77,6 @@ static float cut(float w, float limit)
     return w < -limit ? -limit : w > limit ? limit : w;
 }
 
-static double dot(const float *a, const float *b, int64_t n)
-{
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += (double)a[i] * b[i];
-    return sum;
-}
-
 /* product[trial] = what each trial's error gives: H e, or X e. */
 static void weigh(const struct clip_task *t, struct room *room, int64_t group, int64_t columns, int64_t trials)
 {
@@ -94,9 +87,9 @@ static void weigh(const struct clip_task *t, struct room *room, int64_t group, i
 
 static double trial_loss(const struct clip_task *t, const struct room *room, int64_t trial, int64_t columns)
 {
-    if (t->by_gram) return dot(room->error + trial * columns, room->product + trial * columns, columns);
+    if (t->by_gram) return ptq_awq_dot(room->error + trial * columns, room->product + trial * columns, columns);
     const float *y = room->product + trial * t->n_sample;
-    return dot(y, y, t->n_sample);
+    return ptq_awq_dot(y, y, t->n_sample);
 }
 
 /* Task i: ROWS_A_TASK rows of one group, the groups of the same rows one after the other. */

@@ -14,7 +14,7 @@
 
 /* A trial is left after a wave of tiles (weights) or a batch of windows (outputs): fixed cuts, so that what is left and
  * when does not depend on the threads. */
-enum { TILE = 64, WAVE = 8, OUTPUT_TILE = 256 };
+enum { TILE = 128, WAVE = 4, OUTPUT_TILE = 256 };
 /* Sums of one trial beyond the best's by less than this may still be rounding. */
 static const double margin = 1 + 1e-6;
 
@@ -112,16 +112,20 @@ static void make_scale(const struct search *s, double ratio, float *scale)
 
 /* ---- trial weights ---- */
 
-/* out[rows][K] = Q(W s) / s of rows from first on. */
-static void requantize(const struct search *s, struct tile *tile, int64_t first, int64_t rows, float *out)
+/* out[rows][K] = Q(W s) / s of rows from first on, or how far that is from W. */
+static void requantize(const struct search *s, struct tile *tile, int64_t first, int64_t rows, int error, float *out)
 {
-    const float *w = s->w + first * s->k;
+    const float *w = s->w + first * s->k, *scale = s->scale;
+    int64_t columns = s->k;
     for (int64_t i = 0; i < rows; i++)
-        for (int64_t k = 0; k < s->k; k++) tile->scaled[i * s->k + k] = w[i * s->k + k] * s->scale[k];
+        for (int64_t k = 0; k < columns; k++) tile->scaled[i * columns + k] = w[i * columns + k] * scale[k];
     ptq_grid_quantize_rows(&tile->q, tile->scaled, 0, rows);
     ptq_ops()->dequantize(out, &tile->q, 0, rows);
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t k = 0; k < s->k; k++) out[i * s->k + k] /= s->scale[k];
+    for (int64_t i = 0; i < rows; i++, w += columns, out += columns)
+        if (error)
+            for (int64_t k = 0; k < columns; k++) out[k] = out[k] / scale[k] - w[k];
+        else
+            for (int64_t k = 0; k < columns; k++) out[k] /= scale[k];
 }
 
 /* ---- loss by the Gram matrix ---- */
@@ -130,9 +134,8 @@ static void gram_tile(void *context, int64_t i, int worker)
 {
     const struct search *s = context;
     struct tile *tile = &s->tile[worker];
-    int64_t first = (s->first + i) * TILE, rows = min64(TILE, s->n - first), k = s->k;
-    requantize(s, tile, first, rows, tile->delta);
-    for (int64_t j = 0; j < rows * k; j++) tile->delta[j] -= s->w[first * k + j];
+    int64_t first = (s->first + i) * TILE, rows = min64(TILE, s->n - first);
+    requantize(s, tile, first, rows, 1, tile->delta);
     s->sum[i] = ptq_awq_gram_loss(&s->gram, tile->delta, rows, tile->product);
 }
 
@@ -159,7 +162,7 @@ static const struct ptq_linear *last_linear(const struct search *s)
 static void trial_tile(void *context, int64_t i, int worker)
 {
     const struct search *s = context;
-    requantize(s, &s->tile[worker], i * TILE, min64(TILE, s->n - i * TILE), s->trial + i * TILE * s->k);
+    requantize(s, &s->tile[worker], i * TILE, min64(TILE, s->n - i * TILE), 0, s->trial + i * TILE * s->k);
 }
 
 /* The module's last linear is not on trial, so the difference goes through it: o(a) - o(b) = o(a - b). */
