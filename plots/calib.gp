@@ -23,5 +23,7 @@ plot for [i=1:|lines|] data skip 1 using ($2 == i ? $3 : NaN):6:7 notitle with f
          fillstyle transparent solid 0.18 noborder linecolor rgb method_colour(line_method[i]), \
      for [i=1:|lines|] data skip 1 using ($2 == i ? $3 : NaN):5 title lines[i] with linespoints \
          linecolor rgb method_colour(line_method[i]) linewidth 1.6 dashtype method_dash(line_turn[i]) \
-         pointtype method_mark(line_method[i], line_turn[i]) pointsize 0.8
+         pointtype method_mark(line_method[i], line_turn[i]) pointsize 0.8, \
+     for [i=1:|lines|] data skip 1 using ($2 == i ? $3 : NaN):5:(sprintf('%.4g', $5)) notitle with labels \
+         offset 0,0.9 font ',10' textcolor rgb method_colour(line_method[i])
 unset output
