@@ -26,15 +26,26 @@ static enum ptq_status select_all(struct ptq_arena *arena, const struct ptq_clai
     return PTQ_OK;
 }
 
-/* of[n_of], to[n_to], from[n_from], one behind the other. */
+/* of[n_of], to[n_to], from[n_from], one behind the other: how many there are. */
+static enum ptq_status select_sides(MEASURE, struct ptq_group *group, int *n)
+{
+    *n = t->n_of + t->n_to + t->n_from;
+    PTQ_TRY(select_all(arena, cells, t->of, t->n_of, group, err));
+    PTQ_TRY(select_all(arena, cells, t->to, t->n_to, group + t->n_of, err));
+    return select_all(arena, cells, t->from, t->n_from, group + t->n_of + t->n_to, err);
+}
+
 static enum ptq_status contrast(MEASURE, ptq_statistic *statistic)
 {
     struct ptq_group group[MOST_GROUPS];
-    PTQ_TRY(select_all(arena, cells, t->of, t->n_of, group, err));
-    PTQ_TRY(select_all(arena, cells, t->to, t->n_to, group + t->n_of, err));
-    PTQ_TRY(select_all(arena, cells, t->from, t->n_from, group + t->n_of + t->n_to, err));
-    return ptq_contrast(group, t->n_of + t->n_to + t->n_from, &ptq_bootstrap_default, statistic, t, &t->value,
-                        &t->interval, err);
+    int n;
+    PTQ_TRY(select_sides(arena, cells, t, err, group, &n));
+    t->sampled = 1;
+    PTQ_TRY(ptq_contrast(group, n, &ptq_bootstrap_default, statistic, t, &t->value, &t->interval, err));
+    if (isnan(t->interval.low))
+        t->why = ptq_format(arena, "no interval: fewer than %d units of %lld tokens were scored", PTQ_BOOTSTRAP_LEAST,
+                            (long long)ptq_bootstrap_default.block);
+    return PTQ_OK;
 }
 
 static double product_ratio(const double *nll, const void *context)
@@ -45,8 +56,37 @@ static double product_ratio(const double *nll, const void *context)
     return exp(log_ratio);
 }
 
+/* Words that the cell's model knows, 0 where it is not here any more. */
+static double vocabulary(struct ptq_arena *arena, const struct ptq_cell *cell)
+{
+    struct ptq_model model;
+    struct ptq_error err;
+    const char *path;
+    if (ptq_locate_model(arena, cell->model, &path, &err)) return 0;
+    if (ptq_model_open(arena, path, cell->model, &model, &err)) return 0;
+    double words = (double)model.config.vocab;
+    ptq_model_close(&model);
+    return words;
+}
+
+/* Of models that are all worse than a guess among all words, no ratio says which method is better. */
+static enum ptq_status check_some_works(MEASURE)
+{
+    struct ptq_group group[MOST_GROUPS];
+    double least = INFINITY;
+    int n;
+    PTQ_TRY(select_sides(arena, cells, t, err, group, &n));
+    for (int g = 0; g < n; g++)
+        for (int i = 0; i < group[g].n; i++) least = fmin(least, group[g].cell[i]->ppl);
+    double words = vocabulary(arena, group[0].cell[0]);
+    if (!words || least < words) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT, "both perplexities, %.3g and more, are above that of a guess among %.0f words",
+                    least, words);
+}
+
 static enum ptq_status run_ratio(MEASURE)
 {
+    PTQ_TRY(check_some_works(arena, cells, t, err));
     return contrast(arena, cells, t, err, product_ratio);
 }
 
@@ -56,8 +96,19 @@ static double share_recovered(const double *nll, const void *context)
     return 100 * (exp(nll[2]) - exp(nll[0])) / (exp(nll[2]) - exp(nll[1]));
 }
 
+static double loss_ratio(const double *nll, const void *context)
+{
+    (void)context;
+    return exp(nll[2] - nll[1]);
+}
+
 static enum ptq_status run_recovered(MEASURE)
 {
+    PTQ_TRY(contrast(arena, cells, t, err, loss_ratio));
+    if (t->interval.low <= 1)
+        return ptq_fail(err, PTQ_EINPUT,
+                        "%s loses nothing that could be made good: its perplexity is %.3f to %.3f times that of %s",
+                        t->from[0], t->interval.low, t->interval.high, t->to[0]);
     return contrast(arena, cells, t, err, share_recovered);
 }
 

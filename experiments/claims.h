@@ -54,6 +54,7 @@ struct ptq_claim_test {
     /* what came out */
     enum ptq_claim_verdict verdict;
     double value; /* NaN where it cannot be tested */
+    int sampled;  /* another text would give another number, so that without an interval nothing can be said */
     struct ptq_interval interval;
     const char *why; /* what is missing, or what the number does not hold; or NULL */
 };

@@ -15,14 +15,14 @@ const char *ptq_claim_verdict_name(enum ptq_claim_verdict verdict)
 
 /* ---- verdicts ---- */
 
-/* Where the number and its interval lie from the threshold. Without an interval the number alone decides. */
+/* Where the number and its interval lie from the threshold. A number that no other text would change decides alone. */
 static enum ptq_claim_verdict decide(const struct ptq_claim_test *t)
 {
     int wants_above = !isnan(t->above);
     double threshold = wants_above ? t->above : t->below;
     double low = isnan(t->interval.low) ? t->value : t->interval.low;
     double high = isnan(t->interval.high) ? t->value : t->interval.high;
-    if (isnan(t->value)) return PTQ_CLAIM_CANNOT;
+    if (isnan(t->value) || (t->sampled && isnan(t->interval.low))) return PTQ_CLAIM_CANNOT;
     if (wants_above)
         return low > threshold ? PTQ_CLAIM_HOLDS : high <= threshold ? PTQ_CLAIM_FAILS : PTQ_CLAIM_UNDECIDED;
     return high < threshold ? PTQ_CLAIM_HOLDS : low >= threshold ? PTQ_CLAIM_FAILS : PTQ_CLAIM_UNDECIDED;

@@ -129,6 +129,34 @@ static void test_verdicts(void **state)
     assert_int_equal(judged(itself).verdict, PTQ_CLAIM_UNDECIDED);
 }
 
+/* A text of too few units has no interval, and so no verdict; nor has a loss that is none, or a ratio of two ruins. */
+static void test_no_verdict(void **state)
+{
+    (void)state;
+    struct ptq_claims claims = claims_of(RTN_OVER_FP16 "above: 1.2}");
+    struct ptq_claim_cells cells = some_cells();
+    for (int i = 0; i < cells.n; i++) cells.cell[i].windows = 1, cells.cell[i].tokens = cells.cell[i].window - 1;
+    ptq_claims_judge(arena, &claims, &cells);
+    assert_int_equal(claims.claim[0].verdict, PTQ_CLAIM_CANNOT);
+    assert_true(fabs(claims.claim[0].test[0].value - exp(0.5)) < 0.2); /* which is shown all the same */
+    assert_non_null(strstr(claims.claim[0].test[0].why, "no interval"));
+
+    struct ptq_claim c = judged("{what: w, experiment: e, measure: recovered, of: \"awq:w3\", to: \"rtn:w3\", from: "
+                                "\"fp16\", above: 50}");
+    assert_int_equal(c.verdict, PTQ_CLAIM_CANNOT);
+    assert_non_null(strstr(c.test[0].why, "loses nothing"));
+
+    claims = claims_of(RTN_OVER_FP16 "above: 1.2}");
+    for (int i = 0; i < cells.n; i++) {
+        cells.cell[i] = some_cells().cell[i];
+        cells.cell[i].model = PTQ_FIXTURES "/models/llama"; /* of far fewer words than that */
+        cells.cell[i].ppl = 1e9;
+    }
+    ptq_claims_judge(arena, &claims, &cells);
+    assert_int_equal(claims.claim[0].verdict, PTQ_CLAIM_CANNOT);
+    assert_non_null(strstr(claims.claim[0].test[0].why, "a guess among"));
+}
+
 /* A claim is as good as its worst test: fails, cannot, undecided, holds. */
 static void test_worst_of_tests(void **state)
 {
@@ -381,6 +409,7 @@ int main(void)
     const struct CMUnitTest tests[] = {TEST(refused),
                                        TEST(claims_of_the_tree),
                                        TEST(verdicts),
+                                       TEST(no_verdict),
                                        TEST(worst_of_tests),
                                        TEST(other_measures),
                                        TEST(bench),
