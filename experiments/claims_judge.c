@@ -89,9 +89,15 @@ static void note_method(struct ptq_arena *arena, struct ptq_claims *claims)
             "%llu, the tables' draws; of several calibration draws, Student's t of both variances, the tokens' and the "
             "draws'.",
             100 * b->level, (long long)b->block, (long long)b->replicates, (unsigned long long)b->seed));
-    add_note(claims, "A test holds where its whole interval is on the claimed side of the threshold, does not where it "
-                     "is on the other, and is not decided where the threshold is inside. A claim is as good as its "
-                     "worst test.");
+    add_note(claims,
+             "The intervals do not hold what the order of sums moves, which differs by machine and BLAS kernel: GPTQ's "
+             "perplexity by as much as experiments/noise.tsv says, so that a verdict on GPTQ near its threshold may be "
+             "another one elsewhere.");
+    add_note(claims,
+             "A test holds where its whole interval is on the claimed side of the threshold, does not where it "
+             "is on the other, and is not decided where the threshold is inside. Without an interval (fewer than 20 "
+             "units) it cannot be tested. A claim is as good as its "
+             "worst test.");
 }
 
 /* ---- all ---- */

@@ -78,6 +78,15 @@ enum ptq_status ptq_command_experiments(const struct ptq_options *o, struct ptq_
     return status;
 }
 
+/* A run joins its cells at its end. Until then they are in a folder, and some may be missing. */
+static void note_unfinished(const char *file)
+{
+    if (access(file, F_OK) == 0) return;
+    fprintf(stderr,
+            "ptq: note: %s is not there yet: the run that makes it has not ended, and these are the cells so far\n",
+            file);
+}
+
 enum ptq_status ptq_command_table(const struct ptq_options *o, struct ptq_error *err)
 {
     enum ptq_table_format format = PTQ_TABLE_TEXT;
@@ -88,6 +97,7 @@ enum ptq_status ptq_command_table(const struct ptq_options *o, struct ptq_error 
     if (o->format) PTQ_TRY(ptq_table_format_parse(o->format, &format, err));
     struct ptq_arena *arena = ptq_arena_make("table");
     enum ptq_status status = ptq_table_read(arena, o->operand, o->n_operands, &cells, &n, err);
+    for (int i = 0; i < o->n_operands && !status; i++) note_unfinished(o->operand[i]);
     if (!status) status = ptq_table_find_layout(arena, o->operand, o->n_operands, cells, n, &layout, err);
     if (!status) status = ptq_table_print_as(layout, cells, n, o->against, format, stdout, err);
     ptq_arena_free(arena);

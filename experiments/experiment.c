@@ -242,6 +242,7 @@ enum ptq_status ptq_experiment_read(struct ptq_arena *arena, const char *path, c
     if (ptq_yaml_get(root, "layout")) {
         struct ptq_table_layout layout; /* a table's business, but what is wrong is said before anything runs */
         PTQ_TRY(ptq_table_layout_read(arena, ptq_yaml_get(root, "layout"), &layout, err));
+        out->by_text = ptq_table_layout_has(&layout, "text");
     }
     out->name = name_of(arena, path);
     out->title = c.setting[PTQ_SET_TITLE].value->text;

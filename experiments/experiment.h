@@ -30,6 +30,7 @@ struct ptq_experiment {
     const char *yaml;    /* the file as it is, and a comment line for each --set */
     struct ptq_job *job; /* [n_jobs], spec canonical; its texts live as long as the arena */
     int n_jobs;          /* 1 to PTQ_MAX_CELLS */
+    int by_text;         /* its layout takes texts apart, and so the protocols that belong to them */
 };
 
 /* Reads path, lays "KEY=VALUE" texts of --set over it and crosses the axes. Nothing of the models or texts is opened.

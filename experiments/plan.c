@@ -63,7 +63,7 @@ static int find_pace(struct ptq_plan *plan, const char *model)
     return plan->n_paces++;
 }
 
-static int is_planned(const struct ptq_plan *plan, const char *id)
+int ptq_plan_has(const struct ptq_plan *plan, const char *id)
 {
     for (int i = 0; i < plan->n; i++)
         if (plan->cell[i].state != PTQ_PLAN_FAILED && memcmp(plan->cell[i].cell.id, id, PTQ_SHA256_HEX) == 0) return 1;
@@ -95,7 +95,7 @@ enum ptq_status ptq_plan_make(struct ptq_arena *arena, const struct ptq_experime
     for (int i = 0; i < experiment->n_jobs; i++) {
         struct ptq_plan_cell cell = {.job = &experiment->job[i]};
         PTQ_TRY(plan_job(arena, runner, session, out, &cell, err));
-        if (cell.state != PTQ_PLAN_FAILED && is_planned(out, cell.cell.id)) continue;
+        if (cell.state != PTQ_PLAN_FAILED && ptq_plan_has(out, cell.cell.id)) continue;
         cell.label = make_label(arena, cell.job, &differs);
         out->cell[out->n++] = cell;
     }

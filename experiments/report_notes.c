@@ -87,10 +87,11 @@ static void note_calibration(struct ptq_arena *arena, struct ptq_report *report)
 static void note_intervals(struct ptq_arena *arena, struct ptq_report *report)
 {
     const struct ptq_bootstrap *b = &report->bootstrap;
-    int none = 0, missing_fp16 = 0;
+    int none = 0, missing_fp16 = 0, folded = 0;
     for (int i = 0; i < report->n_rows; i++) {
         none |= report->row[i].estimate.units < PTQ_BOOTSTRAP_LEAST;
         missing_fp16 |= isnan(report->row[i].estimate.difference);
+        folded |= report->row[i].seeds.n > 1;
     }
     if (none)
         add(arena, report,
@@ -98,10 +99,12 @@ static void note_intervals(struct ptq_arena *arena, struct ptq_report *report)
                        (long long)b->block));
     else
         add(arena, report,
-            ptq_format(arena,
-                       "Intervals: %g %%, paired bootstrap over units of %lld tokens, %lld replicates, seed %llu; they "
-                       "say what another text of this kind would change, not another calibration or seed.",
-                       100 * b->level, (long long)b->block, (long long)b->replicates, (unsigned long long)b->seed));
+            ptq_format(
+                arena,
+                "Intervals%s: %g %%, paired bootstrap over units of %lld tokens, %lld replicates, seed %llu; they "
+                "say what another text of this kind would change, not another calibration or seed.",
+                folded ? " of rows of one seed" : "", 100 * b->level, (long long)b->block, (long long)b->replicates,
+                (unsigned long long)b->seed));
     if (missing_fp16)
         add(arena, report, "Where a model has no FP16 cell there are no differences; run method fp16 to have them.");
 }

@@ -145,9 +145,13 @@ void ptq_table_layout_of_cells(struct ptq_arena *arena, const struct ptq_cell *c
     struct ptq_error err;
     *found = 0;
     *out = (struct ptq_table_layout){0};
-    for (int i = 0; i < n && !*found; i++)
-        if (strcmp(cells[i].method, "salient") == 0)
-            *found = !ptq_table_layout_of_yaml(arena, "table 1", table1, out, found, &err);
+    int kept = 0, others = 0; /* of others this arrangement would leave some out */
+    for (int i = 0; i < n; i++) {
+        const char *method = cells[i].method;
+        kept |= strcmp(method, "salient") == 0;
+        others |= strcmp(method, "salient") && strcmp(method, "rtn") && strcmp(method, "fp16");
+    }
+    if (kept && !others) *found = !ptq_table_layout_of_yaml(arena, "table 1", table1, out, found, &err);
     out->plain = *found;
 }
 

@@ -77,6 +77,36 @@ test_two_at_once() {
     expect_same_table "$scratch/whole.h5" "$scratch/two.h5"
 }
 
+# What tables will show beside the experiment's cells, or not at all, is said before any is run.
+test_changed_experiment() {
+    local file=$scratch/changed.h5 first=(--set 'methods=[fp16]' --set 'include=[]')
+    expect_exit 0 "${sweep[@]}" "${first[@]}" -o "$file"
+    expect_no_text 'note' "$scratch/err"
+    expect_exit 0 "${sweep[@]}" --set 'methods=[rtn]' --set 'include=[]' -o "$file"
+    expect_text 'note: .*changed.h5 holds 1 cell more that this experiment does not have, such as .* fp16' "$scratch/err"
+    expect_exit 0 "${sweep[@]}" "${first[@]}" --set windows=2 -o "$file" --dry-run
+    expect_text 'note: no table will show .* first 2 windows.* beside .* measured by another protocol' "$scratch/out"
+    expect_exit 0 "${sweep[@]}" "${first[@]}" --set windows=2 -o "$file" --dry-run --fresh
+    expect_no_text 'note' "$scratch/out"
+}
+
+# An interrupted run has a table, which says that it is not all.
+test_unfinished_table() {
+    local file=$scratch/some.h5 run
+    "${sweep[@]}" -o "$file" >/dev/null 2>&1 &
+    run=$!
+    for _ in $(seq 500); do [ "$(finished "$file")" = 0 ] || break; sleep 0.01; done
+    kill -INT $run
+    wait $run || true
+    [ -e "$file" ] || {
+        expect_exit 0 "$ptq" table "$file"
+        expect_text 'some.h5 is not there yet: the run that makes it has not ended' "$scratch/err"
+    }
+    expect_exit 0 "${sweep[@]}" -o "$file"
+    expect_exit 0 "$ptq" table "$file"
+    expect_no_text 'not there yet' "$scratch/err"
+}
+
 # A disk that takes the first three cells and then no more: a tmpfs where one may be mounted, else a limit on a file's size.
 test_full_disk() {
     local disk=$scratch/disk first=(--set 'methods=[fp16]' --set 'include=[]') before room

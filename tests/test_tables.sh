@@ -95,7 +95,9 @@ test_claims() {
     run_all
     expect_exit 0 "$ptq" claims "$tree/experiments/claims/awq-gptq.yaml" "$results" --format md
     cp "$scratch/out" claims.md
-    expect_text '^\| Rounding to nearest at 3 bits .*(holds|does not hold|not decided) here' claims.md
+    # the tiny model's weights are random: it knows less than a guess does, and so nothing is said of methods by it
+    expect_text '^\| Rounding to nearest at 3 bits .* cannot be tested here' claims.md
+    expect_text 'are above that of a guess among [0-9]+ words' claims.md
     expect_text '^\| Weights of 4 bits generate .* (holds|does not hold) here' claims.md # results/bench has the numbers
     expect_text '^\| accuracy: perplexity at 4 bits +\| [0-9]' claims.md
     expect_text 'linears at 4 bits, .* % +\| below 30 %' claims.md
