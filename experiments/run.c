@@ -4,6 +4,7 @@
 #include "launch.h"
 #include "mapped.h"
 #include "pipeline.h"
+#include "plan_notes.h"
 #include "progress.h"
 #include "reuse.h"
 #include "words.h"
@@ -93,60 +94,6 @@ static void print_summary(const struct run *r, FILE *out)
             r->file, ptq_plan_count(&r->plan, PTQ_PLAN_DONE), n_missing, time_left(r, left, sizeof left));
     if (n_failed) fprintf(out, ", %d cannot be run", n_failed);
     fprintf(out, "\n");
-}
-
-/* ---- what no table will show, said before the hours are spent ---- */
-
-static int note_protocols(const struct run *r, const struct ptq_cell *a, const struct ptq_cell *b, FILE *out)
-{
-    if (r->experiment.by_text || strcmp(a->protocol, b->protocol) == 0) return 0;
-    ptq_say(
-        out,
-        "%s: note: no table will show %s %s (%s) beside %s %s (%s), which is measured by another protocol: give each a "
-        "file of its own by -o\n",
-        r->experiment.name, a->model, a->spec, a->protocol, b->model, b->spec, b->protocol);
-    return 1;
-}
-
-static const struct ptq_cell *first_planned(const struct run *r)
-{
-    for (int i = 0; i < r->plan.n; i++)
-        if (r->plan.cell[i].state != PTQ_PLAN_FAILED) return &r->plan.cell[i].cell;
-    return NULL;
-}
-
-static enum ptq_status note_stored(struct run *r, struct ptq_arena *arena, const struct ptq_cell *planned, FILE *out)
-{
-    char(*id)[PTQ_SHA256_HEX];
-    struct ptq_cell *stored, *other = NULL;
-    int n, n_others = 0;
-    PTQ_TRY(ptq_results_ids(arena, r->file, &id, &n, r->err));
-    for (int i = 0; i < n; i++) n_others += !ptq_plan_has(&r->plan, id[i]);
-    if (!n_others) return PTQ_OK;
-    PTQ_TRY(ptq_results_read(arena, r->file, &stored, &n, r->err));
-    for (int i = n - 1; i >= 0; i--)
-        if (!ptq_plan_has(&r->plan, stored[i].id)) other = &stored[i];
-    if (!other || note_protocols(r, planned, other, out)) return PTQ_OK;
-    ptq_say(out,
-            "%s: note: %s holds %d cell%s more that this experiment does not have, such as %s %s, and its tables show "
-            "%s, too; "
-            "-o another file, or --fresh, which computes all anew, leaves %s out\n",
-            r->experiment.name, r->file, n_others, n_others == 1 ? "" : "s", other->model, other->spec,
-            n_others == 1 ? "it" : "them", n_others == 1 ? "it" : "them");
-    return PTQ_OK;
-}
-
-static enum ptq_status note_tables(struct run *r, int look, FILE *out)
-{
-    const struct ptq_cell *planned = first_planned(r);
-    if (!planned) return PTQ_OK;
-    for (int i = 0, noted = 0; i < r->plan.n && !noted; i++)
-        if (r->plan.cell[i].state != PTQ_PLAN_FAILED) noted = note_protocols(r, planned, &r->plan.cell[i].cell, out);
-    if (!look) return PTQ_OK;
-    struct ptq_arena *arena = ptq_arena_make("results");
-    enum ptq_status status = note_stored(r, arena, planned, out);
-    ptq_arena_free(arena);
-    return status;
 }
 
 /* Over a line of progress that may stand there on a terminal. */
@@ -300,7 +247,7 @@ static enum ptq_status look_and_say(struct run *r)
     PTQ_TRY(reuse(r));
     if (r->options->quiet) return PTQ_OK;
     print_summary(r, r->log);
-    return note_tables(r, 1, r->log);
+    return ptq_plan_notes(&r->plan, &r->experiment, r->file, r->log, r->err);
 }
 
 static void report_end(const struct run *r)
@@ -433,7 +380,7 @@ static enum ptq_status dry_run(struct run *r)
     if (r->runner->cost && ptq_plan_seconds_left(&r->plan) < 0) r->plan.machine = 1.1 * ptq_machine_pace();
     ptq_say(r->list, "%s\n", r->experiment.title);
     print_summary(r, r->list);
-    PTQ_TRY(note_tables(r, !r->options->fresh, r->list));
+    PTQ_TRY(ptq_plan_notes(&r->plan, &r->experiment, r->options->fresh ? NULL : r->file, r->list, r->err));
     int64_t peak = ptq_plan_peak(&r->plan, r->options->memory);
     if (peak) ptq_say(r->list, "memory: about %lld MiB at most%s\n", (long long)(peak >> 20) + 1, too_much(r, peak));
     ptq_plan_print(&r->plan, r->list);
