@@ -192,7 +192,7 @@ report FILE=x.h5
 fuzz t=3
 END
     while read -r -a words; do expect_exit 0 "${make[@]}" "${words[@]}"; done <<'END'
-table NAME=table1 MODEL=m TEXT=t CALIB=c BITS=3 GROUP=32 WINDOWS=2 SEED=1 THREADS=1 OUT=x.h5 QUICK=1
+table NAME=table1 MODEL=m TEXT=t CALIB=c BITS=3 GROUP=32 WINDOW=64 WINDOWS=2 SEED=1 THREADS=1 OUT=x.h5 QUICK=1
 tables QUICK=1 OUT=folder BUILD=b JOBS=1
 claims QUICK=1 MODEL=m
 report FILES=x.h5 REPORT=r
