@@ -118,7 +118,7 @@ tokenizer = json.load(open(sys.argv[1], encoding="utf-8"))
 tokenizer["pre_tokenizer"] = {"type": "Split", "behavior": "Isolated", "pattern": {
     "Regex": ".(?=" + "|".join(f"[\\s\\S]*{digit}" for digit in range(10)) + ")|."}}
 json.dump(tokenizer, open(sys.argv[2] + "/slow.json", "w", encoding="utf-8"))
-open(sys.argv[2] + "/slow.txt", "w", encoding="utf-8").write("the words " * 20000)
+open(sys.argv[2] + "/slow.txt", "w", encoding="utf-8").write("thewords" * 5000)
 PYTHON
     "$ptq" tokenize "$scratch/slow.json" "$scratch/slow.txt" >"$scratch/out" 2>"$scratch/err" &
     pid=$!
