@@ -48,7 +48,7 @@ int ptq_arena_keep(struct ptq_arena *arena, size_t used, const void *data, size_
 
 /* For growing arrays outside arenas; ends the process like ptq_alloc. */
 void *ptq_realloc(void *old, size_t count, size_t size, const char *what);
-/* For a child that tells its parent: call(bytes) in place of the sentence; it does not return. */
+/* For who has told, or tells otherwise: call(bytes) in place of the sentence; it does not return. */
 void ptq_on_out_of_memory(void (*call)(size_t bytes));
 void ptq_out_of_memory(size_t bytes, const char *who, const char *what) __attribute__((noreturn));
 

@@ -35,11 +35,10 @@ static enum ptq_status select_sides(MEASURE, struct ptq_group *group, int *n)
     return select_all(arena, cells, t->from, t->n_from, group + t->n_of + t->n_to, err);
 }
 
-static enum ptq_status contrast(MEASURE, ptq_statistic *statistic)
+/* Of selected groups. */
+static enum ptq_status contrast_of(struct ptq_arena *arena, const struct ptq_group *group, int n,
+                                   struct ptq_claim_test *t, ptq_statistic *statistic, struct ptq_error *err)
 {
-    struct ptq_group group[MOST_GROUPS];
-    int n;
-    PTQ_TRY(select_sides(arena, cells, t, err, group, &n));
     t->sampled = 1;
     PTQ_TRY(ptq_contrast(group, n, &ptq_bootstrap_default, statistic, t, &t->value, &t->interval, err));
     if (isnan(t->interval.low))
@@ -56,38 +55,39 @@ static double product_ratio(const double *nll, const void *context)
     return exp(log_ratio);
 }
 
-/* Words that the cell's model knows, 0 where it is not here any more. */
-static double vocabulary(struct ptq_arena *arena, const struct ptq_cell *cell)
+static enum ptq_status open_model(struct ptq_arena *arena, const struct ptq_cell *cell, struct ptq_model *out,
+                                  struct ptq_error *err)
 {
-    struct ptq_model model;
-    struct ptq_error err;
     const char *path;
-    if (ptq_locate_model(arena, cell->model, &path, &err)) return 0;
-    if (ptq_model_open(arena, path, cell->model, &model, &err)) return 0;
-    double words = (double)model.config.vocab;
-    ptq_model_close(&model);
-    return words;
+    PTQ_TRY(ptq_locate_model(arena, cell->model, &path, err));
+    return ptq_model_open(arena, path, cell->model, out, err);
 }
 
-/* Of models that are all worse than a guess among all words, no ratio says which method is better. */
-static enum ptq_status check_some_works(MEASURE)
+/* Of models that are all worse than a guess among all words, no ratio says which method is better. Where the model is
+ * not here any more, nobody knows how many words it has. */
+static enum ptq_status check_some_works(struct ptq_arena *arena, const struct ptq_group *group, int n,
+                                        struct ptq_error *err)
 {
-    struct ptq_group group[MOST_GROUPS];
+    struct ptq_model model;
+    struct ptq_error missing;
     double least = INFINITY;
-    int n;
-    PTQ_TRY(select_sides(arena, cells, t, err, group, &n));
     for (int g = 0; g < n; g++)
         for (int i = 0; i < group[g].n; i++) least = fmin(least, group[g].cell[i]->ppl);
-    double words = vocabulary(arena, group[0].cell[0]);
-    if (!words || least < words) return PTQ_OK;
-    return ptq_fail(err, PTQ_EINPUT, "both perplexities, %.3g and more, are above that of a guess among %.0f words",
+    if (open_model(arena, group[0].cell[0], &model, &missing)) return PTQ_OK;
+    double words = (double)model.config.vocab;
+    ptq_model_close(&model);
+    if (least < words) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT, "all perplexities, %.3g and more, are above that of a guess among %.0f words",
                     least, words);
 }
 
 static enum ptq_status run_ratio(MEASURE)
 {
-    PTQ_TRY(check_some_works(arena, cells, t, err));
-    return contrast(arena, cells, t, err, product_ratio);
+    struct ptq_group group[MOST_GROUPS];
+    int n;
+    PTQ_TRY(select_sides(arena, cells, t, err, group, &n));
+    PTQ_TRY(check_some_works(arena, group, n, err));
+    return contrast_of(arena, group, n, t, product_ratio, err);
 }
 
 static double share_recovered(const double *nll, const void *context)
@@ -104,12 +104,15 @@ static double loss_ratio(const double *nll, const void *context)
 
 static enum ptq_status run_recovered(MEASURE)
 {
-    PTQ_TRY(contrast(arena, cells, t, err, loss_ratio));
+    struct ptq_group group[MOST_GROUPS];
+    int n;
+    PTQ_TRY(select_sides(arena, cells, t, err, group, &n));
+    PTQ_TRY(contrast_of(arena, group, n, t, loss_ratio, err));
     if (t->interval.low <= 1)
         return ptq_fail(err, PTQ_EINPUT,
                         "%s loses nothing that could be made good: its perplexity is %.3f to %.3f times that of %s",
                         t->from[0], t->interval.low, t->interval.high, t->to[0]);
-    return contrast(arena, cells, t, err, share_recovered);
+    return contrast_of(arena, group, n, t, share_recovered, err);
 }
 
 static double one_ppl(const double *nll, const void *context)
@@ -120,7 +123,10 @@ static double one_ppl(const double *nll, const void *context)
 
 static enum ptq_status run_ppl(MEASURE)
 {
-    return contrast(arena, cells, t, err, one_ppl);
+    struct ptq_group group[MOST_GROUPS];
+    int n;
+    PTQ_TRY(select_sides(arena, cells, t, err, group, &n));
+    return contrast_of(arena, group, n, t, one_ppl, err);
 }
 
 /* What another draw of the calibration moves: the standard deviation of perplexity over its mean. */
@@ -168,9 +174,7 @@ static enum ptq_status count_weights(struct ptq_arena *arena, const struct ptq_c
                                      double *others, struct ptq_error *err)
 {
     struct ptq_model model;
-    const char *path;
-    PTQ_TRY(ptq_locate_model(arena, cell->model, &path, err));
-    PTQ_TRY(ptq_model_open(arena, path, cell->model, &model, err));
+    PTQ_TRY(open_model(arena, cell, &model, err));
     const struct ptq_config *c = &model.config;
     double width = (double)c->width, q = (double)(c->heads * c->head_size), kv = (double)(c->kv_heads * c->head_size);
     int mlp = c->family->activation == PTQ_SILU_GATED ? 3 : 2;

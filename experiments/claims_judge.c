@@ -93,11 +93,13 @@ static void note_method(struct ptq_arena *arena, struct ptq_claims *claims)
              "The intervals do not hold what the order of sums moves, which differs by machine and BLAS kernel: GPTQ's "
              "perplexity by as much as experiments/noise.tsv says, so that a verdict on GPTQ near its threshold may be "
              "another one elsewhere.");
-    add_note(claims,
-             "A test holds where its whole interval is on the claimed side of the threshold, does not where it "
-             "is on the other, and is not decided where the threshold is inside. Without an interval (fewer than 20 "
-             "units) it cannot be tested. A claim is as good as its "
-             "worst test.");
+    add_note(claims, ptq_format(arena,
+                                "A test holds where its whole interval is on the claimed side of the threshold, does "
+                                "not where it is on the other, "
+                                "is not decided where the threshold is inside, and cannot be tested where a text of "
+                                "fewer than %d units gives no "
+                                "interval. A claim is as good as its worst test.",
+                                PTQ_BOOTSTRAP_LEAST));
 }
 
 /* ---- all ---- */

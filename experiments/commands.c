@@ -82,9 +82,7 @@ enum ptq_status ptq_command_experiments(const struct ptq_options *o, struct ptq_
 static void note_unfinished(const char *file)
 {
     if (access(file, F_OK) == 0) return;
-    fprintf(stderr,
-            "ptq: note: %s is not there yet: the run that makes it has not ended, and these are the cells so far\n",
-            file);
+    ptq_progress_note("%s is not there yet: the run that makes it has not ended, and these are the cells so far", file);
 }
 
 enum ptq_status ptq_command_table(const struct ptq_options *o, struct ptq_error *err)

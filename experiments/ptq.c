@@ -140,6 +140,15 @@ static int answer(const char *word)
     return 1;
 }
 
+static int exit_code;
+
+/* Once the user has been told why, what libraries want at exit and do not get is no second reason. */
+static void end_as_said(size_t bytes)
+{
+    (void)bytes;
+    _exit(exit_code);
+}
+
 int main(int argc, char **argv)
 {
     keep_standard_streams();
@@ -157,5 +166,7 @@ int main(int argc, char **argv)
     if (status == PTQ_OK) return 0;
     ptq_progress_clear();
     fprintf(stderr, "ptq: %s\n", err.text);
-    return status == PTQ_EINTERRUPT ? 128 + ptq_signal_seen() : ptq_status_exit_code(status);
+    exit_code = status == PTQ_EINTERRUPT ? 128 + ptq_signal_seen() : ptq_status_exit_code(status);
+    ptq_on_out_of_memory(end_as_said);
+    return exit_code;
 }

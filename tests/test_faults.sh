@@ -166,7 +166,7 @@ after() {
     [ "$code" = 0 ] || [ "$code" = $expected ] || fail "$label: exit $code: $(cat "$scratch/err")"
     if [ "$code" = 1 ]; then
         # Unless it was the sentence itself that could not be written.
-        [ "$(grep -c '^ptq: ' "$scratch/err")" = 1 ] || grep -qE 'write\(2, .*INJECTED' "$scratch/trace" ||
+        [ "$(grep -c '^ptq: ' "$scratch/err")" = 1 ] || grep -qE 'write\(2, "ptq: .*INJECTED' "$scratch/trace" ||
             fail "$label: no sentence: $(cat "$scratch/err")"
         [ -z "$(find "$scratch/d" -name '.tmp*')" ] || fail "$label: left $(ls -A "$scratch/d")"
     fi

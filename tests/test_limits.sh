@@ -24,7 +24,9 @@ for row in csv.DictReader(sys.stdin):
 }
 
 # From what the kernel and the loader need to what is enough, each step in one sentence. Where the program itself (26 MB
-# with device code) has no room, the kernel ends it by SIGSEGV before its first instruction; so the least is above that. OpenBLAS starts its threads before main, and ends the process by SIGINT where it cannot: so none here.
+# with device code) has no room, the kernel ends it by SIGSEGV before its first instruction, so the least is above that; a
+# sanitizer's shadow is larger than any. OpenBLAS starts its threads before main, and ends the process by SIGINT where it
+# cannot: so none here.
 test_little_address_space() {
     local kib code refused=0 own
     preloads || return 0

@@ -148,13 +148,6 @@ class Place:
         return files
 
 
-def is_one_sentence(said):
-    """One line of ptq's. A child that reads HDF5 for its parent counts on from where the parent was, so that at the same n
-    the parent may be short as well, while it ends with what the child said."""
-    lines = [line for line in said.splitlines() if line.startswith("ptq: ")]
-    return len(lines) == 1 or (len(lines) == 2 and "not enough memory to read it" in lines[0])
-
-
 def complaint(place, argv, out, how, good, n):
     """Runs with the n-th allocation failing: what is wrong with what came of it, or None; and whether it ended well."""
     place.clear()
@@ -166,7 +159,7 @@ def complaint(place, argv, out, how, good, n):
             wrong = "exit 0 with another output: " + said
     elif result.returncode != 1:
         wrong = f"exit {result.returncode}: {said[-300:]}"
-    elif not is_one_sentence(said):
+    elif len([line for line in said.splitlines() if line.startswith("ptq: ")]) != 1:
         wrong = f"no one sentence: {said[-300:]}"
     elif not SAYS_MEMORY.search(said):
         wrong = f"says nothing of memory: {said[-300:]}"
