@@ -1,6 +1,7 @@
 #include "cost.h"
 
 #include "forward.h"
+#include "hessian.h"
 #include "ops.h"
 #include "pool.h"
 #include "progress.h"
@@ -13,7 +14,7 @@
 enum { SCALE_TRIALS = 20, CLIP_TRIALS = 10, CLIP_ROWS = 700 };
 /* Rounding a weight and measuring its error, in operations of a matrix product that take as long. */
 enum { ROUNDING = 200 };
-enum { HELD = 192 << 20 }; /* hessian.c keeps as much of a block's activations */
+enum { BLAS_BYTES = 16 << 20 }; /* what OpenBLAS takes for itself, for each thread */
 
 /* Sums over the linears of a block. */
 struct sums {
@@ -52,6 +53,12 @@ static double block_flop(const struct sums *s, double tokens, int64_t length)
     return tokens * (2 * s->weights + s->attention * (double)length);
 }
 
+/* AWQ with loss=module, whose windows travel for its trials' sake; of other methods they do for the Hessians'. */
+static int runs_modules(unsigned need)
+{
+    return need & PTQ_NEED_MOMENTS && need & PTQ_NEED_WINDOWS && !(need & PTQ_NEED_GRAM_ANYWHERE);
+}
+
 /* A block's quantisation, by what the method asks for. */
 static double quantize_flop(const struct sums *s, unsigned need, double tokens, int64_t length)
 {
@@ -59,21 +66,37 @@ static double quantize_flop(const struct sums *s, unsigned need, double tokens, 
                     (SCALE_TRIALS + CLIP_TRIALS) * ROUNDING * s->weights;
     double flop = ROUNDING * s->weights;
     if (need & PTQ_NEED_MOMENTS) flop += search;
-    if (need & PTQ_NEED_WINDOWS)
-        flop += need & PTQ_NEED_MOMENTS ? SCALE_TRIALS * block_flop(s, tokens, length)
-                                        : 2 * block_flop(s, tokens, length) + tokens * s->gram + s->solve;
+    if (runs_modules(need)) return flop + SCALE_TRIALS * block_flop(s, tokens, length);
+    if (need & PTQ_NEED_WINDOWS) flop += 2 * block_flop(s, tokens, length) + tokens * s->gram + s->solve;
     return flop;
 }
 
-static int64_t quantize_bytes(const struct sums *s, unsigned need, int64_t tokens, const struct ptq_config *c)
+static int64_t larger(int64_t a, int64_t b)
 {
-    int64_t bytes = 0, square = s->widest * s->widest;
-    /* moments are gathered from all calibration windows at once (core/stats.c), and methods whose windows travel keep
-     * them */
-    if (need & (PTQ_NEED_MOMENTS | PTQ_NEED_WINDOWS)) bytes += tokens * c->width * 4;
-    if (need & PTQ_NEED_MOMENTS) bytes += (int64_t)s->gram * 4 + 3 * square * 4;
-    /* Hessians, one in float64 while it is factored, the block's quantised copy (hessian.c) */
-    if (need & PTQ_NEED_WINDOWS) bytes += (int64_t)(s->gram + s->weights) * 4 + square * 8 + HELD;
+    return a > b ? a : b;
+}
+
+/* Floats a token that the steps of a block write. */
+static int64_t step_floats(const struct ptq_config *c)
+{
+    return 2 * c->width + larger(c->heads * c->head_size, c->ff);
+}
+
+static int64_t quantize_bytes(const struct sums *s, const struct ptq_spec *spec, int64_t tokens, int64_t batch,
+                              const struct ptq_config *c)
+{
+    unsigned need = ptq_spec_need(spec);
+    int64_t square = s->widest * s->widest;
+    int64_t bytes = batch * step_floats(c) * 4 + (int64_t)BLAS_BYTES * ptq_pool_size();
+    /* moments are gathered from all calibration windows at once (core/stats.c); windows that travel are kept */
+    if (need & PTQ_NEED_MOMENTS) bytes += tokens * c->width * 4 + (int64_t)s->gram * 4 + 3 * square * 4;
+    if (need & PTQ_NEED_WINDOWS) bytes += tokens * c->width * 4;
+    if (runs_modules(need)) return bytes + tokens * step_floats(c) * 4 + (int64_t)s->weights * 4;
+    if (!(need & PTQ_NEED_WINDOWS)) return bytes;
+    /* Hessians; of the widest, which comes first, float64 and its factors, or the block's quantised copy */
+    bytes += (int64_t)s->gram * 4 + larger(square * 16, (int64_t)s->weights * 4);
+    if (ptq_spec_has(spec, "true_sequential") && ptq_spec_value(spec, "true_sequential") == 1)
+        bytes += ptq_hessian_held(tokens, c->width, s->widest) * 4;
     return bytes;
 }
 
@@ -82,9 +105,10 @@ static void estimate_calibration(const struct ptq_planned *plan, const struct su
     const struct ptq_config *c = &plan->model->model.config;
     const struct ptq_windows *w = &plan->calib->windows;
     double tokens = (double)(w->n * w->length), blocks = (double)c->blocks;
+    int64_t rows = larger(PTQ_BATCH_ROWS, w->length);
     unsigned need = ptq_spec_need(&plan->spec);
     out->quantize = blocks * quantize_flop(s, need, tokens, w->length);
-    out->fixed += quantize_bytes(s, need, w->n * w->length, c);
+    out->fixed += quantize_bytes(s, &plan->spec, w->n * w->length, rows, c);
     if (!ptq_spec_reads_stats(&plan->spec)) return;
     out->calibrate = blocks * block_flop(s, tokens, w->length);
     if (need & PTQ_NEED_MOMENTS) out->calibrate += blocks * tokens * s->gram;

@@ -318,13 +318,18 @@ static void gather(struct work *w, enum ptq_input input, int64_t window, int64_t
     }
 }
 
+int64_t ptq_hessian_held(int64_t rows, int64_t width, int64_t widest)
+{
+    int64_t usual = HELD_BYTES / (int64_t)sizeof(float), most = rows * widest;
+    if (usual < rows * width) usual = rows * width;
+    return usual < most ? usual : most;
+}
+
 static enum ptq_status staged(struct work *w, struct ptq_error *err)
 {
     struct ptq_forward *f = w->f;
-    int64_t x = f->windows * f->length * f->model->config.width, rows = f->windows * f->length;
     int64_t most = width_of(w, PTQ_MLP_OUT) > width_of(w, PTQ_ATTN_OUT) ? PTQ_MLP_OUT : PTQ_ATTN_OUT;
-    w->held_floats = HELD_BYTES / (int64_t)sizeof(float) > x ? HELD_BYTES / (int64_t)sizeof(float) : x;
-    if (w->held_floats > rows * width_of(w, most)) w->held_floats = rows * width_of(w, most);
+    w->held_floats = ptq_hessian_held(f->windows * f->length, f->model->config.width, width_of(w, most));
     w->held = ptq_new(w->task->scratch, float, w->held_floats);
     for (int input = 0; input < PTQ_N_INPUT; input++) {
         make_hessian(w, input);

@@ -37,6 +37,9 @@ struct ptq_hessian_solver {
     enum ptq_status (*solve_there)(const void *options, struct ptq_hessian_problem *problem, struct ptq_error *err);
 };
 
+/* Floats of a block's activations that true_sequential=1 keeps: rows calibration tokens, outputs of widest at most. */
+int64_t ptq_hessian_held(int64_t rows, int64_t width, int64_t widest);
+
 /* The windows travel; statistics of the full-precision model are not read. */
 unsigned ptq_hessian_need(const struct ptq_spec *spec);
 

@@ -67,6 +67,12 @@ static void test_operations(void **state)
     assert_true(rtn.calibrate < 2 * fp.evaluate);
     assert_true(rtn.quantize > 0 && gram.quantize > rtn.quantize && gptq.quantize > rtn.quantize);
     assert_true(gptq.fixed > rtn.fixed);
+    /* a module's trials run the block, AWQ's scales before GPTQ do not */
+    struct ptq_cost module = cost_of(session, "awq:w3,g32,loss=module"), both = cost_of(session, "awq+gptq:w3,g32");
+    assert_true(module.quantize > both.quantize && both.quantize > gptq.quantize && both.calibrate == gram.calibrate);
+    /* four windows of 32: what is held of them in staged order is no more than all of the widest outputs */
+    struct ptq_cost staged = cost_of(session, "gptq:w3,g32,true_sequential=1");
+    assert_in_range(staged.fixed - gptq.fixed, 1, 4 * 32 * 1024 * (int64_t)sizeof(float));
     ptq_session_free(session);
 }
 
