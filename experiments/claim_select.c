@@ -1,5 +1,6 @@
 #include "claim_select.h"
 
+#include "replicates.h"
 #include "report.h"
 #include "words.h"
 
@@ -96,12 +97,12 @@ static void keep_extreme(const struct ptq_cell **cell, int *n, int64_t which)
     *n = kept;
 }
 
-static enum ptq_status check(const struct ptq_claim_cells *cells, const char *selector,
+static enum ptq_status check(struct ptq_arena *arena, const struct ptq_claim_cells *cells, const char *selector,
                              const struct ptq_cell *const *cell, int n, struct ptq_error *err)
 {
     if (n == 0) return ptq_fail(err, PTQ_EINPUT, "%s has no cell '%s'", cells->experiment, selector);
     for (int i = 1; i < n; i++)
-        if (strcmp(cell[0]->spec, cell[i]->spec))
+        if (strcmp(ptq_without_order(arena, cell[0]->spec), ptq_without_order(arena, cell[i]->spec)))
             return ptq_fail(err, PTQ_EINPUT, "'%s' means several cells of %s, %s and %s; say more", selector,
                             cells->experiment, cell[0]->spec, cell[i]->spec);
     return PTQ_OK;
@@ -122,5 +123,5 @@ enum ptq_status ptq_claim_select(struct ptq_arena *arena, const struct ptq_claim
     }
     if (w.windows == LEAST || w.windows == MOST) keep_extreme(cell, &n, w.windows);
     *out = (struct ptq_group){.cell = cell, .n = n};
-    return check(cells, selector, cell, n, err);
+    return check(arena, cells, selector, cell, n, err);
 }

@@ -15,7 +15,7 @@
  *
  * A selector is a SPEC that a cell must agree with in all that it says ("awq:w3" takes any group size), then conditions
  * KEY=VALUE: text, calib, calib_windows (a number, least or most), seed. All cells that agree are replicates of one
- * another and must have one SPEC. Only cells of the file's first model count. */
+ * another and must have one SPEC but for the order of its sums (order=). Only cells of the file's first model count. */
 #ifndef PTQ_CLAIMS_H
 #define PTQ_CLAIMS_H
 

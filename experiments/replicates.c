@@ -17,6 +17,13 @@ int ptq_is_other_seed(const struct ptq_cell *a, const struct ptq_cell *b)
            same(a->calib_protocol, b->calib_protocol) && same(a->device, b->device) && same(a->path, b->path);
 }
 
+const char *ptq_without_order(struct ptq_arena *arena, const char *spec)
+{
+    static const char key[] = ",order=";
+    const char *at = strstr(spec, key), *rest = at ? at + sizeof key - 1 : "";
+    return at ? ptq_format(arena, "%.*s%s", (int)(at - spec), spec, rest + strcspn(rest, ",")) : spec;
+}
+
 /* ---- one row ---- */
 
 double ptq_sample_variance(const double *x, int n)
@@ -73,6 +80,9 @@ const struct ptq_cell *ptq_replicates_mean(struct ptq_arena *arena, const struct
     mean->name = 0;                                                                                                    \
     for (int i = 0; i < r->n; i++) mean->name += r->cell[i]->name / r->n;
     PTQ_AGAINST_FIELDS(X)
+    X(REAL, seconds_calibrate)
+    X(REAL, seconds_quantize)
+    X(REAL, seconds_eval)
 #undef X
     return mean;
 }

@@ -91,21 +91,11 @@ static int is_fp16(const struct ptq_cell *cell)
 
 /* ---- orders of summation: the noise floor ---- */
 
-/* The SPEC without order=, and 1 in *shuffled where it had one. */
-static const char *without_order(struct ptq_arena *arena, const char *spec, int *shuffled)
-{
-    static const char key[] = ",order=";
-    const char *at = strstr(spec, key), *rest = at ? at + sizeof key - 1 : "";
-    *shuffled = at != NULL;
-    return at ? ptq_format(arena, "%.*s%s", (int)(at - spec), spec, rest + strcspn(rest, ",")) : spec;
-}
-
 /* 1 where b is a but for the order in which its calibration was summed. */
 static int other_order(struct ptq_arena *arena, const struct ptq_cell *a, const struct ptq_cell *b)
 {
-    int first, second;
-    const char *spec = without_order(arena, a->spec, &first);
-    return strcmp(without_order(arena, b->spec, &second), spec) == 0 && !first && second && same_model(a, b) &&
+    const char *first = ptq_without_order(arena, a->spec), *second = ptq_without_order(arena, b->spec);
+    return first == a->spec && second != b->spec && strcmp(first, second) == 0 && same_model(a, b) &&
            strcmp(a->calib, b->calib) == 0 && strcmp(a->calib_protocol, b->calib_protocol) == 0 && a->seed == b->seed &&
            strcmp(a->device, b->device) == 0 && strcmp(a->path, b->path) == 0;
 }

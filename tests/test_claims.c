@@ -129,6 +129,37 @@ static void test_verdicts(void **state)
     assert_int_equal(judged(itself).verdict, PTQ_CLAIM_UNDECIDED);
 }
 
+/* Orders in which GPTQ's sums were made are replicates: the number is their mean, and its interval holds what they move. */
+static void test_orders(void **state)
+{
+    (void)state;
+    enum { ORDERS = 3 };
+    static const double nats[ORDERS] = {0.1, 0.2, 0.45};
+    struct ptq_claim_cells one = some_cells(), cells = one;
+    cells.cell = ptq_new(arena, struct ptq_cell, one.n + ORDERS);
+    memcpy(cells.cell, one.cell, sizeof *one.cell * (size_t)one.n);
+    cells.n--; /* GPTQ is the last */
+    for (int i = 0; i < ORDERS; i++) {
+        const char *spec = "gptq:w3,g64,act_order=0";
+        if (i) spec = ptq_format(arena, "%s,order=%d", spec, i);
+        cells.cell[cells.n++] = make_cell(arena, "no-such-model", spec, nats[i]);
+    }
+    static const char test[] =
+        "{what: w, experiment: e, measure: ratio, of: \"gptq:w3,act_order=0\", to: fp16, above: 1.1}";
+    struct ptq_claims alone = claims_of(test), several = claims_of(test);
+    ptq_claims_judge(arena, &alone, &one);
+    ptq_claims_judge(arena, &several, &cells);
+    assert_int_equal(alone.claim[0].verdict, PTQ_CLAIM_HOLDS);
+    assert_int_equal(several.claim[0].verdict, PTQ_CLAIM_UNDECIDED);
+    assert_true(fabs(several.claim[0].test[0].value - exp(0.25)) < 0.02);
+    /* another switch is another method still */
+    cells.cell[cells.n - 1] = make_cell(arena, "no-such-model", "gptq:w3,g64,act_order=1,order=2", 0.2);
+    struct ptq_claims mixed = claims_of("{what: w, experiment: e, measure: ratio, of: gptq, to: fp16, above: 1.1}");
+    ptq_claims_judge(arena, &mixed, &cells);
+    assert_int_equal(mixed.claim[0].verdict, PTQ_CLAIM_CANNOT);
+    assert_non_null(strstr(mixed.claim[0].test[0].why, "means several cells of e"));
+}
+
 /* A text of too few units has no interval, and so no verdict; nor has a loss that is none, or a ratio of two ruins. */
 static void test_no_verdict(void **state)
 {
@@ -409,6 +440,7 @@ int main(void)
     const struct CMUnitTest tests[] = {TEST(refused),
                                        TEST(claims_of_the_tree),
                                        TEST(verdicts),
+                                       TEST(orders),
                                        TEST(no_verdict),
                                        TEST(worst_of_tests),
                                        TEST(other_measures),

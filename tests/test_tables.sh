@@ -77,7 +77,7 @@ test_shared_cells() {
     local again=("$ptq" run "$tree/experiments/awq-table4.yaml" --quick --set "models=$models/llama" --set window=32
         --set windows=24 --set calib_window=32 "${one_text[@]}")
     expect_exit 0 "${again[@]}" -o other.h5 --reuse "$results"
-    expect_text '^awq-table4: 9 cells taken from' "$scratch/err"
+    expect_text '^awq-table4: 17 cells taken from' "$scratch/err"
     expect_no_text '^\[' "$scratch/err"
     expect_exit 0 "$ptq" diff "$results/awq-table4.h5" other.h5
     expect_text '^equal$' "$scratch/out"
