@@ -81,18 +81,18 @@ static void note_cells(struct ptq_arena *arena, struct ptq_claims *claims, const
 static void note_method(struct ptq_arena *arena, struct ptq_claims *claims)
 {
     const struct ptq_bootstrap *b = &ptq_bootstrap_default;
+    add_note(claims,
+             ptq_format(arena,
+                        "Intervals: %g %%, paired bootstrap over units of %lld tokens, %lld replicates, seed "
+                        "%llu, the tables' draws; of several calibration draws or orders of sums, Student's t of both "
+                        "variances, the tokens' "
+                        "and theirs.",
+                        100 * b->level, (long long)b->block, (long long)b->replicates, (unsigned long long)b->seed));
     add_note(
         claims,
-        ptq_format(
-            arena,
-            "Intervals: %g %%, paired bootstrap over units of %lld tokens, %lld replicates, seed "
-            "%llu, the tables' draws; of several calibration draws or orders of sums, Student's t of both variances, the tokens' "
-            "and theirs.",
-            100 * b->level, (long long)b->block, (long long)b->replicates, (unsigned long long)b->seed));
-    add_note(claims,
-             "The order of GPTQ's sums, which differs by machine and BLAS kernel, is in the intervals where the experiment "
-             "has several (order), or several draws, which move its sums too; where it has one of each, a verdict on GPTQ "
-             "near its threshold may be another one elsewhere (experiments/noise.tsv).");
+        "The order of GPTQ's sums, which differs by machine and BLAS kernel, is in the intervals where the experiment "
+        "has several (order), or several draws, which move its sums too; where it has one of each, a verdict on GPTQ "
+        "near its threshold may be another one elsewhere (experiments/noise.tsv).");
     add_note(claims, ptq_format(arena,
                                 "A test holds where its whole interval is on the claimed side of the threshold, does "
                                 "not where it is on the other, "

@@ -41,7 +41,7 @@ double ptq_sample_variance(const double *x, int n);
 /* Whether cell number i of both had the same seed and so the same calibration windows, for all i. */
 int ptq_replicates_paired(const struct ptq_replicates *a, const struct ptq_replicates *b);
 
-/* The SPEC without order=, the order in which GPTQ's calibration was summed; spec itself where it has none. In arena. */
+/* The SPEC without order=, the order of the sums; spec itself where it has none. In arena. */
 const char *ptq_without_order(struct ptq_arena *arena, const char *spec);
 
 /* 1 where b is a but for its seed, and what that drew. */
@@ -51,7 +51,8 @@ int ptq_is_other_seed(const struct ptq_cell *a, const struct ptq_cell *b);
 void ptq_replicates_summarise(struct ptq_replicates *r);
 
 /* The cell that stands for all of them: nll, perplexity, PTQ_AGAINST_FIELDS and a cell's own seconds are means over the
- * seeds (ppl of nll), everything else is the first one's. The first one itself where n is 1. In arena. */
+ * seeds (ppl of nll),
+ * everything else is the first one's. The first one itself where n is 1. In arena. */
 const struct ptq_cell *ptq_replicates_mean(struct ptq_arena *arena, const struct ptq_replicates *r);
 
 /* Puts the seeds' variation into estimates that know of the tokens' alone: e's own interval, and, where reference is

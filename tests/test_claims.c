@@ -129,7 +129,7 @@ static void test_verdicts(void **state)
     assert_int_equal(judged(itself).verdict, PTQ_CLAIM_UNDECIDED);
 }
 
-/* Orders in which GPTQ's sums were made are replicates: the number is their mean, and its interval holds what they move. */
+/* Orders of GPTQ's sums are replicates: the number is their mean, and its interval holds what they move. */
 static void test_orders(void **state)
 {
     (void)state;

@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const struct ptq_fuzz_target *target;
 
-/* libFuzzer keeps the input of whatever dies by a sanitizer, children too; what a child's death means the target knows. */
+/* libFuzzer keeps the input of whatever dies by a sanitizer, children too: what their death means the target knows. */
 static void keep_nothing(void)
 {
     __sanitizer_set_death_callback(NULL);
