@@ -223,7 +223,7 @@ static enum ptq_status run_model_mib(MEASURE)
 /* Seconds of a group's mean cell. The statistics that a method reads may have come from the cache: then the largest
  * time that any cell of the file took for them is counted, and where all came from it the sentence says so. */
 static enum ptq_status mean_seconds(struct ptq_arena *arena, const struct ptq_claim_cells *cells, const char *selector,
-                                    double *out, const char **why, struct ptq_error *err)
+                                    double *out, int *runs, const char **why, struct ptq_error *err)
 {
     struct ptq_group g;
     struct ptq_spec spec;
@@ -240,23 +240,27 @@ static enum ptq_status mean_seconds(struct ptq_arena *arena, const struct ptq_cl
         *why = ptq_format(arena, "%s%sthe statistics of %s were in the cache: their seconds are not in it",
                           *why ? *why : "", *why ? "; " : "", g.cell[0]->spec);
     *out = quantize + calibrate;
+    *runs = g.n;
     return PTQ_OK;
 }
 
 static enum ptq_status run_seconds(MEASURE)
 {
-    return mean_seconds(arena, cells, t->of[0], &t->value, &t->why, err);
+    int runs;
+    return mean_seconds(arena, cells, t->of[0], &t->value, &runs, &t->why, err);
 }
 
 static enum ptq_status run_seconds_ratio(MEASURE)
 {
     double of, to;
-    PTQ_TRY(mean_seconds(arena, cells, t->of[0], &of, &t->why, err));
-    PTQ_TRY(mean_seconds(arena, cells, t->to[0], &to, &t->why, err));
+    int runs_of, runs_to;
+    PTQ_TRY(mean_seconds(arena, cells, t->of[0], &of, &runs_of, &t->why, err));
+    PTQ_TRY(mean_seconds(arena, cells, t->to[0], &to, &runs_to, &t->why, err));
     if (!(to > 0)) return ptq_fail(err, PTQ_EINPUT, "%s took no measurable time", t->to[0]);
     t->value = of / to;
-    t->why = ptq_format(arena, "%.1f s and %.1f s, each of one run, without an interval%s%s", of, to,
-                        t->why ? "; " : "", t->why ? t->why : "");
+    t->why = ptq_format(arena, "%.1f s (%d run%s) and %.1f s (%d run%s), without an interval%s%s", of, runs_of,
+                        runs_of == 1 ? "" : "s", to, runs_to, runs_to == 1 ? "" : "s", t->why ? "; " : "",
+                        t->why ? t->why : "");
     return PTQ_OK;
 }
 

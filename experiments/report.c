@@ -350,7 +350,8 @@ enum ptq_status ptq_report_make(struct ptq_arena *arena, const struct ptq_cell *
     const char *missing;
     if (n < 1) return ptq_fail(err, PTQ_EINPUT, "there is no finished cell to show");
     PTQ_TRY(check_protocols(cells, n, err));
-    *out = (struct ptq_report){.title = cells[0].experiment, .bootstrap = ptq_bootstrap_default};
+    *out = (struct ptq_report){
+        .title = cells[0].experiment, .cell = cells, .n_cells = n, .bootstrap = ptq_bootstrap_default};
     gather_rows(arena, cells, n, out);
     ptq_label_rows(arena, out);
     PTQ_TRY(estimate_rows(arena, out, err));

@@ -47,6 +47,8 @@ struct ptq_report {
     const char *title;          /* of the experiment */
     struct ptq_report_row *row; /* each cell that is no other order of another one, in the order that was given */
     int n_rows;
+    const struct ptq_cell *cell; /* all that were given */
+    int n_cells;
     struct ptq_section *section;
     int n_sections;
     unsigned label_keys; /* what rows differ in beside the SPEC: PTQ_LABEL_... of labels.h */

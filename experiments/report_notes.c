@@ -17,17 +17,17 @@ static void add(struct ptq_arena *arena, struct ptq_report *report, const char *
     if (report->n_notes < MOST_NOTES) report->note[report->n_notes++] = ptq_strdup(arena, text);
 }
 
-/* The different values of a text over all rows, parted by "; ". */
+/* The different values of a text over all cells, those that stand in another one's row too, parted by "; ". */
 #define VALUES(arena, report, member) values((arena), (report), offsetof(struct ptq_cell, member))
 
 static const char *values(struct ptq_arena *arena, const struct ptq_report *report, size_t offset)
 {
     const char *all = "";
-    for (int i = 0; i < report->n_rows; i++) {
-        const char *value = *(const char *const *)((const char *)report->row[i].cell + offset);
+    for (int i = 0; i < report->n_cells; i++) {
+        const char *value = *(const char *const *)((const char *)&report->cell[i] + offset);
         int seen = !*value;
         for (int j = 0; j < i && !seen; j++)
-            seen = strcmp(value, *(const char *const *)((const char *)report->row[j].cell + offset)) == 0;
+            seen = strcmp(value, *(const char *const *)((const char *)&report->cell[j] + offset)) == 0;
         if (!seen) all = ptq_format(arena, "%s%s%s", all, *all ? "; " : "", value);
     }
     return all;
@@ -260,9 +260,7 @@ static const char *add_number(struct ptq_arena *arena, const char *list, int64_t
 static void note_runs(struct ptq_arena *arena, struct ptq_report *report)
 {
     const char *seeds = "", *commits = VALUES(arena, report, commit);
-    for (int i = 0; i < report->n_rows; i++)
-        for (int s = 0; s < report->row[i].seeds.n; s++)
-            seeds = add_number(arena, seeds, report->row[i].seeds.cell[s]->seed);
+    for (int i = 0; i < report->n_cells; i++) seeds = add_number(arena, seeds, report->cell[i].seed);
     add(arena, report,
         ptq_format(arena, "ptq %s, commit %s%s; seed %s; %s; %s.", VALUES(arena, report, version), commits,
                    strchr(commits, ';') ? " (cells come from different commits)" : "", seeds,

@@ -300,6 +300,8 @@ static void test_orders(void **state)
     const char *text = print(cells, 6, PTQ_TABLE_MD);
     expect_part(text, ptq_format(arena, "%.2f (3)", cells[2].ppl - cells[1].ppl));
     expect_part(text, "Noise: what perplexity differs by at most");
+    cells[2].commit = "another"; /* of a cell that has no row of its own */
+    expect_part(print(cells, 6, PTQ_TABLE_MD), "; another (cells come from different commits)");
     expect_no_part(print(cells + 4, 2, PTQ_TABLE_MD), "calibration windows were summed; a smaller");
 }
 
