@@ -33,10 +33,12 @@ def solve(path, n, k, threads, codes_path):
     torch.set_num_threads(threads)
     numbers = torch.from_numpy(np.fromfile(path, dtype=np.float32))
     w, h = numbers[:n * k].reshape(n, k), numbers[n * k:].reshape(k, k)
-    started = time.monotonic()
     with torch.no_grad():
-        _, codes, loss = gptq_torch.solve(torch, w, h, 4, 128)
-    seconds = time.monotonic() - started
+        for _ in range(2):  # the second is timed, as bench/solver.c has it
+            used_up = w.clone(), h.clone()
+            started = time.monotonic()
+            _, codes, loss = gptq_torch.solve(torch, *used_up, 4, 128)
+            seconds = time.monotonic() - started
     other = np.fromfile(codes_path, dtype=np.uint8).reshape(n, k)
     print(json.dumps({"loss": loss, "codes_equal": float((codes.numpy() == other).mean()),
                       "seconds": {"solve": seconds}, "version": f"torch {torch.__version__}"}))
