@@ -48,10 +48,10 @@ static void ask(const struct ptq_gguf *g, const char *key, struct ptq_arena *are
     ptq_gguf_bool(g, key, &truth, &err);
     ptq_gguf_ints(g, key, arena, &ints, &n, &err);
     ptq_gguf_reals(g, key, arena, &reals, &n, &err);
-    if (!ptq_gguf_text(g, key, &text, &err) && text.size) bytes += (size_t)text.data[text.size - 1];
+    if (!ptq_gguf_text(g, key, &text, &err) && text.size) bytes += (unsigned char)text.data[text.size - 1];
     if (ptq_gguf_texts(g, key, arena, &texts, &n, &err)) return;
     for (size_t i = 0; i < n; i++)
-        if (texts[i].size) bytes += (size_t)texts[i].data[texts[i].size - 1];
+        if (texts[i].size) bytes += (unsigned char)texts[i].data[texts[i].size - 1];
     ptq_fuzz_require(bytes != SIZE_MAX, "every byte of every text can be read");
 }
 
