@@ -220,7 +220,7 @@ int64_t ptq_plan_peak(const struct ptq_plan *plan, int64_t budget)
     int64_t most = 0, peak;
     for (const struct ptq_plan_cell *cell = plan->cell; cell < plan->cell + plan->n; cell++) {
         if (cell->state != PTQ_PLAN_MISSING || !cell->cost.window) continue;
-        ptq_cost_chunk(&cell->cost, budget, &peak);
+        ptq_cost_chunk(&cell->cost, ptq_memory_in_use(), budget, &peak);
         if (peak > most) most = peak;
     }
     return most;

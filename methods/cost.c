@@ -139,15 +139,16 @@ enum ptq_status ptq_cell_cost(struct ptq_session *session, const struct ptq_job 
     return PTQ_OK;
 }
 
-int64_t ptq_cost_chunk(const struct ptq_cost *e, int64_t budget, int64_t *peak)
+int64_t ptq_cost_chunk(const struct ptq_cost *e, int64_t in_use, int64_t budget, int64_t *peak)
 {
     int64_t least = e->batch < e->windows ? e->batch : e->windows;
-    int64_t base = ptq_memory_in_use() + e->fixed, room = budget ? budget - base : ptq_chunk_bytes;
+    int64_t base = in_use + e->fixed, room = budget ? budget - base : ptq_chunk_bytes;
     int64_t fit = room / e->window < e->windows ? room / e->window : e->windows;
     if (fit < e->windows && budget) fit = (room - e->codes) / e->window;
     int64_t kept = fit < e->windows ? e->codes : 0;
     if (fit < least && budget) {
-        *peak = base + (least < e->windows ? e->codes : 0) + least * e->window;
+        int64_t parts = least < e->windows ? e->codes + least * e->window : INT64_MAX, whole = e->windows * e->window;
+        *peak = base + (parts < whole ? parts : whole); /* of all windows at once no codes are kept */
         return 0;
     }
     fit = fit < least ? least : fit;

@@ -20,8 +20,8 @@ enum ptq_status ptq_cell_cost(struct ptq_session *session, const struct ptq_job 
                               struct ptq_error *err);
 
 /* How many windows may go together under a budget of bytes (0: what is usual, ptq_chunk_bytes); 0 where not even the
- * least fits. *peak: what the cell then takes, with what is there already. */
-int64_t ptq_cost_chunk(const struct ptq_cost *cost, int64_t budget, int64_t *peak);
+ * least fits. in_use: bytes that are taken between cells. *peak: what the cell then takes, with those. */
+int64_t ptq_cost_chunk(const struct ptq_cost *cost, int64_t in_use, int64_t budget, int64_t *peak);
 
 /* Anonymous memory of this process now. */
 int64_t ptq_memory_in_use(void);

@@ -398,12 +398,15 @@ static enum ptq_status calibrate(struct ptq_session *s, const struct ptq_planned
     if (calib && ptq_spec_reads_stats(&plan->spec) &&
         !(calib->stats && calib->stats->has_moments >= calib->with_moments)) {
         double started = ptq_seconds();
-        const char *folder = ptq_format(s->arena, "%s/stats", ptq_cache_folder(s->arena));
-        const char *identity = identity_of(s->arena, plan->model);
-        struct ptq_model_stats *stats = ptq_new(s->arena, struct ptq_model_stats, 1);
-        PTQ_TRY(ptq_stats_get(s->arena, &plan->model->model, identity, &calib->windows, calib->with_moments, folder,
-                              stats, err));
+        ptq_session_forget(s, NULL);
+        s->statistics = ptq_arena_make("statistics");
+        const char *folder = ptq_format(s->statistics, "%s/stats", ptq_cache_folder(s->statistics));
+        const char *identity = identity_of(s->statistics, plan->model);
+        struct ptq_model_stats *stats = ptq_new(s->statistics, struct ptq_model_stats, 1);
+        PTQ_TRY(ptq_stats_get(s->statistics, &plan->model->model, identity, &calib->windows, calib->with_moments,
+                              folder, stats, err));
         calib->stats = stats;
+        s->measured = calib;
         if (!stats->from_cache) cell->seconds_calibrate = ptq_seconds() - started;
     }
     return PTQ_OK;
@@ -416,8 +419,10 @@ static enum ptq_status keep_budget(struct ptq_session *s, const struct ptq_job *
     struct ptq_cost cost;
     int64_t peak;
     if (!s->budget) return PTQ_OK;
+    /* Once, so that a cell's number does not depend on those before it: BLAS keeps buffers that are counted already. */
+    if (!s->at_rest) s->at_rest = ptq_memory_in_use();
     PTQ_TRY(ptq_cell_cost(s, job, &cost, err));
-    int64_t windows = ptq_cost_chunk(&cost, s->budget, &peak);
+    int64_t windows = ptq_cost_chunk(&cost, s->at_rest, s->budget, &peak);
     if (!windows)
         return ptq_fail(err, PTQ_EINPUT,
                         "needs about %lld MiB, and --memory allows %lld MiB; allow more, or calibrate on less",
@@ -474,6 +479,7 @@ static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_jo
     ptq_provenance(arena, cell); /* `started` is this cell's, not the plan's */
     PTQ_TRY(ptq_session_plan(session, job, &plan, err));
     PTQ_TRY(ptq_session_device(job, &plan.model->model, arena, cell, err));
+    ptq_session_forget(session, plan.calib);
     PTQ_TRY(keep_budget(session, job, &plan.spec, err));
     PTQ_TRY(calibrate(session, &plan, cell, err));
     cell->reference = job->reference ? reference_of(session, &plan) : NULL;

@@ -27,9 +27,19 @@ void ptq_session_budget(struct ptq_session *session, int64_t bytes)
     session->budget = bytes;
 }
 
+void ptq_session_forget(struct ptq_session *session, const struct ptq_shared_windows *keep)
+{
+    if (keep && session->measured == keep) return;
+    if (session->measured) session->measured->stats = NULL;
+    ptq_arena_free(session->statistics);
+    session->measured = NULL;
+    session->statistics = NULL;
+}
+
 void ptq_session_free(struct ptq_session *session)
 {
     if (!session) return;
+    ptq_session_forget(session, NULL);
     for (struct ptq_shared_model *m = session->model; m; m = m->next) {
         ptq_tokenizer_close(m->tokenizer);
         ptq_model_close(&m->model);

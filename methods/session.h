@@ -44,7 +44,12 @@ struct ptq_shared_model {
 struct ptq_session {
     struct ptq_arena *arena; /* run */
     struct ptq_shared_model *model;
-    int64_t budget; /* bytes, or 0 */
+    int64_t budget;  /* bytes, or 0 */
+    int64_t at_rest; /* bytes in use before the first cell ran under a budget */
+    /* Statistics are held of one calibration at a time: of a model of 7B they take 0.2 GB, and the cache has the
+     * others'. */
+    struct ptq_shared_windows *measured; /* whose stats they are, or NULL */
+    struct ptq_arena *statistics;
 };
 
 /* A job, checked and looked up. All pointers belong to the session. */
@@ -62,6 +67,9 @@ int ptq_on_device(const struct ptq_job *job);
  * asks for none, so that a machine without one can hand cells out to machines that have one. */
 enum ptq_status ptq_session_device(const struct ptq_job *job, struct ptq_model *model, struct ptq_arena *arena,
                                    struct ptq_cell *cell, struct ptq_error *err);
+
+/* Frees the statistics that are held, if they are not those of keep (NULL: whosever). */
+void ptq_session_forget(struct ptq_session *session, const struct ptq_shared_windows *keep);
 
 enum ptq_status ptq_session_plan(struct ptq_session *session, const struct ptq_job *job, struct ptq_planned *plan,
                                  struct ptq_error *err);

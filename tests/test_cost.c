@@ -19,20 +19,24 @@ static void test_budget(void **state)
     int64_t here = ptq_memory_in_use(), peak;
     assert_true(here > 0);
     /* usual: 128 MiB of activations, in two chunks, so codes are kept */
-    assert_int_equal(ptq_cost_chunk(&cost, 0, &peak), 16);
-    assert_true(peak >= (10 + 40 + 16 * 8) * MIB + here / 2);
+    assert_int_equal(ptq_cost_chunk(&cost, here, 0, &peak), 16);
+    assert_true(peak >= (10 + 40 + 16 * 8) * MIB + here);
     /* room for all: no codes are kept */
-    assert_int_equal(ptq_cost_chunk(&cost, ptq_memory_in_use() + 171 * MIB, &peak), 20);
-    assert_in_range(peak, 170 * MIB, 171 * MIB + 4 * here);
+    assert_int_equal(ptq_cost_chunk(&cost, here, here + 171 * MIB, &peak), 20);
+    assert_in_range(peak, 170 * MIB, 171 * MIB + here);
     /* one window less than all: the codes' room is not there for windows */
-    assert_int_equal(ptq_cost_chunk(&cost, ptq_memory_in_use() + 167 * MIB, &peak), 14);
-    assert_int_equal(ptq_cost_chunk(&cost, ptq_memory_in_use() + 67 * MIB, &peak), 2);
+    assert_int_equal(ptq_cost_chunk(&cost, here, here + 167 * MIB, &peak), 14);
+    assert_int_equal(ptq_cost_chunk(&cost, here, here + 67 * MIB, &peak), 2);
     /* less than one batch: refused, with what it would take */
-    assert_int_equal(ptq_cost_chunk(&cost, ptq_memory_in_use() + 60 * MIB, &peak), 0);
+    assert_int_equal(ptq_cost_chunk(&cost, here, here + 60 * MIB, &peak), 0);
     assert_true(peak >= (10 + 40 + 16) * MIB);
+    /* where all windows take less than the codes and one batch, that is what it would take */
+    cost.windows = 4;
+    assert_int_equal(ptq_cost_chunk(&cost, here, here + 41 * MIB, &peak), 0);
+    assert_int_equal(peak, here + (10 + 4 * 8) * MIB);
     /* one batch that is all there is needs no codes kept */
     cost.windows = 1;
-    assert_int_equal(ptq_cost_chunk(&cost, ptq_memory_in_use() + 19 * MIB, &peak), 1);
+    assert_int_equal(ptq_cost_chunk(&cost, here, here + 19 * MIB, &peak), 1);
 }
 
 static struct ptq_cost cost_of(struct ptq_session *session, const char *spec)
