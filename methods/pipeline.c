@@ -373,43 +373,11 @@ enum ptq_status ptq_evaluate(const struct ptq_model *model, const struct ptq_spe
     return evaluate(&r, err);
 }
 
-/* Of what a full-precision pass gives: another device sums in another order, so what is kept of it is another entry. */
-static const char *identity_of(struct ptq_arena *arena, const struct ptq_shared_model *m)
-{
-    const struct ptq_device *device = m->model.device;
-    return ptq_format(arena, "%s %s%s%s%s", m->sha256, m->config_sha256, m->model.exact ? " exact" : "",
-                      device ? " " : "", device ? device->name : "");
-}
-
 /* Moments on the device are as large as the weights: they are measured with the cell, and not kept. */
 static int travel_with_cell(const struct ptq_planned *plan)
 {
     return plan->model->model.device && !ptq_offload_checks() &&
            (ptq_spec_need(&plan->spec) & PTQ_NEED_GRAM_ANYWHERE) != 0;
-}
-
-/* Statistics of the cell's calibration, where it has one: measured by the first cell that asks. */
-static enum ptq_status calibrate(struct ptq_session *s, const struct ptq_planned *plan, struct ptq_cell *cell,
-                                 struct ptq_error *err)
-{
-    struct ptq_shared_windows *calib = plan->calib;
-    cell->seconds_calibrate = 0;
-    if (travel_with_cell(plan)) return PTQ_OK;
-    if (calib && ptq_spec_reads_stats(&plan->spec) &&
-        !(calib->stats && calib->stats->has_moments >= calib->with_moments)) {
-        double started = ptq_seconds();
-        ptq_session_forget(s, NULL);
-        s->statistics = ptq_arena_make("statistics");
-        const char *folder = ptq_format(s->statistics, "%s/stats", ptq_cache_folder(s->statistics));
-        const char *identity = identity_of(s->statistics, plan->model);
-        struct ptq_model_stats *stats = ptq_new(s->statistics, struct ptq_model_stats, 1);
-        PTQ_TRY(ptq_stats_get(s->statistics, &plan->model->model, identity, &calib->windows, calib->with_moments,
-                              folder, stats, err));
-        calib->stats = stats;
-        s->measured = calib;
-        if (!stats->from_cache) cell->seconds_calibrate = ptq_seconds() - started;
-    }
-    return PTQ_OK;
 }
 
 /* Chunks of windows as the session's budget has room for. */
@@ -443,7 +411,7 @@ static struct ptq_reference *reference_of(struct ptq_session *s, const struct pt
 {
     struct ptq_shared_windows *eval = plan->eval;
     const char *folder = ptq_format(s->arena, "%s/reference", ptq_cache_folder(s->arena));
-    const char *identity = identity_of(s->arena, plan->model);
+    const char *identity = ptq_session_identity(s->arena, plan->model);
     if (!eval->reference)
         eval->reference = ptq_reference_make(s->arena, &plan->model->model, identity, &eval->windows, folder);
     return eval->reference;
@@ -481,7 +449,8 @@ static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_jo
     PTQ_TRY(ptq_session_device(job, &plan.model->model, arena, cell, err));
     ptq_session_forget(session, plan.calib);
     PTQ_TRY(keep_budget(session, job, &plan.spec, err));
-    PTQ_TRY(calibrate(session, &plan, cell, err));
+    cell->seconds_calibrate = 0;
+    if (!travel_with_cell(&plan)) PTQ_TRY(ptq_session_calibrate(session, &plan, cell, err));
     cell->reference = job->reference ? reference_of(session, &plan) : NULL;
     cell->prefix = prefix_of(session, &plan);
     static const struct ptq_windows nothing = {.length = 1};

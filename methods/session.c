@@ -8,6 +8,7 @@
 #include "progress.h"
 #include "provenance.h"
 #include "sampling.h"
+#include "stats.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,33 @@ void ptq_session_forget(struct ptq_session *session, const struct ptq_shared_win
     ptq_arena_free(session->statistics);
     session->measured = NULL;
     session->statistics = NULL;
+}
+
+const char *ptq_session_identity(struct ptq_arena *arena, const struct ptq_shared_model *m)
+{
+    const struct ptq_device *device = m->model.device;
+    return ptq_format(arena, "%s %s%s%s%s", m->sha256, m->config_sha256, m->model.exact ? " exact" : "",
+                      device ? " " : "", device ? device->name : "");
+}
+
+enum ptq_status ptq_session_calibrate(struct ptq_session *s, const struct ptq_planned *plan, struct ptq_cell *cell,
+                                      struct ptq_error *err)
+{
+    struct ptq_shared_windows *calib = plan->calib;
+    if (!calib || !ptq_spec_reads_stats(&plan->spec)) return PTQ_OK;
+    if (calib->stats && calib->stats->has_moments >= calib->with_moments) return PTQ_OK;
+    double started = ptq_seconds();
+    ptq_session_forget(s, NULL);
+    s->statistics = ptq_arena_make("statistics");
+    const char *folder = ptq_format(s->statistics, "%s/stats", ptq_cache_folder(s->statistics));
+    const char *identity = ptq_session_identity(s->statistics, plan->model);
+    struct ptq_model_stats *stats = ptq_new(s->statistics, struct ptq_model_stats, 1);
+    PTQ_TRY(ptq_stats_get(s->statistics, &plan->model->model, identity, &calib->windows, calib->with_moments, folder,
+                          stats, err));
+    calib->stats = stats;
+    s->measured = calib;
+    if (!stats->from_cache) cell->seconds_calibrate = ptq_seconds() - started;
+    return PTQ_OK;
 }
 
 void ptq_session_free(struct ptq_session *session)
