@@ -83,7 +83,7 @@ static void put_numbers(struct ptq_arena *arena, struct lines *l, struct ptq_she
 static const struct ptq_sheet *brief(struct ptq_arena *arena, const struct lines *l, const struct ptq_model_rows *rows)
 {
     struct ptq_sheet *sheet = ptq_new(arena, struct ptq_sheet, 1);
-    ptq_figure_columns(arena, sheet, "cell,perplexity,interval,seeds: n,lowest,highest", l->n);
+    ptq_figure_columns(arena, sheet, "cell,perplexity,interval,replicates: n,lowest,highest", l->n);
     sheet->column[0].left = 1;
     sheet->column[2].head = ptq_point_head(rows->fp16);
     sheet->n_rows = l->n;
@@ -144,7 +144,7 @@ static void find(struct ptq_arena *arena, const struct ptq_model_rows *rows, str
     struct ptq_figure *f = ptq_figure_add(arena, out, rows, "rows", "cells");
     f->heading = ptq_format(arena, "%s: perplexity of each cell", rows->model);
     f->note = ptq_figure_note(arena, &all, "bars");
-    if (l.n_seeds) f->note = ptq_format(arena, "%s; circles: up to %d seeds", f->note, l.most_seeds);
+    if (l.n_seeds) f->note = ptq_format(arena, "%s; circles: up to %d replicates", f->note, l.most_seeds);
     f->caption = "The table as a picture: the perplexity of each cell, with the number beside it. Two cells whose bars "
                  "overlap may still differ, since they saw the same tokens: ptq table --against compares them.";
     f->alt = ptq_format(arena, "Dot plot: perplexity of %d cells of %s; the numbers are in the table below.", l.n,

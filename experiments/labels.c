@@ -90,7 +90,9 @@ static const char *seed_of(struct ptq_arena *arena, const struct ptq_report *rep
 {
     (void)report;
     if (strcmp(row->cell->method, "fp16") == 0) return "";
-    if (row->seeds.n > 1) return ptq_format(arena, "mean of %d seeds", row->seeds.n);
+    /* orders of one seed's sums are that seed's */
+    if (row->seeds.cell[0]->seed != row->seeds.cell[row->seeds.n - 1]->seed)
+        return ptq_format(arena, "mean of %d seeds", row->seeds.n);
     return ptq_format(arena, "seed %lld", (long long)row->cell->seed);
 }
 

@@ -10,18 +10,20 @@ static int same(const char *a, const char *b)
     return strcmp(a, b) == 0;
 }
 
-int ptq_is_other_seed(const struct ptq_cell *a, const struct ptq_cell *b)
-{
-    return a->seed != b->seed && same(a->spec, b->spec) && same(a->model_sha256, b->model_sha256) &&
-           same(a->tokens_sha256, b->tokens_sha256) && same(a->protocol, b->protocol) && same(a->calib, b->calib) &&
-           same(a->calib_protocol, b->calib_protocol) && same(a->device, b->device) && same(a->path, b->path);
-}
-
 const char *ptq_without_order(struct ptq_arena *arena, const char *spec)
 {
     static const char key[] = ",order=";
     const char *at = strstr(spec, key), *rest = at ? at + sizeof key - 1 : "";
     return at ? ptq_format(arena, "%.*s%s", (int)(at - spec), spec, rest + strcspn(rest, ",")) : spec;
+}
+
+int ptq_is_replicate(struct ptq_arena *arena, const struct ptq_cell *a, const struct ptq_cell *b)
+{
+    return (a->seed != b->seed || !same(a->spec, b->spec)) &&
+           same(ptq_without_order(arena, a->spec), ptq_without_order(arena, b->spec)) &&
+           same(a->model_sha256, b->model_sha256) && same(a->tokens_sha256, b->tokens_sha256) &&
+           same(a->protocol, b->protocol) && same(a->calib, b->calib) && same(a->calib_protocol, b->calib_protocol) &&
+           same(a->device, b->device) && same(a->path, b->path);
 }
 
 /* ---- one row ---- */

@@ -1,4 +1,5 @@
-/* Cells that differ in the calibration's seed alone, as one: replicates of a method on one text.
+/* Cells that differ in the calibration's seed, or in the order of its sums, alone, as one: replicates of a method on
+ * one text, called seeds here.
  *
  *   nll_t      mean over the S seeds of the nll of token t; the row's perplexity is exp of its mean over tokens (so the
  *              geometric mean of the seeds' perplexities)
@@ -44,8 +45,8 @@ int ptq_replicates_paired(const struct ptq_replicates *a, const struct ptq_repli
 /* The SPEC without order=, the order of the sums; spec itself where it has none. In arena. */
 const char *ptq_without_order(struct ptq_arena *arena, const char *spec);
 
-/* 1 where b is a but for its seed, and what that drew. */
-int ptq_is_other_seed(const struct ptq_cell *a, const struct ptq_cell *b);
+/* 1 where b is a but for its seed, and what that drew, or the order of its sums. */
+int ptq_is_replicate(struct ptq_arena *arena, const struct ptq_cell *a, const struct ptq_cell *b);
 
 /* Fills all but cell and n. */
 void ptq_replicates_summarise(struct ptq_replicates *r);

@@ -89,32 +89,11 @@ static int is_fp16(const struct ptq_cell *cell)
     return strcmp(cell->method, "fp16") == 0;
 }
 
-/* ---- orders of summation: the noise floor ---- */
-
-/* 1 where b is a but for the order in which its calibration was summed. */
-static int other_order(struct ptq_arena *arena, const struct ptq_cell *a, const struct ptq_cell *b)
+/* 1 where cell number i stands in another one's row: as a replicate of an earlier one. */
+static int is_folded(struct ptq_arena *arena, const struct ptq_cell *cells, int i)
 {
-    const char *first = ptq_without_order(arena, a->spec), *second = ptq_without_order(arena, b->spec);
-    return first == a->spec && second != b->spec && strcmp(first, second) == 0 && same_model(a, b) &&
-           strcmp(a->calib, b->calib) == 0 && strcmp(a->calib_protocol, b->calib_protocol) == 0 && a->seed == b->seed &&
-           strcmp(a->device, b->device) == 0 && strcmp(a->path, b->path) == 0;
-}
-
-static void count_order(struct ptq_report_row *row, double ppl)
-{
-    row->lowest = row->n_orders && row->lowest < ppl ? row->lowest : ppl;
-    row->highest = row->n_orders && row->highest > ppl ? row->highest : ppl;
-    row->n_orders++;
-}
-
-/* ---- rows: what of the cells stands for itself ---- */
-
-/* 1 where cell number i stands in another one's row: as another order of its sums, or another seed of an earlier one.
- */
-static int is_folded(struct ptq_arena *arena, const struct ptq_cell *cells, int n, int i)
-{
-    for (int j = 0; j < n; j++)
-        if (other_order(arena, &cells[j], &cells[i]) || (j < i && ptq_is_other_seed(&cells[j], &cells[i]))) return 1;
+    for (int j = 0; j < i; j++)
+        if (ptq_is_replicate(arena, &cells[j], &cells[i])) return 1;
     return 0;
 }
 
@@ -124,11 +103,8 @@ static void fill_row(struct ptq_arena *arena, const struct ptq_cell *cells, int 
     const struct ptq_cell *cell = &cells[first];
     row->seeds.cell = ptq_new(arena, const struct ptq_cell *, n);
     row->seeds.cell[row->seeds.n++] = cell;
-    count_order(row, cell->ppl);
-    for (int i = 0; i < n; i++) {
-        if (other_order(arena, cell, &cells[i])) count_order(row, cells[i].ppl);
-        if (i > first && ptq_is_other_seed(cell, &cells[i])) row->seeds.cell[row->seeds.n++] = &cells[i];
-    }
+    for (int i = first + 1; i < n; i++)
+        if (ptq_is_replicate(arena, cell, &cells[i])) row->seeds.cell[row->seeds.n++] = &cells[i];
     ptq_replicates_summarise(&row->seeds);
     row->cell = ptq_replicates_mean(arena, &row->seeds);
 }
@@ -137,7 +113,7 @@ static void gather_rows(struct ptq_arena *arena, const struct ptq_cell *cells, i
 {
     out->row = ptq_new(arena, struct ptq_report_row, n);
     for (int i = 0; i < n; i++)
-        if (!is_folded(arena, cells, n, i)) fill_row(arena, cells, n, i, &out->row[out->n_rows++]);
+        if (!is_folded(arena, cells, i)) fill_row(arena, cells, n, i, &out->row[out->n_rows++]);
 }
 
 static enum ptq_status check_protocols(const struct ptq_cell *cells, int n, struct ptq_error *err)

@@ -15,12 +15,8 @@ struct ptq_report_row {
     struct ptq_estimate estimate;
     const struct ptq_paper_number *paper; /* or NULL */
     enum ptq_verdict verdict;
-    /* Cells that differ from this one in the order of the calibration's sums alone stand in no row of their own: how
-     * many orders there are with this one, and the smallest and largest perplexity. n_orders is 1 without any. */
-    int n_orders;
-    double lowest, highest;
-    /* Cells that differ in the seed alone: cell is then what stands for all of them, and estimate knows of both
-     * variations. n is 1 without others. */
+    /* Cells that differ in the seed, or in the order of the calibration's sums, alone: cell is then what stands for all
+     * of them, and estimate knows of both variations. n is 1 without others. */
     struct ptq_replicates seeds;
     const struct ptq_versus *versus; /* the comparison that was asked for (ptq_report_against), or NULL */
 };

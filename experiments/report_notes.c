@@ -103,7 +103,7 @@ static void note_intervals(struct ptq_arena *arena, struct ptq_report *report)
                 arena,
                 "Intervals%s: %g %%, paired bootstrap over units of %lld tokens, %lld replicates, seed %llu; they "
                 "say what another text of this kind would change, not another calibration or seed.",
-                folded ? " of rows of one seed" : "", 100 * b->level, (long long)b->block, (long long)b->replicates,
+                folded ? " of rows without replicates" : "", 100 * b->level, (long long)b->block, (long long)b->replicates,
                 (unsigned long long)b->seed));
     if (missing_fp16)
         add(arena, report, "Where a model has no FP16 cell there are no differences; run method fp16 to have them.");
@@ -118,7 +118,7 @@ static void note_packed(struct ptq_arena *arena, struct ptq_report *report)
                 "in the formats of the field, which bits of other cells are counted by.");
 }
 
-/* What was measured beforehand for a row that has no other orders beside it. */
+/* What was measured beforehand for a row that has no replicates. */
 static void note_stored_noise(struct ptq_arena *arena, struct ptq_report *report, const struct ptq_noise_floor *floor,
                               const struct ptq_cell *cell)
 {
@@ -141,17 +141,10 @@ static void note_noise(struct ptq_arena *arena, struct ptq_report *report)
 {
     struct ptq_noise_floor floor = {0};
     struct ptq_error err;
-    int measured = 0;
     if (ptq_noise_read(arena, NULL, &floor, &err))
         add(arena, report, ptq_format(arena, "No noise floor: %s.", err.text));
-    for (int i = 0; i < report->n_rows; i++) {
-        measured |= report->row[i].n_orders > 1;
-        if (report->row[i].n_orders < 2) note_stored_noise(arena, report, &floor, report->row[i].cell);
-    }
-    if (measured)
-        add(arena, report,
-            "Noise: what perplexity differs by at most between the orders (how many, in brackets) in which the same "
-            "calibration windows were summed; a smaller difference of two methods says nothing.");
+    for (int i = 0; i < report->n_rows; i++)
+        if (report->row[i].seeds.n < 2) note_stored_noise(arena, report, &floor, report->row[i].cell);
 }
 
 static void note_seeds(struct ptq_arena *arena, struct ptq_report *report)
@@ -160,12 +153,13 @@ static void note_seeds(struct ptq_arena *arena, struct ptq_report *report)
     for (int i = 0; i < report->n_rows; i++) folded |= report->row[i].seeds.n > 1;
     if (folded)
         add(arena, report,
-            "Seeds: a row of several seeds (how many, in brackets) shows exp of the nll averaged over seeds and "
-            "tokens, "
-            "the standard deviation and the range of the seeds' perplexities, and intervals that hold both "
-            "variations, of tokens and of seeds: of Student's t, n the number of seeds, which are wide where n is "
-            "small "
-            "and may reach below FP16 (docs/results.md); a row of one seed says nothing of another one.");
+            "Replicates: a row of several seeds, or orders in which GPTQ's calibration was summed (how many, in "
+            "brackets), "
+            "shows exp of the nll averaged over them and the tokens, the standard deviation and the range of their "
+            "perplexities, and intervals that hold both variations, of tokens and of replicates: of Student's t, n the "
+            "number of replicates, which are wide where n is small and may reach below FP16 (docs/results.md); a row "
+            "of "
+            "one says nothing of another one.");
 }
 
 /* Whether any row was compared by a p, and whether any by one that knows of seeds. */
@@ -197,7 +191,7 @@ void ptq_report_note_versus(struct ptq_arena *arena, struct ptq_report *report)
                    "Against %s: p is two-sided, of the paired bootstrap%s, and at least %.1g; Holm's adjustment holds "
                    "the chance of any wrong verdict among a model's comparisons below 5 %%, as long as they are all "
                    "that were looked at. Not told apart is no proof of equality.",
-                   report->against, has_p(report, 1) ? " (t where there are seeds)" : "",
+                   report->against, has_p(report, 1) ? " (t where there are replicates)" : "",
                    2.0 / (double)(report->bootstrap.replicates + 1)));
 }
 

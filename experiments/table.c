@@ -42,13 +42,7 @@ static const char *paper_text(struct ptq_arena *arena, const struct ptq_report_r
     return row->verdict == PTQ_OTHER_SETTINGS ? ptq_format(arena, "(%s)", row->paper->printed) : row->paper->printed;
 }
 
-/* What two orders of summation differ by at most. */
-static double noise_of(const struct ptq_report_row *row)
-{
-    return row->highest - row->lowest;
-}
-
-/* "0.21, 38.5..38.9 (5)": spread of the seeds' perplexities, and how many. */
+/* "0.21, 38.5..38.9 (5)": spread of the replicates' perplexities, and how many. */
 static const char *seeds_text(struct ptq_arena *arena, const struct ptq_report_row *row, int decimals)
 {
     const struct ptq_replicates *s = &row->seeds;
@@ -69,9 +63,6 @@ static void list_row(struct ptq_arena *arena, const struct ptq_report_row *row, 
     out[n++] = ptq_row_interval(arena, row);
     out[n++] = is_reference ? "" : ptq_number(arena, e->difference, decimals, 1);
     out[n++] = is_reference ? "" : ptq_row_above_interval(arena, row);
-    out[n++] = row->n_orders < 2
-                   ? ""
-                   : ptq_format(arena, "%s (%d)", ptq_number(arena, noise_of(row), decimals, 0), row->n_orders);
     out[n++] = seeds_text(arena, row, decimals);
     out[n++] = row->cell->kl ? ptq_number(arena, row->cell->kl_mean, 4, 0) : "";
     out[n++] = row->cell->kl ? ptq_format(arena, "%.2f", 100 * row->cell->same_top) : "";
@@ -91,14 +82,13 @@ static void print_list(struct ptq_arena *arena, const struct ptq_section *sectio
                    {.head = PTQ_HEAD_PERPLEXITY, .not_in_text = 1},
                    {.head = "above FP16"},
                    {.head = PTQ_HEAD_ABOVE},
-                   {.head = "noise"},
-                   {.head = "seeds: sd, range (n)"},
+                   {.head = "replicates: sd, range (n)"},
                    {.head = "KL to FP16"},
                    {.head = "same top-1 %"},
                    {.head = "seconds"},
                    {.head = "paper"},
                    {.head = "verdict", .left = 1}},
-        .n_columns = 14,
+        .n_columns = 13,
         .n_rows = section->n,
     };
     sheet.title = ptq_format(arena, "%s, %s%s%s", section->model, ptq_section_settings(arena, section),

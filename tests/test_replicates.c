@@ -248,12 +248,12 @@ static void test_printed(void **state)
     int n;
     struct ptq_cell *cells = make_seeds(&n);
     const char *text = print(cells, n, NULL, PTQ_TABLE_MD);
-    expect_part(text, "seeds: sd, range (n) |");
+    expect_part(text, "replicates: sd, range (n) |");
     expect_part(text, "] t, n = 3 |"); /* of few seeds: Student's, and how few */
     expect_part(text, "| perplexity, 95 % interval | above FP16 | above FP16, 95 % interval |");
     expect_part(text, ptq_format(arena, "%.2f..%.2f (3)", cells[5].ppl, cells[3].ppl));
     expect_part(text, "seed 0, 1, 2;");
-    expect_part(text, "intervals that hold both variations, of tokens and of seeds: of Student's t");
+    expect_part(text, "intervals that hold both variations, of tokens and of replicates: of Student's t");
 }
 
 /* Each seed is in what is exported, with its number and its perplexity. */

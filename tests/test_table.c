@@ -276,7 +276,8 @@ static void test_numbers(void **state)
     assert_string_equal(ptq_interval_text(arena, NAN, 1, 1, 1), "");
 }
 
-/* Other orders of the calibration's sums stand in one row with the first, as its noise; other calibrations do not. */
+/* Other orders of the calibration's sums stand in one row with the first, as its replicates; other calibrations do not.
+ */
 static void test_orders(void **state)
 {
     (void)state;
@@ -292,17 +293,21 @@ static void test_orders(void **state)
     cells[4].calib = "another text";
     if (ptq_report_make(arena, cells, 6, &report, &err)) fail_msg("%s", err.text);
     assert_int_equal(report.n_rows, 4);
-    assert_ptr_equal(report.row[1].cell, &cells[1]);
-    assert_int_equal(report.row[1].n_orders, 3);
-    assert_true(report.row[1].lowest == cells[1].ppl && report.row[1].highest == cells[2].ppl);
+    const struct ptq_report_row *row = &report.row[1];
+    assert_string_equal(row->cell->spec, cells[1].spec);
+    assert_int_equal(row->seeds.n, 3);
+    assert_true(row->seeds.lowest == cells[1].ppl && row->seeds.highest == cells[2].ppl);
+    assert_true(fabs(row->cell->ppl / cbrt(cells[1].ppl * cells[2].ppl * cells[3].ppl) - 1) < 1e-12);
     assert_ptr_equal(report.row[2].cell, &cells[4]);
-    assert_int_equal(report.row[2].n_orders, 1);
+    assert_int_equal(report.row[2].seeds.n, 1);
     const char *text = print(cells, 6, PTQ_TABLE_MD);
-    expect_part(text, ptq_format(arena, "%.2f (3)", cells[2].ppl - cells[1].ppl));
-    expect_part(text, "Noise: what perplexity differs by at most");
+    expect_part(text, ptq_format(arena, "%.2f..%.2f (3)", cells[1].ppl, cells[2].ppl));
+    expect_part(text, "Replicates: a row of several seeds, or orders");
+    expect_no_part(text, "seeds |");
+    expect_no_part(text, ", seed 0 |");
     cells[2].commit = "another"; /* of a cell that has no row of its own */
     expect_part(print(cells, 6, PTQ_TABLE_MD), "; another (cells come from different commits)");
-    expect_no_part(print(cells + 4, 2, PTQ_TABLE_MD), "calibration windows were summed; a smaller");
+    expect_no_part(print(cells + 4, 2, PTQ_TABLE_MD), "Replicates:");
 }
 
 /* A row without other orders beside it has the stored floor of its weights, method, width and group size as a footnote.
