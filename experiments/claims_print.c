@@ -73,7 +73,7 @@ static void print_claim(const struct page *p, const struct ptq_claim *claim)
     sheet.row = ptq_alloc_array(p->arena, (size_t)sheet.n_rows, sizeof *sheet.row, "claims");
     for (int i = 0; i < claim->n_tests; i++) {
         const struct ptq_claim_test *t = &claim->test[i];
-        sheet.row[i][0] = t->experiment ? ptq_format(p->arena, "%s (%s)", t->what, t->experiment) : t->what;
+        sheet.row[i][0] = ptq_format(p->arena, "%s (%s)", t->what, t->experiment ? t->experiment : t->file);
         sheet.row[i][1] = ptq_claim_number(p->arena, t);
         sheet.row[i][2] = threshold(p->arena, t);
         sheet.row[i][3] = ptq_claim_verdict_name(t->verdict);
