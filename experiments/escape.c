@@ -55,11 +55,25 @@ static void add_ascii(struct ptq_buffer *out, enum ptq_table_format format, char
     ptq_buffer_bytes(out, replaced ? replaced : &c, replaced ? strlen(replaced) : 1);
 }
 
+/* Nothing but digits, signs, a point and an exponent: strtod takes words ("-inf") and hexadecimal digits, too. */
+static int is_plain_number(const char *text)
+{
+    char *end;
+    return text[strspn(text, "0123456789+-.eE")] == '\0' && isfinite(strtod(text, &end)) && end > text && !*end;
+}
+
+/* What a spreadsheet would compute. A number is none, and has to stay one for whoever reads the column. */
+static int is_formula(const char *text)
+{
+    if (!*text || is_plain_number(text)) return 0;
+    /* control characters are gone by now; the wide forms are in UTF-8 EF BC and 9D, 8B, 8D, A0 */
+    return strchr("=+-@", *text) ||
+           (strncmp(text, "\xef\xbc", 2) == 0 && text[2] && strchr("\x9d\x8b\x8d\xa0", text[2]));
+}
+
 static const char *csv_field(struct ptq_arena *arena, const char *text)
 {
-    /* the wide forms are in UTF-8 EF BC and 9D, 8B, 8D, A0 */
-    int formula = *text && (strchr("=+-@", *text) ||
-                            (strncmp(text, "\xef\xbc", 2) == 0 && text[2] && strchr("\x9d\x8b\x8d\xa0", text[2])));
+    int formula = is_formula(text);
     if (!formula && !strpbrk(text, ",;\"") && *text != ' ') return text;
     struct ptq_buffer out = {0};
     ptq_buffer_add(&out, "\"%s", formula ? "'" : "");

@@ -294,6 +294,19 @@ static void test_groups(void **state)
         if (!strcasestr(bits, there[i])) fail_msg("m-bits.svg has no %s", there[i]);
 }
 
+/* Negative numbers are numbers to whoever reads the file. */
+static void test_distance(void **state)
+{
+    (void)state;
+    struct ptq_cell *cells = make_table1(arena, "m");
+    for (int i = 1; i < 3; i++) {
+        cell_compare(&cells[i], arena, 0.5);
+        cells[i].delta_p_p05 = -0.6311;
+    }
+    plot(cells, TABLE1_CELLS);
+    assert_non_null(strstr(read_text(at("m-shift.csv")), ",-0.6311,"));
+}
+
 /* A name that would run something, wherever it were read as a script, a shell's line or a path. */
 static void test_hostile_names(void **state)
 {
@@ -399,7 +412,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(figures),       TEST(no_bars), TEST(calib),         TEST(groups),          TEST(drawn_once), TEST(numbers),
         TEST(same_bytes),    TEST(gaps),    TEST(large_range),   TEST(nothing_to_draw), TEST(two_texts),  TEST(rows),
-        TEST(hostile_names), TEST(quote),   TEST(gnuplot_fails), TEST(full_disk),
+        TEST(hostile_names), TEST(quote),   TEST(gnuplot_fails), TEST(full_disk),       TEST(distance),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
