@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MOST_COMMITS = 3 }; /* that the head names; provenance has them all */
+
 const char *ptq_page_text(const struct ptq_page *page, const char *text)
 {
     return ptq_escape(page->arena, PTQ_TABLE_HTML, text);
@@ -117,6 +119,30 @@ static const char *values(const struct ptq_page *page, size_t offset, int short_
     return all;
 }
 #define VALUES(page, member, short_names) values((page), offsetof(struct ptq_cell, member), (short_names))
+
+static int is_new_commit(const struct ptq_cell *cell, int i)
+{
+    for (int j = 0; j < i; j++)
+        if (strcmp(cell[j].commit, cell[i].commit) == 0) return 0;
+    return 1;
+}
+
+static int count_commits(const struct ptq_cell *cell, int n)
+{
+    int count = 0;
+    for (int i = 0; i < n; i++) count += is_new_commit(cell, i);
+    return count;
+}
+
+const char *ptq_page_measured_by(const struct ptq_page *page)
+{
+    int n = count_commits(page->cell, page->n);
+    if (n > MOST_COMMITS) return ptq_format(page->arena, "%d commits (see Provenance)", n);
+    const char *list = page->cell[0].commit;
+    for (int i = 1; i < page->n; i++)
+        if (is_new_commit(page->cell, i)) list = ptq_format(page->arena, "%s, %s", list, page->cell[i].commit);
+    return ptq_format(page->arena, "commit%s %s", n > 1 ? "s" : "", list);
+}
 
 static void print_term(const struct ptq_page *page, const char *term, const char *value)
 {
@@ -345,6 +371,8 @@ static void print_commands(const struct ptq_page *page, const struct ptq_chapter
     const struct ptq_cell *last = &chapter->cell[chapter->n - 1];
     const char *commit = last->commit, *name = ptq_report_short(arena, chapter->file);
     fprintf(page->out, "<h3>%s</h3>\n<pre>", ptq_page_text(page, chapter->title));
+    int n_commits = count_commits(chapter->cell, chapter->n);
+    if (n_commits > 1) fprintf(page->out, "# its cells come from %d commits; this is the last cell's\n", n_commits);
     if (strcmp(commit, "unknown"))
         fprintf(page->out, "git checkout %.40s &amp;&amp; make\n", ptq_page_text(page, commit));
     if (*chapter->yaml)

@@ -50,6 +50,8 @@ const char *ptq_page_text(const struct ptq_page *page, const char *text);
 enum ptq_status ptq_page_split(struct ptq_arena *arena, const struct ptq_cell *cells, int n, struct ptq_page_part **out,
                                int *n_parts, struct ptq_error *err);
 
+/* "commit X", "commits X, Y", "7 commits (see Provenance)": what measured the cells; the page may be another one's. */
+const char *ptq_page_measured_by(const struct ptq_page *page);
 void ptq_page_summary(const struct ptq_page *page);
 /* Judges what the articles claim by the experiments that are among the chapters. */
 enum ptq_status ptq_page_judge(struct ptq_page *page, struct ptq_error *err);

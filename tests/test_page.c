@@ -5,6 +5,7 @@
 #include "page.h"
 #include "plot.h"
 #include "sweep_cells.h"
+#include "version.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -99,6 +100,29 @@ static void test_same_bytes(void **state)
     const char *file = store("t.h5", make_table1(arena, "m"), TABLE1_CELLS, "table1", "");
     const char *first = page_of(&file, 1, &n);
     assert_string_equal(first, page_of(&file, 1, &n));
+    check_page(n);
+}
+
+/* Who makes the page need not be who measured its cells; a chapter of several commits is not run again by one. */
+static void test_commits(void **state)
+{
+    (void)state;
+    int n;
+    struct ptq_cell *cells = make_table1(arena, "m");
+    const char *file = store("one.h5", cells, TABLE1_CELLS, "table1", "title: One\n");
+    const char *page = page_of(&file, 1, &n);
+    assert_says(page, ptq_format(arena, "made by ptq %s (commit %s)", ptq_version, ptq_commit));
+    assert_says(page, ptq_format(arena, "measured by commit %s.", cells[0].commit));
+    assert_null(strstr(page, "# its cells"));
+    cells[3].commit = "feedfeedfeedfeedfeedfeedfeedfeedfeedfeed";
+    file = store("two.h5", cells, TABLE1_CELLS, "table1", "title: Two\n");
+    page = page_of(&file, 1, &n);
+    assert_says(page, ptq_format(arena, "measured by commits %s, %s.", cells[0].commit, cells[3].commit));
+    assert_says(page, "# its cells come from 2 commits; this is the last cell's\ngit checkout 0123456789");
+    for (int i = 0; i < 4; i++) cells[i].commit = ptq_format(arena, "%040d", i);
+    file = store("five.h5", cells, TABLE1_CELLS, "table1", "title: Five\n");
+    page = page_of(&file, 1, &n);
+    assert_says(page, "measured by 5 commits (see Provenance).");
     check_page(n);
 }
 
@@ -242,8 +266,8 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(all_kinds), TEST(same_bytes),       TEST(two_protocols),      TEST(hostile),
-        TEST(failures),  TEST(inputs_come_back), TEST(without_weasyprint), TEST(refused),
+        TEST(all_kinds),        TEST(same_bytes),         TEST(two_protocols), TEST(hostile), TEST(failures),
+        TEST(inputs_come_back), TEST(without_weasyprint), TEST(refused),       TEST(commits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
