@@ -25,6 +25,12 @@ struct batch {
 
 /* ---- units ---- */
 
+int64_t ptq_bootstrap_unit_tokens(const struct ptq_bootstrap *how, const struct ptq_cell *cell)
+{
+    int64_t scored = cell->windows > 0 ? cell->tokens / cell->windows : 0;
+    return scored > 0 && scored < how->block ? scored : how->block;
+}
+
 static int64_t units_in_window(int64_t scored, int64_t block)
 {
     return (scored + block - 1) / block;

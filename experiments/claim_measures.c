@@ -43,7 +43,7 @@ static enum ptq_status contrast_of(struct ptq_arena *arena, const struct ptq_gro
     PTQ_TRY(ptq_contrast(group, n, &ptq_bootstrap_default, statistic, t, &t->value, &t->interval, err));
     if (isnan(t->interval.low))
         t->why = ptq_format(arena, "no interval: fewer than %d units of %lld tokens were scored", PTQ_BOOTSTRAP_LEAST,
-                            (long long)ptq_bootstrap_default.block);
+                            (long long)ptq_bootstrap_unit_tokens(&ptq_bootstrap_default, group[0].cell[0]));
     return PTQ_OK;
 }
 

@@ -86,7 +86,7 @@ static int list_fields(const struct ptq_report *report, const struct ptq_report_
     ADD_REAL("mean_of_seeds_low", row->seeds.mean_low);
     ADD_REAL("mean_of_seeds_high", row->seeds.mean_high);
     n += list_versus(report, row, f + n);
-    ADD_INT("bootstrap_block", report->bootstrap.block);
+    ADD_INT("bootstrap_block", ptq_bootstrap_unit_tokens(&report->bootstrap, row->cell));
     ADD_INT("bootstrap_replicates", report->bootstrap.replicates);
     ADD_INT("bootstrap_seed", (int64_t)report->bootstrap.seed);
     ADD_REAL("paper_value", p ? p->value : NAN);

@@ -84,6 +84,14 @@ static void note_calibration(struct ptq_arena *arena, struct ptq_report *report)
     }
 }
 
+/* "units of 256 tokens", "units of 63 tokens (a window each)" where windows are shorter than that. */
+static const char *units_of(struct ptq_arena *arena, const struct ptq_report *report)
+{
+    int64_t tokens = ptq_bootstrap_unit_tokens(&report->bootstrap, report->row[0].cell);
+    return ptq_format(arena, "units of %lld tokens%s", (long long)tokens,
+                      tokens < report->bootstrap.block ? " (a window each)" : "");
+}
+
 static void note_intervals(struct ptq_arena *arena, struct ptq_report *report)
 {
     const struct ptq_bootstrap *b = &report->bootstrap;
@@ -95,16 +103,15 @@ static void note_intervals(struct ptq_arena *arena, struct ptq_report *report)
     }
     if (none)
         add(arena, report,
-            ptq_format(arena, "No intervals: fewer than %d units of %lld tokens were scored.", PTQ_BOOTSTRAP_LEAST,
-                       (long long)b->block));
+            ptq_format(arena, "No intervals: fewer than %d %s were scored.", PTQ_BOOTSTRAP_LEAST,
+                       units_of(arena, report)));
     else
         add(arena, report,
-            ptq_format(
-                arena,
-                "Intervals%s: %g %%, paired bootstrap over units of %lld tokens, %lld replicates, seed %llu; they "
-                "say what another text of this kind would change, not another calibration or seed.",
-                folded ? " of rows without replicates" : "", 100 * b->level, (long long)b->block, (long long)b->replicates,
-                (unsigned long long)b->seed));
+            ptq_format(arena,
+                       "Intervals%s: %g %%, paired bootstrap over %s, %lld replicates, seed %llu; they "
+                       "say what another text of this kind would change, not another calibration or seed.",
+                       folded ? " of rows without replicates" : "", 100 * b->level, units_of(arena, report),
+                       (long long)b->replicates, (unsigned long long)b->seed));
     if (missing_fp16)
         add(arena, report, "Where a model has no FP16 cell there are no differences; run method fp16 to have them.");
 }

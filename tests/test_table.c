@@ -252,6 +252,24 @@ static void test_records(void **state)
     json_decref(json);
 }
 
+/* A window of fewer tokens than a unit has is a unit of its own, and said to be. */
+static void test_short_windows(void **state)
+{
+    (void)state;
+    struct ptq_cell *cells = make_table1(arena, "m");
+    for (int i = 0; i < 2; i++) {
+        cells[i].windows = 40;
+        cells[i].tokens = 40 * 63;
+    }
+    expect_part(print(cells, 2, PTQ_TABLE_MD), "paired bootstrap over units of 63 tokens (a window each), 10000");
+    json_t *json = json_loads(print(cells, 2, PTQ_TABLE_JSON), JSON_REJECT_DUPLICATES, NULL);
+    json_t *first = json_array_get(json_object_get(json, "cells"), 0);
+    assert_int_equal(json_integer_value(json_object_get(first, "bootstrap_block")), 63);
+    json_decref(json);
+    for (int i = 0; i < 2; i++) cells[i].tokens = 63 * (cells[i].windows = 4);
+    expect_part(print(cells, 2, PTQ_TABLE_MD), "fewer than 20 units of 63 tokens (a window each) were scored");
+}
+
 /* What is measured against FP16 has its columns where some cell has it, and is empty where another has not. */
 static void test_against(void **state)
 {
@@ -360,9 +378,9 @@ static void test_stored_noise(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(as_stored), TEST(verdicts),     TEST(several_settings), TEST(without_fp16), TEST(infinite),
-        TEST(refused),   TEST(escapes),      TEST(hostile_model),    TEST(records),      TEST(numbers),
-        TEST(orders),    TEST(stored_noise), TEST(against),
+        TEST(as_stored), TEST(verdicts),     TEST(several_settings), TEST(without_fp16),  TEST(infinite),
+        TEST(refused),   TEST(escapes),      TEST(hostile_model),    TEST(records),       TEST(numbers),
+        TEST(orders),    TEST(stored_noise), TEST(against),          TEST(short_windows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
