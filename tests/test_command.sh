@@ -140,6 +140,8 @@ bad=("$ptq" run "$work/bad.yaml" -o "$work/bad.h5")
 expect 1 'no-such-model: no such file or folder' "${bad[@]}" --set models=no-such-model
 expect 1 'is a folder, and a text is one file' "${bad[@]}" --set "text=$models"
 expect 1 'is a folder' "${bad[@]}" --set "methods=rtn" --set "calib=$models"
+expect 1 'windows of 32, but 100000 are asked for; take a longer text, or fewer or shorter windows' \
+    "${bad[@]}" --set windows=100000
 expect 2 'a table never mixes protocols' "${bad[@]}" --set "window=[32, 64]"
 expect 2 'a table never mixes protocols' "${bad[@]}" --set "window=32,64"
 expect 2 'rising whole numbers from 0 to 1048576' "${bad[@]}" --set 'methods=[rtn: {only: ["{0..999999999}.q"]}]'
