@@ -125,7 +125,7 @@ static void find(struct ptq_arena *arena, const struct ptq_model_rows *rows, str
     f->heading = ptq_format(arena, "%s: distance from full precision", rows->model);
     f->note = ptq_figure_note(arena, rows, NULL);
     if (!isnan(half_interval(s.row[0]->cell, rows->report->bootstrap.block)))
-        f->note = ptq_format(arena, "%s; bars: 95 %% intervals from units of %lld tokens", f->note,
+        f->note = ptq_format(arena, "%s; bars at the left: 95 %% intervals from units of %lld tokens", f->note,
                              (long long)rows->report->bootstrap.block);
     f->caption = "Left: mean Kullback-Leibler divergence of the quantised model's next-token distribution from full "
                  "precision's, in nats. Right: share of tokens for which another token is the most probable. Both see "

@@ -294,7 +294,7 @@ static void test_groups(void **state)
         if (!strcasestr(bits, there[i])) fail_msg("m-bits.svg has no %s", there[i]);
 }
 
-/* Negative numbers are numbers to whoever reads the file. */
+/* Negative numbers are numbers to whoever reads the file; bars are said to be where they are, not at the right. */
 static void test_distance(void **state)
 {
     (void)state;
@@ -305,6 +305,8 @@ static void test_distance(void **state)
     }
     plot(cells, TABLE1_CELLS);
     assert_non_null(strstr(read_text(at("m-shift.csv")), ",-0.6311,"));
+    assert_non_null(
+        strstr(read_text(at("m-shift.svg")), "; bars at the left: 95 % intervals from units of 256 tokens"));
 }
 
 /* A name that would run something, wherever it were read as a script, a shell's line or a path. */
