@@ -8,13 +8,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 /* ---- names ---- */
@@ -402,88 +399,4 @@ enum ptq_status ptq_results_remove(const char *file, struct ptq_error *err)
     enum ptq_status status = remove_folder(cells_folder(arena, file), NULL, err);
     ptq_arena_free(arena);
     return status;
-}
-
-/* ---- one writer at a time ---- */
-
-static enum ptq_status make_parent(const char *file, struct ptq_error *err)
-{
-    const char *slash = strrchr(file, '/');
-    if (!slash || slash == file) return PTQ_OK;
-    struct ptq_arena *arena = ptq_arena_make("a folder's name");
-    enum ptq_status status = ptq_make_folder(ptq_strndup(arena, file, (size_t)(slash - file)), err);
-    ptq_arena_free(arena);
-    return status;
-}
-
-/* 1 where path still names the open file: whoever held the lock before us may have removed it while we waited. */
-static int is_same_file(int fd, const char *path)
-{
-    struct stat open_file, named;
-    return fstat(fd, &open_file) == 0 && stat(path, &named) == 0 && open_file.st_dev == named.st_dev &&
-           open_file.st_ino == named.st_ino;
-}
-
-/* The process that wrote itself into the lock's file, 0 where none has yet. */
-static long holder_of(int fd)
-{
-    char text[32] = "";
-    return pread(fd, text, sizeof text - 1, 0) > 0 ? strtol(text, NULL, 10) : 0;
-}
-
-static enum ptq_status fail_locked(int fd, const char *file, struct ptq_error *err)
-{
-    char named[48] = "";
-    long holder = holder_of(fd);
-    close(fd);
-    if (holder > 0) snprintf(named, sizeof named, ", process %ld,", holder);
-    return ptq_fail(err, PTQ_EIO, "%s: another run%s is writing to it; wait for it to end, or give another -o FILE",
-                    file, named);
-}
-
-/* A run that was killed may be outlived for a moment by a child that reads for it (h5_read.c) and has its lock: 1 where
- * it is worth trying again. A process of another machine is not seen here, so patience has an end. */
-static int is_dying(int fd, int *patience)
-{
-    long holder = holder_of(fd);
-    if ((holder > 0 && (kill((pid_t)holder, 0) == 0 || errno != ESRCH)) || (*patience)-- == 0) return 0;
-    nanosleep(&(struct timespec){.tv_nsec = 10 * 1000000L}, NULL);
-    return 1;
-}
-
-static enum ptq_status take_lock(const char *file, struct ptq_lock *lock, struct ptq_error *err)
-{
-    int cause = 0;
-    for (int patience = 100;;) {
-        lock->fd = open(lock->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
-        if (lock->fd < 0) return ptq_fail(err, PTQ_EIO, "%s: cannot be made: %s", lock->path, strerror(errno));
-        cause = flock(lock->fd, LOCK_EX | LOCK_NB) ? errno : 0;
-        if (cause == EWOULDBLOCK && !is_dying(lock->fd, &patience)) return fail_locked(lock->fd, file, err);
-        if (cause != EWOULDBLOCK && (cause || is_same_file(lock->fd, lock->path))) break;
-        close(lock->fd);
-    }
-    if (cause)
-        ptq_progress_note("%s: its file system cannot lock it (%s), so a second run on it would not be noticed", file,
-                          strerror(cause));
-    /* Who reads this says whom it waits for; nothing depends on it. */
-    if (ftruncate(lock->fd, 0) == 0) dprintf(lock->fd, "%ld\n", (long)getpid());
-    return PTQ_OK;
-}
-
-enum ptq_status ptq_results_lock(const char *file, struct ptq_lock *out, struct ptq_error *err)
-{
-    PTQ_TRY(make_parent(file, err));
-    size_t size = strlen(file) + sizeof ".lock";
-    *out = (struct ptq_lock){.fd = -1, .path = ptq_realloc(NULL, size, 1, "a lock's name")};
-    snprintf(out->path, size, "%s.lock", file);
-    enum ptq_status status = take_lock(file, out, err);
-    if (status) free(out->path);
-    return status;
-}
-
-void ptq_results_unlock(struct ptq_lock *lock)
-{
-    unlink(lock->path); /* before the lock is given back: see is_same_file */
-    close(lock->fd);
-    free(lock->path);
 }

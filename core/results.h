@@ -208,16 +208,20 @@ enum ptq_status ptq_results_check_name(const char *file, struct ptq_error *err);
 /* --fresh: removes FILE and FILE.cells with all parts. A FILE that is not HDF5 is PTQ_EINPUT and stays. */
 enum ptq_status ptq_results_remove(const char *file, struct ptq_error *err);
 
-/* One writer at a time. */
+/* One writer at a time (results_lock.c). */
 struct ptq_lock {
     int fd;
     char *path;
 };
 
 /* Takes FILE.lock for this process, or fails at once with PTQ_EIO and a sentence that names the process that has it.
- * The kernel gives it back when the process ends, however it ends. Where the file system has no locks (some NFS), none
- * is taken. ptq_results_merge, put and remove do not take it: who runs them does. */
+ * The kernel gives it back when the process and the children that share it have ended, however they end: for those of
+ * a process that is dead it waits, a minute at most. Where the file system has no locks (some NFS), none is taken.
+ * ptq_results_merge, put and remove do not take it: who runs them does. */
 enum ptq_status ptq_results_lock(const char *file, struct ptq_lock *out, struct ptq_error *err);
+extern int ptq_results_patience_ms; /* the minute; tests have less */
+/* Programs that are started from here on hold it too, as long as they run. */
+void ptq_results_share_lock(const struct ptq_lock *lock);
 void ptq_results_unlock(struct ptq_lock *lock);
 
 #endif

@@ -133,7 +133,7 @@ static enum ptq_status start_child(struct ptq_launch *l, const struct ptq_plan_c
                                    struct ptq_error *err)
 {
     const char *path = ptq_launch_log(l, cell->cell.id);
-    int log = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int log = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
     if (log < 0) return ptq_fail(err, PTQ_EIO, "%s: cannot be written: %s", path, strerror(errno));
     enum ptq_status status = ptq_program_start(ptq_launch_command(l, cell, threads), log, log, 1, "", child, err);
     close(log);

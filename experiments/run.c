@@ -24,6 +24,7 @@ struct run {
     struct ptq_plan plan;
     const char *file;
     void *session;
+    const struct ptq_lock *lock; /* of the file, while this process has it */
     int in_slurm;
     int n_ran;
     double started;
@@ -230,6 +231,8 @@ static enum ptq_status run_children(struct run *r)
 {
     struct ptq_launch l = launch_of(r);
     PTQ_TRY(ptq_launch_begin(&l, r->err));
+    /* Where this process is killed, the next run waits for them, and does not write beside them. */
+    ptq_results_share_lock(r->lock);
     PTQ_TRY(ptq_launch_local(&l, r->err));
     return take_results(r);
 }
@@ -286,7 +289,9 @@ static enum ptq_status locked(struct run *r, enum ptq_status (*what)(struct run 
 {
     struct ptq_lock lock;
     PTQ_TRY(ptq_results_lock(r->file, &lock, r->err));
+    r->lock = &lock;
     enum ptq_status status = what(r);
+    r->lock = NULL;
     ptq_results_unlock(&lock);
     return status;
 }

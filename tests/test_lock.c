@@ -1,5 +1,6 @@
 /* One writer at a time, whatever the others do and however they end. */
 #include "mapped.h"
+#include "progress.h"
 #include "results.h"
 
 #include <fcntl.h>
@@ -10,7 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -59,6 +63,68 @@ static void test_lock(void **state)
     OK(ptq_results_lock(file, &first, &err));
     ptq_results_unlock(&first);
     assert_false(ptq_is_file(beside(".lock")));
+}
+
+/* A child of this child holds the lock after it for so long. */
+static void outlive(struct ptq_lock *lock, int ms)
+{
+    ptq_results_share_lock(lock);
+    need(!(fcntl(lock->fd, F_GETFD) & FD_CLOEXEC), 2);
+    if (fork()) raise(SIGKILL);
+    nanosleep(&(struct timespec){.tv_nsec = ms * 1000000L}, NULL);
+    _exit(0);
+}
+
+/* Of a killed run: the next one waits for what it started, and that a zombie has its number does not make it a live
+ * one. */
+static void test_lock_outlives_its_holder(void **state)
+{
+    (void)state;
+    struct ptq_lock lock;
+    siginfo_t info;
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        need(ptq_results_lock(file, &lock, &err) == PTQ_OK, 1);
+        outlive(&lock, 400);
+    }
+    assert_int_equal(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT), 0);
+    assert_int_equal(info.si_code, CLD_KILLED);
+    double started = ptq_seconds();
+    OK(ptq_results_lock(file, &lock, &err));
+    assert_true(ptq_seconds() - started > 0.2);
+    ptq_results_unlock(&lock);
+    waitpid(child, NULL, 0);
+}
+
+static void hold(const char *holder)
+{
+    int fd = open(beside(".lock"), O_RDWR | O_CREAT, 0600);
+    need(fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && write(fd, holder, strlen(holder)) > 0, 1);
+    pause();
+}
+
+/* A process of another machine cannot be seen: its number means nothing here, and nobody waits a minute for it. */
+static void test_lock_of_another_machine(void **state)
+{
+    (void)state;
+    struct ptq_lock lock;
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) hold("2000000000 made-up.example\n");
+    struct stat written = {0};
+    for (int i = 0; i < 500 && !written.st_size; i++) {
+        nanosleep(&(struct timespec){.tv_nsec = 10 * 1000000L}, NULL);
+        stat(beside(".lock"), &written);
+    }
+    double started = ptq_seconds();
+    enum ptq_status status = ptq_results_lock(file, &lock, &err);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    assert_int_equal(status, PTQ_EIO);
+    assert_non_null(strstr(err.text, "process 2000000000, is writing"));
+    assert_true(ptq_seconds() - started < 0.9);
+    remove(beside(".lock"));
 }
 
 static void take_and_give(void)
@@ -113,6 +179,8 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_lock), cmocka_unit_test(test_lock_race)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_lock), cmocka_unit_test(test_lock_outlives_its_holder),
+                                       cmocka_unit_test(test_lock_of_another_machine),
+                                       cmocka_unit_test(test_lock_race)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

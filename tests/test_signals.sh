@@ -180,6 +180,51 @@ test_killed_with_jobs() {
     rm -f "$file"
 }
 
+# leave_a_child FILE OPTION...: kills a run with --jobs and stops what it leaves, which would end within a moment; sets parent and
+# child. Not before the parent is dead: the kernel wakes and ends those of an orphaned process group that were stopped.
+leave_a_child() {
+    local pids=()
+    "${sweep[@]}" "${@:2}" -o "$1" --jobs 2 >"$scratch/out" 2>"$scratch/err" &
+    parent=$!
+    for _ in $(seq 500); do
+        [ "$(find "$1.tasks" -name '*.lock' 2>/dev/null | grep -c .)" = 0 ] || break
+        sleep 0.01
+    done
+    read -ra pids <"/proc/$parent/task/$parent/children" || true
+    kill -KILL "$parent"
+    wait "$parent" || true
+    for child in "${pids[@]}"; do
+        kill -STOP "$child" || continue
+        for _ in $(seq 50); do
+            ! grep -q '^State:.T' "/proc/$child/status" || return 0
+            sleep 0.01
+        done
+    done
+    return 1
+} 2>/dev/null
+
+# The next call waits for children that a killed one has left, which have their cells still, and then goes on.
+test_again_after_killed_jobs() {
+    local file=$scratch/again.h5 parent=0 child=0 next code=0 larger=(--set eval.windows=100)
+    for _ in $(seq 20); do
+        rm -rf "$file"*
+        ! leave_a_child "$file" "${larger[@]}" || break
+    done
+    "${sweep[@]}" "${larger[@]}" -o "$file" --jobs 2 >"$scratch/next" 2>&1 &
+    next=$!
+    for _ in $(seq 250); do
+        if grep -q 'waits for what' "$scratch/next" || ! kill -0 $next 2>/dev/null; then break; fi
+        sleep 0.02
+    done
+    kill -CONT "$child" || fail "no child was left"
+    expect_text "again.h5: waits for what a killed run, process $parent, had started to end" "$scratch/next"
+    wait $next || code=$?
+    [ $code = 0 ] || fail "exit $code: $(cat "$scratch/next")"
+    ! grep -q '^State:.[^ZX]' "/proc/$child/status" 2>/dev/null || fail "it did not wait for the child"
+    [ -z "$(find "$scratch" -name 'again.h5.*' -o -name '.tmp*')" ] || fail "left: $(ls -A "$scratch")"
+    rm -rf "$file"*
+}
+
 # ---- damaged files ----
 
 # Each is refused in one sentence, whoever reads it, and stays as it is; --fresh starts over.
