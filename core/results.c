@@ -384,6 +384,23 @@ enum ptq_status ptq_results_check_name(const char *file, struct ptq_error *err)
     return PTQ_OK;
 }
 
+enum ptq_status ptq_results_resolve(struct ptq_arena *arena, const char **file, struct ptq_error *err)
+{
+    enum { MAX_LINKS = 40 }; /* as the kernel has it */
+    char target[4096];
+    const char *path = *file;
+    ssize_t n;
+    PTQ_TRY(ptq_results_check_name(path, err));
+    for (int i = 0; (n = readlink(path, target, sizeof target)) >= 0; i++) {
+        if (i == MAX_LINKS || n == sizeof target)
+            return ptq_fail(err, PTQ_EUSAGE, "-o %s: is a symbolic link that leads nowhere", *file);
+        int in_folder = *target == '/' ? 0 : (int)(ptq_file_name(path) - path); /* its name, with the '/' */
+        path = ptq_format(arena, "%.*s%.*s", in_folder, path, (int)n, target);
+    }
+    *file = path;
+    return ptq_results_check_name(path, err);
+}
+
 static enum ptq_status check_removable(const char *file, struct ptq_error *err)
 {
     if (is_removable(file)) return PTQ_OK;

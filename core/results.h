@@ -205,6 +205,10 @@ enum ptq_status ptq_results_experiment(struct ptq_arena *arena, const char *file
 /* Refuses what cannot be a results file's name: nothing, a folder, a FIFO, a device. */
 enum ptq_status ptq_results_check_name(const char *file, struct ptq_error *err);
 
+/* *file as behind -o, checked like that; where it is a symbolic link, the file that it leads to, there or not, so that
+ * the lock, FILE.cells and the rename at the end are of that one and the link stays. In arena. */
+enum ptq_status ptq_results_resolve(struct ptq_arena *arena, const char **file, struct ptq_error *err);
+
 /* --fresh: removes FILE and FILE.cells with all parts. A FILE that is not HDF5 is PTQ_EINPUT and stays. */
 enum ptq_status ptq_results_remove(const char *file, struct ptq_error *err);
 

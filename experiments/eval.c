@@ -104,11 +104,12 @@ static enum ptq_status run_and_store(const struct ptq_options *o, struct ptq_ses
 static enum ptq_status run(const struct ptq_options *o, struct ptq_session *session, struct ptq_arena *arena,
                            struct ptq_cell *cell, struct ptq_error *err)
 {
+    struct ptq_options resolved = *o;
     struct ptq_lock lock;
     if (!o->out) return run_cell(o, session, arena, cell, err);
-    PTQ_TRY(ptq_results_check_name(o->out, err));
-    PTQ_TRY(ptq_results_lock(o->out, &lock, err));
-    enum ptq_status status = run_and_store(o, session, arena, cell, err);
+    PTQ_TRY(ptq_results_resolve(arena, &resolved.out, err));
+    PTQ_TRY(ptq_results_lock(resolved.out, &lock, err));
+    enum ptq_status status = run_and_store(&resolved, session, arena, cell, err);
     ptq_results_unlock(&lock);
     return status;
 }

@@ -397,7 +397,7 @@ static enum ptq_status choose_file(struct run *r)
     const char *out = r->options->out;
     r->file =
         out ? out : ptq_format(r->arena, "results/%s%s.h5", r->options->quick_form ? "quick/" : "", r->experiment.name);
-    return ptq_results_check_name(r->file, r->err);
+    return ptq_results_resolve(r->arena, &r->file, r->err);
 }
 
 /* A launcher that is killed, or has no memory left, cannot stop its tasks: the kernel tells them, and they end as by

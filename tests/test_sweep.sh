@@ -77,6 +77,34 @@ test_two_at_once() {
     expect_same_table "$scratch/whole.h5" "$scratch/two.h5"
 }
 
+# A link is another name of the file that it leads to, there already or not: one run at a time, and the link stays.
+test_symbolic_link() {
+    local first file=$scratch/linked/to.h5 small=(--set 'methods=[fp16]' --set 'include=[]')
+    mkdir "$scratch/linked" "$scratch/links"
+    ln -s ../linked/to.h5 "$scratch/links/between.h5"
+    ln -s "$scratch/links/between.h5" "$scratch/link.h5"
+    "${sweep[@]}" -o "$file" >"$scratch/first" 2>&1 &
+    first=$!
+    for _ in $(seq 500); do [ ! -s "$file.lock" ] || break; sleep 0.01; done
+    kill -STOP $first
+    expect_exit 1 "${sweep[@]}" -o "$scratch/link.h5"
+    expect_text "another run, process $first, is writing to it" "$scratch/err"
+    expect_exit 1 "$ptq" eval "$models/llama" --text "$models/text.txt" --window 64 -o "$scratch/link.h5"
+    expect_text "another run, process $first, is writing to it" "$scratch/err"
+    kill -KILL $first
+    { wait $first || true; } 2>/dev/null
+    expect_exit 0 "${sweep[@]}" "${small[@]}" -o "$scratch/link.h5" --jobs 2
+    expect_exit 0 "$ptq" eval "$models/llama" --text "$models/text.txt" --window 64 -o "$scratch/link.h5"
+    [ "$(find "$scratch" -type l | grep -c .)" = 2 ] || fail "a link was replaced"
+    [ "$(ls -A "$scratch/linked")" = to.h5 ] || fail "in the folder: $(ls -A "$scratch/linked")"
+    [ -z "$(find "$scratch" -name 'link.h5.*')" ] || fail "left beside the link: $(ls -d "$scratch"/link.h5.*)"
+    expect_exit 0 "$ptq" diff "$file" "$scratch/link.h5"
+    ln -s round.h5 "$scratch/round.h5"
+    expect_exit 2 "${sweep[@]}" "${small[@]}" -o "$scratch/round.h5"
+    expect_text '^ptq: -o .*round.h5: is a symbolic link that leads nowhere' "$scratch/err"
+    rm -rf "$scratch"/link* "$scratch/round.h5"
+}
+
 # What tables will show beside the experiment's cells, or not at all, is said before any is run.
 test_changed_experiment() {
     local file=$scratch/changed.h5 first=(--set 'methods=[fp16]' --set 'include=[]')
