@@ -11,15 +11,15 @@ set label 2 heading noenhanced at screen 0.5, 1 - 14.0 / height center font ',13
 eval 'set palette '.viridis
 set logscale cb
 set cbrange [low:high]
-set format cb (high > 20 * low ? '10^{%L}' : '%.2g')
+set format cb (high > 1000 * low ? '10^{%L}' : '%.2g')
 set border 15 linecolor rgb grey
 unset grid
 set xrange [-0.5:n_blocks - 0.5]
 set yrange [n_roles - 0.5:-0.5]
 set xtics 0, block_step(n_blocks) nomirror out offset 0,0.4 font ',10'
-# a range without a power of ten has no tick of gnuplot's own
+# a range of few powers of ten has hardly a tick of gnuplot's own
 cb_ticks = ''
-cb_steps = high < 3 * low ? '1 1.2 1.5 2 2.5 3 4 5 6 7 8 9' : high < 20 * low ? '1 2 5' : '1'
+cb_steps = high < 3 * low ? '1 1.2 1.5 2 2.5 3 4 5 6 7 8 9' : high < 100 * low ? '1 2 5' : high <= 1000 * low ? '1 3' : '1'
 do for [e = -12:9] {
     do for [s = 1:words(cb_steps)] {
         tick = word(cb_steps, s) * 10.0**e
