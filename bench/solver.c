@@ -55,10 +55,9 @@ static void solve(struct ptq_arena *arena, const float *w, float *h, int64_t n, 
     double solved = ptq_seconds();
     for (int64_t row = 0; row < n; row++) loss += row_loss[row];
     if (!quiet)
-        printf("{\"loss\": %.17g, \"codes_equal\": 1, \"seconds\": {\"solve\": %.6f, \"factor\": %.6f, \"columns\": "
-               "%.6f}, "
-               "\"version\": \"ptq %s\"}\n",
-               loss, solved - started, factored - started, solved - factored, ptq_version);
+        printf("{\"loss\": %.17g, \"codes_equal\": 1, \"version\": \"ptq %s\", "
+               "\"seconds\": {\"solve\": %.6f, \"factor\": %.6f, \"columns\": %.6f}}\n",
+               loss, ptq_version, solved - started, factored - started, solved - factored);
     ptq_arena_free(scratch);
 }
 

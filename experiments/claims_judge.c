@@ -85,8 +85,7 @@ static void note_method(struct ptq_arena *arena, struct ptq_claims *claims)
              ptq_format(arena,
                         "Intervals: %g %%, paired bootstrap over units of %lld tokens, %lld replicates, seed "
                         "%llu, the tables' draws; of several calibration draws or orders of sums, Student's t of both "
-                        "variances, the tokens' "
-                        "and theirs.",
+                        "variances, the tokens' and theirs.",
                         100 * b->level, (long long)b->block, (long long)b->replicates, (unsigned long long)b->seed));
     add_note(
         claims,

@@ -95,8 +95,7 @@ static enum ptq_status print_head(const struct ptq_page *page, struct ptq_error 
             "<meta charset=\"utf-8\" />\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\" />\n"
             "<title>%s</title>\n<style>\n%s</style>\n</head>\n<body>\n<header>\n<h1>%s</h1>\n"
             "<p class=\"small\">Weight-only post-training quantisation. This page was made by ptq %s (commit %s); its "
-            "cells "
-            "were measured by %s.</p>\n</header>\n",
+            "cells were measured by %s.</p>\n</header>\n",
             ptq_page_text(page, title), css, ptq_page_text(page, title), ptq_page_text(page, ptq_version),
             ptq_page_text(page, ptq_commit), ptq_page_text(page, ptq_page_measured_by(page)));
     return PTQ_OK;

@@ -104,43 +104,22 @@ static int count_failures(const struct ptq_page *page)
     return n;
 }
 
-/* The different values of a text over all cells. */
-static const char *values(const struct ptq_page *page, size_t offset, int short_names)
-{
-    const char *all = "";
-    for (int i = 0; i < page->n; i++) {
-        const char *value = *(const char *const *)((const char *)&page->cell[i] + offset);
-        int seen = !*value;
-        for (int j = 0; j < i && !seen; j++)
-            seen = strcmp(value, *(const char *const *)((const char *)&page->cell[j] + offset)) == 0;
-        if (short_names) value = ptq_report_short(page->arena, value);
-        if (!seen) all = ptq_format(page->arena, "%s%s%s", all, *all ? "; " : "", value);
-    }
-    return all;
-}
-#define VALUES(page, member, short_names) values((page), offsetof(struct ptq_cell, member), (short_names))
+#define VALUES(page, member, short_names)                                                                              \
+    ptq_report_values((page)->arena, (page)->cell, (page)->n, offsetof(struct ptq_cell, member), (short_names))
 
-static int is_new_commit(const struct ptq_cell *cell, int i)
+/* How many values such a list has. */
+static int count_values(const char *list)
 {
-    for (int j = 0; j < i; j++)
-        if (strcmp(cell[j].commit, cell[i].commit) == 0) return 0;
-    return 1;
-}
-
-static int count_commits(const struct ptq_cell *cell, int n)
-{
-    int count = 0;
-    for (int i = 0; i < n; i++) count += is_new_commit(cell, i);
-    return count;
+    int n = *list != 0;
+    for (const char *at = list; (at = strstr(at, "; ")); at += 2) n++;
+    return n;
 }
 
 const char *ptq_page_measured_by(const struct ptq_page *page)
 {
-    int n = count_commits(page->cell, page->n);
+    const char *list = VALUES(page, commit, 0);
+    int n = count_values(list);
     if (n > MOST_COMMITS) return ptq_format(page->arena, "%d commits (see Provenance)", n);
-    const char *list = page->cell[0].commit;
-    for (int i = 1; i < page->n; i++)
-        if (is_new_commit(page->cell, i)) list = ptq_format(page->arena, "%s, %s", list, page->cell[i].commit);
     return ptq_format(page->arena, "commit%s %s", n > 1 ? "s" : "", list);
 }
 
@@ -371,7 +350,8 @@ static void print_commands(const struct ptq_page *page, const struct ptq_chapter
     const struct ptq_cell *last = &chapter->cell[chapter->n - 1];
     const char *commit = last->commit, *name = ptq_report_short(arena, chapter->file);
     fprintf(page->out, "<h3>%s</h3>\n<pre>", ptq_page_text(page, chapter->title));
-    int n_commits = count_commits(chapter->cell, chapter->n);
+    int n_commits =
+        count_values(ptq_report_values(arena, chapter->cell, chapter->n, offsetof(struct ptq_cell, commit), 0));
     if (n_commits > 1) fprintf(page->out, "# its cells come from %d commits; this is the last cell's\n", n_commits);
     if (strcmp(commit, "unknown"))
         fprintf(page->out, "git checkout %.40s &amp;&amp; make\n", ptq_page_text(page, commit));

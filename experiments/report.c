@@ -77,6 +77,21 @@ const char *ptq_row_versus_interval(struct ptq_arena *arena, const struct ptq_re
     return interval_text(arena, row, &row->versus->estimate.difference_interval, n, 1);
 }
 
+const char *ptq_report_values(struct ptq_arena *arena, const struct ptq_cell *cells, int n, size_t offset,
+                              int short_names)
+{
+    const char *all = "";
+    for (int i = 0; i < n; i++) {
+        const char *value = *(const char *const *)((const char *)&cells[i] + offset);
+        int seen = !*value;
+        for (int j = 0; j < i && !seen; j++)
+            seen = strcmp(value, *(const char *const *)((const char *)&cells[j] + offset)) == 0;
+        if (short_names) value = ptq_report_short(arena, value);
+        if (!seen) all = ptq_format(arena, "%s%s%s", all, *all ? "; " : "", value);
+    }
+    return all;
+}
+
 /* ---- rows ---- */
 
 static int same_model(const struct ptq_cell *a, const struct ptq_cell *b)

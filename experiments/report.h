@@ -60,6 +60,11 @@ struct ptq_report {
 enum ptq_status ptq_report_make(struct ptq_arena *arena, const struct ptq_cell *cells, int n, struct ptq_report *out,
                                 struct ptq_error *err);
 
+/* The different values of the text that lies offset bytes into a cell, parted by "; "; short_names: ptq_report_short of
+ * each. In arena. */
+const char *ptq_report_values(struct ptq_arena *arena, const struct ptq_cell *cells, int n, size_t offset,
+                              int short_names);
+
 /* Compares each row with the row of this SPEC and its model. An unknown SPEC, or one that no row of some model has, is
  * PTQ_EUSAGE with those that there are. */
 enum ptq_status ptq_report_against(struct ptq_arena *arena, struct ptq_report *report, const char *spec,

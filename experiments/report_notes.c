@@ -17,21 +17,9 @@ static void add(struct ptq_arena *arena, struct ptq_report *report, const char *
     if (report->n_notes < MOST_NOTES) report->note[report->n_notes++] = ptq_strdup(arena, text);
 }
 
-/* The different values of a text over all cells, those that stand in another one's row too, parted by "; ". */
-#define VALUES(arena, report, member) values((arena), (report), offsetof(struct ptq_cell, member))
-
-static const char *values(struct ptq_arena *arena, const struct ptq_report *report, size_t offset)
-{
-    const char *all = "";
-    for (int i = 0; i < report->n_cells; i++) {
-        const char *value = *(const char *const *)((const char *)&report->cell[i] + offset);
-        int seen = !*value;
-        for (int j = 0; j < i && !seen; j++)
-            seen = strcmp(value, *(const char *const *)((const char *)&report->cell[j] + offset)) == 0;
-        if (!seen) all = ptq_format(arena, "%s%s%s", all, *all ? "; " : "", value);
-    }
-    return all;
-}
+/* Over all cells, those that stand in another one's row too. */
+#define VALUES(arena, report, member)                                                                                  \
+    ptq_report_values((arena), (report)->cell, (report)->n_cells, offsetof(struct ptq_cell, member), 0)
 
 static void note_protocol(struct ptq_arena *arena, struct ptq_report *report)
 {
@@ -161,8 +149,8 @@ static void note_seeds(struct ptq_arena *arena, struct ptq_report *report)
     if (folded)
         add(arena, report,
             "Replicates: a row of several seeds, or orders in which GPTQ's calibration was summed (how many, in "
-            "brackets), "
-            "shows exp of the nll averaged over them and the tokens, the standard deviation and the range of their "
+            "brackets), shows exp of the nll averaged over them and the tokens, the standard deviation and the range "
+            "of their "
             "perplexities, and intervals that hold both variations, of tokens and of replicates: of Student's t, n the "
             "number of replicates, which are wide where n is small and may reach below FP16 (docs/results.md); a row "
             "of "

@@ -117,7 +117,7 @@ static void test_commits(void **state)
     cells[3].commit = "feedfeedfeedfeedfeedfeedfeedfeedfeedfeed";
     file = store("two.h5", cells, TABLE1_CELLS, "table1", "title: Two\n");
     page = page_of(&file, 1, &n);
-    assert_says(page, ptq_format(arena, "measured by commits %s, %s.", cells[0].commit, cells[3].commit));
+    assert_says(page, ptq_format(arena, "measured by commits %s; %s.", cells[0].commit, cells[3].commit));
     assert_says(page, "# its cells come from 2 commits; this is the last cell's\ngit checkout 0123456789");
     for (int i = 0; i < 4; i++) cells[i].commit = ptq_format(arena, "%040d", i);
     file = store("five.h5", cells, TABLE1_CELLS, "table1", "title: Five\n");
