@@ -71,21 +71,27 @@ static enum ptq_status add_variant(struct reader *r, const char *text, const str
 static enum ptq_status read_only(struct reader *r, const char *base, const struct ptq_yaml *node,
                                  struct param_list *out)
 {
-    int list = node->kind == PTQ_YAML_SEQUENCE;
-    *out = (struct param_list){.name = "only", .value = ptq_new(r->arena, const char *, r->limit)};
-    for (const struct ptq_yaml *item = list ? node->child : node; item; item = list ? item->next : NULL) {
+    struct stands_for {
         const char **text;
         int n;
+    };
+    int list = node->kind == PTQ_YAML_SEQUENCE, n = 0;
+    struct stands_for *each = ptq_new(r->arena, struct stands_for, list ? node->n : 1), *one = each;
+    *out = (struct param_list){.name = "only"};
+    for (const struct ptq_yaml *item = list ? node->child : node; item; item = list ? item->next : NULL, one++) {
         struct ptq_spec spec;
         if (item->kind != PTQ_YAML_SCALAR || strpbrk(item->text, ",\n"))
             return ptq_yaml_fail(item, r->err, "only must be a text or a list of texts, without commas");
-        if (ptq_only_expand(r->arena, item->text, r->limit - out->n, &text, &n, r->err))
+        if (ptq_only_expand(r->arena, item->text, r->limit - n, &one->text, &one->n, r->err))
             return ptq_yaml_within(item, r->err);
-        for (int i = 0; i < n; i++) {
-            PTQ_TRY(check(add_item(r->arena, base, ptq_format(r->arena, "only=%s", text[i])), item, &spec, r->err));
-            out->value[out->n++] = text[i];
-        }
+        for (int i = 0; i < one->n; i++)
+            PTQ_TRY(
+                check(add_item(r->arena, base, ptq_format(r->arena, "only=%s", one->text[i])), item, &spec, r->err));
+        n += one->n;
     }
+    out->value = ptq_new(r->arena, const char *, n);
+    for (const struct stands_for *from = each; from < one; from++)
+        for (int i = 0; i < from->n; i++) out->value[out->n++] = from->text[i];
     return PTQ_OK;
 }
 

@@ -74,60 +74,104 @@ int ptq_only_is_one(const char *only, int64_t *block, enum ptq_role *role)
 
 /* ---- braces ---- */
 
-struct list {
-    struct ptq_arena *arena;
-    const char **text;
-    int n, limit;
+enum { MOST_BRACES = 8 };
+
+/* A pair of braces and what stands before it. */
+struct braces {
+    const char *before, *inside;
+    size_t n_before;
+    int64_t low; /* of a range; -1: words parted by | */
+    int n;       /* values */
 };
 
-static enum ptq_status expand(struct list *list, const char *done, const char *text, struct ptq_error *err);
-
-static enum ptq_status expand_range(struct list *list, const char *done, int64_t low, int64_t high, const char *rest,
-                                    struct ptq_error *err)
+/* The inside of a pair: "0..29", or "q|k|down". */
+static enum ptq_status read_inside(struct ptq_arena *arena, struct braces *b, int limit, struct ptq_error *err)
 {
-    for (int64_t i = low; i <= high; i++)
-        PTQ_TRY(expand(list, ptq_format(list->arena, "%s%lld", done, (long long)i), rest, err));
-    return PTQ_OK;
-}
-
-/* The inside of a pair of braces: "0..29", or "q|k|down". */
-static enum ptq_status expand_inside(struct list *list, const char *done, const char *inside, const char *rest,
-                                     struct ptq_error *err)
-{
-    const char *dots = strstr(inside, "..");
+    const char *dots = strstr(b->inside, "..");
     int64_t low, high;
-    if (dots && ptq_parse_int(ptq_strndup(list->arena, inside, (size_t)(dots - inside)), 0, 1 << 20, &low) &&
-        ptq_parse_int(dots + 2, low, 1 << 20, &high))
-        return expand_range(list, done, low, high, rest, err);
-    if (dots)
-        return ptq_fail(err, PTQ_EUSAGE, "only: {%s} is no range of rising whole numbers from 0 to %d", inside,
-                        1 << 20);
-    for (const char *word = inside;; word++) {
-        size_t length = strcspn(word, "|");
-        PTQ_TRY(expand(list, ptq_format(list->arena, "%s%.*s", done, (int)length, word), rest, err));
-        word += length;
-        if (!*word) return PTQ_OK;
+    b->low = -1;
+    b->n = 1;
+    if (!dots) {
+        for (const char *c = b->inside; *c; c++) b->n += *c == '|';
+        return PTQ_OK;
     }
-}
-
-static enum ptq_status expand(struct list *list, const char *done, const char *text, struct ptq_error *err)
-{
-    const char *open = strchr(text, '{'), *close = open ? strchr(open, '}') : NULL;
-    if (open && !close) return ptq_fail(err, PTQ_EUSAGE, "only: a { without its } in '%s'", text);
-    if (open)
-        return expand_inside(list, ptq_format(list->arena, "%s%.*s", done, (int)(open - text), text),
-                             ptq_strndup(list->arena, open + 1, (size_t)(close - open - 1)), close + 1, err);
-    if (list->n == list->limit) return ptq_fail(err, PTQ_EUSAGE, "only: stands for more than %d", list->limit);
-    list->text[list->n++] = ptq_format(list->arena, "%s%s", done, text);
+    if (!ptq_parse_int(ptq_strndup(arena, b->inside, (size_t)(dots - b->inside)), 0, 1 << 20, &low) ||
+        !ptq_parse_int(dots + 2, low, 1 << 20, &high))
+        return ptq_fail(err, PTQ_EUSAGE, "only: {%s} is no range of rising whole numbers from 0 to %d", b->inside,
+                        1 << 20);
+    b->low = low;
+    b->n = (int)(high - low + 1 < limit ? high - low + 1 : (int64_t)limit + 1);
     return PTQ_OK;
 }
 
+/* A text of fewer than PTQ_MAX_ONLY characters under way. */
+struct name {
+    char text[PTQ_MAX_ONLY];
+    size_t length;
+    int too_long;
+};
+
+static void put(struct name *name, const char *more, size_t n)
+{
+    name->too_long |= n >= sizeof name->text - name->length;
+    if (name->too_long) return;
+    memcpy(name->text + name->length, more, n);
+    name->length += n;
+}
+
+static void put_value(struct name *name, const struct braces *b, int i)
+{
+    char number[24];
+    const char *word = b->inside;
+    if (b->low >= 0) {
+        snprintf(number, sizeof number, "%lld", (long long)b->low + i);
+        put(name, number, strlen(number));
+        return;
+    }
+    while (i-- > 0) word = strchr(word, '|') + 1;
+    put(name, word, strcspn(word, "|"));
+}
+
+/* Combination `index` of the pairs, the last one fastest, and what stands behind them; NULL: too long. */
+static const char *combine(struct ptq_arena *arena, const struct braces *b, int n_braces, int64_t index,
+                           const char *end)
+{
+    struct name name = {.length = 0};
+    int value[MOST_BRACES];
+    for (int i = n_braces - 1; i >= 0; index /= b[i--].n) value[i] = (int)(index % b[i].n);
+    for (int i = 0; i < n_braces; i++) {
+        put(&name, b[i].before, b[i].n_before);
+        put_value(&name, &b[i], value[i]);
+    }
+    put(&name, end, strlen(end));
+    return name.too_long ? NULL : ptq_strndup(arena, name.text, name.length);
+}
+
+/* All is counted before any of it is made: the text is a stranger's. */
 enum ptq_status ptq_only_expand(struct ptq_arena *arena, const char *text, int limit, const char ***out, int *n,
                                 struct ptq_error *err)
 {
-    struct list list = {.arena = arena, .text = ptq_new(arena, const char *, limit), .limit = limit};
-    PTQ_TRY(expand(&list, "", text, err));
-    *out = list.text;
-    *n = list.n;
+    struct braces b[MOST_BRACES];
+    const char *end = text, *open;
+    int64_t all = 1;
+    int n_braces = 0;
+    for (; (open = strchr(end, '{')); n_braces++) {
+        const char *close = strchr(open, '}');
+        if (!close) return ptq_fail(err, PTQ_EUSAGE, "only: a { without its } in '%s'", end);
+        if (n_braces == MOST_BRACES)
+            return ptq_fail(err, PTQ_EUSAGE, "only: more than %d pairs of braces in '%.40s...'", MOST_BRACES, text);
+        b[n_braces] = (struct braces){.before = end, .n_before = (size_t)(open - end)};
+        b[n_braces].inside = ptq_strndup(arena, open + 1, (size_t)(close - open - 1));
+        PTQ_TRY(read_inside(arena, &b[n_braces], limit, err));
+        if (all <= limit) all *= b[n_braces].n;
+        end = close + 1;
+    }
+    if (all > limit) return ptq_fail(err, PTQ_EUSAGE, "only: stands for more than %d", limit);
+    *out = ptq_new(arena, const char *, all);
+    for (int64_t i = 0; i < all; i++)
+        if (!((*out)[i] = combine(arena, b, n_braces, i, end)))
+            return ptq_fail(err, PTQ_EUSAGE, "only: '%.40s...' stands for a text of more than %d characters", text,
+                            PTQ_MAX_ONLY - 1);
+    *n = (int)all;
     return PTQ_OK;
 }

@@ -139,6 +139,9 @@ static void test_patterns(void **state)
     end(c);
 }
 
+#define TEN "0123456789"
+#define HUNDRED TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN
+
 static void test_braces(void **state)
 {
     (void)state;
@@ -147,6 +150,7 @@ static void test_braces(void **state)
     } table[] = {{"3.q", "3.q "},
                  {"{9..11}.{q|down}", "9.q 9.down 10.q 10.down 11.q 11.down "},
                  {"{a|b|}c", "ac bc c "},
+                 {"{}x{}", "x "},
                  {"*|{0..1}", "*|0 *|1 "}};
     struct ptq_arena *arena = ptq_arena_make("braces");
     struct ptq_error err;
@@ -158,8 +162,18 @@ static void test_braces(void **state)
         for (int j = 0; j < n; j++) all = ptq_format(arena, "%s%s ", all, out[j]);
         assert_string_equal(all, table[i].all);
     }
-    static const char *const bad[] = {"{0..3", "{3..1}", "{0..9}{0..9}{0..9}", "{x..y}"};
-    for (int i = 0; i < 4; i++) assert_int_equal(ptq_only_expand(arena, bad[i], 100, &out, &n, &err), PTQ_EUSAGE);
+    /* the last two, as a file of a stranger's has them by the thousand, were taken apart again and again */
+    static const char *const bad[] = {"{0..3",
+                                      "{3..1}",
+                                      "{0..9}{0..9}{0..9}",
+                                      "{0..100}",
+                                      "{x..y}",
+                                      "{a|b}{}{}{}{}{}{}{}{}",
+                                      "{1|2}" HUNDRED "01234567890123456789"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(ptq_only_expand(arena, bad[i], 100, &out, &n, &err), PTQ_EUSAGE);
+    assert_int_equal(ptq_only_expand(arena, "{1|2}" HUNDRED "012345678901234567", 100, &out, &n, &err), PTQ_OK);
+    assert_int_equal(strlen(out[1]), PTQ_MAX_ONLY - 1);
     ptq_arena_free(arena);
 }
 

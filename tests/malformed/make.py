@@ -329,6 +329,8 @@ def make_experiments():
     experiment("85b-nul", title='"a\\0b"')
     write("yaml/85c-nul-byte.yaml", b"title: a\0b\n")
     experiment("86-two-cells-one-id", methods="[rtn, rtn]")
+    experiment("86b-braces-by-the-thousand", methods='[{rtn: {only: ["{0..99}%s"]}}]' % ("{a|b|c}x" * 1000))
+    experiment("86c-braces-in-5000-methods", methods="[%s]" % ", ".join(['{rtn: {only: "{0|1}.q"}}'] * 5000))
 
 
 # ---- GGUF: "GGUF", version, counts, keys, tensors, data ----
