@@ -29,7 +29,7 @@ enum ptq_status ptq_only_blocks(const char *only, const struct ptq_model *model,
 int ptq_only_is_one(const char *only, int64_t *block, enum ptq_role *role);
 
 /* What "{0..29}.{q|k|down}" stands for, each by itself: braces hold words parted by | or a range of whole numbers, the
- * last pair changing fastest. In arena; [*n]. PTQ_EUSAGE where braces are not closed or are more than eight pairs, a range
+ * last pair changing fastest. In arena; [*n]. PTQ_EUSAGE where braces are not closed or more than eight pairs, a range
  * falls, one of them is longer than a SPEC takes, or there are more than limit. */
 enum ptq_status ptq_only_expand(struct ptq_arena *arena, const char *text, int limit, const char ***out, int *n,
                                 struct ptq_error *err);
