@@ -87,18 +87,31 @@ static const char *short_name(const char *model, size_t *length)
     return start;
 }
 
-const struct ptq_paper_number *ptq_paper_find(const struct ptq_paper *paper, const char *model, const char *spec,
-                                              const char *metric)
+/* Whether an experiment is the one of a row's table: awq-table3 of AWQ, 3. */
+static int is_table_of(const char *experiment, const struct ptq_paper_number *row)
+{
+    static const char table[] = "-table";
+    size_t paper = strlen(row->paper);
+    return strncasecmp(experiment, row->paper, paper) == 0 &&
+           strncmp(experiment + paper, table, sizeof table - 1) == 0 &&
+           strcmp(experiment + paper + sizeof table - 1, row->table) == 0;
+}
+
+const struct ptq_paper_number *ptq_paper_find(const struct ptq_paper *paper, const char *experiment, const char *model,
+                                              const char *spec, const char *metric)
 {
     size_t length;
     const char *name = short_name(model, &length);
+    const struct ptq_paper_number *first = NULL;
     for (int i = 0; i < paper->n; i++) {
         const struct ptq_paper_number *p = &paper->number[i];
-        if (strlen(p->model) == length && strncasecmp(p->model, name, length) == 0 && strcmp(p->metric, metric) == 0 &&
-            strcmp(p->spec, spec) == 0)
-            return p;
+        if (strlen(p->model) != length || strncasecmp(p->model, name, length) || strcmp(p->metric, metric) ||
+            strcmp(p->spec, spec))
+            continue;
+        if (is_table_of(experiment, p)) return p;
+        if (!first) first = p;
     }
-    return NULL;
+    return first;
 }
 
 /* ---- judging ---- */
@@ -144,7 +157,7 @@ enum ptq_verdict ptq_paper_judge(const struct ptq_paper *paper, const struct ptq
                                  double ours, const struct ptq_paper_number **number)
 {
     int is_ppl = strncmp(metric, "ppl:", 4) == 0;
-    *number = ptq_paper_find(paper, cell->model, cell->spec, metric);
+    *number = ptq_paper_find(paper, cell->experiment, cell->model, cell->spec, metric);
     if (!*number) return PTQ_NO_PAPER;
     /* What is said of the weights alone depends on no evaluation text. */
     if ((is_ppl && !is_paper_text(cell)) || !is_full_precision(cell->source_dtype)) return PTQ_OTHER_SETTINGS;

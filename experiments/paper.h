@@ -33,9 +33,10 @@ enum ptq_verdict {
 enum ptq_status ptq_paper_read(struct ptq_arena *arena, const char *path, struct ptq_paper *out, struct ptq_error *err);
 
 /* The number for a model, however it is named ("facebook/opt-1.3b", "/models/OPT-1.3B/", "opt-1.3b-hf.gguf"), and a
- * canonical SPEC; NULL where there is none. Another width or group size is another number, and stands for none. */
-const struct ptq_paper_number *ptq_paper_find(const struct ptq_paper *paper, const char *model, const char *spec,
-                                              const char *metric);
+ * canonical SPEC; NULL where there is none. Where the papers have several, the one of the table that the experiment is
+ * ("awq-table3"), else the first. Another width or group size is another number, and stands for none. */
+const struct ptq_paper_number *ptq_paper_find(const struct ptq_paper *paper, const char *experiment, const char *model,
+                                              const char *spec, const char *metric);
 
 /* What the papers say of a cell's perplexity; *number is the number it is compared with, or NULL. */
 enum ptq_verdict ptq_paper_verdict(const struct ptq_paper *paper, const struct ptq_cell *cell,

@@ -15,10 +15,15 @@ static struct ptq_arena *arena;
 static struct ptq_error err;
 static struct ptq_paper paper;
 
+static double value_in(const char *experiment, const char *model, const char *spec)
+{
+    const struct ptq_paper_number *p = ptq_paper_find(&paper, experiment, model, spec, "ppl:wikitext2");
+    return p ? p->value : -1;
+}
+
 static double value_of(const char *model, const char *spec)
 {
-    const struct ptq_paper_number *p = ptq_paper_find(&paper, model, spec, "ppl:wikitext2");
-    return p ? p->value : -1;
+    return value_in("eval", model, spec);
 }
 
 static void test_numbers(void **state)
@@ -27,6 +32,10 @@ static void test_numbers(void **state)
     assert_true(paper.n > 350);
     assert_true(value_of("opt-1.3b", "fp16") == 14.62);
     assert_true(value_of("opt-1.3b", "rtn:w3,g128") == 119.00); /* table 1 before table 3 */
+    assert_true(value_in("table1", "opt-1.3b", "rtn:w3,g128") == 119.00);
+    assert_true(value_in("awq-table3", "opt-1.3b", "rtn:w3,g128") == 119.47);
+    assert_true(value_in("gptq-table3", "opt-1.3b", "fp16") == 14.63);
+    assert_true(value_in("gptq-table33", "opt-1.3b", "fp16") == 14.62);
     assert_true(value_of("opt-2.7b", "rtn:w3,g128") == 298.00);
     assert_true(value_of("opt-13b", "salient:w3,g128,select=weight,fraction=0.03") == 54.49);
     assert_true(value_of("opt-6.7b", "salient:w3,g128,select=random,fraction=0.001") == 23.54);
