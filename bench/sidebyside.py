@@ -126,10 +126,14 @@ class Metric:
         values = [field(result, self.field) * self.scale for result in runs]
         return statistics.median(values), min(values), max(values)
 
+    def ratio(self, a, b):
+        return (a / b if self.higher else b / a) if a and b else float("nan")
+
     def row(self, runs):
         """The cells of its table row, and whether its goal is met."""
         (a, *range_a), (b, *range_b) = self.summary(runs[0]), self.summary(runs[1])
-        ratio = (a / b if self.higher else b / a) if a and b else float("nan")
+        ratio = self.ratio(a, b)
+        rounds = [self.ratio(*(field(result, self.field) for result in pair)) for pair in zip(*runs)] + [ratio]
         if self.goal is None:
             verdict, met = "", True
         else:
@@ -138,7 +142,8 @@ class Metric:
         def show(median, low, high):
             return f"{median:.4g} ({low:.4g} .. {high:.4g})"
         name = f"{self.label}, {self.unit}" if self.unit else self.label
-        return [name, show(a, *range_a), show(b, *range_b), f"{ratio:.2f}", verdict], met
+        return [name, show(a, *range_a), show(b, *range_b), f"{ratio:.2f} ({min(rounds):.2f} .. {max(rounds):.2f})",
+                verdict], met
 
 
 def render_table(head, rows):
@@ -164,7 +169,7 @@ def render(options, metrics, runs, about):
     good = all(met)
     lines = [f"# {options.title}", "",
              f"Medians of {options.reps} runs each, taken by turns; smallest and largest in brackets. The "
-             f"ratio says how many times better {names[0]} is.", "",
+             f"ratio of the medians says how many times better {names[0]} is, its brackets those of single rounds.", "",
              render_table(["", names[0], names[1], "ratio", "goal"], list(rows)), ""]
     for equal in options.equal:
         sentence, same = check_equal(runs, equal)

@@ -220,17 +220,22 @@ static enum ptq_status run_model_mib(MEASURE)
 
 /* ---- cost ---- */
 
-/* Seconds of a group's mean cell. The statistics that a method reads may have come from the cache: then the largest
- * time that any cell of the file took for them is counted, and where all came from it the sentence says so. */
-static enum ptq_status mean_seconds(struct ptq_arena *arena, const struct ptq_claim_cells *cells, const char *selector,
-                                    double *out, int *runs, const char **why, struct ptq_error *err)
+/* Seconds of a group's cells. */
+struct seconds {
+    double mean, least, most;
+    int runs;
+};
+
+/* The statistics that a method reads may have come from the cache: then the largest time that any cell of the file took
+ * for them is counted, and where all came from it the sentence says so. */
+static enum ptq_status take_seconds(struct ptq_arena *arena, const struct ptq_claim_cells *cells, const char *selector,
+                                    struct seconds *out, const char **why, struct ptq_error *err)
 {
     struct ptq_group g;
     struct ptq_spec spec;
-    double quantize = 0, calibrate = 0;
+    double calibrate = 0;
     PTQ_TRY(ptq_claim_select(arena, cells, selector, &g, err));
     PTQ_TRY(ptq_spec_parse(g.cell[0]->spec, &spec, err));
-    for (int i = 0; i < g.n; i++) quantize += g.cell[i]->seconds_quantize / g.n;
     int statistics = (ptq_spec_need(&spec) & (PTQ_NEED_ABSMEAN | PTQ_NEED_MOMENTS)) != 0;
     for (int i = 0; i < cells->n && statistics; i++)
         if (strcmp(cells->cell[i].calib_sha256, g.cell[0]->calib_sha256) == 0 &&
@@ -239,28 +244,37 @@ static enum ptq_status mean_seconds(struct ptq_arena *arena, const struct ptq_cl
     if (statistics && calibrate == 0)
         *why = ptq_format(arena, "%s%sthe statistics of %s were in the cache: their seconds are not in it",
                           *why ? *why : "", *why ? "; " : "", g.cell[0]->spec);
-    *out = quantize + calibrate;
-    *runs = g.n;
+    *out = (struct seconds){.least = INFINITY, .runs = g.n};
+    for (int i = 0; i < g.n; i++) {
+        double all = g.cell[i]->seconds_quantize + calibrate;
+        out->mean += all / g.n;
+        out->least = fmin(out->least, all);
+        out->most = fmax(out->most, all);
+    }
     return PTQ_OK;
 }
 
 static enum ptq_status run_seconds(MEASURE)
 {
-    int runs;
-    return mean_seconds(arena, cells, t->of[0], &t->value, &runs, &t->why, err);
+    struct seconds of;
+    PTQ_TRY(take_seconds(arena, cells, t->of[0], &of, &t->why, err));
+    t->value = of.mean;
+    if (of.runs > 1) t->interval = (struct ptq_interval){of.least, of.most};
+    return PTQ_OK;
 }
 
 static enum ptq_status run_seconds_ratio(MEASURE)
 {
-    double of, to;
-    int runs_of, runs_to;
-    PTQ_TRY(mean_seconds(arena, cells, t->of[0], &of, &runs_of, &t->why, err));
-    PTQ_TRY(mean_seconds(arena, cells, t->to[0], &to, &runs_to, &t->why, err));
-    if (!(to > 0)) return ptq_fail(err, PTQ_EINPUT, "%s took no measurable time", t->to[0]);
-    t->value = of / to;
-    t->why = ptq_format(arena, "%.1f s (%d run%s) and %.1f s (%d run%s), without an interval%s%s", of, runs_of,
-                        runs_of == 1 ? "" : "s", to, runs_to, runs_to == 1 ? "" : "s", t->why ? "; " : "",
-                        t->why ? t->why : "");
+    struct seconds of, to;
+    PTQ_TRY(take_seconds(arena, cells, t->of[0], &of, &t->why, err));
+    PTQ_TRY(take_seconds(arena, cells, t->to[0], &to, &t->why, err));
+    if (!(to.least > 0)) return ptq_fail(err, PTQ_EINPUT, "%s took no measurable time", t->to[0]);
+    int single = of.runs == 1 && to.runs == 1;
+    t->value = of.mean / to.mean;
+    if (!single) t->interval = (struct ptq_interval){of.least / to.most, of.most / to.least};
+    t->why = ptq_format(arena, "%.1f s (%d run%s) and %.1f s (%d run%s)%s%s%s", of.mean, of.runs,
+                        of.runs == 1 ? "" : "s", to.mean, to.runs, to.runs == 1 ? "" : "s",
+                        single ? ", without an interval" : "", t->why ? "; " : "", t->why ? t->why : "");
     return PTQ_OK;
 }
 
@@ -336,6 +350,15 @@ static int find_column(struct ptq_arena *arena, const char *line, const char *na
     return -1;
 }
 
+/* "3.00 (2.91 .. 3.08)": what stands in brackets, or NaN. */
+static struct ptq_interval read_range(const char *text)
+{
+    struct ptq_interval range;
+    if (sscanf(text, " (%lf .. %lf)", &range.low, &range.high) != 2 || !(range.low <= range.high))
+        return (struct ptq_interval){NAN, NAN};
+    return range;
+}
+
 /* The number where the row whose first cell begins with t->row meets t->column, in the tables of a Markdown text. */
 static enum ptq_status find_number(struct ptq_arena *arena, char *text, const char *path, struct ptq_claim_test *t,
                                    struct ptq_error *err)
@@ -351,7 +374,9 @@ static enum ptq_status find_number(struct ptq_arena *arena, char *text, const ch
         const char *number = table_cell(arena, line, column);
         char *end;
         t->value = number ? strtod(number, &end) : NAN;
-        if (number && end != number && isfinite(t->value)) return PTQ_OK;
+        if (!number || end == number || !isfinite(t->value)) continue;
+        t->interval = read_range(end);
+        return PTQ_OK;
     }
     t->value = NAN;
     return ptq_fail(err, PTQ_EINPUT, "%s has no number in row '%s', column '%s'", path, t->row, t->column);
@@ -381,14 +406,16 @@ static const struct ptq_claim_measure measures[] = {
     {"linears_share", "bytes of the quantised linears, over FP16's", 1, 0, 0, 0, "%", run_linears_share},
     {"model_share", "bytes of the whole model with embeddings and head, over FP16's", 1, 0, 0, 0, "%", run_model_share},
     {"model_mib", "the whole model with embeddings and head", 1, 0, 0, 0, "MiB", run_model_mib},
-    {"seconds", "wall seconds of calibrating and quantising", 1, 0, 0, 0, "s", run_seconds},
+    {"seconds", "wall seconds of calibrating and quantising: mean, least and most of the runs", 1, 0, 0, 0, "s",
+     run_seconds},
     {"seconds_ratio", "those of `of` over those of `to`", 1, 1, 0, 0, "times", run_seconds_ratio},
     {"peak_mib", "peak resident memory of the process up to the cell's end", 1, 0, 0, 0, "MiB", run_peak},
     {"gradients", "peak memory over what the linears in FP16 and an FP32 gradient for each weight would take", 1, 0, 0,
      0, "%", run_gradients},
     {"damped", "linears whose Hessian needed more damping than was asked for", 1, 0, 0, 0, "", run_damped},
     {"switches", "parameters that the method has", 1, 0, 0, 0, "", run_switches},
-    {"bench", "a number of a benchmark's report (file, row, column)", 0, 0, 0, 1, "times", run_bench},
+    {"bench", "a number of a benchmark's report (file, row, column), and the range in brackets behind it", 0, 0, 0, 1,
+     "times", run_bench},
 };
 enum { N_MEASURES = sizeof measures / sizeof *measures };
 

@@ -226,7 +226,8 @@ static void test_bench(void **state)
 {
     (void)state;
     static const char report[] = "# x\n\n| what | ptq | torch | ratio |\n|---|---|---|---|\n"
-                                 "| memory, MiB | 1 | 2 | 2.00 |\n| tokens/s, packed | 30 (29 .. 31) | 10 | 3.04 |\n";
+                                 "| memory, MiB | 1 | 2 | 2.00 |\n| tokens/s, packed | 30 (29 .. 31) | 10 | 3.04 |\n"
+                                 "| prompt | 3 | 1 | 3.00 (2.50 .. 3.50) |\n| head | 3 | 1 | 3.00 (3.5 .. 2.5) |\n";
     const char *test = "{what: w, measure: bench, file: bench.md, row: tokens/s, column: ratio, above: 2.7}";
     setenv("PTQ_HOME", folder, 1);
     struct ptq_claim c = judged(test);
@@ -235,7 +236,12 @@ static void test_bench(void **state)
     assert_int_equal(ptq_write_file(ptq_join(arena, folder, "bench.md"), report, strlen(report), &err), PTQ_OK);
     c = judged(test);
     assert_int_equal(c.verdict, PTQ_CLAIM_HOLDS);
-    assert_true(c.test[0].value == 3.04);
+    assert_true(c.test[0].value == 3.04 && isnan(c.test[0].interval.low));
+    c = judged("{what: w, measure: bench, file: bench.md, row: prompt, column: ratio, above: 2.7}");
+    assert_true(c.test[0].value == 3 && c.test[0].interval.low == 2.5 && c.test[0].interval.high == 3.5);
+    assert_int_equal(c.verdict, PTQ_CLAIM_UNDECIDED); /* not in every round */
+    c = judged("{what: w, measure: bench, file: bench.md, row: head, column: ratio, above: 2.7}");
+    assert_true(isnan(c.test[0].interval.low)); /* upside down is no range */
     c = judged("{what: w, measure: bench, file: bench.md, row: no such row, column: ratio, above: 2.7}");
     assert_int_equal(c.verdict, PTQ_CLAIM_CANNOT);
     unsetenv("PTQ_HOME");
@@ -259,6 +265,23 @@ static int selected(const struct ptq_claim_cells *cells, const char *selector)
 {
     struct ptq_group group = {0};
     return ptq_claim_select(arena, cells, selector, &group, &err) ? -1 : group.n;
+}
+
+/* The mean of several runs' seconds, their range for an interval. */
+static void test_seconds_of_runs(void **state)
+{
+    (void)state;
+    struct ptq_claims claims =
+        claims_of("{what: w, experiment: e, measure: seconds_ratio, of: \"gptq:g64\", to: \"gptq:g128\", below: 2}");
+    struct ptq_claim_cells cells = drawn_cells();
+    for (int i = 0; i < cells.n; i++) {
+        cells.cell[i].seconds_quantize = i < 4 ? 2 + i : 1 + i % 2;
+    }
+    ptq_claims_judge(arena, &claims, &cells);
+    const struct ptq_claim_test *t = &claims.claim[0].test[0];
+    assert_true(fabs(t->value - 3.5 / 1.5) < 1e-9);
+    assert_true(fabs(t->interval.low - 2. / 2) < 1e-9 && fabs(t->interval.high - 5. / 1) < 1e-9);
+    assert_int_equal(t->verdict, PTQ_CLAIM_UNDECIDED);
 }
 
 static void test_selectors(void **state)
@@ -445,6 +468,7 @@ int main(void)
                                        TEST(worst_of_tests),
                                        TEST(other_measures),
                                        TEST(bench),
+                                       TEST(seconds_of_runs),
                                        TEST(selectors),
                                        TEST(contrast),
                                        TEST(contrast_agrees_with_bootstrap),
