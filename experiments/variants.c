@@ -18,8 +18,8 @@ struct param_list {
 
 struct reader {
     struct ptq_arena *arena;
-    struct ptq_variant *variant;
-    int n, limit;
+    struct ptq_variant *variant; /* [room] */
+    int n, room, limit;
     struct ptq_error *err;
 };
 
@@ -52,6 +52,12 @@ static enum ptq_status add_variant(struct reader *r, const char *text, const str
     struct ptq_spec spec;
     PTQ_TRY(check(text, node, &spec, r->err));
     if (r->n == r->limit) return ptq_yaml_fail(node, r->err, "more than %d methods with their parameters", r->limit);
+    if (r->n == r->room) {
+        r->room = r->room ? 2 * r->room : 8;
+        struct ptq_variant *more = ptq_new(r->arena, struct ptq_variant, r->room);
+        if (r->n) memcpy(more, r->variant, sizeof *more * (size_t)r->n);
+        r->variant = more;
+    }
     const char *colon = strchr(text, ':'), *items = colon ? colon + 1 : "";
     const char *pinned = spec.preset ? spec.preset->items : "";
     size_t length = colon ? (size_t)(colon - text) : strlen(text);
@@ -172,8 +178,7 @@ static enum ptq_status read_scalar(struct reader *r, const struct ptq_yaml *node
 enum ptq_status ptq_variants_read(struct ptq_arena *arena, const struct ptq_yaml *methods, int limit,
                                   struct ptq_variant **out, int *n, struct ptq_error *err)
 {
-    struct reader r = {
-        .arena = arena, .variant = ptq_new(arena, struct ptq_variant, limit), .limit = limit, .err = err};
+    struct reader r = {.arena = arena, .limit = limit, .err = err};
     int list = methods->kind == PTQ_YAML_SEQUENCE;
     for (const struct ptq_yaml *node = list ? methods->child : methods; node; node = list ? node->next : NULL) {
         if (node->kind == PTQ_YAML_SEQUENCE) return ptq_yaml_fail(node, err, "a list in the list of methods");

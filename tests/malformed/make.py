@@ -331,6 +331,8 @@ def make_experiments():
     experiment("86-two-cells-one-id", methods="[rtn, rtn]")
     experiment("86b-braces-by-the-thousand", methods='[{rtn: {only: ["{0..99}%s"]}}]' % ("{a|b|c}x" * 1000))
     experiment("86c-braces-in-5000-methods", methods="[%s]" % ", ".join(['{rtn: {only: "{0|1}.q"}}'] * 5000))
+    experiment("86d-includes-by-the-thousand", "include:\n" + "".join(
+        f"  - {{methods: [rtn], w_bit: [{2 + i % 7}], group_size: [{32 * (1 + i % 5)}]}}\n" for i in range(3000)))
 
 
 # ---- GGUF: "GGUF", version, counts, keys, tensors, data ----
