@@ -345,7 +345,7 @@ enum ptq_status ptq_h5_texts(struct ptq_h5 *file, const char *group, const char 
 
 /* ---- groups ---- */
 
-/* The name of child i where that is a group: in creation order where the file keeps one, else by name. */
+/* The name of child i where that is a group, else NULL: in creation order where the file keeps one, else by name. */
 static char *group_name(hid_t group, hsize_t i, struct ptq_arena *arena)
 {
     char name[PTQ_H5_LONGEST_NAME];
@@ -359,22 +359,31 @@ static char *group_name(hid_t group, hsize_t i, struct ptq_arena *arena)
     return is_group ? ptq_strdup(arena, name) : NULL;
 }
 
+/* A child that is no group, or that HDF5 could not look at just now, must not pass for none: a cell would be lost. */
+static enum ptq_status group_names(const struct ptq_h5 *file, const char *group, hid_t at, struct ptq_arena *arena,
+                                   const char ***out, int64_t *n, struct ptq_error *err)
+{
+    H5G_info_t info;
+    /* A link takes some bytes, so there are not more of them than bytes. */
+    int good = at >= 0 && H5Iget_type(at) == H5I_GROUP && H5Gget_info(at, &info) >= 0 && info.nlinks <= file->size;
+    if (!good)
+        return ptq_fail(err, PTQ_EINPUT, "%s: has no group %s; the file is damaged or of another kind", file->path,
+                        group);
+    *out = ptq_new(arena, const char *, info.nlinks);
+    for (*n = 0; *n < (int64_t)info.nlinks; (*n)++)
+        if (!((*out)[*n] = group_name(at, (hsize_t)*n, arena)))
+            return ptq_fail(err, PTQ_EINPUT,
+                            "%s: child %lld of %s is no group with a name of at most %d bytes, or cannot be read; the "
+                            "file is damaged or of another kind",
+                            file->path, (long long)*n, group, PTQ_H5_LONGEST_NAME - 1);
+    return PTQ_OK;
+}
+
 enum ptq_status ptq_h5_groups(struct ptq_h5 *file, const char *group, struct ptq_arena *arena, const char ***out,
                               int64_t *n, struct ptq_error *err)
 {
-    H5G_info_t info;
     hid_t at = ptq_h5_find(file->id, group);
-    /* A link takes some bytes, so there are not more of them than bytes. */
-    int good = at >= 0 && H5Iget_type(at) == H5I_GROUP && H5Gget_info(at, &info) >= 0 && info.nlinks <= file->size;
-    if (good) {
-        *out = ptq_new(arena, const char *, info.nlinks);
-        *n = 0;
-        for (hsize_t i = 0; i < info.nlinks; i++) {
-            char *name = group_name(at, i, arena);
-            if (name) (*out)[(*n)++] = name;
-        }
-    }
+    enum ptq_status status = group_names(file, group, at, arena, out, n, err);
     ptq_h5_release(at);
-    if (good) return PTQ_OK;
-    return ptq_fail(err, PTQ_EINPUT, "%s: has no group %s; the file is damaged or of another kind", file->path, group);
+    return status;
 }

@@ -24,6 +24,9 @@ void ptq_h5_close(struct ptq_h5 *file);
 /* With how many of HDF5's first 8 bytes a regular file begins: fewer than 8 where it ends there, -1 where it begins
  * otherwise. HDF5 is not asked. */
 int ptq_h5_begins(const char *path);
+/* What can be said of a file without HDF5: its first bytes, its size, and its SHA-256, which it must have where
+ * need_seal is set. PTQ_EINPUT: the bytes are not right; PTQ_EIO: they cannot be had. */
+enum ptq_status ptq_h5_check(const char *path, int need_seal, uint64_t *size, struct ptq_error *err);
 
 /* What reads a file for ptq_h5_read: everything that it finds is in arena, *out too. */
 typedef enum ptq_status ptq_h5_reader(struct ptq_h5 *file, const void *context, struct ptq_arena *arena, void **out,
@@ -84,7 +87,7 @@ enum ptq_status ptq_h5_texts(struct ptq_h5 *file, const char *group, const char 
 enum ptq_status ptq_h5_put_group(struct ptq_h5 *file, const char *group, struct ptq_error *err);
 
 int ptq_h5_exists(struct ptq_h5 *file, const char *path);
-/* Names of the groups in a group, in creation order. */
+/* Names of the groups in a group, in creation order. PTQ_EINPUT where it holds anything else. */
 enum ptq_status ptq_h5_groups(struct ptq_h5 *file, const char *group, struct ptq_arena *arena, const char ***out,
                               int64_t *n, struct ptq_error *err);
 

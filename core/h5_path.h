@@ -18,9 +18,6 @@ struct ptq_h5 {
     uint64_t size; /* of the file read: no value in it can be larger */
 };
 
-/* What can be said of a file without HDF5: its first bytes, its size, and its SHA-256, which it must have where
- * need_seal is set. */
-enum ptq_status ptq_h5_check(const char *path, int need_seal, uint64_t *size, struct ptq_error *err);
 /* Opens what ptq_h5_check let pass. */
 enum ptq_status ptq_h5_open_checked(const char *path, uint64_t size, struct ptq_h5 **out, struct ptq_error *err);
 

@@ -52,25 +52,40 @@ static int by_id(const void *a, const void *b)
     return strcmp(a, b);
 }
 
-/* The ids of the files FILE.cells/ID.h5, whole or not, sorted. */
-static int list_cell_files(struct ptq_arena *arena, const char *folder, char (**ids)[PTQ_SHA256_HEX])
+/* Whether a name is there. That the system cannot say is no answer: what is there would be taken for nothing. */
+static enum ptq_status look_for(const char *path, int *there, struct ptq_error *err)
+{
+    *there = access(path, F_OK) == 0;
+    if (*there || errno == ENOENT || errno == ENOTDIR) return PTQ_OK;
+    return ptq_fail(err, PTQ_EIO, "%s: cannot be looked for: %s", path, strerror(errno));
+}
+
+/* The ids of the files FILE.cells/ID.h5, whole or not, sorted; [*n]. */
+static enum ptq_status list_cell_files(struct ptq_arena *arena, const char *folder, char (**ids)[PTQ_SHA256_HEX],
+                                       int *n, struct ptq_error *err)
 {
     char(*found)[PTQ_SHA256_HEX] = NULL, id[PTQ_SHA256_HEX];
-    size_t n = 0, room = 0;
+    size_t count = 0, room = 0;
+    int cause = 0;
     DIR *dir = opendir(folder);
-    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+    if (!dir && errno != ENOENT) cause = errno;
+    for (struct dirent *entry; dir && (errno = 0, entry = readdir(dir));) {
         if (!id_of_name(entry->d_name, ".h5", id)) continue;
-        if (n == room) found = ptq_realloc(found, room = 2 * room + 16, sizeof *found, "names of cells");
-        memcpy(found[n++], id, sizeof id);
+        if (count == room) found = ptq_realloc(found, room = 2 * room + 16, sizeof *found, "names of cells");
+        memcpy(found[count++], id, sizeof id);
     }
-    if (dir) closedir(dir);
-    *ids = ptq_alloc_array(arena, n, sizeof **ids, "names of cells");
-    if (n) {
-        memcpy(*ids, found, n * sizeof **ids);
-        qsort(*ids, n, sizeof **ids, by_id);
+    if (dir) {
+        cause = errno;
+        closedir(dir);
+    }
+    *ids = ptq_alloc_array(arena, count, sizeof **ids, "names of cells");
+    if (count) {
+        memcpy(*ids, found, count * sizeof **ids);
+        qsort(*ids, count, sizeof **ids, by_id);
     }
     free(found);
-    return (int)n;
+    *n = (int)count;
+    return cause ? ptq_fail(err, PTQ_EIO, "%s: cannot be read: %s", folder, strerror(cause)) : PTQ_OK;
 }
 
 /* ---- one finished cell ---- */
@@ -176,35 +191,53 @@ static enum ptq_status read_file(const char *path, struct ptq_arena *arena, stru
     return PTQ_OK;
 }
 
-/* The whole cells of FILE.cells. A damaged one counts as not finished, and one that is gone since was joined; but where
- * the system fails, a cell must not be taken for damaged, since it would then be computed again. */
-static enum ptq_status read_folder(const char *folder, struct ptq_arena *arena, struct cells *cells,
-                                   struct ptq_error *err)
-{
-    char(*ids)[PTQ_SHA256_HEX];
-    int n = list_cell_files(arena, folder, &ids);
-    enum ptq_status status = PTQ_OK;
-    for (int i = 0; !status && i < n; i++) {
-        struct cells one = {0};
-        const char *path = ptq_format(arena, "%s/%s.h5", folder, ids[i]);
-        status = read_file(path, arena, &one, err);
-        if (!status && one.n == 1 && strcmp(one.cell[0].id, ids[i]) == 0) add_cell(cells, &one.cell[0]);
-        if (status == PTQ_EINPUT || access(path, F_OK)) status = PTQ_OK;
-        free(one.cell);
-    }
-    return status;
-}
-
 /* FILE and what lies beside it. FILE.cells is read first: a merge in between moves cells from it to FILE, and so none
  * is missed. */
 struct stored {
     struct cells merged, loose;
+    struct cells damaged; /* ids alone: files of FILE.cells whose bytes are not those that were written */
 };
+
+/* One file of FILE.cells. Where its seal does not hold it counts as not finished, and one that is gone since was
+ * joined. Any other failure may be the system's, today's alone: a cell must not be taken for damaged by it, since it
+ * would be computed again and its file removed. */
+static enum ptq_status read_loose(struct ptq_arena *arena, const char *path, const char *id, struct stored *s,
+                                  struct ptq_error *err)
+{
+    struct cells one = {0};
+    struct ptq_cell broken = {0};
+    struct ptq_error second;
+    uint64_t size;
+    int there = 1;
+    enum ptq_status status = ptq_h5_check(path, 1, &size, err);
+    if (status == PTQ_EINPUT) {
+        memcpy(broken.id, id, sizeof broken.id);
+        add_cell(&s->damaged, &broken);
+        return PTQ_OK;
+    }
+    if (!status) status = read_file(path, arena, &one, err);
+    if (!status && (one.n != 1 || strcmp(one.cell[0].id, id)))
+        status = ptq_fail(err, PTQ_EINPUT, "%s: does not hold the cell that its name says", path);
+    if (!status) add_cell(&s->loose, &one.cell[0]);
+    free(one.cell);
+    return status && !look_for(path, &there, &second) && !there ? PTQ_OK : status;
+}
+
+static enum ptq_status read_folder(const char *folder, struct ptq_arena *arena, struct stored *s, struct ptq_error *err)
+{
+    char(*ids)[PTQ_SHA256_HEX];
+    int n;
+    PTQ_TRY(list_cell_files(arena, folder, &ids, &n, err));
+    for (int i = 0; i < n; i++)
+        PTQ_TRY(read_loose(arena, ptq_format(arena, "%s/%s.h5", folder, ids[i]), ids[i], s, err));
+    return PTQ_OK;
+}
 
 static void free_stored(struct stored *s)
 {
     free(s->merged.cell);
     free(s->loose.cell);
+    free(s->damaged.cell);
 }
 
 /* What who would write FILE can do about one that cannot be read. Fresh results replace only what HDF5 wrote. */
@@ -219,8 +252,10 @@ static enum ptq_status hint_writer(const char *file, struct ptq_error *err)
 static enum ptq_status read_stored(struct ptq_arena *arena, const char *file, struct stored *s, struct ptq_error *err)
 {
     *s = (struct stored){0};
-    enum ptq_status status = read_folder(cells_folder(arena, file), arena, &s->loose, err);
-    if (!status && !access(file, F_OK)) status = read_file(file, arena, &s->merged, err);
+    int there = 0;
+    enum ptq_status status = read_folder(cells_folder(arena, file), arena, s, err);
+    if (!status) status = look_for(file, &there, err);
+    if (there) status = read_file(file, arena, &s->merged, err);
     if (status) free_stored(s);
     return status;
 }
@@ -293,9 +328,11 @@ enum ptq_status ptq_results_read(struct ptq_arena *arena, const char *file, stru
 enum ptq_status ptq_results_experiment(struct ptq_arena *arena, const char *file, const char **experiment,
                                        const char **yaml, struct ptq_error *err)
 {
-    *experiment = *yaml = "";
-    if (access(file, F_OK)) return PTQ_OK;
     void *out;
+    int there;
+    *experiment = *yaml = "";
+    PTQ_TRY(look_for(file, &there, err));
+    if (!there) return PTQ_OK;
     PTQ_TRY(ptq_h5_read(file, read_marks, file, arena, &out, sizeof(struct cells), err));
     const struct cells *found = out;
     *experiment = found->experiment;
@@ -328,11 +365,20 @@ static int is_merged(const struct stored *s, const char *experiment, const char 
     return 1;
 }
 
-/* Removes our files from FILE.cells, parts of finished cells only (NULL: all parts), and the folder where nothing else
- * is in it: another cell may come back for its part. */
-static enum ptq_status remove_folder(const char *folder, const struct cells *finished, struct ptq_error *err)
+/* Whether a name of FILE.cells is that of a cell in one of the sets; joined NULL: of any cell. */
+static int is_spent(const char *name, const char *suffix, const struct cells *joined, const struct cells *damaged)
 {
     char id[PTQ_SHA256_HEX];
+    if (!id_of_name(name, suffix, id)) return 0;
+    return !joined || find_cell(joined, id) || (damaged && find_cell(damaged, id));
+}
+
+/* Removes our files from FILE.cells, those of cells that are joined and what is damaged (NULL: all), and the folder
+ * where nothing else is in it: another cell may come back for its part, and what nobody has read is nobody's to remove.
+ */
+static enum ptq_status remove_folder(const char *folder, const struct cells *joined, const struct cells *damaged,
+                                     struct ptq_error *err)
+{
     DIR *dir = opendir(folder);
     if (!dir) {
         if (errno == ENOENT) return PTQ_OK;
@@ -341,9 +387,9 @@ static enum ptq_status remove_folder(const char *folder, const struct cells *fin
     int cause = 0;
     for (struct dirent *entry; (entry = readdir(dir));) {
         int bad = 0;
-        if (id_of_name(entry->d_name, ".h5", id) || strncmp(entry->d_name, ".tmp.", 5) == 0)
+        if (is_spent(entry->d_name, ".h5", joined, damaged) || strncmp(entry->d_name, ".tmp.", 5) == 0)
             bad = unlinkat(dirfd(dir), entry->d_name, 0) && errno != ENOENT ? errno : 0;
-        else if (id_of_name(entry->d_name, ".part", id) && (!finished || find_cell(finished, id)))
+        else if (is_spent(entry->d_name, ".part", joined, NULL))
             bad = remove_part(dirfd(dir), entry->d_name);
         if (bad) cause = bad;
     }
@@ -363,7 +409,7 @@ enum ptq_status ptq_results_merge(const char *file, const char *experiment, cons
     if (!status) {
         put_in_order(&s, keep, n_keep, &all);
         if (!is_merged(&s, experiment, yaml, &all)) status = write_file(file, experiment, yaml, &all, err);
-        if (!status) status = remove_folder(cells_folder(arena, file), &all, err);
+        if (!status) status = remove_folder(cells_folder(arena, file), &all, &s.damaged, err);
         free(all.cell);
         free_stored(&s);
     }
@@ -413,7 +459,7 @@ enum ptq_status ptq_results_remove(const char *file, struct ptq_error *err)
     if (unlink(file) && errno != ENOENT)
         return ptq_fail(err, PTQ_EIO, "%s: cannot be removed: %s", file, strerror(errno));
     struct ptq_arena *arena = ptq_arena_make("removing results");
-    enum ptq_status status = remove_folder(cells_folder(arena, file), NULL, err);
+    enum ptq_status status = remove_folder(cells_folder(arena, file), NULL, NULL, err);
     ptq_arena_free(arena);
     return status;
 }

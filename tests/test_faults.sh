@@ -29,8 +29,12 @@ mv "$scratch/d/r.h5" "$scratch/first"
 # A results file with one cell, so that a second one is joined to it.
 # shellcheck disable=SC2034
 join_command=("${eval_llama[@]}" --method "rtn:w3,g32")
+saved=0 # cells that the command under fault has finished, by its renames
 join_before() { cp "$scratch/first/r.h5" "$scratch/d"; }
-join_whole() { expect_exit 0 "$ptq" table "$scratch/d/r.h5"; } # with one cell or two
+join_whole() { # the cell that was there, and each that was finished
+    expect_exit 0 "$ptq" table "$scratch/d/r.h5"
+    [ "$(grep -cE '^(FP16|RTN|GPTQ)' "$scratch/out")" -gt "$saved" ] || fail "$saved finished: $(cat "$scratch/out")"
+}
 join_done() {
     join_whole
     expect_text "^RTN" "$scratch/out"
@@ -159,7 +163,7 @@ after() {
     local -n command=${what}_command
     tried=$((tried + 1))
     local -n ends=${what}_ends
-    [ "${3%%=*}" = signal ] && expected=137
+    [ "$3" = signal=SIGKILL ] && expected=137
     # Before main, the loader could not open or map a library.
     [ "$code" != 127 ] || ! grep -q 'error while loading shared libraries' "$scratch/err" || expected=127
     # A write to the terminal may fail without harm, and one cut short is tried again.
@@ -170,9 +174,12 @@ after() {
             fail "$label: no sentence: $(cat "$scratch/err")"
         [ -z "$(find "$scratch/d" -name '.tmp*')" ] || fail "$label: left $(ls -A "$scratch/d")"
     fi
+    saved=$(grep -cE 'rename\(.*\.cells/[0-9a-f]{64}\.h5"\) = 0' "$scratch/trace")
     "${what}_whole"
+    [ "$code" != 0 ] || "${what}_done" "$label, which ended well"
     if [ ! -e "$scratch/d/q" ]; then expect_exit "${ends:-0}" "${command[@]}"; fi
     "${what}_done" "$label"
+    saved=0
 }
 
 # fault WHAT SYSCALL EFFECT: at the 1st, 2nd, ... call (behind the first $skipped), until a run has fewer of them.
@@ -186,10 +193,10 @@ fault() {
         code=0
         { # the shell's own word about a killed child is not wanted
             # shellcheck disable=SC2086 # may be no word
-            timeout 60 strace $follow -o "$scratch/trace" "${paths[@]}" -e "trace=$kind" \
+            timeout 60 strace $follow -o "$scratch/trace" "${paths[@]}" -e "trace=$kind,rename" \
                 -e "inject=$kind:$3:when=$k" "${run[@]}" >"$scratch/out" 2>"$scratch/err"
         } 2>/dev/null || code=$?
-        grep -qE 'INJECTED|SIGKILL' "$scratch/trace" || break
+        grep -qE 'INJECTED|SIG(KILL|XCPU)' "$scratch/trace" || break
         after "$what" "$kind" "$3" "$k" "$code"
         k=$((skipped + $(next_call $((k - skipped)))))
     done
@@ -208,6 +215,28 @@ test_killed_at_a_write() { fault join write signal=SIGKILL; }
 test_killed_at_a_sync() { fault join fsync signal=SIGKILL; }
 test_killed_at_a_rename() { fault join rename signal=SIGKILL; }
 test_killed_while_tidying() { fault join unlinkat signal=SIGKILL; }
+
+# A finished cell on its way into the results file: what fails here must not be taken for a cell that is damaged, or not
+# there, whose file the joining would remove.
+joining() {
+    local paths cell
+    rm -rf "$scratch/d" && mkdir "$scratch/d"
+    join_before
+    expect_exit 0 "${join_command[@]}"
+    expect_exit 0 "$ptq" table "$scratch/d/r.h5" --format csv
+    cell=$(python3 -c 'import csv, sys; print(*(row["id"] for row in csv.DictReader(sys.stdin) if row["method"] == "rtn"))' \
+        <"$scratch/out")
+    paths=(-P "$scratch/d/r.h5" -P "$scratch/d/r.h5.cells" -P "$scratch/d/r.h5.cells/$cell.h5")
+    fault join "$@"
+}
+test_joining_open_fails() { joining openat error=EMFILE; }
+test_joining_open_is_refused() { joining openat error=EACCES; }
+test_joining_read_fails() { joining pread64 error=EIO; }
+test_joining_map_fails() { joining mmap error=ENOMEM; }
+test_joining_list_fails() { joining getdents64 error=EIO; }
+test_joining_stat_fails() { joining newfstatat error=EIO; }
+test_joining_look_fails() { joining access,faccessat,faccessat2 error=EIO; }
+test_joining_reader_ends() { joining pread64 signal=SIGXCPU; }
 
 blocks() {
     PTQ_CHECKPOINT_SECONDS=0 fault blocks "$@"
