@@ -315,7 +315,7 @@ enum ptq_status ptq_results_read(struct ptq_arena *arena, const char *file, stru
     struct cells all;
     PTQ_TRY(read_stored(arena, file, &s, err));
     put_in_order(&s, NULL, 0, &all);
-    int nothing = !s.merged.yaml && !s.loose.n;
+    int nothing = !s.merged.yaml && !s.loose.n && !ptq_is_folder(cells_folder(arena, file));
     *n = all.n;
     *cells = ptq_new(arena, struct ptq_cell, all.n);
     if (all.n) memcpy(*cells, all.cell, (size_t)all.n * sizeof **cells);

@@ -194,7 +194,8 @@ enum ptq_status ptq_results_ids(struct ptq_arena *arena, const char *file, char 
 enum ptq_status ptq_results_merge(const char *file, const char *experiment, const char *yaml,
                                   const char (*keep)[PTQ_SHA256_HEX], int n_keep, struct ptq_error *err);
 
-/* All cells of FILE (and of FILE.cells, where a run is under way) in stored order. In arena. */
+/* All cells of FILE (and of FILE.cells, where a run is under way) in stored order; none where there is nothing but
+ * FILE.cells, and no cell is finished. In arena. */
 enum ptq_status ptq_results_read(struct ptq_arena *arena, const char *file, struct ptq_cell **cells, int *n,
                                  struct ptq_error *err);
 

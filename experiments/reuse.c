@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static enum ptq_status take_from(struct ptq_plan *plan, const char *from, const char *file, int *n,
+static enum ptq_status take_from(struct ptq_plan *plan, const char *from, const char *file, int put, int *n,
                                  struct ptq_error *err)
 {
     struct ptq_arena *arena = ptq_arena_make("cells of another file");
@@ -19,7 +19,7 @@ static enum ptq_status take_from(struct ptq_plan *plan, const char *from, const 
         struct ptq_plan_cell *planned = &plan->cell[i];
         for (int c = 0; c < n_cells && planned->state == PTQ_PLAN_MISSING && !status; c++) {
             if (strcmp(cell[c].id, planned->cell.id)) continue;
-            status = ptq_results_put(file, &cell[c], err);
+            if (put) status = ptq_results_put(file, &cell[c], err);
             if (!status) ptq_plan_done(plan, planned, cell[c].seconds_quantize + cell[c].seconds_eval), ++*n;
         }
     }
@@ -52,7 +52,7 @@ static const char *name_in_folder(struct ptq_arena *arena, const char *file, con
     return slash ? slash + 1 : file;
 }
 
-static enum ptq_status take_from_folder(struct ptq_plan *plan, const char *folder, const char *file, int *n,
+static enum ptq_status take_from_folder(struct ptq_plan *plan, const char *folder, const char *file, int put, int *n,
                                         struct ptq_error *err)
 {
     struct ptq_arena *arena = ptq_arena_make("results files of a folder");
@@ -63,7 +63,7 @@ static enum ptq_status take_from_folder(struct ptq_plan *plan, const char *folde
     for (int i = 0; i < n_entries; i++) {
         const char *name = ptq_strndup(arena, entry[i]->d_name, results_name(entry[i]->d_name));
         if (!status && !(ours && strcmp(name, ours) == 0))
-            status = take_from(plan, ptq_join(arena, folder, name), file, n, err);
+            status = take_from(plan, ptq_join(arena, folder, name), file, put, n, err);
         if (status == PTQ_EINPUT) status = PTQ_OK; /* no results file, or a damaged one */
         free(entry[i]);
     }
@@ -72,12 +72,14 @@ static enum ptq_status take_from_folder(struct ptq_plan *plan, const char *folde
     return status;
 }
 
-enum ptq_status ptq_reuse(struct ptq_plan *plan, const char *from, const char *file, int *n, struct ptq_error *err)
+enum ptq_status ptq_reuse(struct ptq_plan *plan, const char *from, const char *file, int put, int *n,
+                          struct ptq_error *err)
 {
     struct ptq_arena *arena = ptq_arena_make("a name");
     int nothing = access(from, F_OK) && access(ptq_format(arena, "%s.cells", from), F_OK);
     ptq_arena_free(arena);
     *n = 0;
     if (nothing) return PTQ_OK;
-    return ptq_is_folder(from) ? take_from_folder(plan, from, file, n, err) : take_from(plan, from, file, n, err);
+    return ptq_is_folder(from) ? take_from_folder(plan, from, file, put, n, err)
+                               : take_from(plan, from, file, put, n, err);
 }

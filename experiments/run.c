@@ -181,13 +181,13 @@ static enum ptq_status merge(struct run *r)
                              r->err);
 }
 
-static enum ptq_status reuse(struct run *r)
+static enum ptq_status reuse(struct run *r, FILE *log, const char *verb)
 {
     int n;
     if (!r->options->reuse || !ptq_plan_count(&r->plan, PTQ_PLAN_MISSING)) return PTQ_OK;
-    PTQ_TRY(ptq_reuse(&r->plan, r->options->reuse, r->file, &n, r->err));
+    PTQ_TRY(ptq_reuse(&r->plan, r->options->reuse, r->file, !r->options->dry_run, &n, r->err));
     if (!r->options->quiet) /* 0 as well: the path may be mistyped */
-        ptq_say(r->log, "%s: %d cell%s taken from %s\n", r->experiment.name, n, n == 1 ? "" : "s", r->options->reuse);
+        ptq_say(log, "%s: %d cell%s %s from %s\n", r->experiment.name, n, n == 1 ? "" : "s", verb, r->options->reuse);
     return PTQ_OK;
 }
 
@@ -247,7 +247,7 @@ static enum ptq_status look_and_say(struct run *r)
         ptq_launch_end(&l);
     }
     PTQ_TRY(ptq_plan_look(&r->plan, r->file, r->err));
-    PTQ_TRY(reuse(r));
+    PTQ_TRY(reuse(r, r->log, "taken"));
     if (r->options->quiet) return PTQ_OK;
     print_summary(r, r->log);
     return ptq_plan_notes(&r->plan, &r->experiment, r->file, r->log, r->err);
@@ -381,6 +381,7 @@ static const char *too_much(const struct run *r, int64_t peak)
 static enum ptq_status dry_run(struct run *r)
 {
     if (!r->options->fresh) PTQ_TRY(ptq_plan_look(&r->plan, r->file, r->err));
+    PTQ_TRY(reuse(r, r->list, "would be taken"));
     /* Where no cell was measured, the machine is: a tenth of the time goes elsewhere than to matrix products. */
     if (r->runner->cost && ptq_plan_seconds_left(&r->plan) < 0) r->plan.machine = 1.1 * ptq_machine_pace();
     ptq_say(r->list, "%s\n", r->experiment.title);

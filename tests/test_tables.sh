@@ -76,8 +76,14 @@ test_shared_cells() {
     rm -f "$results/awq-table3.h5"
     local again=("$ptq" run "$tree/experiments/awq-table4.yaml" --quick --set "models=$models/llama" --set window=32
         --set windows=24 --set calib_window=32 "${one_text[@]}")
+    # a cell that was stopped has left a part, and its file nothing else
+    mkdir -p "$results/stopped.h5.cells/0000000000000000000000000000000000000000000000000000000000000000.part"
+    expect_exit 0 "${again[@]}" -o other.h5 --reuse "$results" --dry-run
+    expect_text '^awq-table4: 17 cells would be taken from' "$scratch/out"
+    [ ! -e other.h5 ] && [ ! -e other.h5.cells ] || fail "a dry run wrote"
     expect_exit 0 "${again[@]}" -o other.h5 --reuse "$results"
     expect_text '^awq-table4: 17 cells taken from' "$scratch/err"
+    rm -r "$results/stopped.h5.cells"
     expect_no_text '^\[' "$scratch/err"
     expect_exit 0 "$ptq" diff "$results/awq-table4.h5" other.h5
     expect_text '^equal$' "$scratch/out"
