@@ -3,6 +3,7 @@
 #include "arena.h"
 #include "mapped.h"
 
+#include <errno.h>
 #include <math.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -17,6 +18,7 @@
 static enum ptq_quiet quiet;
 static int line_open;
 static volatile sig_atomic_t seen_signal;
+static int at_terminal; /* standard error, when signals were first caught */
 
 void ptq_progress_quiet(enum ptq_quiet value)
 {
@@ -107,10 +109,28 @@ void ptq_say(FILE *out, const char *format, ...)
     va_end(values);
 }
 
+/* Of a handler: a line of its own, where a line of progress is open behind that. */
+static void say_at_once(const char *text, size_t length)
+{
+    char line[128], *at = mempcpy(line, "\n", (size_t)(line_open != 0));
+    at = mempcpy(at, text, length);
+    line_open = 0;
+    if (write(STDERR_FILENO, line, (size_t)(at - line)) < 0) return; /* nobody is there to be told */
+}
+
+/* A step may take seconds: somebody at a terminal is to know that the key was seen. */
 static void note_signal(int signal_number)
 {
-    if (seen_signal) _exit(128 + signal_number);
+    static const char first[] = "ptq: stopping at the end of this step; again to stop at once\n",
+                      second[] = "ptq: stopped at once by a second signal; finished files are kept\n";
+    int cause = errno;
+    if (seen_signal) {
+        say_at_once(second, sizeof second - 1);
+        _exit(128 + signal_number);
+    }
     seen_signal = signal_number;
+    if (at_terminal) say_at_once(first, sizeof first - 1);
+    errno = cause;
 }
 
 static struct sigaction bus_before;
@@ -148,6 +168,7 @@ void ptq_catch_signals(void)
 {
     struct sigaction action;
     memset(&action, 0, sizeof action);
+    at_terminal = isatty(STDERR_FILENO);
     action.sa_handler = note_signal;
     action.sa_flags = SA_RESTART;
     sigaction(SIGINT, &action, NULL);
@@ -165,5 +186,5 @@ int ptq_signal_seen(void)
 enum ptq_status ptq_interrupted(struct ptq_error *err)
 {
     if (!seen_signal) return PTQ_OK;
-    return ptq_fail(err, PTQ_EINTERRUPT, "stopped by a signal; what was finished is kept");
+    return ptq_fail(err, PTQ_EINTERRUPT, "stopped by a signal; finished files are kept");
 }
