@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { PATIENCE = 30 }; /* seconds */
+
 static enum ptq_quiet quiet;
 static int line_open;
 static volatile sig_atomic_t seen_signal;
@@ -39,12 +41,21 @@ long long ptq_peak_rss_bytes(void)
     return 1024LL * usage.ru_maxrss;
 }
 
+static double part_done(const struct ptq_progress *progress)
+{
+    return progress->total > 0 ? progress->done / progress->total : 1;
+}
+
+static double seconds_left(const struct ptq_progress *progress, double now)
+{
+    double part = part_done(progress);
+    return part > 0 ? (now - progress->started) * (1 - part) / part : 0;
+}
+
 static void show(struct ptq_progress *progress, double now)
 {
-    double fraction = progress->total > 0 ? progress->done / progress->total : 1;
-    double left = fraction > 0 ? (now - progress->started) * (1 - fraction) / fraction : 0;
-    fprintf(stderr, "\r%-58.58s %3.0f %%  %.0f s, %.0f s left \033[K", progress->stage, floor(100 * fraction),
-            now - progress->started, ceil(left));
+    fprintf(stderr, "\r%-58.58s %3.0f %%  %.0f s, %.0f s left \033[K", progress->stage,
+            floor(100 * part_done(progress)), now - progress->started, ceil(seconds_left(progress, now)));
     fflush(stderr);
     line_open = 1;
     progress->shown = now;
@@ -61,11 +72,25 @@ void ptq_progress_begin(struct ptq_progress *progress, const char *stage, double
     *progress = (struct ptq_progress){.stage = stage, .total = total, .started = ptq_seconds()};
 }
 
+/* In a file or a pipe: of a stage that goes on, a line after half a minute, a minute, two, four, ... */
+static void note_slowness(struct ptq_progress *progress, double now)
+{
+    double elapsed = now - progress->started, before = progress->shown ? progress->shown - progress->started : 0;
+    if (elapsed < PATIENCE || elapsed < 2 * before) return;
+    fprintf(stderr, "%s: %.0f %% after %.0f s, %.0f s left\n", progress->stage, floor(100 * part_done(progress)),
+            elapsed, ceil(seconds_left(progress, now)));
+    progress->shown = now;
+}
+
 void ptq_progress_step(struct ptq_progress *progress, double amount)
 {
     progress->done += amount;
     double now = ptq_seconds();
-    if (!quiet && isatty(STDERR_FILENO) && now - progress->shown > 0.2) show(progress, now);
+    if (isatty(STDERR_FILENO)) {
+        if (!quiet && now - progress->shown > 0.2) show(progress, now);
+    } else if (quiet != PTQ_QUIET) {
+        note_slowness(progress, now);
+    }
 }
 
 void ptq_progress_end(struct ptq_progress *progress)

@@ -1,5 +1,5 @@
 /* Progress on stderr: a line that renews itself with an estimate of the time left, on a terminal; one line a stage
- * elsewhere. And the flag that Ctrl-C sets, which long loops look at between steps. */
+ * elsewhere, and of a slow one some before. And the flag that Ctrl-C sets, which long loops look at between steps. */
 #ifndef PTQ_PROGRESS_H
 #define PTQ_PROGRESS_H
 
@@ -13,7 +13,7 @@ struct ptq_progress {
     double started, shown;
 };
 
-/* How much is printed: everything (the default), no progress but notes, nothing. */
+/* How much is printed: everything (the default); notes, and what is slow; nothing. */
 enum ptq_quiet { PTQ_LOUD, PTQ_NOTES_ONLY, PTQ_QUIET };
 void ptq_progress_quiet(enum ptq_quiet quiet);
 void ptq_progress_begin(struct ptq_progress *progress, const char *stage, double total);
