@@ -29,13 +29,27 @@ static int all_sets(const struct ptq_options *o, const char **set)
     return o->n_sets + (o->quick != 0);
 }
 
+/* Where the experiments are: beside the user, else in the tree that this command was built from. */
+static const char *experiments_folder(struct ptq_arena *arena)
+{
+    return ptq_is_folder("experiments") ? "experiments" : ptq_join(arena, ptq_source_folder, "experiments");
+}
+
+/* The file that a name of the list means ("table1"), where no file is called so; else the name itself. */
+static const char *experiment_file(struct ptq_arena *arena, const char *name)
+{
+    const char *file = ptq_format(arena, "%s/%s.yaml", experiments_folder(arena), name);
+    return !strchr(name, '/') && access(name, F_OK) && ptq_is_file(file) ? file : name;
+}
+
 enum ptq_status ptq_command_run(const struct ptq_options *o, struct ptq_error *err)
 {
     if (o->n_operands != 1)
         return ptq_fail(err, PTQ_EUSAGE, "run needs one EXPERIMENT.yaml; ptq experiments lists them");
     const char *set[PTQ_MAX_SETS + 1];
     int n_sets = all_sets(o, set);
-    struct ptq_run_options run = {.experiment = o->operand[0],
+    struct ptq_arena *arena = ptq_arena_make("an experiment's name");
+    struct ptq_run_options run = {.experiment = experiment_file(arena, o->operand[0]),
                                   .out = o->out,
                                   .set = set,
                                   .n_sets = n_sets,
@@ -50,8 +64,10 @@ enum ptq_status ptq_command_run(const struct ptq_options *o, struct ptq_error *e
                                   .memory = o->memory,
                                   .cell = o->cell,
                                   .merge = o->merge};
-    PTQ_TRY(ptq_run_check(&run, err));
-    return ptq_run(&run, err);
+    enum ptq_status status = ptq_run_check(&run, err);
+    if (!status) status = ptq_run(&run, err);
+    ptq_arena_free(arena);
+    return status;
 }
 
 static enum ptq_status print_needs(const struct ptq_options *o, struct ptq_error *err)
@@ -60,20 +76,19 @@ static enum ptq_status print_needs(const struct ptq_options *o, struct ptq_error
     struct ptq_experiment experiment;
     const char *set[PTQ_MAX_SETS + 1];
     int n = all_sets(o, set);
-    enum ptq_status status = ptq_experiment_read(arena, o->operand[0], set, n, &experiment, err);
+    enum ptq_status status =
+        ptq_experiment_read(arena, experiment_file(arena, o->operand[0]), set, n, &experiment, err);
     if (!status) ptq_experiment_needs(&experiment, stdout);
     ptq_arena_free(arena);
     return status;
 }
 
-/* The experiments beside the user, else those of the tree that this command was built from. */
 enum ptq_status ptq_command_experiments(const struct ptq_options *o, struct ptq_error *err)
 {
     if (o->n_operands > 1) return ptq_fail(err, PTQ_EUSAGE, "experiments takes one EXPERIMENT.yaml, or none");
     if (o->n_operands) return print_needs(o, err);
-    if (ptq_is_folder("experiments")) return ptq_experiments_list("experiments", stdout, err);
     struct ptq_arena *arena = ptq_arena_make("experiments");
-    enum ptq_status status = ptq_experiments_list(ptq_join(arena, ptq_source_folder, "experiments"), stdout, err);
+    enum ptq_status status = ptq_experiments_list(experiments_folder(arena), stdout, err);
     ptq_arena_free(arena);
     return status;
 }

@@ -44,6 +44,7 @@ expect 0 'ptq 0.' "$ptq" --version
 expect 0 'salient' "$ptq" methods
 expect 0 'opt' "$ptq" models
 expect 0 'table1' "$ptq" experiments
+expect 1 "tablex: cannot be opened" "$ptq" run tablex --dry-run
 expect 2 "did you mean 'eval'" "$ptq" evil
 expect 2 "did you mean '--window'" "${eval_llama[@]}" --windw 3
 expect 2 '--window needs a value' "$ptq" eval x --window
@@ -109,6 +110,7 @@ expect 0 'shapes differ' "$ptq" diff "$models/llama" "$models/llama3"
 sets=(--set "models=$models/llama" --set "text=$models/text.txt" --set "calib=$models/calib.txt" --set window=32
     --set windows=8 --set calib_window=32 --set calib_windows=4 --set group_size=32)
 expect 0 '11 of 11' "$ptq" run "$root/experiments/table1.yaml" -o "$work/t.h5" "${sets[@]}"
+expect 0 "11 done" "$ptq" run table1 --dry-run -o "$work/t.h5" "${sets[@]}" # a name of the list
 before=$(sha256sum <"$work/t.h5")
 expect 0 '' "$ptq" run "$root/experiments/table1.yaml" -o "$work/t.h5" "${sets[@]}"
 [ "$before" = "$(sha256sum <"$work/t.h5")" ] || fail 'a run with nothing to do changed the file'
