@@ -54,6 +54,7 @@ static void print_cell(const struct ptq_cell *c)
     ptq_say(stdout, "%s  %s  ppl %.4f  (%lld tokens in %lld windows of %lld)\n", c->model, c->spec, c->ppl,
             (long long)c->tokens, (long long)c->windows, (long long)c->window);
     printf("protocol: %s\n", c->protocol);
+    ptq_say(stdout, "weights in the file: %s\n", c->source_dtype);
     if (c->calib[0]) ptq_say(stdout, "calibration: %s, %s\n", c->calib, c->calib_protocol);
     if (c->kl)
         printf("against FP16: KL divergence %.4g nat (median %.3g, 95 %% below %.3g, 99 %% below %.3g), same top-1 "
