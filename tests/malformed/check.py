@@ -8,8 +8,9 @@ evaluation of one window, {calib} a calibration; a command with {method} or {met
 Exit code "-" is an entry that does not concern ptq, for the reason given.
 
 A refusal must be one line on stderr that begins with "ptq: ", names the file (unless a word is ~: a layer or an option
-is named) and holds every word (parted by ;), with nothing on stdout. What is taken must say nothing
-on stderr but one line of those words, and with --json a perplexity that is a number.
+is named) and holds every word (parted by ;), with nothing on stdout. Where the message names the file it is {} to the
+words, so that none is found in the file's own name. What is taken must say nothing on stderr but one line of those
+words, and with --json a perplexity that is a number.
 
 Each ends within SECONDS of processor time, WALL seconds, and MEGABYTES above what `ptq --version` takes, as
 measured.c sees it (PTQ_MEASURED, or beside ptq); a * behind the exit code frees an entry of these bounds. A sanitizer's
@@ -83,6 +84,10 @@ class Table:
             text = text.replace("{%s}" % name, place)
         return text.split()
 
+    def nameless(self, file, message):
+        """The message with {} for the file's path, and for its bare name."""
+        return message.replace(os.path.join(self.folder, file), "{}").replace(os.path.basename(file), "{}")
+
     def complaints(self, row, ended):
         file, code = row[1], row[3]
         words = [word for word in row[4].split(";") if word and word != NAMELESS]
@@ -92,7 +97,7 @@ class Table:
             lines = ended.err.split("\n")
             if len(lines) != 2 or lines[1] or not lines[0].startswith("ptq: "):
                 yield "is not one line that begins with ptq:"
-            if file not in ended.err and NAMELESS not in row[4]:
+            if os.path.join(self.folder, file) not in ended.err and NAMELESS not in row[4]:
                 yield "does not name the file"
             if ended.out:
                 yield f"{len(ended.out)} bytes on standard output"
@@ -102,8 +107,9 @@ class Table:
             yield "was taken with more than one line on stderr"
         elif "--json" in row[2] and not is_number(ended.out):
             yield f"its perplexity is no number: {ended.out[:60]!r}"
+        message = self.nameless(file, ended.err)
         for word in words:
-            if word not in ended.err:
+            if word not in message:
                 yield f"lacks '{word}'"
         if not self.sanitized and not code.endswith("*"):
             if ended.seconds > SECONDS:
@@ -124,6 +130,8 @@ def read_table(path, option, prefix):
     for row in rows:
         if len(row) != 6:
             raise SystemExit(f"{path}: {len(row)} columns, not 6: {row}")
+        if row[3][0] in "12" and not row[4].strip(NAMELESS + ";"):
+            raise SystemExit(f"{path}: no words tell this refusal from another: {row}")
     wanted = [each for row in rows if row[3] != "-" for each in with_methods(row)]
     if option:
         wanted = [row for row in wanted if row[1].startswith(prefix) == (option == "--of")]
