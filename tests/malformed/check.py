@@ -124,18 +124,39 @@ class Table:
         return row, ended, list(self.complaints(row, ended))
 
 
-def read_table(path, option, prefix):
+def read_table(path):
+    """The table's lines, each with its section behind it: the comment ---- NAME ---- above it."""
+    rows, section = [], ""
     with open(path, encoding="utf-8") as file:
-        rows = [line.rstrip("\n").split("\t") for line in file if line.strip() and not line.startswith("#")]
+        for line in file.read().splitlines():
+            title = re.fullmatch("# ---- (.*) ----", line)
+            section = title[1] if title else section
+            if line and not line.startswith("#"):
+                rows.append([*line.split("\t"), section])
     for row in rows:
-        if len(row) != 6:
-            raise SystemExit(f"{path}: {len(row)} columns, not 6: {row}")
+        if len(row) != 7:
+            raise SystemExit(f"{path}: {len(row) - 1} columns, not 6: {row}")
         if row[3][0] in "12" and not row[4].strip(NAMELESS + ";"):
             raise SystemExit(f"{path}: no words tell this refusal from another: {row}")
-    wanted = [each for row in rows if row[3] != "-" for each in with_methods(row)]
-    if option:
-        wanted = [row for row in wanted if row[1].startswith(prefix) == (option == "--of")]
-    return rows, wanted
+    return rows
+
+
+def commands_of(rows, option, prefix):
+    every = [each for row in rows if row[3] != "-" for each in with_methods(row)]
+    return [row for row in every if not option or row[1].startswith(prefix) == (option == "--of")]
+
+
+def counts(rows):
+    """What docs/reliability.md says of a table with sections: its kinds and lines, what each takes and refuses."""
+    if not rows[0][6]:
+        return
+    kinds = {re.match("[0-9]+", row[0])[0] for row in rows}
+    yield f"{len(kinds)} kinds of malformed input in {len(rows)} lines"
+    codes = {}
+    for row in commands_of(rows, None, None):
+        codes.setdefault(row[6], []).append(row[3][0])
+    for section, each in codes.items():
+        yield f"| {section} | {each.count('0')} | {len(each) - each.count('0')} |"
 
 
 def summary(table, rows, done, failed):
@@ -150,16 +171,16 @@ def summary(table, rows, done, failed):
 def main():
     option, prefix = (sys.argv[4:] + [None, None])[:2]
     table = Table(os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[3]))
-    rows, wanted = read_table(sys.argv[2], option, prefix)
+    rows = read_table(sys.argv[2])
     os.makedirs(os.path.join(table.folder, "out"), exist_ok=True)
     failed, done = 0, []
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for row, ended, complaints in pool.map(table.check, wanted):
+        for row, ended, complaints in pool.map(table.check, commands_of(rows, option, prefix)):
             done.append((row, ended))
             if complaints or os.environ.get("PTQ_SHOW"):
                 print(f"{row[0]} {row[1]}: ptq {row[2]}: {'; '.join(complaints)}\n    {ended.err.rstrip()}")
             failed += bool(complaints)
-    print(summary(table, rows, done, failed))
+    print(*counts(rows), summary(table, rows, done, failed), sep="\n")
     sys.exit(failed != 0)
 
 
