@@ -93,6 +93,10 @@ static enum ptq_status check_bytes(const struct ptq_mapped *file, int need_seal,
     if (!sealed)
         return ptq_fail(err, PTQ_EINPUT, "%s: is damaged: its bytes are not those that were written (SHA-256)",
                         file->path);
+    if (ptq_h5_left_open(file->data, file->size))
+        return ptq_fail(err, PTQ_EINPUT,
+                        "%s: byte 11: its writer never closed it, or has it open; close it there, or make it again",
+                        file->path);
     if (sealed > 0 || !need_seal) return PTQ_OK;
     return ptq_fail(err, PTQ_EINPUT,
                     "%s: is HDF5, but not as ptq wrote it (its SHA-256 is missing at the end of %llu bytes); was it "

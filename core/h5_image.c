@@ -8,7 +8,7 @@
 
 /* Superblock of version 2 and 3, with offsets of 8 bytes:
  *   |signature 8|version 1|offset size 1|length size 1|flags 1|base 8|extension 8|end of file 8|root 8|checksum 4| */
-enum { VERSION = 8, OFFSET_SIZE = 9, CHECKED = 44, CHECKED_WORDS = CHECKED / 4 };
+enum { VERSION = 8, OFFSET_SIZE = 9, FLAGS = 11, CHECKED = 44, CHECKED_WORDS = CHECKED / 4 };
 
 static uint32_t rotate(uint32_t x, int k)
 {
@@ -48,6 +48,11 @@ void ptq_h5_mend(unsigned char *image, size_t size)
     if (size < CHECKED + 4 || image[VERSION] < 2 || image[VERSION] > 3 || image[OFFSET_SIZE] != 8) return;
     uint32_t sum = checksum(image);
     for (int i = 0; i < 4; i++) image[CHECKED + i] = (unsigned char)(sum >> 8 * i);
+}
+
+int ptq_h5_left_open(const unsigned char *file, size_t size)
+{
+    return size > FLAGS && file[VERSION] >= 2 && file[FLAGS] != 0;
 }
 
 static const char word[] = "\nptq-sha256 ";

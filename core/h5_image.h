@@ -14,6 +14,10 @@ enum { PTQ_H5_SEAL = 1 + 11 + 64 + 1 }; /* "\nptq-sha256 HEX\n" */
  * as it was, so that its image does not open. This writes the checksum anew; a superblock without one is left alone. */
 void ptq_h5_mend(unsigned char *image, size_t size);
 
+/* Whether the superblock says that a program has the file open for writing, or never closed it. HDF5 1.10 asks that of
+ * version 3 alone; nothing that ptq writes says it. */
+int ptq_h5_left_open(const unsigned char *file, size_t size);
+
 /* Writes the seal of image[0..size) to image[size..size + PTQ_H5_SEAL). */
 void ptq_h5_seal(unsigned char *image, size_t size);
 /* 1 where the file has a seal and it holds, 0 where it does not hold, -1 where there is none (a file of other making).

@@ -287,6 +287,43 @@ static void test_mended_images(void **state)
     }
 }
 
+/* The flags are byte 11 of a superblock of version 2 or more; byte 11 of an older one is something else. */
+static void test_flags(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t size;
+        unsigned char version, flags;
+        int open;
+    } rows[] = {{12, 2, 1, 1}, {12, 3, 4, 1}, {12, 2, 0, 0}, {12, 1, 1, 0}, {12, 0, 1, 0}, {11, 2, 1, 0}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        unsigned char image[12] = {[8] = rows[i].version, [11] = rows[i].flags};
+        assert_int_equal(ptq_h5_left_open(image, rows[i].size), rows[i].open);
+    }
+}
+
+/* A file that is whole, with all its checksums and its seal, but for the flag of one that is open for writing. */
+static void test_left_open(void **state)
+{
+    (void)state;
+    struct ptq_h5 *file;
+    char *image;
+    size_t size;
+    write_sample(at("open.h5"));
+    OK(ptq_read_file(arena, at("open.h5"), 1 << 20, &image, &size, &err));
+    for (int flags = 1; flags >= 0; flags--) {
+        image[11] = (char)flags;
+        ptq_h5_mend((unsigned char *)image, size - PTQ_H5_SEAL);
+        ptq_h5_seal((unsigned char *)image, size - PTQ_H5_SEAL);
+        OK(ptq_write_file(at("open.h5"), image, size, &err));
+        if (flags) refuse(ptq_h5_open(at("open.h5"), &file, &err), "open.h5: byte 11: its writer never closed it");
+    }
+    OK(ptq_h5_open(at("open.h5"), &file, &err));
+    ptq_h5_close(file);
+    OK(ptq_write_file(at("open.h5"), "\x89HDF\r\n\x1a\n\3\x8\x8\1", 12, &err));
+    refuse(ptq_h5_open_foreign(at("open.h5"), &file, &err), "byte 11");
+}
+
 static void test_foreign_read(void **state)
 {
     (void)state;
@@ -359,8 +396,8 @@ static int tear_down(void **state)
     (void)state;
     ptq_arena_free(arena);
     if (chdir(folder)) return -1;
-    const char *const names[] = {"round.h5", "groups.h5", "first.h5", "second.h5",  "whole.h5", "cut.h5",
-                                 "empty.h5", "text.h5",   "fifo.h5",  "changed.h5", "good.h5",  "close.h5"};
+    const char *const names[] = {"round.h5", "groups.h5", "first.h5",   "second.h5", "whole.h5", "cut.h5", "empty.h5",
+                                 "text.h5",  "fifo.h5",   "changed.h5", "good.h5",   "close.h5", "open.h5"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) unlink(names[i]);
     return rmdir(folder); /* fails where anything else was left, a temporary file for one */
 }
@@ -372,6 +409,7 @@ int main(void)
         cmocka_unit_test(test_same_bytes),      cmocka_unit_test(test_abandoned),
         cmocka_unit_test(test_truncated),       cmocka_unit_test(test_changed_bytes),
         cmocka_unit_test(test_paths),           cmocka_unit_test(test_mended_images),
+        cmocka_unit_test(test_flags),           cmocka_unit_test(test_left_open),
         cmocka_unit_test(test_no_hdf5),         cmocka_unit_test(test_foreign_read),
         cmocka_unit_test(test_foreign_refused), cmocka_unit_test(test_close_fails),
     };

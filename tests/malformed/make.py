@@ -145,6 +145,9 @@ def make_index():
     os.mkfifo(os.path.join(folder, FIRST))
     folder = index_folder("42b-device", without=(FIRST,))
     os.symlink("/dev/zero", os.path.join(folder, FIRST))
+    folder = index_folder("42d-link-to-a-fifo", without=(FIRST,))
+    os.mkfifo(os.path.join(folder, "pipe"))
+    os.symlink("pipe", os.path.join(folder, FIRST))
     folder = index_folder("42c-directory", without=(FIRST,))
     os.mkdir(os.path.join(folder, FIRST))
     folder = index_folder("43a-link-leaves", without=(FIRST,))
@@ -404,8 +407,7 @@ def make_gguf():
     blocks = text("llama.block_count") + struct.pack("<II", U32, 2)
     write("gguf/102-blocks-10^6.gguf", changed(model, blocks, blocks[:-4] + struct.pack("<I", 10**6)))
     write("gguf/102b-blocks-3.gguf", changed(model, blocks, blocks[:-4] + struct.pack("<I", 3)))
-    tokens = text("tokenizer.ggml.tokens") + struct.pack("<II", ARRAY, STRING)
-    write("gguf/101a-tokens-of-u8.gguf", changed(model, tokens, tokens[:-4] + struct.pack("<I", U8)))
+    write("gguf/101a-tokens-of-u8.gguf", tokens_of_bytes(model))
     write("gguf/101b-token-count.gguf", one_token_more(model))
     for name, half in (("nan", b"\0\x7e"), ("inf", b"\0\x7c")):
         write(f"gguf/104-d-{name}.gguf", broken_scale(read(MODELS, "llama-gqa", "model.gguf"), half))
@@ -421,6 +423,17 @@ def parted(model):
     """A GGUF fixture as what stands before the padding, and the data behind it; the last tensor is output.weight."""
     end = model.rindex(text("output.weight")) + len(tensor("output.weight"))
     return model[:end], model[end + -end % 32:]
+
+
+def tokens_of_bytes(model):
+    """A well-formed file whose tokens are as many, and bytes for texts."""
+    head, data = parted(model)
+    start = head.index(text("tokenizer.ggml.tokens") + struct.pack("<IIQ", ARRAY, STRING, 287))
+    end = start + len(text("tokenizer.ggml.tokens")) + 16
+    for _ in range(287):
+        end += 8 + struct.unpack_from("<Q", head, end)[0]
+    head = head[:start] + key("tokenizer.ggml.tokens", ARRAY, struct.pack("<IQ", U8, 287) + b"t" * 287) + head[end:]
+    return head + bytes(-len(head) % 32) + data
 
 
 def one_token_more(model):

@@ -5,6 +5,7 @@ What ptq reads must end in a line with the SHA-256 of what is before it (core/h5
 write that line anew, and so does this: what is refused is refused for what it holds."""
 import hashlib
 import os
+import struct
 import sys
 
 import h5py
@@ -27,6 +28,45 @@ def changed(good, path, change):
     with h5py.File(path, "r+", libver=("earliest", "v110")) as file:
         change(file, next(iter(file["cells"].values())))
     sealed(path)
+
+
+def rotated(x, k):
+    return (x << k | x >> (32 - k)) & 0xffffffff
+
+
+def checksum(data):
+    """Bob Jenkins' lookup3, which HDF5 takes for its metadata."""
+    v = [(0xdeadbeef + len(data)) & 0xffffffff] * 3
+    words = struct.unpack(f"<{(len(data) + 3) // 4}I", data + bytes(-len(data) % 4))
+    for at in range(0, len(words), 3):
+        v = [(x + word) & 0xffffffff for x, word in zip(v, (*words[at:at + 3], 0, 0))]
+        if at + 3 >= len(words):
+            break
+        for i, k in enumerate((4, 6, 8, 16, 19, 4)):
+            x, y, z = i % 3, (i + 2) % 3, (i + 1) % 3
+            v[x] = ((v[x] - v[y]) & 0xffffffff) ^ rotated(v[y], k)
+            v[y] = (v[y] + v[z]) & 0xffffffff
+    for i, k in enumerate((14, 11, 25, 16, 4, 14, 24)):
+        x, y = (i + 2) % 3, (i + 1) % 3
+        v[x] = ((v[x] ^ v[y]) - rotated(v[y], k)) & 0xffffffff
+    return v[2]
+
+
+def flagged(good):
+    """The image with the flag of a file that is open for writing, and the superblock's checksum."""
+    if struct.unpack_from("<I", good, 44)[0] != checksum(good[:44]):
+        raise SystemExit("make_h5.py: the superblock's checksum is not where it was")
+    superblock = good[:11] + b"\1" + good[12:44]
+    return superblock + struct.pack("<I", checksum(superblock)) + good[48:]
+
+
+def half_written(path):
+    """The bytes of a file of the newest format that HDF5 itself has open for writing."""
+    with h5py.File(path, "w", libver="latest") as file:
+        file.create_group("cells")
+        file.flush()
+        with open(path, "rb") as image:
+            return image.read()
 
 
 def replace(name, make):
@@ -110,11 +150,13 @@ def main():
     for name, change in changes.items():
         changed(good, os.path.join(out, name + ".h5"), change)
     files = {"105a-no-hdf5": b"not HDF5 at all\n", "105b-cut-short": good[:len(good) // 2], "105c-empty": b"",
-             "105d-not-sealed": good, "106-flags-set": good[:11] + b"\1" + good[12:]}
+             "105d-not-sealed": good, "106-flags-set": flagged(good),
+             "106b-half-written": half_written(os.path.join(out, "106b-half-written.h5"))}
     for name, data in files.items():
         with open(os.path.join(out, name + ".h5"), "wb") as file:
             file.write(data)
-    sealed(os.path.join(out, "106-flags-set.h5"))
+    for name in ("106-flags-set", "106b-half-written"):
+        sealed(os.path.join(out, name + ".h5"))
     lists = {"118a-values": b'{"failed":[' + b"0," * 5000000 + b"0]}", "118b-deep": b"[" * 100000,
              "118c-no-json": b'{"failed": [', "118d-20mb": b" " * 20000000}
     for name, data in lists.items():
