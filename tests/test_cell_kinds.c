@@ -246,6 +246,35 @@ static void numbers_are_numbers(void **state)
     assert_refused("kl", read_it(cell.id, &back, &err), &err, "kl is not finite");
 }
 
+/* One character too few, too many, or none of a hexadecimal digit's. */
+static void a_sha256_is_its_digits(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        size_t offset;
+    } field[] = {
+#define FIELD(name) {#name, offsetof(struct ptq_cell, name)}
+        FIELD(model_sha256), FIELD(text_sha256), FIELD(tokens_sha256), FIELD(calib_sha256)
+#undef FIELD
+    };
+    static const char *const bad[] = {"<script>",
+                                      "/../../e",
+                                      "111111111111111111111111111111111111111111111111111111111111111",
+                                      "11111111111111111111111111111111111111111111111111111111111111111",
+                                      "111111111111111111111111111111111111111111111111111111111111111A",
+                                      "/111111111111111111111111111111111111111111111111111111111111111"};
+    for (size_t f = 0; f < sizeof field / sizeof *field; f++)
+        for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+            struct ptq_cell cell = make_whole_cell(arena), back;
+            struct ptq_error err;
+            *(const char **)((char *)&cell + field[f].offset) = bad[i];
+            write_it(&cell);
+            const char *words = ptq_format(arena, "cell.h5: ;%s;%s is no SHA-256", cell.id, field[f].name);
+            assert_refused(bad[i], read_it(cell.id, &back, &err), &err, words);
+        }
+}
+
 static void files_of_another_schema_say_so(void **state)
 {
     (void)state;
@@ -276,6 +305,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_value_is_taken_for_another), cmocka_unit_test(an_empty_cell_comes_back_empty),
         cmocka_unit_test(means_are_those_of_the_tokens), cmocka_unit_test(numbers_are_numbers),
-        cmocka_unit_test(files_of_another_schema_say_so)};
+        cmocka_unit_test(a_sha256_is_its_digits),        cmocka_unit_test(files_of_another_schema_say_so)};
     return cmocka_run_group_tests(tests, set_up_path, tear_down);
 }
