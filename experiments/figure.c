@@ -56,14 +56,23 @@ struct ptq_model_rows *ptq_models_of(struct ptq_arena *arena, const struct ptq_r
 
 /* ---- making one ---- */
 
-const char *ptq_figure_stem(struct ptq_arena *arena, const char *of, const char *sha256)
+/* Whether it was one already. */
+static int make_file_name(char *name)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
-    char *name = ptq_format(arena, "%.100s", of);
-    int changed = strlen(of) > strlen(name);
+    int changed = 0;
     for (char *c = name; *c; c++)
         if (!strchr(letters, *c) || (c == name && (*c == '.' || *c == '-'))) *c = '_', changed = 1;
-    return changed ? ptq_format(arena, "%s-%.8s", name, sha256) : name;
+    return !changed;
+}
+
+const char *ptq_figure_stem(struct ptq_arena *arena, const char *of, const char *sha256)
+{
+    char *name = ptq_format(arena, "%.100s", of);
+    if (make_file_name(name) && !of[strlen(name)]) return name;
+    name = ptq_format(arena, "%s-%.8s", name, sha256);
+    make_file_name(name);
+    return name;
 }
 
 struct ptq_figure *ptq_figure_add(struct ptq_arena *arena, struct ptq_figures *out, const struct ptq_model_rows *rows,

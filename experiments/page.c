@@ -130,7 +130,8 @@ static enum ptq_status print_figure(const struct ptq_page *page, const struct pt
             number, ptq_page_text(page, f->title), ptq_page_text(page, f->caption),
             sheet->n_rows <= MOST_OPEN_ROWS ? " open=\"open\"" : "", number);
     ptq_sheet_print(sheet, PTQ_TABLE_HTML, page->out);
-    fprintf(page->out, "<p class=\"small\">All points: figures/%s.csv</p>\n</details>\n</figure>\n", f->stem);
+    fprintf(page->out, "<p class=\"small\">All points: figures/%s.csv</p>\n</details>\n</figure>\n",
+            ptq_page_text(page, f->stem));
     return PTQ_OK;
 }
 

@@ -179,6 +179,22 @@ static void test_nothing_to_draw(void **state)
     assert_non_null(strstr(err.text, "nothing to draw"));
 }
 
+/* Nothing of a stranger's file is more than a part of a file's name. */
+static void test_stems(void **state)
+{
+    (void)state;
+    static const char *const names[][3] = {{"a-model_1.5b", "<script>", "a-model_1.5b"},
+                                           {"../etc", "0123456789", "_._etc-01234567"},
+                                           {"-o x", "/../../e", "_o_x-_.._.._e"},
+                                           {"a<b", "<script>", "a_b-_script_"},
+                                           {"", "", ""}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        assert_string_equal(ptq_figure_stem(arena, names[i][0], names[i][1]), names[i][2]);
+    char *long_name = ptq_new(arena, char, 102);
+    memset(long_name, 'a', 101);
+    assert_string_equal(ptq_figure_stem(arena, long_name, "0123456789") + 100, "-01234567");
+}
+
 /* Two texts: each in figures of its own, with its name, and without the other's FP16. */
 static void test_two_texts(void **state)
 {
@@ -414,7 +430,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(figures),       TEST(no_bars), TEST(calib),         TEST(groups),          TEST(drawn_once), TEST(numbers),
         TEST(same_bytes),    TEST(gaps),    TEST(large_range),   TEST(nothing_to_draw), TEST(two_texts),  TEST(rows),
-        TEST(hostile_names), TEST(quote),   TEST(gnuplot_fails), TEST(full_disk),       TEST(distance),
+        TEST(hostile_names), TEST(quote),   TEST(gnuplot_fails), TEST(full_disk),       TEST(distance),   TEST(stems),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
