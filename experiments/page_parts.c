@@ -315,6 +315,21 @@ static const char *shell_word(struct ptq_arena *arena, const char *text)
     return word;
 }
 
+/* A path, which in a command is no option. */
+static const char *shell_path(struct ptq_arena *arena, const char *path)
+{
+    return shell_word(arena, ptq_format(arena, "%s%s", *path == '-' ? "./" : "", path));
+}
+
+/* What git may be given of a cell's commit: its digits, without the + of a tree that was dirty. NULL where a results
+ * file says something else ("unknown", or what a stranger wrote). */
+static const char *commit_of(struct ptq_arena *arena, const char *text)
+{
+    size_t digits = strspn(text, "0123456789abcdef");
+    int is_commit = digits && (!text[digits] || strcmp(text + digits, "+") == 0);
+    return is_commit ? ptq_strndup(arena, text, digits) : NULL;
+}
+
 /* The --set of a run, which its results keep as comments behind the YAML. */
 static const char *sets_of(struct ptq_arena *arena, const char *yaml)
 {
@@ -332,15 +347,15 @@ static const char *sets_of(struct ptq_arena *arena, const char *yaml)
 static const char *eval_command(struct ptq_arena *arena, const struct ptq_cell *c)
 {
     const char *command = ptq_format(arena, "ptq eval %s --text %s --window %lld --max-windows %lld --method %s",
-                                     shell_word(arena, c->model), shell_word(arena, c->text), (long long)c->window,
+                                     shell_path(arena, c->model), shell_path(arena, c->text), (long long)c->window,
                                      (long long)c->windows, shell_word(arena, c->spec));
     if (c->calib[0])
         command = ptq_format(arena, "%s --calib %s --calib-windows %lld --calib-window %lld", command,
-                             shell_word(arena, c->calib), (long long)c->calib_windows, (long long)c->calib_window);
-    size_t sample = strcspn(c->calib_protocol, " "); /* its first word */
-    if (sample && strncmp(c->calib_protocol, "first", sample))
-        command = ptq_format(arena, "%s --calib-sample %.*s", command, (int)sample, c->calib_protocol);
-    if (strcmp(c->path, "fp32")) command = ptq_format(arena, "%s --path %s", command, c->path);
+                             shell_path(arena, c->calib), (long long)c->calib_windows, (long long)c->calib_window);
+    const char *sample = ptq_strndup(arena, c->calib_protocol, strcspn(c->calib_protocol, " ")); /* its first word */
+    if (*sample && strcmp(sample, "first"))
+        command = ptq_format(arena, "%s --calib-sample %s", command, shell_word(arena, sample));
+    if (strcmp(c->path, "fp32")) command = ptq_format(arena, "%s --path %s", command, shell_word(arena, c->path));
     return c->seed ? ptq_format(arena, "%s --seed %lld", command, (long long)c->seed) : command;
 }
 
@@ -348,17 +363,16 @@ static void print_commands(const struct ptq_page *page, const struct ptq_chapter
 {
     struct ptq_arena *arena = page->arena;
     const struct ptq_cell *last = &chapter->cell[chapter->n - 1];
-    const char *commit = last->commit, *name = ptq_report_short(arena, chapter->file);
+    const char *commit = commit_of(arena, last->commit), *name = ptq_report_short(arena, chapter->file);
     fprintf(page->out, "<h3>%s</h3>\n<pre>", ptq_page_text(page, chapter->title));
     int n_commits =
         count_values(ptq_report_values(arena, chapter->cell, chapter->n, offsetof(struct ptq_cell, commit), 0));
     if (n_commits > 1) fprintf(page->out, "# its cells come from %d commits; this is the last cell's\n", n_commits);
-    if (strcmp(commit, "unknown"))
-        fprintf(page->out, "git checkout %.40s &amp;&amp; make\n", ptq_page_text(page, commit));
+    if (commit) fprintf(page->out, "git checkout %s &amp;&amp; make\n", commit);
     if (*chapter->yaml)
         fprintf(page->out, "ptq run %s -o %s%s\n",
-                ptq_page_text(page, shell_word(arena, ptq_format(arena, "%s.yaml", chapter->name))),
-                ptq_page_text(page, shell_word(arena, name)), ptq_page_text(page, sets_of(arena, chapter->yaml)));
+                ptq_page_text(page, shell_path(arena, ptq_format(arena, "%s.yaml", chapter->name))),
+                ptq_page_text(page, shell_path(arena, name)), ptq_page_text(page, sets_of(arena, chapter->yaml)));
     fprintf(page->out, "%s</pre>\n", ptq_page_text(page, eval_command(arena, last)));
     if (!*chapter->yaml) return;
     fprintf(page->out, "<details><summary>%s.yaml</summary>\n<pre>", ptq_page_text(page, chapter->name));
