@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# A model from a stranger whose folder, files and tensors have names that would be commands, formulas or markup: none of
-# them gets into a shell, gnuplot, CSV, HTML, LaTeX or a terminal as more than text. The functions that escape have tests
-# of their own (table, plot, page); here the whole way is gone, from a folder to what stands on the disk.
+# A model from a stranger whose folder, files and tensors have names that would be commands, formulas or markup, and a
+# stranger's results file whose texts are that: none of them gets into a shell, gnuplot, CSV, HTML, LaTeX or a terminal as
+# more than text. The functions that escape have tests of their own (table, plot, page); here the whole way is gone, from
+# a folder to what stands on the disk.
 # shellcheck source-path=SCRIPTDIR
 # shellcheck disable=SC2016 # what looks like an expansion is not to be one
 . "$(dirname "$0")/shell.bash"
@@ -91,6 +92,135 @@ test_input_in_latex() {
     expect_no_text '\\(input|write)' "$scratch/every"
     expect_text 'textbackslash\{\}input' "$scratch/every"
 }
+
+# ---- results files ----
+
+# What each text of a forged file is in turn. As one word of a shell, unquoted or in naive quotes, the first five leave RAN.
+texts=('x;>RAN' '$(>RAN)' '`>RAN`' "';>RAN;'" '";>RAN;"' '=cmd|>RAN' '<script>alert(1)</script>' '\input{passwd}'
+    '-o=RAN' '&quot;&&&&&&&&&&&&&&&&&&&&&&&&&&&&&&&&&é')
+
+# forged NAME FIELD=TEXT...: the first file with other texts, as $scratch/NAME.h5.
+forged() {
+    rm -f "$scratch/$1.h5"
+    expect_exit 0 "${PTQ_FORGE_RESULTS:?}" "$scratch/0.h5" "$scratch/$1.h5" "${@:2}"
+}
+
+# A file that says TEXT wherever a stranger may say what he likes.
+forge_all() {
+    local field fields=()
+    for field in commit path calib text model method protocol family device host cpu experiment source_dtype; do
+        fields+=("$field=$1")
+    done
+    forged forged "${fields[@]}" "calib_protocol=$1 of windows" "yaml=title: x
+# --set seed=$1
+"
+}
+
+# paste_commands PAGE: whoever pastes the page's commands into a shell runs git, make and ptq with the words in $scratch/pasted, one
+# a line, and nothing else.
+paste_commands() {
+    local program
+    mkdir -p "$scratch/stubs"
+    for program in git make ptq; do
+        printf '#!/bin/sh\nprintf "%%s\\n" %s "$@" >>"%s/pasted"\n' "$program" "$scratch" >"$scratch/stubs/$program"
+        chmod +x "$scratch/stubs/$program"
+    done
+    rm -f "$scratch/pasted"
+    expect_exit 0 python3 - "$1" "$scratch/commands" <<'PYTHON'
+import html, re, sys
+page = open(sys.argv[1], encoding="utf-8").read()
+commands = re.findall("</h3>\n<pre>(.*?)</pre>", page[page.index('<section id="provenance">'):], re.S)
+assert commands, "the page has no commands"
+open(sys.argv[2], "w", encoding="utf-8").write("\n".join(map(html.unescape, commands)) + "\n")
+PYTHON
+    PATH=$scratch/stubs:$PATH expect_exit 0 sh "$scratch/commands"
+}
+
+# word_behind OPTION TEXT: so it was pasted.
+word_behind() {
+    grep -xF -A 1 -e "$1" "$scratch/pasted" | grep -qxF -e "$2" || fail "$1 is not followed by $2: $(cat "$scratch/commands")"
+}
+
+test_forged_page() {
+    local text
+    if ! command -v gnuplot >/dev/null; then
+        echo "  no gnuplot here: the page has no figures, and is not made"
+        return
+    fi
+    for text in "${texts[@]}"; do
+        forge_all "$text"
+        expect_exit 0 "$ptq" report "$scratch/forged.h5" --format html -o "$scratch/forged" --quiet
+        expect_exit 0 python3 "$tree/tests/check_page.py" "$scratch/forged/report.html"
+        expect_no_text '<script' "$scratch/forged/report.html"
+        paste_commands "$scratch/forged/report.html"
+        nothing_ran
+        for option in --path --calib-sample; do word_behind $option "$text"; done
+        for option in --text --calib; do word_behind $option "${text/#-/./-}"; done
+        word_behind --set "seed=$text"
+        word_behind run "${text/#-/./-}.yaml"
+        ! grep -qx git "$scratch/pasted" || fail "git is given what is no commit: $(cat "$scratch/commands")"
+    done
+    forged forged commit=0123456789012345678901234567890123456789+
+    expect_exit 0 "$ptq" report "$scratch/forged.h5" --format html -o "$scratch/forged" --quiet
+    paste_commands "$scratch/forged/report.html"
+    word_behind checkout 0123456789012345678901234567890123456789
+    expect_exit 0 grep -qx make "$scratch/pasted"
+}
+
+test_forged_figures() {
+    local text
+    if ! command -v gnuplot >/dev/null; then
+        echo "  no gnuplot here: figures are not drawn"
+        return
+    fi
+    for text in "${texts[@]}"; do
+        forge_all "$text"
+        expect_exit 0 "$ptq" plot "$scratch/forged.h5" -o "$scratch/drawn" --quiet
+    done
+    nothing_ran
+    [ -z "$(find "$scratch/drawn" -mindepth 1 -name '*[!a-zA-Z0-9._-]*')" ] || fail "figures are called $(ls "$scratch/drawn")"
+}
+
+test_forged_tables() {
+    local text format
+    for text in "${texts[@]}"; do
+        forge_all "$text"
+        for format in csv tex md; do
+            expect_exit 0 "$ptq" table "$scratch/forged.h5" --format $format
+            cat "$scratch/out" >>"$scratch/forged.$format"
+        done
+    done
+    expect_no_text '<script' "$scratch/forged.md"
+    expect_text '&lt;script' "$scratch/forged.md"
+    expect_no_text '\\(input|write)' "$scratch/forged.tex"
+    expect_text 'textbackslash\{\}input' "$scratch/forged.tex"
+    expect_exit 0 python3 - "$scratch/forged.csv" <<'PYTHON'
+import csv, sys
+for field in (field for row in csv.reader(open(sys.argv[1], encoding="utf-8")) for field in row):
+    if field[:1] in ("=", "@", "+", "-"):
+        float(field)
+PYTHON
+    nothing_ran
+}
+
+# A piece of these names figures, and would be a path or a tag.
+test_forged_sha256() {
+    local field text command
+    for field in model_sha256 text_sha256 tokens_sha256 calib_sha256; do
+        for text in '<script>' '/../../e'; do
+            forged refused "$field=$text"
+            for command in table inspect "plot -o $scratch/refused" "report --format html -o $scratch/refused"; do
+                # shellcheck disable=SC2086 # words of a command
+                expect_exit 1 "$ptq" $command "$scratch/refused.h5"
+                expect_text "^ptq: .*refused.h5: /cells/[0-9a-f]{64}: $field is no SHA-256" "$scratch/err"
+                [ "$(grep -c . "$scratch/err")" = 1 ] || fail "said: $(cat "$scratch/err")"
+                [ ! -e "$scratch/refused" ] || fail "$command left $(find "$scratch/refused")"
+            done
+        done
+    done
+}
+
+# ---- terminals ----
 
 # What a terminal would obey: ESC, C1's CSI, a change of the direction of writing. In a tensor's name, a key, a message.
 test_terminal() {
