@@ -40,8 +40,8 @@ enum ptq_status ptq_gnuplot_run(const char *path, struct ptq_error *err)
     const char *const words[] = {"gnuplot", "-d", path, NULL};
     struct ptq_arena *arena = ptq_arena_make("gnuplot");
     char *said;
-    enum ptq_status status =
-        ptq_program_run(arena, (char *const *)words, "the Debian package is gnuplot-nox", &said, err);
+    enum ptq_status status = ptq_program_run(arena, (char *const *)words, PTQ_PROGRAM_IS_KILLED,
+                                             "the Debian package is gnuplot-nox", &said, err);
     ptq_arena_free(arena);
     return status;
 }

@@ -46,6 +46,7 @@ static enum ptq_status read_chapter(struct ptq_arena *arena, const char *file, s
                                     struct ptq_error *err)
 {
     *c = (struct ptq_chapter){.file = file};
+    PTQ_TRY(ptq_interrupted(err));
     PTQ_TRY(ptq_table_read(arena, &file, 1, &c->cell, &c->n, err));
     if (!c->n) return ptq_fail(err, PTQ_EINPUT, "%s: holds no finished cell", file);
     PTQ_TRY(ptq_results_experiment(arena, file, &c->name, &c->yaml, err));
@@ -220,8 +221,8 @@ static enum ptq_status write_pdf(struct ptq_arena *arena, const char *html, cons
     if (ptq_drawn_of(pdf, "pdf", sha256)) return PTQ_OK;
     ptq_sweep_temporaries(pdf);
     enum ptq_status status = ptq_program_run(
-        arena, words, "install it by scripts/install-deps --for report, or as root: apt-get install weasyprint", &said,
-        err);
+        arena, words, PTQ_PROGRAM_IS_KILLED,
+        "install it by scripts/install-deps --for report, or as root: apt-get install weasyprint", &said, err);
     if (!status) status = ptq_drawn_mark(temporary, "pdf", sha256, err);
     if (!status) status = ptq_publish(temporary, pdf, err);
     if (!status) return PTQ_OK;

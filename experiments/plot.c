@@ -4,6 +4,7 @@
 #include "gnuplot.h"
 #include "mapped.h"
 #include "page_parts.h"
+#include "progress.h"
 
 #include <string.h>
 
@@ -43,7 +44,10 @@ enum ptq_status ptq_figures_draw(struct ptq_arena *arena, const struct ptq_figur
 {
     PTQ_TRY(ptq_make_folder(folder, err));
     PTQ_TRY(ptq_gnuplot_path(arena, folder, &folder, err));
-    for (int i = 0; i < figures->n; i++) PTQ_TRY(ptq_figure_draw(arena, &figures->figure[i], folder, png, err));
+    for (int i = 0; i < figures->n; i++) {
+        PTQ_TRY(ptq_interrupted(err));
+        PTQ_TRY(ptq_figure_draw(arena, &figures->figure[i], folder, png, err));
+    }
     return PTQ_OK;
 }
 

@@ -1,14 +1,18 @@
 #include "program.h"
 
+#include "progress.h"
+
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { MAX_SAID = 1 << 20 };
+enum { MAX_SAID = 1 << 20, PAUSE_NS = 2 * 1000 * 1000 };
 
 enum ptq_status ptq_program_start(char *const *argv, int out, int error, int own_group, const char *hint, pid_t *child,
                                   struct ptq_error *err)
@@ -37,6 +41,22 @@ int ptq_program_wait(pid_t child)
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
+/* It can still be waited for. */
+static int has_ended(pid_t child)
+{
+    siginfo_t how = {0};
+    return waitid(P_PID, (id_t)child, &how, WEXITED | WNOHANG | WNOWAIT) || how.si_pid;
+}
+
+/* A signal restarts a wait that blocks (SA_RESTART): so the child is looked at, and so is the signal. A picture takes
+ * some tens of ms to draw, and there are many. */
+static void kill_at_signal(pid_t child)
+{
+    const struct timespec pause = {.tv_nsec = PAUSE_NS};
+    while (!has_ended(child) && !ptq_signal_seen()) nanosleep(&pause, NULL);
+    if (ptq_signal_seen()) kill(child, SIGKILL);
+}
+
 static char *read_back(struct ptq_arena *arena, FILE *file)
 {
     rewind(file);
@@ -54,22 +74,24 @@ static const char *last_line(char *text)
     return line ? line + 1 : text;
 }
 
-static enum ptq_status run_into(struct ptq_arena *arena, char *const *argv, const char *hint, FILE *out, FILE *error,
-                                char **said, struct ptq_error *err)
+static enum ptq_status run_into(struct ptq_arena *arena, char *const *argv, enum ptq_program_end end, const char *hint,
+                                FILE *out, FILE *error, char **said, struct ptq_error *err)
 {
     pid_t child;
     PTQ_TRY(ptq_program_start(argv, fileno(out), fileno(error), 0, hint, &child, err));
+    if (end == PTQ_PROGRAM_IS_KILLED) kill_at_signal(child);
     int good = ptq_program_wait(child);
+    if (end == PTQ_PROGRAM_IS_KILLED) PTQ_TRY(ptq_interrupted(err)); /* a terminal's Ctrl-C ended the child, too */
     *said = read_back(arena, out);
     return good ? PTQ_OK : ptq_fail(err, PTQ_EIO, "%s failed: %.400s", argv[0], last_line(read_back(arena, error)));
 }
 
-enum ptq_status ptq_program_run(struct ptq_arena *arena, char *const *argv, const char *hint, char **said,
-                                struct ptq_error *err)
+enum ptq_status ptq_program_run(struct ptq_arena *arena, char *const *argv, enum ptq_program_end end, const char *hint,
+                                char **said, struct ptq_error *err)
 {
     FILE *out = tmpfile(), *error = tmpfile();
     enum ptq_status status = out && error
-                                 ? run_into(arena, argv, hint, out, error, said, err)
+                                 ? run_into(arena, argv, end, hint, out, error, said, err)
                                  : ptq_fail(err, PTQ_EIO, "a temporary file cannot be made: %s", strerror(errno));
     if (out) fclose(out);
     if (error) fclose(error);

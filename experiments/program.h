@@ -15,9 +15,13 @@ enum ptq_status ptq_program_start(char *const *argv, int out, int error, int own
 /* Waits for it; 1 where it exited with 0. */
 int ptq_program_wait(pid_t child);
 
+/* What SIGINT and SIGTERM to this process do with a program that it waits for: a picture is begun again, a job that was
+ * submitted is not. */
+enum ptq_program_end { PTQ_PROGRAM_COMPLETES, PTQ_PROGRAM_IS_KILLED };
+
 /* Runs argv to its end, with what it wrote to standard output in *said (at most 1 MB, in arena). Where it fails,
- * PTQ_EIO with the last line that it wrote to standard error. */
-enum ptq_status ptq_program_run(struct ptq_arena *arena, char *const *argv, const char *hint, char **said,
-                                struct ptq_error *err);
+ * PTQ_EIO with the last line that it wrote to standard error; PTQ_EINTERRUPT where it was killed. */
+enum ptq_status ptq_program_run(struct ptq_arena *arena, char *const *argv, enum ptq_program_end end, const char *hint,
+                                char **said, struct ptq_error *err);
 
 #endif

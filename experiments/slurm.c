@@ -126,7 +126,7 @@ static enum ptq_status submit(struct slurm *s, const struct ptq_buffer *script, 
         argv[n++] = ptq_format(a, "--cpus-per-task=%lld", (long long)s->l->options->threads);
     if (after) argv[n++] = ptq_format(a, "--dependency=afterany:%s", after);
     argv[n++] = path;
-    PTQ_TRY(ptq_program_run(a, argv, hint, &said, s->err));
+    PTQ_TRY(ptq_program_run(a, argv, PTQ_PROGRAM_COMPLETES, hint, &said, s->err));
     said[strcspn(said, ";\n")] = 0; /* "12;cluster" */
     int64_t number;
     if (!ptq_parse_int(said, 1, INT64_MAX, &number))
@@ -186,7 +186,7 @@ static enum ptq_status submit_merge(struct slurm *s)
 static enum ptq_status ask_array_size(struct slurm *s)
 {
     char *said, *argv[] = {"scontrol", "show", "config", NULL};
-    PTQ_TRY(ptq_program_run(s->l->arena, argv, hint, &said, s->err));
+    PTQ_TRY(ptq_program_run(s->l->arena, argv, PTQ_PROGRAM_COMPLETES, hint, &said, s->err));
     const char *at = strstr(said, "MaxArraySize");
     int64_t size;
     if (at) at += strcspn(at, "0123456789\n");
@@ -224,7 +224,7 @@ static enum ptq_status count_left(struct ptq_arena *arena, const char *queue, in
         *argv[] = {"squeue",      "--noheader", "--array", ptq_format(arena, "--user=%lld", (long long)getuid()),
                    "--format=%F", NULL};
     *left = 0;
-    PTQ_TRY(ptq_program_run(arena, argv, hint, &said, err));
+    PTQ_TRY(ptq_program_run(arena, argv, PTQ_PROGRAM_COMPLETES, hint, &said, err));
     for (char *line; (line = strsep(&said, "\n"));) {
         size_t length = strspn(line, "0123456789");
         for (const char *at = queue; length && *at; at += strcspn(at, "\n"), at += *at == '\n')

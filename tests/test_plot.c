@@ -3,6 +3,7 @@
 #include "gnuplot.h"
 #include "mapped.h"
 #include "plot.h"
+#include "progress.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -406,6 +407,21 @@ static void test_full_disk(void **state)
     assert_int_equal(count("find . -name '*.svg' -o -name '*.png' -o -name '.tmp*' | wc -l"), 0);
 }
 
+/* The last test, since the signal stays. */
+static void test_stopped(void **state)
+{
+    (void)state;
+    struct ptq_report report;
+    struct ptq_figures figures = {0};
+    if (ptq_report_make(arena, make_table1(arena, "m"), TABLE1_CELLS, &report, &err)) fail_msg("%s", err.text);
+    ptq_figures_find(arena, &report, &figures);
+    assert_true(figures.n > 0);
+    ptq_catch_signals();
+    raise(SIGTERM);
+    assert_int_equal(ptq_figures_draw(arena, &figures, folder, 0, &err), PTQ_EINTERRUPT);
+    assert_int_equal(count("ls -A | wc -l"), 0);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -428,9 +444,10 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(figures),       TEST(no_bars), TEST(calib),         TEST(groups),          TEST(drawn_once), TEST(numbers),
-        TEST(same_bytes),    TEST(gaps),    TEST(large_range),   TEST(nothing_to_draw), TEST(two_texts),  TEST(rows),
-        TEST(hostile_names), TEST(quote),   TEST(gnuplot_fails), TEST(full_disk),       TEST(distance),   TEST(stems),
+        TEST(figures),   TEST(no_bars),    TEST(calib),         TEST(groups),      TEST(drawn_once),
+        TEST(numbers),   TEST(same_bytes), TEST(gaps),          TEST(large_range), TEST(nothing_to_draw),
+        TEST(two_texts), TEST(rows),       TEST(hostile_names), TEST(quote),       TEST(gnuplot_fails),
+        TEST(full_disk), TEST(distance),   TEST(stems),         TEST(stopped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -70,6 +70,66 @@ test_pdf() {
     [ ! "$scratch/out/report.pdf" -nt "$scratch/first.pdf" ] || fail "the same page was made again"
 }
 
+# stub PROGRAM: one of that name that says in $scratch/stub that it is at work, and goes on for 20 s.
+stub() {
+    mkdir -p "$scratch/stubs"
+    printf '#!/bin/sh\necho "$$" >"%s/stub"\nexec sleep 20\n' "$scratch" >"$scratch/stubs/$1"
+    chmod +x "$scratch/stubs/$1"
+}
+
+# stop_at_work SIGNAL NUMBER WORD...: that ptq ends by the signal while the stub is at work, and the stub with it.
+stop_at_work() {
+    local signal=$1 number=$2 pid started code=0
+    shift 2
+    rm -f "$scratch/stub"
+    PATH=$scratch/stubs:$PATH "$ptq" "$@" >"$scratch/said" 2>"$scratch/err" &
+    pid=$!
+    while [ ! -s "$scratch/stub" ] && kill -0 $pid 2>/dev/null; do sleep 0.01; done
+    started=$SECONDS
+    kill -s "$signal" $pid || true
+    wait $pid || code=$?
+    [ $code = "$number" ] || fail "$1, $signal: exit $code: $(cat "$scratch/err")"
+    [ $((SECONDS - started)) -lt 5 ] || fail "$1, $signal: it took 5 seconds to end"
+    [ "$(grep -c . "$scratch/err")" = 1 ] || fail "$1, $signal: said $(cat "$scratch/err")"
+    expect_text '^ptq: .*stopped by a signal' "$scratch/err"
+    ! kill -KILL "$(cat "$scratch/stub")" 2>/dev/null || fail "$1, $signal: the program goes on"
+    [ -z "$(find "$scratch" -name '.tmp*')" ] || fail "$1, $signal left $(find "$scratch" -name '.tmp*')"
+}
+
+test_stopped_while_drawing() {
+    local command
+    stub gnuplot
+    for command in report plot; do
+        stop_at_work INT 130 $command "$scratch/small.h5" -o "$scratch/stopped"
+        stop_at_work TERM 143 $command "$scratch/small.h5" -o "$scratch/stopped"
+        [ -z "$(find "$scratch/stopped" -type f ! -name '*.csv')" ] || fail "there is $(find "$scratch/stopped" -type f)"
+        rm -r "$scratch/stopped"
+    done
+    rm "$scratch/stubs/gnuplot"
+}
+
+test_stopped_while_printing() {
+    have gnuplot || return 0
+    stub weasyprint
+    stop_at_work TERM 143 report "$scratch/small.h5" -o "$scratch/printed"
+    expect_text 'report.html is written, the PDF is not' "$scratch/err"
+    [ ! -e "$scratch/printed/report.pdf" ] || fail "there is a PDF"
+    rm "$scratch/stubs/weasyprint"
+}
+
+# A terminal's Ctrl-C reaches gnuplot as well, whose end is then no fault of its own.
+test_stopped_with_its_group() {
+    local code=0
+    mkdir -p "$scratch/stubs"
+    # shellcheck disable=SC2016 # the stub's own variables
+    printf '#!/bin/sh\nkill -INT "$PPID"\nkill -INT "$$"\n' >"$scratch/stubs/gnuplot"
+    chmod +x "$scratch/stubs/gnuplot"
+    PATH=$scratch/stubs:$PATH "$ptq" plot "$scratch/small.h5" -o "$scratch/stopped" 2>"$scratch/err" || code=$?
+    [ $code = 130 ] || fail "exit $code: $(cat "$scratch/err")"
+    expect_text '^ptq: stopped by a signal' "$scratch/err"
+    rm "$scratch/stubs/gnuplot"
+}
+
 test_refusals() {
     local got=0
     "$ptq" report "$scratch/small.h5" 2>"$scratch/err" || got=$?
