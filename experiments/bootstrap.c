@@ -2,6 +2,7 @@
 
 #include "arena.h"
 #include "pool.h"
+#include "progress.h"
 #include "quantile.h"
 #include "rng.h"
 
@@ -186,8 +187,9 @@ enum ptq_status ptq_bootstrap(const struct ptq_cell *const *cells, int n, int re
     batch.mean = ptq_alloc_array(arena, (size_t)how->replicates, sizeof *batch.mean, "replicates");
     double *scratch = ptq_new(arena, double, how->replicates);
     sum_units(first, how->block, REFERENCE, batch.unit);
-    for (int i = 0; i < n; i += BATCH - FIRST)
+    enum ptq_status status = PTQ_OK;
+    for (int i = 0; i < n && !(status = ptq_interrupted(err)); i += BATCH - FIRST)
         run_batch(&batch, cells + i, n - i < BATCH - FIRST ? n - i : BATCH - FIRST, reference >= 0, scratch, out + i);
     ptq_arena_free(arena);
-    return PTQ_OK;
+    return status;
 }

@@ -144,6 +144,7 @@ enum ptq_status ptq_command_claims(const struct ptq_options *o, struct ptq_error
         const char *folder = o->n_operands > 1 ? o->operand[1] : "results";
         if (!ptq_is_folder(folder)) status = no_results_folder(folder, err);
         if (!status) ptq_claims_judge(arena, &claims, ptq_claims_cells(arena, &claims, folder));
+        if (!status) status = ptq_interrupted(err); /* which the claims take for something that cannot be tested */
         if (!status) status = ptq_claims_print(&claims, format, stdout, err);
     }
     ptq_arena_free(arena);

@@ -1,6 +1,7 @@
 #include "contrast.h"
 
 #include "arena.h"
+#include "progress.h"
 #include "quantile.h"
 #include "replicates.h"
 
@@ -162,6 +163,7 @@ enum ptq_status ptq_contrast(const struct ptq_group *group, int n_groups, const 
                              ptq_statistic *statistic, const void *context, double *value,
                              struct ptq_interval *interval, struct ptq_error *err)
 {
+    PTQ_TRY(ptq_interrupted(err));
     PTQ_TRY(check_tokens(group, n_groups, err));
     struct ptq_arena *arena = ptq_arena_make("a contrast");
     struct units u = {.arena = arena, .group = group, .n_groups = n_groups};

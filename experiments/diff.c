@@ -2,6 +2,7 @@
 
 #include "bootstrap.h"
 #include "escape.h"
+#include "progress.h"
 #include "results.h"
 
 #include <math.h>
@@ -134,11 +135,13 @@ static void print_methods(struct ptq_arena *arena, const struct side *a, const s
     print_worth(left[0], left[1], out);
 }
 
-static void print_all(struct ptq_arena *arena, const struct side *a, const struct side *b, FILE *out, int *equal)
+static enum ptq_status print_all(struct ptq_arena *arena, const struct side *a, const struct side *b, FILE *out,
+                                 int *equal, struct ptq_error *err)
 {
     int pairs = 0, same = 0;
     for (int i = 0; i < a->n; i++) {
         if (a->partner[i] < 0) continue;
+        PTQ_TRY(ptq_interrupted(err));
         const struct ptq_cell *other = &b->cell[a->partner[i]];
         if (!pairs++) fprintf(out, "%12s %12s %12s %12s\n", "ppl A", "ppl B", "B - A", "largest nll");
         same += has_same_nll(&a->cell[i], other);
@@ -153,6 +156,7 @@ static void print_all(struct ptq_arena *arena, const struct side *a, const struc
     fprintf(out, "%d cells in both, %d of them the same in every token; %d only in A, %d only in B\n", pairs, same,
             a->n - pairs, b->n - pairs);
     *equal = same == a->n && same == b->n;
+    return ptq_interrupted(err); /* of a pair whose worth was not found for it */
 }
 
 enum ptq_status ptq_diff_results(const char *a, const char *b, FILE *out, int *equal, struct ptq_error *err)
@@ -164,7 +168,7 @@ enum ptq_status ptq_diff_results(const char *a, const char *b, FILE *out, int *e
     if (!status) {
         pair_cells(&left, &right, is_same_id);
         pair_cells(&left, &right, is_same_question);
-        print_all(arena, &left, &right, out, equal);
+        status = print_all(arena, &left, &right, out, equal, err);
     }
     ptq_arena_free(arena);
     return status;

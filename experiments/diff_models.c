@@ -2,6 +2,7 @@
 
 #include "checkpoint.h"
 #include "escape.h"
+#include "progress.h"
 
 #include <math.h>
 #include <string.h>
@@ -31,6 +32,7 @@ static enum ptq_status compare_values(const struct ptq_tensor *a, const struct p
     *d = (struct difference){0};
     for (int64_t first = 0; first < a->count; first += CHUNK) {
         int64_t n = a->count - first < CHUNK ? a->count - first : CHUNK;
+        PTQ_TRY(ptq_interrupted(err));
         PTQ_TRY(ptq_tensor_read(a, first, n, buffer, err));
         PTQ_TRY(ptq_tensor_read(b, first, n, buffer + CHUNK, err));
         for (int64_t i = 0; i < n; i++) {

@@ -1,6 +1,7 @@
 #include "page_parts.h"
 
 #include "home.h"
+#include "progress.h"
 #include "sheet.h"
 #include "words.h"
 
@@ -180,7 +181,7 @@ enum ptq_status ptq_page_judge(struct ptq_page *page, struct ptq_error *err)
     struct ptq_claim_cells *cells = ptq_new(page->arena, struct ptq_claim_cells, page->claims.n_experiments);
     page->has_claims = claim_cells(page, &page->claims, cells) > 0;
     if (page->has_claims) ptq_claims_judge(page->arena, &page->claims, cells);
-    return PTQ_OK;
+    return ptq_interrupted(err); /* which the claims take for something that cannot be tested */
 }
 
 enum ptq_status ptq_page_claims(const struct ptq_page *page, struct ptq_error *err)

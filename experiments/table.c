@@ -2,6 +2,7 @@
 
 #include "attribution.h"
 #include "pivot.h"
+#include "progress.h"
 #include "records.h"
 #include "report_parts.h"
 #include "sheet.h"
@@ -239,6 +240,7 @@ enum ptq_status ptq_table_print_as(const struct ptq_table_layout *layout, const 
     else if (!status)
         status = print_report(arena, layout, &report, format, out, err);
     ptq_arena_free(arena);
+    if (!status) status = ptq_interrupted(err); /* some number may not have been found for it */
     if (!status && (fflush(out) || ferror(out))) return ptq_fail(err, PTQ_EIO, "the table cannot be written");
     return status;
 }

@@ -4,11 +4,13 @@
 #include "claim_select.h"
 #include "claims.h"
 #include "contrast.h"
+#include "progress.h"
 #include "replicates.h"
 #include "mapped.h"
 
 #include <jansson.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -438,6 +440,21 @@ static void test_documentation(void **state)
     free(printed);
 }
 
+/* The last test, since the signal stays. */
+static void test_stopped(void **state)
+{
+    (void)state;
+    struct ptq_claim_cells c = drawn_cells();
+    const struct ptq_cell *cell[] = {&c.cell[0]};
+    struct ptq_group group = {cell, 1};
+    struct ptq_interval interval;
+    double value;
+    ptq_catch_signals();
+    raise(SIGINT);
+    assert_int_equal(ptq_contrast(&group, 1, &ptq_bootstrap_default, perplexity, NULL, &value, &interval, &err),
+                     PTQ_EINTERRUPT);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -474,6 +491,7 @@ int main(void)
                                        TEST(contrast_agrees_with_bootstrap),
                                        TEST(contrast_is_the_tables),
                                        TEST(printed),
-                                       TEST(documentation)};
+                                       TEST(documentation),
+                                       TEST(stopped)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

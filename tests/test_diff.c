@@ -1,10 +1,14 @@
 /* diff and inspect of results files. */
 #include "cells.h"
 #include "diff.h"
+#include "diff_models.h"
 #include "inspect_results.h"
+#include "progress.h"
+#include "table.h"
 
 #include <jansson.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -106,6 +110,29 @@ static void test_not_there(void **state)
     expect_part(err.text, "b.h5: there is no such results file");
 }
 
+/* The last test, since the signal stays. None of these calls says that it has compared what it has not. */
+static void test_stopped(void **state)
+{
+    (void)state;
+    int equal = -1;
+    char *text;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    struct ptq_cell other = make_cell(arena, "smollm2", "fp16", 0.3);
+    store(at("a.h5"), cells, 2);
+    store(at("b.h5"), &other, 1);
+    ptq_catch_signals();
+    raise(SIGINT);
+    assert_int_equal(ptq_diff_results(at("a.h5"), at("b.h5"), out, &equal, &err), PTQ_EINTERRUPT);
+    assert_int_equal(ptq_diff_models(PTQ_FIXTURES "/models/llama", PTQ_FIXTURES "/models/llama", out, &equal, &err),
+                     PTQ_EINTERRUPT);
+    assert_int_equal(ptq_table_print(cells, 2, PTQ_TABLE_CSV, out, &err), PTQ_EINTERRUPT);
+    fclose(out);
+    assert_string_equal(text, "");
+    assert_int_equal(equal, -1);
+    free(text);
+}
+
 static char *inspect(int json)
 {
     char *text;
@@ -194,7 +221,7 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(equal),          TEST(different),        TEST(worth), TEST(not_there), TEST(inspect),
-        TEST(inspect_deltas), TEST(inspect_under_way)};
+        TEST(equal),          TEST(different),         TEST(worth),  TEST(not_there), TEST(inspect),
+        TEST(inspect_deltas), TEST(inspect_under_way), TEST(stopped)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
