@@ -47,9 +47,10 @@ enum ptq_status ptq_write_changed(struct ptq_arena *arena, const char *path, con
 enum ptq_status ptq_drawn_mark(const char *path, const char *format, const char *sha256, struct ptq_error *err)
 {
     char text[ROOM];
-    FILE *file = fopen(path, "ab");
+    FILE *file = fopen(path, "r+b"); /* which makes none where the program has made none */
+    if (!file) return ptq_fail(err, PTQ_EIO, "%s: is not there, though the program that draws it ended well", path);
     comment(format, sha256, text);
-    int bad = !file || fputs(text, file) == EOF;
-    if (file && fclose(file)) bad = 1;
+    int bad = fseek(file, 0, SEEK_END) || fputs(text, file) == EOF;
+    if (fclose(file)) bad = 1;
     return bad ? ptq_fail(err, PTQ_EIO, "%s: cannot be written to its end; is the disk full?", path) : PTQ_OK;
 }

@@ -117,6 +117,19 @@ test_stopped_while_printing() {
     rm "$scratch/stubs/weasyprint"
 }
 
+# A program that ends well and has made nothing: no PDF of nothing but our own mark.
+test_nothing_printed() {
+    local code=0
+    have gnuplot || return 0
+    mkdir -p "$scratch/stubs"
+    ln -s "$(type -P true)" "$scratch/stubs/weasyprint"
+    PATH=$scratch/stubs:$PATH "$ptq" report "$scratch/small.h5" -o "$scratch/nothing" 2>"$scratch/err" || code=$?
+    [ $code = 1 ] || fail "exit $code: $(cat "$scratch/err")"
+    expect_text 'report.html is written, the PDF is not: .* is not there, though' "$scratch/err"
+    [ ! -e "$scratch/nothing/report.pdf" ] || fail "there is a PDF"
+    rm "$scratch/stubs/weasyprint"
+}
+
 # A terminal's Ctrl-C reaches gnuplot as well, whose end is then no fault of its own.
 test_stopped_with_its_group() {
     local code=0
