@@ -105,6 +105,8 @@ def main():
         "nan-norm": one("model.layers.1.input_layernorm.weight", 7, math.nan),
         "nan-head": one("lm_head.weight", 70, math.nan),
         "overflow": overflow,
+        "large-embedding": lambda t: t["model.embed_tokens.weight"][1].__setitem__(
+            slice(None), [x * 1e30 for x in GOOD["model.embed_tokens.weight"][1]]),
         "zero-group": every_linear(lambda i, x: 0.0 if i < 32 else x),
         "zero-linear": linear(UP, lambda i, x: 0.0),
         "all-zero": every_linear(lambda i, x: 0.0),
