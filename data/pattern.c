@@ -14,11 +14,16 @@
 /* Backtracking steps from one start, nested groups, and KiB of memory in one search; pieces of text need far less. */
 enum { MATCH_LIMIT = 1000000, DEPTH_LIMIT = 10000, HEAP_LIMIT = 65536, MAX_REGEX = 16384 };
 
-/* What all searches of a text may take, in processor time, with what is done of each piece: fifty times what the
- * expressions of well-known tokenizers take of prose, fourteen times what they take of lone digits (docs/decisions.md).
- * It is looked at now and then, since that is a call of the kernel. */
+/* What all searches of a text may take, in processor time, with what is done of each piece: ten to thirty times what
+ * the expressions of well-known tokenizers take of prose, four to eight times what they take of lone digits
+ * (docs/decisions.md); four times as much in a build that is not for speed. It is looked at now and then, since that is
+ * a call of the kernel. */
 #define TEXT_SECONDS 0.25
+#ifdef PTQ_RELEASE
+#define BYTE_SECONDS 5e-6
+#else
 #define BYTE_SECONDS 20e-6
+#endif
 enum { SEARCHES_A_LOOK = 8 };
 
 struct ptq_pattern {
