@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { COPIED_AT_ONCE = 1 << 20 };
+
 static enum ptq_status open_regular(const char *path, int *fd, struct stat *info, struct ptq_error *err)
 {
     /* O_NONBLOCK so that a FIFO does not hang the open; it means nothing for regular files. */
@@ -221,15 +223,17 @@ static int write_all(int fd, const unsigned char *data, size_t bytes)
     return 0;
 }
 
-enum ptq_status ptq_write_pieces(const char *path, const struct ptq_piece *piece, int n, struct ptq_error *err)
+/* What writes `what` to fd: -1 and errno where it cannot. */
+typedef int put_function(int fd, const void *what);
+
+static enum ptq_status write_by(const char *path, put_function *put, const void *what, struct ptq_error *err)
 {
     char temporary[4096 + 300];
     ptq_sweep_temporaries(path);
     temporary_name(path, temporary, sizeof temporary);
     int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0) return ptq_fail(err, PTQ_EIO, "%s: cannot be written: %s", path, strerror(errno));
-    int bad = 0, cause = 0;
-    for (int i = 0; i < n && !bad; i++) bad = write_all(fd, piece[i].data, piece[i].bytes), cause = errno;
+    int bad = put(fd, what), cause = errno;
     if (bad)
         close(fd);
     else if (close(fd))
@@ -239,6 +243,40 @@ enum ptq_status ptq_write_pieces(const char *path, const struct ptq_piece *piece
         return ptq_fail(err, PTQ_EIO, "%s: cannot be written: %s", path, strerror(cause));
     }
     return ptq_publish(temporary, path, err);
+}
+
+struct pieces {
+    const struct ptq_piece *piece;
+    int n;
+};
+
+static int put_pieces(int fd, const void *what)
+{
+    const struct pieces *p = what;
+    for (int i = 0; i < p->n; i++)
+        if (write_all(fd, p->piece[i].data, p->piece[i].bytes)) return -1;
+    return 0;
+}
+
+enum ptq_status ptq_write_pieces(const char *path, const struct ptq_piece *piece, int n, struct ptq_error *err)
+{
+    return write_by(path, put_pieces, &(struct pieces){piece, n}, err);
+}
+
+static int put_mapped(int fd, const void *what)
+{
+    const struct ptq_mapped *file = what;
+    for (size_t at = 0; at < file->size; at += COPIED_AT_ONCE) {
+        size_t bytes = file->size - at < COPIED_AT_ONCE ? file->size - at : COPIED_AT_ONCE;
+        if (write_all(fd, file->data + at, bytes)) return -1;
+        madvise((void *)(file->data + at), bytes, MADV_DONTNEED);
+    }
+    return 0;
+}
+
+enum ptq_status ptq_write_mapped(const char *path, const struct ptq_mapped *file, struct ptq_error *err)
+{
+    return write_by(path, put_mapped, file, err);
 }
 
 enum ptq_status ptq_write_file(const char *path, const void *data, size_t bytes, struct ptq_error *err)

@@ -38,6 +38,8 @@ struct ptq_piece {
     size_t bytes;
 };
 enum ptq_status ptq_write_pieces(const char *path, const struct ptq_piece *piece, int n, struct ptq_error *err);
+/* The same of a mapped file, which is in memory a piece at a time. */
+enum ptq_status ptq_write_mapped(const char *path, const struct ptq_mapped *file, struct ptq_error *err);
 
 /* The temporary name that belongs to path ("DIR/.tmp.NAME.PID"), and the two ends of its life: publish = fsync, rename,
  * fsync of the folder; what is there and no regular file (a device, a FIFO) is not replaced. For writers that cannot go

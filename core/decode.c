@@ -128,8 +128,8 @@ static enum ptq_status check_logits(const struct ptq_decoder *d, struct ptq_erro
 {
     for (int64_t i = 0; i < d->model->config.vocab; i++)
         if (!isfinite(d->logits[i]))
-            return ptq_fail(err, PTQ_ENUMERIC, "token %lld: the logit of id %lld is not finite", (long long)d->n - 1,
-                            (long long)i);
+            return ptq_fail(err, PTQ_ENUMERIC, "%s: token %lld: the logit of id %lld is not finite", d->model->name,
+                            (long long)d->n - 1, (long long)i);
     return PTQ_OK;
 }
 

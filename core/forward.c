@@ -415,9 +415,9 @@ void ptq_forward_step(struct ptq_forward *f, const struct ptq_block *block, enum
 enum ptq_status ptq_bad_row(const struct ptq_forward *f, int64_t index, int64_t row, struct ptq_error *err)
 {
     return ptq_fail(err, PTQ_ENUMERIC,
-                    "layer %lld: the activation of window %lld, token %lld is not finite; "
+                    "%s: layer %lld: the activation of window %lld, token %lld is not finite; "
                     "the checkpoint is damaged or overflows",
-                    (long long)index, (long long)(row / f->length), (long long)(row % f->length));
+                    f->model->name, (long long)index, (long long)(row / f->length), (long long)(row % f->length));
 }
 
 /* The task's rows through a block. Says which window and token went wrong, by the rows before the batch. */

@@ -199,8 +199,8 @@ enum ptq_status ptq_forward_score(struct ptq_forward *f, struct ptq_arena *arena
         for (int64_t t = 0; t + 1 < f->length; t++, at++) {
             write_score(&task, w * f->length + t, at, out);
             if (!isfinite(out->nll[at]) || (against && !isfinite(out->kl[at])))
-                return ptq_fail(err, PTQ_ENUMERIC, "window %lld, token %lld: the log-probability is not finite",
-                                (long long)w, (long long)t + 1);
+                return ptq_fail(err, PTQ_ENUMERIC, "%s: window %lld, token %lld: the log-probability is not finite",
+                                f->model->name, (long long)w, (long long)t + 1);
         }
     ptq_arena_rewind(arena, mark);
     return PTQ_OK;

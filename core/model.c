@@ -399,7 +399,7 @@ static enum ptq_status load_quantized(const struct ptq_model *m, int64_t block, 
     struct ptq_mark mark = ptq_arena_mark(arena);
     float *w = layout.order == PTQ_ROWS_PLAIN ? l->w : ptq_new(arena, float, l->n * l->k);
     enum ptq_status status = ptq_quantized_codes(m->quantization, &codes, arena, &q, err);
-    if (!status) status = ptq_quantized_weights(&q, l->name, m->exact, w, err);
+    if (!status) status = ptq_quantized_weights(&q, codes.scales->file->path, l->name, m->exact, w, err);
     for (int64_t row = 0; w != l->w && row < l->n; row++)
         memcpy(l->w + row * l->k, w + ptq_file_row(&layout, row) * l->k, sizeof *w * (size_t)l->k);
     ptq_arena_rewind(arena, mark);

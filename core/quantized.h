@@ -47,9 +47,10 @@ enum ptq_status ptq_quantized_codes(const struct ptq_quantization *quantization,
                                     const struct ptq_quantized_linear *linear, struct ptq_arena *arena,
                                     struct ptq_qmat *out, struct ptq_error *err);
 
-/* w[N][K] = scale * (code - zero), rounded to FP16 unless exact; on all threads. PTQ_ENUMERIC where that is not finite.
+/* w[N][K] = scale * (code - zero), rounded to FP16 unless exact; on all threads. PTQ_ENUMERIC where that is not finite,
+ * by the file and the linear's name.
  */
-enum ptq_status ptq_quantized_weights(const struct ptq_qmat *q, const char *name, int exact, float *w,
+enum ptq_status ptq_quantized_weights(const struct ptq_qmat *q, const char *file, const char *name, int exact, float *w,
                                       struct ptq_error *err);
 
 #endif

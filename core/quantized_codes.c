@@ -182,12 +182,12 @@ static void make_rows(void *context, int64_t i, int worker)
     if (bad) atomic_store(&t->not_finite, 1);
 }
 
-enum ptq_status ptq_quantized_weights(const struct ptq_qmat *q, const char *name, int exact, float *w,
+enum ptq_status ptq_quantized_weights(const struct ptq_qmat *q, const char *file, const char *name, int exact, float *w,
                                       struct ptq_error *err)
 {
     struct weights_task task = {.q = q, .w = w, .exact = exact};
     ptq_parallel_for((q->n + ROWS_A_TASK - 1) / ROWS_A_TASK, make_rows, &task);
     if (!atomic_load(&task.not_finite)) return PTQ_OK;
-    return ptq_fail(err, PTQ_ENUMERIC, "%s: a weight is too large for FP%d; its scales are damaged", name,
+    return ptq_fail(err, PTQ_ENUMERIC, "%s: %s: a weight is too large for FP%d; its scales are damaged", file, name,
                     exact ? 32 : 16);
 }

@@ -67,7 +67,8 @@ static enum ptq_status json_text(struct ptq_arena *arena, const char *line, size
 {
     json_t *root;
     const char *text;
-    struct ptq_json_bounds bounds = {.values = ptq_json_usual.values, .string = MAX_LINE, .size = MAX_LINE};
+    struct ptq_json_bounds bounds = {
+        .memory = ptq_json_usual.memory + 2 * length, .string = MAX_LINE, .size = MAX_LINE};
     PTQ_TRY(ptq_json_parse_within(&bounds, line, length, what, &root, err));
     enum ptq_status status = PTQ_OK;
     if (!ptq_json_is(root, JSON_OBJECT))

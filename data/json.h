@@ -12,11 +12,12 @@
 
 /* What is looked through before it is parsed, since a file of a few bytes a value takes a hundred once it is. */
 struct ptq_json_bounds {
-    size_t values; /* values and keys; an array counts 2 more, an object 3 */
+    size_t memory; /* bytes of the text and of all that is made of it */
     size_t string; /* bytes of one */
-    size_t size;   /* bytes of all */
+    size_t size;   /* bytes of the text */
 };
-/* Of a header, an index, a config: no model has more, and what is within takes 64 MB at most. */
+/* Of a header, an index, a config. DeepSeek-V3's index takes 35 MB; what a header's reader makes of it takes up to a
+ * quarter more. */
 extern const struct ptq_json_bounds ptq_json_usual;
 
 /* Parses text[0..size). what names the source in errors ("DIR/config.json"). The caller owns *root: json_decref. */

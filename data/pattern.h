@@ -16,11 +16,6 @@ enum ptq_status ptq_pattern_compile(struct ptq_arena *arena, const char *regex, 
                                     struct ptq_pattern **out, struct ptq_error *err);
 void ptq_pattern_free(struct ptq_pattern *pattern); /* NULL is fine */
 
-/* The first match in text[from..size) of well-formed UTF-8: *start and *end, or *start = size + 1 where there is none.
- * Fails with PTQ_EINPUT when the expression goes beyond its limits. */
-enum ptq_status ptq_pattern_find(const struct ptq_pattern *pattern, const char *text, size_t size, size_t from,
-                                 size_t *start, size_t *end, struct ptq_error *err);
-
 /* Each search has its limits, but an expression that is cheap in one can look through all that is left of the text in
  * each: so the searches of one text have a limit together, in processor time of the thread. */
 struct ptq_pattern_budget {
@@ -32,5 +27,11 @@ void ptq_pattern_allow(struct ptq_pattern_budget *budget, size_t size); /* what 
 /* Before a search: fails with PTQ_EINPUT where the time is over, with PTQ_EINTERRUPT where a signal was seen. */
 enum ptq_status ptq_pattern_check(const struct ptq_pattern *pattern, struct ptq_pattern_budget *budget,
                                   struct ptq_error *err);
+
+/* The first match in text[from..size) of well-formed UTF-8: *start and *end, or *start = size + 1 where there is none.
+ * Fails with PTQ_EINPUT when the expression goes beyond its limits, and as ptq_pattern_check does. */
+enum ptq_status ptq_pattern_find(const struct ptq_pattern *pattern, const struct ptq_pattern_budget *budget,
+                                 const char *text, size_t size, size_t from, size_t *start, size_t *end,
+                                 struct ptq_error *err);
 
 #endif

@@ -58,7 +58,7 @@ static enum ptq_status find_next(struct search *s, struct ptq_error *err)
     const struct ptq_pattern *pattern = s->step->pattern;
     if (pattern) {
         PTQ_TRY(ptq_pattern_check(pattern, s->budget, err));
-        PTQ_TRY(ptq_pattern_find(pattern, s->text, s->size, s->from, &s->next_start, &s->next_end, err));
+        PTQ_TRY(ptq_pattern_find(pattern, s->budget, s->text, s->size, s->from, &s->next_start, &s->next_end, err));
     } else {
         find_string(s);
     }

@@ -8,8 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* An index has two values a tensor (DeepSeek-V3: 184,000), and each of its names is kept. */
-enum { MAX_SHARDS = 4096, MAX_VALUES = 400000 };
+enum { MAX_SHARDS = 4096 };
 
 /* ---- folders without an index ---- */
 
@@ -141,9 +140,7 @@ static enum ptq_status load_index(struct ptq_arena *arena, const char *folder, j
 {
     struct ptq_mapped file;
     PTQ_TRY(ptq_map_member(arena, folder, PTQ_INDEX_FILE, &file, err));
-    struct ptq_json_bounds bounds = ptq_json_usual;
-    bounds.values = MAX_VALUES;
-    enum ptq_status status = ptq_json_parse_within(&bounds, (const char *)file.data, file.size, file.path, json, err);
+    enum ptq_status status = ptq_json_parse((const char *)file.data, file.size, file.path, json, err);
     ptq_unmap(&file);
     return status;
 }

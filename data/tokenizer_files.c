@@ -51,11 +51,28 @@ static size_t count_lines(const char *text, size_t size)
     return n;
 }
 
+/* The first CR that no LF follows, or size: where such end the lines, all of them would be one. */
+static size_t bare_cr(const char *text, size_t size)
+{
+    for (const char *at = text, *stop = text + size; (at = memchr(at, '\r', (size_t)(stop - at))); at++)
+        if (at + 1 == stop || at[1] != '\n') return (size_t)(at - text);
+    return size;
+}
+
+static enum ptq_status check_lines(const char *path, const char *text, size_t size, struct ptq_error *err)
+{
+    size_t bad = ptq_utf8_check(text, size), bare = bare_cr(text, size);
+    if (bad < size) return ptq_fail(err, PTQ_EINPUT, "%s: byte %zu is not UTF-8", path, bad);
+    if (bare < size)
+        return ptq_fail(err, PTQ_EINPUT, "%s: byte %zu is a CR without LF; lines must end in LF or CRLF", path, bare);
+    return PTQ_OK;
+}
+
 static enum ptq_status take_merges(struct ptq_tokenizer *tokenizer, struct ptq_arena *arena, const char *path,
                                    const char *text, size_t size, struct ptq_error *err)
 {
-    size_t bad = ptq_utf8_check(text, size), line = 1;
-    if (bad < size) return ptq_fail(err, PTQ_EINPUT, "%s: byte %zu is not UTF-8", path, bad);
+    size_t line = 1, n = 0;
+    PTQ_TRY(check_lines(path, text, size, err));
     PTQ_TRY(ptq_tokenizer_expect_merges(tokenizer, arena, count_lines(text, size), path, err));
     const char *where = ptq_format(arena, "%s: line", path);
     for (const char *at = text, *stop = text + size; at < stop; line++) {
@@ -64,10 +81,13 @@ static enum ptq_status take_merges(struct ptq_tokenizer *tokenizer, struct ptq_a
         const char *next = at + length + 1;
         if (length && at[length - 1] == '\r') length--;
         int is_header = line == 1 && length >= 8 && memcmp(at, "#version", 8) == 0;
-        if (length && !is_header) PTQ_TRY(ptq_tokenizer_add_merge(tokenizer, at, length, where, line, err));
+        int is_merge = length && !is_header;
+        if (is_merge) PTQ_TRY(ptq_tokenizer_add_merge(tokenizer, at, length, where, line, err));
+        n += (size_t)is_merge;
         at = next;
     }
-    return PTQ_OK;
+    if (n) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT, "%s: holds no merge, and every character would be a token; fetch it anew", path);
 }
 
 static enum ptq_status read_merges(struct ptq_tokenizer *tokenizer, struct ptq_arena *arena, const char *folder,

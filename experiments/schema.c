@@ -333,7 +333,8 @@ static const struct ptq_yaml *find_node(const struct ptq_yaml *root, const char 
 
 /* ---- --set ---- */
 
-static enum ptq_status find_set_key(const char *word, int *out, struct ptq_error *err)
+/* where: what the word stands in, for people. */
+static enum ptq_status find_set_key(const char *where, const char *word, int *out, struct ptq_error *err)
 {
     const char *names[MAX_NAMES];
     size_t n = 0;
@@ -345,7 +346,7 @@ static enum ptq_status find_set_key(const char *word, int *out, struct ptq_error
     }
     add_names(&known, names, n);
     const char *near = ptq_nearest(word, names, n);
-    enum ptq_status status = ptq_fail(err, PTQ_EUSAGE, "--set: unknown key '%s'%s%s%s; known: %s", word,
+    enum ptq_status status = ptq_fail(err, PTQ_EUSAGE, "%s: unknown key '%s'%s%s%s; known: %s", where, word,
                                       near ? ", did you mean '" : "", near ? near : "", near ? "'" : "", known.data);
     free(known.data);
     return status;
@@ -377,7 +378,7 @@ static enum ptq_status lay_quick(const struct ptq_yaml *root, const struct ptq_y
                         "quick: {windows: 2}, or leave it out",
                         root->file);
     for (const struct ptq_yaml *node = quick->child; node; node = node->next) {
-        if (find_set_key(node->key, &id, err)) return ptq_yaml_within(node, err);
+        if (find_set_key("quick", node->key, &id, err)) return ptq_yaml_within(node, err);
         nodes[id] = node;
     }
     return PTQ_OK;
@@ -404,7 +405,7 @@ static enum ptq_status read_set(struct ptq_arena *arena, const char *set, const 
     if (!equals || equals == set)
         return ptq_fail(err, PTQ_EUSAGE, "--set %.80s: must be KEY=VALUE, such as w_bit=3,4", set);
     if (strcmp(set, "quick=1") == 0) return lay_quick(root, nodes, err);
-    PTQ_TRY(find_set_key(ptq_strndup(arena, set, (size_t)(equals - set)), &id, err));
+    PTQ_TRY(find_set_key("--set", ptq_strndup(arena, set, (size_t)(equals - set)), &id, err));
     const char *value = equals + 1, *file = ptq_format(arena, "--set %.*s", (int)(equals - set), set);
     if ((keys[id].axis || keys[id].protocol) && *value == '[') {
         struct ptq_yaml *list;

@@ -71,9 +71,11 @@ struct ptq_ops {
     /* y[M][N] = x[M][K] w[N][K]^T + b[N], added to y where accumulate. b may be NULL. w rows are K apart. */
     void (*linear)(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w, const float *b, int accumulate,
                    int64_t m, int64_t n, int64_t k);
-    /* y[M][K] = x / sqrt(mean(x^2) + eps) * g;  y may be x */
+    /* Norms. A row whose sum of squares is beyond float32 becomes NaN, and not the zeros that 1 / sqrt(inf) gives: they
+     * would be taken for an answer. y may be x.
+     * y[M][K] = x / sqrt(mean(x^2) + eps) * g */
     void (*rmsnorm)(float *y, const float *x, const float *g, float eps, int64_t m, int64_t k);
-    /* y[M][K] = (x - mean) / sqrt(variance + eps) * g + b;  y may be x */
+    /* y[M][K] = (x - mean) / sqrt(variance + eps) * g + b */
     void (*layernorm)(float *y, const float *x, const float *g, const float *b, float eps, int64_t m, int64_t k);
     /* x[M][heads * D] in place, each head's halves rotated: (a, b) -> (a cos - b sin, b cos + a sin);
      * cos, sin [M][D / 2] */

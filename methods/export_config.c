@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_CONFIG = 1 << 24 };
+/* Of a file that is carried over: as much as a tokenizer's reader takes. */
+enum { MAX_CONFIG = 1 << 24, MAX_CARRIED = 64 << 20 };
 
 /* Carried over byte for byte, where they are there. */
 static const char *const carried[] = {"tokenizer.json",
@@ -153,7 +154,12 @@ static enum ptq_status carry(const struct ptq_export *x, const char *name, struc
     const char *folder = x->model->checkpoint.folder;
     if (!ptq_is_file(ptq_join(x->scratch, folder, name))) return PTQ_OK;
     PTQ_TRY(ptq_map_member(x->scratch, folder, name, &file, err));
-    enum ptq_status status = ptq_write_file(ptq_join(x->scratch, x->folder, name), file.data, file.size, err);
+    enum ptq_status status =
+        file.size > MAX_CARRIED
+            ? ptq_fail(err, PTQ_EINPUT,
+                       "%s: has %zu bytes; a file beside the weights that is carried over has at most %d", file.path,
+                       file.size, (int)MAX_CARRIED)
+            : ptq_write_mapped(ptq_join(x->scratch, x->folder, name), &file, err);
     ptq_unmap(&file);
     return status;
 }

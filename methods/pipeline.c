@@ -246,7 +246,7 @@ static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chu
     struct ptq_mark mark = ptq_arena_mark(r->codes);
     int again = index < r->resumed;
     if (again ? restore_block(r, index, block, here, err) : quantize_block(r, index, block, here, err))
-        return ptq_within(err, "layer %lld", (long long)index);
+        return ptq_within(err, "%s: layer %lld", r->model->name, (long long)index);
     for (int i = from; i < r->cell->n_linears; i++) {
         r->cell->linear[i].name = ptq_strdup(r->arena, r->cell->linear[i].name);
         r->cell->saturated_groups += r->cell->linear[i].saturated;
@@ -334,7 +334,7 @@ static enum ptq_status summarise(struct run *r, struct ptq_error *err)
     c->peak_rss_bytes = ptq_peak_rss_bytes();
     c->tokens_per_second = c->seconds_eval > 0 ? (double)(c->windows * c->window) / c->seconds_eval : 0;
     if (!isfinite(c->ppl))
-        return ptq_fail(err, PTQ_ENUMERIC, "the perplexity is not finite (mean nll %g)", c->nll_mean);
+        return ptq_fail(err, PTQ_ENUMERIC, "%s: the perplexity is not finite (mean nll %g)", c->model, c->nll_mean);
     return PTQ_OK;
 }
 

@@ -87,6 +87,20 @@ static inline double squared_error(struct setup *s, const char *op, int number, 
     return error;
 }
 
+/* The device's array times factor. */
+static inline void scale_device(struct setup *s, struct both *b, float factor)
+{
+    for (int64_t i = 0; i < b->n; i++) b->host[i] *= factor;
+    s->device->upload(b->device, b->host, sizeof *b->host * (size_t)b->n);
+}
+
+static inline void all_nan(struct setup *s, const char *op, int number, const struct both *b)
+{
+    s->device->download(b->host, b->device, sizeof *b->host * (size_t)b->n);
+    for (int64_t i = 0; i < b->n; i++)
+        if (!isnan(b->host[i])) fail_msg("%s, case %d: value %ld is %g", op, number, (long)i, (double)b->host[i]);
+}
+
 /* Normalised by the host's squares, the error is within bound. */
 static inline void agree(struct setup *s, const char *op, int number, const struct both *b, double bound)
 {

@@ -38,6 +38,22 @@ static void norms(struct setup *s)
     }
 }
 
+/* As in test_kernels: rows whose squares are beyond float32. */
+static void norms_overflow(struct setup *s)
+{
+    const int64_t columns[] = {5, 100, 1000};
+    for (int c = 0; c < 3; c++) {
+        int64_t k = columns[c];
+        struct both x = make(s, 3 * k), g = make(s, k), b = make(s, k), y = make(s, 3 * k);
+        scale_device(s, &x, 1e30f);
+        s->device->ops.rmsnorm(y.device, x.device, g.device, 1e-5f, 3, k);
+        all_nan(s, "rmsnorm", c, &y);
+        s->device->ops.layernorm(y.device, x.device, g.device, b.device, 1e-5f, 3, k);
+        all_nan(s, "layernorm", c, &y);
+        drop(s, &x), drop(s, &g), drop(s, &b), drop(s, &y);
+    }
+}
+
 static void activations(struct setup *s)
 {
     for (int c = 0; c < s->matrix_cases; c++) {
@@ -212,7 +228,7 @@ static void subtract(struct setup *s)
 }
 
 #define PTQ_DEVICE_TESTS(X)                                                                                            \
-    X(linear) X(norms) X(activations) X(rope_and_attention) X(lse) X(dequantize) X(sums) X(subtract)
+    X(linear) X(norms) X(norms_overflow) X(activations) X(rope_and_attention) X(lse) X(dequantize) X(sums) X(subtract)
 #define X(name)                                                                                                        \
     static void test_##name(void **state)                                                                              \
     {                                                                                                                  \

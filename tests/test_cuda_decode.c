@@ -164,6 +164,11 @@ static void test_rows(struct setup *s)
         s->ref.silu_mul(y.host, k, x.host, g.host, k, 1, k);
         s->device->decoding.silu_row(&row, x.device, g.device, k);
         agree(s, "silu_row", i, &y, 1e-12);
+        scale_device(s, &x, 1e30F);
+        s->device->decoding.norm_row(&row, x.device, g.device, NULL, 1e-5F, k);
+        all_nan(s, "norm_row", i, &y);
+        s->device->decoding.norm_row(&row, x.device, g.device, b.device, 1e-5F, k);
+        if (k > 1) all_nan(s, "norm_row", i, &y); /* one column is its own mean */
         drop(s, &x);
         drop(s, &g);
         drop(s, &b);

@@ -267,7 +267,7 @@ static const struct {
     {"methods:\n  - salient: {w: 3, w_bit: 4}\n", ":2: method 'salient:w=3,w=4': w is given twice"},
     {"methods:\n  - fp16: {w_bit: 3}\n", ":2: method 'fp16:w=3': fp16 takes no parameters"},
     {"methods: rtn\nquick: 3\n", ":2: quick is a text; it must be a mapping of what --set takes"},
-    {"methods: rtn\nquick: {windowz: 3}\n", "t.yaml:2: --set: unknown key 'windowz'"},
+    {"methods: rtn\nquick: {windowz: 3}\n", "t.yaml:2: quick: unknown key 'windowz', did you mean 'window'"},
     {"methods: rtn\nexclude: x\n", ":2: exclude is a text; it must be a mapping of axes to values, or a list of them"},
     {"methods: rtn\nexclude: [x]\n", ":2: an entry of exclude is a text; it must be a mapping of axes"},
     {"methods: rtn\ninclude: [{}]\n", ":2: an entry of include is empty; it must be a mapping"},

@@ -236,6 +236,30 @@ static void what_is_no_json_is_not_written(void **state)
     ptq_arena_free(arena);
 }
 
+/* A folder of a stranger's may hold anything beneath the names that are carried over. */
+static void files_beside_the_weights_are_bounded(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        int64_t size;
+        const char *words; /* NULL: it is carried over */
+    } rows[] = {{"LICENSE", (64 << 20) + 1, "LICENSE: has 67108865 bytes;at most 67108864"},
+                {"chat_template.jinja", 1 << 30, "chat_template.jinja: has 1073741824 bytes"},
+                {"generation_config.json", 3 << 20, NULL}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct ptq_error err;
+        char path[128];
+        snprintf(path, sizeof path, "%s/%s", tiny, rows[i].name);
+        write_test_text(tiny, rows[i].name, "");
+        assert_int_equal(truncate(path, rows[i].size), 0);
+        enum ptq_status status = export_changed(tiny, "rtn:w4,g32", "awq", &err);
+        assert_int_equal(unlink(path), 0);
+        if (rows[i].words) assert_refused(rows[i].name, status, &err, rows[i].words);
+        if (!rows[i].words && status) fail_msg("%s: %s", rows[i].name, err.text);
+    }
+}
+
 /* Nothing was begun, so there is nothing to give back. */
 static void formats_that_never_began(void **state)
 {
@@ -265,9 +289,13 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(codes_that_have_no_place),      cmocka_unit_test(sizes_and_families),
-        cmocka_unit_test(biases_that_no_family_has),     cmocka_unit_test(zeros_and_minima_of_a_gguf),
-        cmocka_unit_test(families_may_leave_things_out), cmocka_unit_test(what_is_no_json_is_not_written),
+        cmocka_unit_test(codes_that_have_no_place),
+        cmocka_unit_test(sizes_and_families),
+        cmocka_unit_test(biases_that_no_family_has),
+        cmocka_unit_test(zeros_and_minima_of_a_gguf),
+        cmocka_unit_test(families_may_leave_things_out),
+        cmocka_unit_test(what_is_no_json_is_not_written),
+        cmocka_unit_test(files_beside_the_weights_are_bounded),
         cmocka_unit_test(formats_that_never_began),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

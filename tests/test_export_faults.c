@@ -29,7 +29,7 @@
       (struct ptq_arena * a, const struct ptq_gguf *b, const char *c, json_t **d, json_t **e, struct ptq_error *err),  \
       (a, b, c, d, e, err))                                                                                            \
     X(ptq_write_pieces, (const char *a, const struct ptq_piece *b, int c, struct ptq_error *err), (a, b, c, err))      \
-    X(ptq_write_file, (const char *a, const void *b, size_t c, struct ptq_error *err), (a, b, c, err))                 \
+    X(ptq_write_mapped, (const char *a, const struct ptq_mapped *b, struct ptq_error *err), (a, b, err))               \
     X(ptq_map_member,                                                                                                  \
       (struct ptq_arena * a, const char *b, const char *c, struct ptq_mapped *d, struct ptq_error *err),               \
       (a, b, c, d, err))                                                                                               \

@@ -56,6 +56,16 @@ static enum ptq_status write_it(const char *path, struct ptq_error *err)
     return ptq_write_file(path, "after", 5, err);
 }
 
+static enum ptq_status copy_it(const char *path, struct ptq_error *err)
+{
+    struct ptq_mapped file;
+    write_test_text(folder, "source", "after");
+    assert_int_equal(ptq_map(arena, ptq_join(arena, folder, "source"), &file, err), PTQ_OK);
+    enum ptq_status status = ptq_write_mapped(path, &file, err);
+    ptq_unmap(&file);
+    return status;
+}
+
 static const struct row {
     const char *name;
     enum ptq_status (*what)(const char *path, struct ptq_error *err);
@@ -72,6 +82,8 @@ static const struct row {
     {"a read", read_it, CALL_read, 1, EIO, "cannot be read: Input/output error", "before"},
     {"an interrupted write", write_it, CALL_write, 1, EINTR, NULL, "after"},
     {"a write", write_it, CALL_write, 1, ENOSPC, "cannot be written: No space left", "before"},
+    {"a copy's write", copy_it, CALL_write, 1, ENOSPC, "cannot be written: No space left", "before"},
+    {"an interrupted copy", copy_it, CALL_write, 1, EINTR, NULL, "after"},
     {"closing what was written", write_it, CALL_close, 1, EDQUOT, "cannot be written: Disk quota exceeded", "before"},
     {"syncing a file", write_it, CALL_fsync, 1, EIO, "cannot be written: Input/output error", "before"},
     {"a file of a kind that cannot be synced", write_it, CALL_fsync, 1, EINVAL, "cannot be written: Invalid", "before"},
@@ -139,6 +151,32 @@ static void calls_that_fail(void **state)
             fail_msg("%s: the file is '%.*s'", row->name, (int)file.size, (const char *)file.data);
         ptq_unmap(&file);
         if (temporaries()) fail_msg("%s: a temporary file stays", row->name);
+    }
+}
+
+/* A copy takes the memory of a piece, however large the file is; and none of a file of no bytes. */
+static void a_copy_takes_little_memory(void **state)
+{
+    (void)state;
+    enum { LARGE = 32 << 20, MOST_KIB = 8 << 10 };
+    static const off_t size[] = {0, LARGE + 5};
+    const char *from = ptq_join(arena, folder, "large"), *to = ptq_join(arena, folder, "copy");
+    for (int i = 0; i < 2; i++) {
+        struct ptq_error err;
+        struct ptq_mapped file, copy;
+        struct rusage before, after;
+        write_test_text(folder, "large", "");
+        assert_int_equal(truncate(from, size[i]), 0);
+        assert_int_equal(ptq_map(arena, from, &file, &err), PTQ_OK);
+        getrusage(RUSAGE_SELF, &before);
+        assert_int_equal(ptq_write_mapped(to, &file, &err), PTQ_OK);
+        getrusage(RUSAGE_SELF, &after);
+        if (after.ru_maxrss - before.ru_maxrss > MOST_KIB)
+            fail_msg("a copy of %zu bytes took %ld KiB", file.size, after.ru_maxrss - before.ru_maxrss);
+        assert_int_equal(ptq_map(arena, to, &copy, &err), PTQ_OK);
+        assert_true(copy.size == file.size && (!copy.size || memcmp(copy.data, file.data, copy.size) == 0));
+        ptq_unmap(&file);
+        ptq_unmap(&copy);
     }
 }
 
@@ -292,6 +330,7 @@ static void whose_an_address_is(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(calls_that_fail),
+                                       cmocka_unit_test(a_copy_takes_little_memory),
                                        cmocka_unit_test(nothing_to_publish),
                                        cmocka_unit_test(what_is_not_replaced),
                                        cmocka_unit_test(what_is_swept),

@@ -92,22 +92,26 @@ static void depth_is_counted_right(void **state)
     json_decref(root);
 }
 
-/* Values are counted before they are parsed, and neither in strings nor where there are just as many as are allowed;
- * likewise the bytes of a string and of all. */
+/* What a text takes is counted before it is parsed, brackets and commas in strings as the bytes that they are, and what
+ * is just as much as is allowed is taken; likewise the bytes of a string and of all. */
 static void extent_is_bounded(void **state)
 {
     (void)state;
-    /* an object 3, a colon 1, an array 2, two commas; strings of 4 and 5 bytes */
+    /* 26 bytes; an object 240, an array 128, two commas, a colon and two quotes 48 each, strings of 5 and 5 bytes with
+     * the quote behind them, of which a backslash and what it escapes are one */
     static const char text[] = "{\"a,[{\": [1, 2, \"345\\\"\"]}\n";
+    enum { MEMORY = 26 + 240 + 128 + 5 * 48 + 5 + 5 };
     static const struct {
         struct ptq_json_bounds bounds;
         const char *refused;
     } rows[] = {
-        {{8, 5, 100}, NULL},
-        {{7, 5, 100}, "F: byte 14;more than 7 values"},
-        {{8, 4, 100}, "F: byte 16;a string of more than 4 bytes"},
-        {{8, 5, 26}, NULL},
-        {{8, 5, 25}, "F: has 26 bytes; at most 25"},
+        {{MEMORY, 5, 100}, NULL},
+        {{MEMORY - 1, 5, 100}, "F: byte 22;values and keys;643 bytes of memory"},
+        {{MEMORY - 5, 5, 100}, "F: byte 17;values and keys;639 bytes of memory"},
+        {{25, 5, 100}, "F: byte 0;25 bytes of memory"},
+        {{MEMORY, 4, 100}, "F: byte 16;a string of more than 4 bytes"},
+        {{MEMORY, 5, 26}, NULL},
+        {{MEMORY, 5, 25}, "F: has 26 bytes; at most 25"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct ptq_error err;
@@ -121,19 +125,26 @@ static void extent_is_bounded(void **state)
     }
 }
 
+/* An array of zeros, as many as fit, and one more. */
 static void usual_bounds(void **state)
 {
     (void)state;
     struct ptq_error err;
     json_t *root;
-    size_t n = 2 * ptq_json_usual.values + 3;
-    char *many = malloc(n);
-    assert_non_null(many);
-    for (size_t i = 0; i < n; i++) many[i] = i % 2 ? '0' : ',';
-    many[0] = '[';
-    many[n - 1] = ']';
-    assert_refused("too many", ptq_json_parse(many, n, "F", &root, &err), &err, "F: byte 1399998;700000 values");
-    free(many);
+    size_t fit = (ptq_json_usual.memory - 3 - 128) / 50;
+    for (size_t zeros = fit + 1; zeros <= fit + 2; zeros++) {
+        size_t n = 2 * zeros + 1;
+        char *many = malloc(n);
+        assert_non_null(many);
+        for (size_t i = 0; i < n; i++) many[i] = i % 2 ? '0' : ',';
+        many[0] = '[';
+        many[n - 1] = ']';
+        enum ptq_status status = ptq_json_parse(many, n, "F", &root, &err);
+        free(many);
+        if (zeros > fit + 1) assert_refused("too many", status, &err, "F: byte 1845490;values and keys;46137344 bytes");
+        if (zeros == fit + 1 && status) fail_msg("%s", err.text);
+        json_decref(root);
+    }
 }
 
 static void files_are_bounded_and_named(void **state)

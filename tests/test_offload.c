@@ -414,7 +414,7 @@ static void test_failures(void **state)
     fake.bad_call = 4; /* the second block's down */
     fake.planted = NAN;
     assert_int_equal(evaluate(f, &fake.device, "fp16", "fp32", &cell), PTQ_ENUMERIC);
-    if (!strstr(f->g.err.text, "layer 1: the activation of window 0, token 3 is not finite"))
+    if (!strstr(f->g.err.text, ": layer 1: the activation of window 0, token 3 is not finite"))
         fail_msg("%s", f->g.err.text);
     assert_int_equal(fake.held, 0);
     close_fixture(f);

@@ -158,7 +158,7 @@ static void test_tensors_refused(void **state)
          {.poke = UP ".qzeros", .poked = 0x777777f7},
          UP ".qzeros;output 1;group 0;zero of 0;underflowed;gptq_v2"},
         {gptq, {.poke = UP ".scales", .poked = 0x7c00}, UP ".scales;infinite"},
-        {awq, {.poke = UP ".scales", .poked = 0x7bff}, UP ";too large for FP16"},
+        {awq, {.poke = UP ".scales", .poked = 0x7bff}, "/model.safetensors: " UP ": a weight is too large for FP16"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
@@ -244,11 +244,13 @@ static void test_weights_too_large(void **state)
     q.grid.w_bit = 4;
     q.grid.group_size = 32;
     memset(code, 15, sizeof code);
-    assert_refused("FP32", ptq_quantized_weights(&q, "up", 1, w, &err), &err, "up: a weight is too large for FP32");
+    assert_refused("FP32", ptq_quantized_weights(&q, "F", "up", 1, w, &err), &err,
+                   "F: up: a weight is too large for FP32");
     assert_int_equal(err.status, PTQ_ENUMERIC);
     scale = 1e4f;
-    assert_refused("FP16", ptq_quantized_weights(&q, "up", 0, w, &err), &err, "up: a weight is too large for FP16");
-    EXPORT_OK(&err, ptq_quantized_weights(&q, "up", 1, w, &err));
+    assert_refused("FP16", ptq_quantized_weights(&q, "F", "up", 0, w, &err), &err,
+                   "F: up: a weight is too large for FP16");
+    EXPORT_OK(&err, ptq_quantized_weights(&q, "F", "up", 1, w, &err));
     assert_true(w[31] == 15e4f);
 }
 

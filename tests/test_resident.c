@@ -234,7 +234,7 @@ static void test_not_finite(void **state)
     f.far.device = &bad;
     OK(ptq_decoder_make(f.arena, &f.far, f.held.block, TOKENS, &d, &err));
     assert_int_equal(ptq_decoder_push(&d, greedy[2].prompt, GREEDY_PROMPT, &err), PTQ_ENUMERIC);
-    if (!strstr(err.text, "token 8: the logit of id 7 is not finite")) fail_msg("%s", err.text);
+    if (!strstr(err.text, ": token 8: the logit of id 7 is not finite")) fail_msg("%s", err.text);
     close_fixture(&f);
 }
 

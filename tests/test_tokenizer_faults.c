@@ -8,8 +8,9 @@
       (struct ptq_arena * a, const char *b, const char *c, struct ptq_pattern **d, struct ptq_error *err),             \
       (a, b, c, d, err))                                                                                               \
     X(ptq_pattern_find,                                                                                                \
-      (const struct ptq_pattern *a, const char *b, size_t c, size_t d, size_t *e, size_t *f, struct ptq_error *err),   \
-      (a, b, c, d, e, f, err))                                                                                         \
+      (const struct ptq_pattern *a, const struct ptq_pattern_budget *b, const char *c, size_t d, size_t e, size_t *f,  \
+       size_t *g, struct ptq_error *err),                                                                              \
+      (a, b, c, d, e, f, g, err))                                                                                      \
     X(ptq_normalize,                                                                                                   \
       (const struct ptq_normalizer *a, const char *b, size_t c, struct ptq_arena *d, const char **e, size_t *f,        \
        struct ptq_error *err),                                                                                         \

@@ -101,7 +101,11 @@ static const struct {
     {"GPT-2's end", VOCAB, "#version: 0.2\na b\n", NULL, NULL, 3, {2, 5, 0}, NULL},
     {"a blank line", VOCAB, "a b\n\n\n", NULL, NULL, 3, {2, 5, 0}, NULL},
     {"a blank line first", VOCAB, "\na b\r\n\r\n", NULL, NULL, 3, {2, 5, 0}, NULL},
-    {"no merge", VOCAB, "", NULL, NULL, 4, {0, 1, 5, 0}, NULL},
+    {"no line end at the end", VOCAB, "#version: 0.2\r\na b", NULL, NULL, 3, {2, 5, 0}, NULL},
+    {"no merge", VOCAB, "", NULL, NULL, 0, {0}, "merges.txt: holds no merge"},
+    {"a header alone", VOCAB, "#version: 0.2\n\n", NULL, NULL, 0, {0}, "merges.txt: holds no merge"},
+    {"lines that end in CR", VOCAB, "#version: 0.2\ra b\r", NULL, NULL, 0, {0}, "merges.txt: byte 13 is a CR"},
+    {"one line that does", VOCAB, "#version: 0.2\r\na b\r", NULL, NULL, 0, {0}, "merges.txt: byte 18 is a CR"},
     {"a prefix", VOCAB, "a b\n", "{'add_prefix_space': true}", NULL, 5, {3, 2, 5, 3, 0}, NULL},
     {"an empty name", VOCAB, "a b\n", "{'bos_token': ''}", NULL, 3, {2, 5, 0}, NULL},
     {"one that is in no vocabulary", VOCAB, "a b\n", "{'pad_token': '<pad>'}", NULL, 3, {2, 5, 0}, NULL},
@@ -172,8 +176,8 @@ static void special_tokens_have_a_most(void **state)
             ptq_buffer_add(&text, "%s\"%d\": {\"content\": \"<%d>\"}", i ? ", " : "", i + 10, i);
         write_test_text(folder, "tokenizer_config.json",
                         ptq_format(own, "{\"added_tokens_decoder\": {%s}, \"eos_token\": \"<7>\"}", text.data));
-        write_test_text(folder, "vocab.json", "{\"a\": 0}");
-        write_test_text(folder, "merges.txt", "");
+        write_test_text(folder, "vocab.json", "{\"a\": 0, \"aa\": 1}");
+        write_test_text(folder, "merges.txt", "a a");
         free(text.data);
         enum ptq_status status = ptq_tokenizer_open(own, folder, &tokenizer, &err);
         if (more) assert_refused("one more", status, &err, "more than 4096 special tokens");

@@ -131,7 +131,7 @@ AVX2 static void rmsnorm_avx2(float *y, const float *x, const float *g, float ep
         for (; j + 8 <= k; j += 8) sum = _mm256_fmadd_ps(_mm256_loadu_ps(x + j), _mm256_loadu_ps(x + j), sum);
         double squares = sum8(sum);
         for (; j < k; j++) squares += (double)x[j] * x[j];
-        float scale = (float)(1 / sqrt(squares / (double)k + eps));
+        float scale = (float)(1 / sqrt(squares / (double)k + eps)) + (float)squares * 0; /* see ops.h */
         for (j = 0; j < k; j++) y[j] = x[j] * scale * g[j];
     }
 }
@@ -152,7 +152,7 @@ AVX2 static void layernorm_avx2(float *y, const float *x, const float *g, const 
         }
         double squares = sum8(square);
         for (; j < k; j++) squares += (double)(x[j] - mean) * (x[j] - mean);
-        float scale = (float)(1 / sqrt(squares / (double)k + eps));
+        float scale = (float)(1 / sqrt(squares / (double)k + eps)) + (float)squares * 0; /* see ops.h */
         for (j = 0; j < k; j++) y[j] = (x[j] - mean) * scale * g[j] + b[j];
     }
 }

@@ -90,7 +90,7 @@ template <bool RMS> __global__ void __launch_bounds__(WARPS *WARP) norm_row_kern
     ptq_turn_aside();
     if (mine) x = four_at(t.x, place / FOUR);
     if (!RMS) mean = sum_row<false>(&t, 0, part) / (float)t.k;
-    float scale = 1 / sqrtf(sum_row<true>(&t, mean, part) / (float)t.k + t.eps);
+    float squares = sum_row<true>(&t, mean, part), scale = 1 / sqrtf(squares / (float)t.k + t.eps) + squares * 0;
     if (c >= t.out.chunks.n) return;
     const float v[FOUR] = {mine ? (x.x - mean) * scale * g.x + b.x : 0, mine ? (x.y - mean) * scale * g.y + b.y : 0,
                            mine ? (x.z - mean) * scale * g.z + b.z : 0, mine ? (x.w - mean) * scale * g.w + b.w : 0};

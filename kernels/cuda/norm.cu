@@ -9,7 +9,8 @@ __global__ void rmsnorm_kernel(float *y, const float *x, const float *g, float e
     const float *row = x + blockIdx.x * k;
     float sum = 0;
     for (int64_t j = threadIdx.x; j < k; j += blockDim.x) sum += row[j] * row[j];
-    float scale = 1 / sqrtf(block_sum(sum, ptq_shared<float>()) / (float)k + eps);
+    sum = block_sum(sum, ptq_shared<float>());
+    float scale = 1 / sqrtf(sum / (float)k + eps) + sum * 0; /* see ops.h */
     for (int64_t j = threadIdx.x; j < k; j += blockDim.x) y[blockIdx.x * k + j] = row[j] * scale * g[j];
 }
 
@@ -20,7 +21,8 @@ __global__ void layernorm_kernel(float *y, const float *x, const float *g, const
     for (int64_t j = threadIdx.x; j < k; j += blockDim.x) sum += row[j];
     float mean = block_sum(sum, part) / (float)k;
     for (int64_t j = threadIdx.x; j < k; j += blockDim.x) squares += (row[j] - mean) * (row[j] - mean);
-    float scale = 1 / sqrtf(block_sum(squares, part) / (float)k + eps);
+    squares = block_sum(squares, part);
+    float scale = 1 / sqrtf(squares / (float)k + eps) + squares * 0;
     for (int64_t j = threadIdx.x; j < k; j += blockDim.x) y[blockIdx.x * k + j] = (row[j] - mean) * scale * g[j] + b[j];
 }
 

@@ -26,7 +26,8 @@ static void rmsnorm(float *y, const float *x, const float *g, float eps, int64_t
 {
     for (int64_t i = 0; i < m; i++) {
         const float *row = x + i * k;
-        float scale = (float)(1 / sqrt(dot(row, row, k) / (double)k + eps));
+        double squares = dot(row, row, k);
+        float scale = (float)(1 / sqrt(squares / (double)k + eps)) + (float)squares * 0; /* NaN where that overflows */
         for (int64_t j = 0; j < k; j++) y[i * k + j] = row[j] * scale * g[j];
     }
 }
@@ -35,11 +36,11 @@ static void layernorm(float *y, const float *x, const float *g, const float *b, 
 {
     for (int64_t i = 0; i < m; i++) {
         const float *row = x + i * k;
-        double mean = 0, variance = 0;
+        double mean = 0, squares = 0;
         for (int64_t j = 0; j < k; j++) mean += row[j];
         mean /= (double)k;
-        for (int64_t j = 0; j < k; j++) variance += (row[j] - mean) * (row[j] - mean);
-        double scale = 1 / sqrt(variance / (double)k + eps);
+        for (int64_t j = 0; j < k; j++) squares += (row[j] - mean) * (row[j] - mean);
+        double scale = 1 / sqrt(squares / (double)k + eps) + (float)squares * 0;
         for (int64_t j = 0; j < k; j++) y[i * k + j] = (float)((row[j] - mean) * scale) * g[j] + b[j];
     }
 }

@@ -232,7 +232,7 @@ void ptq_fuzz_quantized(const uint8_t *data, size_t size)
         l.codes = tensor(arena, &in, "L.qweight", PTQ_I32, rows, columns);
         float *w = ptq_new(arena, float, l.n *l.k);
         int exact = (flags & 16) != 0;
-        if (!ptq_quantized_codes(&how, &l, arena, &q, &err) && !ptq_quantized_weights(&q, "L", exact, w, &err))
+        if (!ptq_quantized_codes(&how, &l, arena, &q, &err) && !ptq_quantized_weights(&q, "F", "L", exact, w, &err))
             for (int64_t i = 0; i < l.n * l.k; i++)
                 ptq_fuzz_require(isfinite(w[i]) && (exact || ptq_f16_round(w[i]) == w[i]),
                                  "a weight is an FP16 number");

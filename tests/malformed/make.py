@@ -101,6 +101,15 @@ def make_safetensors():
     write("st/06b-million-values.safetensors", safetensors(b'{"a":{"x":[' + b"0," * 8000000 + b"0]}}"))
     write("st/06c-header-99999999.safetensors", safetensors(b"{}", length=99999999))
     os.truncate(path_of("st/06c-header-99999999.safetensors"), 100000007)
+    for number, n in (("38b", 349000), ("38c", 150000)):
+        write(f"st/{number}-metadata-{n}-pairs.safetensors", safetensors({"__metadata__": pairs(n)}))
+    empty = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    write("st/38d-long-names.safetensors", safetensors({f"{i:04000}": empty for i in range(4500)}))
+
+
+def pairs(n):
+    """n pairs of texts of 24 bytes: 20 MB are full of them at 349,000."""
+    return {f"{i:024x}": f"{i:024x}" for i in range(n)}
 
 
 # ---- folders of models ----
@@ -171,6 +180,8 @@ def make_index():
     index_folder("48b-5000-shards", lambda index: index.update(
         weight_map={f"t{i}": f"shard-{i}.safetensors" for i in range(5000)}))
     index_folder("48c-key-of-2-mb", lambda index: index["weight_map"].update({"x" * 2000000: FIRST}))
+    for number, n in (("49b", 199000), ("49c", 150000)):
+        index_folder(f"{number}-metadata-{n}-pairs", lambda index, n=n: index["metadata"].update(pairs(n)))
     index_folder("49-total-size", lambda index: index["metadata"].update(total_size=1))
 
 
@@ -282,6 +293,8 @@ def make_tokenizers():
             t["model"]["vocab"][word] = 900
         tokenizer(name, change)
     merges_folder("75a-no-header", b"\n".join(read(MODELS, "opt350", "merges.txt").split(b"\n")[1:]))
+    merges_folder("75c-merges-empty", "")
+    merges_folder("75d-cr", read(MODELS, "opt350", "merges.txt").replace(b"\n", b"\r"))
     merges_folder("75b-crlf", read(MODELS, "opt350", "merges.txt").replace(b"\n", b"\r\n"))
 
 

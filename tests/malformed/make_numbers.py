@@ -63,6 +63,12 @@ def one(name, index, value):
     return change
 
 
+def times(name, factor):
+    def change(tensors):
+        tensors[name][1][:] = [x * factor for x in tensors[name][1]]
+    return change
+
+
 def every_linear(values):
     def change(tensors):
         for key in tensors:
@@ -105,6 +111,9 @@ def main():
         "nan-norm": one("model.layers.1.input_layernorm.weight", 7, math.nan),
         "nan-head": one("lm_head.weight", 70, math.nan),
         "overflow": overflow,
+        "large-embedding": times("model.embed_tokens.weight", 1e30),
+        "large-head": times("lm_head.weight", 1e6),
+        "overflowing-head": times("lm_head.weight", 1e38),
         "zero-group": every_linear(lambda i, x: 0.0 if i < 32 else x),
         "zero-linear": linear(UP, lambda i, x: 0.0),
         "all-zero": every_linear(lambda i, x: 0.0),
