@@ -246,18 +246,21 @@ enum ptq_status ptq_claims_read(struct ptq_arena *arena, const char *path, struc
 
 /* ---- cells ---- */
 
-struct ptq_claim_cells *ptq_claims_cells(struct ptq_arena *arena, const struct ptq_claims *claims, const char *folder)
+enum ptq_status ptq_claims_cells(struct ptq_arena *arena, const struct ptq_claims *claims, const char *folder,
+                                 struct ptq_claim_cells **out, struct ptq_error *err)
 {
-    struct ptq_claim_cells *all = ptq_new(arena, struct ptq_claim_cells, claims->n_experiments);
+    struct ptq_claim_cells *all = *out = ptq_new(arena, struct ptq_claim_cells, claims->n_experiments);
     for (int i = 0; i < claims->n_experiments; i++) {
-        struct ptq_error err;
         const char *name = claims->experiment[i];
         const char *path = ptq_join(arena, folder, ptq_format(arena, "%s.h5", name));
         all[i] = (struct ptq_claim_cells){.experiment = name};
-        if (access(path, F_OK) && access(ptq_format(arena, "%s.cells", path), F_OK))
+        if (access(path, F_OK) && access(ptq_format(arena, "%s.cells", path), F_OK)) {
             all[i].missing = ptq_format(arena, "%s has not been run", name);
-        else if (ptq_results_read(arena, path, &all[i].cell, &all[i].n, &err))
-            all[i].missing = ptq_strdup(arena, err.text), all[i].n = 0;
+            continue;
+        }
+        enum ptq_status status = ptq_results_read(arena, path, &all[i].cell, &all[i].n, err);
+        if (status && status != PTQ_EINPUT) return status; /* what the system cannot do today is no verdict */
+        if (status) all[i].missing = ptq_strdup(arena, err->text), all[i].n = 0;
     }
-    return all;
+    return PTQ_OK;
 }

@@ -107,8 +107,9 @@ enum ptq_status ptq_claims_read(struct ptq_arena *arena, const char *path, struc
                                 struct ptq_error *err);
 
 /* The cells of FOLDER/NAME.h5 for every experiment of the claims, in their order; a file that is missing or bad says so
- * in `missing`. Memory from arena. */
-struct ptq_claim_cells *ptq_claims_cells(struct ptq_arena *arena, const struct ptq_claims *claims, const char *folder);
+ * in `missing`. Fails where the system does: PTQ_EIO, PTQ_EINTERRUPT. Memory from arena. */
+enum ptq_status ptq_claims_cells(struct ptq_arena *arena, const struct ptq_claims *claims, const char *folder,
+                                 struct ptq_claim_cells **out, struct ptq_error *err);
 
 /* Judges every claim and fills the comparison. cells [n_experiments]. Nothing fails: what cannot be tested says why. */
 void ptq_claims_judge(struct ptq_arena *arena, struct ptq_claims *claims, const struct ptq_claim_cells *cells);

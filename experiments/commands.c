@@ -133,6 +133,7 @@ enum ptq_status ptq_command_claims(const struct ptq_options *o, struct ptq_error
 {
     enum ptq_table_format format = PTQ_TABLE_TEXT;
     struct ptq_claims claims;
+    struct ptq_claim_cells *cells;
     if (o->n_operands < 1 || o->n_operands > 2)
         return ptq_fail(err, PTQ_EUSAGE, "claims needs a CLAIMS.yaml, and may have the folder of results [results]");
     if (o->format) PTQ_TRY(ptq_table_format_parse(o->format, &format, err));
@@ -143,7 +144,8 @@ enum ptq_status ptq_command_claims(const struct ptq_options *o, struct ptq_error
     } else if (!status) {
         const char *folder = o->n_operands > 1 ? o->operand[1] : "results";
         if (!ptq_is_folder(folder)) status = no_results_folder(folder, err);
-        if (!status) ptq_claims_judge(arena, &claims, ptq_claims_cells(arena, &claims, folder));
+        if (!status) status = ptq_claims_cells(arena, &claims, folder, &cells, err);
+        if (!status) ptq_claims_judge(arena, &claims, cells);
         if (!status) status = ptq_interrupted(err); /* which the claims take for something that cannot be tested */
         if (!status) status = ptq_claims_print(&claims, format, stdout, err);
     }
