@@ -320,6 +320,10 @@ static void test_left_open(void **state)
     }
     OK(ptq_h5_open(at("open.h5"), &file, &err));
     ptq_h5_close(file);
+    image[36] ^= 1; /* where the root is, and its checksum as it was: a seal that holds says nothing of HDF5's part */
+    ptq_h5_seal((unsigned char *)image, size - PTQ_H5_SEAL);
+    OK(ptq_write_file(at("open.h5"), image, size, &err));
+    refuse(ptq_h5_open(at("open.h5"), &file, &err), "open.h5: is a damaged or truncated HDF5 file of");
     OK(ptq_write_file(at("open.h5"), "\x89HDF\r\n\x1a\n\3\x8\x8\1", 12, &err));
     refuse(ptq_h5_open_foreign(at("open.h5"), &file, &err), "byte 11");
 }
