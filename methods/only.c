@@ -63,7 +63,7 @@ int ptq_only_is_one(const char *only, int64_t *block, enum ptq_role *role)
 {
     char *end;
     *block = strtoll(only, &end, 10);
-    if (end == only || *end != '.' || only[0] < '0' || only[0] > '9') return 0;
+    if (end == only || *end != '.' || only[0] < '0') return 0; /* a number, but none behind a sign or a blank */
     for (int r = 0; r < PTQ_N_ROLE; r++)
         if (strcmp(end + 1, ptq_role_word[r]) == 0) {
             *role = (enum ptq_role)r;
