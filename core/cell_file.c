@@ -137,7 +137,7 @@ enum ptq_status ptq_cell_write(struct ptq_h5 *file, const struct ptq_cell *cell,
 /* ---- reading ---- */
 
 #define GET_TEXT(file, group, name, out, err) get_text(file, path, group, name, arena, out, err)
-#define GET_INT ptq_h5_int
+#define GET_INT(file, group, name, out, err) get_int(file, path, group, name, out, err)
 #define GET_REAL(file, group, name, out, err) get_real(file, path, group, name, out, err)
 
 static enum ptq_status damaged(const char *path, const char *group, const char *what, struct ptq_error *err)
@@ -164,15 +164,41 @@ static enum ptq_status get_text(struct ptq_h5 *file, const char *path, const cha
 /* A difference of two clocks may be below 0 by what it was rounded. */
 static const double least_seconds = -1e-3;
 
+/* What stands in labels, in axes and beside others' values; no method makes more. */
+static const struct {
+    const char *name;
+    double least, most;
+} ranges[] = {{"w_bit", 0, 32},   {"group_size", -1, INT32_MAX}, {"effective_bits", 0, 128}, {"fraction", 0, 1},
+              {"same_top", 0, 1}, {"threads", 0, INT32_MAX}};
+
+static int is_in_range(const char *name, double value)
+{
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
+        if (strcmp(name, ranges[i].name) == 0) return value >= ranges[i].least && value <= ranges[i].most;
+    return 1;
+}
+
+static enum ptq_status never_stored(const char *path, const char *group, const char *name, double value,
+                                    struct ptq_error *err)
+{
+    return ptq_fail(err, PTQ_EINPUT, "%s: %s: %s is %g, which is never stored; the file is damaged", path, group, name,
+                    value);
+}
+
+static enum ptq_status get_int(struct ptq_h5 *file, const char *path, const char *group, const char *name, int64_t *out,
+                               struct ptq_error *err)
+{
+    PTQ_TRY(ptq_h5_int(file, group, name, out, err));
+    return is_in_range(name, (double)*out) ? PTQ_OK : never_stored(path, group, name, (double)*out, err);
+}
+
 /* What is not finite fails a cell before it is stored (methods/pipeline.c). */
 static enum ptq_status get_real(struct ptq_h5 *file, const char *path, const char *group, const char *name, double *out,
                                 struct ptq_error *err)
 {
     PTQ_TRY(ptq_h5_real(file, group, name, out, err));
     int bad = !isfinite(*out) || (*out < least_seconds && strncmp(name, "seconds_", 8) == 0);
-    return bad ? ptq_fail(err, PTQ_EINPUT, "%s: %s: %s is %g, which is never stored; the file is damaged", path, group,
-                          name, *out)
-               : PTQ_OK;
+    return bad || !is_in_range(name, *out) ? never_stored(path, group, name, *out, err) : PTQ_OK;
 }
 
 static int has_shape_of_nll(const struct ptq_cell *cell, int64_t rows, int64_t columns)

@@ -246,6 +246,31 @@ static void numbers_are_numbers(void **state)
     assert_refused("kl", read_it(cell.id, &back, &err), &err, "kl is not finite");
 }
 
+/* What no method makes, and what is just within. */
+static void numbers_have_ranges(void **state)
+{
+    (void)state;
+    struct ptq_cell cell = make_whole_cell(arena), back;
+    struct ptq_error err;
+#define X(field, good, ...)                                                                                            \
+    {                                                                                                                  \
+        const double bad[] = {__VA_ARGS__};                                                                            \
+        struct ptq_cell odd = cell;                                                                                    \
+        for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {                                                        \
+            odd.field = bad[i];                                                                                        \
+            write_it(&odd);                                                                                            \
+            assert_refused(#field, read_it(cell.id, &back, &err), &err, "cell.h5: ;" #field " is ;never stored");      \
+        }                                                                                                              \
+        odd.field = good;                                                                                              \
+        write_it(&odd);                                                                                                \
+        if (read_it(cell.id, &back, &err)) fail_msg("%s", err.text);                                                   \
+    }
+    X(w_bit, 0, -1, 33, 0x1p40)
+    X(group_size, -1, -2, -0x1p62) X(effective_bits, 128, -3, 129) X(fraction, 1, 9, -0.1) X(same_top, 0, 1.5, -1)
+        X(threads, 0, -1)
+#undef X
+}
+
 /* One character too few, too many, or none of a hexadecimal digit's. */
 static void a_sha256_is_its_digits(void **state)
 {
@@ -306,6 +331,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_value_is_taken_for_another), cmocka_unit_test(an_empty_cell_comes_back_empty),
         cmocka_unit_test(means_are_those_of_the_tokens), cmocka_unit_test(numbers_are_numbers),
-        cmocka_unit_test(a_sha256_is_its_digits),        cmocka_unit_test(files_of_another_schema_say_so)};
+        cmocka_unit_test(numbers_have_ranges),           cmocka_unit_test(a_sha256_is_its_digits),
+        cmocka_unit_test(files_of_another_schema_say_so)};
     return cmocka_run_group_tests(tests, set_up_path, tear_down);
 }
