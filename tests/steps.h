@@ -22,7 +22,8 @@ static const char *const step_name[] = {
 };
 enum { ALL_STEPS = (1 << N_STEPS) - 1 };
 
-static int64_t fail_at[N_STEPS], seen[N_STEPS]; /* the call that fails, from 1; 0: none */
+static int64_t fail_at[N_STEPS];      /* the call that fails, from 1; 0: none */
+static _Atomic int64_t seen[N_STEPS]; /* by any thread */
 static int tried;
 
 static int fails(enum step step)
@@ -44,7 +45,7 @@ typedef enum ptq_status run_once(void *context, struct ptq_error *err);
 
 static enum ptq_status run_counted(run_once *once, void *context, struct ptq_error *err)
 {
-    memset(seen, 0, sizeof seen);
+    for (int step = 0; step < N_STEPS; step++) seen[step] = 0;
     return once(context, err);
 }
 
@@ -57,7 +58,7 @@ static unsigned each_step_fails(const char *what, run_once *once, void *context)
     struct ptq_error err;
     for (int run = 0; run < 2; run++) /* caches are full the second time */
         if (run_counted(once, context, &err)) fail_msg("%s: %s", what, err.text);
-    memcpy(calls, seen, sizeof calls);
+    for (int step = 0; step < N_STEPS; step++) calls[step] = seen[step];
     for (int step = 0; step < N_STEPS; step++) {
         made |= (unsigned)(calls[step] > 0) << step;
         int64_t stride = calls[step] / 12 + 1;

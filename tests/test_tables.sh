@@ -80,7 +80,7 @@ test_shared_cells() {
     mkdir -p "$results/stopped.h5.cells/0000000000000000000000000000000000000000000000000000000000000000.part"
     expect_exit 0 "${again[@]}" -o other.h5 --reuse "$results" --dry-run
     expect_text '^awq-table4: 17 cells would be taken from' "$scratch/out"
-    [ ! -e other.h5 ] && [ ! -e other.h5.cells ] || fail "a dry run wrote"
+    if [ -e other.h5 ] || [ -e other.h5.cells ]; then fail "a dry run wrote"; fi
     expect_exit 0 "${again[@]}" -o other.h5 --reuse "$results"
     expect_text '^awq-table4: 17 cells taken from' "$scratch/err"
     rm -r "$results/stopped.h5.cells"
