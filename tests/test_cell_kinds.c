@@ -266,8 +266,8 @@ static void numbers_have_ranges(void **state)
         if (read_it(cell.id, &back, &err)) fail_msg("%s", err.text);                                                   \
     }
     X(w_bit, 0, -1, 33, 0x1p40)
-    X(group_size, -1, -2, -0x1p62) X(effective_bits, 128, -3, 129) X(fraction, 1, 9, -0.1) X(same_top, 0, 1.5, -1)
-        X(threads, 0, -1)
+    X(group_size, -1, -2, -0x1p62)
+    X(effective_bits, 128, -3, 129) X(fraction, 1, 9, -0.1) X(same_top, 0, 1.5, -1) X(threads, 0, -1)
 #undef X
 }
 
