@@ -16,6 +16,7 @@ static struct {
     pthread_cond_t start, done;
     atomic_uint_fast64_t generation; /* one more for each loop */
     atomic_int running;              /* threads still in the current loop */
+    int ready;                       /* threads that have begun */
     int stopping;
     atomic_int busily;
     int64_t n_tasks;
@@ -64,6 +65,10 @@ static void *work(void *argument)
 {
     int worker = (int)(intptr_t)argument;
     uint64_t seen = 0;
+    pthread_mutex_lock(&pool.lock);
+    pool.ready++;
+    pthread_cond_signal(&pool.done);
+    pthread_mutex_unlock(&pool.lock);
     for (;;) {
         look_for_work(seen);
         pthread_mutex_lock(&pool.lock);
@@ -87,11 +92,17 @@ void ptq_pool_start(int n_threads)
     pool.thread = ptq_realloc(NULL, (size_t)n_threads, sizeof *pool.thread, "threads");
     pool.generation = 0;
     pool.n_threads = 1;
+    pool.ready = 0;
     for (int i = 1; i < n_threads; i++) {
         /* Fewer threads than asked for change the time only, never a result. */
         if (pthread_create(&pool.thread[i - 1], NULL, work, (void *)(intptr_t)i)) break;
         pool.n_threads++;
     }
+    /* A thread that begins allocates, and whoever forks meanwhile may copy a lock that is held: AddressSanitizer's
+     * allocator does not see forks, and a child that reads HDF5 waited for ever. */
+    pthread_mutex_lock(&pool.lock);
+    while (pool.ready < pool.n_threads - 1) pthread_cond_wait(&pool.done, &pool.lock);
+    pthread_mutex_unlock(&pool.lock);
 }
 
 void ptq_pool_stop(void)
