@@ -134,10 +134,13 @@ void ptq_say(FILE *out, const char *format, ...)
     va_end(values);
 }
 
-/* Of a handler: a line of its own, where a line of progress is open behind that. */
+enum { LONGEST_SAID = 1024 };
+
+/* Of a handler, in one write: text[0..length), at most LONGEST_SAID, behind the end of a line of progress that is open.
+ */
 static void say_at_once(const char *text, size_t length)
 {
-    char line[128], *at = mempcpy(line, "\n", (size_t)(line_open != 0));
+    char line[LONGEST_SAID + 1], *at = mempcpy(line, "\n", (size_t)(line_open != 0));
     at = mempcpy(at, text, length);
     line_open = 0;
     if (write(STDERR_FILENO, line, (size_t)(at - line)) < 0) return; /* nobody is there to be told */
@@ -160,18 +163,18 @@ static void note_signal(int signal_number)
 
 static struct sigaction bus_before;
 
-/* One sentence, in one write, by one thread. It begins with a line of its own where a line of progress is open. */
+/* One sentence, by one thread. */
 static void say_lost(const char *path)
 {
-    static const char begins[] = "\nptq: ", ends[] = ": became shorter or could not be read while it was in use; run "
-                                                     "the command again once the file is whole\n";
+    static const char begins[] = "ptq: ", ends[] = ": became shorter or could not be read while it was in use; run "
+                                                   "the command again once the file is whole\n";
     static atomic_flag told = ATOMIC_FLAG_INIT;
-    char text[1024], *at = text;
+    char text[LONGEST_SAID], *at = text;
     while (atomic_flag_test_and_set(&told)) pause();
-    at = mempcpy(at, begins + !line_open, sizeof begins - 1 - !line_open);
+    at = mempcpy(at, begins, sizeof begins - 1);
     at = mempcpy(at, path, strlen(path)); /* at most 511 */
     at = mempcpy(at, ends, sizeof ends - 1);
-    if (write(STDERR_FILENO, text, (size_t)(at - text)) < 0) _exit(1);
+    say_at_once(text, (size_t)(at - text));
 }
 
 /* A file that is mapped and was cut short by somebody else: what is behind its end cannot be read, and there is no

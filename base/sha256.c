@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <openssl/evp.h>
 #include <stdio.h>
+#include <string.h>
 
 /* libcrypto's context is the object; the struct exists only as a name for it. */
 static EVP_MD_CTX *context(struct ptq_sha256 *hash)
@@ -41,4 +42,9 @@ void ptq_sha256(const void *data, size_t bytes, char hex[PTQ_SHA256_HEX])
     struct ptq_sha256 *hash = ptq_sha256_begin();
     ptq_sha256_add(hash, data, bytes);
     ptq_sha256_end(hash, hex);
+}
+
+int ptq_is_sha256(const char *text, size_t length)
+{
+    return length == PTQ_SHA256_HEX - 1 && strspn(text, "0123456789abcdef") >= length;
 }

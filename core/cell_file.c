@@ -26,6 +26,18 @@ enum ptq_status ptq_cell_file_begin(struct ptq_h5 *file, const char *experiment,
     return ptq_h5_put_group(file, "/cells", err);
 }
 
+enum ptq_status ptq_cell_file_write(const char *path, const char *experiment, const char *yaml,
+                                    const struct ptq_cell *cell, int n, struct ptq_error *err)
+{
+    struct ptq_h5 *file;
+    PTQ_TRY(ptq_h5_create(path, &file, err));
+    enum ptq_status status = ptq_cell_file_begin(file, experiment, yaml, err);
+    for (int i = 0; !status && i < n; i++) status = ptq_cell_write(file, &cell[i], err);
+    if (!status) return ptq_h5_commit(file, err);
+    ptq_h5_abandon(file);
+    return status;
+}
+
 enum ptq_status ptq_cell_file_check(struct ptq_h5 *file, const char *path, struct ptq_error *err)
 {
     const char *format = "";
@@ -145,17 +157,12 @@ static enum ptq_status damaged(const char *path, const char *group, const char *
     return ptq_fail(err, PTQ_EINPUT, "%s: %s: %s; the file is damaged", path, group, what);
 }
 
-static int is_sha256(const char *text)
-{
-    return strspn(text, "0123456789abcdef") == PTQ_SHA256_HEX - 1 && !text[PTQ_SHA256_HEX - 1];
-}
-
 /* Pieces of a SHA-256 stand in names of files, so it is none but in its digits; "" where it does not apply. */
 static enum ptq_status get_text(struct ptq_h5 *file, const char *path, const char *group, const char *name,
                                 struct ptq_arena *arena, const char **out, struct ptq_error *err)
 {
     PTQ_TRY(ptq_h5_text(file, group, name, arena, out, err));
-    if (!strstr(name, "_sha256") || !**out || is_sha256(*out)) return PTQ_OK;
+    if (!strstr(name, "_sha256") || !**out || ptq_is_sha256(*out, strlen(*out))) return PTQ_OK;
     return ptq_fail(err, PTQ_EINPUT,
                     "%s: %s: %s is no SHA-256 of 64 lower-case hexadecimal digits; the file is damaged", path, group,
                     name);

@@ -8,6 +8,9 @@
 /* Writes what makes a file a results file: format, schema, experiment, and the group of the cells. */
 enum ptq_status ptq_cell_file_begin(struct ptq_h5 *file, const char *experiment, const char *yaml,
                                     struct ptq_error *err);
+/* The results file `path` with cell[n], whole or not at all. */
+enum ptq_status ptq_cell_file_write(const char *path, const char *experiment, const char *yaml,
+                                    const struct ptq_cell *cell, int n, struct ptq_error *err);
 /* Fails with PTQ_EINPUT where the file is no results file, or one of another schema. */
 enum ptq_status ptq_cell_file_check(struct ptq_h5 *file, const char *path, struct ptq_error *err);
 

@@ -21,11 +21,6 @@ static char *cells_folder(struct ptq_arena *arena, const char *file)
     return ptq_format(arena, "%s.cells", file);
 }
 
-static int is_id(const char *text, size_t length)
-{
-    return length == PTQ_SHA256_HEX - 1 && strspn(text, "0123456789abcdef") >= length;
-}
-
 char *ptq_results_part(struct ptq_arena *arena, const char *file, const char *id)
 {
     return ptq_format(arena, "%s.cells/%s.part", file, id);
@@ -35,7 +30,8 @@ char *ptq_results_part(struct ptq_arena *arena, const char *file, const char *id
 static int id_of_name(const char *name, const char *suffix, char *id)
 {
     size_t length = PTQ_SHA256_HEX - 1;
-    if (strlen(name) != length + strlen(suffix) || !is_id(name, length) || strcmp(name + length, suffix)) return 0;
+    if (strlen(name) != length + strlen(suffix) || !ptq_is_sha256(name, length) || strcmp(name + length, suffix))
+        return 0;
     memcpy(id, name, length);
     id[length] = 0;
     return 1;
@@ -58,6 +54,12 @@ static enum ptq_status look_for(const char *path, int *there, struct ptq_error *
     *there = access(path, F_OK) == 0;
     if (*there || errno == ENOENT || errno == ENOTDIR) return PTQ_OK;
     return ptq_fail(err, PTQ_EIO, "%s: cannot be looked for: %s", path, strerror(errno));
+}
+
+enum ptq_status ptq_results_are_there(struct ptq_arena *arena, const char *file, int *there, struct ptq_error *err)
+{
+    PTQ_TRY(look_for(file, there, err));
+    return *there ? PTQ_OK : look_for(cells_folder(arena, file), there, err);
 }
 
 /* The ids of the files FILE.cells/ID.h5, whole or not, sorted; [*n]. */
@@ -118,17 +120,8 @@ enum ptq_status ptq_results_put(const char *file, const struct ptq_cell *cell, s
 {
     struct ptq_arena *arena = ptq_arena_make("a finished cell");
     const char *folder = cells_folder(arena, file), *path = ptq_format(arena, "%s/%s.h5", folder, cell->id);
-    struct ptq_h5 *h5;
     enum ptq_status status = ptq_make_folder(folder, err);
-    if (!status) status = ptq_h5_create(path, &h5, err);
-    if (!status) {
-        status = ptq_cell_file_begin(h5, cell->experiment ? cell->experiment : "", "", err);
-        if (!status) status = ptq_cell_write(h5, cell, err);
-        if (status)
-            ptq_h5_abandon(h5);
-        else
-            status = ptq_h5_commit(h5, err);
-    }
+    if (!status) status = ptq_cell_file_write(path, cell->experiment ? cell->experiment : "", "", cell, 1, err);
     if (!status) remove_part(AT_FDCWD, ptq_results_part(arena, file, cell->id)); /* else the merge tries again */
     ptq_arena_free(arena);
     return status;
@@ -313,15 +306,16 @@ enum ptq_status ptq_results_read(struct ptq_arena *arena, const char *file, stru
 {
     struct stored s;
     struct cells all;
+    int there;
+    PTQ_TRY(ptq_results_are_there(arena, file, &there, err));
+    if (!there) return ptq_fail(err, PTQ_EIO, "%s: there is no such results file, and no finished cell of it", file);
     PTQ_TRY(read_stored(arena, file, &s, err));
     put_in_order(&s, NULL, 0, &all);
-    int nothing = !s.merged.yaml && !s.loose.n && !ptq_is_folder(cells_folder(arena, file));
     *n = all.n;
     *cells = ptq_new(arena, struct ptq_cell, all.n);
     if (all.n) memcpy(*cells, all.cell, (size_t)all.n * sizeof **cells);
     free(all.cell);
     free_stored(&s);
-    if (nothing) return ptq_fail(err, PTQ_EIO, "%s: there is no such results file, and no finished cell of it", file);
     return PTQ_OK;
 }
 
@@ -341,18 +335,6 @@ enum ptq_status ptq_results_experiment(struct ptq_arena *arena, const char *file
 }
 
 /* ---- joining ---- */
-
-static enum ptq_status write_file(const char *file, const char *experiment, const char *yaml, const struct cells *cells,
-                                  struct ptq_error *err)
-{
-    struct ptq_h5 *h5;
-    PTQ_TRY(ptq_h5_create(file, &h5, err));
-    enum ptq_status status = ptq_cell_file_begin(h5, experiment, yaml, err);
-    for (int i = 0; !status && i < cells->n; i++) status = ptq_cell_write(h5, &cells->cell[i], err);
-    if (!status) return ptq_h5_commit(h5, err);
-    ptq_h5_abandon(h5);
-    return status;
-}
 
 /* 1 where FILE already is what a merge would write. */
 static int is_merged(const struct stored *s, const char *experiment, const char *yaml, const struct cells *all)
@@ -408,7 +390,8 @@ enum ptq_status ptq_results_merge(const char *file, const char *experiment, cons
     enum ptq_status status = read_to_write(arena, file, &s, err);
     if (!status) {
         put_in_order(&s, keep, n_keep, &all);
-        if (!is_merged(&s, experiment, yaml, &all)) status = write_file(file, experiment, yaml, &all, err);
+        if (!is_merged(&s, experiment, yaml, &all))
+            status = ptq_cell_file_write(file, experiment, yaml, all.cell, all.n, err);
         if (!status) status = remove_folder(cells_folder(arena, file), &all, &s.damaged, err);
         free(all.cell);
         free_stored(&s);

@@ -194,6 +194,8 @@ enum ptq_status ptq_results_ids(struct ptq_arena *arena, const char *file, char 
 enum ptq_status ptq_results_merge(const char *file, const char *experiment, const char *yaml,
                                   const char (*keep)[PTQ_SHA256_HEX], int n_keep, struct ptq_error *err);
 
+/* Whether there is FILE, or FILE.cells, which a run that has not ended leaves. PTQ_EIO where the system cannot say. */
+enum ptq_status ptq_results_are_there(struct ptq_arena *arena, const char *file, int *there, struct ptq_error *err);
 /* All cells of FILE (and of FILE.cells, where a run is under way) in stored order; none where there is nothing but
  * FILE.cells, and no cell is finished. In arena. */
 enum ptq_status ptq_results_read(struct ptq_arena *arena, const char *file, struct ptq_cell **cells, int *n,

@@ -155,8 +155,7 @@ static enum ptq_status take_scalars(struct cursor *c, uint32_t type, uint64_t n,
     const char *name = ptq_gguf_types[type].name;
     if (__builtin_mul_overflow(n, (uint64_t)ptq_gguf_types[type].size, &bytes))
         return ptq_fail(c->err, PTQ_EINPUT,
-                        "%s: byte %zu: '%s': %llu values of %s are more than any file has; it is "
-                        "damaged",
+                        "%s: byte %zu: '%s': %llu values of %s are more than any file has; it is damaged",
                         c->file->path, c->at, c->subject, (unsigned long long)n, name);
     v->n = n;
     PTQ_TRY(take(c, bytes, name, &v->data));

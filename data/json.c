@@ -43,9 +43,8 @@ static enum ptq_status check_extent(const char *text, size_t size, const struct 
         if (memory > bounds->memory)
             return ptq_fail(
                 err, PTQ_EINPUT,
-                "%s: byte %zu: the values and keys up to here take %zu bytes of memory, too much for such a "
-                "file",
-                what, i, bounds->memory);
+                "%s: byte %zu: the values and keys up to here take %zu bytes of memory, too much for such a file", what,
+                i, bounds->memory);
         if (in_string && i - begin > bounds->string)
             return ptq_fail(err, PTQ_EINPUT, "%s: byte %zu: a string of more than %zu bytes, too long for such a file",
                             what, begin, bounds->string);

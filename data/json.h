@@ -16,8 +16,8 @@ struct ptq_json_bounds {
     size_t string; /* bytes of one */
     size_t size;   /* bytes of the text */
 };
-/* Of a header, an index, a config. DeepSeek-V3's index takes 35 MB; what a header's reader makes of it takes up to a
- * quarter more. */
+/* Of a header, an index, a config (docs/decisions.md has what large ones count). What a header's reader makes of it
+ * takes up to a quarter more. */
 extern const struct ptq_json_bounds ptq_json_usual;
 
 /* Parses text[0..size). what names the source in errors ("DIR/config.json"). The caller owns *root: json_decref. */

@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum { MAX_JSON_BYTES = 64 << 20, MAX_TEMPLATE = 64 };
-/* Gemma 3's takes 270 MB, of which 33 are the file; no token is longer than a book. */
+/* One of Gemma 3's size counts 240 MB (docs/decisions.md); no token is longer than a book. */
 static const struct ptq_json_bounds bounds = {.memory = 320 << 20, .string = 1 << 20, .size = MAX_JSON_BYTES};
 
 /* A token comes of one merge, or of a few where pieces can be joined in several orders: 2 in Llama 3 and Gemma 3. */

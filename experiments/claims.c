@@ -254,7 +254,9 @@ enum ptq_status ptq_claims_cells(struct ptq_arena *arena, const struct ptq_claim
         const char *name = claims->experiment[i];
         const char *path = ptq_join(arena, folder, ptq_format(arena, "%s.h5", name));
         all[i] = (struct ptq_claim_cells){.experiment = name};
-        if (access(path, F_OK) && access(ptq_format(arena, "%s.cells", path), F_OK)) {
+        int there;
+        PTQ_TRY(ptq_results_are_there(arena, path, &there, err));
+        if (!there) {
             all[i].missing = ptq_format(arena, "%s has not been run", name);
             continue;
         }

@@ -84,10 +84,9 @@ static void note_method(struct ptq_arena *arena, struct ptq_claims *claims)
     add_note(claims,
              ptq_format(arena,
                         "Intervals: %g %%, paired bootstrap over units of %lld tokens (of a window each, where windows "
-                        "are shorter), %lld replicates, seed "
-                        "%llu, the tables' draws; of several calibration draws or orders of sums, Student's t of both "
-                        "variances, the tokens' and theirs. Of seconds and of a benchmark's ratios: the least and the "
-                        "most of the runs, where there are several.",
+                        "are shorter), %lld replicates, seed %llu, the tables' draws; of several calibration draws or "
+                        "orders of sums, Student's t of both variances, the tokens' and theirs. Of seconds and of a "
+                        "benchmark's ratios: the least and the most of the runs, where there are several.",
                         100 * b->level, (long long)b->block, (long long)b->replicates, (unsigned long long)b->seed));
     add_note(
         claims,

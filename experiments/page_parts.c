@@ -106,20 +106,17 @@ static int count_failures(const struct ptq_page *page)
 }
 
 #define VALUES(page, member, short_names)                                                                              \
-    ptq_report_values((page)->arena, (page)->cell, (page)->n, offsetof(struct ptq_cell, member), (short_names))
+    ptq_report_values((page)->arena, (page)->cell, (page)->n, offsetof(struct ptq_cell, member), (short_names), NULL)
 
-/* How many values such a list has. */
-static int count_values(const char *list)
+static const char *commits_of(struct ptq_arena *arena, const struct ptq_cell *cells, int n, int *n_commits)
 {
-    int n = *list != 0;
-    for (const char *at = list; (at = strstr(at, "; ")); at += 2) n++;
-    return n;
+    return ptq_report_values(arena, cells, n, offsetof(struct ptq_cell, commit), 0, n_commits);
 }
 
 const char *ptq_page_measured_by(const struct ptq_page *page)
 {
-    const char *list = VALUES(page, commit, 0);
-    int n = count_values(list);
+    int n;
+    const char *list = commits_of(page->arena, page->cell, page->n, &n);
     if (n > MOST_COMMITS) return ptq_format(page->arena, "%d commits (see Provenance)", n);
     return ptq_format(page->arena, "commit%s %s", n > 1 ? "s" : "", list);
 }
@@ -366,8 +363,8 @@ static void print_commands(const struct ptq_page *page, const struct ptq_chapter
     const struct ptq_cell *last = &chapter->cell[chapter->n - 1];
     const char *commit = commit_of(arena, last->commit), *name = ptq_report_short(arena, chapter->file);
     fprintf(page->out, "<h3>%s</h3>\n<pre>", ptq_page_text(page, chapter->title));
-    int n_commits =
-        count_values(ptq_report_values(arena, chapter->cell, chapter->n, offsetof(struct ptq_cell, commit), 0));
+    int n_commits;
+    commits_of(arena, chapter->cell, chapter->n, &n_commits);
     if (n_commits > 1) fprintf(page->out, "# its cells come from %d commits; this is the last cell's\n", n_commits);
     if (commit) fprintf(page->out, "git checkout %s &amp;&amp; make\n", commit);
     if (*chapter->yaml)

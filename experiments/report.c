@@ -78,17 +78,19 @@ const char *ptq_row_versus_interval(struct ptq_arena *arena, const struct ptq_re
 }
 
 const char *ptq_report_values(struct ptq_arena *arena, const struct ptq_cell *cells, int n, size_t offset,
-                              int short_names)
+                              int short_names, int *n_values)
 {
     const char *all = "";
+    int found = 0;
     for (int i = 0; i < n; i++) {
         const char *value = *(const char *const *)((const char *)&cells[i] + offset);
         int seen = !*value;
         for (int j = 0; j < i && !seen; j++)
             seen = strcmp(value, *(const char *const *)((const char *)&cells[j] + offset)) == 0;
         if (short_names) value = ptq_report_short(arena, value);
-        if (!seen) all = ptq_format(arena, "%s%s%s", all, *all ? "; " : "", value);
+        if (!seen) all = ptq_format(arena, "%s%s%s", all, found++ ? "; " : "", value);
     }
+    if (n_values) *n_values = found;
     return all;
 }
 

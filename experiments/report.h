@@ -61,9 +61,9 @@ enum ptq_status ptq_report_make(struct ptq_arena *arena, const struct ptq_cell *
                                 struct ptq_error *err);
 
 /* The different values of the text that lies offset bytes into a cell, parted by "; "; short_names: ptq_report_short of
- * each. In arena. */
+ * each. *n_values, unless it is NULL: how many. In arena. */
 const char *ptq_report_values(struct ptq_arena *arena, const struct ptq_cell *cells, int n, size_t offset,
-                              int short_names);
+                              int short_names, int *n_values);
 
 /* Compares each row with the row of this SPEC and its model. An unknown SPEC, or one that no row of some model has, is
  * PTQ_EUSAGE with those that there are. */

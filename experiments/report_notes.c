@@ -19,7 +19,7 @@ static void add(struct ptq_arena *arena, struct ptq_report *report, const char *
 
 /* Over all cells, those that stand in another one's row too. */
 #define VALUES(arena, report, member)                                                                                  \
-    ptq_report_values((arena), (report)->cell, (report)->n_cells, offsetof(struct ptq_cell, member), 0)
+    ptq_report_values((arena), (report)->cell, (report)->n_cells, offsetof(struct ptq_cell, member), 0, NULL)
 
 static void note_protocol(struct ptq_arena *arena, struct ptq_report *report)
 {

@@ -76,10 +76,11 @@ enum ptq_status ptq_reuse(struct ptq_plan *plan, const char *from, const char *f
                           struct ptq_error *err)
 {
     struct ptq_arena *arena = ptq_arena_make("a name");
-    int nothing = access(from, F_OK) && access(ptq_format(arena, "%s.cells", from), F_OK);
+    int there;
+    enum ptq_status status = ptq_results_are_there(arena, from, &there, err);
     ptq_arena_free(arena);
     *n = 0;
-    if (nothing) return PTQ_OK;
+    if (status || !there) return status;
     return ptq_is_folder(from) ? take_from_folder(plan, from, file, put, n, err)
                                : take_from(plan, from, file, put, n, err);
 }

@@ -2,6 +2,7 @@
 #ifndef PTQ_TESTS_CELLS_H
 #define PTQ_TESTS_CELLS_H
 
+#include "cell_texts.h"
 #include "results.h"
 #include "rng.h"
 
@@ -64,15 +65,9 @@ static inline struct ptq_cell make_cell(struct ptq_arena *arena, const char *mod
     int quantizes = strncmp(spec, "fp16", 4) != 0, salient = strncmp(spec, "salient", 7) == 0;
     const char *w = strstr(spec, ":w"), *g = strstr(spec, ",g"), *f = strstr(spec, "fraction=");
     struct ptq_cell c = {0};
-#define TEXT(field) c.field = "";
-#define INT(field)
-#define REAL(field)
-#define X(kind, name, ...) kind(name)
-    PTQ_CELL_FIELDS(X)
-#undef X
-#undef TEXT
-#undef INT
-#undef REAL
+#define CELL_TEXT(field) c.field = "";
+    CELL_TEXTS
+#undef CELL_TEXT
     c.experiment = "table1";
     c.spec = spec;
     c.method = ptq_strndup(arena, spec, strcspn(spec, ":"));

@@ -1,6 +1,7 @@
 /* forge_results FILE.h5 FORGED.h5 FIELD=TEXT...: FILE's cells with other texts, sealed like any results file. FIELD is
  * one of PTQ_CELL_FIELDS that are texts, or yaml, which the file has once. For the tests in shell. */
 #include "cell_file.h"
+#include "cell_texts.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -10,15 +11,9 @@ static const struct {
     const char *name;
     size_t offset;
 } fields[] = {
-#define TEXT(name) {#name, offsetof(struct ptq_cell, name)},
-#define INT(name)
-#define REAL(name)
-#define X(kind, name, ...) kind(name)
-    PTQ_CELL_FIELDS(X)
-#undef X
-#undef TEXT
-#undef INT
-#undef REAL
+#define CELL_TEXT(name) {#name, offsetof(struct ptq_cell, name)},
+    CELL_TEXTS
+#undef CELL_TEXT
 };
 
 /* Whether there is such a field. */
@@ -31,19 +26,6 @@ static int set(struct ptq_cell *cell, const char *word)
         return word[length] == '=';
     }
     return 0;
-}
-
-/* As a run does at its end, but for what it would not take from a file. */
-static enum ptq_status write_all(const char *path, const struct ptq_cell *cell, int n, const char *experiment,
-                                 const char *yaml, struct ptq_error *err)
-{
-    struct ptq_h5 *file;
-    PTQ_TRY(ptq_h5_create(path, &file, err));
-    enum ptq_status status = ptq_cell_file_begin(file, experiment, yaml, err);
-    for (int i = 0; i < n && !status; i++) status = ptq_cell_write(file, &cell[i], err);
-    if (!status) return ptq_h5_commit(file, err);
-    ptq_h5_abandon(file);
-    return status;
 }
 
 static enum ptq_status forge(struct ptq_arena *arena, char **argv, struct ptq_error *err)
@@ -61,7 +43,7 @@ static enum ptq_status forge(struct ptq_arena *arena, char **argv, struct ptq_er
         for (int i = 0; i < n; i++)
             if (!set(&cell[i], *word)) return ptq_fail(err, PTQ_EUSAGE, "'%s' sets no text of a cell", *word);
     }
-    return write_all(argv[2], cell, n, n ? cell[0].experiment : experiment, yaml, err);
+    return ptq_cell_file_write(argv[2], n ? cell[0].experiment : experiment, yaml, cell, n, err);
 }
 
 int main(int argc, char **argv)

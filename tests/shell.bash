@@ -57,6 +57,17 @@ need_python() {
     cannot_run "there is no python3 with $* (Debian:$(printf ' python3-%s' "$@"); scripts/install-deps --for ci)"
 }
 
+# have PROGRAM...: whether all are installed; says it where they are not, and does not hold where they must be.
+have() {
+    local program
+    for program; do
+        command -v "$program" >/dev/null && continue
+        echo "  skipped: $program is not installed (scripts/install-deps --for ci)"
+        [ -z "${PTQ_MUST_RUN:-}" ] || fail "$program must be there"
+        return 1
+    done
+}
+
 run_tests() {
     local test start failures=0
     for test in $(declare -F | sed -n 's/^declare -f \(test_.*\)/\1/p'); do

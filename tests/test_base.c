@@ -8,9 +8,11 @@
 #include "status.h"
 #include "words.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <math.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -212,6 +214,10 @@ static void test_sha256(void **state)
     char hex[PTQ_SHA256_HEX];
     ptq_sha256("abc", 3, hex); /* FIPS 180-2, appendix B.1 */
     assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    assert_true(ptq_is_sha256(hex, 64));
+    assert_false(ptq_is_sha256(hex, 63) || ptq_is_sha256("BA7816", 6));
+    hex[63] = 'D';
+    assert_false(ptq_is_sha256(hex, 64));
 }
 
 static void test_files(void **state)
@@ -273,13 +279,107 @@ static void test_words(void **state)
     free(buffer.data);
 }
 
+/* ---- progress and signals ---- */
+
+/* What `what` says on standard error, which is no terminal. */
+static const char *said_by(struct ptq_arena *arena, void (*what)(void *), void *context)
+{
+    FILE *file = tmpfile();
+    int before = dup(STDERR_FILENO);
+    assert_true(file && before >= 0 && dup2(fileno(file), STDERR_FILENO) >= 0);
+    what(context);
+    fflush(stderr);
+    dup2(before, STDERR_FILENO);
+    close(before);
+    char *text = ptq_new(arena, char, 1000);
+    rewind(file);
+    text[fread(text, 1, 999, file)] = 0;
+    fclose(file);
+    return text;
+}
+
+static void step(void *progress)
+{
+    ptq_progress_step(progress, 0);
+}
+
+/* Of a stage that lasts, a line after half a minute, and then when twice the time has passed. */
+static void test_slow_stage(void **state)
+{
+    (void)state;
+    static const struct {
+        double later;
+        enum ptq_quiet quiet;
+        const char *begin; /* of the one line, whose seconds a busy machine may add to; NULL: none */
+    } rows[] = {{1, PTQ_LOUD, NULL},
+                {10, PTQ_LOUD, NULL},
+                {20, PTQ_QUIET, NULL},
+                {0, PTQ_NOTES_ONLY, "stage: 25 % after 3"},
+                {0, PTQ_LOUD, NULL},
+                {20, PTQ_LOUD, NULL},
+                {29, PTQ_LOUD, "stage: 25 % after 8"}};
+    struct ptq_arena *arena = ptq_arena_make("test");
+    struct ptq_progress progress;
+    ptq_progress_begin(&progress, "stage", 4);
+    progress.done = 1;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        progress.started -= rows[i].later;
+        if (progress.shown) progress.shown -= rows[i].later;
+        ptq_progress_quiet(rows[i].quiet);
+        const char *said = said_by(arena, step, &progress), *begin = rows[i].begin ? rows[i].begin : "";
+        if (strncmp(said, begin, strlen(begin)) != 0 || !rows[i].begin != !*said) fail_msg("row %zu: '%s'", i, said);
+        if (*said) assert_string_equal(said + strlen(said) - 8, " s left\n");
+    }
+    ptq_progress_quiet(PTQ_LOUD);
+    ptq_arena_free(arena);
+}
+
+/* Two signals to a process whose standard error is `end`; what it says there is read from `from`. */
+static void expect_said_at_signals(int from, int end, const char *wanted)
+{
+    char text[1000];
+    size_t n = 0;
+    pid_t child = fork();
+    if (child == 0) {
+        dup2(end, STDERR_FILENO);
+        ptq_catch_signals();
+        raise(SIGINT);
+        raise(SIGINT);
+        _exit(1);
+    }
+    close(end);
+    for (ssize_t got = 1; n < sizeof text - 1 && (got = read(from, text + n, sizeof text - 1 - n)) > 0;)
+        n += (size_t)got; /* of a terminal that nobody has any more EIO is the end */
+    close(from);
+    text[n] = 0;
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 130);
+    assert_string_equal(text, wanted);
+}
+
+#define AT_ONCE "ptq: stopped at once by a second signal; finished files are kept"
+
+static void test_two_signals(void **state)
+{
+    (void)state;
+    int ends[2], terminal = posix_openpt(O_RDWR | O_NOCTTY);
+    assert_int_equal(pipe(ends), 0);
+    expect_said_at_signals(ends[0], ends[1], AT_ONCE "\n");
+    assert_true(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
+    int end = open(ptsname(terminal), O_RDWR | O_NOCTTY);
+    assert_true(end >= 0);
+    expect_said_at_signals(terminal, end,
+                           "ptq: stopping at the end of this step; again to stop at once\r\n" AT_ONCE "\r\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_errors_grow),   cmocka_unit_test(test_arena),  cmocka_unit_test(test_deferred),
-        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_pool),   cmocka_unit_test(test_pool_left),
-        cmocka_unit_test(test_rng),           cmocka_unit_test(test_sha256), cmocka_unit_test(test_files),
-        cmocka_unit_test(test_words),
+        cmocka_unit_test(test_errors_grow),   cmocka_unit_test(test_arena),      cmocka_unit_test(test_deferred),
+        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_pool),       cmocka_unit_test(test_pool_left),
+        cmocka_unit_test(test_rng),           cmocka_unit_test(test_sha256),     cmocka_unit_test(test_files),
+        cmocka_unit_test(test_words),         cmocka_unit_test(test_slow_stage), cmocka_unit_test(test_two_signals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

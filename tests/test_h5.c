@@ -302,6 +302,13 @@ static void test_flags(void **state)
     }
 }
 
+/* image, sealed anew, as path. */
+static void reseal(const char *path, char *image, size_t size)
+{
+    ptq_h5_seal((unsigned char *)image, size - PTQ_H5_SEAL);
+    OK(ptq_write_file(path, image, size, &err));
+}
+
 /* A file that is whole, with all its checksums and its seal, but for the flag of one that is open for writing. */
 static void test_left_open(void **state)
 {
@@ -314,15 +321,13 @@ static void test_left_open(void **state)
     for (int flags = 1; flags >= 0; flags--) {
         image[11] = (char)flags;
         ptq_h5_mend((unsigned char *)image, size - PTQ_H5_SEAL);
-        ptq_h5_seal((unsigned char *)image, size - PTQ_H5_SEAL);
-        OK(ptq_write_file(at("open.h5"), image, size, &err));
+        reseal(at("open.h5"), image, size);
         if (flags) refuse(ptq_h5_open(at("open.h5"), &file, &err), "open.h5: byte 11: its writer never closed it");
     }
     OK(ptq_h5_open(at("open.h5"), &file, &err));
     ptq_h5_close(file);
     image[36] ^= 1; /* where the root is, and its checksum as it was: a seal that holds says nothing of HDF5's part */
-    ptq_h5_seal((unsigned char *)image, size - PTQ_H5_SEAL);
-    OK(ptq_write_file(at("open.h5"), image, size, &err));
+    reseal(at("open.h5"), image, size);
     refuse(ptq_h5_open(at("open.h5"), &file, &err), "open.h5: is a damaged or truncated HDF5 file of");
     OK(ptq_write_file(at("open.h5"), "\x89HDF\r\n\x1a\n\3\x8\x8\1", 12, &err));
     refuse(ptq_h5_open_foreign(at("open.h5"), &file, &err), "byte 11");

@@ -45,10 +45,7 @@ every() {
 }
 
 test_backquotes_and_system() {
-    if ! command -v gnuplot >/dev/null; then
-        echo "  no gnuplot here: figures are not drawn"
-        return
-    fi
+    have gnuplot || return 0
     for i in "${!names[@]}"; do
         expect_exit 0 "$ptq" plot "$scratch/$i.h5" -o "$scratch/plots/$i" --quiet
         [ "$(find "$scratch/plots/$i" -name '*.svg' | wc -l)" -gt 0 ] || fail "no figure of ${names[i]}"
@@ -71,10 +68,7 @@ PYTHON
 }
 
 test_script_in_html() {
-    if ! command -v gnuplot >/dev/null; then
-        echo "  no gnuplot here: the page has no figures, and is not made"
-        return
-    fi
+    have gnuplot || return 0
     for i in "${!names[@]}"; do
         expect_exit 0 "$ptq" report "$scratch/$i.h5" --format html -o "$scratch/report/$i" --quiet
         expect_exit 0 python3 "$tree/tests/check_page.py" "$scratch/report/$i/report.html"
@@ -143,10 +137,7 @@ word_behind() {
 
 test_forged_page() {
     local text
-    if ! command -v gnuplot >/dev/null; then
-        echo "  no gnuplot here: the page has no figures, and is not made"
-        return
-    fi
+    have gnuplot || return 0
     for text in "${texts[@]}"; do
         forge_all "$text"
         expect_exit 0 "$ptq" report "$scratch/forged.h5" --format html -o "$scratch/forged" --quiet
@@ -169,10 +160,7 @@ test_forged_page() {
 
 test_forged_figures() {
     local text
-    if ! command -v gnuplot >/dev/null; then
-        echo "  no gnuplot here: figures are not drawn"
-        return
-    fi
+    have gnuplot || return 0
     for text in "${texts[@]}"; do
         forge_all "$text"
         expect_exit 0 "$ptq" plot "$scratch/forged.h5" -o "$scratch/drawn" --quiet

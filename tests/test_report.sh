@@ -20,14 +20,6 @@ layout: {rows: [bits], columns: [method], values: [ppl, above, kl, same_top, eff
 YAML
 "$ptq" run "$scratch/small.yaml" -o "$scratch/small.h5" --quiet 2>"$scratch/run" || true
 
-# have PROGRAM...: whether all are installed; says it where they are not.
-have() {
-    local program
-    for program; do
-        command -v "$program" >/dev/null || { echo "  skipped: $program is not installed (scripts/install-deps --for ci)"; return 1; }
-    done
-}
-
 test_failures_are_kept() {
     expect_text 'no-such-model' "$scratch/small.h5.failed.json"
     python3 -m json.tool "$scratch/small.h5.failed.json" >/dev/null || fail "failed.json is no JSON"

@@ -39,15 +39,9 @@ static void check_cell(const struct ptq_cell *c)
     for (int i = 0; i < c->n_linears; i++) sum += (double)strlen(c->linear[i].name) + c->linear[i].weight_error;
     for (int i = 0; i < c->n_inputs; i++) sum += (double)strlen(c->input[i].name) + c->input[i].ranked[0];
     size_t bytes = strlen(c->id);
-#define TEXT(field) bytes += strlen(c->field);
-#define INT(field)
-#define REAL(field)
-#define X(kind, name, ...) kind(name)
-    PTQ_CELL_FIELDS(X)
-#undef X
-#undef TEXT
-#undef INT
-#undef REAL
+#define CELL_TEXT(field) bytes += strlen(c->field);
+    CELL_TEXTS
+#undef CELL_TEXT
     ptq_fuzz_require(bytes >= 64 && (sum == sum || sum != sum), "a cell's arrays can be read");
 }
 
