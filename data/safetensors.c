@@ -200,6 +200,8 @@ static int begins_with(const struct ptq_mapped *file, const char *text, size_t s
 /* What people have instead of a safetensors file, by its first bytes. */
 static enum ptq_status check_kind(const struct ptq_mapped *file, struct ptq_error *err)
 {
+    if (begins_with(file, "<!DOCTYPE", 9) || begins_with(file, "<!doctype", 9) || begins_with(file, "<html", 5))
+        return ptq_fail(err, PTQ_EINPUT, "%s: is a web page, not the file itself; fetch it again", file->path);
     if (begins_with(file, "version https://git-lfs", 23))
         return ptq_fail(err, PTQ_EINPUT, "%s: is a Git LFS pointer, not the file itself; run `git lfs pull` there",
                         file->path);

@@ -88,6 +88,8 @@ def make_safetensors():
         "36a-bom": safetensors(b"\xef\xbb\xbf" + good, bytes(4)),
         "36b-comment": safetensors(b"/* */" + good, bytes(4)),
         "38-lfs-pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 1\n",
+        "38e-web-page": b"<!doctype html>\n<title>Sign in</title>\n", "38f-web-page": b"<html><body>404</body></html>\n",
+        "38g-web-page": b"<!DOCTYPE HTML PUBLIC>\n<html></html>\n",
     }
     for name, data in files.items():
         write(f"st/{name}.safetensors", data)
