@@ -157,9 +157,9 @@ compare() { # MODEL WINDOW METHOD PATH BOUND
 }
 
 # A quantised cell of both: perplexities for the table, within a tenth; linears for the verdict.
-compare_linears() { # METHOD
+compare_linears() { # METHOD BOUND
     compare 2b 512 "$1" fp32 1e-1 || return 1
-    env -u LD_LIBRARY_PATH python3 bench/linears_apart.py "$work/log/2b-$1-fp32-cpu.h5" "$work/log/2b-$1-fp32-cuda.h5"
+    env -u LD_LIBRARY_PATH python3 bench/linears_apart.py "$work/log/2b-$1-fp32-cpu.h5" "$work/log/2b-$1-fp32-cuda.h5" "$2"
 }
 
 checked() { # block by block, from the same x
@@ -254,9 +254,9 @@ if step unpack 60 unpack; then
         step packed 60 compare 2b 512 rtn:w4,g128 packed 1e-3
         # Codes and bounds at a tie fall either way (docs/decisions.md), and on random weights a perplexity moves by
         # 1.5e-2 with them: such cells are compared linear by linear. From one and the same H all codes are equal
-        # (test_device_solver).
-        step gptq 60 compare_linears gptq:w4,g128
-        step awq 60 compare_linears awq:w4,g128,loss=gram,grid=3
+        # (test_device_solver). On the CPU alone, GPTQ's error of one linear moves by 1.2e-2 with the order of H's sums.
+        step gptq 60 compare_linears gptq:w4,g128 2e-2
+        step awq 60 compare_linears awq:w4,g128,loss=gram,grid=3 1e-2
         step checked 60 checked fp16 fp32
         step checked-packed 60 checked rtn:w3,g128 packed
         step llama3 60 make_llama3 "${GPU_BLOCKS:-4}"
