@@ -20,6 +20,8 @@
     X(index, 8192, "model.safetensors.index.json of a folder with two shards")                                         \
     X(config, 8192, "config.json: sizes, family and quantization_config")                                              \
     X(gguf, 65536, "a GGUF file: what is taken lies inside it, every key by every getter, and as a model's sizes")     \
+    X(model, 65536,                                                                                                    \
+      "a whole checkpoint, GGUF or config.json and safetensors, opened, loaded and scored: numbers or a sentence")     \
     X(tokenizer, 65536, "tokenizer.json; what opens encodes a text of traps, cut or whole alike")                      \
     X(tokenizer_gguf, 65536, "a tokenizer in a GGUF file, likewise")                                                   \
     X(tokenizer_files, 65536, "vocab.json, NUL, merges.txt, NUL, tokenizer_config.json, likewise")                     \

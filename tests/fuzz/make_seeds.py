@@ -91,6 +91,57 @@ def config():
                     yield f"llama-{method}", json.dumps({**json.loads(content), "quantization_config": how}).encode()
 
 
+TINY = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 16, "intermediate_size": 32,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "num_hidden_layers": 1, "vocab_size": 11, "rms_norm_eps": 1e-5,
+        "max_position_embeddings": 64, "hidden_act": "silu", "tie_word_embeddings": True}
+LINEARS = {"self_attn.q_proj": (16, 16), "self_attn.k_proj": (8, 16), "self_attn.v_proj": (8, 16),
+           "self_attn.o_proj": (16, 16), "mlp.gate_proj": (32, 16), "mlp.up_proj": (32, 16), "mlp.down_proj": (16, 32)}
+
+
+def halves(n):
+    return b"".join(struct.pack("<e", ((i * 37) % 101 - 50) / 100) for i in range(n))
+
+
+def codes_of(method, n, k):
+    """What a linear of 4 bits and groups of 16 has in a container: name's end, type, shape, bytes."""
+    words = bytes((i * 41 + 5) % 256 for i in range(n * k // 2))
+    yield "qweight", "I32", [k, n // 8] if method == "awq" else [k // 8, n], words
+    zeros = bytes(word & 0x77 for word in words[:k // 16 * n // 2])  # no 15, which GPTQ's first container cannot hold
+    yield "qzeros", "I32", [k // 16, n // 8], zeros
+    yield "scales", "F16", [k // 16, n], halves(k // 16 * n)
+    if method == "gptq":
+        yield "g_idx", "I32", [k], b"".join(struct.pack("<i", i // 16) for i in range(k))
+
+
+def tiny_model(method):
+    """config.json, NUL, safetensors of a llama of one block: FP16 or 4-bit codes."""
+    settings = dict(TINY)
+    tensors = [("model.embed_tokens.weight", "F16", [11, 16], halves(11 * 16))]
+    tensors += [(f"model.{name}.weight", "F16", [16], halves(16)) for name in
+                ("norm", "layers.0.input_layernorm", "layers.0.post_attention_layernorm")]
+    for name, (n, k) in LINEARS.items():
+        name = "model.layers.0." + name
+        if method:
+            tensors += [(f"{name}.{end}", *rest) for end, *rest in codes_of(method, n, k)]
+        else:
+            tensors.append((f"{name}.weight", "F16", [n, k], halves(n * k)))
+    if method:
+        settings["quantization_config"] = {**QUANTIZED[method], "bits": 4, "group_size": 16, "checkpoint_format": method}
+    header, data = {}, b""
+    for name, kind, shape, content in tensors:
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [len(data), len(data) + len(content)]}
+        data += content
+    encoded = json.dumps(header).encode()
+    return json.dumps(settings).encode() + b"\0" + struct.pack("<Q", len(encoded)) + encoded + data
+
+
+def model():
+    for name in ("bloom.gguf", "gpt2.gguf", os.path.join("qwen2-gguf", "model.gguf")):
+        yield name.replace(os.sep, "-"), bytes_of(os.path.join(FIXTURES, "models", name))
+    for method in (None, "awq", "gptq"):
+        yield method or "fp16", tiny_model(method)
+
+
 def tokenizer():
     return files(os.path.join(FIXTURES, "tokenizers"), ".tokenizer.json")
 
@@ -197,7 +248,7 @@ def export_formats():
                 (i * 17) % 251 for i in range(900))
 
 
-TARGETS = [safetensors, index, config, gguf, tokenizer, tokenizer_gguf, tokenizer_files, encode, experiment, claims,
+TARGETS = [safetensors, index, config, gguf, model, tokenizer, tokenizer_gguf, tokenizer_files, encode, experiment, claims,
            documents, results, blocks, quantizer, packed, codes, quantized, export_formats]
 for target in TARGETS:
     folder = os.path.join(sys.argv[1], target.__name__)
