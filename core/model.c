@@ -428,10 +428,23 @@ static void place_group(const struct ptq_model *m, enum ptq_input input, struct 
     }
 }
 
-/* Biases into their places, in our order. Where no linear of the input has one, b becomes NULL; where only some have,
- * zeros stand in.*/
-static enum ptq_status read_biases(const struct ptq_model *m, int64_t block, struct ptq_block *out,
-                                   struct ptq_error *err)
+/* A linear's bias in our order. It is read as a whole: a GGUF may hold it in blocks. */
+static enum ptq_status read_bias(const struct ptq_model *m, const struct ptq_tensor *t, enum ptq_role role,
+                                 struct ptq_arena *arena, const struct ptq_linear *l, struct ptq_error *err)
+{
+    struct ptq_row_layout layout = ptq_linear_layout(m, role);
+    struct ptq_mark mark = ptq_arena_mark(arena);
+    float *b = ptq_new(arena, float, l->n);
+    enum ptq_status status = ptq_tensor_read(t, 0, l->n, b, err);
+    for (int64_t r = 0; r < l->n; r++) l->b[r] = b[ptq_file_row(&layout, r)];
+    ptq_arena_rewind(arena, mark);
+    return status;
+}
+
+/* Biases into their places. Where no linear of the input has one, b becomes NULL; where only some have, zeros stand
+ * in. */
+static enum ptq_status read_biases(const struct ptq_model *m, int64_t block, struct ptq_arena *arena,
+                                   struct ptq_block *out, struct ptq_error *err)
 {
     int present[PTQ_N_INPUT] = {0};
     for (int role = 0; role < PTQ_N_ROLE; role++) {
@@ -441,8 +454,7 @@ static enum ptq_status read_biases(const struct ptq_model *m, int64_t block, str
         PTQ_TRY(find_linear(m, block, role, ".bias", 0, &t, err));
         if (!t) continue;
         present[ptq_role_input[role]] = 1;
-        struct ptq_row_layout layout = ptq_linear_layout(m, role);
-        for (int64_t r = 0; r < l->n; r++) PTQ_TRY(ptq_tensor_read(t, ptq_file_row(&layout, r), 1, &l->b[r], err));
+        PTQ_TRY(read_bias(m, t, role, arena, l, err));
     }
     for (int role = 0; role < PTQ_N_ROLE; role++)
         if (!present[ptq_role_input[role]]) out->linear[role].b = NULL;
@@ -482,7 +494,7 @@ enum ptq_status ptq_block_load(const struct ptq_model *m, int64_t i, struct ptq_
         n_tasks += ptq_row_tasks(t, &layout, l->w, task + n_tasks);
     }
     PTQ_TRY(ptq_read_rows(task, n_tasks, arena, err));
-    PTQ_TRY(read_biases(m, i, out, err));
+    PTQ_TRY(read_biases(m, i, arena, out, err));
     PTQ_TRY(read_norm(m, m->names->norm1, i, arena, &out->norm1_w, &out->norm1_b, err));
     return read_norm(m, m->names->norm2, i, arena, &out->norm2_w, &out->norm2_b, err);
 }

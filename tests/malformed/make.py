@@ -426,6 +426,9 @@ def make_gguf():
     write("gguf/101b-token-count.gguf", one_token_more(model))
     for name, half in (("nan", b"\0\x7e"), ("inf", b"\0\x7c")):
         write(f"gguf/104-d-{name}.gguf", broken_scale(read(MODELS, "llama-gqa", "model.gguf"), half))
+    for name, n, (kind, data) in biases():
+        write(f"gguf/104-{name}.gguf", one_tensor_more(read(MODELS, "llama-gqa", "model.gguf"),
+                                                       f"blk.0.{name.split('-')[0]}.bias", (n,), kind, data))
 
 
 def changed(data, old, new):
@@ -458,6 +461,24 @@ def one_token_more(model):
                    struct.pack("<IIQ", ARRAY, STRING, 288) + text("one more") + text("<unk>"))
     head = changed(head, struct.pack("<IIQ", ARRAY, 5, 287), struct.pack("<IIQI", ARRAY, 5, 288, 1))
     return head + bytes(-len(head) % 32) + data
+
+
+def biases():
+    """64 of them, -1 to 0.97: as F32, in the blocks of Q8_0, which hold them exactly, and in blocks of 4 bits; and 33."""
+    steps, scale = range(-32, 32), struct.pack("<e", 1 / 32)
+    f32 = 0, struct.pack("<64f", *(step / 32 for step in steps))
+    q4_0, q4_1 = (2, 2 * (scale + bytes(range(16)))), (3, 2 * (2 * scale + bytes(range(16))))
+    q8_0 = 8, b"".join(scale + struct.pack("<32b", *steps[i:i + 32]) for i in (0, 32))
+    return (("attn_q-f32", 64, f32), ("attn_q-q4_0", 64, q4_0), ("attn_q-q4_1", 64, q4_1), ("attn_q-q8_0", 64, q8_0),
+            ("attn_output-f32", 64, f32), ("attn_output-q8_0", 64, q8_0), ("attn_q-33", 33, q8_0))
+
+
+def one_tensor_more(model, name, dims, kind, data):
+    head, before = parted(model)
+    before += bytes(-len(before) % 32)
+    head = head[:8] + struct.pack("<Q", struct.unpack_from("<Q", head, 8)[0] + 1) + head[16:]
+    head += tensor(name, dims, kind, len(before))
+    return head + bytes(-len(head) % 32) + before + data
 
 
 def broken_scale(model, half):
