@@ -2,9 +2,9 @@
 
 #include "inventory.h"
 #include "pool.h"
+#include "positions.h"
 
 #include <assert.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -187,51 +187,24 @@ static enum ptq_status read_norm(const struct ptq_model *m, const char *pattern,
     return read_vector(m, name, m->config.width, arena, b, err);
 }
 
-/* Meta's scaling of Llama 3.1: long waves are slowed by the factor, short ones left, those between interpolated. */
-static float llama3_frequency(const struct ptq_config *c, float frequency)
-{
-    float wave = 2 * (float)M_PI / frequency, original = (float)c->rope_original;
-    if (wave > original / (float)c->rope_low) return frequency / (float)c->rope_factor;
-    if (wave < original / (float)c->rope_high) return frequency;
-    float smooth = (original / wave - (float)c->rope_low) / ((float)c->rope_high - (float)c->rope_low);
-    return (1 - smooth) * frequency / (float)c->rope_factor + smooth * frequency;
-}
-
-/* In float32, step by step, as the reference does it: at position 2000 the rounding of the frequency is seen. */
+/* A GGUF may have a factor for each rotary frequency. */
 static enum ptq_status make_rope(struct ptq_arena *arena, struct ptq_model *m, struct ptq_error *err)
 {
-    const struct ptq_config *c = &m->config;
-    int64_t half = c->head_size / 2;
-    float *frequency = ptq_new(arena, float, half), *factor = NULL;
-    if (m->names->rope_factors) {
-        char name[NAME_SIZE];
-        tensor_name(name, m->prefix, m->names->rope_factors, 0, ".weight");
-        if (ptq_checkpoint_find(&m->checkpoint, name)) PTQ_TRY(read_vector(m, name, half, arena, &factor, err));
-    }
+    int64_t half = m->config.head_size / 2;
+    float *frequency = ptq_rope_frequencies(arena, &m->config), *factor;
+    char name[NAME_SIZE];
+    m->rope_frequency = frequency;
+    if (!m->names->rope_factors) return PTQ_OK;
+    tensor_name(name, m->prefix, m->names->rope_factors, 0, ".weight");
+    if (!ptq_checkpoint_find(&m->checkpoint, name)) return PTQ_OK;
+    PTQ_TRY(read_vector(m, name, half, arena, &factor, err));
     for (int64_t i = 0; i < half; i++) {
-        frequency[i] = 1.0f / powf((float)c->rope_theta, (float)(2 * i) / (float)c->head_size);
-        if (strcmp(c->rope_type, "llama3") == 0) frequency[i] = llama3_frequency(c, frequency[i]);
-        if (strcmp(c->rope_type, "linear") == 0) frequency[i] /= (float)c->rope_factor;
-        if (factor && !(factor[i] > 0))
+        if (!(factor[i] > 0))
             return ptq_fail(err, PTQ_EINPUT, "%s: %s holds %g; factors must be positive", m->checkpoint.path,
                             m->names->rope_factors, (double)factor[i]);
-        if (factor) frequency[i] /= factor[i];
+        frequency[i] /= factor[i];
     }
-    m->rope_frequency = frequency;
     return PTQ_OK;
-}
-
-/* 2^(-8 i / H), i = 1 .. H, for H a power of two; else those of the power below, and of twice that every other one. In
- * float32 as BLOOM has them: a power of the float32 base. */
-static float *make_alibi(struct ptq_arena *arena, int64_t heads)
-{
-    float *slope = ptq_new(arena, float, heads);
-    int64_t power = 1;
-    while (2 * power <= heads) power *= 2;
-    float base = (float)pow(2, -8.0 / (double)power), finer = (float)pow(2, -4.0 / (double)power);
-    for (int64_t i = 0; i < heads; i++)
-        slope[i] = i < power ? powf(base, (float)(i + 1)) : powf(finer, (float)(2 * (i - power) + 1));
-    return slope;
 }
 
 /* A linear that is missing: where its codes are there, what is missing is the config that tells what they are. */
@@ -352,7 +325,7 @@ static enum ptq_status open_model(struct ptq_arena *arena, struct ptq_model *m, 
     if (m->names->embed_norm)
         PTQ_TRY(read_norm(m, m->names->embed_norm, 0, arena, &m->embed_norm_w, &m->embed_norm_b, err));
     if (m->config.family->position == PTQ_ROPE) PTQ_TRY(make_rope(arena, m, err));
-    if (m->config.family->position == PTQ_ALIBI) m->alibi_slope = make_alibi(arena, m->config.heads);
+    if (m->config.family->position == PTQ_ALIBI) m->alibi_slope = ptq_alibi_slopes(arena, m->config.heads);
     PTQ_TRY(name_source(m, err));
     return ptq_inventory_check(file, m->used, m->config.family->model_type, err);
 }
