@@ -1,6 +1,7 @@
 #include "model.h"
 
 #include "inventory.h"
+#include "model_parts.h"
 #include "pool.h"
 #include "positions.h"
 
@@ -12,8 +13,7 @@ enum { NAME_SIZE = PTQ_NAME_SIZE };
 
 /* ---- names ---- */
 
-/* The tensor's name: prefix, pattern with the block in place of %d, suffix. */
-static void tensor_name(char out[NAME_SIZE], const char *prefix, const char *pattern, int64_t block, const char *suffix)
+void ptq_tensor_name(char out[NAME_SIZE], const char *prefix, const char *pattern, int64_t block, const char *suffix)
 {
     const char *hole = strstr(pattern, "%d");
     if (hole)
@@ -72,7 +72,7 @@ void ptq_hf_name(const struct ptq_config *config, const char *pattern, int64_t b
                  char out[PTQ_NAME_SIZE])
 {
     const struct ptq_names *hf = &config->family->hf;
-    tensor_name(out, pattern == hf->head ? "" : hf->prefix[0], pattern, block, suffix);
+    ptq_tensor_name(out, pattern == hf->head ? "" : hf->prefix[0], pattern, block, suffix);
 }
 
 static void mark(const struct ptq_model *m, const struct ptq_tensor *t)
@@ -80,9 +80,8 @@ static void mark(const struct ptq_model *m, const struct ptq_tensor *t)
     if (t) m->used[t - m->checkpoint.tensor] = 1;
 }
 
-/* A matrix [n][k], or a vector [n] where k < 0. needed: missing is an error, else *out is NULL. */
-static enum ptq_status find(const struct ptq_model *m, const char *name, int64_t n, int64_t k, int needed,
-                            const struct ptq_tensor **out, struct ptq_error *err)
+enum ptq_status ptq_find_tensor(const struct ptq_model *m, const char *name, int64_t n, int64_t k, int needed,
+                                const struct ptq_tensor **out, struct ptq_error *err)
 {
     *out = ptq_checkpoint_find(&m->checkpoint, name);
     if (!*out && needed) return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is missing", m->checkpoint.path, name);
@@ -93,27 +92,26 @@ static enum ptq_status find(const struct ptq_model *m, const char *name, int64_t
     return fits ? PTQ_OK : wrong_shape(m, *out, n, k, err);
 }
 
-static enum ptq_status find_linear(const struct ptq_model *m, int64_t block, enum ptq_role role, const char *suffix,
-                                   int needed, const struct ptq_tensor **out, struct ptq_error *err)
+enum ptq_status ptq_find_linear(const struct ptq_model *m, int64_t block, enum ptq_role role, const char *suffix,
+                                int needed, const struct ptq_tensor **out, struct ptq_error *err)
 {
     char name[NAME_SIZE];
     int64_t n, k;
     linear_shape(&m->config, role, &n, &k);
-    tensor_name(name, m->prefix, m->names->linear[role], block, suffix);
-    if (suffix[1] == 'b') return find(m, name, n, -1, needed, out, err);
-    return find(m, name, m->names->transposed ? k : n, m->names->transposed ? n : k, needed, out, err);
+    ptq_tensor_name(name, m->prefix, m->names->linear[role], block, suffix);
+    if (suffix[1] == 'b') return ptq_find_tensor(m, name, n, -1, needed, out, err);
+    return ptq_find_tensor(m, name, m->names->transposed ? k : n, m->names->transposed ? n : k, needed, out, err);
 }
 
-/* The tensors of a linear that is there as codes; *found 0 where it is not. */
-static enum ptq_status find_quantized(const struct ptq_model *m, int64_t block, enum ptq_role role,
-                                      struct ptq_quantized_linear *out, int *found, struct ptq_error *err)
+enum ptq_status ptq_find_quantized(const struct ptq_model *m, int64_t block, enum ptq_role role,
+                                   struct ptq_quantized_linear *out, int *found, struct ptq_error *err)
 {
     char name[NAME_SIZE];
     int64_t n, k;
     *found = 0;
     if (!m->quantization) return PTQ_OK;
     linear_shape(&m->config, role, &n, &k);
-    tensor_name(name, m->prefix, m->names->linear[role], block, "");
+    ptq_tensor_name(name, m->prefix, m->names->linear[role], block, "");
     PTQ_TRY(ptq_quantized_find(m->quantization, &m->checkpoint, name, n, k, out, found, err));
     const struct ptq_tensor *part[] = {out->codes, out->zeros, out->scales, out->g_idx};
     for (int i = 0; *found && i < 4; i++) mark(m, part[i]);
@@ -123,7 +121,7 @@ static enum ptq_status find_quantized(const struct ptq_model *m, int64_t block, 
 int ptq_model_has_bias(const struct ptq_model *m, int64_t block, enum ptq_role role)
 {
     char name[NAME_SIZE];
-    tensor_name(name, m->prefix, m->names->linear[role], block, ".bias");
+    ptq_tensor_name(name, m->prefix, m->names->linear[role], block, ".bias");
     return ptq_checkpoint_find(&m->checkpoint, name) != NULL;
 }
 
@@ -135,10 +133,10 @@ static enum ptq_status choose_prefix(struct ptq_model *m, struct ptq_error *err)
     char name[NAME_SIZE];
     for (int i = 0; i < 3 && m->names->prefix[i]; i++) {
         m->prefix = m->names->prefix[i];
-        tensor_name(name, m->prefix, m->names->embed, 0, ".weight");
+        ptq_tensor_name(name, m->prefix, m->names->embed, 0, ".weight");
         if ((m->embed = ptq_checkpoint_find(&m->checkpoint, name))) return PTQ_OK;
     }
-    tensor_name(name, m->names->prefix[0], m->names->embed, 0, ".weight");
+    ptq_tensor_name(name, m->names->prefix[0], m->names->embed, 0, ".weight");
     return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is missing", m->checkpoint.path, name);
 }
 
@@ -148,19 +146,19 @@ static enum ptq_status find_outer(struct ptq_model *m, struct ptq_error *err)
     char name[NAME_SIZE];
     PTQ_TRY(choose_prefix(m, err));
     if (m->gguf && m->embed->rank == 2) c->vocab = m->embed->shape[0];
-    PTQ_TRY(find(m, m->embed->name, c->vocab, c->embed_width, 1, &m->embed, err));
-    tensor_name(name, "", m->names->head, 0, ".weight");
-    if (!c->tied) PTQ_TRY(find(m, name, c->vocab, c->embed_width, !m->gguf, &m->head, err));
+    PTQ_TRY(ptq_find_tensor(m, m->embed->name, c->vocab, c->embed_width, 1, &m->embed, err));
+    ptq_tensor_name(name, "", m->names->head, 0, ".weight");
+    if (!c->tied) PTQ_TRY(ptq_find_tensor(m, name, c->vocab, c->embed_width, !m->gguf, &m->head, err));
     if (!m->head) m->head = m->embed; /* a GGUF without a head is tied */
     if (c->family->position == PTQ_LEARNED) {
-        tensor_name(name, m->prefix, m->names->positions, 0, ".weight");
-        PTQ_TRY(find(m, name, c->positions + c->family->position_offset, c->width, 1, &m->positions, err));
+        ptq_tensor_name(name, m->prefix, m->names->positions, 0, ".weight");
+        PTQ_TRY(ptq_find_tensor(m, name, c->positions + c->family->position_offset, c->width, 1, &m->positions, err));
     }
     if (c->embed_width != c->width) {
-        tensor_name(name, m->prefix, m->names->project_in, 0, ".weight");
-        PTQ_TRY(find(m, name, c->width, c->embed_width, 1, &m->project_in, err));
-        tensor_name(name, m->prefix, m->names->project_out, 0, ".weight");
-        PTQ_TRY(find(m, name, c->embed_width, c->width, 1, &m->project_out, err));
+        ptq_tensor_name(name, m->prefix, m->names->project_in, 0, ".weight");
+        PTQ_TRY(ptq_find_tensor(m, name, c->width, c->embed_width, 1, &m->project_in, err));
+        ptq_tensor_name(name, m->prefix, m->names->project_out, 0, ".weight");
+        PTQ_TRY(ptq_find_tensor(m, name, c->embed_width, c->width, 1, &m->project_out, err));
     }
     return PTQ_OK;
 }
@@ -170,7 +168,7 @@ static enum ptq_status read_vector(const struct ptq_model *m, const char *name, 
                                    float **out, struct ptq_error *err)
 {
     const struct ptq_tensor *t;
-    PTQ_TRY(find(m, name, n, -1, 1, &t, err));
+    PTQ_TRY(ptq_find_tensor(m, name, n, -1, 1, &t, err));
     *out = ptq_new(arena, float, n);
     return ptq_tensor_read(t, 0, n, *out, err);
 }
@@ -179,11 +177,11 @@ static enum ptq_status read_norm(const struct ptq_model *m, const char *pattern,
                                  float **w, float **b, struct ptq_error *err)
 {
     char name[NAME_SIZE];
-    tensor_name(name, m->prefix, pattern, block, ".weight");
+    ptq_tensor_name(name, m->prefix, pattern, block, ".weight");
     PTQ_TRY(read_vector(m, name, m->config.width, arena, w, err));
     *b = NULL;
     if (m->config.family->norm == PTQ_RMSNORM) return PTQ_OK;
-    tensor_name(name, m->prefix, pattern, block, ".bias");
+    ptq_tensor_name(name, m->prefix, pattern, block, ".bias");
     return read_vector(m, name, m->config.width, arena, b, err);
 }
 
@@ -195,7 +193,7 @@ static enum ptq_status make_rope(struct ptq_arena *arena, struct ptq_model *m, s
     char name[NAME_SIZE];
     m->rope_frequency = frequency;
     if (!m->names->rope_factors) return PTQ_OK;
-    tensor_name(name, m->prefix, m->names->rope_factors, 0, ".weight");
+    ptq_tensor_name(name, m->prefix, m->names->rope_factors, 0, ".weight");
     if (!ptq_checkpoint_find(&m->checkpoint, name)) return PTQ_OK;
     PTQ_TRY(read_vector(m, name, half, arena, &factor, err));
     for (int64_t i = 0; i < half; i++) {
@@ -203,65 +201,6 @@ static enum ptq_status make_rope(struct ptq_arena *arena, struct ptq_model *m, s
             return ptq_fail(err, PTQ_EINPUT, "%s: %s holds %g; factors must be positive", m->checkpoint.path,
                             m->names->rope_factors, (double)factor[i]);
         frequency[i] /= factor[i];
-    }
-    return PTQ_OK;
-}
-
-/* A linear that is missing: where its codes are there, what is missing is the config that tells what they are. */
-static enum ptq_status check_not_codes(const struct ptq_model *m, int64_t block, enum ptq_role role,
-                                       struct ptq_error *err)
-{
-    char name[NAME_SIZE];
-    tensor_name(name, m->prefix, m->names->linear[role], block, ".qweight");
-    if (!ptq_checkpoint_find(&m->checkpoint, name)) return err->status;
-    return ptq_fail(err, PTQ_EINPUT,
-                    "%s: there is tensor '%s', but no quantization_config in config.json to say what its codes are; "
-                    "take the config.json that was published with it",
-                    m->checkpoint.path, name);
-}
-
-static enum ptq_status check_linear(const struct ptq_model *m, int64_t block, enum ptq_role role, struct ptq_error *err)
-{
-    struct ptq_quantized_linear codes;
-    const struct ptq_tensor *t;
-    int found;
-    PTQ_TRY(find_linear(m, block, role, ".bias", m->config.biased >> role & 1, &t, err));
-    PTQ_TRY(find_quantized(m, block, role, &codes, &found, err));
-    if (found) return PTQ_OK;
-    enum ptq_status status = find_linear(m, block, role, ".weight", 1, &t, err);
-    if (status && m->quantization) return ptq_within(err, "neither as %s nor unquantised", m->quantization->text);
-    return status ? check_not_codes(m, block, role, err) : PTQ_OK;
-}
-
-/* A config that speaks of codes beside a file that has none is the config of another file. */
-static enum ptq_status check_codes(const struct ptq_model *m, struct ptq_error *err)
-{
-    struct ptq_quantized_linear codes;
-    int found = !m->quantization;
-    for (int64_t i = 0; !found && i < m->config.blocks; i++)
-        for (int role = 0; !found && role < PTQ_N_ROLE; role++)
-            if (m->names->linear[role]) PTQ_TRY(find_quantized(m, i, (enum ptq_role)role, &codes, &found, err));
-    if (found) return PTQ_OK;
-    return ptq_fail(err, PTQ_EINPUT,
-                    "%s says %s, and no linear of %s is stored so (.qweight); one of them is another "
-                    "model's, or quantization_config must go",
-                    m->quantization->source, m->quantization->text, m->checkpoint.path);
-}
-
-/* Every tensor of every block, before anything is computed. */
-static enum ptq_status check_blocks(const struct ptq_model *m, struct ptq_error *err)
-{
-    const struct ptq_tensor *t;
-    char name[NAME_SIZE];
-    for (int64_t i = 0; i < m->config.blocks; i++) {
-        for (int role = 0; role < PTQ_N_ROLE; role++)
-            if (m->names->linear[role]) PTQ_TRY(check_linear(m, i, role, err));
-        for (int norm = 0; norm < 2; norm++) {
-            tensor_name(name, m->prefix, norm ? m->names->norm2 : m->names->norm1, i, ".weight");
-            PTQ_TRY(find(m, name, m->config.width, -1, 1, &t, err));
-            tensor_name(name, m->prefix, norm ? m->names->norm2 : m->names->norm1, i, ".bias");
-            if (m->config.family->norm == PTQ_LAYERNORM) PTQ_TRY(find(m, name, m->config.width, -1, 1, &t, err));
-        }
     }
     return PTQ_OK;
 }
@@ -275,7 +214,7 @@ static enum ptq_status count_source_bits(struct ptq_model *m, struct ptq_error *
         struct ptq_quantized_linear l;
         int found;
         if (!m->names->linear[role]) continue;
-        PTQ_TRY(find_quantized(m, 0, (enum ptq_role)role, &l, &found, err));
+        PTQ_TRY(ptq_find_quantized(m, 0, (enum ptq_role)role, &l, &found, err));
         if (!found) continue;
         int64_t groups = q->group_size < 0 ? 1 : (l.k + q->group_size - 1) / q->group_size;
         double n = (double)l.n, k = (double)l.k;
@@ -292,12 +231,12 @@ static enum ptq_status name_source(struct ptq_model *m, struct ptq_error *err)
     const struct ptq_tensor *first;
     int found;
     PTQ_TRY(count_source_bits(m, err));
-    PTQ_TRY(find_quantized(m, 0, PTQ_Q, &codes, &found, err));
+    PTQ_TRY(ptq_find_quantized(m, 0, PTQ_Q, &codes, &found, err));
     if (found) {
         m->source_dtype = m->quantization->text;
         return PTQ_OK;
     }
-    PTQ_TRY(find_linear(m, 0, PTQ_Q, ".weight", 1, &first, err));
+    PTQ_TRY(ptq_find_linear(m, 0, PTQ_Q, ".weight", 1, &first, err));
     m->source_dtype = ptq_dtypes[first->dtype].name;
     return PTQ_OK;
 }
@@ -318,8 +257,7 @@ static enum ptq_status open_model(struct ptq_arena *arena, struct ptq_model *m, 
     m->used = ptq_new(arena, unsigned char, file->n_tensors);
     m->names = m->gguf ? &m->config.family->ggml : &m->config.family->hf;
     PTQ_TRY(find_outer(m, err));
-    PTQ_TRY(check_blocks(m, err));
-    PTQ_TRY(check_codes(m, err));
+    PTQ_TRY(ptq_model_check(m, err));
     if (m->config.final_norm)
         PTQ_TRY(read_norm(m, m->names->final_norm, 0, arena, &m->final_norm_w, &m->final_norm_b, err));
     if (m->names->embed_norm)
@@ -366,7 +304,7 @@ static enum ptq_status load_quantized(const struct ptq_model *m, int64_t block, 
 {
     struct ptq_quantized_linear codes;
     struct ptq_qmat q;
-    PTQ_TRY(find_quantized(m, block, role, &codes, done, err));
+    PTQ_TRY(ptq_find_quantized(m, block, role, &codes, done, err));
     if (!*done) return PTQ_OK;
     struct ptq_row_layout layout = ptq_linear_layout(m, role);
     struct ptq_mark mark = ptq_arena_mark(arena);
@@ -424,7 +362,7 @@ static enum ptq_status read_biases(const struct ptq_model *m, int64_t block, str
         const struct ptq_tensor *t;
         struct ptq_linear *l = &out->linear[role];
         if (!l->n) continue;
-        PTQ_TRY(find_linear(m, block, role, ".bias", 0, &t, err));
+        PTQ_TRY(ptq_find_linear(m, block, role, ".bias", 0, &t, err));
         if (!t) continue;
         present[ptq_role_input[role]] = 1;
         PTQ_TRY(read_bias(m, t, role, arena, l, err));
@@ -438,7 +376,7 @@ int ptq_linear_name(const struct ptq_model *m, int64_t block, enum ptq_role role
 {
     const struct ptq_names *names = &m->config.family->hf;
     if (!names->linear[role]) return 0;
-    tensor_name(out, names->prefix[0], names->linear[role], block, "");
+    ptq_tensor_name(out, names->prefix[0], names->linear[role], block, "");
     return 1;
 }
 
@@ -462,7 +400,7 @@ enum ptq_status ptq_block_load(const struct ptq_model *m, int64_t i, struct ptq_
         int done;
         PTQ_TRY(load_quantized(m, i, (enum ptq_role)role, arena, l, &done, err));
         if (done) continue;
-        PTQ_TRY(find_linear(m, i, role, ".weight", 1, &t, err));
+        PTQ_TRY(ptq_find_linear(m, i, role, ".weight", 1, &t, err));
         struct ptq_row_layout layout = ptq_linear_layout(m, role);
         n_tasks += ptq_row_tasks(t, &layout, l->w, task + n_tasks);
     }
