@@ -93,6 +93,25 @@ static enum ptq_status read_ff(const json_t *json, const char *what, struct ptq_
     return ptq_json_int_or(json, keys->ff, what, 1, PTQ_MAX_WIDTH, c->ff, &c->ff, err);
 }
 
+const char *ptq_bias_key(const struct ptq_family *family, enum ptq_role role)
+{
+    for (int i = 0; i < PTQ_N_BIAS_KEY; i++)
+        if (family->bias_keys[i].roles >> role & 1) return family->bias_keys[i].key;
+    return NULL;
+}
+
+static enum ptq_status read_biased(const json_t *json, const char *what, struct ptq_config *c, struct ptq_error *err)
+{
+    c->biased = c->family->biased;
+    for (int i = 0; i < PTQ_N_BIAS_KEY && c->family->bias_keys[i].key; i++) {
+        const struct ptq_bias_key *switched = &c->family->bias_keys[i];
+        int there, usually = (c->biased & switched->roles) != 0;
+        PTQ_TRY(ptq_json_bool_or(json, switched->key, what, usually, &there, err));
+        c->biased = there ? c->biased | switched->roles : c->biased & ~switched->roles;
+    }
+    return PTQ_OK;
+}
+
 static enum ptq_status read_sizes(const json_t *json, const char *what, struct ptq_config *c, struct ptq_error *err)
 {
     const struct ptq_config_keys *keys = &c->family->keys;
@@ -111,8 +130,7 @@ static enum ptq_status read_sizes(const json_t *json, const char *what, struct p
     PTQ_TRY(ptq_json_int_or(json, "head_dim", what, 1, PTQ_MAX_WIDTH, c->width / c->heads, &c->head_size, err));
     c->embed_width = c->width;
     c->activation = c->family->activation;
-    c->biased = c->family->biased;
-    return PTQ_OK;
+    return read_biased(json, what, c, err);
 }
 
 /* Keys that make another model of it. A window that no family's file asked for, or one as long as the positions, is

@@ -19,12 +19,7 @@ static enum ptq_status read_common(const json_t *json, const char *what, struct 
 static enum ptq_status read_llama(struct ptq_arena *arena, const json_t *json, const char *what,
                                   struct ptq_config *config, struct ptq_error *err)
 {
-    int attention, mlp;
     (void)arena;
-    PTQ_TRY(ptq_json_bool_or(json, "attention_bias", what, 0, &attention, err));
-    PTQ_TRY(ptq_json_bool_or(json, "mlp_bias", what, 0, &mlp, err));
-    if (attention) config->biased |= PTQ_BIAS(PTQ_Q) | PTQ_BIAS(PTQ_K) | PTQ_BIAS(PTQ_V) | PTQ_BIAS(PTQ_O);
-    if (mlp) config->biased |= PTQ_BIAS(PTQ_GATE) | PTQ_BIAS(PTQ_UP) | PTQ_BIAS(PTQ_DOWN);
     return read_common(json, what, config, err);
 }
 
@@ -35,6 +30,7 @@ const struct ptq_family ptq_family_llama = {
     .norm = PTQ_RMSNORM,
     .position = PTQ_ROPE,
     .activation = PTQ_SILU_GATED,
+    .bias_keys = {{"attention_bias", PTQ_BIAS_ATTENTION}, {"mlp_bias", PTQ_BIAS_MLP}},
     .hf = PTQ_LLAMA_HF,
     .ggml = {PTQ_GGML_GATED, .order = PTQ_ROWS_PAIRS},
     .keys = PTQ_LLAMA_KEYS,

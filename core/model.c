@@ -118,9 +118,15 @@ enum ptq_status ptq_find_quantized(const struct ptq_model *m, int64_t block, enu
     return PTQ_OK;
 }
 
+int ptq_may_have_bias(const struct ptq_model *m, enum ptq_role role)
+{
+    return m->gguf || m->config.biased >> role & 1;
+}
+
 int ptq_model_has_bias(const struct ptq_model *m, int64_t block, enum ptq_role role)
 {
     char name[NAME_SIZE];
+    if (!ptq_may_have_bias(m, role)) return 0;
     ptq_tensor_name(name, m->prefix, m->names->linear[role], block, ".bias");
     return ptq_checkpoint_find(&m->checkpoint, name) != NULL;
 }
@@ -257,7 +263,7 @@ static enum ptq_status open_model(struct ptq_arena *arena, struct ptq_model *m, 
     m->used = ptq_new(arena, unsigned char, file->n_tensors);
     m->names = m->gguf ? &m->config.family->ggml : &m->config.family->hf;
     PTQ_TRY(find_outer(m, err));
-    PTQ_TRY(ptq_model_check(m, err));
+    PTQ_TRY(ptq_model_check(m, arena, err));
     if (m->config.final_norm)
         PTQ_TRY(read_norm(m, m->names->final_norm, 0, arena, &m->final_norm_w, &m->final_norm_b, err));
     if (m->names->embed_norm)
@@ -361,7 +367,7 @@ static enum ptq_status read_biases(const struct ptq_model *m, int64_t block, str
     for (int role = 0; role < PTQ_N_ROLE; role++) {
         const struct ptq_tensor *t;
         struct ptq_linear *l = &out->linear[role];
-        if (!l->n) continue;
+        if (!l->n || !ptq_may_have_bias(m, role)) continue;
         PTQ_TRY(ptq_find_linear(m, block, role, ".bias", 0, &t, err));
         if (!t) continue;
         present[ptq_role_input[role]] = 1;

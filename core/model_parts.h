@@ -18,7 +18,10 @@ enum ptq_status ptq_find_linear(const struct ptq_model *m, int64_t block, enum p
 enum ptq_status ptq_find_quantized(const struct ptq_model *m, int64_t block, enum ptq_role role,
                                    struct ptq_quantized_linear *out, int *found, struct ptq_error *err);
 
+/* By the family and config.json; in a GGUF whoever has a tensor. */
+int ptq_may_have_bias(const struct ptq_model *m, enum ptq_role role);
+
 /* Every tensor of every block is there, and fits, before anything is computed. */
-enum ptq_status ptq_model_check(const struct ptq_model *m, struct ptq_error *err);
+enum ptq_status ptq_model_check(const struct ptq_model *m, struct ptq_arena *arena, struct ptq_error *err);
 
 #endif

@@ -316,6 +316,46 @@ static void llamas_biases_are_asked_for(void **state)
                    "layers.0.self_attn.q_proj.bias' is missing");
 }
 
+/* Every bias of the folder's checkpoint becomes zeros. */
+static void zero_biases(struct fixture *f)
+{
+    struct ptq_checkpoint c;
+    char *data;
+    size_t size;
+    assert_false(
+        ptq_read_file(f->arena, ptq_join(f->arena, f->folder, "model.safetensors"), 1 << 20, &data, &size, &f->err));
+    assert_false(ptq_checkpoint_open(f->arena, f->folder, &c, &f->err));
+    for (int i = 0; i < c.n_tensors; i++) {
+        const struct ptq_tensor *t = &c.tensor[i];
+        const unsigned char *at = t->data;
+        if (strstr(t->name, ".bias")) memset(data + (at - t->file->data), 0, t->bytes);
+    }
+    ptq_checkpoint_close(&c);
+    write_test_file(f->folder, "model.safetensors", data, size);
+}
+
+/* A qwen2 that its config calls a llama: its biases are not silently used; were they zeros, there would be none. */
+static void biases_that_the_config_denies(void **state)
+{
+    struct fixture *f = *state;
+    struct ptq_block block;
+    const char *config =
+        "{\"model_type\": \"llama\", \"hidden_size\": 24, \"intermediate_size\": 40, \"num_hidden_layers\": 2, "
+        "\"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"max_position_embeddings\": 64, \"vocab_size\": 287, "
+        "\"tie_word_embeddings\": true}";
+    const char *folder = altered(f, "qwen2", "model.norm", "model.norm", config);
+    assert_refused("q, k, v", open_model(f, folder), &f->err,
+                   "layers.0.self_attn.q_proj.bias' is not zero;'attention_bias' in config.json");
+    zero_biases(f);
+    if (ptq_model_open(f->arena, folder, "zeros", &f->model, &f->err)) fail_msg("%s", f->err.text);
+    assert_false(ptq_block_load(&f->model, 1, f->arena, &block, &f->err));
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        assert_null(block.linear[role].b);
+        assert_false(ptq_model_has_bias(&f->model, 1, (enum ptq_role)role));
+    }
+    ptq_model_close(&f->model);
+}
+
 /* ---- row orders ---- */
 
 /* Every order is a permutation, and by head it is the one that is drawn in family.h. */
@@ -353,6 +393,7 @@ int main(void)
         TEST(names_without_their_prefix),
         TEST(missing_and_misshapen_tensors_are_named),
         TEST(llamas_biases_are_asked_for),
+        TEST(biases_that_the_config_denies),
         TEST(orders_are_permutations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

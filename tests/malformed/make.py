@@ -209,6 +209,19 @@ def config_folder(name, change, source="llama"):
     write(f"config/{name}/config.json", json.dumps({k: v for k, v in config.items() if v != "gone"}))
 
 
+def biased_folder(name, linear, value, source="llama", **config):
+    """The linear has got a bias, which is value everywhere."""
+    config_folder(name, config, source)
+    place = path_of(f"config/{name}/model.safetensors")
+    data = read(place)
+    length = struct.unpack_from("<Q", data)[0]
+    header, data = json.loads(data[8:8 + length]), data[8 + length:]
+    n = header[linear + ".weight"]["shape"][0]
+    header[linear + ".bias"] = entry("F16", [n], [len(data), len(data) + 2 * n])
+    os.unlink(place)
+    write(f"config/{name}/model.safetensors", safetensors(header, data + n * struct.pack("<e", value)))
+
+
 def make_config():
     for i, size in enumerate((0, -1, 10**9, 2**31, "576", 64.0)):
         config_folder(f"50{'abcdef'[i]}-hidden-size-{size}", {"hidden_size": size})
@@ -233,6 +246,14 @@ def make_config():
     config_folder("61a-sliding-window", {"sliding_window": 16})
     config_folder("61b-experts", {"num_local_experts": 8, "num_experts_per_tok": 2})
     config_folder("61c-layer-types", {"layer_types": ["full_attention", "linear_attention"]}, "mistral")
+    query, down = "model.layers.1.self_attn.q_proj", "model.layers.0.mlp.down_proj"
+    biased_folder("61d-no-attention-bias", query, 0.5)
+    biased_folder("61e-attention-bias-missing", query, 0.5, attention_bias="gone")
+    biased_folder("61f-no-mlp-bias", down, 0.5)
+    biased_folder("61g-bias-of-zeros", query, 0)
+    biased_folder("61h-output-bias", "model.layers.0.self_attn.o_proj", 0.5, "qwen2")
+    biased_folder("61i-bias-of-nan", query, float("nan"))
+    config_folder("61j-no-bias-at-all", {"enable_bias": False}, "opt")
 
 
 # ---- tokenizers ----
