@@ -4,11 +4,7 @@
 static enum ptq_status read_common(const json_t *json, const char *what, struct ptq_config *config,
                                    struct ptq_error *err)
 {
-    double partial;
     PTQ_TRY(ptq_read_activation(json, "hidden_act", 1u << PTQ_SILU_GATED, what, config, err));
-    PTQ_TRY(ptq_json_real_or(json, "partial_rotary_factor", what, 0, 1, 1, &partial, err));
-    if (partial != 1)
-        return ptq_fail(err, PTQ_EINPUT, "%s: partial_rotary_factor %g is not known; known: 1", what, partial);
     PTQ_TRY(ptq_json_bool_or(json, "tie_word_embeddings", what, 0, &config->tied, err));
     config->final_norm = 1;
     return ptq_read_rope(json, what, config, err);

@@ -232,6 +232,14 @@ def make_config():
     config_folder("54a-model-type", {"model_type": "mamba"})
     config_folder("54b-hidden-act", {"hidden_act": "swish2"})
     config_folder("54c-rope-type", {"rope_scaling": {"rope_type": "yarn2", "factor": 2.0}})
+    linear = {"rope_type": "linear", "factor": 4.0}
+    config_folder("54d-rope-twice", {"rope_parameters": {"rope_theta": 10000.0}, "rope_scaling": linear})
+    config_folder("54e-theta-twice", {"rope_theta": 10000.0, "rope_parameters": {"rope_theta": 20000.0}})
+    config_folder("54f-rope-by-layer-type", {"rope_parameters": {"full_attention": {"rope_theta": 10000.0, **linear}}})
+    config_folder("54g-half-turned", {"rope_parameters": {"rope_theta": 10000.0, "partial_rotary_factor": 0.5}})
+    config_folder("54h-rope-parameters-a-list", {"rope_parameters": []})
+    config_folder("54i-rope-twice-the-same", {"rope_theta": 10000.0, "rope_scaling": linear,
+                                              "rope_parameters": {"rope_theta": 10000.0, **linear}})
     config_folder("55-vocab-size", {"vocab_size": 288})
     config_folder("56a-eps-nan", read(MODELS, "llama", "config.json").replace(b"1e-05", b"NaN"))
     config_folder("56b-eps-0", {"rms_norm_eps": 0})
