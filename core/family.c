@@ -93,6 +93,25 @@ static enum ptq_status read_ff(const json_t *json, const char *what, struct ptq_
     return ptq_json_int_or(json, keys->ff, what, 1, PTQ_MAX_WIDTH, c->ff, &c->ff, err);
 }
 
+const char *ptq_bias_key(const struct ptq_family *family, enum ptq_role role)
+{
+    for (int i = 0; i < PTQ_N_BIAS_KEY; i++)
+        if (family->bias_keys[i].roles >> role & 1) return family->bias_keys[i].key;
+    return NULL;
+}
+
+static enum ptq_status read_biased(const json_t *json, const char *what, struct ptq_config *c, struct ptq_error *err)
+{
+    c->biased = c->family->biased;
+    for (int i = 0; i < PTQ_N_BIAS_KEY && c->family->bias_keys[i].key; i++) {
+        const struct ptq_bias_key *switched = &c->family->bias_keys[i];
+        int there, usually = (c->biased & switched->roles) != 0;
+        PTQ_TRY(ptq_json_bool_or(json, switched->key, what, usually, &there, err));
+        c->biased = there ? c->biased | switched->roles : c->biased & ~switched->roles;
+    }
+    return PTQ_OK;
+}
+
 static enum ptq_status read_sizes(const json_t *json, const char *what, struct ptq_config *c, struct ptq_error *err)
 {
     const struct ptq_config_keys *keys = &c->family->keys;
@@ -111,8 +130,7 @@ static enum ptq_status read_sizes(const json_t *json, const char *what, struct p
     PTQ_TRY(ptq_json_int_or(json, "head_dim", what, 1, PTQ_MAX_WIDTH, c->width / c->heads, &c->head_size, err));
     c->embed_width = c->width;
     c->activation = c->family->activation;
-    c->biased = c->family->biased;
-    return PTQ_OK;
+    return read_biased(json, what, c, err);
 }
 
 /* Keys that make another model of it. A window that no family's file asked for, or one as long as the positions, is
@@ -173,27 +191,39 @@ static const char *gguf_key(const struct ptq_config *c, const char *name, char b
     return buffer;
 }
 
+/* By the key of today, else by that of old; where both are missing, or it is 0, llama.cpp scales nothing. */
+static enum ptq_status gguf_rope_factor(const struct ptq_gguf *gguf, const char *path, struct ptq_config *c,
+                                        struct ptq_error *err)
+{
+    char key[128];
+    double factor = 0;
+    if (ptq_gguf_has(gguf, gguf_key(c, "rope.scaling.factor", key)) ||
+        ptq_gguf_has(gguf, gguf_key(c, "rope.scale_linear", key)))
+        PTQ_TRY(ptq_gguf_real(gguf, key, &factor, err));
+    if (factor == 0) return PTQ_OK;
+    if (!(factor >= 1e-3 && factor <= 1e6))
+        return ptq_fail(err, PTQ_EINPUT, "%s: %s is %g; it must be 0 or between 0.001 and 1e6", path, key, factor);
+    c->rope_type = "linear";
+    c->rope_factor = factor;
+    return PTQ_OK;
+}
+
+/* A type that is missing is linear, as llama.cpp has it. */
 static enum ptq_status gguf_rope(const struct ptq_gguf *gguf, const char *path, struct ptq_config *c,
                                  struct ptq_error *err)
 {
     char key[128];
+    struct ptq_span type = {"linear", 6};
     c->rope_theta = 10000;
     c->rope_type = "default";
     if (ptq_gguf_has(gguf, gguf_key(c, "rope.freq_base", key))) PTQ_TRY(ptq_gguf_real(gguf, key, &c->rope_theta, err));
     if (!(c->rope_theta >= 1 && c->rope_theta <= 1e12))
         return ptq_fail(err, PTQ_EINPUT, "%s: %s is %g; it must be between 1 and 1e12", path, key, c->rope_theta);
-    if (!ptq_gguf_has(gguf, gguf_key(c, "rope.scaling.type", key))) return PTQ_OK;
-    struct ptq_span type;
-    PTQ_TRY(ptq_gguf_text(gguf, key, &type, err));
+    if (ptq_gguf_has(gguf, gguf_key(c, "rope.scaling.type", key))) PTQ_TRY(ptq_gguf_text(gguf, key, &type, err));
     if (type.size == 4 && memcmp(type.data, "none", 4) == 0) return PTQ_OK;
-    if (type.size != 6 || memcmp(type.data, "linear", 6))
-        return ptq_fail(err, PTQ_EINPUT, "%s: %s '%.*s' is not known; known: none, linear", path, key,
-                        (int)(type.size < 40 ? type.size : 40), type.data);
-    c->rope_type = "linear";
-    PTQ_TRY(ptq_gguf_real(gguf, gguf_key(c, "rope.scaling.factor", key), &c->rope_factor, err));
-    if (!(c->rope_factor >= 1e-3 && c->rope_factor <= 1e6))
-        return ptq_fail(err, PTQ_EINPUT, "%s: %s is %g; it must be between 0.001 and 1e6", path, key, c->rope_factor);
-    return PTQ_OK;
+    if (type.size == 6 && memcmp(type.data, "linear", 6) == 0) return gguf_rope_factor(gguf, path, c, err);
+    return ptq_fail(err, PTQ_EINPUT, "%s: %s '%.*s' is not known; known: none, linear", path, key,
+                    (int)(type.size < 40 ? type.size : 40), type.data);
 }
 
 static enum ptq_status gguf_sizes(const struct ptq_gguf *gguf, const char *path, struct ptq_config *c,

@@ -49,6 +49,8 @@ struct ptq_names {
 
 struct ptq_config;
 
+enum { PTQ_N_BIAS_KEY = 2 };
+
 /* Keys of config.json; "a|b" is the first of them that is there. */
 struct ptq_config_keys {
     const char *width, *blocks, *heads, *ff;
@@ -58,6 +60,12 @@ struct ptq_config_keys {
     int64_t ff_times;      /* where ff is missing or null: so many widths; 0: it must be there */
 };
 
+/* A switch of config.json: whether these linears have a bias. */
+struct ptq_bias_key {
+    const char *key;
+    unsigned roles;
+};
+
 struct ptq_family {
     const char *model_type; /* config.json */
     const char *gguf;       /* general.architecture, or NULL. Of two families with one, the first is taken */
@@ -65,7 +73,8 @@ struct ptq_family {
     enum ptq_position position;
     int64_t position_offset; /* rows before the first position in the table (OPT: 2) */
     enum ptq_activation activation;
-    unsigned biased; /* PTQ_BIAS(role) | ...: linears that must have a bias, unless read_json says otherwise */
+    unsigned biased; /* PTQ_BIAS(role) | ...: linears that have a bias where no key says otherwise */
+    struct ptq_bias_key bias_keys[PTQ_N_BIAS_KEY];
     struct ptq_names hf, ggml;
     struct ptq_config_keys keys;
     /* What is peculiar to the family's config.json, after the common fields. */
@@ -74,7 +83,9 @@ struct ptq_family {
 };
 
 #define PTQ_BIAS(role) (1u << (role))
-#define PTQ_BIAS_ALL 0x7fu
+#define PTQ_BIAS_ATTENTION (PTQ_BIAS(PTQ_Q) | PTQ_BIAS(PTQ_K) | PTQ_BIAS(PTQ_V) | PTQ_BIAS(PTQ_O))
+#define PTQ_BIAS_MLP (PTQ_BIAS(PTQ_GATE) | PTQ_BIAS(PTQ_UP) | PTQ_BIAS(PTQ_DOWN))
+#define PTQ_BIAS_ALL (PTQ_BIAS_ATTENTION | PTQ_BIAS_MLP)
 
 extern const struct ptq_family *const ptq_families[];
 extern const int ptq_n_families;
@@ -84,6 +95,9 @@ static inline int ptq_fused_qkv(const struct ptq_family *family)
 {
     return !family->hf.linear[PTQ_K];
 }
+
+/* The key of config.json that says whether the linear has a bias; NULL where the family alone does. */
+const char *ptq_bias_key(const struct ptq_family *family, enum ptq_role role);
 
 /* A model's sizes and switches, whatever file they came from. */
 struct ptq_config {
@@ -97,7 +111,7 @@ struct ptq_config {
     const char *rope_type;
     double rope_factor, rope_low, rope_high, rope_original;
     enum ptq_activation activation;
-    unsigned biased;             /* linears that must have a bias: PTQ_BIAS(role) | ... */
+    unsigned biased;             /* linears that have a bias: PTQ_BIAS(role) | ...; of a GGUF others may, too */
     int64_t sliding;             /* keys that a query sees in a block that slides; 0: no block does */
     const unsigned char *slides; /* [blocks] 1: the block slides; NULL: all do */
     int tied;                    /* the head is the embedding */

@@ -4,11 +4,7 @@
 static enum ptq_status read_common(const json_t *json, const char *what, struct ptq_config *config,
                                    struct ptq_error *err)
 {
-    double partial;
     PTQ_TRY(ptq_read_activation(json, "hidden_act", 1u << PTQ_SILU_GATED, what, config, err));
-    PTQ_TRY(ptq_json_real_or(json, "partial_rotary_factor", what, 0, 1, 1, &partial, err));
-    if (partial != 1)
-        return ptq_fail(err, PTQ_EINPUT, "%s: partial_rotary_factor %g is not known; known: 1", what, partial);
     PTQ_TRY(ptq_json_bool_or(json, "tie_word_embeddings", what, 0, &config->tied, err));
     config->final_norm = 1;
     return ptq_read_rope(json, what, config, err);
@@ -19,12 +15,7 @@ static enum ptq_status read_common(const json_t *json, const char *what, struct 
 static enum ptq_status read_llama(struct ptq_arena *arena, const json_t *json, const char *what,
                                   struct ptq_config *config, struct ptq_error *err)
 {
-    int attention, mlp;
     (void)arena;
-    PTQ_TRY(ptq_json_bool_or(json, "attention_bias", what, 0, &attention, err));
-    PTQ_TRY(ptq_json_bool_or(json, "mlp_bias", what, 0, &mlp, err));
-    if (attention) config->biased |= PTQ_BIAS(PTQ_Q) | PTQ_BIAS(PTQ_K) | PTQ_BIAS(PTQ_V) | PTQ_BIAS(PTQ_O);
-    if (mlp) config->biased |= PTQ_BIAS(PTQ_GATE) | PTQ_BIAS(PTQ_UP) | PTQ_BIAS(PTQ_DOWN);
     return read_common(json, what, config, err);
 }
 
@@ -35,6 +26,7 @@ const struct ptq_family ptq_family_llama = {
     .norm = PTQ_RMSNORM,
     .position = PTQ_ROPE,
     .activation = PTQ_SILU_GATED,
+    .bias_keys = {{"attention_bias", PTQ_BIAS_ATTENTION}, {"mlp_bias", PTQ_BIAS_MLP}},
     .hf = PTQ_LLAMA_HF,
     .ggml = {PTQ_GGML_GATED, .order = PTQ_ROWS_PAIRS},
     .keys = PTQ_LLAMA_KEYS,

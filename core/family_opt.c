@@ -5,13 +5,11 @@
 static enum ptq_status read_opt(struct ptq_arena *arena, const json_t *json, const char *what,
                                 struct ptq_config *config, struct ptq_error *err)
 {
-    int before, removed, affine, biased;
+    int before, removed, affine;
     (void)arena;
     PTQ_TRY(ptq_read_activation(json, "activation_function", 1u << PTQ_RELU, what, config, err));
     PTQ_TRY(ptq_json_bool_or(json, "layer_norm_elementwise_affine", what, 1, &affine, err));
     if (!affine) return ptq_fail(err, PTQ_EINPUT, "%s: layer_norm_elementwise_affine false is not known for opt", what);
-    PTQ_TRY(ptq_json_bool_or(json, "enable_bias", what, 1, &biased, err));
-    if (!biased) config->biased = 0;
     PTQ_TRY(ptq_json_bool_or(json, "do_layer_norm_before", what, 1, &before, err));
     PTQ_TRY(ptq_json_bool_or(json, "_remove_final_layer_norm", what, 0, &removed, err));
     PTQ_TRY(ptq_json_bool_or(json, "tie_word_embeddings", what, 1, &config->tied, err));
@@ -31,6 +29,7 @@ const struct ptq_family ptq_family_opt = {
     .position_offset = 2,
     .activation = PTQ_RELU,
     .biased = PTQ_BIAS_ALL,
+    .bias_keys = {{"enable_bias", PTQ_BIAS_ALL}},
     .hf = {.prefix = {"model.decoder.", "decoder."},
            .embed = "embed_tokens",
            .positions = "embed_positions",

@@ -4,17 +4,40 @@
 
 #include <string.h>
 
-/* Newer files put the rotary settings into rope_parameters, older ones into rope_theta and rope_scaling. */
-enum ptq_status ptq_read_rope(const json_t *json, const char *what, struct ptq_config *config, struct ptq_error *err)
+/* ---- rotary positions ---- */
+
+static enum ptq_status refuse_partial(const json_t *rope, const char *what, struct ptq_error *err)
 {
-    const json_t *scaling = json_object_get(json, "rope_parameters");
-    const json_t *theta = scaling && json_object_get(scaling, "rope_theta") ? scaling : json;
-    if (!ptq_json_given(scaling)) scaling = json_object_get(json, "rope_scaling");
-    PTQ_TRY(ptq_json_real_or(theta, "rope_theta", what, 1, 1e12, 10000, &config->rope_theta, err));
+    double partial;
+    PTQ_TRY(ptq_json_real_or(rope, "partial_rotary_factor", what, 0, 1, 1, &partial, err));
+    if (partial == 1) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT, "%s: partial_rotary_factor %g is not known; known: 1", what, partial);
+}
+
+/* A part of each head turned, or settings for each type of layer, make other models. */
+static enum ptq_status refuse_other_ropes(json_t *rope, const char *key, const char *what, struct ptq_error *err)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach(rope, name, value)
+    {
+        if (ptq_json_is(value, JSON_OBJECT))
+            return ptq_fail(err, PTQ_EINPUT, "%s: %s.%.40s is an object; settings for a type of layer are not known",
+                            what, key, name);
+    }
+    return refuse_partial(rope, what, err);
+}
+
+/* The scaling that is at key, "default" where nothing is. */
+static enum ptq_status read_scaling(const json_t *json, const char *key, const char *what, struct ptq_config *config,
+                                    struct ptq_error *err)
+{
+    json_t *scaling = json_object_get(json, key);
     config->rope_type = "default";
     if (!ptq_json_given(scaling)) return PTQ_OK;
     if (!ptq_json_is(scaling, JSON_OBJECT))
-        return ptq_fail(err, PTQ_EINPUT, "%s: rope_scaling must be an object or null", what);
+        return ptq_fail(err, PTQ_EINPUT, "%s: %s must be an object or null", what, key);
+    PTQ_TRY(refuse_other_ropes(scaling, key, what, err));
     const char *type;
     PTQ_TRY(ptq_json_text_or(scaling, "type", what, "default", &type, err));
     PTQ_TRY(ptq_json_text_or(scaling, "rope_type", what, type, &type, err));
@@ -31,6 +54,41 @@ enum ptq_status ptq_read_rope(const json_t *json, const char *what, struct ptq_c
     if (config->rope_high <= config->rope_low)
         return ptq_fail(err, PTQ_EINPUT, "%s: high_freq_factor must be above low_freq_factor", what);
     return PTQ_OK;
+}
+
+static int same_scaling(const struct ptq_config *a, const struct ptq_config *b)
+{
+    return strcmp(a->rope_type, b->rope_type) == 0 && a->rope_factor == b->rope_factor && a->rope_low == b->rope_low &&
+           a->rope_high == b->rope_high && a->rope_original == b->rope_original;
+}
+
+/* null is as good as missing in either place. */
+static enum ptq_status read_theta(const json_t *json, const char *what, double *out, struct ptq_error *err)
+{
+    double top;
+    PTQ_TRY(ptq_json_real_or(json, "rope_theta", what, 1, 1e12, 10000, &top, err));
+    const json_t *newer = json_object_get(json, "rope_parameters");
+    *out = top;
+    if (!ptq_json_given(newer)) return PTQ_OK;
+    PTQ_TRY(ptq_json_real_or(newer, "rope_theta", what, 1, 1e12, top, out, err));
+    if (*out == top || !ptq_json_given(json_object_get(json, "rope_theta"))) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT, "%s: rope_theta is %.9g, but %.9g in rope_parameters; one of them must go", what,
+                    top, *out);
+}
+
+/* Newer files put the rotary settings into rope_parameters, older ones into rope_theta and rope_scaling. */
+enum ptq_status ptq_read_rope(const json_t *json, const char *what, struct ptq_config *config, struct ptq_error *err)
+{
+    struct ptq_config older = *config;
+    int newer = ptq_json_given(json_object_get(json, "rope_parameters"));
+    PTQ_TRY(refuse_partial(json, what, err));
+    PTQ_TRY(read_scaling(json, "rope_parameters", what, config, err));
+    PTQ_TRY(read_scaling(json, "rope_scaling", what, &older, err));
+    if (!newer)
+        *config = older;
+    else if (ptq_json_given(json_object_get(json, "rope_scaling")) && !same_scaling(config, &older))
+        return ptq_fail(err, PTQ_EINPUT, "%s: rope_parameters and rope_scaling differ; one of them must go", what);
+    return read_theta(json, what, &config->rope_theta, err);
 }
 
 /* ---- activations ---- */

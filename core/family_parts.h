@@ -11,7 +11,7 @@ enum { PTQ_MAX_WIDTH = 1 << 20, PTQ_MAX_POSITIONS = 1 << 24 };
 enum ptq_status ptq_read_activation(const json_t *json, const char *key, unsigned known, const char *what,
                                     struct ptq_config *config, struct ptq_error *err);
 
-/* rope_parameters of newer files; rope_theta and rope_scaling of older ones. */
+/* rope_parameters of newer files; rope_theta and rope_scaling of older ones, which may not say otherwise. */
 enum ptq_status ptq_read_rope(const json_t *json, const char *what, struct ptq_config *config, struct ptq_error *err);
 
 /* sliding_window and layer_types into config. sliding_window: fallback where it is missing, no window where it is null

@@ -1,10 +1,11 @@
 #include "model.h"
 
 #include "inventory.h"
+#include "model_parts.h"
 #include "pool.h"
+#include "positions.h"
 
 #include <assert.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,8 +13,7 @@ enum { NAME_SIZE = PTQ_NAME_SIZE };
 
 /* ---- names ---- */
 
-/* The tensor's name: prefix, pattern with the block in place of %d, suffix. */
-static void tensor_name(char out[NAME_SIZE], const char *prefix, const char *pattern, int64_t block, const char *suffix)
+void ptq_tensor_name(char out[NAME_SIZE], const char *prefix, const char *pattern, int64_t block, const char *suffix)
 {
     const char *hole = strstr(pattern, "%d");
     if (hole)
@@ -72,7 +72,7 @@ void ptq_hf_name(const struct ptq_config *config, const char *pattern, int64_t b
                  char out[PTQ_NAME_SIZE])
 {
     const struct ptq_names *hf = &config->family->hf;
-    tensor_name(out, pattern == hf->head ? "" : hf->prefix[0], pattern, block, suffix);
+    ptq_tensor_name(out, pattern == hf->head ? "" : hf->prefix[0], pattern, block, suffix);
 }
 
 static void mark(const struct ptq_model *m, const struct ptq_tensor *t)
@@ -80,9 +80,8 @@ static void mark(const struct ptq_model *m, const struct ptq_tensor *t)
     if (t) m->used[t - m->checkpoint.tensor] = 1;
 }
 
-/* A matrix [n][k], or a vector [n] where k < 0. needed: missing is an error, else *out is NULL. */
-static enum ptq_status find(const struct ptq_model *m, const char *name, int64_t n, int64_t k, int needed,
-                            const struct ptq_tensor **out, struct ptq_error *err)
+enum ptq_status ptq_find_tensor(const struct ptq_model *m, const char *name, int64_t n, int64_t k, int needed,
+                                const struct ptq_tensor **out, struct ptq_error *err)
 {
     *out = ptq_checkpoint_find(&m->checkpoint, name);
     if (!*out && needed) return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is missing", m->checkpoint.path, name);
@@ -93,37 +92,42 @@ static enum ptq_status find(const struct ptq_model *m, const char *name, int64_t
     return fits ? PTQ_OK : wrong_shape(m, *out, n, k, err);
 }
 
-static enum ptq_status find_linear(const struct ptq_model *m, int64_t block, enum ptq_role role, const char *suffix,
-                                   int needed, const struct ptq_tensor **out, struct ptq_error *err)
+enum ptq_status ptq_find_linear(const struct ptq_model *m, int64_t block, enum ptq_role role, const char *suffix,
+                                int needed, const struct ptq_tensor **out, struct ptq_error *err)
 {
     char name[NAME_SIZE];
     int64_t n, k;
     linear_shape(&m->config, role, &n, &k);
-    tensor_name(name, m->prefix, m->names->linear[role], block, suffix);
-    if (suffix[1] == 'b') return find(m, name, n, -1, needed, out, err);
-    return find(m, name, m->names->transposed ? k : n, m->names->transposed ? n : k, needed, out, err);
+    ptq_tensor_name(name, m->prefix, m->names->linear[role], block, suffix);
+    if (suffix[1] == 'b') return ptq_find_tensor(m, name, n, -1, needed, out, err);
+    return ptq_find_tensor(m, name, m->names->transposed ? k : n, m->names->transposed ? n : k, needed, out, err);
 }
 
-/* The tensors of a linear that is there as codes; *found 0 where it is not. */
-static enum ptq_status find_quantized(const struct ptq_model *m, int64_t block, enum ptq_role role,
-                                      struct ptq_quantized_linear *out, int *found, struct ptq_error *err)
+enum ptq_status ptq_find_quantized(const struct ptq_model *m, int64_t block, enum ptq_role role,
+                                   struct ptq_quantized_linear *out, int *found, struct ptq_error *err)
 {
     char name[NAME_SIZE];
     int64_t n, k;
     *found = 0;
     if (!m->quantization) return PTQ_OK;
     linear_shape(&m->config, role, &n, &k);
-    tensor_name(name, m->prefix, m->names->linear[role], block, "");
+    ptq_tensor_name(name, m->prefix, m->names->linear[role], block, "");
     PTQ_TRY(ptq_quantized_find(m->quantization, &m->checkpoint, name, n, k, out, found, err));
     const struct ptq_tensor *part[] = {out->codes, out->zeros, out->scales, out->g_idx};
     for (int i = 0; *found && i < 4; i++) mark(m, part[i]);
     return PTQ_OK;
 }
 
+int ptq_may_have_bias(const struct ptq_model *m, enum ptq_role role)
+{
+    return m->gguf || m->config.biased >> role & 1;
+}
+
 int ptq_model_has_bias(const struct ptq_model *m, int64_t block, enum ptq_role role)
 {
     char name[NAME_SIZE];
-    tensor_name(name, m->prefix, m->names->linear[role], block, ".bias");
+    if (!ptq_may_have_bias(m, role)) return 0;
+    ptq_tensor_name(name, m->prefix, m->names->linear[role], block, ".bias");
     return ptq_checkpoint_find(&m->checkpoint, name) != NULL;
 }
 
@@ -135,10 +139,10 @@ static enum ptq_status choose_prefix(struct ptq_model *m, struct ptq_error *err)
     char name[NAME_SIZE];
     for (int i = 0; i < 3 && m->names->prefix[i]; i++) {
         m->prefix = m->names->prefix[i];
-        tensor_name(name, m->prefix, m->names->embed, 0, ".weight");
+        ptq_tensor_name(name, m->prefix, m->names->embed, 0, ".weight");
         if ((m->embed = ptq_checkpoint_find(&m->checkpoint, name))) return PTQ_OK;
     }
-    tensor_name(name, m->names->prefix[0], m->names->embed, 0, ".weight");
+    ptq_tensor_name(name, m->names->prefix[0], m->names->embed, 0, ".weight");
     return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is missing", m->checkpoint.path, name);
 }
 
@@ -148,19 +152,19 @@ static enum ptq_status find_outer(struct ptq_model *m, struct ptq_error *err)
     char name[NAME_SIZE];
     PTQ_TRY(choose_prefix(m, err));
     if (m->gguf && m->embed->rank == 2) c->vocab = m->embed->shape[0];
-    PTQ_TRY(find(m, m->embed->name, c->vocab, c->embed_width, 1, &m->embed, err));
-    tensor_name(name, "", m->names->head, 0, ".weight");
-    if (!c->tied) PTQ_TRY(find(m, name, c->vocab, c->embed_width, !m->gguf, &m->head, err));
+    PTQ_TRY(ptq_find_tensor(m, m->embed->name, c->vocab, c->embed_width, 1, &m->embed, err));
+    ptq_tensor_name(name, "", m->names->head, 0, ".weight");
+    if (!c->tied) PTQ_TRY(ptq_find_tensor(m, name, c->vocab, c->embed_width, !m->gguf, &m->head, err));
     if (!m->head) m->head = m->embed; /* a GGUF without a head is tied */
     if (c->family->position == PTQ_LEARNED) {
-        tensor_name(name, m->prefix, m->names->positions, 0, ".weight");
-        PTQ_TRY(find(m, name, c->positions + c->family->position_offset, c->width, 1, &m->positions, err));
+        ptq_tensor_name(name, m->prefix, m->names->positions, 0, ".weight");
+        PTQ_TRY(ptq_find_tensor(m, name, c->positions + c->family->position_offset, c->width, 1, &m->positions, err));
     }
     if (c->embed_width != c->width) {
-        tensor_name(name, m->prefix, m->names->project_in, 0, ".weight");
-        PTQ_TRY(find(m, name, c->width, c->embed_width, 1, &m->project_in, err));
-        tensor_name(name, m->prefix, m->names->project_out, 0, ".weight");
-        PTQ_TRY(find(m, name, c->embed_width, c->width, 1, &m->project_out, err));
+        ptq_tensor_name(name, m->prefix, m->names->project_in, 0, ".weight");
+        PTQ_TRY(ptq_find_tensor(m, name, c->width, c->embed_width, 1, &m->project_in, err));
+        ptq_tensor_name(name, m->prefix, m->names->project_out, 0, ".weight");
+        PTQ_TRY(ptq_find_tensor(m, name, c->embed_width, c->width, 1, &m->project_out, err));
     }
     return PTQ_OK;
 }
@@ -170,7 +174,7 @@ static enum ptq_status read_vector(const struct ptq_model *m, const char *name, 
                                    float **out, struct ptq_error *err)
 {
     const struct ptq_tensor *t;
-    PTQ_TRY(find(m, name, n, -1, 1, &t, err));
+    PTQ_TRY(ptq_find_tensor(m, name, n, -1, 1, &t, err));
     *out = ptq_new(arena, float, n);
     return ptq_tensor_read(t, 0, n, *out, err);
 }
@@ -179,116 +183,30 @@ static enum ptq_status read_norm(const struct ptq_model *m, const char *pattern,
                                  float **w, float **b, struct ptq_error *err)
 {
     char name[NAME_SIZE];
-    tensor_name(name, m->prefix, pattern, block, ".weight");
+    ptq_tensor_name(name, m->prefix, pattern, block, ".weight");
     PTQ_TRY(read_vector(m, name, m->config.width, arena, w, err));
     *b = NULL;
     if (m->config.family->norm == PTQ_RMSNORM) return PTQ_OK;
-    tensor_name(name, m->prefix, pattern, block, ".bias");
+    ptq_tensor_name(name, m->prefix, pattern, block, ".bias");
     return read_vector(m, name, m->config.width, arena, b, err);
 }
 
-/* Meta's scaling of Llama 3.1: long waves are slowed by the factor, short ones left, those between interpolated. */
-static float llama3_frequency(const struct ptq_config *c, float frequency)
-{
-    float wave = 2 * (float)M_PI / frequency, original = (float)c->rope_original;
-    if (wave > original / (float)c->rope_low) return frequency / (float)c->rope_factor;
-    if (wave < original / (float)c->rope_high) return frequency;
-    float smooth = (original / wave - (float)c->rope_low) / ((float)c->rope_high - (float)c->rope_low);
-    return (1 - smooth) * frequency / (float)c->rope_factor + smooth * frequency;
-}
-
-/* In float32, step by step, as the reference does it: at position 2000 the rounding of the frequency is seen. */
+/* A GGUF may have a factor for each rotary frequency. */
 static enum ptq_status make_rope(struct ptq_arena *arena, struct ptq_model *m, struct ptq_error *err)
 {
-    const struct ptq_config *c = &m->config;
-    int64_t half = c->head_size / 2;
-    float *frequency = ptq_new(arena, float, half), *factor = NULL;
-    if (m->names->rope_factors) {
-        char name[NAME_SIZE];
-        tensor_name(name, m->prefix, m->names->rope_factors, 0, ".weight");
-        if (ptq_checkpoint_find(&m->checkpoint, name)) PTQ_TRY(read_vector(m, name, half, arena, &factor, err));
-    }
+    int64_t half = m->config.head_size / 2;
+    float *frequency = ptq_rope_frequencies(arena, &m->config), *factor;
+    char name[NAME_SIZE];
+    m->rope_frequency = frequency;
+    if (!m->names->rope_factors) return PTQ_OK;
+    ptq_tensor_name(name, m->prefix, m->names->rope_factors, 0, ".weight");
+    if (!ptq_checkpoint_find(&m->checkpoint, name)) return PTQ_OK;
+    PTQ_TRY(read_vector(m, name, half, arena, &factor, err));
     for (int64_t i = 0; i < half; i++) {
-        frequency[i] = 1.0f / powf((float)c->rope_theta, (float)(2 * i) / (float)c->head_size);
-        if (strcmp(c->rope_type, "llama3") == 0) frequency[i] = llama3_frequency(c, frequency[i]);
-        if (strcmp(c->rope_type, "linear") == 0) frequency[i] /= (float)c->rope_factor;
-        if (factor && !(factor[i] > 0))
+        if (!(factor[i] > 0))
             return ptq_fail(err, PTQ_EINPUT, "%s: %s holds %g; factors must be positive", m->checkpoint.path,
                             m->names->rope_factors, (double)factor[i]);
-        if (factor) frequency[i] /= factor[i];
-    }
-    m->rope_frequency = frequency;
-    return PTQ_OK;
-}
-
-/* 2^(-8 i / H), i = 1 .. H, for H a power of two; else those of the power below, and of twice that every other one. In
- * float32 as BLOOM has them: a power of the float32 base. */
-static float *make_alibi(struct ptq_arena *arena, int64_t heads)
-{
-    float *slope = ptq_new(arena, float, heads);
-    int64_t power = 1;
-    while (2 * power <= heads) power *= 2;
-    float base = (float)pow(2, -8.0 / (double)power), finer = (float)pow(2, -4.0 / (double)power);
-    for (int64_t i = 0; i < heads; i++)
-        slope[i] = i < power ? powf(base, (float)(i + 1)) : powf(finer, (float)(2 * (i - power) + 1));
-    return slope;
-}
-
-/* A linear that is missing: where its codes are there, what is missing is the config that tells what they are. */
-static enum ptq_status check_not_codes(const struct ptq_model *m, int64_t block, enum ptq_role role,
-                                       struct ptq_error *err)
-{
-    char name[NAME_SIZE];
-    tensor_name(name, m->prefix, m->names->linear[role], block, ".qweight");
-    if (!ptq_checkpoint_find(&m->checkpoint, name)) return err->status;
-    return ptq_fail(err, PTQ_EINPUT,
-                    "%s: there is tensor '%s', but no quantization_config in config.json to say what its codes are; "
-                    "take the config.json that was published with it",
-                    m->checkpoint.path, name);
-}
-
-static enum ptq_status check_linear(const struct ptq_model *m, int64_t block, enum ptq_role role, struct ptq_error *err)
-{
-    struct ptq_quantized_linear codes;
-    const struct ptq_tensor *t;
-    int found;
-    PTQ_TRY(find_linear(m, block, role, ".bias", m->config.biased >> role & 1, &t, err));
-    PTQ_TRY(find_quantized(m, block, role, &codes, &found, err));
-    if (found) return PTQ_OK;
-    enum ptq_status status = find_linear(m, block, role, ".weight", 1, &t, err);
-    if (status && m->quantization) return ptq_within(err, "neither as %s nor unquantised", m->quantization->text);
-    return status ? check_not_codes(m, block, role, err) : PTQ_OK;
-}
-
-/* A config that speaks of codes beside a file that has none is the config of another file. */
-static enum ptq_status check_codes(const struct ptq_model *m, struct ptq_error *err)
-{
-    struct ptq_quantized_linear codes;
-    int found = !m->quantization;
-    for (int64_t i = 0; !found && i < m->config.blocks; i++)
-        for (int role = 0; !found && role < PTQ_N_ROLE; role++)
-            if (m->names->linear[role]) PTQ_TRY(find_quantized(m, i, (enum ptq_role)role, &codes, &found, err));
-    if (found) return PTQ_OK;
-    return ptq_fail(err, PTQ_EINPUT,
-                    "%s says %s, and no linear of %s is stored so (.qweight); one of them is another "
-                    "model's, or quantization_config must go",
-                    m->quantization->source, m->quantization->text, m->checkpoint.path);
-}
-
-/* Every tensor of every block, before anything is computed. */
-static enum ptq_status check_blocks(const struct ptq_model *m, struct ptq_error *err)
-{
-    const struct ptq_tensor *t;
-    char name[NAME_SIZE];
-    for (int64_t i = 0; i < m->config.blocks; i++) {
-        for (int role = 0; role < PTQ_N_ROLE; role++)
-            if (m->names->linear[role]) PTQ_TRY(check_linear(m, i, role, err));
-        for (int norm = 0; norm < 2; norm++) {
-            tensor_name(name, m->prefix, norm ? m->names->norm2 : m->names->norm1, i, ".weight");
-            PTQ_TRY(find(m, name, m->config.width, -1, 1, &t, err));
-            tensor_name(name, m->prefix, norm ? m->names->norm2 : m->names->norm1, i, ".bias");
-            if (m->config.family->norm == PTQ_LAYERNORM) PTQ_TRY(find(m, name, m->config.width, -1, 1, &t, err));
-        }
+        frequency[i] /= factor[i];
     }
     return PTQ_OK;
 }
@@ -302,7 +220,7 @@ static enum ptq_status count_source_bits(struct ptq_model *m, struct ptq_error *
         struct ptq_quantized_linear l;
         int found;
         if (!m->names->linear[role]) continue;
-        PTQ_TRY(find_quantized(m, 0, (enum ptq_role)role, &l, &found, err));
+        PTQ_TRY(ptq_find_quantized(m, 0, (enum ptq_role)role, &l, &found, err));
         if (!found) continue;
         int64_t groups = q->group_size < 0 ? 1 : (l.k + q->group_size - 1) / q->group_size;
         double n = (double)l.n, k = (double)l.k;
@@ -319,12 +237,12 @@ static enum ptq_status name_source(struct ptq_model *m, struct ptq_error *err)
     const struct ptq_tensor *first;
     int found;
     PTQ_TRY(count_source_bits(m, err));
-    PTQ_TRY(find_quantized(m, 0, PTQ_Q, &codes, &found, err));
+    PTQ_TRY(ptq_find_quantized(m, 0, PTQ_Q, &codes, &found, err));
     if (found) {
         m->source_dtype = m->quantization->text;
         return PTQ_OK;
     }
-    PTQ_TRY(find_linear(m, 0, PTQ_Q, ".weight", 1, &first, err));
+    PTQ_TRY(ptq_find_linear(m, 0, PTQ_Q, ".weight", 1, &first, err));
     m->source_dtype = ptq_dtypes[first->dtype].name;
     return PTQ_OK;
 }
@@ -345,14 +263,13 @@ static enum ptq_status open_model(struct ptq_arena *arena, struct ptq_model *m, 
     m->used = ptq_new(arena, unsigned char, file->n_tensors);
     m->names = m->gguf ? &m->config.family->ggml : &m->config.family->hf;
     PTQ_TRY(find_outer(m, err));
-    PTQ_TRY(check_blocks(m, err));
-    PTQ_TRY(check_codes(m, err));
+    PTQ_TRY(ptq_model_check(m, arena, err));
     if (m->config.final_norm)
         PTQ_TRY(read_norm(m, m->names->final_norm, 0, arena, &m->final_norm_w, &m->final_norm_b, err));
     if (m->names->embed_norm)
         PTQ_TRY(read_norm(m, m->names->embed_norm, 0, arena, &m->embed_norm_w, &m->embed_norm_b, err));
     if (m->config.family->position == PTQ_ROPE) PTQ_TRY(make_rope(arena, m, err));
-    if (m->config.family->position == PTQ_ALIBI) m->alibi_slope = make_alibi(arena, m->config.heads);
+    if (m->config.family->position == PTQ_ALIBI) m->alibi_slope = ptq_alibi_slopes(arena, m->config.heads);
     PTQ_TRY(name_source(m, err));
     return ptq_inventory_check(file, m->used, m->config.family->model_type, err);
 }
@@ -393,7 +310,7 @@ static enum ptq_status load_quantized(const struct ptq_model *m, int64_t block, 
 {
     struct ptq_quantized_linear codes;
     struct ptq_qmat q;
-    PTQ_TRY(find_quantized(m, block, role, &codes, done, err));
+    PTQ_TRY(ptq_find_quantized(m, block, role, &codes, done, err));
     if (!*done) return PTQ_OK;
     struct ptq_row_layout layout = ptq_linear_layout(m, role);
     struct ptq_mark mark = ptq_arena_mark(arena);
@@ -428,21 +345,33 @@ static void place_group(const struct ptq_model *m, enum ptq_input input, struct 
     }
 }
 
-/* Biases into their places, in our order. Where no linear of the input has one, b becomes NULL; where only some have,
- * zeros stand in.*/
-static enum ptq_status read_biases(const struct ptq_model *m, int64_t block, struct ptq_block *out,
-                                   struct ptq_error *err)
+/* A linear's bias in our order. It is read as a whole: a GGUF may hold it in blocks. */
+static enum ptq_status read_bias(const struct ptq_model *m, const struct ptq_tensor *t, enum ptq_role role,
+                                 struct ptq_arena *arena, const struct ptq_linear *l, struct ptq_error *err)
+{
+    struct ptq_row_layout layout = ptq_linear_layout(m, role);
+    struct ptq_mark mark = ptq_arena_mark(arena);
+    float *b = ptq_new(arena, float, l->n);
+    enum ptq_status status = ptq_tensor_read(t, 0, l->n, b, err);
+    for (int64_t r = 0; r < l->n; r++) l->b[r] = b[ptq_file_row(&layout, r)];
+    ptq_arena_rewind(arena, mark);
+    return status;
+}
+
+/* Biases into their places. Where no linear of the input has one, b becomes NULL; where only some have, zeros stand
+ * in. */
+static enum ptq_status read_biases(const struct ptq_model *m, int64_t block, struct ptq_arena *arena,
+                                   struct ptq_block *out, struct ptq_error *err)
 {
     int present[PTQ_N_INPUT] = {0};
     for (int role = 0; role < PTQ_N_ROLE; role++) {
         const struct ptq_tensor *t;
         struct ptq_linear *l = &out->linear[role];
-        if (!l->n) continue;
-        PTQ_TRY(find_linear(m, block, role, ".bias", 0, &t, err));
+        if (!l->n || !ptq_may_have_bias(m, role)) continue;
+        PTQ_TRY(ptq_find_linear(m, block, role, ".bias", 0, &t, err));
         if (!t) continue;
         present[ptq_role_input[role]] = 1;
-        struct ptq_row_layout layout = ptq_linear_layout(m, role);
-        for (int64_t r = 0; r < l->n; r++) PTQ_TRY(ptq_tensor_read(t, ptq_file_row(&layout, r), 1, &l->b[r], err));
+        PTQ_TRY(read_bias(m, t, role, arena, l, err));
     }
     for (int role = 0; role < PTQ_N_ROLE; role++)
         if (!present[ptq_role_input[role]]) out->linear[role].b = NULL;
@@ -453,7 +382,7 @@ int ptq_linear_name(const struct ptq_model *m, int64_t block, enum ptq_role role
 {
     const struct ptq_names *names = &m->config.family->hf;
     if (!names->linear[role]) return 0;
-    tensor_name(out, names->prefix[0], names->linear[role], block, "");
+    ptq_tensor_name(out, names->prefix[0], names->linear[role], block, "");
     return 1;
 }
 
@@ -477,12 +406,12 @@ enum ptq_status ptq_block_load(const struct ptq_model *m, int64_t i, struct ptq_
         int done;
         PTQ_TRY(load_quantized(m, i, (enum ptq_role)role, arena, l, &done, err));
         if (done) continue;
-        PTQ_TRY(find_linear(m, i, role, ".weight", 1, &t, err));
+        PTQ_TRY(ptq_find_linear(m, i, role, ".weight", 1, &t, err));
         struct ptq_row_layout layout = ptq_linear_layout(m, role);
         n_tasks += ptq_row_tasks(t, &layout, l->w, task + n_tasks);
     }
     PTQ_TRY(ptq_read_rows(task, n_tasks, arena, err));
-    PTQ_TRY(read_biases(m, i, out, err));
+    PTQ_TRY(read_biases(m, i, arena, out, err));
     PTQ_TRY(read_norm(m, m->names->norm1, i, arena, &out->norm1_w, &out->norm1_b, err));
     return read_norm(m, m->names->norm2, i, arena, &out->norm2_w, &out->norm2_b, err);
 }

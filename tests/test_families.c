@@ -87,6 +87,55 @@ static void rope_is_spelt_in_two_ways(void **state)
     }
 }
 
+/* Both spellings in one file may agree, and null is a key that is missing. */
+static void rope_is_spelt_in_both_ways(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *rest;
+        double theta, factor; /* 0: not scaled */
+    } rows[] = {
+        {"\"rope_theta\": 5e5, \"rope_parameters\": {\"rope_theta\": null}", 5e5, 0},
+        {"\"rope_theta\": null, \"rope_parameters\": {\"rope_theta\": 5e5}", 5e5, 0},
+        {"\"rope_theta\": 5e5, \"rope_parameters\": {\"rope_theta\": 5e5, \"rope_type\": \"default\"}", 5e5, 0},
+        {"\"rope_scaling\": null, \"rope_parameters\": {\"rope_type\": \"linear\", \"factor\": 4}", 1e4, 4},
+        {"\"rope_scaling\": {\"type\": \"linear\", \"factor\": 4}, \"rope_parameters\": null", 1e4, 4},
+        {"\"rope_scaling\": {\"type\": \"linear\", \"factor\": 4}, "
+         "\"rope_parameters\": {\"rope_type\": \"linear\", \"factor\": 4, \"rope_theta\": 5e5}",
+         5e5, 4},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const struct ptq_config *c =
+            known(f, ptq_format(f->arena, "{\"model_type\": \"llama\", " SIZES ", %s}", rows[i].rest));
+        const char *type = rows[i].factor > 0 ? "linear" : "default";
+        if (c->rope_theta != rows[i].theta || c->rope_factor != rows[i].factor || strcmp(c->rope_type, type))
+            fail_msg("%s: theta %g, %s, factor %g", rows[i].rest, c->rope_theta, c->rope_type, c->rope_factor);
+    }
+}
+
+/* Each number of a scaling counts where two say what it is. */
+static void ropes_that_differ(void **state)
+{
+    struct fixture *f = *state;
+    static const double rows[][4] = {{8, 1, 4, 32}, {9, 1, 4, 32}, {8, 2, 4, 32}, {8, 1, 5, 32}, {8, 1, 4, 33}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *scaling[2];
+        for (int k = 0; k < 2; k++)
+            scaling[k] = ptq_format(f->arena,
+                                    "{\"rope_type\": \"llama3\", \"factor\": %g, \"low_freq_factor\": %g, "
+                                    "\"high_freq_factor\": %g, \"original_max_position_embeddings\": %g}",
+                                    rows[k * i][0], rows[k * i][1], rows[k * i][2], rows[k * i][3]);
+        enum ptq_status status = read_config(f, ptq_format(f->arena,
+                                                           "{\"model_type\": \"llama\", " SIZES
+                                                           ", \"rope_parameters\": %s, \"rope_scaling\": %s}",
+                                                           scaling[0], scaling[1]));
+        if (i == 0)
+            assert_int_equal(status, PTQ_OK);
+        else
+            assert_refused(scaling[1], status, &f->err, "rope_parameters and rope_scaling;differ");
+    }
+}
+
 /* The config, and in which of its three blocks a window of what length slides. */
 static void windows_slide_where_the_config_says(void **state)
 {
@@ -316,6 +365,46 @@ static void llamas_biases_are_asked_for(void **state)
                    "layers.0.self_attn.q_proj.bias' is missing");
 }
 
+/* Every bias of the folder's checkpoint becomes zeros. */
+static void zero_biases(struct fixture *f)
+{
+    struct ptq_checkpoint c;
+    char *data;
+    size_t size;
+    assert_false(
+        ptq_read_file(f->arena, ptq_join(f->arena, f->folder, "model.safetensors"), 1 << 20, &data, &size, &f->err));
+    assert_false(ptq_checkpoint_open(f->arena, f->folder, &c, &f->err));
+    for (int i = 0; i < c.n_tensors; i++) {
+        const struct ptq_tensor *t = &c.tensor[i];
+        const unsigned char *at = t->data;
+        if (strstr(t->name, ".bias")) memset(data + (at - t->file->data), 0, t->bytes);
+    }
+    ptq_checkpoint_close(&c);
+    write_test_file(f->folder, "model.safetensors", data, size);
+}
+
+/* A qwen2 that its config calls a llama: its biases are not silently used; were they zeros, there would be none. */
+static void biases_that_the_config_denies(void **state)
+{
+    struct fixture *f = *state;
+    struct ptq_block block;
+    const char *config =
+        "{\"model_type\": \"llama\", \"hidden_size\": 24, \"intermediate_size\": 40, \"num_hidden_layers\": 2, "
+        "\"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"max_position_embeddings\": 64, \"vocab_size\": 287, "
+        "\"tie_word_embeddings\": true}";
+    const char *folder = altered(f, "qwen2", "model.norm", "model.norm", config);
+    assert_refused("q, k, v", open_model(f, folder), &f->err,
+                   "layers.0.self_attn.q_proj.bias' is not zero;'attention_bias' in config.json");
+    zero_biases(f);
+    if (ptq_model_open(f->arena, folder, "zeros", &f->model, &f->err)) fail_msg("%s", f->err.text);
+    assert_false(ptq_block_load(&f->model, 1, f->arena, &block, &f->err));
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        assert_null(block.linear[role].b);
+        assert_false(ptq_model_has_bias(&f->model, 1, (enum ptq_role)role));
+    }
+    ptq_model_close(&f->model);
+}
+
 /* ---- row orders ---- */
 
 /* Every order is a permutation, and by head it is the one that is drawn in family.h. */
@@ -345,6 +434,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(llama_3_2_1b),
         TEST(rope_is_spelt_in_two_ways),
+        TEST(rope_is_spelt_in_both_ways),
+        TEST(ropes_that_differ),
         TEST(windows_slide_where_the_config_says),
         TEST(bloom_has_two_spellings),
         TEST(gpt2_as_published),
@@ -353,6 +444,7 @@ int main(void)
         TEST(names_without_their_prefix),
         TEST(missing_and_misshapen_tensors_are_named),
         TEST(llamas_biases_are_asked_for),
+        TEST(biases_that_the_config_denies),
         TEST(orders_are_permutations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -55,7 +55,7 @@ static const struct key sizes[] = {
     BITS("llama.attention.layer_norm_rms_epsilon", "0x3727c5ac", 0),
     BITS("llama.rope.freq_base", "0x461c4000", MAY_MISS | ANY_SIZE),
     TEXT("llama.rope.scaling.type", "linear", MAY_MISS),
-    BITS("llama.rope.scaling.factor", "0x40000000", ANY_SIZE),
+    BITS("llama.rope.scaling.factor", "0x40000000", MAY_MISS | ANY_SIZE),
     {0},
 };
 static const struct key gpt2[] = {
@@ -290,6 +290,52 @@ static void sizes_that_do_not_fit(void **state)
     assert_refused("groups", read_with(fused, kv, &two, read_sizes, &err), &err, "2 key/value heads for 4 heads;fused");
 }
 
+#define TWO "0x40000000:4"
+#define FOUR "0x40800000:4"
+static struct ptq_config seen;
+
+static enum ptq_status read_rope(const struct ptq_gguf *gguf, struct ptq_error *err)
+{
+    return ptq_config_from_gguf(gguf, gguf->path, &seen, err);
+}
+
+/* sizes without rope scaling, and these three where they are given. */
+static enum ptq_status read_scaling(const char *type, const char *factor, const char *old, struct ptq_error *err)
+{
+    struct key list[MOST_KEYS] = {{0}};
+    int n = 0;
+    for (int i = 0; sizes[i].name; i++)
+        if (!strstr(sizes[i].name, "rope.scaling")) list[n++] = sizes[i];
+    if (type) list[n++] = (struct key){"llama.rope.scaling.type", PTQ_GGUF_STRING, 0, strlen(type) - 2, type, 0};
+    if (factor) list[n++] = (struct key)BITS("llama.rope.scaling.factor", "", 0), list[n - 1].data = factor;
+    if (old) list[n++] = (struct key)BITS("llama.rope.scale_linear", "", 0), list[n - 1].data = old;
+    return read_with(list, -1, NULL, read_rope, err);
+}
+
+/* llama.cpp: a type that is missing is linear; the factor has an older name; 0 is none. */
+static void rope_is_scaled_as_llama_cpp_does(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *type, *factor, *old;
+        double want; /* 0: not scaled */
+    } rows[] = {
+        {NULL, NULL, NULL, 0},      {NULL, FOUR, NULL, 4},       {NULL, NULL, TWO, 2},     {NULL, FOUR, TWO, 4},
+        {NULL, "0:4", TWO, 0},      {NULL, NULL, "0:4", 0},      {"'none'", FOUR, TWO, 0}, {"'linear'", FOUR, NULL, 4},
+        {"'linear'", NULL, TWO, 2}, {"'linear'", NULL, NULL, 0},
+    };
+    struct ptq_error err;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (read_scaling(rows[i].type, rows[i].factor, rows[i].old, &err)) fail_msg("row %zu: %s", i, err.text);
+        if (strcmp(seen.rope_type, rows[i].want > 0 ? "linear" : "default") || seen.rope_factor != rows[i].want)
+            fail_msg("row %zu: %s, factor %g", i, seen.rope_type, seen.rope_factor);
+    }
+    assert_refused("1e7", read_scaling(NULL, "0x4b189680:4", NULL, &err), &err,
+                   "made.gguf: llama.rope.scaling.factor is 1e+07");
+    assert_refused("-2", read_scaling(NULL, NULL, "0xc0000000:4", &err), &err,
+                   "made.gguf: llama.rope.scale_linear is -2");
+}
+
 /* Tokens have at most 65535 bytes, and those that scores join at most 512. */
 static void tokens_that_are_too_long(void **state)
 {
@@ -346,6 +392,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sizes_of_another_kind),
         cmocka_unit_test(sizes_that_do_not_fit),
+        cmocka_unit_test(rope_is_scaled_as_llama_cpp_does),
         cmocka_unit_test(tokens_that_are_too_long),
         cmocka_unit_test(tokenizers_of_another_kind),
         cmocka_unit_test(exported_tokenizers_of_another_kind),

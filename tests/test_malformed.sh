@@ -23,6 +23,15 @@ test_catalogue() {
     while read -r line; do
         grep -qF -- "$line" "$tree/docs/reliability.md" || fail "docs/reliability.md lacks: $line"
     done < <(grep -E '^\||^[0-9]+ kinds' "$scratch/out")
+    # A bias in blocks is the bias that it stands for.
+    for place in attn_q attn_output; do
+        for kind in f32 q8_0; do
+            expect_exit 0 "$ptq" eval "$scratch/bad/gguf/104-$place-$kind.gguf" --text "$models/text.txt" --window 32 \
+                --max-windows 1 --quiet --json
+            grep '"ppl"' "$scratch/out" >"$scratch/$kind"
+        done
+        expect_file "$scratch/f32" "$scratch/q8_0"
+    done
     [ -z "$(find "$scratch/bad/good" -newer "$scratch/bad/export/config.json")" ] || fail "a model's folder was written in"
 }
 

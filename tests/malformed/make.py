@@ -209,6 +209,19 @@ def config_folder(name, change, source="llama"):
     write(f"config/{name}/config.json", json.dumps({k: v for k, v in config.items() if v != "gone"}))
 
 
+def biased_folder(name, linear, value, source="llama", **config):
+    """The linear has got a bias, which is value everywhere."""
+    config_folder(name, config, source)
+    place = path_of(f"config/{name}/model.safetensors")
+    data = read(place)
+    length = struct.unpack_from("<Q", data)[0]
+    header, data = json.loads(data[8:8 + length]), data[8 + length:]
+    n = header[linear + ".weight"]["shape"][0]
+    header[linear + ".bias"] = entry("F16", [n], [len(data), len(data) + 2 * n])
+    os.unlink(place)
+    write(f"config/{name}/model.safetensors", safetensors(header, data + n * struct.pack("<e", value)))
+
+
 def make_config():
     for i, size in enumerate((0, -1, 10**9, 2**31, "576", 64.0)):
         config_folder(f"50{'abcdef'[i]}-hidden-size-{size}", {"hidden_size": size})
@@ -219,6 +232,14 @@ def make_config():
     config_folder("54a-model-type", {"model_type": "mamba"})
     config_folder("54b-hidden-act", {"hidden_act": "swish2"})
     config_folder("54c-rope-type", {"rope_scaling": {"rope_type": "yarn2", "factor": 2.0}})
+    linear = {"rope_type": "linear", "factor": 4.0}
+    config_folder("54d-rope-twice", {"rope_parameters": {"rope_theta": 10000.0}, "rope_scaling": linear})
+    config_folder("54e-theta-twice", {"rope_theta": 10000.0, "rope_parameters": {"rope_theta": 20000.0}})
+    config_folder("54f-rope-by-layer-type", {"rope_parameters": {"full_attention": {"rope_theta": 10000.0, **linear}}})
+    config_folder("54g-half-turned", {"rope_parameters": {"rope_theta": 10000.0, "partial_rotary_factor": 0.5}})
+    config_folder("54h-rope-parameters-a-list", {"rope_parameters": []})
+    config_folder("54i-rope-twice-the-same", {"rope_theta": 10000.0, "rope_scaling": linear,
+                                              "rope_parameters": {"rope_theta": 10000.0, **linear}})
     config_folder("55-vocab-size", {"vocab_size": 288})
     config_folder("56a-eps-nan", read(MODELS, "llama", "config.json").replace(b"1e-05", b"NaN"))
     config_folder("56b-eps-0", {"rms_norm_eps": 0})
@@ -233,6 +254,14 @@ def make_config():
     config_folder("61a-sliding-window", {"sliding_window": 16})
     config_folder("61b-experts", {"num_local_experts": 8, "num_experts_per_tok": 2})
     config_folder("61c-layer-types", {"layer_types": ["full_attention", "linear_attention"]}, "mistral")
+    query, down = "model.layers.1.self_attn.q_proj", "model.layers.0.mlp.down_proj"
+    biased_folder("61d-no-attention-bias", query, 0.5)
+    biased_folder("61e-attention-bias-missing", query, 0.5, attention_bias="gone")
+    biased_folder("61f-no-mlp-bias", down, 0.5)
+    biased_folder("61g-bias-of-zeros", query, 0)
+    biased_folder("61h-output-bias", "model.layers.0.self_attn.o_proj", 0.5, "qwen2")
+    biased_folder("61i-bias-of-nan", query, float("nan"))
+    config_folder("61j-no-bias-at-all", {"enable_bias": False}, "opt")
 
 
 # ---- tokenizers ----
@@ -426,6 +455,9 @@ def make_gguf():
     write("gguf/101b-token-count.gguf", one_token_more(model))
     for name, half in (("nan", b"\0\x7e"), ("inf", b"\0\x7c")):
         write(f"gguf/104-d-{name}.gguf", broken_scale(read(MODELS, "llama-gqa", "model.gguf"), half))
+    for name, n, (kind, data) in biases():
+        write(f"gguf/104-{name}.gguf", one_tensor_more(read(MODELS, "llama-gqa", "model.gguf"),
+                                                       f"blk.0.{name.split('-')[0]}.bias", (n,), kind, data))
 
 
 def changed(data, old, new):
@@ -458,6 +490,24 @@ def one_token_more(model):
                    struct.pack("<IIQ", ARRAY, STRING, 288) + text("one more") + text("<unk>"))
     head = changed(head, struct.pack("<IIQ", ARRAY, 5, 287), struct.pack("<IIQI", ARRAY, 5, 288, 1))
     return head + bytes(-len(head) % 32) + data
+
+
+def biases():
+    """64 of them, -1 to 0.97: as F32, in the blocks of Q8_0, which hold them exactly, and in blocks of 4 bits; and 33."""
+    steps, scale = range(-32, 32), struct.pack("<e", 1 / 32)
+    f32 = 0, struct.pack("<64f", *(step / 32 for step in steps))
+    q4_0, q4_1 = (2, 2 * (scale + bytes(range(16)))), (3, 2 * (2 * scale + bytes(range(16))))
+    q8_0 = 8, b"".join(scale + struct.pack("<32b", *steps[i:i + 32]) for i in (0, 32))
+    return (("attn_q-f32", 64, f32), ("attn_q-q4_0", 64, q4_0), ("attn_q-q4_1", 64, q4_1), ("attn_q-q8_0", 64, q8_0),
+            ("attn_output-f32", 64, f32), ("attn_output-q8_0", 64, q8_0), ("attn_q-33", 33, q8_0))
+
+
+def one_tensor_more(model, name, dims, kind, data):
+    head, before = parted(model)
+    before += bytes(-len(before) % 32)
+    head = head[:8] + struct.pack("<Q", struct.unpack_from("<Q", head, 8)[0] + 1) + head[16:]
+    head += tensor(name, dims, kind, len(before))
+    return head + bytes(-len(head) % 32) + before + data
 
 
 def broken_scale(model, half):

@@ -1,0 +1,27 @@
+/* What model.c and model_check.c share: how tensors are found. */
+#ifndef PTQ_MODEL_PARTS_H
+#define PTQ_MODEL_PARTS_H
+
+#include "model.h"
+
+/* The tensor's name: prefix, pattern with the block in place of %d, suffix. */
+void ptq_tensor_name(char out[PTQ_NAME_SIZE], const char *prefix, const char *pattern, int64_t block,
+                     const char *suffix);
+
+/* A matrix [n][k], or a vector [n] where k < 0. needed: missing is an error, else *out is NULL. */
+enum ptq_status ptq_find_tensor(const struct ptq_model *m, const char *name, int64_t n, int64_t k, int needed,
+                                const struct ptq_tensor **out, struct ptq_error *err);
+/* A linear's .weight or .bias, likewise. */
+enum ptq_status ptq_find_linear(const struct ptq_model *m, int64_t block, enum ptq_role role, const char *suffix,
+                                int needed, const struct ptq_tensor **out, struct ptq_error *err);
+/* The tensors of a linear that is there as codes; *found 0 where it is not. */
+enum ptq_status ptq_find_quantized(const struct ptq_model *m, int64_t block, enum ptq_role role,
+                                   struct ptq_quantized_linear *out, int *found, struct ptq_error *err);
+
+/* By the family and config.json; in a GGUF whoever has a tensor. */
+int ptq_may_have_bias(const struct ptq_model *m, enum ptq_role role);
+
+/* Every tensor of every block is there, and fits, before anything is computed. */
+enum ptq_status ptq_model_check(const struct ptq_model *m, struct ptq_arena *arena, struct ptq_error *err);
+
+#endif
