@@ -156,15 +156,21 @@ enum ptq_status ptq_forward_embed(struct ptq_forward *f, struct ptq_error *err)
     return ptq_forward_embed_rows(f, 0, f->windows * f->length, err);
 }
 
-enum ptq_status ptq_forward_embed_rows(struct ptq_forward *f, int64_t first, int64_t rows, struct ptq_error *err)
+enum ptq_status ptq_check_ids(const struct ptq_model *m, const int32_t *id, int64_t first, int64_t n,
+                              struct ptq_error *err)
 {
-    const struct ptq_config *c = &f->model->config;
-    for (int64_t i = first; i < first + rows; i++)
-        if (f->id[i] < 0 || f->id[i] >= c->vocab)
+    for (int64_t i = first; i < first + n; i++)
+        if (id[i] < 0 || id[i] >= m->config.vocab)
             return ptq_fail(err, PTQ_EINPUT,
                             "%s: token %lld has id %d, but the vocabulary ends at %lld; "
                             "the tokenizer does not belong to this model",
-                            f->model->checkpoint.path, (long long)i, f->id[i], (long long)c->vocab - 1);
+                            m->checkpoint.path, (long long)i, id[i], (long long)m->config.vocab - 1);
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_forward_embed_rows(struct ptq_forward *f, int64_t first, int64_t rows, struct ptq_error *err)
+{
+    PTQ_TRY(ptq_check_ids(f->model, f->id, first, rows, err));
     struct ptq_arena *arena = ptq_arena_make("embedding");
     float *project;
     struct embed_task task = {.f = f, .first = first, .end = first + rows, .err = err};

@@ -61,6 +61,9 @@ enum ptq_status ptq_block_pack(struct ptq_arena *arena, const struct ptq_qmat *q
 /* Room for the activations of packed linears, shared by block[0..n): needed before they go through a pass. */
 void ptq_block_room(struct ptq_arena *arena, struct ptq_block *block, int64_t n);
 
+/* Whether the vocabulary has id[first .. first + n); else PTQ_EINPUT that names the first which it has not. */
+enum ptq_status ptq_check_ids(const struct ptq_model *model, const int32_t *id, int64_t first, int64_t n,
+                              struct ptq_error *err);
 /* x = embeddings (+ positions). Ids outside the vocabulary are PTQ_EINPUT. */
 enum ptq_status ptq_forward_embed(struct ptq_forward *f, struct ptq_error *err);
 /* The same for rows [first, first + rows) alone. */

@@ -81,7 +81,7 @@ static enum ptq_status encode_prompt(struct talk *t, struct ptq_error *err)
     t->prompt[0] = bos;
     memcpy(t->prompt + before, id, sizeof *id * n);
     t->n_prompt = (int64_t)(n + before);
-    return PTQ_OK;
+    return ptq_check_ids(t->held.model, t->prompt, 0, t->n_prompt, err); /* before the prompt is said */
 }
 
 /* Whole characters, ended by a NUL. A file or a pipe gets them as they are; a terminal would obey some, and what a

@@ -287,6 +287,9 @@ def added(text, token_id):
     return lambda t: t["added_tokens"].append({"id": token_id, "content": text, **flags})
 
 
+BOS = [{"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+
+
 def merges_folder(name, text):
     good_folder(f"tok/{name}", "opt350", ("merges.txt",))
     write(f"tok/{name}/merges.txt", text)
@@ -305,6 +308,12 @@ def make_tokenizers():
     tree = read_json(MODELS, "llama", "tokenizer.json")
     tree["model"]["vocab"]["e"] = 5000
     write("tok/65-id-beyond-vocab/tokenizer.json", json.dumps(tree))
+    good_folder("tok/65-bos-beyond-vocab", "llama", ("tokenizer.json",))
+    bos = copy.deepcopy(read_json(MODELS, "llama", "tokenizer.json"))
+    added("<bos>", 5000)(bos)
+    bos["post_processor"] = {"type": "TemplateProcessing", "single": BOS, "pair": BOS, "special_tokens": {
+        "<bos>": {"id": "<bos>", "ids": [5000], "tokens": ["<bos>"]}}}
+    write("tok/65-bos-beyond-vocab/tokenizer.json", json.dumps(bos))
     merges_folder("66a-merges-10^7-lines", "e r\n" * 10**7)
     merges_folder("66c-merges-10^6-lines", "e r\n" * 10**6)
     text = json.dumps({**tree, "model": {**tree["model"], "merges": ["MERGES"]}})
