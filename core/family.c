@@ -115,13 +115,16 @@ static enum ptq_status read_biased(const json_t *json, const char *what, struct 
 static enum ptq_status read_sizes(const json_t *json, const char *what, struct ptq_config *c, struct ptq_error *err)
 {
     const struct ptq_config_keys *keys = &c->family->keys;
+    char key[64];
     PTQ_TRY(read_size(json, keys->width, what, PTQ_MAX_WIDTH, &c->width, err));
     PTQ_TRY(read_size(json, keys->blocks, what, MAX_BLOCKS, &c->blocks, err));
     PTQ_TRY(read_size(json, keys->heads, what, PTQ_MAX_WIDTH, &c->heads, err));
     PTQ_TRY(read_ff(json, what, c, err));
     PTQ_TRY(ptq_json_int(json, "vocab_size", what, 1, MAX_VOCAB, &c->vocab, err));
     c->positions = INT32_MAX;
-    if (keys->positions) PTQ_TRY(read_size(json, keys->positions, what, PTQ_MAX_POSITIONS, &c->positions, err));
+    if (keys->positions)
+        PTQ_TRY(ptq_json_int(json, find_key(json, keys->positions, key), what, PTQ_MIN_POSITIONS, PTQ_MAX_POSITIONS,
+                             &c->positions, err));
     c->kv_heads = c->heads;
     if (keys->kv_heads)
         PTQ_TRY(ptq_json_int_or(json, keys->kv_heads, what, 1, PTQ_MAX_WIDTH, c->heads, &c->kv_heads, err));
@@ -234,7 +237,8 @@ static enum ptq_status gguf_sizes(const struct ptq_gguf *gguf, const char *path,
     PTQ_TRY(ptq_gguf_int(gguf, gguf_key(c, "block_count", key), 1, MAX_BLOCKS, &c->blocks, err));
     PTQ_TRY(ptq_gguf_int(gguf, gguf_key(c, "attention.head_count", key), 1, PTQ_MAX_WIDTH, &c->heads, err));
     PTQ_TRY(ptq_gguf_int(gguf, gguf_key(c, "feed_forward_length", key), 1, PTQ_MAX_WIDTH, &c->ff, err));
-    PTQ_TRY(ptq_gguf_int(gguf, gguf_key(c, "context_length", key), 1, PTQ_MAX_POSITIONS, &c->positions, err));
+    PTQ_TRY(ptq_gguf_int(gguf, gguf_key(c, "context_length", key), PTQ_MIN_POSITIONS, PTQ_MAX_POSITIONS, &c->positions,
+                         err));
     c->kv_heads = c->heads;
     if (ptq_gguf_has(gguf, gguf_key(c, "attention.head_count_kv", key)))
         PTQ_TRY(ptq_gguf_int(gguf, key, 1, PTQ_MAX_WIDTH, &c->kv_heads, err));

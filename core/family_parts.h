@@ -4,7 +4,8 @@
 
 #include "family.h"
 
-enum { PTQ_MAX_WIDTH = 1 << 20, PTQ_MAX_POSITIONS = 1 << 24 };
+/* One position scores no token. */
+enum { PTQ_MAX_WIDTH = 1 << 20, PTQ_MIN_POSITIONS = 2, PTQ_MAX_POSITIONS = 1 << 24 };
 
 /* The activation that key names: one of those that `known` allows (1u << PTQ_RELU | ...), by any of the names that
  * transformers has for it. Where key is missing or null config keeps the family's. */

@@ -240,6 +240,7 @@ def make_config():
     config_folder("54h-rope-parameters-a-list", {"rope_parameters": []})
     config_folder("54i-rope-twice-the-same", {"rope_theta": 10000.0, "rope_scaling": linear,
                                               "rope_parameters": {"rope_theta": 10000.0, **linear}})
+    config_folder("53c-one-position", {"max_position_embeddings": 1})
     config_folder("55-vocab-size", {"vocab_size": 288})
     config_folder("56a-eps-nan", read(MODELS, "llama", "config.json").replace(b"1e-05", b"NaN"))
     config_folder("56b-eps-0", {"rms_norm_eps": 0})
@@ -460,6 +461,8 @@ def make_gguf():
     blocks = text("llama.block_count") + struct.pack("<II", U32, 2)
     write("gguf/102-blocks-10^6.gguf", changed(model, blocks, blocks[:-4] + struct.pack("<I", 10**6)))
     write("gguf/102b-blocks-3.gguf", changed(model, blocks, blocks[:-4] + struct.pack("<I", 3)))
+    length = text("llama.context_length") + struct.pack("<II", U32, 64)
+    write("gguf/102c-one-position.gguf", changed(model, length, length[:-4] + struct.pack("<I", 1)))
     write("gguf/101a-tokens-of-u8.gguf", tokens_of_bytes(model))
     write("gguf/101b-token-count.gguf", one_token_more(model))
     for name, half in (("nan", b"\0\x7e"), ("inf", b"\0\x7c")):
