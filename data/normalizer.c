@@ -7,9 +7,23 @@
 #include <string.h>
 #include <utf8proc.h>
 
-/* A file's replacement may make a text this many times longer, plus SLACK bytes. Longer runs of combining marks than
+/* The steps of a normalizer may make this many times a text and SLACK bytes of it. Longer runs of combining marks than
  * MAX_MARKS occur in no language, and utf8proc sorts them in quadratic time. */
-enum { MAX_GROWTH = 32, SLACK = 1 << 16, MAX_MARKS = 1024 };
+enum { MAX_GROWTH = 32, SLACK = 4096, MAX_MARKS = 1024 };
+
+size_t ptq_normal_room(size_t size)
+{
+    return (size + SLACK) * MAX_GROWTH;
+}
+
+static enum ptq_status take_room(size_t *room, size_t bytes, struct ptq_error *err)
+{
+    if (bytes > *room)
+        return ptq_fail(err, PTQ_EINPUT,
+                        "the normalizer makes the text more than %d times longer; use another tokenizer", MAX_GROWTH);
+    *room -= bytes;
+    return PTQ_OK;
+}
 
 int ptq_normal_form(const char *name)
 {
@@ -72,7 +86,7 @@ static size_t stretch_end(const char *text, size_t size, size_t at, int *inert)
     return at;
 }
 
-static enum ptq_status apply_form(int form, const char **text, size_t *size, struct ptq_arena *scratch,
+static enum ptq_status apply_form(int form, const char **text, size_t *size, size_t *room, struct ptq_arena *scratch,
                                   struct ptq_error *err)
 {
     struct ptq_buffer out = {0};
@@ -87,6 +101,7 @@ static enum ptq_status apply_form(int form, const char **text, size_t *size, str
         else
             status = map_stretch(form, *text + at, end - at, &out, err);
     }
+    if (status == PTQ_OK) status = take_room(room, out.size, err);
     if (status == PTQ_OK) {
         *text = ptq_strndup(scratch, out.data, out.size);
         *size = out.size;
@@ -95,15 +110,18 @@ static enum ptq_status apply_form(int form, const char **text, size_t *size, str
     return status;
 }
 
-static void prepend(const char *content, const char **text, size_t *size, struct ptq_arena *scratch)
+static enum ptq_status prepend(const char *content, const char **text, size_t *size, size_t *room,
+                               struct ptq_arena *scratch, struct ptq_error *err)
 {
-    if (*size == 0) return;
+    if (*size == 0) return PTQ_OK;
     size_t n = strlen(content);
+    PTQ_TRY(take_room(room, n + *size, err));
     char *out = ptq_alloc(scratch, n + *size, "a prefixed text");
     memcpy(out, content, n);
     memcpy(out + n, *text, *size);
     *text = out;
     *size += n;
+    return PTQ_OK;
 }
 
 /* How often pattern occurs, from left to right without overlap. */
@@ -118,18 +136,14 @@ static size_t count(const char *text, size_t size, const char *pattern)
     return n;
 }
 
-static enum ptq_status replace(const struct ptq_normal_step *step, const char **text, size_t *size,
+static enum ptq_status replace(const struct ptq_normal_step *step, const char **text, size_t *size, size_t *room,
                                struct ptq_arena *scratch, struct ptq_error *err)
 {
     size_t n = *size ? count(*text, *size, step->pattern) : 0;
     if (n == 0) return PTQ_OK;
     size_t old = strlen(step->pattern), put = strlen(step->content);
-    if (put && n > (*size + SLACK) * MAX_GROWTH / put)
-        return ptq_fail(err, PTQ_EINPUT,
-                        "the normalizer's Replace makes a text of %zu bytes more than %d times longer; use another "
-                        "tokenizer",
-                        *size, MAX_GROWTH);
     size_t made = *size - n * old + n * put;
+    PTQ_TRY(take_room(room, made, err));
     char *out = ptq_alloc(scratch, made, "a text with replacements"), *to = out;
     const char *from = *text, *end = *text + *size, *hit;
     while ((hit = memmem(from, (size_t)(end - from), step->pattern, old)) != NULL) {
@@ -145,17 +159,14 @@ static enum ptq_status replace(const struct ptq_normal_step *step, const char **
     return PTQ_OK;
 }
 
-enum ptq_status ptq_normalize(const struct ptq_normalizer *normalizer, const char *text, size_t size,
+enum ptq_status ptq_normalize(const struct ptq_normalizer *normalizer, const char *text, size_t size, size_t *room,
                               struct ptq_arena *scratch, const char **out, size_t *out_size, struct ptq_error *err)
 {
-    size_t limit = (size + SLACK) * MAX_GROWTH;
     for (int i = 0; i < normalizer->n; i++) {
         const struct ptq_normal_step *step = &normalizer->step[i];
-        if (step->kind == PTQ_NORMAL_FORM) PTQ_TRY(apply_form(step->form, &text, &size, scratch, err));
-        if (step->kind == PTQ_NORMAL_PREPEND) prepend(step->content, &text, &size, scratch);
-        if (step->kind == PTQ_NORMAL_REPLACE) PTQ_TRY(replace(step, &text, &size, scratch, err));
-        if (size > limit)
-            return ptq_fail(err, PTQ_EINPUT, "the normalizer makes the text more than %d times longer", MAX_GROWTH);
+        if (step->kind == PTQ_NORMAL_FORM) PTQ_TRY(apply_form(step->form, &text, &size, room, scratch, err));
+        if (step->kind == PTQ_NORMAL_PREPEND) PTQ_TRY(prepend(step->content, &text, &size, room, scratch, err));
+        if (step->kind == PTQ_NORMAL_REPLACE) PTQ_TRY(replace(step, &text, &size, room, scratch, err));
     }
     *out = text;
     *out_size = size;

@@ -16,6 +16,7 @@ struct encoding {
     const struct ptq_tokenizer *tokenizer;
     struct ptq_bpe_run run;
     struct ptq_pattern_budget budget;
+    size_t room; /* of the normalizer */
     struct ptq_arena *scratch;
 };
 
@@ -75,7 +76,8 @@ static enum ptq_status encode_gap(struct encoding *encoding, const char *text, s
     struct ptq_added_match match = {0};
     size_t done = 0;
     if (size == 0) return PTQ_OK;
-    PTQ_TRY(ptq_normalize(&encoding->tokenizer->normalizer, text, size, encoding->scratch, &text, &size, err));
+    PTQ_TRY(ptq_normalize(&encoding->tokenizer->normalizer, text, size, &encoding->room, encoding->scratch, &text,
+                          &size, err));
     while (ptq_added_next(&encoding->tokenizer->normal, text, size, &match)) {
         size_t gap = match.start > done ? match.start - done : 0;
         PTQ_TRY(encode_words(encoding, text + done, gap, at_start && done == 0, err));
@@ -125,7 +127,8 @@ enum ptq_status ptq_tokenizer_encode(const struct ptq_tokenizer *tokenizer, cons
                                      struct ptq_arena *arena, int32_t **ids, size_t *n, struct ptq_error *err)
 {
     PTQ_TRY(check_text(text, size, err));
-    struct encoding encoding = {.tokenizer = tokenizer, .scratch = ptq_arena_make("tokenizer")};
+    struct encoding encoding = {
+        .tokenizer = tokenizer, .room = ptq_normal_room(size), .scratch = ptq_arena_make("tokenizer")};
     ptq_bpe_start(&encoding.run, &tokenizer->bpe, size);
     ptq_pattern_begin(&encoding.budget);
     enum ptq_status status = encode_text(&encoding, text, size, err);

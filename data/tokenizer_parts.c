@@ -14,6 +14,9 @@ static const struct ptq_json_bounds bounds = {.memory = 320 << 20, .string = 1 <
 /* A token comes of one merge, or of a few where pieces can be joined in several orders: 2 in Llama 3 and Gemma 3. */
 enum { MERGES_A_TOKEN = 16 };
 
+/* Bytes of all added tokens: what they are found by takes 16 times as much. */
+enum { MAX_ADDED = 4 << 20 };
+
 enum ptq_status ptq_tokenizer_load_json(struct ptq_arena *arena, const char *path, json_t **root, struct ptq_error *err)
 {
     struct ptq_mapped file;
@@ -141,28 +144,42 @@ static enum ptq_status check_added(struct ptq_tokenizer *tokenizer, const struct
 }
 
 /* Tokens that are looked for after normalisation are normalised themselves. */
-static enum ptq_status normalise_added(const struct ptq_tokenizer *tokenizer, struct ptq_arena *arena,
-                                       struct ptq_added_token *token, struct ptq_error *err)
+static enum ptq_status normalise_added(const struct ptq_tokenizer *tokenizer, struct ptq_arena *arena, size_t *room,
+                                       struct ptq_added_token *token, const char *where, size_t index,
+                                       struct ptq_error *err)
 {
+    struct ptq_arena *scratch = ptq_arena_make("an added token");
     const char *text;
     size_t size;
-    PTQ_TRY(ptq_normalize(&tokenizer->normalizer, token->text, token->size, arena, &text, &size, err));
-    token->text = text;
-    token->size = size;
-    return PTQ_OK;
+    enum ptq_status status =
+        ptq_normalize(&tokenizer->normalizer, token->text, token->size, room, scratch, &text, &size, err);
+    if (status)
+        ptq_within(err, "%s[%zu]", where, index);
+    else if (size > PTQ_MAX_ADDED_BYTES)
+        status = ptq_fail(err, PTQ_EINPUT, "%s[%zu]: the normalizer makes %zu bytes of an added token; %d are the most",
+                          where, index, size, PTQ_MAX_ADDED_BYTES);
+    else
+        token->text = ptq_strndup(arena, text, token->size = size);
+    ptq_arena_free(scratch);
+    return status;
 }
 
 enum ptq_status ptq_tokenizer_set_added(struct ptq_tokenizer *tokenizer, struct ptq_arena *arena,
                                         const struct ptq_added_entry *entry, size_t n, const char *where,
                                         struct ptq_error *err)
 {
+    size_t bytes = 0, room;
     tokenizer->raw.token = ptq_new(arena, struct ptq_added_token, n);
     tokenizer->normal.token = ptq_new(arena, struct ptq_added_token, n);
+    for (size_t i = 0; i < n; i++) bytes += entry[i].token.size;
+    if (bytes > MAX_ADDED)
+        return ptq_fail(err, PTQ_EINPUT, "%s: %zu bytes of added tokens; %d are the most", where, bytes, MAX_ADDED);
+    room = ptq_normal_room(bytes);
     for (size_t i = 0; i < n; i++) {
         struct ptq_added_token token = entry[i].token;
         PTQ_TRY(check_added(tokenizer, &token, where, i, err));
         struct ptq_added *set = entry[i].normalized ? &tokenizer->normal : &tokenizer->raw;
-        if (entry[i].normalized) PTQ_TRY(normalise_added(tokenizer, arena, &token, err));
+        if (entry[i].normalized) PTQ_TRY(normalise_added(tokenizer, arena, &room, &token, where, i, err));
         if (token.size) set->token[set->n++] = token;
     }
     ptq_added_ready(&tokenizer->raw, arena);

@@ -37,6 +37,14 @@ static enum ptq_status unknown_type(const char *type, const char *where, const c
     return ptq_fail(err, PTQ_EINPUT, "%s: type '%.60s' is not known; ptq knows %s", where, type, known);
 }
 
+/* A text that a step looks for or puts in: none that is known has ten bytes. */
+static enum ptq_status check_text(const char *text, const char *key, const char *where, struct ptq_error *err)
+{
+    if (strlen(text) <= PTQ_MAX_STEP_BYTES) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT, "%s: '%s' has %zu bytes; %d are the most", where, key, strlen(text),
+                    PTQ_MAX_STEP_BYTES);
+}
+
 /* {"String": text} or {"Regex": expression}: exactly one of them is set afterwards, and not empty. */
 static enum ptq_status read_pattern(const json_t *json, const char *where, const char **string, const char **regex,
                                     struct ptq_error *err)
@@ -48,7 +56,7 @@ static enum ptq_status read_pattern(const json_t *json, const char *where, const
     if (!*string == !*regex)
         return ptq_fail(err, PTQ_EINPUT, "%s: 'pattern' must have one of 'String' and 'Regex'", where);
     if (*string && !**string) return ptq_fail(err, PTQ_EINPUT, "%s: 'pattern' is an empty string", where);
-    return PTQ_OK;
+    return *string ? check_text(*string, "pattern", where, err) : PTQ_OK;
 }
 
 static enum ptq_status read_replace(struct ptq_arena *arena, const json_t *json, const char *where,
@@ -60,6 +68,7 @@ static enum ptq_status read_replace(struct ptq_arena *arena, const json_t *json,
         return ptq_fail(err, PTQ_EINPUT, "%s: Replace by a regular expression is not known; ptq replaces strings",
                         where);
     PTQ_TRY(ptq_json_text(json, "content", where, &content, err));
+    PTQ_TRY(check_text(content, "content", where, err));
     step->kind = PTQ_NORMAL_REPLACE;
     step->pattern = ptq_strdup(arena, string);
     step->content = ptq_strdup(arena, content);
@@ -73,6 +82,7 @@ static enum ptq_status read_normal_step(struct ptq_tokenizer *tokenizer, struct 
     const char *content;
     if (strcmp(type, "Prepend") == 0) {
         PTQ_TRY(ptq_json_text(json, "prepend", where, &content, err));
+        PTQ_TRY(check_text(content, "prepend", where, err));
         step.kind = PTQ_NORMAL_PREPEND;
         step.content = ptq_strdup(arena, content);
     } else if (strcmp(type, "Replace") == 0) {

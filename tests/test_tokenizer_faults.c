@@ -12,9 +12,9 @@
        size_t *g, struct ptq_error *err),                                                                              \
       (a, b, c, d, e, f, g, err))                                                                                      \
     X(ptq_normalize,                                                                                                   \
-      (const struct ptq_normalizer *a, const char *b, size_t c, struct ptq_arena *d, const char **e, size_t *f,        \
-       struct ptq_error *err),                                                                                         \
-      (a, b, c, d, e, f, err))                                                                                         \
+      (const struct ptq_normalizer *a, const char *b, size_t c, size_t *d, struct ptq_arena *e, const char **f,        \
+       size_t *g, struct ptq_error *err),                                                                              \
+      (a, b, c, d, e, f, g, err))                                                                                      \
     X(ptq_pretokenize,                                                                                                 \
       (const struct ptq_pretokenizer *a, const char *b, size_t c, int d, struct ptq_pattern_budget *e,                 \
        struct ptq_arena *f, ptq_piece_sink *g, void *h, struct ptq_error *err),                                        \

@@ -283,12 +283,25 @@ def splits(regex):
     return lambda t: t.update(pre_tokenizer={"type": "Sequence", "pretokenizers": [step, level]})
 
 
-def added(text, token_id):
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+def added(text, token_id, normalized=False):
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": normalized, "special": True}
     return lambda t: t["added_tokens"].append({"id": token_id, "content": text, **flags})
 
 
 BOS = [{"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+
+
+def replaces(old, new):
+    return {"type": "Replace", "pattern": {"String": old}, "content": new}
+
+
+def growing(n, steps):
+    """n added tokens of 1000 bytes and more of which a normalizer of these steps makes something."""
+    def change(t):
+        t["normalizer"] = {"type": "Sequence", "normalizers": steps}
+        for i in range(n):
+            added("a" * 1000 + str(i), 900 + i, normalized=True)(t)
+    return change
 
 
 def merges_folder(name, text):
@@ -324,9 +337,18 @@ def make_tokenizers():
     tokenizer("68-regex-explodes", splits("(a+)+$"))
     tokenizer("68b-regex-quadratic", splits(QUADRATIC))
     tokenizer("69-regex-does-not-compile", splits("(a"))
+    for name, step in (("69b-prepend", {"type": "Prepend", "prepend": "a" * 1025}),
+                       ("69c-pattern", replaces("a" * 1025, "a")), ("69d-content", replaces("a", "a" * 1025))):
+        tokenizer(f"{name}-of-1025", lambda t, step=step: t.update(normalizer=step))
     tokenizer("70a-wordpiece", lambda t: t["model"].update(type="WordPiece"))
     tokenizer("70b-unigram", lambda t: t["model"].update(type="Unigram"))
     tokenizer("71-added-empty", added("", 900))
+    tokenizer("71b-added-grows", growing(1, [replaces("a", "b" * 1000)]))
+    tokenizer("71c-added-grow-and-shrink", growing(40, [replaces("a", "b" * 20), replaces("b" * 20, "a")] * 8))
+    tokenizer("71f-gaps-grow", lambda t: t.update(normalizer=replaces("a", "b" * 1000)))
+    tokenizer("71d-added-doubles", lambda t: (t.update(normalizer=replaces("a", "bb")),
+                                              added("a" * 1000, 900, normalized=True)(t)))
+    tokenizer("71e-added-5-mb", lambda t: [added(f"{i:01000}", 900 + i)(t) for i in range(5000)])
     tokenizer("72-no-byte-symbol", lambda t: t["model"]["vocab"].pop("q"))
     for name, word in (("73a-byte-minus-1", "<0x-1>"), ("73b-byte-zz", "<0xZZ>")):
         def change(t, word=word):
@@ -345,6 +367,7 @@ def make_texts():
     write("text/74b-one-word.txt", b"a" * (10 << 20))
     write("text/74c-nul.txt", text + b"\0\0\0" + text)
     write("text/75-question.txt", "a question")
+    write("text/71f-gaps.txt", "a<s>" * 2000)
     write("text/68-a.txt", "a" * 200 + "!")
     write("text/68b-words.txt", "the words " * 2000)
     write("text/115a-cut.gz", gzip.compress(text, mtime=0)[:-30])
