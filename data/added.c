@@ -1,5 +1,6 @@
 #include "added.h"
 
+#include "progress.h"
 #include "unicode.h"
 
 /* Children of a node are a list by `sibling`; node 0 stands for none. */
@@ -111,10 +112,18 @@ static int take(const struct ptq_added_token *token, const char *text, size_t si
     return 1;
 }
 
+/* The next place where a token may begin, or size. */
+static size_t next_begin(const struct ptq_added *added, const char *text, size_t size, size_t at)
+{
+    while (at < size && !added->root[(unsigned char)text[at]]) at++;
+    return at;
+}
+
 /* A token that is refused because it is no single word is passed over as a whole, as in Hugging Face's search. */
 int ptq_added_next(const struct ptq_added *added, const char *text, size_t size, struct ptq_added_match *match)
 {
-    for (size_t at = match->resume; added->n && at < size;) {
+    size_t at = match->resume;
+    while (added->n && (at = next_begin(added, text, size, at)) < size && !ptq_signal_seen()) {
         const struct ptq_added_token *token = longest_at(added, text + at, size - at);
         if (!token) {
             at++;

@@ -37,7 +37,8 @@ struct ptq_added_match {
     int32_t id;
 };
 
-/* The next match in text[0..size); 1 when there is one. match holds the one before. */
+/* The next match in text[0..size); 1 when there is one. match holds the one before. Once a signal was seen
+ * (progress.h) there is none. */
 int ptq_added_next(const struct ptq_added *added, const char *text, size_t size, struct ptq_added_match *match);
 
 #endif

@@ -61,10 +61,11 @@ static enum ptq_status take_piece(void *context, const char *piece, size_t size,
     return ptq_interrupted(err);
 }
 
-/* What lies between added tokens, normalised already. */
+/* What lies between added tokens, normalised already. A signal ends the search for them, so it is looked at first. */
 static enum ptq_status encode_words(struct encoding *encoding, const char *text, size_t size, int at_start,
                                     struct ptq_error *err)
 {
+    PTQ_TRY(ptq_interrupted(err));
     return ptq_pretokenize(&encoding->tokenizer->pretokenizer, text, size, at_start, &encoding->budget,
                            encoding->scratch, take_piece, encoding, err);
 }
@@ -75,6 +76,7 @@ static enum ptq_status encode_gap(struct encoding *encoding, const char *text, s
 {
     struct ptq_added_match match = {0};
     size_t done = 0;
+    PTQ_TRY(ptq_interrupted(err));
     if (size == 0) return PTQ_OK;
     PTQ_TRY(ptq_normalize(&encoding->tokenizer->normalizer, text, size, &encoding->room, encoding->scratch, &text,
                           &size, err));

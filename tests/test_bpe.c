@@ -255,22 +255,36 @@ static void merges_of_fallback_bytes(void **state)
     }
 }
 
-/* The last test here: a signal that was seen stays seen. A word that is being merged is let go. */
+static void expect_stopped(const struct ptq_tokenizer *tokenizer, struct ptq_arena *arena, const char *text)
+{
+    int32_t *id;
+    size_t n;
+    struct ptq_error err;
+    assert_int_equal(ptq_tokenizer_encode(tokenizer, text, strlen(text), 1, arena, &id, &n, &err), PTQ_EINTERRUPT);
+    assert_non_null(strstr(err.text, "stopped by a signal"));
+}
+
+/* The last test here: a signal that was seen stays seen. A word that is being merged is let go, and so is the search
+ * for added tokens, with no word about them. */
 static void a_signal_ends_it(void **state)
 {
     (void)state;
     struct toy toy;
     unsigned seed = 1;
-    int32_t *id;
-    size_t n;
-    struct ptq_error err;
+    struct ptq_added_token token = {.text = "<s>", .size = 3};
+    struct ptq_added added = {.token = &token, .n = 1};
+    struct ptq_added_match match = {0};
     make_toy(&toy, &seed);
     struct opened o = open_toy(&toy);
+    ptq_added_ready(&added, o.arena);
+    assert_int_equal(ptq_added_next(&added, "a<s>", 4, &match), 1);
+    match = (struct ptq_added_match){0};
     ptq_catch_signals();
     assert_int_equal(raise(SIGINT), 0);
     assert_int_equal(ptq_signal_seen(), SIGINT);
-    assert_int_equal(ptq_tokenizer_encode(o.tokenizer, "abcd", 4, 1, o.arena, &id, &n, &err), PTQ_EINTERRUPT);
-    assert_non_null(strstr(err.text, "stopped by a signal"));
+    assert_int_equal(ptq_added_next(&added, "a<s>", 4, &match), 0);
+    expect_stopped(o.tokenizer, o.arena, "abcd");
+    expect_stopped(o.tokenizer, o.arena, "");
     close_opened(&o);
 }
 
