@@ -258,7 +258,7 @@ static void merge(struct ptq_bpe_run *run, size_t first, size_t last)
 
 static struct ptq_bpe_word *find_word(const struct ptq_bpe_run *run, const char *text, size_t size)
 {
-    return &run->word[ptq_hash_bytes(text, size) & run->word_mask];
+    return &run->word[ptq_hash_bytes(&run->bpe->vocab.hash, text, size) & run->word_mask];
 }
 
 /* Appends the ids of a word that is remembered. */

@@ -2,6 +2,9 @@
 
 #include <assert.h>
 #include <string.h>
+#include <unistd.h>
+
+__extension__ typedef unsigned __int128 product;
 
 /* Slots are at least twice what is stored, so that probes stay short. */
 static size_t slots_for(size_t capacity)
@@ -11,34 +14,44 @@ static size_t slots_for(size_t capacity)
     return n;
 }
 
-static uint64_t mix(uint64_t x)
+/* Where the kernel gives no random bytes the tables are right all the same. */
+static struct ptq_hash_key draw_key(void)
 {
-    x ^= x >> 32;
-    x *= 0x9e3779b97f4a7c15u;
-    return x ^ x >> 29;
+    struct ptq_hash_key key = {0xff51afd7ed558ccdu, 0xc4ceb9fe1a85ec53u};
+    int failed = getentropy(&key, sizeof key);
+    (void)failed;
+    key.factor |= 1;
+    return key;
 }
 
-uint64_t ptq_hash_bytes(const char *text, size_t size)
+/* Both halves of the product with a factor that nobody knows: every bit of x changes the low ones. */
+static uint64_t mix(const struct ptq_hash_key *key, uint64_t x)
 {
-    uint64_t hash = size * 0xff51afd7ed558ccdu, word;
+    product both = (product)x * key->factor;
+    return (uint64_t)(both >> 64) ^ (uint64_t)both;
+}
+
+uint64_t ptq_hash_bytes(const struct ptq_hash_key *key, const char *text, size_t size)
+{
+    uint64_t hash = key->start + size, word;
     for (; size >= 8; text += 8, size -= 8) {
         memcpy(&word, text, 8);
-        hash = mix(hash ^ word) * 0xc4ceb9fe1a85ec53u;
+        hash = mix(key, hash ^ word) + key->start;
     }
     word = 0;
     for (size_t i = 0; i < size; i++) word |= (uint64_t)(unsigned char)text[i] << 8 * i;
-    return mix((hash ^ word) * 0xc4ceb9fe1a85ec53u);
+    return mix(key, hash ^ word);
 }
 
 void ptq_vocab_make(struct ptq_vocab *vocab, struct ptq_arena *arena, size_t capacity)
 {
     size_t n = slots_for(capacity);
-    *vocab = (struct ptq_vocab){.slot = ptq_new(arena, struct ptq_token, n), .mask = n - 1};
+    *vocab = (struct ptq_vocab){.hash = draw_key(), .slot = ptq_new(arena, struct ptq_token, n), .mask = n - 1};
 }
 
 static struct ptq_token *find_token(const struct ptq_vocab *vocab, const char *text, size_t size)
 {
-    for (size_t at = ptq_hash_bytes(text, size) & vocab->mask;; at = (at + 1) & vocab->mask) {
+    for (size_t at = ptq_hash_bytes(&vocab->hash, text, size) & vocab->mask;; at = (at + 1) & vocab->mask) {
         struct ptq_token *slot = &vocab->slot[at];
         if (!slot->text || (slot->size == size && memcmp(slot->text, text, size) == 0)) return slot;
     }
@@ -63,8 +76,8 @@ int32_t ptq_vocab_id(const struct ptq_vocab *vocab, const char *text, size_t siz
 void ptq_pairs_make(struct ptq_pairs *pairs, struct ptq_arena *arena, size_t capacity)
 {
     size_t n = slots_for(capacity);
-    *pairs =
-        (struct ptq_pairs){.key = ptq_new(arena, uint64_t, n), .value = ptq_new(arena, uint32_t, n), .mask = n - 1};
+    *pairs = (struct ptq_pairs){
+        .hash = draw_key(), .key = ptq_new(arena, uint64_t, n), .value = ptq_new(arena, uint32_t, n), .mask = n - 1};
 }
 
 /* Both ids plus one, so that no key is 0. */
@@ -75,7 +88,7 @@ static uint64_t key_of(int32_t left, int32_t right)
 
 static size_t find_pair(const struct ptq_pairs *pairs, uint64_t key)
 {
-    size_t at = mix(key * 0xff51afd7ed558ccdu) & pairs->mask;
+    size_t at = mix(&pairs->hash, key ^ pairs->hash.start) & pairs->mask;
     while (pairs->key[at] && pairs->key[at] != key) at = (at + 1) & pairs->mask;
     return at;
 }

@@ -7,6 +7,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What places in a table depend on, drawn anew for each: texts that meet in one slot cannot be prepared. */
+struct ptq_hash_key {
+    uint64_t start, factor;
+};
+
 enum { PTQ_MAX_TOKENS = 1 << 24 }; /* ids are below this, so that no table is sized by a number in a file alone */
 
 struct ptq_token {
@@ -16,6 +21,7 @@ struct ptq_token {
 };
 
 struct ptq_vocab {
+    struct ptq_hash_key hash;
     struct ptq_token *slot;
     size_t mask, n;
 };
@@ -29,6 +35,7 @@ int32_t ptq_vocab_id(const struct ptq_vocab *vocab, const char *text, size_t siz
 
 /* Pairs of ids to a 32-bit value. */
 struct ptq_pairs {
+    struct ptq_hash_key hash;
     uint64_t *key; /* 0: an empty slot; a pair's key is never 0 */
     uint32_t *value;
     size_t mask, n;
@@ -42,6 +49,6 @@ void ptq_pairs_put(struct ptq_pairs *pairs, int32_t left, int32_t right, uint32_
 /* The value (< 2^31), or PTQ_NO_PAIR. */
 int32_t ptq_pairs_get(const struct ptq_pairs *pairs, int32_t left, int32_t right);
 
-uint64_t ptq_hash_bytes(const char *text, size_t size);
+uint64_t ptq_hash_bytes(const struct ptq_hash_key *key, const char *text, size_t size);
 
 #endif

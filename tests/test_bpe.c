@@ -6,6 +6,7 @@
 #include "words.h"
 
 #include <signal.h>
+#include <time.h>
 
 /* A model of LETTERS letters and random merges, some of them twice: token i is text[i]; merge m makes token LETTERS +
  * m. */
@@ -255,6 +256,40 @@ static void merges_of_fallback_bytes(void **state)
     }
 }
 
+/* What ptq's first hash, which had no key, made of a word is made of again. */
+static uint64_t unmix(uint64_t x)
+{
+    x = (x ^ x >> 29 ^ x >> 58) * 0xf1de83e19937733du;
+    return x ^ x >> 32;
+}
+
+/* Texts, and pairs, that were prepared to meet in one slot do not: 100,000 of them took 9 s. */
+static void floods_take_no_quadratic_time(void **state)
+{
+    (void)state;
+    enum { N = 100000 };
+    static const uint64_t factor = 0xc4ceb9fe1a85ec53u, other = 0xff51afd7ed558ccdu, over = 0x9cb4b2f8129337dbu,
+                          over_other = 0x4f74430c22a54005u;
+    assert_true(factor * over == 1 && other * over_other == 1);
+    struct ptq_arena *arena = ptq_arena_make("test");
+    struct ptq_vocab vocab;
+    struct ptq_pairs pairs;
+    uint64_t *word = ptq_new(arena, uint64_t, N);
+    clock_t start = clock();
+    ptq_vocab_make(&vocab, arena, N);
+    ptq_pairs_make(&pairs, arena, N);
+    for (int i = 0; i < N; i++) {
+        uint64_t meets = unmix((uint64_t)(i + 1) << 24), key = meets * over_other;
+        word[i] = unmix(meets * over * over) ^ 8 * other;
+        assert_int_equal(ptq_vocab_add(&vocab, (char *)&word[i], 8, i), 1);
+        ptq_pairs_put(&pairs, (int32_t)(uint32_t)((key >> 32) - 1), (int32_t)(uint32_t)(key - 1), (uint32_t)i);
+    }
+    for (int i = 0; i < N; i++) assert_int_equal(ptq_vocab_id(&vocab, (char *)&word[i], 8), i);
+    assert_int_equal(pairs.n, N);
+    assert_true((double)(clock() - start) / CLOCKS_PER_SEC < 1);
+    ptq_arena_free(arena);
+}
+
 static void expect_stopped(const struct ptq_tokenizer *tokenizer, struct ptq_arena *arena, const char *text)
 {
     int32_t *id;
@@ -296,6 +331,7 @@ int main(void)
         cmocka_unit_test(vocabularies_that_no_trainer_makes),
         cmocka_unit_test(merges_of_fallback_bytes),
         cmocka_unit_test(a_text_of_one_word_takes_no_quadratic_time),
+        cmocka_unit_test(floods_take_no_quadratic_time),
         cmocka_unit_test(a_signal_ends_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
