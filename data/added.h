@@ -27,7 +27,7 @@ struct ptq_added {
     int32_t root[256]; /* first byte -> node, 0: none */
 };
 
-/* Builds the trie of added->token[0..n), in arena. Texts are not empty; of two equal ones the last counts. */
+/* Builds the trie of added->token[0..n), in arena. Texts are not empty, and no two are equal. */
 void ptq_added_ready(struct ptq_added *added, struct ptq_arena *arena);
 
 /* Where a search is in its text, and what it found last. Start with {0}. */

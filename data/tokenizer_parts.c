@@ -164,24 +164,70 @@ static enum ptq_status normalise_added(const struct ptq_tokenizer *tokenizer, st
     return status;
 }
 
+/* Puts a token's text among those of the others, with its index. *first: the index that the text had there already, or
+ * this one; fails where that one has another id. */
+static enum ptq_status meet_others(struct ptq_vocab *others, const struct ptq_added_entry *entry,
+                                   const struct ptq_added_token *token, const char *where, size_t index,
+                                   const char *when, size_t *first, struct ptq_error *err)
+{
+    int is_new = ptq_vocab_add(others, token->text, token->size, (int32_t)index);
+    *first = is_new ? index : (size_t)ptq_vocab_id(others, token->text, token->size);
+    if (entry[*first].token.id == token->id) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT, "%s[%zu]: '%.60s' has id %d here and %d in [%zu], which is the same text%s", where,
+                    index, token->text, (int)token->id, (int)entry[*first].token.id, *first, when);
+}
+
+/* counts[i]: whether no token behind the i-th has its text; the last one counts, as in Hugging Face's library. */
+static enum ptq_status find_last(struct ptq_arena *arena, const struct ptq_added_entry *entry, size_t n,
+                                 const char *where, unsigned char **counts, struct ptq_error *err)
+{
+    struct ptq_vocab texts;
+    size_t *last = ptq_new(arena, size_t, n), first;
+    *counts = ptq_new(arena, unsigned char, n);
+    ptq_vocab_make(&texts, arena, n);
+    for (size_t i = 0; i < n; i++) {
+        PTQ_TRY(meet_others(&texts, entry, &entry[i].token, where, i, "", &first, err));
+        if (first < i) (*counts)[last[first]] = 0;
+        last[first] = i;
+        (*counts)[i] = 1;
+    }
+    return PTQ_OK;
+}
+
+/* One that counts into its set. *normal: the texts that are looked for after normalisation. */
+static enum ptq_status take_added(struct ptq_tokenizer *tokenizer, struct ptq_arena *arena,
+                                  const struct ptq_added_entry *entry, size_t index, struct ptq_vocab *normal,
+                                  size_t *room, const char *where, struct ptq_error *err)
+{
+    struct ptq_added_token token = entry[index].token;
+    struct ptq_added *set = entry[index].normalized ? &tokenizer->normal : &tokenizer->raw;
+    size_t first;
+    PTQ_TRY(check_added(tokenizer, &token, where, index, err));
+    if (entry[index].normalized) PTQ_TRY(normalise_added(tokenizer, arena, room, &token, where, index, err));
+    if (!token.size) return PTQ_OK;
+    if (entry[index].normalized)
+        PTQ_TRY(meet_others(normal, entry, &token, where, index, " once normalised", &first, err));
+    set->token[set->n++] = token;
+    return PTQ_OK;
+}
+
 enum ptq_status ptq_tokenizer_set_added(struct ptq_tokenizer *tokenizer, struct ptq_arena *arena,
                                         const struct ptq_added_entry *entry, size_t n, const char *where,
                                         struct ptq_error *err)
 {
     size_t bytes = 0, room;
+    unsigned char *counts;
+    struct ptq_vocab normal;
     tokenizer->raw.token = ptq_new(arena, struct ptq_added_token, n);
     tokenizer->normal.token = ptq_new(arena, struct ptq_added_token, n);
     for (size_t i = 0; i < n; i++) bytes += entry[i].token.size;
     if (bytes > MAX_ADDED)
         return ptq_fail(err, PTQ_EINPUT, "%s: %zu bytes of added tokens; %d are the most", where, bytes, MAX_ADDED);
     room = ptq_normal_room(bytes);
-    for (size_t i = 0; i < n; i++) {
-        struct ptq_added_token token = entry[i].token;
-        PTQ_TRY(check_added(tokenizer, &token, where, i, err));
-        struct ptq_added *set = entry[i].normalized ? &tokenizer->normal : &tokenizer->raw;
-        if (entry[i].normalized) PTQ_TRY(normalise_added(tokenizer, arena, &room, &token, where, i, err));
-        if (token.size) set->token[set->n++] = token;
-    }
+    ptq_vocab_make(&normal, arena, n);
+    PTQ_TRY(find_last(arena, entry, n, where, &counts, err));
+    for (size_t i = 0; i < n; i++)
+        if (counts[i]) PTQ_TRY(take_added(tokenizer, arena, entry, i, &normal, &room, where, err));
     ptq_added_ready(&tokenizer->raw, arena);
     ptq_added_ready(&tokenizer->normal, arena);
     return PTQ_OK;

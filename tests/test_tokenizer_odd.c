@@ -64,6 +64,18 @@ static const struct {
      "aqb",
      1,
      {2}},
+    /* of two with one text and one id the last counts */
+    {"twice, the last takes white space",
+     "'added_tokens': [{'id': 5, 'content': 'x'}, {'id': 5, 'content': 'x', 'lstrip': true}]," PLAIN,
+     "a xb",
+     3,
+     {0, 5, 1}},
+    {"twice, the last after normalisation",
+     "'normalizer': {'type': 'Replace', 'pattern': {'String': 'q'}, 'content': 'x'},"
+     "'added_tokens': [{'id': 7, 'content': 'qq'}, {'id': 7, 'content': 'qq', 'normalized': true}]," PLAIN,
+     "axxb",
+     3,
+     {0, 7, 1}},
     {"normalised",
      "'normalizer': {'type': 'Replace', 'pattern': {'String': 'q'}, 'content': 'b'},"
      "'added_tokens': [{'id': 7, 'content': 'aqx', 'normalized': true}]," PLAIN,

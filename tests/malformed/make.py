@@ -349,6 +349,9 @@ def make_tokenizers():
     tokenizer("71d-added-doubles", lambda t: (t.update(normalizer=replaces("a", "bb")),
                                               added("a" * 1000, 900, normalized=True)(t)))
     tokenizer("71e-added-5-mb", lambda t: [added(f"{i:01000}", 900 + i)(t) for i in range(5000)])
+    tokenizer("71g-added-text-twice", lambda t: [added("zz", 287)(t), added("zz", 288)(t)])
+    tokenizer("71h-added-once-normalised", lambda t: (t.update(normalizer={"type": "NFD"}), [
+        added(text, 287 + i, normalized=True)(t) for i, text in enumerate(("d\u0307", "\u1e0b"))]))
     tokenizer("72-no-byte-symbol", lambda t: t["model"]["vocab"].pop("q"))
     for name, word in (("73a-byte-minus-1", "<0x-1>"), ("73b-byte-zz", "<0xZZ>")):
         def change(t, word=word):
