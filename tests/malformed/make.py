@@ -420,7 +420,7 @@ def make_experiments():
 
 # ---- GGUF: "GGUF", version, counts, keys, tensors, data ----
 
-U8, U32, BOOL, STRING, ARRAY = 0, 4, 7, 8, 9
+U8, U32, F32, BOOL, STRING, ARRAY = 0, 4, 6, 7, 8, 9
 
 
 def text(data):
@@ -491,6 +491,7 @@ def make_gguf():
     write("gguf/102c-one-position.gguf", changed(model, length, length[:-4] + struct.pack("<I", 1)))
     write("gguf/101a-tokens-of-u8.gguf", tokens_of_bytes(model))
     write("gguf/101b-token-count.gguf", one_token_more(model))
+    write("gguf/101c-long-tokens.gguf", long_tokens())
     for name, half in (("nan", b"\0\x7e"), ("inf", b"\0\x7c")):
         write(f"gguf/104-d-{name}.gguf", broken_scale(read(MODELS, "llama-gqa", "model.gguf"), half))
     for name, n, (kind, data) in biases():
@@ -519,6 +520,15 @@ def tokens_of_bytes(model):
         end += 8 + struct.unpack_from("<Q", head, end)[0]
     head = head[:start] + key("tokenizer.ggml.tokens", ARRAY, struct.pack("<IQ", U8, 287) + b"t" * 287) + head[end:]
     return head + bytes(-len(head) % 32) + data
+
+
+def long_tokens():
+    """The keys of a tokenizer of SentencePiece's kind: 20,000 tokens of 500 bytes."""
+    n, name = 20000, "tokenizer.ggml."
+    tokens = b"".join(text(f"{i:0500}") for i in range(n))
+    return gguf((ARCHITECTURE, key(name + "model", STRING, text("llama")),
+                 key(name + "tokens", ARRAY, struct.pack("<IQ", STRING, n) + tokens),
+                 key(name + "scores", ARRAY, struct.pack("<IQ", F32, n) + bytes(4 * n))))
 
 
 def one_token_more(model):
