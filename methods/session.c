@@ -145,6 +145,11 @@ static enum ptq_status read_text(struct ptq_session *s, struct ptq_shared_model 
     enum ptq_status status = PTQ_OK;
     if (ptq_is_folder(t->path))
         status = ptq_fail(err, PTQ_EINPUT, "%s: is a folder, and a text is one file; give a file in it", t->path);
+    else if (!as_documents && ptq_is_json_lines(t->path))
+        status = ptq_fail(err, PTQ_EINPUT,
+                          "%s: holds JSON lines by its name, which only the calibration samples gptq and awq take; "
+                          "give plain text, or calibrate with --calib-sample gptq or awq (calib.sample)",
+                          t->path);
     if (!status) status = ptq_text_read(work, t->path, as_documents, &text, &size, err);
     if (!status) {
         ptq_sha256(text, size, t->sha256);

@@ -378,6 +378,7 @@ def make_texts():
     write("text/116a-line-of-100-mb.jsonl", b'{"text": "' + b"a" * (100 << 20) + b'"}\n')
     write("text/116b-no-text.jsonl", b'{"text": "a"}\n{"body": "b"}\n')
     write("text/116c-no-json.jsonl", b'{"text": "a"}\n{"text": "b\n')
+    write("text/116d-lines.jsonl", (json.dumps({"text": "the quick brown fox " * 40}) + "\n").encode() * 3)
     write("text/117-short.txt", "a few words")
 
 
@@ -402,6 +403,7 @@ def make_experiments():
     for letter, group in zip("abc", ("0", "-2", "33000000000")):
         experiment(f"79{letter}-group-{group}", group_size=group)
     experiment("79d-group-beyond-row", group_size="4096")
+    experiment("116h-lines", eval='{text: "%s/text/116d-lines.jsonl", window: 32, windows: 1}' % OUT)
     experiment("80-alias-bomb", "a0: &a0 [x, x]\n" + "".join(
         f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12)))
     experiment("81-product-10^9", seed=listed("%d", 1000), group_size=listed("%d", 1000),
