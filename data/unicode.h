@@ -12,7 +12,7 @@ enum ptq_char_class {
     PTQ_SPACE = 4,   /* \s: White_Space, so U+0085 and U+3000 but neither U+200B nor U+001C */
     PTQ_NUMERIC = 8, /* what the Digits step isolates: \p{N} of a newer Unicode */
     PTQ_WORD = 16,   /* \w, for added tokens that stand only between words */
-    PTQ_RECENT = 32, /* a letter or number that PCRE2 10.42 (Unicode 14) does not know */
+    PTQ_RECENT = 32, /* a letter, number or word character that PCRE2 10.42 (Unicode 14) does not know */
     PTQ_INERT = 64   /* has normal forms that Hugging Face's normalizers do not know */
 };
 

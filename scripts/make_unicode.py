@@ -3,7 +3,7 @@
 
 The library itself is asked, code point by code point, so the tables say what it does and not what a Unicode file says:
 \\p{L}, \\p{N} and \\s of its Oniguruma, the `is_numeric` of its Digits step, the \\w of its added tokens.
-RECENT marks letters and numbers that PCRE2 10.42 does not know: those that Unicode 14, the version of Python 3.11, has
+RECENT marks letters, numbers and word characters that PCRE2 10.42 does not know: those that Unicode 14, the version of Python 3.11, has
 not assigned. INERT marks what the library's normal forms, those of an older Unicode than its expressions, leave alone.
 
     pip install tokenizers && python3 scripts/make_unicode.py > data/unicode_tables.c
@@ -71,9 +71,8 @@ def ranges(sets):
 
 
 def main():
-    letters, numbers = by_regex(r"\p{L}"), by_regex(r"\p{N}")
-    runs = ranges([letters, numbers, by_regex(r"\s"), by_digits(), by_single_word(), recent(letters | numbers),
-                   inert()])
+    letters, numbers, words = by_regex(r"\p{L}"), by_regex(r"\p{N}"), by_single_word()
+    runs = ranges([letters, numbers, by_regex(r"\s"), by_digits(), words, recent(letters | numbers | words), inert()])
     print(f"/* Written by scripts/make_unicode.py from tokenizers {tokenizers.__version__}; do not edit. */")
     print('#include "unicode_tables.h"\n')
     print("/* clang-format off */")
