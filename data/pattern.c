@@ -1,9 +1,7 @@
 #include "pattern.h"
 
+#include "oniguruma.h"
 #include "progress.h"
-#include "unicode.h"
-#include "unicode_tables.h"
-#include "words.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -12,7 +10,7 @@
 #include <time.h>
 
 /* Backtracking steps from one start, nested groups, and KiB of memory in one search; pieces of text need far less. */
-enum { MATCH_LIMIT = 1000000, DEPTH_LIMIT = 10000, HEAP_LIMIT = 65536, MAX_REGEX = 16384 };
+enum { MATCH_LIMIT = 1000000, DEPTH_LIMIT = 10000, HEAP_LIMIT = 65536 };
 
 /* What all searches of a text may take, in processor time, with what is done of each piece: ten to thirty times what
  * the expressions of well-known tokenizers take of prose, four to eight times what they take of lone digits
@@ -32,144 +30,9 @@ struct ptq_pattern {
     const char *where;
 };
 
-/* One pass over the expression that writes it in PCRE2's dialect with Unicode 16's letters, numbers and white space. */
-struct translation {
-    const char *regex, *where;
-    size_t at;
-    int in_class;
-    struct ptq_buffer out;
-};
-
-/* \x{first}-\x{last} of every range whose flags hold all of mask. */
-static void add_ranges(struct ptq_buffer *out, int mask)
-{
-    for (int i = 0; i < ptq_n_char_ranges; i++)
-        if ((ptq_char_ranges[i].flags & mask) == mask)
-            ptq_buffer_add(out, "\\x{%x}-\\x{%x}", (unsigned)ptq_char_ranges[i].first,
-                           (unsigned)ptq_char_ranges[i].last);
-}
-
-/* Everything that is not white space. */
-static void add_solid_ranges(struct ptq_buffer *out)
-{
-    unsigned next = 0;
-    for (int i = 0; i < ptq_n_char_ranges; i++) {
-        if (!(ptq_char_ranges[i].flags & PTQ_SPACE)) continue;
-        ptq_buffer_add(out, "\\x{%x}-\\x{%x}", next, (unsigned)ptq_char_ranges[i].first - 1);
-        next = ptq_char_ranges[i].last + 1;
-    }
-    ptq_buffer_add(out, "\\x{%x}-\\x{10ffff}", next);
-}
-
-static void add_space_class(struct translation *t, int negated)
-{
-    if (t->in_class && negated) {
-        add_solid_ranges(&t->out);
-        return;
-    }
-    if (!t->in_class) ptq_buffer_add(&t->out, negated ? "[^" : "[");
-    add_ranges(&t->out, PTQ_SPACE);
-    if (!t->in_class) ptq_buffer_add(&t->out, "]");
-}
-
-/* \p{L} and \p{N} with what PCRE2 is too old to know; other properties stay PCRE2's. Inside a class \P cannot lose
- * members, and stays PCRE2's too. */
-static void add_property(struct translation *t)
-{
-    const char *from = t->regex + t->at, *close = strchr(from, '}');
-    size_t length = from[2] == '{' && close ? (size_t)(close - from) + 1 : 2;
-    int negated = from[1] == 'P';
-    int kind = length != 5 ? 0 : from[3] == 'L' ? PTQ_LETTER : from[3] == 'N' ? PTQ_NUMBER : 0;
-    t->at += length;
-    if (!kind || (t->in_class && negated)) {
-        ptq_buffer_bytes(&t->out, from, length);
-        return;
-    }
-    if (!t->in_class) ptq_buffer_add(&t->out, negated ? "[^" : "[");
-    ptq_buffer_add(&t->out, "\\p{%c}", from[3]);
-    add_ranges(&t->out, kind | PTQ_RECENT);
-    if (!t->in_class) ptq_buffer_add(&t->out, "]");
-}
-
-static enum ptq_status refuse(const struct translation *t, const char *what, struct ptq_error *err)
-{
-    return ptq_fail(err, PTQ_EINPUT,
-                    "%s: the expression uses %s at byte %zu, which means different things to different engines; ptq "
-                    "does not guess",
-                    t->where, what, t->at);
-}
-
-static enum ptq_status add_escape(struct translation *t, struct ptq_error *err)
-{
-    char c = t->regex[t->at + 1];
-    if (c == 'p' || c == 'P') {
-        add_property(t);
-        return PTQ_OK;
-    }
-    if (c && strchr("hHRXKGg", c)) return refuse(t, "\\h, \\R, \\X, \\K, \\G or \\g", err);
-    if (c == 's' || c == 'S')
-        add_space_class(t, c == 'S');
-    else
-        ptq_buffer_bytes(&t->out, t->regex + t->at, c ? 2 : 1);
-    t->at += c ? 2 : 1;
-    return PTQ_OK;
-}
-
-/* "[": a class begins, with ^ and a leading ] taken as they are; inside one only [:name:] may follow. */
-static enum ptq_status add_bracket(struct translation *t, struct ptq_error *err)
-{
-    const char *from = t->regex + t->at;
-    if (t->in_class) {
-        const char *close = from[1] == ':' ? strstr(from, ":]") : NULL;
-        if (!close) return refuse(t, "a class within a class", err);
-        ptq_buffer_bytes(&t->out, from, (size_t)(close - from) + 2);
-        t->at += (size_t)(close - from) + 2;
-        return PTQ_OK;
-    }
-    size_t length = 1;
-    if (from[length] == '^') length++;
-    if (from[length] == ']') length++;
-    ptq_buffer_bytes(&t->out, from, length);
-    t->at += length;
-    t->in_class = 1;
-    return PTQ_OK;
-}
-
-/* "(?m" turns on other things in Oniguruma than in PCRE2; "(*" and "(?C" are PCRE2's alone. */
-static int is_foreign_group(const char *from)
-{
-    if (from[1] == '*') return 1;
-    if (from[1] != '?') return 0;
-    if (from[2] && strchr("C|R&P0123456789+", from[2])) return 1;
-    for (from += 2; (*from >= 'a' && *from <= 'z') || *from == '-'; from++)
-        if (*from == 'm' || *from == 's') return 1;
-    return 0;
-}
-
-static enum ptq_status add_character(struct translation *t, struct ptq_error *err)
-{
-    const char *from = t->regex + t->at;
-    if (*from == '\\') return add_escape(t, err);
-    if (*from == '[') return add_bracket(t, err);
-    if (t->in_class && *from == '&' && from[1] == '&') return refuse(t, "an intersection of classes", err);
-    if (!t->in_class && *from == '(' && is_foreign_group(from)) return refuse(t, "a group of a special kind", err);
-    if (*from == ']') t->in_class = 0;
-    ptq_buffer_bytes(&t->out, from, 1);
-    t->at++;
-    return PTQ_OK;
-}
-
-static enum ptq_status translate(struct translation *t, struct ptq_error *err)
-{
-    if (strlen(t->regex) > MAX_REGEX)
-        return ptq_fail(err, PTQ_EINPUT, "%s: the expression is longer than %d bytes", t->where, MAX_REGEX);
-    if (!*t->regex) return ptq_fail(err, PTQ_EINPUT, "%s: the expression is empty", t->where);
-    while (t->regex[t->at]) PTQ_TRY(add_character(t, err));
-    return PTQ_OK;
-}
-
 /* Oniguruma's ^ and $ are always those of lines. */
-static enum ptq_status compile(const struct translation *t, pcre2_code **code, struct ptq_error *err)
+static enum ptq_status compile(const struct ptq_buffer *regex, const char *where, pcre2_code **code,
+                               struct ptq_error *err)
 {
     int number;
     size_t offset;
@@ -177,24 +40,24 @@ static enum ptq_status compile(const struct translation *t, pcre2_code **code, s
     if (!context) ptq_out_of_memory(0, "PCRE2", "a compile context");
     pcre2_set_newline(context, PCRE2_NEWLINE_LF);
     pcre2_set_parens_nest_limit(context, 100);
-    *code = pcre2_compile((PCRE2_SPTR)t->out.data, t->out.size,
+    *code = pcre2_compile((PCRE2_SPTR)regex->data, regex->size,
                           PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C | PCRE2_MULTILINE | PCRE2_USE_OFFSET_LIMIT,
                           &number, &offset, context);
     pcre2_compile_context_free(context);
     if (*code) return PTQ_OK;
     char why[160];
     pcre2_get_error_message(number, (PCRE2_UCHAR *)why, sizeof why);
-    return ptq_fail(err, PTQ_EINPUT, "%s: not a regular expression that PCRE2 can compile: %s", t->where, why);
+    return ptq_fail(err, PTQ_EINPUT, "%s: not a regular expression that PCRE2 can compile: %s", where, why);
 }
 
 enum ptq_status ptq_pattern_compile(struct ptq_arena *arena, const char *regex, const char *where,
                                     struct ptq_pattern **out, struct ptq_error *err)
 {
-    struct translation t = {.regex = regex, .where = where};
+    struct ptq_buffer translated = {0};
     pcre2_code *code = NULL;
-    enum ptq_status status = translate(&t, err);
-    if (status == PTQ_OK) status = compile(&t, &code, err);
-    free(t.out.data);
+    enum ptq_status status = ptq_translate_regex(regex, where, &translated, err);
+    if (status == PTQ_OK) status = compile(&translated, where, &code, err);
+    free(translated.data);
     if (status != PTQ_OK) return status;
     struct ptq_pattern *pattern = ptq_new(arena, struct ptq_pattern, 1);
     pattern->where = ptq_strdup(arena, where);

@@ -86,93 +86,213 @@ static void bytes_that_begin_nothing(void **state)
     }
 }
 
-/* The text, and the first match; "" where there is none. */
+/* The text, and the first match, as the library finds it; "" where there is none. */
+static const struct {
+    const char *regex, *text, *found;
+} taken[] = {
+    {"\\S+", "  ab c", "ab"},
+    {"[\\S]+", "  ab c", "ab"}, /* all but white space, as a class's member */
+    {"[\\Sx\\s]+", " a\xe3\x80\x80 b", " a\xe3\x80\x80 b"},
+    {"[^\\S]+", "ab \xe3\x80\x80 c", " \xe3\x80\x80 "},
+    {"[^\\s]+", " ab", "ab"},
+    {"\\s", "a\xc2\x85", "\xc2\x85"},
+    {"\\p{L}+", "1a\xe1\xb2\x89", "a\xe1\xb2\x89"}, /* U+1C89, a letter since Unicode 16 */
+    {"\\P{L}+", "a12b", "12"},
+    {"\\p{^L}+", "a12b", "12"},
+    {"\\P{^L}+", "1ab2", "ab"},
+    {"[\\P{L}]+",
+     "\xe1\xb2\x89"
+     "12b",
+     "12"},
+    {"\\P{N}+", "1a2", "a"},
+    {"[\\P{N}]+", "1a2", "a"},
+    {"[\\p{N}x]+", "ax12", "x12"},
+    {"\\p{Lu}", "aB", "B"},
+    {"\\P{Lu}", "Ba", "a"},
+    {"\\p{Han}", "\xe3\x80\x82\xe4\xb8\x89", "\xe4\xb8\x89"}, /* a stop that Han shares is not of it */
+    {"\\p{Nd}+",
+     "\xc2\xb2"
+     "12",
+     "12"},
+    {"\\d+", "a12\xf0\x90\xb5\x80", "12\xf0\x90\xb5\x80"}, /* U+10D40, a digit since Unicode 16 */
+    {"\\D+", "1ab", "ab"},
+    {"[\\d]+", "a1", "1"},
+    {"[^\\d]+", "1ab", "ab"},
+    {"\\w+", " e\xcc\x81_\xc2\xb2 ", "e\xcc\x81_\xc2\xb2"}, /* with marks, and the superscripts of Latin-1 */
+    {"[\\w]+", " e\xcc\x81_\xc2\xb2 ", "e\xcc\x81_"},       /* without these */
+    {"\\W+", "a \xc2\xb2", " "},
+    {"[^\\w]+", "a \xc2\xb2", " \xc2\xb2"},
+    {"\\w", "\xe2\x80\x8c\xe0\xa7\xb4\xe2\x93\x90", "\xe2\x93\x90"}, /* a joiner and a fraction are none, U+24D0 is */
+    {"[[:word:]]+", " e\xcc\x81\xc2\xb2", "e\xcc\x81"},
+    {"[[:space:]]+", "a\xe1\xa0\x8e\xc2\xa0", "\xc2\xa0"}, /* not U+180E */
+    {"[[:ascii:]]+",
+     "\xc3\xa9"
+     "a",
+     "a"},
+    {"\\v", "\n\v", "\v"},
+    {"[\\v]", "\n\v", "\v"},
+    {"[^\\v]+", "\v\n\f", "\n\f"},
+    {"\\x41\\x{e9}", "A\xc3\xa9", "A\xc3\xa9"},
+    {"[\\x{e9}-\\x{eb}]+", "A\xc3\xa9\xc3\xaa", "\xc3\xa9\xc3\xaa"},
+    {"[\xc3\xa9-\xc3\xab-]+", "A\xc3\xaa-", "\xc3\xaa-"},
+    {"\\\xc3\xa9", "\xc3\xa9", "\xc3\xa9"},
+    {"[a\\b]+", "ba\b", "a\b"},
+    {"\\Aa|b\\z", "xab", "b"},
+    {"a{,3}b", "aaaab", "aaab"}, /* from 0 to 3 */
+    {"a{,3}?b", "aab", "aab"},
+    {"a{1,2}?", "aa", "a"},
+    {"a{2,}", "aaa", "aaa"},
+    {"a{2}", "aaa", "aa"},
+    {"a{,}", "aa{,}", "a{,}"},
+    {"a{x}{", "aa{x}{", "a{x}{"},
+    {"a{1", "aa{1", "a{1"},
+    {"a++b|a?+|a*?", "aac", "a"},
+    {"[a-]+", "b-a", "-a"},
+    {"[-a]+", "b-a", "-a"},
+    {"[a-c-e]+", "d-be", "-be"},
+    {"[a-c-]+", "d-b", "-b"},
+    {"[\\d-]+", "a-1", "-1"},
+    {"[!--]+", "a,-", ",-"},
+    {"[&]+a", "&&a", "&&a"},
+    {"(?>a|ab)b|a", "abb", "ab"},
+    {"(?=a)a|(?<=b)c", "bc", "c"},
+    {"(?i:'s)", "x'\xc5\xbf", "'\xc5\xbf"}, /* U+017F */
+    {"(?i:'s|'t|'re|'ve|'m|'ll|'d)", "'LL", "'LL"},
+    {"'(?i:[sdmt]|ll|ve|re)", "'VE", "'VE"},
+    {"(?i)k", "\xe2\x84\xaa", "\xe2\x84\xaa"}, /* U+212A */
+    {"(?i)[^\\s]\\S", " A", ""},
+    {"(?i:s)|t(?-i:st|f)ff", "tfff", "tfff"},
+    {"(?i:a(?-i:ss))", "Ass", "Ass"},
+    {"(?i:sat|fat)", "FAT", "FAT"},
+    {"[[:digit:]a]+", "xa1", "a1"},
+    {"[]a]+", "x]a", "]a"},
+    {"[^]a]+", "]xa", "x"},
+    {"[a&b]+", "x&a", "&a"},
+    {"a&&b", "a&&b", "a&&b"},
+    {"(?:ab)", "ab", "ab"},
+    {"(?i:AB)", "ab", "ab"},
+    {"(?-i:ab)", "ab", "ab"},
+    {"(?i)A", "a", "a"},
+    {"(?=b)b", "ab", "b"},
+    {"(?<!a)b", "abb", "b"},
+    {"(a)", "a", "a"},
+    {"^b$", "a\nb\nc", "b"}, /* ^ and $ are those of lines */
+    {"z", "a", ""},
+};
+
 static void expressions_that_are_taken(void **state)
 {
     (void)state;
-    static const struct {
-        const char *regex, *text, *found;
-    } rows[] = {
-        {"\\S+", "  ab c", "ab"},
-        {"[\\S]+", "  ab c", "ab"}, /* all but white space, as a class's member */
-        {"[\\Sx\\s]+", " a\xe3\x80\x80 b", " a\xe3\x80\x80 b"},
-        {"[^\\S]+", "ab \xe3\x80\x80 c", " \xe3\x80\x80 "},
-        {"[^\\s]+", " ab", "ab"},
-        {"\\s", "a\xc2\x85", "\xc2\x85"},
-        {"\\pL+", "1ab", "ab"},
-        {"\\p{L}+", "1a\xe1\xb2\x89", "a\xe1\xb2\x89"}, /* U+1C89, a letter since Unicode 16 */
-        {"\\P{L}+", "a12b", "12"},
-        {"\\P{N}+", "1a2", "a"},
-        {"[\\P{N}]+", "1a2", "a"},
-        {"[\\p{N}x]+", "ax12", "x12"},
-        {"\\p{Lu}", "aB", "B"},
-        {"[[:digit:]a]+", "xa1", "a1"},
-        {"[]a]+", "x]a", "]a"},
-        {"[^]a]+", "]xa", "x"},
-        {"[a&b]+", "x&a", "&a"},
-        {"a&&b", "a&&b", "a&&b"},
-        {"(?:ab)", "ab", "ab"},
-        {"(?i:AB)", "ab", "ab"},
-        {"(?-i:ab)", "ab", "ab"},
-        {"(?i)A", "a", "a"},
-        {"(?=b)b", "ab", "b"},
-        {"(?<!a)b", "abb", "b"},
-        {"(a)", "a", "a"},
-        {"^b$", "a\nb\nc", "b"}, /* ^ and $ are those of lines */
-        {"z", "a", ""},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++) {
         struct ptq_arena *arena = ptq_arena_make("test");
         struct ptq_pattern *pattern;
         struct ptq_pattern_budget budget;
         struct ptq_error err;
-        size_t start, end, size = strlen(rows[i].text);
+        size_t start, end, size = strlen(taken[i].text);
         ptq_pattern_begin(&budget);
-        if (ptq_pattern_compile(arena, rows[i].regex, "here", &pattern, &err) ||
-            ptq_pattern_find(pattern, &budget, rows[i].text, size, 0, &start, &end, &err))
-            fail_msg("%s: %s", rows[i].regex, err.text);
-        if (!*rows[i].found)
+        if (ptq_pattern_compile(arena, taken[i].regex, "here", &pattern, &err) ||
+            ptq_pattern_find(pattern, &budget, taken[i].text, size, 0, &start, &end, &err))
+            fail_msg("%s: %s", taken[i].regex, err.text);
+        if (!*taken[i].found)
             assert_int_equal(start, size + 1);
-        else if (end - start != strlen(rows[i].found) || memcmp(rows[i].text + start, rows[i].found, end - start))
-            fail_msg("%s finds '%.*s', not '%s'", rows[i].regex, (int)(end - start), rows[i].text + start,
-                     rows[i].found);
+        else if (end - start != strlen(taken[i].found) || memcmp(taken[i].text + start, taken[i].found, end - start))
+            fail_msg("%s finds '%.*s', not '%s'", taken[i].regex, (int)(end - start), taken[i].text + start,
+                     taken[i].found);
         ptq_pattern_free(pattern);
         ptq_arena_free(arena);
     }
     ptq_pattern_free(NULL);
 }
 
+static char long_one[70000], deep_one[102];
+
+static const struct {
+    const char *regex, *words;
+} refused[] = {
+    {"", "here: the expression is empty"},
+    {long_one, "here: the expression is longer"},
+    {deep_one, "here;more than 100 groups;byte 100"},
+    {"a\\h", "here;\\h;byte 1"},
+    {"[\\K]", "here;\\K;byte 1"},
+    {"a\\", "here;not a regular expression"},
+    {"a\\V", "here;escape \\V;byte 1"},
+    {"\\Qa\\E", "here;escape \\Q;byte 0"},
+    {"\\N{U+61}", "here;escape \\N"},
+    {"\\b", "here;escape \\b"}, /* another idea of a word */
+    {"[\\A]", "here;escape \\A"},
+    {"(a)\\1", "here;escape \\1"},
+    {"\\pL", "here;\\p without braces;byte 0"},
+    {"[\\PL]", "here;\\P without braces;byte 1"},
+    {"\\p{L", "here;\\p without a closing brace"},
+    {"\\p{}", "here;a property"},
+    {"\\p{L&}", "here;a property"},
+    {"\\p{w}", "here;a property"},
+    {"\\p{script=Han}", "here;a property"},
+    {"\\x", "here;\\x other than"},
+    {"\\xe9", "here;\\x other than"},
+    {"\\x4", "here;\\x other than"},
+    {"\\x{}", "here;\\x other than"},
+    {"\\x{1234567}", "here;\\x other than"},
+    {"\\x{41 42}", "here;\\x other than"},
+    {"[[:alpha]", "here;a class within a class;byte 1"},
+    {"[a[b]]", "here;a class within a class;byte 2"},
+    {"[[:alpha:]]", "here;[: :];byte 1"},
+    {"[[:^space:]]", "here;[: :]"},
+    {"[\\W]", "here;the negative;byte 1"},
+    {"[\\D]", "here;the negative"},
+    {"[\\x00-\\s]", "here;range that ends in a class;byte 6"},
+    {"[a-\\p{Lu}]", "here;range that ends in a class"},
+    {"[a-[:ascii:]]", "here;range that ends in a class"},
+    {"[a-[:digit:]]", "here;range that ends in a class"},
+    {"[\\d-a]", "here;a dash behind a class;byte 3"},
+    {"[a-c--e]", "here;a dash behind a class"},
+    {"[a&&b]", "here;an intersection of classes;byte 2"},
+    {"(*COMMIT)a", "here;special kind;byte 0"},
+    {"(?P<a>b)", "here;special kind"},
+    {"(?<a>b)", "here;special kind"},
+    {"(?Ca)", "here;special kind"},
+    {"(?m:a)", "here;special kind"},
+    {"(?i-s:a)", "here;special kind"},
+    {"(?U)a+", "here;special kind"},
+    {"(?^)a", "here;special kind"},
+    {"a(?i)b|c", "here;special kind;byte 1"}, /* the rest, or all up to the bar */
+    {"(?", "here;special kind"},
+    {"(?1)", "here;special kind"},
+    {"a)", "here;not a regular expression"},
+    {"(?i)ss", "here;ss, st;byte 5"},
+    {"(?i:S(t))", "here;ss, st;byte 6"},
+    {"(?i)s{1}t", "here;ss, st"},
+    {"(?i)s\\x73", "here;ss, st"},
+    {"(?i)ff", "here;ss, st"},
+    {"(?i)fi", "here;ss, st"},
+    {"(?i)fl", "here;ss, st"},
+    {"(?i)\xc3\x9f", "here;beyond ASCII;byte 4"},
+    {"(?i)[\\x{df}]", "here;beyond ASCII"},
+    {"(?i)\\p{Lu}", "here;a class where case does not matter"},
+    {"(?i)[\\d]", "here;a class where case does not matter"},
+    {"(?i)[[:ascii:]]", "here;a class where case does not matter"},
+    {"a{2}?", "here;{n}?;byte 1"},
+    {"a{2}+", "here;{n}+;byte 1"},
+    {"a{1,2}+", "here;{n,m}+;byte 1"},
+    {"a**", "here;a quantifier of a quantifier;byte 2"},
+    {"a{2}{2}", "here;a quantifier of a quantifier"},
+    {"^*a", "here;a quantifier of a place;byte 1"},
+    {"\\A?a", "here;a quantifier of a place"},
+    {"(?=a)*", "here;a quantifier of a place"},
+    {"a{2,1}", "here;not a regular expression"},
+};
+
 static void expressions_that_are_refused(void **state)
 {
     (void)state;
-    static char long_one[70000];
     memset(long_one, 'a', sizeof long_one - 1);
-    static const struct {
-        const char *regex, *words;
-    } rows[] = {
-        {"", "here: the expression is empty"},
-        {long_one, "here: the expression is longer"},
-        {"a\\h", "here;\\h;byte 1"},
-        {"[\\K]", "here;\\K;byte 1"},
-        {"a\\", "here;not a regular expression"},
-        {"\\p{L", "here;not a regular expression"},
-        {"[[:alpha]", "here;a class within a class;byte 1"},
-        {"[a&&b]", "here;an intersection of classes;byte 2"},
-        {"(*COMMIT)a", "here;special kind;byte 0"},
-        {"(?P<a>b)", "here;special kind"},
-        {"(?Ca)", "here;special kind"},
-        {"(?m:a)", "here;special kind"},
-        {"(?i-s:a)", "here;special kind"},
-        {"(?", "here;not a regular expression"},
-        {"(?1)", "here;special kind"},
-        {"a{2,1}", "here;not a regular expression"},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    memset(deep_one, '(', sizeof deep_one - 1);
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         struct ptq_arena *arena = ptq_arena_make("test");
         struct ptq_pattern *pattern;
         struct ptq_error err;
-        enum ptq_status status = ptq_pattern_compile(arena, rows[i].regex, "here", &pattern, &err);
-        assert_refused(i == 1 ? "a long one" : rows[i].regex, status, &err, rows[i].words);
+        enum ptq_status status = ptq_pattern_compile(arena, refused[i].regex, "here", &pattern, &err);
+        assert_refused(i == 1 ? "a long one" : refused[i].regex, status, &err, refused[i].words);
         ptq_arena_free(arena);
     }
 }

@@ -99,7 +99,7 @@ static void every_step(void **state)
         folder, "tokenizer.json",
         "{\"normalizer\": {\"type\": \"Prepend\", \"prepend\": \"a\"},"
         " \"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Split\", \"pattern\":"
-        " {\"Regex\": \"[0-9]{1,2}+\"}, \"behavior\": \"Isolated\"}]},"
+        " {\"Regex\": \"[0-9]++\"}, \"behavior\": \"Isolated\"}]},"
         " \"post_processor\": {\"type\": \"Sequence\", \"processors\": [{\"type\": \"TemplateProcessing\", \"single\":"
         " [{\"SpecialToken\": {\"id\": \"<s>\"}}, {\"Sequence\": {\"id\": \"A\"}}, {\"SpecialToken\": {\"id\": "
         "\"</s>\"}}],"

@@ -340,6 +340,9 @@ def make_tokenizers():
     for name, step in (("69b-prepend", {"type": "Prepend", "prepend": "a" * 1025}),
                        ("69c-pattern", replaces("a" * 1025, "a")), ("69d-content", replaces("a", "a" * 1025))):
         tokenizer(f"{name}-of-1025", lambda t, step=step: t.update(normalizer=step))
+    for letter, regex in zip("efghij", (r"\V", r"[[:alpha:]]+", r"\pL+", r"a{2}?", r"(?i)ss", r"(?U)a+")):
+        tokenizer(f"69{letter}-regex-of-two-minds", splits(regex))
+    tokenizer("69k-regex-of-classes", splits(r"\w{,3}|[^\v\d]|'(?i:[sdmt]|ll|ve|re)"))
     tokenizer("70a-wordpiece", lambda t: t["model"].update(type="WordPiece"))
     tokenizer("70b-unigram", lambda t: t["model"].update(type="Unigram"))
     tokenizer("71-added-empty", added("", 900))
