@@ -111,6 +111,7 @@ static enum ptq_status run(const struct ptq_options *o, struct ptq_session *sess
     PTQ_TRY(ptq_results_resolve(arena, &resolved.out, err));
     PTQ_TRY(ptq_results_lock(resolved.out, &lock, err));
     enum ptq_status status = run_and_store(&resolved, session, arena, cell, err);
+    PTQ_TRY(ptq_results_check_beside(resolved.out, err));
     ptq_results_unlock(&lock);
     return status;
 }

@@ -102,7 +102,8 @@ static void write_tasks(struct slurm *s, const struct ptq_plan_cell *const *cell
         ptq_buffer_add(text, "%d) cell=%d:%s;;\n", i, (int)(cell[i]->job - s->l->experiment->job), cell[i]->cell.id);
     ptq_buffer_add(text, "esac\nlog=");
     add_quoted(text, s->l->folder);
-    ptq_buffer_add(text, "\nexec >\"$log/${cell#*:}.log\" 2>&1\nexec ");
+    /* A link of that name would have it write elsewhere. */
+    ptq_buffer_add(text, "/${cell#*:}.log\nrm -f \"$log\"\nexec >\"$log\" 2>&1\nexec ");
     char **argv = ptq_launch_command(s->l, cell[0], 0), **end = argv;
     while (*end) end++;
     end[-2] = NULL; /* "--cell" and its value, which the list has */
@@ -238,7 +239,7 @@ static enum ptq_status count_left(struct ptq_arena *arena, const char *queue, in
 
 static enum ptq_status read_queue(struct ptq_arena *arena, const char *file, char **queue, struct ptq_error *err)
 {
-    const char *path = ptq_format(arena, "%s.tasks/queue", file);
+    const char *path = ptq_format(arena, "%s" PTQ_TASKS "/queue", file);
     size_t size;
     *queue = "";
     return ptq_is_file(path) ? ptq_read_file(arena, path, QUEUE_LIMIT, queue, &size, err) : PTQ_OK;
