@@ -213,7 +213,10 @@ static enum ptq_status join(struct run *r)
 {
     struct ptq_launch l = launch_of(r);
     PTQ_TRY(merge(r));
-    if (ptq_plan_count(&r->plan, PTQ_PLAN_FAILED) == 0) ptq_launch_end(&l);
+    if (ptq_plan_count(&r->plan, PTQ_PLAN_FAILED))
+        ptq_launch_settle(&l);
+    else
+        ptq_launch_end(&l);
     return PTQ_OK;
 }
 
@@ -275,7 +278,7 @@ static enum ptq_status run_here(struct run *r)
 
 static enum ptq_status run_locked(struct run *r)
 {
-    if (!r->options->merge) PTQ_TRY(ptq_slurm_check_idle(r->arena, r->file, r->err));
+    PTQ_TRY(ptq_slurm_check_idle(r->arena, r->file, r->err));
     PTQ_TRY(look_and_say(r));
     if (r->options->merge) return take_results(r);
     int children = r->options->jobs > 1 && ptq_plan_count(&r->plan, PTQ_PLAN_MISSING) > 1;
@@ -439,10 +442,10 @@ static enum ptq_status plan_and_run(struct run *r)
     if (o->cell) end_with_launcher();
     PTQ_TRY(ptq_experiment_read(r->arena, o->experiment, o->set, o->n_sets, &r->experiment, r->err));
     PTQ_TRY(choose_file(r));
+    PTQ_TRY(check_reuse(r));
     if (o->cell) PTQ_TRY(choose_cell(r, &id));
     PTQ_TRY(ptq_plan_make(r->arena, &r->experiment, r->runner, r->session, &r->plan, r->err));
     PTQ_TRY(o->dry_run ? dry_run(r) : id ? run_task(r, id) : run_all(r));
-    PTQ_TRY(check_reuse(r));
     return ptq_plan_verdict(&r->plan, r->file, r->err);
 }
 

@@ -245,12 +245,28 @@ static enum ptq_status read_queue(struct ptq_arena *arena, const char *file, cha
     return ptq_is_file(path) ? ptq_read_file(arena, path, QUEUE_LIMIT, queue, &size, err) : PTQ_OK;
 }
 
+/* Whether this process is the job that joins the results: Slurm starts it when all the others have ended. */
+static int is_merge_job(struct ptq_arena *arena, const char *queue)
+{
+    const char *job = getenv("SLURM_JOB_ID");
+    return job && *job && strstr(queue, ptq_format(arena, "%s - merge\n", job));
+}
+
 enum ptq_status ptq_slurm_check_idle(struct ptq_arena *arena, const char *file, struct ptq_error *err)
 {
     char *queue;
     int left;
     PTQ_TRY(read_queue(arena, file, &queue, err));
-    if (!*queue || count_left(arena, queue, &left, err) || !left) return PTQ_OK; /* no Slurm here: nothing to collide */
+    if (!*queue || is_merge_job(arena, queue)) return PTQ_OK;
+    if (count_left(arena, queue, &left, err)) {
+        struct ptq_error why = *err;
+        return ptq_fail(
+            err, PTQ_EIO,
+            "%s: was given to Slurm, which does not say whether its tasks have ended (%.600s); ask again, or "
+            "remove %s" PTQ_TASKS "/queue once they have",
+            file, why.text, file);
+    }
+    if (!left) return PTQ_OK;
     return ptq_fail(err, PTQ_EIO,
                     "%s: %d tasks in Slurm are at work on it; wait with --launcher slurm, or scancel %.*s", file, left,
                     (int)strcspn(queue, " "), queue);
