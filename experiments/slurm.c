@@ -249,7 +249,9 @@ static enum ptq_status read_queue(struct ptq_arena *arena, const char *file, cha
 static int is_merge_job(struct ptq_arena *arena, const char *queue)
 {
     const char *job = getenv("SLURM_JOB_ID");
-    return job && *job && strstr(queue, ptq_format(arena, "%s - merge\n", job));
+    if (!job || !*job) return 0;
+    const char *at = strstr(queue, ptq_format(arena, "%s - merge\n", job));
+    return at && (at == queue || at[-1] == '\n');
 }
 
 enum ptq_status ptq_slurm_check_idle(struct ptq_arena *arena, const char *file, struct ptq_error *err)

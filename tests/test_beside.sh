@@ -132,7 +132,7 @@ test_slurm_is_asked() {
     local file=$scratch/q.h5 command said
     mkdir "$file.tasks"
     cp "$scratch/whole.h5" "$file"
-    printf '7 0 %s\n8 - merge\n' "${ids[0]}" >"$file.tasks/queue"
+    printf '7 0 %s\n81 - merge\n' "${ids[0]}" >"$file.tasks/queue"
     touch "$file.tasks/${ids[0]}.log"
     for said in fails 7; do
         for command in run merge fresh eval; do
@@ -153,9 +153,10 @@ test_slurm_is_asked() {
             cmp -s "$scratch/whole.h5" "$file" || fail "$command: the results were changed"
         done
     done
+    expect_exit 1 env SAID=81 SLURM_JOB_ID=1 PATH="$scratch/stubs:$PATH" "${run[@]}" --merge -o "$file"
     # The job that joins the results is in the queue itself; where there is no queue, nobody is asked.
     cp -r "$file.tasks" "$scratch/kept"
-    expect_exit 0 env SAID=8 SLURM_JOB_ID=8 PATH="$scratch/stubs:$PATH" "${run[@]}" --merge -o "$file"
+    expect_exit 0 env SAID=81 SLURM_JOB_ID=81 PATH="$scratch/stubs:$PATH" "${run[@]}" --merge -o "$file"
     [ ! -e "$file.tasks" ] || fail "left: $(ls "$file.tasks")"
     cp -r "$scratch/kept" "$file.tasks"
     expect_exit 0 env SAID= PATH="$scratch/stubs:$PATH" "${run[@]}" --merge -o "$file"

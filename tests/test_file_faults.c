@@ -250,6 +250,11 @@ static void what_is_no_file(void **state)
     assert_int_equal(ptq_remove_folder(AT_FDCWD, link, ptq_remove_name, NULL), ENOTDIR);
     assert_refused("a link", ptq_make_own_folder(link, &err), &err, "link: is a link, through which nothing is");
     assert_true(ptq_is_file(file));
+    char name[300] = {0};
+    memset(name, 'n', sizeof name - 1);
+    assert_refused("nobody can say", ptq_check_own_folder(ptq_join(arena, folder, name), &err), &err,
+                   "nnn: cannot be looked at: File name too long");
+    assert_int_equal(ptq_check_own_folder(ptq_join(arena, file, "x"), &err), PTQ_OK);
     assert_int_equal(ptq_remove_folder(AT_FDCWD, theirs, ptq_remove_name, NULL), 0);
     assert_int_equal(ptq_remove_folder(AT_FDCWD, theirs, ptq_remove_name, NULL), 0); /* it is not there */
     assert_true(stat(theirs, &info) != 0);
