@@ -1,9 +1,10 @@
 #include "mapped.h"
 
-#include <dirent.h>
+#include "beside.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -148,35 +149,18 @@ const char *ptq_file_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
-/* The folder and the name of path: "a/b" -> "a", "b"; "b" -> ".", "b". */
-static void split_path(const char *path, char *folder, size_t size, const char **name)
+void ptq_folder_of(const char *path, char *folder, size_t size)
 {
     const char *slash = strrchr(path, '/');
-    *name = ptq_file_name(path);
     if (!slash)
         snprintf(folder, size, ".");
     else
         snprintf(folder, size, "%.*s", slash == path ? 1 : (int)(slash - path), path);
 }
 
-static void temporary_name(const char *path, char *out, size_t size)
-{
-    char folder[4096];
-    const char *name;
-    split_path(path, folder, sizeof folder, &name);
-    snprintf(out, size, "%s/.tmp.%s.%ld", folder, name, (long)getpid());
-}
-
-char *ptq_temporary_path(struct ptq_arena *arena, const char *path)
-{
-    char text[4096 + 300];
-    temporary_name(path, text, sizeof text);
-    return ptq_strdup(arena, text);
-}
-
 static int sync_path(const char *path, int flags)
 {
-    int fd = open(path, flags | O_CLOEXEC);
+    int fd = open(path, flags | O_RDONLY | O_CLOEXEC);
     if (fd < 0) return -1;
     int bad = fsync(fd);
     int cause = errno;
@@ -192,23 +176,27 @@ int ptq_is_special(const char *path)
     return stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
 }
 
+enum ptq_status ptq_sync_folder_of(const char *path, struct ptq_error *err)
+{
+    char folder[PATH_MAX];
+    ptq_folder_of(path, folder, sizeof folder);
+    if (sync_path(folder, O_DIRECTORY))
+        return ptq_fail(err, PTQ_EIO, "%s: folder cannot be synced: %s", folder, strerror(errno));
+    return PTQ_OK;
+}
+
 enum ptq_status ptq_publish(const char *temporary, const char *path, struct ptq_error *err)
 {
-    char folder[4096];
-    const char *name;
     if (ptq_is_special(path)) {
         unlink(temporary);
         return ptq_fail(err, PTQ_EINPUT, "%s: is no regular file, and is not replaced; give another name", path);
     }
-    split_path(path, folder, sizeof folder, &name);
-    if (sync_path(temporary, O_RDONLY) || rename(temporary, path)) {
+    if (sync_path(temporary, O_NOFOLLOW) || rename(temporary, path)) {
         int cause = errno;
         unlink(temporary);
         return ptq_fail(err, PTQ_EIO, "%s: cannot be written: %s", path, strerror(cause));
     }
-    if (sync_path(folder, O_RDONLY | O_DIRECTORY))
-        return ptq_fail(err, PTQ_EIO, "%s: folder cannot be synced: %s", folder, strerror(errno));
-    return PTQ_OK;
+    return ptq_sync_folder_of(path, err);
 }
 
 static int write_all(int fd, const unsigned char *data, size_t bytes)
@@ -228,10 +216,10 @@ typedef int put_function(int fd, const void *what);
 
 static enum ptq_status write_by(const char *path, put_function *put, const void *what, struct ptq_error *err)
 {
-    char temporary[4096 + 300];
+    char temporary[PATH_MAX + NAME_MAX];
     ptq_sweep_temporaries(path);
-    temporary_name(path, temporary, sizeof temporary);
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    ptq_temporary_name(path, temporary, sizeof temporary);
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (fd < 0) return ptq_fail(err, PTQ_EIO, "%s: cannot be written: %s", path, strerror(errno));
     int bad = put(fd, what), cause = errno;
     if (bad)
@@ -282,25 +270,6 @@ enum ptq_status ptq_write_mapped(const char *path, const struct ptq_mapped *file
 enum ptq_status ptq_write_file(const char *path, const void *data, size_t bytes, struct ptq_error *err)
 {
     return ptq_write_pieces(path, &(struct ptq_piece){data, bytes}, 1, err);
-}
-
-void ptq_sweep_temporaries(const char *path)
-{
-    char folder[4096], prefix[300];
-    const char *name;
-    split_path(path, folder, sizeof folder, &name);
-    size_t length = (size_t)snprintf(prefix, sizeof prefix, ".tmp.%s.", name);
-    if (length >= sizeof prefix) return;
-    DIR *dir = opendir(folder);
-    if (!dir) return;
-    for (struct dirent *entry; (entry = readdir(dir));) {
-        if (strncmp(entry->d_name, prefix, length)) continue;
-        char *end;
-        long pid = strtol(entry->d_name + length, &end, 10);
-        if (*end || pid <= 0 || (kill((pid_t)pid, 0) == 0 || errno != ESRCH)) continue;
-        unlinkat(dirfd(dir), entry->d_name, 0);
-    }
-    closedir(dir);
 }
 
 enum ptq_status ptq_make_folder(const char *path, struct ptq_error *err)

@@ -41,13 +41,11 @@ enum ptq_status ptq_write_pieces(const char *path, const struct ptq_piece *piece
 /* The same of a mapped file, which is in memory a piece at a time. */
 enum ptq_status ptq_write_mapped(const char *path, const struct ptq_mapped *file, struct ptq_error *err);
 
-/* The temporary name that belongs to path ("DIR/.tmp.NAME.PID"), and the two ends of its life: publish = fsync, rename,
- * fsync of the folder; what is there and no regular file (a device, a FIFO) is not replaced. For writers that cannot go
- * through ptq_write_file (HDF5, gnuplot). */
-char *ptq_temporary_path(struct ptq_arena *arena, const char *path);
+/* The end of a temporary file's life (beside.h): fsync, rename, fsync of the folder; what is there and no regular file
+ * (a device, a FIFO) is not replaced. For writers that cannot go through ptq_write_file (gnuplot). */
 enum ptq_status ptq_publish(const char *temporary, const char *path, struct ptq_error *err);
-/* Removes what killed runs left: every DIR/.tmp.NAME.PID of path's whose process is gone. */
-void ptq_sweep_temporaries(const char *path);
+/* fsync of the folder that path is in, where its file system has that: what was renamed to path stays so. */
+enum ptq_status ptq_sync_folder_of(const char *path, struct ptq_error *err);
 
 /* mkdir -p */
 enum ptq_status ptq_make_folder(const char *path, struct ptq_error *err);
@@ -56,6 +54,8 @@ int ptq_is_file(const char *path);
 int ptq_is_special(const char *path); /* a FIFO or a device, which a rename would put a file in the place of */
 /* What stands behind the last '/' of path, or all of it. */
 const char *ptq_file_name(const char *path);
+/* What stands before it: "a/b" -> "a", "/b" -> "/", "b" -> ".". */
+void ptq_folder_of(const char *path, char *folder, size_t size);
 /* "a/b" in the arena; just b where b is absolute. */
 char *ptq_join(struct ptq_arena *arena, const char *a, const char *b);
 

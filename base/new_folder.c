@@ -1,46 +1,15 @@
 #include "new_folder.h"
 
+#include "beside.h"
 #include "mapped.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-/* A flat folder: its files, then itself. */
-static void remove_folder(const char *path)
-{
-    DIR *dir = opendir(path);
-    if (!dir) return;
-    for (struct dirent *entry; (entry = readdir(dir));)
-        if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..")) unlinkat(dirfd(dir), entry->d_name, 0);
-    closedir(dir);
-    rmdir(path);
-}
-
-/* temporary is "DIR/.tmp.NAME.PID": every other PID whose process is gone has left its folder behind. */
-static void sweep(const char *temporary)
-{
-    char folder[4096];
-    const char *name = strrchr(temporary, '/') + 1, *dot = strrchr(name, '.');
-    snprintf(folder, sizeof folder, "%.*s", (int)(name - temporary), temporary);
-    DIR *dir = opendir(folder);
-    if (!dir) return;
-    for (struct dirent *entry; (entry = readdir(dir));) {
-        char path[4096 + 300], *end;
-        if (strncmp(entry->d_name, name, (size_t)(dot - name) + 1)) continue;
-        long pid = strtol(entry->d_name + (dot - name) + 1, &end, 10);
-        if (*end || pid <= 0 || kill((pid_t)pid, 0) == 0 || errno != ESRCH) continue;
-        snprintf(path, sizeof path, "%s%s", folder, entry->d_name);
-        remove_folder(path);
-    }
-    closedir(dir);
-}
 
 enum ptq_status ptq_new_folder_begin(struct ptq_arena *arena, const char *path, struct ptq_new_folder *out,
                                      struct ptq_error *err)
@@ -52,7 +21,7 @@ enum ptq_status ptq_new_folder_begin(struct ptq_arena *arena, const char *path, 
     if (lstat(out->path, &info) == 0)
         return ptq_fail(err, PTQ_EUSAGE, "%s: is there already; take another name, or remove it", out->path);
     out->temporary = ptq_temporary_path(arena, out->path);
-    sweep(out->temporary);
+    ptq_sweep_temporaries(out->path);
     if (mkdir(out->temporary, 0777))
         return ptq_fail(err, PTQ_EIO, "%s: cannot be made: %s", out->path, strerror(errno));
     return PTQ_OK;
@@ -63,7 +32,7 @@ enum ptq_status ptq_new_folder_publish(struct ptq_new_folder *folder, struct ptq
     int bad = renameat2(AT_FDCWD, folder->temporary, AT_FDCWD, folder->path, RENAME_NOREPLACE);
     if (bad && errno == EINVAL)
         bad = rename(folder->temporary, folder->path); /* not every file system knows the flag */
-    if (!bad) return PTQ_OK;
+    if (!bad) return ptq_sync_folder_of(folder->path, err);
     int cause = errno;
     ptq_new_folder_discard(folder);
     return ptq_fail(err, PTQ_EIO, "%s: cannot be written: %s", folder->path, strerror(cause));
@@ -71,7 +40,7 @@ enum ptq_status ptq_new_folder_publish(struct ptq_new_folder *folder, struct ptq
 
 void ptq_new_folder_discard(struct ptq_new_folder *folder)
 {
-    remove_folder(folder->temporary);
+    ptq_remove_folder(AT_FDCWD, folder->temporary, ptq_remove_name, NULL);
 }
 
 static enum ptq_status cannot_write(const char *path, int cause, struct ptq_error *err)

@@ -1,5 +1,6 @@
 #include "results.h"
 
+#include "beside.h"
 #include "cell_file.h"
 #include "h5.h"
 #include "mapped.h"
@@ -18,12 +19,12 @@
 
 static char *cells_folder(struct ptq_arena *arena, const char *file)
 {
-    return ptq_format(arena, "%s.cells", file);
+    return ptq_format(arena, "%s" PTQ_CELLS, file);
 }
 
 char *ptq_results_part(struct ptq_arena *arena, const char *file, const char *id)
 {
-    return ptq_format(arena, "%s.cells/%s.part", file, id);
+    return ptq_format(arena, "%s" PTQ_CELLS "/%s.part", file, id);
 }
 
 /* The id in "ID.h5" or "ID.part"; 0 where name is something else. */
@@ -46,6 +47,11 @@ static int is_removable(const char *file)
 static int by_id(const void *a, const void *b)
 {
     return strcmp(a, b);
+}
+
+static int is_gone(const char *path)
+{
+    return access(path, F_OK) && errno == ENOENT;
 }
 
 /* Whether a name is there. That the system cannot say is no answer: what is there would be taken for nothing. */
@@ -97,32 +103,28 @@ void ptq_cell_identify(struct ptq_cell *cell)
     ptq_sha256(cell->config, strlen(cell->config), cell->id);
 }
 
-/* Removes a folder whose files are all ours; returns errno, or 0. No other thread writes in it: see ptq_results_lock.
- */
-static int remove_part(int parent, const char *name)
+/* Who joins what others have finished removes the folder where it is empty, between our making it and our first file in
+ * it as well: then it is made again. */
+static enum ptq_status write_loose(const char *folder, const char *path, const struct ptq_cell *cell,
+                                   struct ptq_error *err)
 {
-    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), cause = 0;
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    if (!dir) {
-        cause = errno;
-        if (fd >= 0) close(fd);
-        return cause == ENOENT ? 0 : cause;
+    enum { MOST_TRIES = 10 };
+    enum ptq_status status = PTQ_EIO;
+    for (int i = 0; i < MOST_TRIES && status; i++) {
+        PTQ_TRY(ptq_make_own_folder(folder, err));
+        status = ptq_cell_file_write(path, cell->experiment ? cell->experiment : "", "", cell, 1, err);
+        if (status && !is_gone(folder)) break;
     }
-    for (struct dirent *entry; (entry = readdir(dir));)
-        if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..") && unlinkat(dirfd(dir), entry->d_name, 0))
-            cause = errno;
-    closedir(dir);
-    if (!cause && unlinkat(parent, name, AT_REMOVEDIR) && errno != ENOENT) cause = errno;
-    return cause;
+    return status;
 }
 
 enum ptq_status ptq_results_put(const char *file, const struct ptq_cell *cell, struct ptq_error *err)
 {
     struct ptq_arena *arena = ptq_arena_make("a finished cell");
     const char *folder = cells_folder(arena, file), *path = ptq_format(arena, "%s/%s.h5", folder, cell->id);
-    enum ptq_status status = ptq_make_folder(folder, err);
-    if (!status) status = ptq_cell_file_write(path, cell->experiment ? cell->experiment : "", "", cell, 1, err);
-    if (!status) remove_part(AT_FDCWD, ptq_results_part(arena, file, cell->id)); /* else the merge tries again */
+    enum ptq_status status = write_loose(folder, path, cell, err);
+    if (!status) /* what stays of it, the merge tries to remove again */
+        ptq_remove_folder(AT_FDCWD, ptq_results_part(arena, file, cell->id), ptq_remove_name, NULL);
     ptq_arena_free(arena);
     return status;
 }
@@ -355,30 +357,31 @@ static int is_spent(const char *name, const char *suffix, const struct cells *jo
     return !joined || find_cell(joined, id) || (damaged && find_cell(damaged, id));
 }
 
-/* Removes our files from FILE.cells, those of cells that are joined and what is damaged (NULL: all), and the folder
- * where nothing else is in it: another cell may come back for its part, and what nobody has read is nobody's to remove.
- */
+/* What of FILE.cells may go: cells that are joined and those that are damaged; joined NULL: all. */
+struct spent {
+    const struct cells *joined, *damaged;
+};
+
+/* A task of another process may be writing its cell here. */
+static int remove_spent(int folder, const char *name, const void *context)
+{
+    const struct spent *s = context;
+    if (is_spent(name, ".h5", s->joined, s->damaged) || ptq_is_left_over(name))
+        return ptq_remove_name(folder, name, NULL);
+    if (!is_spent(name, ".part", s->joined, NULL)) return 0;
+    int cause = ptq_remove_folder(folder, name, ptq_remove_name, NULL);
+    return cause == ENOTDIR ? ptq_remove_name(folder, name, NULL) : cause; /* a link, say */
+}
+
+/* Removes those from FILE.cells, and the folder where nothing else is in it: another cell may come back for its part,
+ * and what nobody has read is nobody's to remove. */
 static enum ptq_status remove_folder(const char *folder, const struct cells *joined, const struct cells *damaged,
                                      struct ptq_error *err)
 {
-    DIR *dir = opendir(folder);
-    if (!dir) {
-        if (errno == ENOENT) return PTQ_OK;
-        return ptq_fail(err, PTQ_EIO, "%s: cannot be removed: %s", folder, strerror(errno));
-    }
-    int cause = 0;
-    for (struct dirent *entry; (entry = readdir(dir));) {
-        int bad = 0;
-        if (is_spent(entry->d_name, ".h5", joined, damaged) || strncmp(entry->d_name, ".tmp.", 5) == 0)
-            bad = unlinkat(dirfd(dir), entry->d_name, 0) && errno != ENOENT ? errno : 0;
-        else if (is_spent(entry->d_name, ".part", joined, NULL))
-            bad = remove_part(dirfd(dir), entry->d_name);
-        if (bad) cause = bad;
-    }
-    closedir(dir);
-    if (!cause && rmdir(folder) && errno != ENOTEMPTY && errno != EEXIST && errno != ENOENT) cause = errno;
-    if (cause) return ptq_fail(err, PTQ_EIO, "%s: cannot be removed: %s", folder, strerror(cause));
-    return PTQ_OK;
+    PTQ_TRY(ptq_check_own_folder(folder, err));
+    int cause = ptq_remove_folder(AT_FDCWD, folder, remove_spent, &(struct spent){joined, damaged});
+    if (!cause || cause == ENOTEMPTY) return PTQ_OK;
+    return ptq_fail(err, PTQ_EIO, "%s: cannot be removed: %s", folder, strerror(cause));
 }
 
 enum ptq_status ptq_results_merge(const char *file, const char *experiment, const char *yaml,

@@ -205,6 +205,14 @@ enum ptq_status ptq_results_read(struct ptq_arena *arena, const char *file, stru
 enum ptq_status ptq_results_experiment(struct ptq_arena *arena, const char *file, const char **experiment,
                                        const char **yaml, struct ptq_error *err);
 
+/* What has its name from FILE's and lies beside it: FILE.cells and FILE.tasks (experiments/launch.h) are folders. */
+#define PTQ_CELLS ".cells"
+#define PTQ_TASKS ".tasks"
+#define PTQ_LOCK ".lock"
+#define PTQ_FAILED ".failed.json" /* experiments/failures.h */
+/* For who will write FILE, before the work: all of these names fit, and none of the folders is a link already. */
+enum ptq_status ptq_results_check_beside(const char *file, struct ptq_error *err);
+
 /* Refuses what cannot be a results file's name: nothing, a folder, a FIFO, a device. */
 enum ptq_status ptq_results_check_name(const char *file, struct ptq_error *err);
 

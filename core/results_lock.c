@@ -1,5 +1,6 @@
 #include "results.h"
 
+#include "beside.h"
 #include "mapped.h"
 #include "progress.h"
 
@@ -15,14 +16,13 @@
 #include <unistd.h>
 
 enum { LOOK_MS = 10, NAMELESS_MS = 1000, SAID_AFTER_MS = 300 };
-enum { HOST_SIZE = 65 }; /* 64 is the longest on Linux */
 
 int ptq_results_patience_ms = 60000;
 
 /* Who wrote itself into a lock's file; all 0 where nobody has yet. */
 struct holder {
     long process;
-    char host[HOST_SIZE];
+    char host[PTQ_HOST_SIZE];
 };
 
 /* ---- the lock's file ---- */
@@ -45,13 +45,6 @@ static int is_same_file(int fd, const char *path)
            open_file.st_ino == named.st_ino;
 }
 
-/* What process numbers are numbers of. */
-static void host_name(char host[HOST_SIZE])
-{
-    if (gethostname(host, HOST_SIZE)) *host = 0;
-    host[HOST_SIZE - 1] = 0;
-}
-
 static struct holder holder_of(int fd)
 {
     struct holder holder = {0};
@@ -64,8 +57,8 @@ static struct holder holder_of(int fd)
 /* Who reads this says whom it waits for, and whether that one has died. */
 static void write_holder(int fd)
 {
-    char host[HOST_SIZE];
-    host_name(host);
+    char host[PTQ_HOST_SIZE];
+    ptq_host_name(host);
     if (ftruncate(fd, 0) == 0) dprintf(fd, "%ld %s\n", (long)getpid(), *host ? host : "?");
 }
 
@@ -90,8 +83,8 @@ static int is_ending(long process)
 /* Processes of another machine are not seen from here, and count as alive. */
 static int is_alive(const struct holder *holder)
 {
-    char host[HOST_SIZE];
-    host_name(host);
+    char host[PTQ_HOST_SIZE];
+    ptq_host_name(host);
     if (strcmp(holder->host, host) != 0) return 1;
     return (kill((pid_t)holder->process, 0) == 0 || errno != ESRCH) && !is_ending(holder->process);
 }
@@ -143,9 +136,9 @@ static enum ptq_status take_lock(const char *file, struct ptq_lock *lock, struct
 enum ptq_status ptq_results_lock(const char *file, struct ptq_lock *out, struct ptq_error *err)
 {
     PTQ_TRY(make_parent(file, err));
-    size_t size = strlen(file) + sizeof ".lock";
+    size_t size = strlen(file) + sizeof PTQ_LOCK;
     *out = (struct ptq_lock){.fd = -1, .path = ptq_realloc(NULL, size, 1, "a lock's name")};
-    snprintf(out->path, size, "%s.lock", file);
+    snprintf(out->path, size, "%s" PTQ_LOCK, file);
     enum ptq_status status = take_lock(file, out, err);
     if (status) free(out->path);
     return status;

@@ -1,5 +1,6 @@
 #include "eval.h"
 
+#include "launch.h"
 #include "mapped.h"
 #include "offload.h"
 #include "pipeline.h"
@@ -97,6 +98,7 @@ static enum ptq_status run_and_store(const struct ptq_options *o, struct ptq_ses
                                      struct ptq_cell *cell, struct ptq_error *err)
 {
     const char *experiment = "", *yaml = "";
+    PTQ_TRY(ptq_slurm_check_idle(arena, o->out, err));
     if (ptq_is_file(o->out)) PTQ_TRY(ptq_results_experiment(arena, o->out, &experiment, &yaml, err));
     PTQ_TRY(run_cell(o, session, arena, cell, err));
     return store_cell(o->out, experiment, yaml, cell, err);
@@ -109,6 +111,7 @@ static enum ptq_status run(const struct ptq_options *o, struct ptq_session *sess
     struct ptq_lock lock;
     if (!o->out) return run_cell(o, session, arena, cell, err);
     PTQ_TRY(ptq_results_resolve(arena, &resolved.out, err));
+    PTQ_TRY(ptq_results_check_beside(resolved.out, err));
     PTQ_TRY(ptq_results_lock(resolved.out, &lock, err));
     enum ptq_status status = run_and_store(&resolved, session, arena, cell, err);
     ptq_results_unlock(&lock);

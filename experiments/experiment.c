@@ -246,6 +246,7 @@ enum ptq_status ptq_experiment_read(struct ptq_arena *arena, const char *path, c
     }
     out->name = name_of(arena, path);
     out->title = c.setting[PTQ_SET_TITLE].value->text;
+    out->text = text;
     out->yaml = with_sets(arena, text, sets, n_sets);
     return cross_all(&c, n_sets);
 }

@@ -27,7 +27,8 @@ enum { PTQ_MAX_CELLS = 10000 };
 struct ptq_experiment {
     const char *name;    /* the file's, without folder and .yaml */
     const char *title;   /* one line */
-    const char *yaml;    /* the file as it is, and a comment line for each --set */
+    const char *text;    /* the file as it is */
+    const char *yaml;    /* the same, and a comment line for each --set */
     struct ptq_job *job; /* [n_jobs], spec canonical; its texts live as long as the arena */
     int n_jobs;          /* 1 to PTQ_MAX_CELLS */
     int by_text;         /* its layout takes texts apart, and so the protocols that belong to them */

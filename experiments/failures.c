@@ -13,7 +13,7 @@ enum { SIZE_LIMIT = 16 << 20 };
 
 static const char *path_of(struct ptq_arena *arena, const char *file)
 {
-    return ptq_format(arena, "%s.failed.json", file);
+    return ptq_format(arena, "%s" PTQ_FAILED, file);
 }
 
 /* Names are bytes, and JSON wants UTF-8. */

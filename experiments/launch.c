@@ -1,11 +1,11 @@
 #include "launch.h"
 
+#include "beside.h"
 #include "mapped.h"
 #include "pool.h"
 #include "program.h"
 #include "progress.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -26,21 +26,50 @@ static const char *yaml_path(const struct ptq_launch *l)
 
 enum ptq_status ptq_launch_begin(struct ptq_launch *l, struct ptq_error *err)
 {
-    char *text;
-    size_t size;
-    PTQ_TRY(ptq_make_folder(l->folder, err));
-    PTQ_TRY(ptq_read_file(l->arena, l->options->experiment, 1 << 20, &text, &size, err));
-    return ptq_write_file(yaml_path(l), text, size, err);
+    const char *text = l->experiment->text;
+    PTQ_TRY(ptq_make_own_folder(l->folder, err));
+    return ptq_write_file(yaml_path(l), text, strlen(text), err);
+}
+
+/* ---- its end ---- */
+
+/* Whether name is PREFIX, a number and SUFFIX. */
+static int is_numbered(const char *name, const char *prefix, const char *suffix)
+{
+    size_t skip = strlen(prefix);
+    if (strncmp(name, prefix, skip)) return 0;
+    size_t digits = strspn(name + skip, "0123456789");
+    return digits && strcmp(name + skip + digits, suffix) == 0;
+}
+
+/* What a task writes: ID.log, and ID.lock while it runs. */
+static int is_of_a_task(const char *name)
+{
+    const size_t length = PTQ_SHA256_HEX - 1;
+    return strlen(name) > length && ptq_is_sha256(name, length) &&
+           (strcmp(name + length, ".log") == 0 || strcmp(name + length, PTQ_LOCK) == 0);
+}
+
+/* The names that ptq and its Slurm scripts make in FILE.tasks; see launch.h. */
+static int remove_task_name(int folder, const char *name, const void *context)
+{
+    size_t length = strlen(context);
+    int is_yaml = strncmp(name, context, length) == 0 && strcmp(name + length, ".yaml") == 0;
+    int is_ours = is_yaml || strcmp(name, "queue") == 0 || is_numbered(name, "", ".sh") ||
+                  is_numbered(name, "slurm-", ".log") || is_of_a_task(name) || ptq_is_left_over(name);
+    return is_ours ? ptq_remove_name(folder, name, NULL) : 0;
 }
 
 void ptq_launch_end(struct ptq_launch *l)
 {
-    DIR *dir = opendir(l->folder);
-    if (!dir) return;
-    for (struct dirent *entry; (entry = readdir(dir));)
-        if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..")) unlinkat(dirfd(dir), entry->d_name, 0);
-    closedir(dir);
-    rmdir(l->folder);
+    int cause = ptq_remove_folder(AT_FDCWD, l->folder, remove_task_name, l->experiment->name);
+    if (cause == ENOTEMPTY)
+        ptq_progress_note("%s: stays, since something in it is not of this experiment's tasks", l->folder);
+}
+
+void ptq_launch_settle(struct ptq_launch *l)
+{
+    unlink(ptq_format(l->arena, "%s/queue", l->folder));
 }
 
 /* This program, whatever the folder that it runs in. */
@@ -87,7 +116,7 @@ int ptq_launch_watch(struct ptq_launch *l, char *seen)
         n += cell->state == PTQ_PLAN_DONE;
         if (cell->state != PTQ_PLAN_MISSING) continue;
         struct ptq_arena *scratch = ptq_arena_make("a cell's file");
-        int there = ptq_is_file(ptq_format(scratch, "%s.cells/%s.h5", l->file, cell->cell.id));
+        int there = ptq_is_file(ptq_format(scratch, "%s" PTQ_CELLS "/%s.h5", l->file, cell->cell.id));
         ptq_arena_free(scratch);
         if (there && !seen[i] && !l->options->quiet)
             ptq_say(l->log, "[%d/%d] %s  done\n", i + 1, l->plan->n, cell->label);
@@ -133,7 +162,8 @@ static enum ptq_status start_child(struct ptq_launch *l, const struct ptq_plan_c
                                    struct ptq_error *err)
 {
     const char *path = ptq_launch_log(l, cell->cell.id);
-    int log = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
+    ptq_remove_name(AT_FDCWD, path, NULL); /* of an earlier call, or of a stranger who would have us write elsewhere */
+    int log = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_APPEND | O_CLOEXEC, 0666);
     if (log < 0) return ptq_fail(err, PTQ_EIO, "%s: cannot be written: %s", path, strerror(errno));
     enum ptq_status status = ptq_program_start(ptq_launch_command(l, cell, threads), log, log, 1, "", child, err);
     close(log);

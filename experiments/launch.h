@@ -3,7 +3,8 @@
  *   FILE.h5.tasks/NAME.yaml   the experiment as it was when the tasks were made: they read this one
  *                 N.sh        a job array's script (slurm.c)
  *                 queue       what was submitted: one line a cell, "JOB INDEX ID"
- *                 ID.log      what the cell's task said
+ *                 ID.log      what the cell's task said; slurm-JOB.log: what Slurm said
+ *                 ID.lock     while the cell's task runs
  *   FILE.h5.cells/ID.h5       its result, as of any finished cell
  *
  * A task is `ptq run ... --cell N:ID`: cell number N of the experiment, which must turn out to be ID. It writes the one
@@ -29,8 +30,11 @@ struct ptq_launch {
 
 /* Makes the folder with the experiment in it. */
 enum ptq_status ptq_launch_begin(struct ptq_launch *l, struct ptq_error *err);
-/* Where nothing is left to do: removes the folder. */
+/* Where nothing is left to do: removes what is named above from the folder, and then itself. What else is in it stays,
+ * and a line says so. */
 void ptq_launch_end(struct ptq_launch *l);
+/* Where some cells have failed: their logs stay, but no task is under way any more. */
+void ptq_launch_settle(struct ptq_launch *l);
 
 /* argv of the task that runs a cell, ended by NULL; cell NULL: of the one that joins what is finished (--merge).
  * threads 0: left to the task. In the arena. */
@@ -50,7 +54,8 @@ enum ptq_status ptq_launch_local(struct ptq_launch *l, struct ptq_error *err);
 enum ptq_status ptq_slurm_submit(struct ptq_launch *l, struct ptq_error *err);
 /* Waits until none of them is left. Ctrl-C leaves them to Slurm. */
 enum ptq_status ptq_slurm_wait(struct ptq_launch *l, struct ptq_error *err);
-/* PTQ_EIO with a sentence where tasks that an earlier call gave to Slurm are still queued or running. */
+/* PTQ_EIO with a sentence where tasks that an earlier call gave to Slurm are still queued or running, or where Slurm
+ * does not say. Without FILE.tasks/queue there were none, and nobody is asked. */
 enum ptq_status ptq_slurm_check_idle(struct ptq_arena *arena, const char *file, struct ptq_error *err);
 
 #endif

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum kind { FLAG, TEXT, NUMBER, SIZE, SET };
+enum kind { FLAG, TEXT, NAME, NUMBER, SIZE, SET };
 
 static const struct option {
     const char *name;
@@ -32,7 +32,7 @@ static const struct option {
     {"path", TEXT, AT(path), 0, 0, "NAME",
      "fp32: codes dequantised for sgemm; packed: as they are packed, activations of 16 bits [fp32]"},
     {"bos", TEXT, AT(bos), 0, 0, "WHERE", "stream: once at the start; none; window: before each window [stream]"},
-    {"out", TEXT, AT(out), 0, 0, "PATH", "the results file (-o)"},
+    {"out", NAME, AT(out), 0, 0, "PATH", "the results file (-o)"},
     {"reference", FLAG, AT(reference), 0, 0, NULL, "compare with FP16 too: KL divergence, equal top-1, change in p"},
     {"json", FLAG, AT(json), 0, 0, NULL, "one JSON object on stdout"},
     {"fresh", FLAG, AT(fresh), 0, 0, NULL, "start over: drop the results that are there"},
@@ -121,6 +121,10 @@ static enum ptq_status store(const struct option *o, const char *value, struct p
     switch (o->kind) {
     case FLAG:
         *(int *)place = 1;
+        break;
+    case NAME:
+        if (!*value) return ptq_fail(err, PTQ_EUSAGE, "--%s is empty; it must be a name", o->name);
+        *(const char **)place = value;
         break;
     case TEXT:
         *(const char **)place = value;

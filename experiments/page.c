@@ -1,5 +1,6 @@
 #include "page.h"
 
+#include "beside.h"
 #include "drawn.h"
 #include "home.h"
 #include "mapped.h"

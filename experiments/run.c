@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* One call of ptq_run. */
@@ -202,7 +203,7 @@ static struct ptq_launch launch_of(struct run *r)
                                .experiment = &r->experiment,
                                .plan = &r->plan,
                                .file = r->file,
-                               .folder = ptq_format(r->arena, "%s.tasks", r->file),
+                               .folder = ptq_format(r->arena, "%s" PTQ_TASKS, r->file),
                                .memory = o->memory / at_once,
                                .log = r->log};
 }
@@ -212,7 +213,10 @@ static enum ptq_status join(struct run *r)
 {
     struct ptq_launch l = launch_of(r);
     PTQ_TRY(merge(r));
-    if (ptq_plan_count(&r->plan, PTQ_PLAN_FAILED) == 0) ptq_launch_end(&l);
+    if (ptq_plan_count(&r->plan, PTQ_PLAN_FAILED))
+        ptq_launch_settle(&l);
+    else
+        ptq_launch_end(&l);
     return PTQ_OK;
 }
 
@@ -274,7 +278,7 @@ static enum ptq_status run_here(struct run *r)
 
 static enum ptq_status run_locked(struct run *r)
 {
-    if (!r->options->merge) PTQ_TRY(ptq_slurm_check_idle(r->arena, r->file, r->err));
+    PTQ_TRY(ptq_slurm_check_idle(r->arena, r->file, r->err));
     PTQ_TRY(look_and_say(r));
     if (r->options->merge) return take_results(r);
     int children = r->options->jobs > 1 && ptq_plan_count(&r->plan, PTQ_PLAN_MISSING) > 1;
@@ -367,7 +371,7 @@ static enum ptq_status run_task(struct run *r, const char *id)
                         "%s is another cell now than when it was submitted: its model or a text has "
                         "changed; run the experiment again",
                         r->plan.cell->label);
-    PTQ_TRY(ptq_results_lock(ptq_format(r->arena, "%s.tasks/%s", r->file, id), &lock, r->err));
+    PTQ_TRY(ptq_results_lock(ptq_format(r->arena, "%s" PTQ_TASKS "/%s", r->file, id), &lock, r->err));
     enum ptq_status status = run_cell_locked(r);
     ptq_results_unlock(&lock);
     return status;
@@ -398,7 +402,27 @@ static enum ptq_status choose_file(struct run *r)
     const char *out = r->options->out;
     r->file =
         out ? out : ptq_format(r->arena, "results/%s%s.h5", r->options->quick_form ? "quick/" : "", r->experiment.name);
-    return ptq_results_resolve(r->arena, &r->file, r->err);
+    PTQ_TRY(ptq_results_resolve(r->arena, &r->file, r->err));
+    return ptq_results_check_beside(r->file, r->err);
+}
+
+static int is_same(const char *a, const char *b)
+{
+    struct stat of_a, of_b;
+    return stat(a, &of_a) == 0 && stat(b, &of_b) == 0 && of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino;
+}
+
+/* What --fresh removes cannot be taken from. */
+static enum ptq_status check_reuse(const struct run *r)
+{
+    const struct ptq_run_options *o = r->options;
+    if (!o->fresh || !o->reuse) return PTQ_OK;
+    if (is_same(r->file, o->reuse) ||
+        is_same(ptq_format(r->arena, "%s" PTQ_CELLS, r->file), ptq_format(r->arena, "%s" PTQ_CELLS, o->reuse)))
+        return ptq_fail(r->err, PTQ_EUSAGE,
+                        "--reuse %s: is the results file that --fresh removes; leave one of both options out",
+                        o->reuse);
+    return PTQ_OK;
 }
 
 /* A launcher that is killed, or has no memory left, cannot stop its tasks: the kernel tells them, and they end as by
@@ -418,6 +442,7 @@ static enum ptq_status plan_and_run(struct run *r)
     if (o->cell) end_with_launcher();
     PTQ_TRY(ptq_experiment_read(r->arena, o->experiment, o->set, o->n_sets, &r->experiment, r->err));
     PTQ_TRY(choose_file(r));
+    PTQ_TRY(check_reuse(r));
     if (o->cell) PTQ_TRY(choose_cell(r, &id));
     PTQ_TRY(ptq_plan_make(r->arena, &r->experiment, r->runner, r->session, &r->plan, r->err));
     PTQ_TRY(o->dry_run ? dry_run(r) : id ? run_task(r, id) : run_all(r));

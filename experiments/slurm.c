@@ -102,7 +102,8 @@ static void write_tasks(struct slurm *s, const struct ptq_plan_cell *const *cell
         ptq_buffer_add(text, "%d) cell=%d:%s;;\n", i, (int)(cell[i]->job - s->l->experiment->job), cell[i]->cell.id);
     ptq_buffer_add(text, "esac\nlog=");
     add_quoted(text, s->l->folder);
-    ptq_buffer_add(text, "\nexec >\"$log/${cell#*:}.log\" 2>&1\nexec ");
+    /* A link of that name would have it write elsewhere. */
+    ptq_buffer_add(text, "/${cell#*:}.log\nrm -f \"$log\"\nexec >\"$log\" 2>&1\nexec ");
     char **argv = ptq_launch_command(s->l, cell[0], 0), **end = argv;
     while (*end) end++;
     end[-2] = NULL; /* "--cell" and its value, which the list has */
@@ -238,10 +239,19 @@ static enum ptq_status count_left(struct ptq_arena *arena, const char *queue, in
 
 static enum ptq_status read_queue(struct ptq_arena *arena, const char *file, char **queue, struct ptq_error *err)
 {
-    const char *path = ptq_format(arena, "%s.tasks/queue", file);
+    const char *path = ptq_format(arena, "%s" PTQ_TASKS "/queue", file);
     size_t size;
     *queue = "";
     return ptq_is_file(path) ? ptq_read_file(arena, path, QUEUE_LIMIT, queue, &size, err) : PTQ_OK;
+}
+
+/* Whether this process is the job that joins the results: Slurm starts it when all the others have ended. */
+static int is_merge_job(struct ptq_arena *arena, const char *queue)
+{
+    const char *job = getenv("SLURM_JOB_ID");
+    if (!job || !*job) return 0;
+    const char *at = strstr(queue, ptq_format(arena, "%s - merge\n", job));
+    return at && (at == queue || at[-1] == '\n');
 }
 
 enum ptq_status ptq_slurm_check_idle(struct ptq_arena *arena, const char *file, struct ptq_error *err)
@@ -249,7 +259,16 @@ enum ptq_status ptq_slurm_check_idle(struct ptq_arena *arena, const char *file, 
     char *queue;
     int left;
     PTQ_TRY(read_queue(arena, file, &queue, err));
-    if (!*queue || count_left(arena, queue, &left, err) || !left) return PTQ_OK; /* no Slurm here: nothing to collide */
+    if (!*queue || is_merge_job(arena, queue)) return PTQ_OK;
+    if (count_left(arena, queue, &left, err)) {
+        struct ptq_error why = *err;
+        return ptq_fail(
+            err, PTQ_EIO,
+            "%s: was given to Slurm, which does not say whether its tasks have ended (%.600s); ask again, or "
+            "remove %s" PTQ_TASKS "/queue once they have",
+            file, why.text, file);
+    }
+    if (!left) return PTQ_OK;
     return ptq_fail(err, PTQ_EIO,
                     "%s: %d tasks in Slurm are at work on it; wait with --launcher slurm, or scancel %.*s", file, left,
                     (int)strcspn(queue, " "), queue);

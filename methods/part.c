@@ -1,9 +1,11 @@
 #include "part.h"
 
+#include "beside.h"
 #include "cell_file.h"
 #include "mapped.h"
 #include "progress.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -163,9 +165,10 @@ static enum ptq_status take_up(struct ptq_part *p, struct ptq_arena *scratch, st
 
 int64_t ptq_part_resume(struct ptq_part *p, struct ptq_forward *travel, double *seconds)
 {
+    struct ptq_error err;
+    if (ptq_check_own_folder(p->folder, &err)) return 0; /* and its first block will say so */
     ptq_sweep_temporaries(p->next);
     if (!ptq_is_file(p->next)) return 0;
-    struct ptq_error err;
     struct ptq_arena *scratch = ptq_arena_make("a finished part");
     if (take_up(p, scratch, travel, seconds, &err))
         ptq_progress_note("%s: starts at its first block, since what is kept of it cannot be used: %s", p->spec,
@@ -217,12 +220,21 @@ static enum ptq_status put_block(const struct ptq_part *p, struct ptq_h5 *h5, in
     return ptq_linears_write(h5, "/reports", report, n, err);
 }
 
+/* FILE.cells/ID.part: both are names of ours. */
+static enum ptq_status make_folder(const struct ptq_part *p, struct ptq_arena *arena, struct ptq_error *err)
+{
+    char *parent = ptq_new(arena, char, PATH_MAX);
+    ptq_folder_of(p->folder, parent, PATH_MAX);
+    PTQ_TRY(ptq_make_own_folder(parent, err));
+    return ptq_make_own_folder(p->folder, err);
+}
+
 static enum ptq_status write_block(const struct ptq_part *p, int64_t index, const struct ptq_kept *kept,
                                    const struct ptq_linear_report *report, int n, struct ptq_arena *arena,
                                    struct ptq_error *err)
 {
     struct ptq_h5 *h5;
-    PTQ_TRY(ptq_make_folder(p->folder, err));
+    PTQ_TRY(make_folder(p, arena, err));
     PTQ_TRY(ptq_h5_create(block_path(p, index, arena), &h5, err));
     enum ptq_status status = put_block(p, h5, index, kept, report, n, arena, err);
     if (!status) return ptq_h5_commit(h5, err);

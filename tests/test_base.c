@@ -6,6 +6,7 @@
 #include "rng.h"
 #include "sha256.h"
 #include "status.h"
+#include "temporaries.h"
 #include "words.h"
 
 #include <fcntl.h>
@@ -245,7 +246,7 @@ static void test_files(void **state)
     assert_int_equal(ptq_map(arena, "/nowhere/x", &map, &err), PTQ_EIO);
     assert_int_equal(ptq_write_file(ptq_join(arena, folder, "none/x"), "y", 1, &err), PTQ_EIO);
     /* What a killed run left is swept; what a living one writes is not. */
-    char *dead = ptq_join(arena, folder, "a/b/.tmp.file.4194399"), *alive = ptq_temporary_path(arena, path);
+    char *dead = temporary_of(arena, path, "4194399"), *alive = temporary_of(arena, path, "1");
     assert_int_equal(ptq_write_file(dead, "", 0, &err), PTQ_OK);
     assert_int_equal(ptq_write_file(alive, "", 0, &err), PTQ_OK);
     ptq_sweep_temporaries(path);

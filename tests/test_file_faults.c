@@ -6,6 +6,7 @@
 #include "arena.h"
 #include "folder_test.h"
 #include "progress.h"
+#include "temporaries.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -185,13 +186,24 @@ static void a_copy_takes_little_memory(void **state)
 static void what_is_swept(void **state)
 {
     (void)state;
-    static const struct {
+    const char *path = ptq_join(arena, folder, "out"), *dead = ptq_file_name(temporary_of(arena, path, "999999999"));
+    const struct {
         const char *name;
         int stays;
-    } files[] = {{".tmp.out.999999999", 0}, {".tmp.out.1", 1},  {".tmp.out.12x", 1},
-                 {".tmp.out.", 1},          {".tmp.out.-5", 1}, {".tmp.other.999999999", 1}};
+    } files[] = {
+        {dead, 0},
+        {ptq_file_name(ptq_temporary_path(arena, path)), 0}, /* our own number: whose we have it from is dead */
+        {ptq_file_name(temporary_of(arena, path, "1")), 1},
+        {ptq_file_name(temporary_of(arena, path, "12x")), 1},
+        {ptq_file_name(temporary_of(arena, path, "")), 1},
+        {ptq_file_name(temporary_of(arena, path, "-5")), 1},
+        {ptq_file_name(temporary_of(arena, path, "99999999999999")), 1},
+        {ptq_file_name(temporary_of(arena, ptq_join(arena, folder, "other"), "999999999")), 1},
+        {ptq_file_name(temporary_of(arena, ptq_join(arena, folder, "out.h5"), "999999999")), 1},
+        {".tmp.out.0123abcd.999999999", 1}, /* of another machine */
+        {".tmp.out.999999999", 1},
+        {".tmp.999999999", 1}};
     enum { N = sizeof files / sizeof *files };
-    const char *path = ptq_join(arena, folder, "out");
     for (int i = 0; i < N; i++) write_test_text(folder, files[i].name, "x");
     ptq_sweep_temporaries(path);
     for (int i = 0; i < N; i++)
@@ -204,13 +216,58 @@ static void what_is_swept(void **state)
     ptq_sweep_temporaries(ptq_join(arena, folder, name)); /* no such name can be there */
     failing = CALL_opendir, fail_at = 1, cause = EMFILE;
     ptq_sweep_temporaries(path);
-    write_test_text(folder, ".tmp.out.999999999", "x"); /* of a process that is not ours to ask after */
+    write_test_text(folder, dead, "x"); /* of a process that is not ours to ask after */
     failing = CALL_kill, fail_at = 1, cause = EPERM;
     ptq_sweep_temporaries(path);
     failing = NONE;
-    assert_true(ptq_is_file(ptq_join(arena, folder, ".tmp.out.999999999")));
+    assert_true(ptq_is_file(ptq_join(arena, folder, dead)));
     ptq_sweep_temporaries(path);
-    assert_false(ptq_is_file(ptq_join(arena, folder, ".tmp.out.999999999")));
+    assert_false(ptq_is_file(ptq_join(arena, folder, dead)));
+}
+
+/* What somebody else put under a temporary's name is removed as a name: never what a link leads to. */
+static void what_is_no_file(void **state)
+{
+    (void)state;
+    struct ptq_error err;
+    struct stat info;
+    const char *path = ptq_join(arena, folder, "out"), *own = ptq_temporary_path(arena, path);
+    write_test_text(folder, "theirs/file", "theirs");
+    const char *theirs = ptq_join(arena, folder, "theirs"), *file = ptq_join(arena, theirs, "file");
+    for (int kind = 0; kind < 4; kind++) {
+        if (kind == 0) assert_int_equal(symlink(theirs, own), 0);
+        if (kind == 1) assert_int_equal(symlink(file, own), 0);
+        if (kind == 2) assert_int_equal(mkfifo(own, 0600), 0);
+        if (kind == 3) write_test_text(folder, ptq_format(arena, "%s/x", ptq_file_name(own)), "of a killed export");
+        if (kind == 3) assert_int_equal(symlink(theirs, ptq_join(arena, own, "link")), 0);
+        assert_int_equal(ptq_write_file(path, "after", 5, &err), PTQ_OK);
+        assert_true(lstat(path, &info) == 0 && S_ISREG(info.st_mode) && info.st_size == 5);
+        assert_true(lstat(own, &info) != 0);
+        assert_true(stat(file, &info) == 0 && info.st_size == 6);
+    }
+    const char *link = ptq_join(arena, folder, "link");
+    assert_int_equal(symlink(theirs, link), 0);
+    assert_int_equal(ptq_remove_folder(AT_FDCWD, link, ptq_remove_name, NULL), ENOTDIR);
+    assert_refused("a link", ptq_make_own_folder(link, &err), &err, "link: is a link, through which nothing is");
+    assert_true(ptq_is_file(file));
+    char name[300] = {0};
+    memset(name, 'n', sizeof name - 1);
+    assert_refused("nobody can say", ptq_check_own_folder(ptq_join(arena, folder, name), &err), &err,
+                   "nnn: cannot be looked at: File name too long");
+    assert_int_equal(ptq_check_own_folder(ptq_join(arena, file, "x"), &err), PTQ_OK);
+    assert_int_equal(ptq_remove_folder(AT_FDCWD, theirs, ptq_remove_name, NULL), 0);
+    assert_int_equal(ptq_remove_folder(AT_FDCWD, theirs, ptq_remove_name, NULL), 0); /* it is not there */
+    assert_true(stat(theirs, &info) != 0);
+    write_test_text(folder, "theirs/under/it", "x");
+    assert_int_equal(ptq_remove_folder(AT_FDCWD, theirs, ptq_remove_name, NULL), EISDIR);
+}
+
+static void expect_temporary(const char *path, const char *prefix)
+{
+    const char *name = ptq_temporary_path(arena, path), *behind = name + strlen(prefix);
+    if (strncmp(name, prefix, strlen(prefix)) || strspn(behind, "0123456789abcdef") != 8)
+        fail_msg("%s is written as %s", path, name);
+    assert_string_equal(behind + 8, ptq_format(arena, ".%ld", (long)getpid()));
 }
 
 static void folders_that_cannot_be_made(void **state)
@@ -228,8 +285,8 @@ static void folders_that_cannot_be_made(void **state)
     assert_int_equal(ptq_make_folder(ptq_join(arena, folder, "a/b"), &err), PTQ_OK);
     assert_true(ptq_is_folder(ptq_join(arena, folder, "a/b")) && !ptq_is_file(ptq_join(arena, folder, "a/b")));
     assert_string_equal(ptq_join(arena, "a", "/b"), "/b");
-    assert_string_equal(ptq_temporary_path(arena, "/b"), ptq_format(arena, "//.tmp.b.%ld", (long)getpid()));
-    assert_string_equal(ptq_temporary_path(arena, "b"), ptq_format(arena, "./.tmp.b.%ld", (long)getpid()));
+    expect_temporary("/b", "//.tmp.b.");
+    expect_temporary("b", "./.tmp.b.");
 }
 
 /* ---- a file that becomes shorter while it is mapped ---- */
@@ -334,6 +391,7 @@ int main(void)
                                        cmocka_unit_test(nothing_to_publish),
                                        cmocka_unit_test(what_is_not_replaced),
                                        cmocka_unit_test(what_is_swept),
+                                       cmocka_unit_test(what_is_no_file),
                                        cmocka_unit_test(folders_that_cannot_be_made),
                                        cmocka_unit_test(a_file_that_becomes_shorter),
                                        cmocka_unit_test(whose_an_address_is)};

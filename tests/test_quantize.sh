@@ -198,15 +198,17 @@ test_faults_leave_nothing() {
 
 # What a killed run left goes away with the next one.
 test_swept() {
-    local dead
+    local dead prefix
     sh -c 'exit 0' &
     dead=$!
     wait "$dead"
-    mkdir "$scratch/s" "$scratch/s/.tmp.out.$dead" "$scratch/s/.tmp.out.$$"
-    touch "$scratch/s/.tmp.out.$dead/model.safetensors"
+    prefix=.tmp.out.$(printf '%s %s' "$(uname -n)" "$(readlink /proc/self/ns/pid)" | sha256sum | head -c 8)
+    mkdir -p "$scratch/s"/{"$prefix.$dead","$prefix.$$",".tmp.out.0123abcd.$dead"}
+    touch "$scratch/s/$prefix.$dead/model.safetensors"
     expect_exit 0 "${quantize[@]}" --format awq -o "$scratch/s/out"
-    [ ! -e "$scratch/s/.tmp.out.$dead" ] || fail "what a dead process left is still there"
-    [ -e "$scratch/s/.tmp.out.$$" ] || fail "what belongs to a living process is gone"
+    [ ! -e "$scratch/s/$prefix.$dead" ] || fail "what a dead process left is still there"
+    [ -e "$scratch/s/$prefix.$$" ] || fail "what belongs to a living process is gone"
+    [ -e "$scratch/s/.tmp.out.0123abcd.$dead" ] || fail "what belongs to another machine is gone"
 }
 
 run_tests

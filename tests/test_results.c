@@ -2,6 +2,7 @@
 #include "cells.h"
 #include "h5.h"
 #include "mapped.h"
+#include "temporaries.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -180,14 +181,15 @@ static void test_killed_while_writing(void **state)
 {
     (void)state;
     put(0, 3);
-    write_text(ptq_format(arena, "%s.cells/.tmp.%s.h5.4194305", file, cells[3].id), "half a cell");
-    write_text(ptq_format(arena, "%s/.tmp.r.h5.4194305", ptq_strndup(arena, file, strlen(file) - 5)), "half a file");
+    const char *half = temporary_of(arena, file, "4194305");
+    write_text(temporary_of(arena, cell_path(3), "4194305"), "half a cell");
+    write_text(half, "half a file");
     assert_int_equal(count_ids(), 3);
     put(3, 4);
     merge(4);
     expect_cells(4);
     assert_false(ptq_is_folder(beside(".cells")));
-    assert_false(ptq_is_file(ptq_format(arena, "%s/.tmp.r.h5.4194305", ptq_strndup(arena, file, strlen(file) - 5))));
+    assert_false(ptq_is_file(half));
 }
 
 static void test_damaged_cell(void **state)
