@@ -82,6 +82,25 @@ test_logs_that_are_links() {
     [ ! -e "$file.tasks" ] || fail "left: $(ls -A "$file.tasks")"
 }
 
+# What is finished of a cell under way would be kept there: it is not, which is said, and the cell is finished all the same.
+test_part_that_is_a_link() {
+    local id file=$scratch/b.h5
+    gptq=("$ptq" eval "$models/llama" --text "$models/text.txt" --window 32 --max-windows 2 --method "gptq:w4,g32"
+        --calib "$models/calib.txt" --calib-windows 2 --calib-window 32 -o "$file")
+    export PTQ_CHECKPOINT_SECONDS=0
+    expect_exit 0 "${gptq[@]}"
+    "$ptq" table "$file" --format csv >"$scratch/csv"
+    id=$(grep -oE '^[0-9a-f]{64}' "$scratch/csv")
+    rm "$file"
+    mkdir "$file.cells"
+    ln -s "$theirs" "$file.cells/$id.part"
+    expect_exit 0 "${gptq[@]}"
+    expect_text "goes on, but were it killed it could not be resumed from here on: .*$id.part: is a link" "$scratch/err"
+    expect_theirs "a part"
+    [ -z "$(find "$scratch" -name 'b.h5.*')" ] || fail "left: $(find "$scratch" -name 'b.h5.*')"
+    unset PTQ_CHECKPOINT_SECONDS
+}
+
 # Process numbers start over in a container, so the next export has the number of the one that was killed.
 test_temporaries_in_a_container() {
     container_works || { echo "  not run: no namespace of process numbers may be made here"; return 0; }
