@@ -339,7 +339,7 @@ static enum ptq_status summarise(struct run *r, struct ptq_error *err)
     c->tokens_per_second = c->seconds_eval > 0 ? (double)(c->windows * c->window) / c->seconds_eval : 0;
     if (!isfinite(c->ppl))
         return ptq_fail(err, PTQ_ENUMERIC, "%s: the perplexity is not finite (mean nll %g)", c->model, c->nll_mean);
-    return PTQ_OK;
+    return ptq_cell_check(c, err);
 }
 
 static enum ptq_status evaluate(struct run *r, struct ptq_error *err)

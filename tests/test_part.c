@@ -465,7 +465,7 @@ static void test_forged(void **state)
         {gpt2, awq, {"activation_scale", 5, NAN}, NULL},
         {llama, gptq, {"name", 1, 0}, "/reports: number 1 is not of model.layers.0."},
     };
-    static const double numbers[] = {-1, 2, 1e9, 0x1p62};
+    static const double numbers[] = {-1, 0x1p62};
     struct attempt a = {.signal = SIGKILL};
     struct ptq_cell *want = NULL;
     const size_t n = sizeof table / sizeof *table, n_bad = sizeof numbers / sizeof *numbers;
