@@ -68,8 +68,7 @@ static enum ptq_status fake_plan(void *session, const struct ptq_job *job, struc
     cell->window = SCORED + 1;
     cell->windows = WINDOWS;
     cell->tokens = WINDOWS * SCORED;
-    cell->protocol = "made up";
-    /* fp16 knows no seed, as in the pipeline. */
+    cell->protocol = "made up"; /* fp16 knows no seed, as in the pipeline */
     int quantized = strcmp(job->spec, "fp16") != 0;
     cell->method = ptq_strndup(where, job->spec, strcspn(job->spec, ":"));
     cell->config = ptq_format(where, "schema=1\nspec=%s\n%s|%s|%llu", job->spec, job->model, job->text,
