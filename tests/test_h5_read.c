@@ -259,6 +259,15 @@ static void time_is_limited(void **state)
     write_it();
     assert_int_equal(holds_with((struct rlimit){1, RLIM_INFINITY}, refuses_by_users_limit), 0);
     assert_int_equal(holds_with((struct rlimit){2, 2}, refuses_by_users_limit), 0);
+    struct rlimit was, lower = {9, RLIM_INFINITY}; /* in this process, whose branches are counted; it needs 2 s */
+    struct found *found;
+    __real_getrlimit(RLIMIT_CPU, &was);
+    lower.rlim_max = was.rlim_max;
+    end = BY_SIGNAL, number = SIGXCPU;
+    assert_int_equal(setrlimit(RLIMIT_CPU, &lower), 0);
+    assert_refused("9 s", read_with(read_badly, &found), &err, "the limit that you have set, of 9 s");
+    assert_int_equal(err.status, PTQ_EIO);
+    setrlimit(RLIMIT_CPU, &was);
 }
 
 /* The reader is not interrupted, its parent is. */
