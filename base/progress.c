@@ -192,8 +192,19 @@ static void lose_file(int signal_number, siginfo_t *info, void *context)
     raise(signal_number);
 }
 
+/* Who started us may ignore or block it, and then nobody learns how a child ended, neither here nor in the children. */
+static void hear_of_children(void)
+{
+    sigset_t ended;
+    signal(SIGCHLD, SIG_DFL);
+    sigemptyset(&ended);
+    sigaddset(&ended, SIGCHLD);
+    sigprocmask(SIG_UNBLOCK, &ended, NULL);
+}
+
 void ptq_catch_signals(void)
 {
+    hear_of_children();
     struct sigaction action;
     memset(&action, 0, sizeof action);
     at_terminal = isatty(STDERR_FILENO);

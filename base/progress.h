@@ -31,7 +31,7 @@ long long ptq_peak_rss_bytes(void); /* of this process so far */
 
 /* After ptq_catch_signals, SIGINT and SIGTERM set a flag instead of ending the process; the second one ends it.
  * ptq_interrupted fails with PTQ_EINTERRUPT once the flag is set. SIGBUS from a mapped file that became shorter ends
- * the process with a sentence that names it. */
+ * the process with a sentence that names it. SIGCHLD is as at first, whatever who started us made of it. */
 void ptq_catch_signals(void);
 enum ptq_status ptq_interrupted(struct ptq_error *err);
 int ptq_signal_seen(void); /* 0, SIGINT or SIGTERM */

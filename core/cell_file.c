@@ -1,6 +1,7 @@
 #include "cell_file.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
 static const char format_name[] = "ptq-results";
@@ -149,8 +150,8 @@ enum ptq_status ptq_cell_write(struct ptq_h5 *file, const struct ptq_cell *cell,
 /* ---- reading ---- */
 
 #define GET_TEXT(file, group, name, out, err) get_text(file, path, group, name, arena, out, err)
-#define GET_INT(file, group, name, out, err) get_int(file, path, group, name, out, err)
-#define GET_REAL(file, group, name, out, err) get_real(file, path, group, name, out, err)
+#define GET_INT ptq_h5_int
+#define GET_REAL ptq_h5_real
 
 static enum ptq_status damaged(const char *path, const char *group, const char *what, struct ptq_error *err)
 {
@@ -168,21 +169,115 @@ static enum ptq_status get_text(struct ptq_h5 *file, const char *path, const cha
                     name);
 }
 
-/* A difference of two clocks may be below 0 by what it was rounded. */
-static const double least_seconds = -1e-3;
-
-/* What stands in labels, in axes and beside others' values; no method makes more. */
-static const struct {
+/* What a number can be, by its name: in labels and axes it stands beside others', and sums and products of it must
+ * hold. A name with a * at its end is all that begin so; the first that fits. What is not named is as its kind says. */
+struct range {
     const char *name;
     double least, most;
-} ranges[] = {{"w_bit", 0, 32},   {"group_size", -1, INT32_MAX}, {"effective_bits", 0, 128}, {"fraction", 0, 1},
-              {"same_top", 0, 1}, {"threads", 0, INT32_MAX}};
+};
 
-static int is_in_range(const char *name, double value)
+/* A difference of two clocks, or of two probabilities, may be below its least by what it was rounded. */
+#define ROUNDED 1e-3
+
+static const struct range ranges[] = {{"w_bit", 0, 32},
+                                      {"group_size", -1, INT32_MAX},
+                                      {"window", 0, 1 << 30},
+                                      {"windows", 0, 1 << 30},
+                                      {"calib_window", 0, 1 << 30},
+                                      {"calib_windows", 0, 1 << 30},
+                                      {"seed", 0, 0x1p63},
+                                      {"threads", 0, INT32_MAX},
+                                      {"channels", 0, INT32_MAX},
+                                      {"top*", -1, INT32_MAX},
+                                      {"saturated", 0, 0x1p40},
+                                      {"groups", 0, 0x1p40},
+                                      {"effective_bits", 0, 128},
+                                      {"fraction", 0, 1},
+                                      {"ppl", 0, 1e30},
+                                      {"seconds_*", -ROUNDED, 1e30},
+                                      {"kl_*", -ROUNDED, 1e30},
+                                      {"same_top", 0, 1},
+                                      {"delta_p_*", -1 - ROUNDED, 1 + ROUNDED},
+                                      {"weight_error", 0, 1e30},
+                                      {"output_error", -1, 1e30},
+                                      {"median", 0, 1e30},
+                                      {"ranked", 0, 1e30}};
+static const struct range of_int = {NULL, 0, 0x1p53}, of_real = {NULL, -1e30, 1e30};
+
+static int is_named(const struct range *range, const char *name)
 {
-    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
-        if (strcmp(name, ranges[i].name) == 0) return value >= ranges[i].least && value <= ranges[i].most;
-    return 1;
+    size_t begin = strcspn(range->name, "*");
+    return strncmp(range->name, name, begin) == 0 && (range->name[begin] || !name[begin]);
+}
+
+static int is_in_range(const char *name, const struct range *otherwise, double value)
+{
+    const struct range *range = ranges, *end = ranges + sizeof ranges / sizeof *ranges;
+    while (range < end && !is_named(range, name)) range++;
+    if (range == end) range = otherwise;
+    return value >= range->least && value <= range->most; /* NaN is in none */
+}
+
+/* A number in one of the structs of results.h. */
+struct number {
+    const char *name;
+    int is_real;
+    size_t offset;
+};
+
+#define NUMBER_TEXT(type, field)
+#define NUMBER_INT(type, field) {#field, 0, offsetof(struct type, field)},
+#define NUMBER_REAL(type, field) {#field, 1, offsetof(struct type, field)},
+#define X(kind, field, ...) NUMBER_##kind(ptq_cell, field)
+static const struct number of_cell[] = {PTQ_CELL_FIELDS(X){0}};
+static const struct number of_against[] = {PTQ_AGAINST_FIELDS(X){0}};
+#undef X
+#define X(kind, field, ...) NUMBER_##kind(ptq_linear_report, field)
+static const struct number of_linear[] = {PTQ_LINEAR_FIELDS(X){0}};
+#undef X
+#define X(kind, field, ...) NUMBER_##kind(ptq_input_report, field)
+static const struct number of_input[] = {PTQ_INPUT_FIELDS(X){0}};
+#undef X
+
+/* The first number of a struct that is out of its range; 0 where there is none. */
+static int find_odd(const void *from, const struct number *number, const char **name, double *value)
+{
+    for (; number->name; number++) {
+        const char *at = (const char *)from + number->offset;
+        *name = number->name;
+        *value = number->is_real ? *(const double *)(const void *)at : (double)*(const int64_t *)(const void *)at;
+        if (!is_in_range(*name, number->is_real ? &of_real : &of_int, *value)) return 1;
+    }
+    return 0;
+}
+
+static int find_odd_linear(const struct ptq_linear_report *linear, int n, const char **name, double *value)
+{
+    for (int i = 0; i < n; i++)
+        if (find_odd(&linear[i], of_linear, name, value)) return 1;
+    return 0;
+}
+
+static int find_odd_input(const struct ptq_input_report *input, int n, const char **name, double *value)
+{
+    for (int i = 0; i < n; i++) {
+        if (find_odd(&input[i], of_input, name, value)) return 1;
+        *name = "ranked";
+        for (int rank = 0; rank < PTQ_INPUT_RANKS; rank++)
+            if (!is_in_range(*name, &of_real, *value = (double)input[i].ranked[rank])) return 1;
+    }
+    return 0;
+}
+
+enum ptq_status ptq_cell_check(const struct ptq_cell *cell, struct ptq_error *err)
+{
+    const char *name;
+    double value;
+    if (!find_odd(cell, of_cell, &name, &value) && !find_odd(cell, of_against, &name, &value) &&
+        !find_odd_linear(cell->linear, cell->n_linears, &name, &value) &&
+        !find_odd_input(cell->input, cell->n_inputs, &name, &value))
+        return PTQ_OK;
+    return ptq_fail(err, PTQ_ENUMERIC, "%s: its %s is %g, which is beyond what results hold", cell->model, name, value);
 }
 
 static enum ptq_status never_stored(const char *path, const char *group, const char *name, double value,
@@ -190,22 +285,6 @@ static enum ptq_status never_stored(const char *path, const char *group, const c
 {
     return ptq_fail(err, PTQ_EINPUT, "%s: %s: %s is %g, which is never stored; the file is damaged", path, group, name,
                     value);
-}
-
-static enum ptq_status get_int(struct ptq_h5 *file, const char *path, const char *group, const char *name, int64_t *out,
-                               struct ptq_error *err)
-{
-    PTQ_TRY(ptq_h5_int(file, group, name, out, err));
-    return is_in_range(name, (double)*out) ? PTQ_OK : never_stored(path, group, name, (double)*out, err);
-}
-
-/* What is not finite fails a cell before it is stored (methods/pipeline.c). */
-static enum ptq_status get_real(struct ptq_h5 *file, const char *path, const char *group, const char *name, double *out,
-                                struct ptq_error *err)
-{
-    PTQ_TRY(ptq_h5_real(file, group, name, out, err));
-    int bad = !isfinite(*out) || (*out < least_seconds && strncmp(name, "seconds_", 8) == 0);
-    return bad || !is_in_range(name, *out) ? never_stored(path, group, name, *out, err) : PTQ_OK;
 }
 
 static int has_shape_of_nll(const struct ptq_cell *cell, int64_t rows, int64_t columns)
@@ -230,7 +309,7 @@ static int has_mean(const float *nll, int64_t n, double said)
 static int has_ppl(const struct ptq_cell *cell)
 {
     double ppl = cell->tokens ? exp(cell->nll_mean) : 0;
-    return fabs(cell->ppl - ppl) <= 1e-6 * ppl;
+    return isfinite(ppl) && fabs(cell->ppl - ppl) <= 1e-6 * ppl;
 }
 
 static enum ptq_status read_nll(struct ptq_h5 *file, const char *path, const char *group, struct ptq_arena *arena,
@@ -255,6 +334,9 @@ static enum ptq_status read_against(struct ptq_h5 *file, const char *path, const
 #define X(kind, name, ...) PTQ_TRY(GET_##kind(file, group, #name, &cell->name, err));
     PTQ_AGAINST_FIELDS(X)
 #undef X
+    const char *name;
+    double value;
+    if (find_odd(cell, of_against, &name, &value)) return never_stored(path, group, name, value, err);
     PTQ_TRY(ptq_h5_floats(file, group, "kl", arena, &cell->kl, &rows, &columns, err));
     if (!has_shape_of_nll(cell, rows, columns)) return damaged(path, group, "kl has another shape than nll", err);
     return isfinite(sum_of(cell->kl, rows * columns)) ? PTQ_OK : damaged(path, group, "kl is not finite", err);
@@ -291,7 +373,9 @@ enum ptq_status ptq_linears_read(struct ptq_h5 *file, const char *path, const ch
     }
     PTQ_LINEAR_FIELDS(X)
 #undef X
-    return PTQ_OK;
+    const char *odd;
+    double value;
+    return find_odd_linear(linear, *n_out, &odd, &value) ? never_stored(path, at, odd, value, err) : PTQ_OK;
 }
 
 /* A file that is older has none. */
@@ -319,7 +403,26 @@ static enum ptq_status read_inputs(struct ptq_h5 *file, const char *path, const 
     for (int64_t i = 0; i < rows; i++) cell->input[i].field = field[i];
     PTQ_INPUT_FIELDS(X)
 #undef X
-    return PTQ_OK;
+    const char *odd;
+    double value;
+    return find_odd_input(cell->input, cell->n_inputs, &odd, &value) ? never_stored(path, at, odd, value, err) : PTQ_OK;
+}
+
+/* What stands behind "spec=" in the configuration, which has one line a setting; "" where there is no such line. */
+static size_t spec_of(const char *config, const char **spec)
+{
+    const char *line = strstr(config, "\nspec=");
+    *spec = line ? line + strlen("\nspec=") : "";
+    return strcspn(*spec, "\n");
+}
+
+/* The configuration is what the cell's name is the hash of; the texts beside it say the same. */
+static int has_its_spec(const struct ptq_cell *cell)
+{
+    const char *spec;
+    size_t length = spec_of(cell->config, &spec), method = strcspn(cell->spec, ":");
+    return strlen(cell->spec) == length && memcmp(cell->spec, spec, length) == 0 && strlen(cell->method) == method &&
+           memcmp(cell->method, spec, method) == 0;
 }
 
 enum ptq_status ptq_cell_read(struct ptq_h5 *file, const char *path, const char *id, struct ptq_arena *arena,
@@ -330,8 +433,12 @@ enum ptq_status ptq_cell_read(struct ptq_h5 *file, const char *path, const char 
 #define X(kind, name, ...) PTQ_TRY(GET_##kind(file, group, #name, &cell->name, err));
     PTQ_CELL_FIELDS(X)
 #undef X
+    const char *name;
+    double value;
+    if (find_odd(cell, of_cell, &name, &value)) return never_stored(path, group, name, value, err);
     ptq_cell_identify(cell);
     if (strcmp(cell->id, id)) return damaged(path, group, "its name is not the SHA-256 of its configuration", err);
+    if (!has_its_spec(cell)) return damaged(path, group, "spec, method and config contradict one another", err);
     PTQ_TRY(read_nll(file, path, group, arena, cell, err));
     PTQ_TRY(read_inputs(file, path, group, arena, cell, err));
     PTQ_TRY(read_against(file, path, group, arena, cell, err));

@@ -25,8 +25,8 @@ void __gcov_dump(void); // NOLINT: gcc's
 
 /* What a child may take, SPARE and for each byte of the file: of memory for what it finds MOST_TIMES (ours take twice
  * their size), as much again for HDF5 (glibc alone reserves 128 MB for a thread's heap); of processor time one second
- * for each BYTES_A_SECOND. */
-enum { MOST_TIMES = 16, SPARE_SECONDS = 10, BYTES_A_SECOND = 1 << 24, SPARE_FOUND = 4 << 20, SPARE_HDF5 = 256 << 20 };
+ * for each BYTES_A_SECOND (small cells take 0.08 s a MB on a fast machine). */
+enum { MOST_TIMES = 16, SPARE_SECONDS = 10, BYTES_A_SECOND = 1 << 20, SPARE_FOUND = 4 << 20, SPARE_HDF5 = 256 << 20 };
 
 enum kind { NOTHING, READ, REFUSED, NO_MEMORY };
 
@@ -56,6 +56,15 @@ static uint64_t most_bytes(uint64_t size, uint64_t spare)
 static uint64_t most_seconds(uint64_t size)
 {
     return SPARE_SECONDS + size / BYTES_A_SECOND;
+}
+
+/* Of processor time, as the user has limited it (ulimit -t): one less than where the kernel kills without a word. */
+static uint64_t users_seconds(void)
+{
+    struct rlimit now;
+    if (getrlimit(RLIMIT_CPU, &now)) return RLIM_INFINITY;
+    uint64_t most = now.rlim_max > 1 ? now.rlim_max - 1 : 1;
+    return now.rlim_cur < most ? now.rlim_cur : most;
 }
 
 /* ---- the child ---- */
@@ -88,6 +97,17 @@ static void limit(int what, uint64_t most)
     setrlimit((__rlimit_resource_t)what, &now);
 }
 
+/* SIGXCPU behind these seconds, and SIGKILL, which says nothing, a second later: where both are one the kernel kills.
+ */
+static void limit_seconds(uint64_t most)
+{
+    limit(RLIMIT_CPU, most + 1);
+    struct rlimit now;
+    if (getrlimit(RLIMIT_CPU, &now)) return;
+    now.rlim_cur = most;
+    setrlimit(RLIMIT_CPU, &now);
+}
+
 /* Bytes of address space that the process has, 0 where that is not known. */
 static uint64_t used_bytes(void)
 {
@@ -115,7 +135,8 @@ static void leave_parent(uint64_t size)
     if (answer_to > STDERR_FILENO + 1) close_range(STDERR_FILENO + 1, (unsigned)answer_to - 1, 0);
     close_range((unsigned)answer_to + 1, ~0U, 0);
     limit(RLIMIT_CORE, 0);
-    limit(RLIMIT_CPU, most_seconds(size));
+    uint64_t most = most_seconds(size), users = users_seconds();
+    limit_seconds(users < most ? users : most);
     if (used) limit(RLIMIT_AS, used + most_bytes(size, SPARE_HDF5));
     ptq_on_out_of_memory(say_no_memory);
     ptq_pool_leave();
@@ -175,6 +196,20 @@ static enum ptq_status no_memory(const struct call *c, uint64_t bytes, struct pt
                     (unsigned long long)bytes);
 }
 
+/* The file's own limit, or the user's where that is lower, which says nothing of the file. */
+static enum ptq_status no_time(const struct call *c, struct ptq_error *err)
+{
+    uint64_t most = most_seconds(c->size), users = users_seconds();
+    if (users < most)
+        return ptq_fail(err, PTQ_EIO,
+                        "%s: reading it took longer than the limit that you have set, of %llu s of processor time; "
+                        "raise it (ulimit -t) and run again",
+                        c->path, (unsigned long long)users);
+    return ptq_fail(err, PTQ_EINPUT,
+                    "%s: is a damaged HDF5 file: reading its %llu bytes took more than %llu s of processor time",
+                    c->path, (unsigned long long)c->size, (unsigned long long)most);
+}
+
 /* Why a child found nothing. PTQ_EINPUT where it is the file's doing: a cell that cannot be read is computed again, and
  * must not be for want of memory or of processes. */
 static enum ptq_status judge(const struct call *c, const struct answer *answer, int how, struct ptq_error *err)
@@ -186,9 +221,7 @@ static enum ptq_status judge(const struct call *c, const struct answer *answer, 
     if (by == SIGKILL)
         return ptq_fail(err, PTQ_EIO, "%s: the process that tried to read it was killed (signal 9); run again",
                         c->path);
-    if (by == SIGXCPU)
-        return ptq_fail(err, PTQ_EINPUT, "%s: is a damaged HDF5 file: reading its %llu bytes took more than %llu s",
-                        c->path, (unsigned long long)c->size, (unsigned long long)most_seconds(c->size));
+    if (by == SIGXCPU) return no_time(c, err);
     return ptq_fail(err, PTQ_EINPUT, "%s: is a damaged HDF5 file: reading it ended by %s %d", c->path,
                     by ? "signal" : "exit", by ? by : WEXITSTATUS(how));
 }

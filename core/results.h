@@ -175,6 +175,10 @@ struct ptq_cell {
 /* id = SHA-256 of config. */
 void ptq_cell_identify(struct ptq_cell *cell);
 
+/* PTQ_ENUMERIC where a number of the cell is none that a results file may hold: whoever reads it would refuse the file
+ * for it (the table of ranges in cell_file.c). Before it is stored. */
+enum ptq_status ptq_cell_check(const struct ptq_cell *cell, struct ptq_error *err);
+
 /* The name of FILE.cells/ID.part, which need not be there. In arena. */
 char *ptq_results_part(struct ptq_arena *arena, const char *file, const char *id);
 

@@ -130,6 +130,7 @@ void ptq_figure_axis(struct ptq_arena *arena, struct ptq_figure *f, const char *
     const char *ticks = "";
     low = is_log ? low / 1.15 : fmax(0, low - margin);
     high = is_log ? high * 1.15 : high + margin;
+    if (high - low < 1e-30) high = low + 1; /* where all is 0: gnuplot draws nothing on an axis without length */
     int n_steps = high < 30 * low ? 6 : high < 1000 * low ? 3 : 1; /* a power of ten */
     for (int e = -12; is_log && e < 300; e++)
         for (int s = 0; s < n_steps; s++) {

@@ -208,6 +208,33 @@ static void put_depth(struct ptq_arena *arena, const struct inputs *in, struct p
     ptq_figure_axis(arena, f, "y", low, high);
 }
 
+/* A block, and the channel that leads in it. */
+struct lead {
+    int64_t channel;
+    int block;
+};
+
+static int by_channel(const void *a, const void *b)
+{
+    const struct lead *x = a, *y = b;
+    return x->channel != y->channel ? (x->channel > y->channel) - (x->channel < y->channel) : x->block - y->block;
+}
+
+/* The channel that leads in most blocks, of several the one that does so first; how many these are. lead is sorted. */
+static int find_leader(struct lead *lead, int n, int64_t *leader)
+{
+    int most = 0, first = 0;
+    qsort(lead, (size_t)n, sizeof *lead, by_channel);
+    for (int i = 0, end; i < n; i = end) {
+        for (end = i; end < n && lead[end].channel == lead[i].channel;) end++;
+        if (end - i < most || (end - i == most && lead[i].block > lead[first].block)) continue;
+        most = end - i;
+        first = i;
+    }
+    *leader = n ? lead[first].channel : 0;
+    return most;
+}
+
 /* Of each input: in how many blocks one channel leads, and which. */
 static const struct ptq_sheet *brief_depth(struct ptq_arena *arena, const struct inputs *in)
 {
@@ -216,21 +243,19 @@ static const struct ptq_sheet *brief_depth(struct ptq_arena *arena, const struct
                        in->n);
     sheet->column[0].left = 1;
     sheet->n_rows = in->n;
+    struct lead *lead = ptq_new(arena, struct lead, in->blocks);
     for (int i = 0; i < in->n; i++) {
         double low = INFINITY, high = 0;
-        int most = 0, there = 0;
-        int64_t leader = 0;
+        int there = 0;
+        int64_t leader;
         for (int b = 0; b < in->blocks; b++) {
-            const struct ptq_input_report *r = in->at[b * MOST_INPUTS + i], *other;
-            int n = 0;
+            const struct ptq_input_report *r = in->at[b * MOST_INPUTS + i];
             if (!r) continue;
-            for (int o = 0; o < in->blocks; o++)
-                n += (other = in->at[o * MOST_INPUTS + i]) != NULL && other->top1 == r->top1;
-            if (n > most) most = n, leader = r->top1;
+            lead[there++] = (struct lead){r->top1, b};
             low = fmin(low, ratio(r));
             high = fmax(high, ratio(r));
-            there++;
         }
+        int most = find_leader(lead, there, &leader);
         sheet->row[i][0] = in->name[i];
         sheet->row[i][1] = ptq_format(arena, "%.3g", low);
         sheet->row[i][2] = ptq_format(arena, "%.3g", high);

@@ -3,6 +3,8 @@
 #include "beside.h"
 #include "cell_file.h"
 #include "mapped.h"
+#include "method.h"
+#include "part_check.h"
 #include "progress.h"
 
 #include <limits.h>
@@ -12,7 +14,7 @@
 
 enum { DIGEST = PTQ_SHA256_HEX - 1 };
 
-static const double default_pause = 60;
+static const double default_pause = 60, most_seconds = 1e9;
 static const char magic[16] = "ptq-next-x 1\n";
 
 struct head {
@@ -25,6 +27,8 @@ struct head {
 struct ptq_part {
     const char *folder, *spec, *next; /* next: the path of next.x */
     char stamp[PTQ_SHA256_HEX];
+    const struct ptq_model *model;
+    struct ptq_grid grid;
     int64_t blocks, width, ff;
     double pause, last; /* seconds between two next.x; when the last one was written */
     int64_t written;    /* the position of next.x, 0 where it is not ours */
@@ -43,22 +47,24 @@ static enum ptq_status read_pause(double *out, struct ptq_error *err)
     return PTQ_OK;
 }
 
-enum ptq_status ptq_part_open(struct ptq_arena *arena, const struct ptq_cell *cell, const struct ptq_config *config,
-                              struct ptq_part **out, struct ptq_error *err)
+enum ptq_status ptq_part_open(struct ptq_arena *arena, const struct ptq_cell *cell, const struct ptq_spec *spec,
+                              const struct ptq_model *model, struct ptq_part **out, struct ptq_error *err)
 {
     *out = NULL;
     if (!cell->part) return PTQ_OK;
     struct ptq_part *p = ptq_new(arena, struct ptq_part, 1);
     PTQ_TRY(read_pause(&p->pause, err));
+    p->model = model;
+    p->grid = spec->grid;
     const char *stamp = ptq_format(arena, "id=%s\nkernels=%s\nblas=%s\nversion=%s\ncommit=%s\ncompiler=%s\n", cell->id,
                                    cell->kernels, cell->blas, cell->version, cell->commit, cell->compiler);
     ptq_sha256(stamp, strlen(stamp), p->stamp);
     p->folder = cell->part;
     p->spec = cell->spec;
     p->next = ptq_format(arena, "%s/next.x", p->folder);
-    p->blocks = config->blocks;
-    p->width = config->width;
-    p->ff = config->ff;
+    p->blocks = model->config.blocks;
+    p->width = model->config.width;
+    p->ff = model->config.ff;
     p->last = ptq_seconds();
     *out = p;
     return PTQ_OK;
@@ -127,6 +133,7 @@ static const char *check_next(const struct ptq_part *p, const struct ptq_mapped 
         head->rows != rows_at(p, head->position, travel) ||
         file->size != sizeof *head + sizeof(float) * (size_t)(head->rows * head->columns) + DIGEST)
         return "has another shape than the cell's";
+    if (!(head->seconds >= 0 && head->seconds <= most_seconds)) return "says that it took no time that can be";
     return NULL;
 }
 
@@ -184,14 +191,23 @@ int64_t ptq_part_resume(struct ptq_part *p, struct ptq_forward *travel, double *
 
 /* ---- a block ---- */
 
+enum { N_NUMBERS = 8 };
+
+/* What numbers of /ROLE are. */
+static void list_numbers(const struct ptq_qmat *q, int64_t number[N_NUMBERS])
+{
+    const int64_t all[N_NUMBERS] = {q->n,        q->k,          q->grid.w_bit,     q->grid.group_size,
+                                    q->grid.sym, q->grid.range, q->grid.scale_f16, q->n_keep};
+    memcpy(number, all, sizeof all);
+}
+
 /* Into group /ROLE. */
 static enum ptq_status put_linear(struct ptq_h5 *h5, const char *at, const struct ptq_qmat *q, const float *bias,
                                   struct ptq_arena *arena, struct ptq_error *err)
 {
-    const int64_t number[] = {q->n,        q->k,          q->grid.w_bit,     q->grid.group_size,
-                              q->grid.sym, q->grid.range, q->grid.scale_f16, q->n_keep};
-    int64_t *perm = ptq_new(arena, int64_t, q->k);
-    PTQ_TRY(ptq_h5_put_ints(h5, at, "numbers", number, sizeof number / sizeof *number, err));
+    int64_t number[N_NUMBERS], *perm = ptq_new(arena, int64_t, q->k);
+    list_numbers(q, number);
+    PTQ_TRY(ptq_h5_put_ints(h5, at, "numbers", number, N_NUMBERS, err));
     PTQ_TRY(ptq_h5_put_bytes(h5, at, "code", q->code, q->n, q->k, err));
     PTQ_TRY(ptq_h5_put_floats(h5, at, "scale", q->scale, q->n, q->n_groups, err));
     PTQ_TRY(ptq_h5_put_floats(h5, at, "zero", q->zero, q->n, q->n_groups, err));
@@ -274,23 +290,37 @@ static enum ptq_status get_columns(struct ptq_h5 *h5, const char *at, const char
     PTQ_TRY(ptq_h5_ints(h5, at, name, arena, &column, &found, err));
     if (found != n) return ptq_fail(err, PTQ_EINPUT, "%s of %s has another size than the linear's", name, at);
     *out = ptq_new(arena, int32_t, n);
-    for (int64_t i = 0; i < n; i++) (*out)[i] = (int32_t)column[i];
+    for (int64_t i = 0; i < n; i++) /* none is -1, which is refused like whatever else is no column */
+        (*out)[i] = column[i] >= 0 && column[i] <= INT32_MAX ? (int32_t)column[i] : -1;
     return PTQ_OK;
 }
 
-static enum ptq_status get_linear(struct ptq_h5 *h5, const char *at, struct ptq_arena *arena, struct ptq_qmat *q,
-                                  float **bias, struct ptq_error *err)
+/* Sizes and grid, which the cell and the model know: only n_keep is the file's to say. */
+static enum ptq_status get_numbers(const struct ptq_part *p, struct ptq_h5 *h5, const char *at, enum ptq_role role,
+                                   struct ptq_arena *arena, struct ptq_qmat *q, struct ptq_error *err)
 {
-    int64_t *number, found;
-    PTQ_TRY(ptq_h5_ints(h5, at, "numbers", arena, &number, &found, err));
-    if (found != 8) return ptq_fail(err, PTQ_EINPUT, "numbers of %s are not 8", at);
-    *q = (struct ptq_qmat){.n = number[0], .k = number[1], .n_keep = number[7]};
-    q->grid = (struct ptq_grid){.w_bit = (int)number[2],
-                                .group_size = number[3],
-                                .sym = (int)number[4],
-                                .range = (enum ptq_range)number[5],
-                                .scale_f16 = (int)number[6]};
+    int64_t number[N_NUMBERS], *found, n, wrong = -1;
+    *q = (struct ptq_qmat){.grid = p->grid};
+    ptq_linear_size(&p->model->config, role, &q->n, &q->k);
     q->n_groups = ptq_n_groups(q->k, q->grid.group_size);
+    PTQ_TRY(ptq_h5_ints(h5, at, "numbers", arena, &found, &n, err));
+    if (n != N_NUMBERS) return ptq_fail(err, PTQ_EINPUT, "%s/numbers: are not %d", at, N_NUMBERS);
+    q->n_keep = found[N_NUMBERS - 1];
+    list_numbers(q, number);
+    for (int i = 0; i < N_NUMBERS && wrong < 0; i++)
+        if (found[i] != number[i]) wrong = i;
+    if (wrong < 0 && (q->n_keep < 0 || q->n_keep > q->k)) wrong = N_NUMBERS - 1;
+    if (wrong < 0) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT, "%s/numbers: value %lld is %lld, which is not this cell's", at, (long long)wrong,
+                    (long long)found[wrong]);
+}
+
+static enum ptq_status get_linear(const struct ptq_part *p, struct ptq_h5 *h5, enum ptq_role role,
+                                  struct ptq_arena *arena, struct ptq_qmat *q, float **bias, struct ptq_error *err)
+{
+    int64_t found;
+    const char *at = ptq_format(arena, "/%d", role);
+    PTQ_TRY(get_numbers(p, h5, at, role, arena, q, err));
     PTQ_TRY(ptq_h5_bytes(h5, at, "code", arena, &q->code, &found, err));
     if (found != q->n * q->k) return ptq_fail(err, PTQ_EINPUT, "code of %s has another size than the linear's", at);
     PTQ_TRY(get_floats(h5, at, "scale", q->n * q->n_groups, arena, &q->scale, err));
@@ -299,7 +329,8 @@ static enum ptq_status get_linear(struct ptq_h5 *h5, const char *at, struct ptq_
     PTQ_TRY(get_columns(h5, at, "perm", q->k, arena, &q->perm, err));
     PTQ_TRY(get_columns(h5, at, "keep", q->n_keep, arena, &q->keep, err));
     PTQ_TRY(get_floats(h5, at, "kept", q->n * q->n_keep, arena, &q->kept, err));
-    if (q->scale && q->zero && !q->n_keep == !q->keep && !q->n_keep == !q->kept) return PTQ_OK;
+    if (q->scale && q->zero && !q->n_keep == !q->keep && !q->n_keep == !q->kept)
+        return ptq_part_check_linear(at, q, *bias, arena, err);
     return ptq_fail(err, PTQ_EINPUT, "an array of %s is missing", at);
 }
 
@@ -313,16 +344,15 @@ static enum ptq_status get_block(const struct ptq_part *p, struct ptq_h5 *h5, in
     if (strcmp(stamp, p->stamp) || block != index)
         return ptq_fail(err, PTQ_EINPUT, "is another cell's, or was made by another build or other kernels");
     *out = (struct ptq_kept){0};
-    for (int role = 0; role < PTQ_N_ROLE; role++) {
-        const char *at = ptq_format(arena, "/%d", role);
-        if (ptq_h5_exists(h5, at)) PTQ_TRY(get_linear(h5, at, arena, &out->q[role], &out->bias[role], err));
-    }
+    for (int role = 0; role < PTQ_N_ROLE; role++)
+        if (p->model->config.family->hf.linear[role])
+            PTQ_TRY(get_linear(p, h5, (enum ptq_role)role, arena, &out->q[role], &out->bias[role], err));
     for (int i = 0; i < 4; i++)
         PTQ_TRY(get_floats(h5, "", ptq_format(arena, "norm%d", i), p->width, arena, &out->norm[i], err));
     float *scale;
     PTQ_TRY(get_floats(h5, "", "activation_scale", p->ff, arena, &scale, err));
     out->activation_scale = scale;
-    return PTQ_OK;
+    return ptq_part_check_rest(out, p->width, p->ff, err);
 }
 
 struct wanted {
@@ -343,7 +373,8 @@ static enum ptq_status read_block(struct ptq_h5 *h5, const void *context, struct
     const struct wanted *w = context;
     struct found *found = *out = ptq_new(arena, struct found, 1);
     PTQ_TRY(get_block(w->part, h5, w->index, arena, &found->kept, err));
-    return ptq_linears_read(h5, w->path, "/reports", arena, &found->report, &found->n, err);
+    PTQ_TRY(ptq_linears_read(h5, w->path, "/reports", arena, &found->report, &found->n, err));
+    return ptq_part_check_reports(w->part->model, w->index, found->report, found->n, err);
 }
 
 enum ptq_status ptq_part_get(const struct ptq_part *p, int64_t index, struct ptq_arena *arena, struct ptq_kept *out,

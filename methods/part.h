@@ -26,17 +26,20 @@ struct ptq_kept {
 };
 
 struct ptq_part;
+struct ptq_spec;
 
-/* For cell, whose part, id, spec, kernels, blas, version, commit and compiler are set; *out is NULL where cell->part
- * is. Writes nothing yet. PTQ_EUSAGE where the environment's PTQ_CHECKPOINT_SECONDS is no number from 0 on. */
-enum ptq_status ptq_part_open(struct ptq_arena *arena, const struct ptq_cell *cell, const struct ptq_config *config,
-                              struct ptq_part **out, struct ptq_error *err);
+/* For cell, of this spec, whose part, id, spec, kernels, blas, version, commit and compiler are set; *out is NULL where
+ * cell->part is. Writes nothing yet. PTQ_EUSAGE where the environment's PTQ_CHECKPOINT_SECONDS is no number from 0 on.
+ */
+enum ptq_status ptq_part_open(struct ptq_arena *arena, const struct ptq_cell *cell, const struct ptq_spec *spec,
+                              const struct ptq_model *model, struct ptq_part **out, struct ptq_error *err);
 
 /* How many blocks need not be computed again; 0 where nothing usable is there. Where it is more, x of travel is that of
  * the first block behind them (what it was where none is behind), and *seconds is what they took. */
 int64_t ptq_part_resume(struct ptq_part *part, struct ptq_forward *travel, double *seconds);
 
-/* A block that ptq_part_resume counted. *report [*n] in the block's order of roles. Memory from arena. */
+/* A block that ptq_part_resume counted; all of its values are looked at (part_check.h). *report [*n] in the block's
+ * order of roles. Memory from arena. */
 enum ptq_status ptq_part_get(const struct ptq_part *part, int64_t index, struct ptq_arena *arena, struct ptq_kept *out,
                              struct ptq_linear_report **report, int *n, struct ptq_error *err);
 

@@ -178,6 +178,16 @@ static enum ptq_status quantize_block(struct run *r, int64_t index, struct ptq_b
     return PTQ_OK;
 }
 
+/* What is kept has a place in the block: norms and biases where it has them, and nowhere else. */
+static int fits(const struct ptq_kept *kept, const struct ptq_block *b)
+{
+    const float *norm[] = {b->norm1_w, b->norm1_b, b->norm2_w, b->norm2_b};
+    int good = 1;
+    for (int i = 0; i < 4; i++) good &= !kept->norm[i] == !norm[i];
+    for (int role = 0; role < PTQ_N_ROLE; role++) good &= !kept->bias[role] == !b->linear[role].b;
+    return good;
+}
+
 /* The block as an earlier run of this cell left it. */
 static enum ptq_status restore_block(struct run *r, int64_t index, struct ptq_block *block, struct ptq_qmat *q,
                                      struct ptq_error *err)
@@ -186,13 +196,7 @@ static enum ptq_status restore_block(struct run *r, int64_t index, struct ptq_bl
     struct ptq_linear_report *report;
     int n;
     PTQ_TRY(ptq_part_get(r->part, index, r->kept ? r->arena : r->codes, &kept, &report, &n, err));
-    int linears = 0, fits = 1;
-    for (int role = 0; role < PTQ_N_ROLE; role++) {
-        const struct ptq_linear *linear = &block->linear[role];
-        linears += linear->n > 0;
-        fits &= kept.q[role].n == linear->n && (!linear->n || kept.q[role].k == linear->k);
-    }
-    if (!fits || n != linears)
+    if (!fits(&kept, block))
         return ptq_fail(err, PTQ_EINPUT, "%s: holds another model's blocks; remove this folder", r->cell->part);
     memcpy(q, kept.q, sizeof kept.q);
     memcpy(r->cell->linear + r->cell->n_linears, report, sizeof *report * (size_t)n);
@@ -315,7 +319,7 @@ static enum ptq_status run_chunks(struct run *r, struct ptq_error *err)
 /* All of it, with what is finished on disk. Who stops it while x is at a block's input wants to go on there. */
 static enum ptq_status run_with_part(struct run *r, struct ptq_error *err)
 {
-    if (travels(r) && !*r->spec->only) PTQ_TRY(ptq_part_open(r->work, r->cell, &r->model->config, &r->part, err));
+    if (travels(r) && !*r->spec->only) PTQ_TRY(ptq_part_open(r->work, r->cell, r->spec, r->model, &r->part, err));
     enum ptq_status status = run_chunks(r, err);
     if (status == PTQ_EINTERRUPT && r->part && !r->travel.moved)
         ptq_part_move(r->part, r->position, &r->travel, r->cell->seconds_quantize, 1);
@@ -335,7 +339,7 @@ static enum ptq_status summarise(struct run *r, struct ptq_error *err)
     c->tokens_per_second = c->seconds_eval > 0 ? (double)(c->windows * c->window) / c->seconds_eval : 0;
     if (!isfinite(c->ppl))
         return ptq_fail(err, PTQ_ENUMERIC, "%s: the perplexity is not finite (mean nll %g)", c->model, c->nll_mean);
-    return PTQ_OK;
+    return ptq_cell_check(c, err);
 }
 
 static enum ptq_status evaluate(struct run *r, struct ptq_error *err)

@@ -34,7 +34,7 @@ static inline void cell_fill(struct ptq_cell *c, struct ptq_arena *arena, double
 static inline void cell_compare(struct ptq_cell *c, struct ptq_arena *arena, double kl)
 {
     struct ptq_rng rng = ptq_rng_make(3, c->spec);
-    double next = kl;
+    double next = fmod(kl, 0.5); /* differences of probabilities are at most 1 */
     c->kl = ptq_new(arena, float, c->tokens);
     for (int64_t i = 0; i < c->tokens; i++) c->kl[i] = (float)(2 * kl * ptq_rng_uniform(&rng));
 #define X(kind, name, ...) c->name = (next += 0.001);

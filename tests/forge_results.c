@@ -28,6 +28,15 @@ static int set(struct ptq_cell *cell, const char *word)
     return 0;
 }
 
+/* Another method is another spec and another configuration, or the file would be refused. */
+static void follow_method(struct ptq_arena *arena, struct ptq_cell *cell)
+{
+    if (strncmp(cell->spec, cell->method, strlen(cell->method)) == 0) return;
+    cell->spec = ptq_format(arena, "%s%s", cell->method, cell->spec + strcspn(cell->spec, ":"));
+    cell->config = ptq_format(arena, "was=%s\nspec=%s\n", cell->id, cell->spec);
+    ptq_cell_identify(cell);
+}
+
 static enum ptq_status forge(struct ptq_arena *arena, char **argv, struct ptq_error *err)
 {
     struct ptq_cell *cell;
@@ -43,6 +52,7 @@ static enum ptq_status forge(struct ptq_arena *arena, char **argv, struct ptq_er
         for (int i = 0; i < n; i++)
             if (!set(&cell[i], *word)) return ptq_fail(err, PTQ_EUSAGE, "'%s' sets no text of a cell", *word);
     }
+    for (int i = 0; i < n; i++) follow_method(arena, &cell[i]);
     return ptq_cell_file_write(argv[2], n ? cell[0].experiment : experiment, yaml, cell, n, err);
 }
 

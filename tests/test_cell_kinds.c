@@ -10,7 +10,7 @@
 enum fault { NONE, MISSING, OTHER_KIND, OTHER_ROWS, OTHER_COLUMNS };
 static const char *const fault_name[] = {"as it is", "missing", "of another kind", "of other rows", "of other columns"};
 
-/* What one real value of a cell is in place of its own; "" for none. */
+/* What one number of a cell is in place of its own; "" for none. */
 static const char *changed_name = "";
 static double changed_to;
 
@@ -33,7 +33,8 @@ static enum fault take_fault(const char *group, const char *name, enum fault las
 #define PUTS(X)                                                                                                        \
     X(put_text, (AT, const char *a, struct ptq_error *err), (f, group, name, a, err), OTHER_KIND, 1, 1,                \
       put_kind(f, group, name, 1, 2, err))                                                                             \
-    X(put_int, (AT, int64_t a, struct ptq_error * err), (f, group, name, a, err), OTHER_KIND, 0, 1,                    \
+    X(put_int, (AT, int64_t a, struct ptq_error * err),                                                                \
+      (f, group, name, strcmp(name, changed_name) ? a : (int64_t)changed_to, err), OTHER_KIND, 0, 1,                   \
       put_kind(f, group, name, 0, 2, err))                                                                             \
     X(put_real, (AT, double a, struct ptq_error *err),                                                                 \
       (f, group, name, strcmp(name, changed_name) ? a : changed_to, err), OTHER_KIND, 0, 1,                            \
@@ -192,11 +193,12 @@ static void means_are_those_of_the_tokens(void **state)
                 {NAN, NAN, "nll_mean is nan"},
                 {3, NAN, "nll_mean is nan"},
                 {3, INFINITY, "nll_mean is inf"},
-                {3, 4, "nll does not have the mean that nll_mean says"}};
+                {3, 4, "nll does not have the mean that nll_mean says"},
+                {1000, 1000, "ppl is not the exponential of nll_mean"}}; /* which is infinite */
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct ptq_cell cell = make_whole_cell(arena), back;
         struct ptq_error err;
-        for (int k = 0; k < 6; k++) cell.nll[k] = 3;
+        for (int k = 0; k < 6; k++) cell.nll[k] = rows[i].nll > 3 && isfinite(rows[i].nll) ? rows[i].nll : 3;
         cell.nll[1] = rows[i].nll;
         cell.nll_mean = rows[i].mean;
         cell.ppl = exp(3);
@@ -204,6 +206,118 @@ static void means_are_those_of_the_tokens(void **state)
         enum ptq_status status = read_it(cell.id, &back, &err);
         if (rows[i].words) assert_refused("mean", status, &err, rows[i].words);
         if (!rows[i].words && status) fail_msg("%s", err.text);
+    }
+}
+
+/* Each number in turn is beyond its range. */
+static void numbers_end_somewhere(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        double bad[3];
+    } rows[] = {
+#define TEXT(name)
+#define INT(name) {#name, {-0x1p63, -0x1p62, -0x1p62}},
+#define REAL(name) {#name, {NAN, 1e31, -1e31}},
+#define X(kind, name, ...) kind(name)
+        PTQ_CELL_FIELDS(X) PTQ_AGAINST_FIELDS(X)
+#undef X
+#undef TEXT
+#undef INT
+#undef REAL
+    };
+    struct ptq_cell cell = make_whole_cell(arena), back;
+    struct ptq_error err;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (int k = 0; k < 3; k++) {
+            changed_name = rows[i].name, changed_to = rows[i].bad[k];
+            write_it(&cell);
+            const char *words = ptq_format(arena, "cell.h5: ;%s is %g, which is never", changed_name, changed_to);
+            assert_refused(changed_name, read_it(cell.id, &back, &err), &err, words);
+        }
+    changed_name = "";
+}
+
+/* The cell with one number that is out of its range: refused at reading, and before it is stored. */
+static void refuse_odd(const struct ptq_cell *odd, const char *name, double is)
+{
+    struct ptq_cell back;
+    struct ptq_error err;
+    write_it(odd);
+    const char *words = ptq_format(arena, "cell.h5: ;%s is %g, which is never stored", name, is);
+    assert_refused(name, read_it(odd->id, &back, &err), &err, words);
+    assert_int_equal(ptq_cell_check(odd, &err), PTQ_ENUMERIC);
+    words = ptq_format(arena, "its %s is %g, which is beyond what results hold", name, is);
+    assert_refused(name, PTQ_ENUMERIC, &err, words);
+}
+
+/* Each number of a linear's report and of an input's. */
+static void numbers_of_rows_end_somewhere(void **state)
+{
+    (void)state;
+    struct ptq_cell cell = make_whole_cell(arena);
+    struct ptq_error err;
+    assert_int_equal(ptq_cell_check(&cell, &err), PTQ_OK);
+    static const double bad_real[] = {NAN, INFINITY, 1e308, -1e308};
+    static const int64_t bad_int[] = {INT64_MIN, INT64_MAX, -2, -((int64_t)1 << 62)};
+#define BAD_INT bad_int
+#define BAD_REAL bad_real
+#define X(kind, field, ...)                                                                                            \
+    for (int i = 0; i < 4; i++) {                                                                                      \
+        const PTQ_FIELD_TYPE_##kind good = row->field;                                                                 \
+        row->field = BAD_##kind[i];                                                                                    \
+        refuse_odd(&cell, #field, (double)BAD_##kind[i]);                                                              \
+        row->field = good;                                                                                             \
+    }
+    {
+        struct ptq_linear_report *row = &cell.linear[2];
+        PTQ_LINEAR_FIELDS(X)
+    }
+    {
+        struct ptq_input_report *row = &cell.input[1];
+        PTQ_INPUT_FIELDS(X)
+    }
+#undef X
+    cell.input[1].ranked[PTQ_INPUT_RANKS - 1] = -INFINITY;
+    refuse_odd(&cell, "ranked", -INFINITY);
+    cell.input[1].ranked[PTQ_INPUT_RANKS - 1] = 0;
+    cell.kl_max = -7;
+    refuse_odd(&cell, "kl_max", -7);
+    cell.kl_max = 0;
+    cell.calib_windows = INT64_MIN;
+    refuse_odd(&cell, "calib_windows", -0x1p63);
+    cell.calib_windows = 1 << 30;
+    cell.linear[0].loss = 5e-324; /* denormal */
+    cell.kl_mean = -1e-9;         /* rounded */
+    assert_int_equal(ptq_cell_check(&cell, &err), PTQ_OK);
+}
+
+/* Spec and method are those of the configuration, which the cell's name is the hash of. */
+static void texts_agree(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *spec, *method, *config;
+        int good;
+    } rows[] = {{"awq:w4,g32", "awq", "schema=1\nspec=awq:w4,g32\nmodel=x\n", 1},
+                {"fp16", "fp16", "schema=1\nspec=fp16", 1},
+                {"gptq:w4,g32", "gptq", "schema=1\nspec=awq:w4,g32\nmodel=x\n", 0},
+                {"rtn:w3,g32", "rtn", "schema=1\nspec=awq:w4,g32\nmodel=x\n", 0},
+                {"awq:w4,g3", "awq", "schema=1\nspec=awq:w4,g32\nmodel=x\n", 0},
+                {"awq:w4,g32", "gptq", "schema=1\nspec=awq:w4,g32\nmodel=x\n", 0},
+                {"awq:w4,g32", "rtn", "schema=1\nspec=awq:w4,g32\nmodel=x\n", 0},
+                {"awq:w4,g32", "awq", "schema=1\nno_spec=awq:w4,g32\n", 0}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct ptq_cell cell = make_whole_cell(arena), back;
+        struct ptq_error err;
+        cell.spec = rows[i].spec, cell.method = rows[i].method, cell.config = rows[i].config;
+        ptq_cell_identify(&cell);
+        write_it(&cell);
+        enum ptq_status status = read_it(cell.id, &back, &err);
+        if (rows[i].good && status) fail_msg("%s", err.text);
+        if (!rows[i].good)
+            assert_refused("spec", status, &err, "cell.h5: ;spec, method and config contradict one another");
     }
 }
 
@@ -266,6 +380,11 @@ static void numbers_have_ranges(void **state)
         if (read_it(cell.id, &back, &err)) fail_msg("%s", err.text);                                                   \
     }
     X(w_bit, 0, -1, 33, 0x1p40)
+    X(calib_windows, 1 << 30, -1, 0x1p31)
+    X(calib_window, 1 << 30, -1, 0x1p31)
+    X(kl_mean, -1e-9, -7, 1e31)
+    X(delta_p_p01, -1, -1.1, 2)
+    X(saturated_groups, 0x1p53, -1, 0x1p60)
     X(group_size, -1, -2, -0x1p62)
     X(effective_bits, 128, -3, 129) X(fraction, 1, 9, -0.1) X(same_top, 0, 1.5, -1) X(threads, 0, -1)
 #undef X
@@ -328,10 +447,15 @@ static int set_up_path(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(no_value_is_taken_for_another), cmocka_unit_test(an_empty_cell_comes_back_empty),
-        cmocka_unit_test(means_are_those_of_the_tokens), cmocka_unit_test(numbers_are_numbers),
-        cmocka_unit_test(numbers_have_ranges),           cmocka_unit_test(a_sha256_is_its_digits),
-        cmocka_unit_test(files_of_another_schema_say_so)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(no_value_is_taken_for_another),
+                                       cmocka_unit_test(an_empty_cell_comes_back_empty),
+                                       cmocka_unit_test(means_are_those_of_the_tokens),
+                                       cmocka_unit_test(numbers_are_numbers),
+                                       cmocka_unit_test(numbers_end_somewhere),
+                                       cmocka_unit_test(numbers_of_rows_end_somewhere),
+                                       cmocka_unit_test(texts_agree),
+                                       cmocka_unit_test(numbers_have_ranges),
+                                       cmocka_unit_test(a_sha256_is_its_digits),
+                                       cmocka_unit_test(files_of_another_schema_say_so)};
     return cmocka_run_group_tests(tests, set_up_path, tear_down);
 }

@@ -72,7 +72,7 @@ static void test_different(void **state)
     cells[1].nll_mean += 0.25 / (double)cells[1].tokens;
     cells[1].ppl = exp(cells[1].nll_mean);
     cells[2].device = "another processor"; /* the same question under another id */
-    cells[2].config = "another configuration";
+    cells[2].config = ptq_format(arena, "%sanother=1\n", cells[2].config);
     ptq_cell_identify(&cells[2]);
     store(at("b.h5"), cells + 1, 3);
     const char *text = diff(&equal);

@@ -54,9 +54,22 @@ static enum ptq_status read_well(struct ptq_h5 *file, const void *context, struc
     return ptq_h5_text(file, "/", context ? context : "text", into, &found->text, err);
 }
 
-enum end { BY_SIGNAL, BY_EXIT, NO_MEMORY, MUCH_MEMORY, MUCH_FOUND, NOTHING_FOUND, OTHER_PLACE, OTHER_STATUS };
+enum end { FOR_EVER, BY_SIGNAL, BY_EXIT, NO_MEMORY, MUCH_MEMORY, MUCH_FOUND, NOTHING_FOUND, OTHER_PLACE, OTHER_STATUS };
 static enum end end;
 static int number; /* of the signal, of the exit, of bytes */
+
+/* The child's limits of processor time, the second as a text. */
+static enum ptq_status read_limits(struct ptq_h5 *file, const void *context, struct ptq_arena *into, void **out,
+                                   struct ptq_error *err)
+{
+    (void)file, (void)context, (void)err;
+    struct rlimit now;
+    struct found *found = *out = ptq_new(into, struct found, 1);
+    __real_getrlimit(RLIMIT_CPU, &now);
+    found->number = (int64_t)now.rlim_cur;
+    found->text = ptq_format(into, "%lld", (long long)now.rlim_max);
+    return PTQ_OK;
+}
 
 static enum ptq_status read_badly(struct ptq_h5 *file, const void *context, struct ptq_arena *into, void **out,
                                   struct ptq_error *err)
@@ -66,6 +79,8 @@ static enum ptq_status read_badly(struct ptq_h5 *file, const void *context, stru
     *out = NULL;
     fputs("a library's complaint\n", stderr);
     switch (end) {
+    case FOR_EVER:
+        for (volatile int turn = 0;; turn = !turn) continue;
     case BY_SIGNAL:
         raise(number);
         break;
@@ -163,7 +178,8 @@ static void however_it_ends(void **state)
     } rows[] = {
         {BY_SIGNAL, SIGSEGV, PTQ_EINPUT, "is a damaged HDF5 file: reading it ended by signal 11"},
         {BY_SIGNAL, SIGABRT, PTQ_EINPUT, "is a damaged HDF5 file: reading it ended by signal 6"},
-        {BY_SIGNAL, SIGXCPU, PTQ_EINPUT, "is a damaged HDF5 file: reading its ;bytes took more than 10 s"},
+        {BY_SIGNAL, SIGXCPU, PTQ_EINPUT,
+         "is a damaged HDF5 file: reading its ;bytes took more than 10 s of processor time"},
         {BY_SIGNAL, SIGKILL, PTQ_EIO, "the process that tried to read it was killed (signal 9)"},
         {BY_EXIT, 3, PTQ_EINPUT, "is a damaged HDF5 file: reading it ended by exit 3"},
         {BY_EXIT, 0, PTQ_EINPUT, "is a damaged HDF5 file: reading it ended by exit 0"},
@@ -187,6 +203,71 @@ static void however_it_ends(void **state)
         if (rows[i].end != OTHER_STATUS) assert_ptr_equal(strstr(err.text, path), err.text);
     }
     assert_int_equal(next_descriptor(), descriptor);
+}
+
+/* In a process of its own with those limits of processor time: 0 where it holds. */
+static int holds_with(struct rlimit own, int (*holds)(void))
+{
+    int how;
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        setrlimit(RLIMIT_CPU, &own);
+        _exit(!holds());
+    }
+    assert_int_equal(__real_waitpid(child, &how, 0), child);
+    return WIFEXITED(how) ? WEXITSTATUS(how) : 200 + WTERMSIG(how);
+}
+
+static int refuses_by_users_limit(void)
+{
+    void *out;
+    end = FOR_EVER;
+    return ptq_h5_read(path, read_badly, NULL, arena, &out, sizeof(struct found), &err) == PTQ_EIO &&
+           strstr(err.text, "x.h5: reading it took longer than the limit that you have set, of 1 s of processor time");
+}
+
+static int64_t soft, hard; /* what a child has */
+static int has_limits(void)
+{
+    void *out;
+    if (ptq_h5_read(path, read_limits, NULL, arena, &out, sizeof(struct found), &err)) return 0;
+    const struct found *found = out;
+    return found->number == soft && strtoll(found->text, NULL, 10) == hard;
+}
+
+/* A second for each MB, and 10; less where the user says so. A child learns of it before it is killed without a word.
+ */
+static void time_is_limited(void **state)
+{
+    (void)state;
+    enum { MB = 1 << 20 };
+    static const struct {
+        int64_t mb, own_soft, own_hard, soft; /* own: -1 for none */
+    } rows[] = {{0, -1, -1, 10}, {3, -1, -1, 13}, {3, 12, -1, 12}, {3, 12, 12, 11},
+                {3, 13, 14, 13}, {3, 99, 99, 13}, {3, 1, 1, 1}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct ptq_h5 *file;
+        uint8_t *bytes = ptq_new(arena, uint8_t, rows[i].mb * MB + 1);
+        assert_int_equal(ptq_h5_create(path, &file, &err), PTQ_OK);
+        assert_int_equal(ptq_h5_put_bytes(file, "/", "bytes", bytes, 1, rows[i].mb * MB + 1, &err), PTQ_OK);
+        assert_int_equal(ptq_h5_commit(file, &err), PTQ_OK);
+        soft = rows[i].soft, hard = soft + (soft > 1);
+        struct rlimit own = {(rlim_t)rows[i].own_soft, (rlim_t)rows[i].own_hard};
+        if (holds_with(own, has_limits)) fail_msg("row %zu", i);
+    }
+    write_it();
+    assert_int_equal(holds_with((struct rlimit){1, RLIM_INFINITY}, refuses_by_users_limit), 0);
+    assert_int_equal(holds_with((struct rlimit){2, 2}, refuses_by_users_limit), 0);
+    struct rlimit was, lower = {9, RLIM_INFINITY}; /* in this process, whose branches are counted; it needs 2 s */
+    struct found *found;
+    __real_getrlimit(RLIMIT_CPU, &was);
+    lower.rlim_max = was.rlim_max;
+    end = BY_SIGNAL, number = SIGXCPU;
+    assert_int_equal(setrlimit(RLIMIT_CPU, &lower), 0);
+    assert_refused("9 s", read_with(read_badly, &found), &err, "the limit that you have set, of 9 s");
+    assert_int_equal(err.status, PTQ_EIO);
+    setrlimit(RLIMIT_CPU, &was);
 }
 
 /* The reader is not interrupted, its parent is. */
@@ -270,13 +351,10 @@ static int set_up_path(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_found_comes_back),
-        cmocka_unit_test(what_is_not_ours_is_not_opened),
-        cmocka_unit_test(however_it_ends),
-        cmocka_unit_test(signals_are_the_parents),
-        cmocka_unit_test(system_calls_that_fail),
-        cmocka_unit_test(streams_are_closed),
-        cmocka_unit_test(nobody_waits),
+        cmocka_unit_test(what_is_found_comes_back), cmocka_unit_test(what_is_not_ours_is_not_opened),
+        cmocka_unit_test(however_it_ends),          cmocka_unit_test(time_is_limited),
+        cmocka_unit_test(signals_are_the_parents),  cmocka_unit_test(system_calls_that_fail),
+        cmocka_unit_test(streams_are_closed),       cmocka_unit_test(nobody_waits),
     };
     return cmocka_run_group_tests(tests, set_up_path, tear_down);
 }

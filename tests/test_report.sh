@@ -135,6 +135,24 @@ test_stopped_with_its_group() {
     rm "$scratch/stubs/gnuplot"
 }
 
+# Who starts ptq may not want to hear of children, or may hear of them by other means: ptq waits for its own.
+test_started_by_who_ignores_children() {
+    local deaf='import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+os.execv(sys.argv[1], sys.argv[1:])'
+    have gnuplot || return 0
+    python3 -c "$deaf" "$ptq" plot "$scratch/small.h5" -o "$scratch/deaf" 2>"$scratch/err" || fail "plot: $(cat "$scratch/err")"
+    [ -n "$(find "$scratch/deaf" -name '*.svg')" ] || fail "there is no picture"
+    # and its own children do not inherit it
+    mkdir -p "$scratch/stubs"
+    printf '#!/bin/sh\nexec grep -E "^Sig(Blk|Ign):" /proc/self/status >"%s"\n' "$scratch/masks" >"$scratch/stubs/gnuplot"
+    chmod +x "$scratch/stubs/gnuplot"
+    PATH=$scratch/stubs:$PATH python3 -c "$deaf" "$ptq" plot "$scratch/small.h5" -o "$scratch/deaf2" 2>"$scratch/err" || true
+    ! grep -E '[13579bdf]....$' "$scratch/masks" || fail "a child ignores or blocks SIGCHLD" # bit 16 of each mask
+    rm "$scratch/stubs/gnuplot"
+}
+
 test_refusals() {
     local got=0
     "$ptq" report "$scratch/small.h5" 2>"$scratch/err" || got=$?

@@ -68,10 +68,10 @@ static enum ptq_status fake_plan(void *session, const struct ptq_job *job, struc
     cell->window = SCORED + 1;
     cell->windows = WINDOWS;
     cell->tokens = WINDOWS * SCORED;
-    cell->protocol = "made up";
-    /* fp16 knows no seed, as in the pipeline. */
+    cell->protocol = "made up"; /* fp16 knows no seed, as in the pipeline */
     int quantized = strcmp(job->spec, "fp16") != 0;
-    cell->config = ptq_format(where, "%s|%s|%s|%llu", job->model, job->spec, job->text,
+    cell->method = ptq_strndup(where, job->spec, strcspn(job->spec, ":"));
+    cell->config = ptq_format(where, "schema=1\nspec=%s\n%s|%s|%llu", job->spec, job->model, job->text,
                               quantized ? (unsigned long long)job->seed : 0);
     ptq_cell_identify(cell);
     return PTQ_OK;
