@@ -202,9 +202,8 @@ static enum ptq_status read_loose(struct ptq_arena *arena, const char *path, con
     struct cells one = {0};
     struct ptq_cell broken = {0};
     struct ptq_error second;
-    uint64_t size;
     int there = 1;
-    enum ptq_status status = ptq_h5_check(path, 1, &size, err);
+    enum ptq_status status = ptq_h5_check(path, err);
     if (status == PTQ_EINPUT) {
         memcpy(broken.id, id, sizeof broken.id);
         add_cell(&s->damaged, &broken);

@@ -164,6 +164,7 @@ static void however_it_ends(void **state)
         {BY_SIGNAL, SIGSEGV, PTQ_EINPUT, "is a damaged HDF5 file: reading it ended by signal 11"},
         {BY_SIGNAL, SIGABRT, PTQ_EINPUT, "is a damaged HDF5 file: reading it ended by signal 6"},
         {BY_SIGNAL, SIGXCPU, PTQ_EINPUT, "is a damaged HDF5 file: reading its ;bytes took more than 10 s"},
+        {BY_SIGNAL, SIGBUS, PTQ_EIO, "x.h5: became shorter or could not be read while it was in use (signal 7)"},
         {BY_SIGNAL, SIGKILL, PTQ_EIO, "the process that tried to read it was killed (signal 9)"},
         {BY_EXIT, 3, PTQ_EINPUT, "is a damaged HDF5 file: reading it ended by exit 3"},
         {BY_EXIT, 0, PTQ_EINPUT, "is a damaged HDF5 file: reading it ended by exit 0"},
