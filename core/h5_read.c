@@ -188,8 +188,8 @@ static enum ptq_status judge(const struct call *c, const struct answer *answer, 
         return ptq_fail(err, PTQ_EIO, "%s: the process that tried to read it was killed (signal 9); run again",
                         c->path);
     if (by == SIGBUS)
-        return ptq_fail(err, PTQ_EIO, "%s: became shorter or could not be read while it was in use (signal 7); run again",
-                        c->path);
+        return ptq_fail(err, PTQ_EIO,
+                        "%s: became shorter or could not be read while it was in use (signal 7); run again", c->path);
     if (by == SIGXCPU)
         return ptq_fail(err, PTQ_EINPUT, "%s: is a damaged HDF5 file: reading its %llu bytes took more than %llu s",
                         c->path, (unsigned long long)c->size, (unsigned long long)most_seconds(c->size));
@@ -224,10 +224,9 @@ enum ptq_status ptq_h5_read(const char *path, ptq_h5_reader *read, const void *c
     PTQ_TRY(ptq_h5_map(path, 1, &c.bytes, err));
     c.size = c.bytes.size;
     struct ptq_mark mark = ptq_arena_mark(arena);
-    enum ptq_status status =
-        ptq_arena_share(arena, most_bytes(c.size, SPARE_FOUND))
-            ? let_child_read(&c, &answer, &how, err)
-            : ptq_fail(err, PTQ_EIO, "%s: there is not enough memory to read it", path);
+    enum ptq_status status = ptq_arena_share(arena, most_bytes(c.size, SPARE_FOUND))
+                                 ? let_child_read(&c, &answer, &how, err)
+                                 : ptq_fail(err, PTQ_EIO, "%s: there is not enough memory to read it", path);
     if (!status && (answer.kind != READ || !ptq_arena_keep(arena, answer.bytes, answer.out, bytes)))
         status = judge(&c, &answer, how, err);
     ptq_unmap(&c.bytes);
