@@ -81,14 +81,20 @@ void ptq_h5_abandon(struct ptq_h5 *file)
 
 static const unsigned char signature[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
 
-int ptq_h5_begins(const char *path)
+enum ptq_status ptq_h5_begins(const char *path, int *bytes, struct ptq_error *err)
 {
-    unsigned char start[sizeof signature];
-    FILE *file = ptq_is_file(path) ? fopen(path, "re") : NULL; /* to open a FIFO waits for its writer */
-    if (!file) return -1;
-    size_t n = fread(start, 1, sizeof start, file);
-    fclose(file);
-    return memcmp(start, signature, n) ? -1 : (int)n;
+    struct ptq_mapped file = {0};
+    enum ptq_kind kind;
+    *bytes = -1;
+    PTQ_TRY(ptq_look(path, &kind, err));
+    if (kind != PTQ_FILE) return PTQ_OK; /* to open a FIFO waits for its writer */
+    struct ptq_arena *arena = ptq_arena_make("the first bytes of a file");
+    enum ptq_status status = ptq_map(arena, path, &file, err);
+    size_t n = file.size < sizeof signature ? file.size : sizeof signature;
+    if (!status && (!n || memcmp(file.data, signature, n) == 0)) *bytes = (int)n;
+    ptq_unmap(&file);
+    ptq_arena_free(arena);
+    return status;
 }
 
 /* What HDF5 itself would say in its own way, or not notice. */

@@ -22,8 +22,8 @@ enum ptq_status ptq_h5_open(const char *path, struct ptq_h5 **out, struct ptq_er
 enum ptq_status ptq_h5_open_foreign(const char *path, struct ptq_h5 **out, struct ptq_error *err);
 void ptq_h5_close(struct ptq_h5 *file);
 /* With how many of HDF5's first 8 bytes a regular file begins: fewer than 8 where it ends there, -1 where it begins
- * otherwise. HDF5 is not asked. */
-int ptq_h5_begins(const char *path);
+ * otherwise, or is none. HDF5 is not asked. PTQ_EIO where the system cannot say. */
+enum ptq_status ptq_h5_begins(const char *path, int *bytes, struct ptq_error *err);
 /* What can be said of a file without HDF5: its first bytes, its size, and its SHA-256. PTQ_EINPUT: the bytes are not
  * right; PTQ_EIO: they cannot be had. */
 enum ptq_status ptq_h5_check(const char *path, struct ptq_error *err);

@@ -39,9 +39,15 @@ static int id_of_name(const char *name, const char *suffix, char *id)
 }
 
 /* Only what HDF5 wrote, or nobody: a name mistyped behind -o must not cost a text or a model. */
-static int is_removable(const char *file)
+static enum ptq_status is_removable(const char *file, int *removable, struct ptq_error *err)
 {
-    return access(file, F_OK) || ptq_h5_begins(file) >= 0;
+    enum ptq_kind kind;
+    int bytes;
+    *removable = 0;
+    PTQ_TRY(ptq_look(file, &kind, err));
+    PTQ_TRY(ptq_h5_begins(file, &bytes, err));
+    *removable = kind == PTQ_NOTHING || bytes >= 0;
+    return PTQ_OK;
 }
 
 static int by_id(const void *a, const void *b)
@@ -54,12 +60,12 @@ static int is_gone(const char *path)
     return access(path, F_OK) && errno == ENOENT;
 }
 
-/* Whether a name is there. That the system cannot say is no answer: what is there would be taken for nothing. */
 static enum ptq_status look_for(const char *path, int *there, struct ptq_error *err)
 {
-    *there = access(path, F_OK) == 0;
-    if (*there || errno == ENOENT || errno == ENOTDIR) return PTQ_OK;
-    return ptq_fail(err, PTQ_EIO, "%s: cannot be looked for: %s", path, strerror(errno));
+    enum ptq_kind kind;
+    PTQ_TRY(ptq_look(path, &kind, err));
+    *there = kind != PTQ_NOTHING;
+    return PTQ_OK;
 }
 
 enum ptq_status ptq_results_are_there(struct ptq_arena *arena, const char *file, int *there, struct ptq_error *err)
@@ -238,8 +244,11 @@ static void free_stored(struct stored *s)
 static enum ptq_status hint_writer(const char *file, struct ptq_error *err)
 {
     size_t used = strlen(err->text);
+    struct ptq_error ignored; /* what cannot be looked at now is not to be removed */
+    int removable;
+    is_removable(file, &removable, &ignored);
     snprintf(err->text + used, sizeof err->text - used, "; move it away, or %s",
-             is_removable(file) ? "start over with --fresh" : "give another name behind -o");
+             removable ? "start over with --fresh" : "give another name behind -o");
     return err->status;
 }
 
@@ -405,10 +414,12 @@ enum ptq_status ptq_results_merge(const char *file, const char *experiment, cons
 enum ptq_status ptq_results_check_name(const char *file, struct ptq_error *err)
 {
     if (!*file) return ptq_fail(err, PTQ_EUSAGE, "-o is empty; give the name of a results file, such as x.h5");
-    if (ptq_is_folder(file) || file[strlen(file) - 1] == '/')
+    enum ptq_kind kind;
+    PTQ_TRY(ptq_look(file, &kind, err));
+    if (kind == PTQ_FOLDER || file[strlen(file) - 1] == '/')
         return ptq_fail(err, PTQ_EUSAGE, "-o %s: is a folder; give the name of a results file in it, such as x.h5",
                         file);
-    if (ptq_is_special(file))
+    if (kind == PTQ_SPECIAL)
         return ptq_fail(err, PTQ_EUSAGE,
                         "-o %s: is no regular file, and is not replaced; give the name of a results file, such as x.h5",
                         file);
@@ -434,7 +445,9 @@ enum ptq_status ptq_results_resolve(struct ptq_arena *arena, const char **file, 
 
 static enum ptq_status check_removable(const char *file, struct ptq_error *err)
 {
-    if (is_removable(file)) return PTQ_OK;
+    int removable;
+    PTQ_TRY(is_removable(file, &removable, err));
+    if (removable) return PTQ_OK;
     return ptq_fail(err, PTQ_EINPUT, "%s: is no results file, and is not removed; give another name behind -o", file);
 }
 

@@ -93,7 +93,9 @@ enum ptq_status ptq_failures_read(struct ptq_arena *arena, const char *file, str
     size_t size;
     *n = 0;
     *out = NULL;
-    if (!ptq_is_file(path)) return PTQ_OK;
+    enum ptq_kind kind;
+    PTQ_TRY(ptq_look(path, &kind, err));
+    if (kind != PTQ_FILE) return PTQ_OK;
     PTQ_TRY(ptq_read_file(arena, path, SIZE_LIMIT, &text, &size, err));
     json_t *root;
     PTQ_TRY(ptq_json_parse(text, size, path, &root, err));
