@@ -27,6 +27,24 @@ char *ptq_results_part(struct ptq_arena *arena, const char *file, const char *id
     return ptq_format(arena, "%s" PTQ_CELLS "/%s.part", file, id);
 }
 
+enum ptq_status ptq_results_follow(struct ptq_arena *arena, const char **file, struct ptq_error *err)
+{
+    enum { MAX_LINKS = 40 }; /* as the kernel has it */
+    char target[4096];
+    const char *path = *file;
+    ssize_t n;
+    for (int i = 0; (n = readlink(path, target, sizeof target)) >= 0; i++) {
+        if (i == MAX_LINKS || n == sizeof target)
+            return ptq_fail(err, PTQ_EINPUT, "%s: is a symbolic link that leads nowhere", *file);
+        int in_folder = *target == '/' ? 0 : (int)(ptq_file_name(path) - path); /* its name, with the '/' */
+        path = ptq_format(arena, "%.*s%.*s", in_folder, path, (int)n, target);
+    }
+    if (errno != EINVAL && errno != ENOENT && errno != ENOTDIR) /* no link; nothing */
+        return ptq_fail(err, PTQ_EIO, "%s: cannot be looked for: %s", path, strerror(errno));
+    *file = path;
+    return PTQ_OK;
+}
+
 /* The id in "ID.h5" or "ID.part"; 0 where name is something else. */
 static int id_of_name(const char *name, const char *suffix, char *id)
 {
@@ -70,6 +88,7 @@ static enum ptq_status look_for(const char *path, int *there, struct ptq_error *
 
 enum ptq_status ptq_results_are_there(struct ptq_arena *arena, const char *file, int *there, struct ptq_error *err)
 {
+    PTQ_TRY(ptq_results_follow(arena, &file, err));
     PTQ_TRY(look_for(file, there, err));
     return *there ? PTQ_OK : look_for(cells_folder(arena, file), there, err);
 }
@@ -318,6 +337,7 @@ enum ptq_status ptq_results_read(struct ptq_arena *arena, const char *file, stru
     struct cells all;
     int there;
     PTQ_TRY(ptq_results_are_there(arena, file, &there, err));
+    PTQ_TRY(ptq_results_follow(arena, &file, err));
     if (!there) return ptq_fail(err, PTQ_EIO, "%s: there is no such results file, and no finished cell of it", file);
     PTQ_TRY(read_stored(arena, file, &s, err));
     put_in_order(&s, NULL, 0, &all);
@@ -428,19 +448,10 @@ enum ptq_status ptq_results_check_name(const char *file, struct ptq_error *err)
 
 enum ptq_status ptq_results_resolve(struct ptq_arena *arena, const char **file, struct ptq_error *err)
 {
-    enum { MAX_LINKS = 40 }; /* as the kernel has it */
-    char target[4096];
-    const char *path = *file;
-    ssize_t n;
-    PTQ_TRY(ptq_results_check_name(path, err));
-    for (int i = 0; (n = readlink(path, target, sizeof target)) >= 0; i++) {
-        if (i == MAX_LINKS || n == sizeof target)
-            return ptq_fail(err, PTQ_EUSAGE, "-o %s: is a symbolic link that leads nowhere", *file);
-        int in_folder = *target == '/' ? 0 : (int)(ptq_file_name(path) - path); /* its name, with the '/' */
-        path = ptq_format(arena, "%.*s%.*s", in_folder, path, (int)n, target);
-    }
-    *file = path;
-    return ptq_results_check_name(path, err);
+    const char *given = *file;
+    PTQ_TRY(ptq_results_follow(arena, file, err));
+    PTQ_TRY(ptq_results_check_name(given, err));
+    return ptq_results_check_name(*file, err);
 }
 
 static enum ptq_status check_removable(const char *file, struct ptq_error *err)
