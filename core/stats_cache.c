@@ -151,7 +151,7 @@ enum ptq_status ptq_moments_fetch(const char *folder, int64_t block, const struc
         }
         ptq_h5_close(file);
     }
-    if (!status) return PTQ_OK;
+    if (status != PTQ_EINPUT) return status; /* what the system cannot give today is not damaged */
     remove(path);
     return ptq_within(err, "statistics %s were damaged and are removed; run again, and they are measured again", path);
 }
