@@ -170,12 +170,6 @@ static int sync_path(const char *path, int flags)
     return bad && !((flags & O_DIRECTORY) && (errno == EINVAL || errno == ENOTSUP)) ? -1 : 0;
 }
 
-int ptq_is_special(const char *path)
-{
-    struct stat info;
-    return stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
-}
-
 enum ptq_status ptq_sync_folder_of(const char *path, struct ptq_error *err)
 {
     char folder[PATH_MAX];
@@ -187,9 +181,13 @@ enum ptq_status ptq_sync_folder_of(const char *path, struct ptq_error *err)
 
 enum ptq_status ptq_publish(const char *temporary, const char *path, struct ptq_error *err)
 {
-    if (ptq_is_special(path)) {
+    enum ptq_kind kind;
+    enum ptq_status status = ptq_look(path, &kind, err);
+    if (!status && kind == PTQ_SPECIAL)
+        status = ptq_fail(err, PTQ_EINPUT, "%s: is no regular file, and is not replaced; give another name", path);
+    if (status) {
         unlink(temporary);
-        return ptq_fail(err, PTQ_EINPUT, "%s: is no regular file, and is not replaced; give another name", path);
+        return status;
     }
     if (sync_path(temporary, O_NOFOLLOW) || rename(temporary, path)) {
         int cause = errno;
@@ -286,20 +284,34 @@ enum ptq_status ptq_make_folder(const char *path, struct ptq_error *err)
         *c = kept;
         if (!kept) break;
     }
-    if (!ptq_is_folder(path)) return ptq_fail(err, PTQ_EIO, "%s: exists and is no folder", path);
+    enum ptq_kind kind;
+    PTQ_TRY(ptq_look(path, &kind, err));
+    return kind == PTQ_FOLDER ? PTQ_OK : ptq_fail(err, PTQ_EIO, "%s: exists and is no folder", path);
+}
+
+enum ptq_status ptq_look(const char *path, enum ptq_kind *kind, struct ptq_error *err)
+{
+    struct stat info;
+    *kind = PTQ_NOTHING;
+    if (stat(path, &info) == 0)
+        *kind = S_ISREG(info.st_mode) ? PTQ_FILE : S_ISDIR(info.st_mode) ? PTQ_FOLDER : PTQ_SPECIAL;
+    else if (errno != ENOENT && errno != ENOTDIR)
+        return ptq_fail(err, PTQ_EIO, "%s: cannot be looked for: %s", path, strerror(errno));
     return PTQ_OK;
 }
 
 int ptq_is_folder(const char *path)
 {
-    struct stat info;
-    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+    enum ptq_kind kind;
+    struct ptq_error ignored;
+    return ptq_look(path, &kind, &ignored) == PTQ_OK && kind == PTQ_FOLDER;
 }
 
 int ptq_is_file(const char *path)
 {
-    struct stat info;
-    return stat(path, &info) == 0 && S_ISREG(info.st_mode);
+    enum ptq_kind kind;
+    struct ptq_error ignored;
+    return ptq_look(path, &kind, &ignored) == PTQ_OK && kind == PTQ_FILE;
 }
 
 char *ptq_join(struct ptq_arena *arena, const char *a, const char *b)

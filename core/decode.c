@@ -248,8 +248,10 @@ enum ptq_status ptq_model_ends(const struct ptq_model *model, struct ptq_arena *
     }
     for (int i = 0; i < 2 && *n == 0; i++) {
         json_t *root;
+        enum ptq_kind kind;
         const char *path = ptq_join(arena, c->folder, files[i]);
-        if (!ptq_is_file(path)) continue;
+        PTQ_TRY(ptq_look(path, &kind, err));
+        if (kind != PTQ_FILE) continue;
         PTQ_TRY(ptq_json_load(path, CONFIG_LIMIT, &root, err));
         take_ends(json_object_get(root, "eos_token_id"), *id, n);
         json_decref(root);

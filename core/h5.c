@@ -23,16 +23,24 @@ static struct ptq_h5 *new_file(const char *path)
 static void free_file(struct ptq_h5 *file)
 {
     if (file->id >= 0) H5Fclose(file->id);
+    ptq_unmap(&file->bytes);
     free(file->path);
     free(file);
+}
+
+/* HDF5 tells files in memory apart by their names, and refuses to open one where a file has that name on disk. */
+enum { MEMORY_NAME = 64 };
+static void memory_name(const struct ptq_h5 *file, char name[MEMORY_NAME])
+{
+    snprintf(name, MEMORY_NAME, "/dev/null/ptq-%p", (const void *)file);
 }
 
 enum ptq_status ptq_h5_create(const char *path, struct ptq_h5 **out, struct ptq_error *err)
 {
     ptq_h5_quieten();
     struct ptq_h5 *file = new_file(path);
-    char name[64]; /* files in memory are told apart by their names */
-    snprintf(name, sizeof name, "ptq-%p", (void *)file);
+    char name[MEMORY_NAME];
+    memory_name(file, name);
     hid_t access = H5Pcreate(H5P_FILE_ACCESS), create = H5Pcreate(H5P_FILE_CREATE);
     H5Pset_fapl_core(access, 1 << 20, 0);
     /* The format of 1.8, whose metadata carries checksums. */
@@ -73,14 +81,20 @@ void ptq_h5_abandon(struct ptq_h5 *file)
 
 static const unsigned char signature[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
 
-int ptq_h5_begins(const char *path)
+enum ptq_status ptq_h5_begins(const char *path, int *bytes, struct ptq_error *err)
 {
-    unsigned char start[sizeof signature];
-    FILE *file = ptq_is_file(path) ? fopen(path, "re") : NULL; /* to open a FIFO waits for its writer */
-    if (!file) return -1;
-    size_t n = fread(start, 1, sizeof start, file);
-    fclose(file);
-    return memcmp(start, signature, n) ? -1 : (int)n;
+    struct ptq_mapped file = {0};
+    enum ptq_kind kind;
+    *bytes = -1;
+    PTQ_TRY(ptq_look(path, &kind, err));
+    if (kind != PTQ_FILE) return PTQ_OK; /* to open a FIFO waits for its writer */
+    struct ptq_arena *arena = ptq_arena_make("the first bytes of a file");
+    enum ptq_status status = ptq_map(arena, path, &file, err);
+    size_t n = file.size < sizeof signature ? file.size : sizeof signature;
+    if (!status && (!n || memcmp(file.data, signature, n) == 0)) *bytes = (int)n;
+    ptq_unmap(&file);
+    ptq_arena_free(arena);
+    return status;
 }
 
 /* What HDF5 itself would say in its own way, or not notice. */
@@ -104,51 +118,104 @@ static enum ptq_status check_bytes(const struct ptq_mapped *file, int need_seal,
                     file->path, (unsigned long long)file->size);
 }
 
-enum ptq_status ptq_h5_check(const char *path, int need_seal, uint64_t *size, struct ptq_error *err)
+enum ptq_status ptq_h5_map(const char *path, int need_seal, struct ptq_mapped *out, struct ptq_error *err)
 {
     struct ptq_arena *arena = ptq_arena_make("the check of an HDF5 file");
-    struct ptq_mapped file;
-    enum ptq_status status = ptq_map(arena, path, &file, err);
-    if (!status) {
-        *size = file.size;
-        status = check_bytes(&file, need_seal, err);
-        ptq_unmap(&file);
-    }
+    *out = (struct ptq_mapped){0};
+    enum ptq_status status = ptq_map(arena, path, out, err);
+    if (!status) status = check_bytes(out, need_seal, err);
+    if (status) ptq_unmap(out);
+    out->path = path;
     ptq_arena_free(arena);
     return status;
 }
 
-enum ptq_status ptq_h5_open_checked(const char *path, uint64_t size, struct ptq_h5 **out, struct ptq_error *err)
+enum ptq_status ptq_h5_check(const char *path, struct ptq_error *err)
+{
+    struct ptq_mapped bytes;
+    PTQ_TRY(ptq_h5_map(path, 1, &bytes, err));
+    ptq_unmap(&bytes);
+    return PTQ_OK;
+}
+
+/* ---- a map as HDF5's file in memory: it asks for room, copies the bytes there and gives it back, three times a file,
+ * and gets the map each time ---- */
+
+static void *the_map(size_t size, H5FD_file_image_op_t op, void *map)
+{
+    (void)size, (void)op;
+    return map;
+}
+
+static void *not_copied(void *to, const void *from, size_t size, H5FD_file_image_op_t op, void *map)
+{
+    (void)from, (void)size, (void)op, (void)map;
+    return to;
+}
+
+static herr_t not_freed(void *room, H5FD_file_image_op_t op, void *map)
+{
+    (void)room, (void)op, (void)map;
+    return 0;
+}
+
+static void *same_map(void *map)
+{
+    return map;
+}
+
+static herr_t map_stays(void *map)
+{
+    (void)map;
+    return 0;
+}
+
+static hid_t access_to(const struct ptq_mapped *bytes)
+{
+    void *map = (void *)bytes->data;
+    H5FD_file_image_callbacks_t calls = {the_map, not_copied, NULL, not_freed, same_map, map_stays, map};
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    H5Pset_fapl_core(access, 1 << 20, 0);
+    H5Pset_file_image_callbacks(access, &calls);
+    H5Pset_file_image(access, map, bytes->size);
+    return access;
+}
+
+enum ptq_status ptq_h5_open_map(const struct ptq_mapped *bytes, struct ptq_h5 **out, struct ptq_error *err)
 {
     ptq_h5_quieten();
-    struct ptq_h5 *file = new_file(path);
-    file->size = size;
-    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-    /* Files are replaced by rename and never written in place: no lock, which some file systems do not have. */
-    H5Pset_file_locking(access, 0, 1);
-    file->id = H5Fopen(path, H5F_ACC_RDONLY, access);
+    struct ptq_h5 *file = new_file(bytes->path);
+    char name[MEMORY_NAME];
+    memory_name(file, name);
+    file->bytes = *bytes;
+    file->size = bytes->size;
+    hid_t access = access_to(bytes);
+    file->id = H5Fopen(name, H5F_ACC_RDONLY, access);
     enum ptq_status status = PTQ_OK;
     if (file->id < 0)
-        status = ptq_fail(err, PTQ_EINPUT, "%s: is a damaged or truncated HDF5 file of %llu bytes: %s", path,
-                          (unsigned long long)size, ptq_h5_cause());
+        status = ptq_fail(err, PTQ_EINPUT, "%s: is a damaged or truncated HDF5 file of %zu bytes: %s", file->path,
+                          bytes->size, ptq_h5_cause());
     ptq_h5_release(access);
     if (status) free_file(file);
     *out = status ? NULL : file;
     return status;
 }
 
+static enum ptq_status open_file(const char *path, int need_seal, struct ptq_h5 **out, struct ptq_error *err)
+{
+    struct ptq_mapped bytes;
+    PTQ_TRY(ptq_h5_map(path, need_seal, &bytes, err));
+    return ptq_h5_open_map(&bytes, out, err);
+}
+
 enum ptq_status ptq_h5_open(const char *path, struct ptq_h5 **out, struct ptq_error *err)
 {
-    uint64_t size;
-    PTQ_TRY(ptq_h5_check(path, 1, &size, err));
-    return ptq_h5_open_checked(path, size, out, err);
+    return open_file(path, 1, out, err);
 }
 
 enum ptq_status ptq_h5_open_foreign(const char *path, struct ptq_h5 **out, struct ptq_error *err)
 {
-    uint64_t size;
-    PTQ_TRY(ptq_h5_check(path, 0, &size, err));
-    return ptq_h5_open_checked(path, size, out, err);
+    return open_file(path, 0, out, err);
 }
 
 void ptq_h5_close(struct ptq_h5 *file)

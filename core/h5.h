@@ -22,11 +22,11 @@ enum ptq_status ptq_h5_open(const char *path, struct ptq_h5 **out, struct ptq_er
 enum ptq_status ptq_h5_open_foreign(const char *path, struct ptq_h5 **out, struct ptq_error *err);
 void ptq_h5_close(struct ptq_h5 *file);
 /* With how many of HDF5's first 8 bytes a regular file begins: fewer than 8 where it ends there, -1 where it begins
- * otherwise. HDF5 is not asked. */
-int ptq_h5_begins(const char *path);
-/* What can be said of a file without HDF5: its first bytes, its size, and its SHA-256, which it must have where
- * need_seal is set. PTQ_EINPUT: the bytes are not right; PTQ_EIO: they cannot be had. */
-enum ptq_status ptq_h5_check(const char *path, int need_seal, uint64_t *size, struct ptq_error *err);
+ * otherwise, or is none. HDF5 is not asked. PTQ_EIO where the system cannot say. */
+enum ptq_status ptq_h5_begins(const char *path, int *bytes, struct ptq_error *err);
+/* What can be said of a file without HDF5: its first bytes, its size, and its SHA-256. PTQ_EINPUT: the bytes are not
+ * right; PTQ_EIO: they cannot be had. */
+enum ptq_status ptq_h5_check(const char *path, struct ptq_error *err);
 
 /* What reads a file for ptq_h5_read: everything that it finds is in arena, *out too. */
 typedef enum ptq_status ptq_h5_reader(struct ptq_h5 *file, const void *context, struct ptq_arena *arena, void **out,
@@ -36,7 +36,7 @@ typedef enum ptq_status ptq_h5_reader(struct ptq_h5 *file, const void *context, 
  * limits of memory and time opens path and calls read(file, context, ...); what it finds comes back in arena, *out of
  * `bytes` first, and what it refuses in its words. HDF5 never sees the file in this process. PTQ_EINPUT also where the
  * child crashed, took too long or wanted more memory than such a file can need; PTQ_EIO where the system had no process
- * or no memory for it. */
+ * or no memory for it, or did not give the file's bytes. */
 enum ptq_status ptq_h5_read(const char *path, ptq_h5_reader *read, const void *context, struct ptq_arena *arena,
                             void **out, size_t bytes, struct ptq_error *err);
 

@@ -10,7 +10,7 @@ void ptq_h5_release(hid_t id)
 void ptq_h5_quieten(void)
 {
     /* Before any other call. HDF5 1.10 keeps a file whose close failed half given back, and at exit goes on with it and
-     * crashes; ptq has nothing open by then that would have to be written. */
+     * crashes; ptq has nothing open by then, and HDF5 nothing on disk. */
     H5dont_atexit();
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     H5PLset_loading_state(0);

@@ -3,6 +3,7 @@
 #ifndef PTQ_H5_PATH_H
 #define PTQ_H5_PATH_H
 
+#include "mapped.h"
 #include "status.h"
 
 #include <hdf5.h>
@@ -10,16 +11,20 @@
 
 enum { PTQ_H5_LONGEST_NAME = 4096 };
 
-/* A file being written lives in memory (HDF5's core driver without a backing file) and reaches the disk in one
- * ptq_write_file: HDF5 hides errno, and so every write error is ours and exact. */
+/* HDF5 hides errno, and calls a disk that fails a damaged file, so it never meets the disk: a file being written lives
+ * in memory (its core driver without a backing file) and reaches the disk in one ptq_write_file; one being read is
+ * ptq's map, whose SHA-256 was looked at. */
 struct ptq_h5 {
     hid_t id;
     char *path;
-    uint64_t size; /* of the file read: no value in it can be larger */
+    uint64_t size;           /* of the file read: no value in it can be larger */
+    struct ptq_mapped bytes; /* the file read */
 };
 
-/* Opens what ptq_h5_check let pass. */
-enum ptq_status ptq_h5_open_checked(const char *path, uint64_t size, struct ptq_h5 **out, struct ptq_error *err);
+/* The bytes of path, looked at as ptq_h5_check does; without the SHA-256 where need_seal is 0. For ptq_unmap. */
+enum ptq_status ptq_h5_map(const char *path, int need_seal, struct ptq_mapped *out, struct ptq_error *err);
+/* HDF5's view of them. The map is the file's from here on, on failure too. */
+enum ptq_status ptq_h5_open_map(const struct ptq_mapped *bytes, struct ptq_h5 **out, struct ptq_error *err);
 
 /* Gives back any identifier; a negative one is fine. */
 void ptq_h5_release(hid_t id);

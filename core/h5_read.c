@@ -43,6 +43,7 @@ struct answer {
 struct call {
     const char *path;
     uint64_t size;
+    struct ptq_mapped bytes; /* which the child reads, and no descriptor */
     ptq_h5_reader *read;
     const void *context;
     struct ptq_arena *arena;
@@ -145,7 +146,7 @@ static void leave_parent(uint64_t size)
 static enum ptq_status open_and_read(const struct call *c, void **out, struct ptq_error *err)
 {
     struct ptq_h5 *file;
-    PTQ_TRY(ptq_h5_open_checked(c->path, c->size, &file, err));
+    PTQ_TRY(ptq_h5_open_map(&c->bytes, &file, err));
     enum ptq_status status = c->read(file, c->context, c->arena, out, err);
     ptq_h5_close(file);
     return status;
@@ -221,6 +222,9 @@ static enum ptq_status judge(const struct call *c, const struct answer *answer, 
     if (by == SIGKILL)
         return ptq_fail(err, PTQ_EIO, "%s: the process that tried to read it was killed (signal 9); run again",
                         c->path);
+    if (by == SIGBUS)
+        return ptq_fail(err, PTQ_EIO,
+                        "%s: became shorter or could not be read while it was in use (signal 7); run again", c->path);
     if (by == SIGXCPU) return no_time(c, err);
     return ptq_fail(err, PTQ_EINPUT, "%s: is a damaged HDF5 file: reading it ended by %s %d", c->path,
                     by ? "signal" : "exit", by ? by : WEXITSTATUS(how));
@@ -250,13 +254,15 @@ enum ptq_status ptq_h5_read(const char *path, ptq_h5_reader *read, const void *c
     struct call c = {.path = path, .read = read, .context = context, .arena = arena};
     struct answer answer = {0};
     int how = 0;
-    PTQ_TRY(ptq_h5_check(path, 1, &c.size, err));
+    PTQ_TRY(ptq_h5_map(path, 1, &c.bytes, err));
+    c.size = c.bytes.size;
     struct ptq_mark mark = ptq_arena_mark(arena);
-    if (!ptq_arena_share(arena, most_bytes(c.size, SPARE_FOUND)))
-        return ptq_fail(err, PTQ_EIO, "%s: there is not enough memory to read it", path);
-    enum ptq_status status = let_child_read(&c, &answer, &how, err);
+    enum ptq_status status = ptq_arena_share(arena, most_bytes(c.size, SPARE_FOUND))
+                                 ? let_child_read(&c, &answer, &how, err)
+                                 : ptq_fail(err, PTQ_EIO, "%s: there is not enough memory to read it", path);
     if (!status && (answer.kind != READ || !ptq_arena_keep(arena, answer.bytes, answer.out, bytes)))
         status = judge(&c, &answer, how, err);
+    ptq_unmap(&c.bytes);
     if (status) ptq_arena_rewind(arena, mark);
     *out = answer.out;
     return status;

@@ -102,7 +102,9 @@ static enum ptq_status read_file(struct ptq_arena *arena, const char *folder, co
 {
     const char *path = ptq_join(arena, folder, name);
     json_t *json;
-    if (!ptq_is_file(path)) return PTQ_OK;
+    enum ptq_kind kind;
+    PTQ_TRY(ptq_look(path, &kind, err));
+    if (kind != PTQ_FILE) return PTQ_OK;
     PTQ_TRY(ptq_json_load(path, MAX_CONFIG, &json, err));
     const json_t *object = key ? json_object_get(json, key) : json;
     enum ptq_status status = PTQ_OK;

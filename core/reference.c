@@ -132,7 +132,7 @@ static int fetch(const struct ptq_reference *r, int64_t first, struct ptq_arena 
     struct ptq_mapped file;
     struct ptq_error ignored;
     const char *path = r->folder ? chunk_path(r, first, scratch) : NULL;
-    if (!path || !ptq_is_file(path) || ptq_map(scratch, path, &file, &ignored)) return 0;
+    if (!path || !ptq_is_file(path) || ptq_map(scratch, path, &file, &ignored)) return 0; /* else computed again */
     int found = read_rows(r, &file, first, out);
     ptq_unmap(&file);
     return found;
@@ -174,7 +174,7 @@ int ptq_reference_is_there(const struct ptq_reference *r, int64_t first, int64_t
     if (find_held(r, first, windows)) return 1;
     if (!r->folder) return 0;
     struct ptq_arena *scratch = ptq_arena_make("a reference's name");
-    int found = ptq_is_file(chunk_path(r, first, scratch));
+    int found = ptq_is_file(chunk_path(r, first, scratch)); /* where nobody can say, it is computed again */
     ptq_arena_free(scratch);
     return found;
 }

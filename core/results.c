@@ -27,6 +27,24 @@ char *ptq_results_part(struct ptq_arena *arena, const char *file, const char *id
     return ptq_format(arena, "%s" PTQ_CELLS "/%s.part", file, id);
 }
 
+enum ptq_status ptq_results_follow(struct ptq_arena *arena, const char **file, struct ptq_error *err)
+{
+    enum { MAX_LINKS = 40 }; /* as the kernel has it */
+    char target[4096];
+    const char *path = *file;
+    ssize_t n;
+    for (int i = 0; (n = readlink(path, target, sizeof target)) >= 0; i++) {
+        if (i == MAX_LINKS || n == sizeof target)
+            return ptq_fail(err, PTQ_EINPUT, "%s: is a symbolic link that leads nowhere", *file);
+        int in_folder = *target == '/' ? 0 : (int)(ptq_file_name(path) - path); /* its name, with the '/' */
+        path = ptq_format(arena, "%.*s%.*s", in_folder, path, (int)n, target);
+    }
+    if (errno != EINVAL && errno != ENOENT && errno != ENOTDIR) /* no link; nothing */
+        return ptq_fail(err, PTQ_EIO, "%s: cannot be looked for: %s", path, strerror(errno));
+    *file = path;
+    return PTQ_OK;
+}
+
 /* The id in "ID.h5" or "ID.part"; 0 where name is something else. */
 static int id_of_name(const char *name, const char *suffix, char *id)
 {
@@ -39,9 +57,15 @@ static int id_of_name(const char *name, const char *suffix, char *id)
 }
 
 /* Only what HDF5 wrote, or nobody: a name mistyped behind -o must not cost a text or a model. */
-static int is_removable(const char *file)
+static enum ptq_status is_removable(const char *file, int *removable, struct ptq_error *err)
 {
-    return access(file, F_OK) || ptq_h5_begins(file) >= 0;
+    enum ptq_kind kind;
+    int bytes;
+    *removable = 0;
+    PTQ_TRY(ptq_look(file, &kind, err));
+    PTQ_TRY(ptq_h5_begins(file, &bytes, err));
+    *removable = kind == PTQ_NOTHING || bytes >= 0;
+    return PTQ_OK;
 }
 
 static int by_id(const void *a, const void *b)
@@ -54,16 +78,17 @@ static int is_gone(const char *path)
     return access(path, F_OK) && errno == ENOENT;
 }
 
-/* Whether a name is there. That the system cannot say is no answer: what is there would be taken for nothing. */
 static enum ptq_status look_for(const char *path, int *there, struct ptq_error *err)
 {
-    *there = access(path, F_OK) == 0;
-    if (*there || errno == ENOENT || errno == ENOTDIR) return PTQ_OK;
-    return ptq_fail(err, PTQ_EIO, "%s: cannot be looked for: %s", path, strerror(errno));
+    enum ptq_kind kind;
+    PTQ_TRY(ptq_look(path, &kind, err));
+    *there = kind != PTQ_NOTHING;
+    return PTQ_OK;
 }
 
 enum ptq_status ptq_results_are_there(struct ptq_arena *arena, const char *file, int *there, struct ptq_error *err)
 {
+    PTQ_TRY(ptq_results_follow(arena, &file, err));
     PTQ_TRY(look_for(file, there, err));
     return *there ? PTQ_OK : look_for(cells_folder(arena, file), there, err);
 }
@@ -202,9 +227,8 @@ static enum ptq_status read_loose(struct ptq_arena *arena, const char *path, con
     struct cells one = {0};
     struct ptq_cell broken = {0};
     struct ptq_error second;
-    uint64_t size;
     int there = 1;
-    enum ptq_status status = ptq_h5_check(path, 1, &size, err);
+    enum ptq_status status = ptq_h5_check(path, err);
     if (status == PTQ_EINPUT) {
         memcpy(broken.id, id, sizeof broken.id);
         add_cell(&s->damaged, &broken);
@@ -239,8 +263,11 @@ static void free_stored(struct stored *s)
 static enum ptq_status hint_writer(const char *file, struct ptq_error *err)
 {
     size_t used = strlen(err->text);
+    struct ptq_error ignored; /* what cannot be looked at now is not to be removed */
+    int removable;
+    is_removable(file, &removable, &ignored);
     snprintf(err->text + used, sizeof err->text - used, "; move it away, or %s",
-             is_removable(file) ? "start over with --fresh" : "give another name behind -o");
+             removable ? "start over with --fresh" : "give another name behind -o");
     return err->status;
 }
 
@@ -310,6 +337,7 @@ enum ptq_status ptq_results_read(struct ptq_arena *arena, const char *file, stru
     struct cells all;
     int there;
     PTQ_TRY(ptq_results_are_there(arena, file, &there, err));
+    PTQ_TRY(ptq_results_follow(arena, &file, err));
     if (!there) return ptq_fail(err, PTQ_EIO, "%s: there is no such results file, and no finished cell of it", file);
     PTQ_TRY(read_stored(arena, file, &s, err));
     put_in_order(&s, NULL, 0, &all);
@@ -406,10 +434,12 @@ enum ptq_status ptq_results_merge(const char *file, const char *experiment, cons
 enum ptq_status ptq_results_check_name(const char *file, struct ptq_error *err)
 {
     if (!*file) return ptq_fail(err, PTQ_EUSAGE, "-o is empty; give the name of a results file, such as x.h5");
-    if (ptq_is_folder(file) || file[strlen(file) - 1] == '/')
+    enum ptq_kind kind;
+    PTQ_TRY(ptq_look(file, &kind, err));
+    if (kind == PTQ_FOLDER || file[strlen(file) - 1] == '/')
         return ptq_fail(err, PTQ_EUSAGE, "-o %s: is a folder; give the name of a results file in it, such as x.h5",
                         file);
-    if (ptq_is_special(file))
+    if (kind == PTQ_SPECIAL)
         return ptq_fail(err, PTQ_EUSAGE,
                         "-o %s: is no regular file, and is not replaced; give the name of a results file, such as x.h5",
                         file);
@@ -418,24 +448,17 @@ enum ptq_status ptq_results_check_name(const char *file, struct ptq_error *err)
 
 enum ptq_status ptq_results_resolve(struct ptq_arena *arena, const char **file, struct ptq_error *err)
 {
-    enum { MAX_LINKS = 40 }; /* as the kernel has it */
-    char target[4096];
-    const char *path = *file;
-    ssize_t n;
-    PTQ_TRY(ptq_results_check_name(path, err));
-    for (int i = 0; (n = readlink(path, target, sizeof target)) >= 0; i++) {
-        if (i == MAX_LINKS || n == sizeof target)
-            return ptq_fail(err, PTQ_EUSAGE, "-o %s: is a symbolic link that leads nowhere", *file);
-        int in_folder = *target == '/' ? 0 : (int)(ptq_file_name(path) - path); /* its name, with the '/' */
-        path = ptq_format(arena, "%.*s%.*s", in_folder, path, (int)n, target);
-    }
-    *file = path;
-    return ptq_results_check_name(path, err);
+    const char *given = *file;
+    PTQ_TRY(ptq_results_follow(arena, file, err));
+    PTQ_TRY(ptq_results_check_name(given, err));
+    return ptq_results_check_name(*file, err);
 }
 
 static enum ptq_status check_removable(const char *file, struct ptq_error *err)
 {
-    if (is_removable(file)) return PTQ_OK;
+    int removable;
+    PTQ_TRY(is_removable(file, &removable, err));
+    if (removable) return PTQ_OK;
     return ptq_fail(err, PTQ_EINPUT, "%s: is no results file, and is not removed; give another name behind -o", file);
 }
 

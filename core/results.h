@@ -220,8 +220,11 @@ enum ptq_status ptq_results_check_beside(const char *file, struct ptq_error *err
 /* Refuses what cannot be a results file's name: nothing, a folder, a FIFO, a device. */
 enum ptq_status ptq_results_check_name(const char *file, struct ptq_error *err);
 
-/* *file as behind -o, checked like that; where it is a symbolic link, the file that it leads to, there or not, so that
- * the lock, FILE.cells and the rename at the end are of that one and the link stays. In arena. */
+/* Where *file is a symbolic link, the file that it leads to, there or not: FILE.cells and what else has FILE's name is
+ * beside that one. Whoever reads does so, here and in experiments/failures.c. In arena. */
+enum ptq_status ptq_results_follow(struct ptq_arena *arena, const char **file, struct ptq_error *err);
+/* The same of *file as behind -o, checked like that, so that the lock and the rename at the end are of that one, too,
+ * and the link stays. */
 enum ptq_status ptq_results_resolve(struct ptq_arena *arena, const char **file, struct ptq_error *err);
 
 /* --fresh: removes FILE and FILE.cells with all parts. A FILE that is not HDF5 is PTQ_EINPUT and stays. */

@@ -316,6 +316,7 @@ enum ptq_status ptq_stats_get(struct ptq_arena *arena, const struct ptq_model *m
     struct ptq_error cache;
     ptq_stats_make(arena, model, windows->n * windows->length, with_moments, out);
     out->folder = ptq_format(arena, "%s/%s.blocks", folder, key);
+    /* What cannot be had of the cache is measured again. */
     if (ptq_is_file(path) && ptq_means_fetch(path, out, &cache) == PTQ_OK &&
         (!with_moments || ptq_moments_are_there(out->folder, out->blocks))) {
         out->from_cache = 1;

@@ -82,7 +82,7 @@ static const char *block_path(struct ptq_arena *arena, const char *folder, int64
 int ptq_moments_are_there(const char *folder, int64_t blocks)
 {
     struct ptq_arena *arena = ptq_arena_make("names");
-    int there = 1;
+    int there = 1; /* where nobody can say, they are measured again */
     for (int64_t b = 0; there && b < blocks; b++) there = ptq_is_file(block_path(arena, folder, b));
     ptq_arena_free(arena);
     return there;
@@ -151,7 +151,7 @@ enum ptq_status ptq_moments_fetch(const char *folder, int64_t block, const struc
         }
         ptq_h5_close(file);
     }
-    if (!status) return PTQ_OK;
+    if (status != PTQ_EINPUT) return status; /* what the system cannot give today is not damaged */
     remove(path);
     return ptq_within(err, "statistics %s were damaged and are removed; run again, and they are measured again", path);
 }

@@ -114,8 +114,10 @@ static enum ptq_status open_shards(struct ptq_arena *arena, struct ptq_checkpoin
 static enum ptq_status open_folder(struct ptq_arena *arena, struct ptq_checkpoint *c, struct ptq_error *err)
 {
     size_t n;
+    enum ptq_kind kind;
     c->folder = c->path;
-    if (!ptq_is_file(ptq_join(arena, c->folder, PTQ_ONE_FILE))) return open_shards(arena, c, err);
+    PTQ_TRY(ptq_look(ptq_join(arena, c->folder, PTQ_ONE_FILE), &kind, err));
+    if (kind != PTQ_FILE) return open_shards(arena, c, err);
     c->file = ptq_new(arena, struct ptq_mapped, 1);
     PTQ_TRY(ptq_map_member(arena, c->folder, PTQ_ONE_FILE, &c->file[0], err));
     c->n_files = 1;
@@ -128,7 +130,9 @@ enum ptq_status ptq_checkpoint_open(struct ptq_arena *arena, const char *path, s
                                     struct ptq_error *err)
 {
     *out = (struct ptq_checkpoint){.path = ptq_strdup(arena, path)};
-    enum ptq_status status = ptq_is_folder(path) ? open_folder(arena, out, err) : open_file(arena, path, out, err);
+    enum ptq_kind kind;
+    enum ptq_status status = ptq_look(path, &kind, err);
+    if (!status) status = kind == PTQ_FOLDER ? open_folder(arena, out, err) : open_file(arena, path, out, err);
     if (!status) status = sort_tensors(out, err);
     if (status) ptq_checkpoint_close(out);
     return status;
@@ -195,9 +199,11 @@ static enum ptq_status hash_named(const struct ptq_checkpoint *c, const char *na
 {
     struct ptq_arena *arena = ptq_arena_make(name);
     struct ptq_mapped file = {0};
+    enum ptq_kind kind;
     hex[0] = 0;
     const char *path = c->folder ? ptq_join(arena, c->folder, name) : "";
-    enum ptq_status status = ptq_is_file(path) ? ptq_map_inside(arena, path, &file, err) : PTQ_OK;
+    enum ptq_status status = ptq_look(path, &kind, err);
+    if (!status && kind == PTQ_FILE) status = ptq_map_inside(arena, path, &file, err);
     if (!status && file.path) status = hash_file(&file, hex, err);
     ptq_unmap(&file);
     ptq_arena_free(arena);

@@ -127,6 +127,7 @@ static enum ptq_status put_settings(struct ptq_gguf_keys *to, struct ptq_arena *
                                     struct ptq_error *err)
 {
     const char *path = ptq_join(arena, folder, "config.json");
+    enum ptq_kind kind;
     json_t *config;
     PTQ_TRY(ptq_json_load(path, MAX_CONFIG, &config, err));
     put_id(to, config, "bos_token_id", "tokenizer.ggml.bos_token_id");
@@ -134,7 +135,8 @@ static enum ptq_status put_settings(struct ptq_gguf_keys *to, struct ptq_arena *
     put_id(to, config, "pad_token_id", "tokenizer.ggml.padding_token_id");
     json_decref(config);
     path = ptq_join(arena, folder, "tokenizer_config.json");
-    if (!ptq_is_file(path)) return PTQ_OK;
+    PTQ_TRY(ptq_look(path, &kind, err));
+    if (kind != PTQ_FILE) return PTQ_OK;
     PTQ_TRY(ptq_json_load(path, MAX_CONFIG, &config, err));
     const char *chat = json_string_value(json_object_get(config, "chat_template"));
     if (chat) ptq_gguf_put_text(to, "tokenizer.chat_template", chat);
@@ -161,7 +163,9 @@ enum ptq_status ptq_gguf_put_tokenizer(struct ptq_gguf_keys *to, struct ptq_aren
     const char *path = ptq_join(arena, folder, "tokenizer.json"), *name = NULL;
     json_t *root;
     int bos = 0;
-    if (!ptq_is_file(path))
+    enum ptq_kind kind;
+    PTQ_TRY(ptq_look(path, &kind, err));
+    if (kind != PTQ_FILE)
         return ptq_fail(err, PTQ_EINPUT, "%s: is not there, and a GGUF's vocabulary is made from it", path);
     PTQ_TRY(name_splitting(arena, path, &name, &bos, err));
     PTQ_TRY(ptq_tokenizer_load_json(arena, path, &root, err));

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum { MANIFEST_LIMIT = 1 << 20, REF_LIMIT = 256 };
 
@@ -43,10 +42,12 @@ static const char *hub_folder(struct ptq_arena *arena)
     return ptq_join(arena, user_cache(arena), "huggingface/hub");
 }
 
-static int exists(const char *path)
+static enum ptq_status exists(const char *path, int *there, struct ptq_error *err)
 {
-    struct stat info;
-    return *path && stat(path, &info) == 0;
+    enum ptq_kind kind;
+    PTQ_TRY(ptq_look(path, &kind, err));
+    *there = kind != PTQ_NOTHING;
+    return PTQ_OK;
 }
 
 /* ---- names ---- */
@@ -106,15 +107,20 @@ static int is_revision(const char *text)
 }
 
 /* The commit that refs/REVISION holds, or revision itself where there is no such file. */
-static const char *resolve_revision(struct ptq_arena *arena, const char *model, const char *revision)
+static enum ptq_status resolve_revision(struct ptq_arena *arena, const char *model, const char *revision,
+                                        const char **commit, struct ptq_error *err)
 {
     char *text;
     size_t size;
-    struct ptq_error ignored;
+    enum ptq_kind kind;
     const char *path = ptq_format(arena, "%s/refs/%s", model, revision);
-    if (!ptq_is_file(path) || ptq_read_file(arena, path, REF_LIMIT, &text, &size, &ignored)) return revision;
+    *commit = revision;
+    PTQ_TRY(ptq_look(path, &kind, err));
+    if (kind != PTQ_FILE) return PTQ_OK;
+    PTQ_TRY(ptq_read_file(arena, path, REF_LIMIT, &text, &size, err));
     text[strcspn(text, " \t\r\n")] = 0;
-    return text;
+    *commit = text;
+    return PTQ_OK;
 }
 
 static int is_beneath(const char *path, const char *root)
@@ -145,14 +151,18 @@ static enum ptq_status locate_hub(struct ptq_arena *arena, const char *name, con
     if (!is_revision(revision)) return ptq_fail(err, PTQ_EINPUT, "%s: what follows @ is no revision", name);
     const char *hub = hub_folder(arena);
     const char *folder = ptq_format(arena, "%s/models--%s--%s", hub, org, model);
-    const char *commit = resolve_revision(arena, folder, revision);
+    const char *commit;
+    enum ptq_kind model_folder, snapshot = PTQ_NOTHING;
+    PTQ_TRY(ptq_look(folder, &model_folder, err));
+    PTQ_TRY(resolve_revision(arena, folder, revision, &commit, err));
     *path = ptq_format(arena, "%s/snapshots/%s", folder, commit);
-    if (ptq_is_bare_name(commit) && ptq_is_folder(*path)) {
+    if (ptq_is_bare_name(commit)) PTQ_TRY(ptq_look(*path, &snapshot, err));
+    if (snapshot == PTQ_FOLDER) {
         if (is_own_snapshot(*path, folder)) return PTQ_OK;
         return ptq_fail(err, PTQ_EINPUT, "%s: the snapshot %s is a link that leaves %s; fetch the model anew", name,
                         *path, folder);
     }
-    if (ptq_is_folder(folder))
+    if (model_folder == PTQ_FOLDER)
         return ptq_fail(err, PTQ_EINPUT,
                         "%s: revision %s is not in the Hugging Face cache (%s); fetch it: data/fetch hub %s", name,
                         revision, folder, name);
@@ -173,7 +183,8 @@ static char *next_cell(char **line)
     return cell;
 }
 
-/* The MANIFEST's names of a kind ("model", "text"); none where there is no MANIFEST. */
+/* The MANIFEST's names of a kind ("model", "text"); none where there is no MANIFEST, or it cannot be had: what is asked
+ * for is not there, and only the advice is shorter. */
 static const char **manifest_names(struct ptq_arena *arena, const char *kind, size_t *n)
 {
     char *text;
@@ -207,31 +218,34 @@ static enum ptq_status ask_manifest(struct ptq_arena *arena, const char *name, c
                     name, kind, near);
 }
 
-/* CACHE/folder/NAME or CACHE/folder/NAME.suffix, or NULL. */
-static const char *cached(struct ptq_arena *arena, const char *folder, const char *name, const char *suffix)
+/* name itself, or CACHE/folder/NAME, or CACHE/folder/NAME.suffix: the first of them that is there. */
+static enum ptq_status find(struct ptq_arena *arena, const char *name, const char *folder, const char *suffix,
+                            const char **path, int *there, struct ptq_error *err)
 {
-    const char *place = ptq_join(arena, ptq_cache_folder(arena), folder);
-    const char *whole = ptq_join(arena, place, name);
-    if (exists(whole)) return whole;
-    const char *with = ptq_format(arena, "%s%s", whole, suffix);
-    return exists(with) ? with : NULL;
+    *path = ptq_strdup(arena, name);
+    PTQ_TRY(exists(name, there, err));
+    if (*there || !ptq_is_bare_name(name)) return PTQ_OK;
+    *path = ptq_join(arena, ptq_join(arena, ptq_cache_folder(arena), folder), name);
+    PTQ_TRY(exists(*path, there, err));
+    if (*there) return PTQ_OK;
+    *path = ptq_format(arena, "%s%s", *path, suffix);
+    return exists(*path, there, err);
 }
 
 enum ptq_status ptq_locate_model(struct ptq_arena *arena, const char *name, const char **path, struct ptq_error *err)
 {
-    *path = ptq_strdup(arena, name);
-    if (exists(name)) return PTQ_OK;
-    if (!ptq_is_bare_name(name)) return locate_hub(arena, name, path, err);
-    if ((*path = cached(arena, "models", name, ".gguf"))) return PTQ_OK;
-    PTQ_TRY(ask_manifest(arena, name, "model", err));
+    int there;
+    PTQ_TRY(find(arena, name, "models", ".gguf", path, &there, err));
+    if (there) return PTQ_OK;
+    if (ptq_is_bare_name(name)) PTQ_TRY(ask_manifest(arena, name, "model", err));
     return locate_hub(arena, name, path, err);
 }
 
 enum ptq_status ptq_locate_text(struct ptq_arena *arena, const char *name, const char **path, struct ptq_error *err)
 {
-    *path = ptq_strdup(arena, name);
-    if (exists(name)) return PTQ_OK;
-    if (ptq_is_bare_name(name) && (*path = cached(arena, "texts", name, ".txt"))) return PTQ_OK;
+    int there;
+    PTQ_TRY(find(arena, name, "texts", ".txt", path, &there, err));
+    if (there) return PTQ_OK;
     if (ptq_is_bare_name(name)) PTQ_TRY(ask_manifest(arena, name, "text", err));
     return ptq_fail(err, PTQ_EINPUT, "%s: no such text; give the path of a file or a text's name of data/MANIFEST",
                     name);

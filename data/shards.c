@@ -34,6 +34,7 @@ static void find_model(const char *folder, char name[256])
     *name = 0;
     for (int i = 0; i < n; i++) {
         const char *one = entry[i]->d_name, *path = ptq_join(arena, folder, one);
+        /* Only for a hint: what cannot be looked at is none. */
         int found = ptq_is_bare_name(one) && (ptq_is_file(ptq_join(arena, path, PTQ_ONE_FILE)) ||
                                               ptq_is_file(ptq_join(arena, path, PTQ_INDEX_FILE)));
         if (found && !*name) memcpy(name, one, strlen(one) + 1);
@@ -150,7 +151,9 @@ enum ptq_status ptq_shards_read(struct ptq_arena *arena, const char *folder, str
 {
     const char *path = ptq_join(arena, folder, PTQ_INDEX_FILE);
     *out = (struct ptq_shards){.path = path};
-    if (!ptq_is_file(path)) return no_index(folder, err);
+    enum ptq_kind kind;
+    PTQ_TRY(ptq_look(path, &kind, err));
+    if (kind != PTQ_FILE) return no_index(folder, err);
     json_t *json;
     PTQ_TRY(load_index(arena, folder, &json, err));
     json_t *map = json_object_get(json, "weight_map");

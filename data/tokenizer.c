@@ -30,18 +30,25 @@ static const char *follow(struct ptq_arena *arena, const char *path)
     return followed;
 }
 
+static enum ptq_status read_any(struct ptq_tokenizer *tokenizer, struct ptq_arena *arena, const char *path,
+                                struct ptq_error *err)
+{
+    enum ptq_kind kind;
+    PTQ_TRY(ptq_look(path, &kind, err));
+    if (kind != PTQ_FOLDER) return ptq_tokenizer_read_json(tokenizer, arena, follow(arena, path), err);
+    const char *json = ptq_join(arena, path, "tokenizer.json");
+    PTQ_TRY(ptq_look(json, &kind, err));
+    return kind == PTQ_FILE ? ptq_tokenizer_read_json(tokenizer, arena, json, err)
+                            : ptq_tokenizer_read_files(tokenizer, arena, path, err);
+}
+
 enum ptq_status ptq_tokenizer_open(struct ptq_arena *arena, const char *path, struct ptq_tokenizer **out,
                                    struct ptq_error *err)
 {
     struct ptq_tokenizer *tokenizer = ptq_new(arena, struct ptq_tokenizer, 1);
     tokenizer->path = ptq_strdup(arena, path);
     tokenizer->bpe.unk = -1;
-    enum ptq_status status;
-    const char *json = ptq_is_folder(path) ? ptq_join(arena, path, "tokenizer.json") : follow(arena, path);
-    if (ptq_is_folder(path) && !ptq_is_file(json))
-        status = ptq_tokenizer_read_files(tokenizer, arena, path, err);
-    else
-        status = ptq_tokenizer_read_json(tokenizer, arena, json, err);
+    enum ptq_status status = read_any(tokenizer, arena, path, err);
     if (status == PTQ_OK)
         *out = tokenizer;
     else

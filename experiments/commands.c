@@ -30,16 +30,28 @@ static int all_sets(const struct ptq_options *o, const char **set)
 }
 
 /* Where the experiments are: beside the user, else in the tree that this command was built from. */
-static const char *experiments_folder(struct ptq_arena *arena)
+static enum ptq_status experiments_folder(struct ptq_arena *arena, const char **out, struct ptq_error *err)
 {
-    return ptq_is_folder("experiments") ? "experiments" : ptq_join(arena, ptq_source_folder, "experiments");
+    enum ptq_kind kind;
+    PTQ_TRY(ptq_look("experiments", &kind, err));
+    *out = kind == PTQ_FOLDER ? "experiments" : ptq_join(arena, ptq_source_folder, "experiments");
+    return PTQ_OK;
 }
 
 /* The file that a name of the list means ("table1"), where no file is called so; else the name itself. */
-static const char *experiment_file(struct ptq_arena *arena, const char *name)
+static enum ptq_status experiment_file(struct ptq_arena *arena, const char *name, const char **out,
+                                       struct ptq_error *err)
 {
-    const char *file = ptq_format(arena, "%s/%s.yaml", experiments_folder(arena), name);
-    return !strchr(name, '/') && access(name, F_OK) && ptq_is_file(file) ? file : name;
+    const char *folder, *file;
+    enum ptq_kind named, listed;
+    *out = name;
+    if (strchr(name, '/')) return PTQ_OK;
+    PTQ_TRY(experiments_folder(arena, &folder, err));
+    PTQ_TRY(ptq_look(name, &named, err));
+    file = ptq_format(arena, "%s/%s.yaml", folder, name);
+    PTQ_TRY(ptq_look(file, &listed, err));
+    if (named == PTQ_NOTHING && listed == PTQ_FILE) *out = file;
+    return PTQ_OK;
 }
 
 enum ptq_status ptq_command_run(const struct ptq_options *o, struct ptq_error *err)
@@ -49,8 +61,7 @@ enum ptq_status ptq_command_run(const struct ptq_options *o, struct ptq_error *e
     const char *set[PTQ_MAX_SETS + 1];
     int n_sets = all_sets(o, set);
     struct ptq_arena *arena = ptq_arena_make("an experiment's name");
-    struct ptq_run_options run = {.experiment = experiment_file(arena, o->operand[0]),
-                                  .out = o->out,
+    struct ptq_run_options run = {.out = o->out,
                                   .set = set,
                                   .n_sets = n_sets,
                                   .quick_form = o->quick,
@@ -65,6 +76,7 @@ enum ptq_status ptq_command_run(const struct ptq_options *o, struct ptq_error *e
                                   .cell = o->cell,
                                   .merge = o->merge};
     enum ptq_status status = ptq_run_check(&run, err);
+    if (!status) status = experiment_file(arena, o->operand[0], &run.experiment, err);
     if (!status) status = ptq_run(&run, err);
     ptq_arena_free(arena);
     return status;
@@ -74,10 +86,10 @@ static enum ptq_status print_needs(const struct ptq_options *o, struct ptq_error
 {
     struct ptq_arena *arena = ptq_arena_make("experiment");
     struct ptq_experiment experiment;
-    const char *set[PTQ_MAX_SETS + 1];
+    const char *set[PTQ_MAX_SETS + 1], *file;
     int n = all_sets(o, set);
-    enum ptq_status status =
-        ptq_experiment_read(arena, experiment_file(arena, o->operand[0]), set, n, &experiment, err);
+    enum ptq_status status = experiment_file(arena, o->operand[0], &file, err);
+    if (!status) status = ptq_experiment_read(arena, file, set, n, &experiment, err);
     if (!status) ptq_experiment_needs(&experiment, stdout);
     ptq_arena_free(arena);
     return status;
@@ -87,17 +99,23 @@ enum ptq_status ptq_command_experiments(const struct ptq_options *o, struct ptq_
 {
     if (o->n_operands > 1) return ptq_fail(err, PTQ_EUSAGE, "experiments takes one EXPERIMENT.yaml, or none");
     if (o->n_operands) return print_needs(o, err);
+    const char *folder;
     struct ptq_arena *arena = ptq_arena_make("experiments");
-    enum ptq_status status = ptq_experiments_list(experiments_folder(arena), stdout, err);
+    enum ptq_status status = experiments_folder(arena, &folder, err);
+    if (!status) status = ptq_experiments_list(folder, stdout, err);
     ptq_arena_free(arena);
     return status;
 }
 
 /* A run joins its cells at its end. Until then they are in a folder, and some may be missing. */
-static void note_unfinished(const char *file)
+static enum ptq_status note_unfinished(const char *file, struct ptq_error *err)
 {
-    if (access(file, F_OK) == 0) return;
-    ptq_progress_note("%s is not there yet: the run that makes it has not ended, and these are the cells so far", file);
+    enum ptq_kind kind;
+    PTQ_TRY(ptq_look(file, &kind, err));
+    if (kind == PTQ_NOTHING)
+        ptq_progress_note("%s is not there yet: the run that makes it has not ended, and these are the cells so far",
+                          file);
+    return PTQ_OK;
 }
 
 enum ptq_status ptq_command_table(const struct ptq_options *o, struct ptq_error *err)
@@ -110,7 +128,7 @@ enum ptq_status ptq_command_table(const struct ptq_options *o, struct ptq_error 
     if (o->format) PTQ_TRY(ptq_table_format_parse(o->format, &format, err));
     struct ptq_arena *arena = ptq_arena_make("table");
     enum ptq_status status = ptq_table_read(arena, o->operand, o->n_operands, &cells, &n, err);
-    for (int i = 0; i < o->n_operands && !status; i++) note_unfinished(o->operand[i]);
+    for (int i = 0; i < o->n_operands && !status; i++) status = note_unfinished(o->operand[i], err);
     if (!status) status = ptq_table_find_layout(arena, o->operand, o->n_operands, cells, n, &layout, err);
     if (!status) status = ptq_table_print_as(layout, cells, n, o->against, format, stdout, err);
     ptq_arena_free(arena);
@@ -123,8 +141,11 @@ static void print_experiments(const struct ptq_claims *claims)
     for (int i = 0; i < claims->n_experiments; i++) puts(claims->experiment[i]);
 }
 
-static enum ptq_status no_results_folder(const char *folder, struct ptq_error *err)
+static enum ptq_status need_results_folder(const char *folder, struct ptq_error *err)
 {
+    enum ptq_kind kind;
+    PTQ_TRY(ptq_look(folder, &kind, err));
+    if (kind == PTQ_FOLDER) return PTQ_OK;
     return ptq_fail(err, PTQ_EINPUT, "%s: there is no such folder of results; make claims runs what the claims need",
                     folder);
 }
@@ -143,7 +164,7 @@ enum ptq_status ptq_command_claims(const struct ptq_options *o, struct ptq_error
         print_experiments(&claims);
     } else if (!status) {
         const char *folder = o->n_operands > 1 ? o->operand[1] : "results";
-        if (!ptq_is_folder(folder)) status = no_results_folder(folder, err);
+        status = need_results_folder(folder, err);
         if (!status) status = ptq_claims_cells(arena, &claims, folder, &cells, err);
         if (!status) ptq_claims_judge(arena, &claims, cells);
         if (!status) status = ptq_interrupted(err); /* which the claims take for something that cannot be tested */
@@ -167,26 +188,33 @@ enum ptq_status ptq_command_plot(const struct ptq_options *o, struct ptq_error *
 }
 
 /* Results files are HDF5, and no checkpoint is. */
-static int is_results(const char *path)
+static enum ptq_status is_results(const char *path, int *results, struct ptq_error *err)
 {
-    return ptq_h5_begins(path) == 8;
+    int bytes;
+    PTQ_TRY(ptq_h5_begins(path, &bytes, err));
+    *results = bytes == 8;
+    return PTQ_OK;
 }
 
-/* A name that only a results file has, and none there. */
-static int is_missing_results(const char *path)
+/* Refuses a name that only a results file has, and none there. */
+static enum ptq_status check_results_name(const char *path, struct ptq_error *err)
 {
     size_t length = strlen(path);
-    return length > 3 && strcmp(path + length - 3, ".h5") == 0 && access(path, F_OK) != 0;
+    enum ptq_kind kind;
+    PTQ_TRY(ptq_look(path, &kind, err));
+    if (kind != PTQ_NOTHING || length <= 3 || strcmp(path + length - 3, ".h5")) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT, "%s: there is no such results file; ptq run and ptq eval -o write them", path);
 }
 
 enum ptq_status ptq_command_inspect(const struct ptq_options *o, struct ptq_error *err)
 {
     const char *path = o->operand[0];
+    int results;
     if (o->n_operands != 1)
         return ptq_fail(err, PTQ_EUSAGE, "inspect needs one PATH: a model, a checkpoint, a results file");
-    if (is_results(path)) return ptq_inspect_results(path, o->json, stdout, err);
-    if (is_missing_results(path))
-        return ptq_fail(err, PTQ_EINPUT, "%s: there is no such results file; ptq run and ptq eval -o write them", path);
+    PTQ_TRY(is_results(path, &results, err));
+    if (results) return ptq_inspect_results(path, o->json, stdout, err);
+    PTQ_TRY(check_results_name(path, err));
     struct ptq_arena *arena = ptq_arena_make("inspect");
     enum ptq_status status = ptq_locate_model(arena, path, &path, err);
     if (!status) status = ptq_inspect_checkpoint(path, o->json, stdout, err);
@@ -197,12 +225,11 @@ enum ptq_status ptq_command_inspect(const struct ptq_options *o, struct ptq_erro
 enum ptq_status ptq_command_diff(const struct ptq_options *o, struct ptq_error *err)
 {
     const char *a = o->operand[0], *b = o->operand[1];
-    int equal = 0;
+    int equal = 0, results[2];
     if (o->n_operands != 2) return ptq_fail(err, PTQ_EUSAGE, "diff needs two models or two results files");
-    for (int i = 0; i < 2; i++)
-        if (is_missing_results(o->operand[i]))
-            return ptq_fail(err, PTQ_EINPUT, "%s: there is no such results file", o->operand[i]);
-    if (is_results(a) || is_results(b)) {
+    for (int i = 0; i < 2; i++) PTQ_TRY(check_results_name(o->operand[i], err));
+    for (int i = 0; i < 2; i++) PTQ_TRY(is_results(o->operand[i], &results[i], err));
+    if (results[0] || results[1]) {
         PTQ_TRY(ptq_diff_results(a, b, stdout, &equal, err));
     } else {
         struct ptq_arena *arena = ptq_arena_make("diff");

@@ -23,7 +23,7 @@ const char *ptq_drawn_comment(struct ptq_arena *arena, const char *format, const
 int ptq_drawn_of(const char *path, const char *format, const char *sha256)
 {
     char wanted[ROOM], found[ROOM] = "";
-    FILE *file = ptq_is_file(path) ? fopen(path, "rb") : NULL;
+    FILE *file = ptq_is_file(path) ? fopen(path, "rb") : NULL; /* what cannot be looked at is drawn again */
     if (!file) return 0;
     comment(format, sha256, wanted);
     size_t n = strlen(wanted);
@@ -36,7 +36,7 @@ enum ptq_status ptq_write_changed(struct ptq_arena *arena, const char *path, con
                                   struct ptq_error *err)
 {
     struct ptq_mapped file;
-    if (ptq_is_file(path) && ptq_map(arena, path, &file, err) == PTQ_OK) {
+    if (ptq_is_file(path) && ptq_map(arena, path, &file, err) == PTQ_OK) { /* else written, which says what is wrong */
         int same = file.size == size && (size == 0 || memcmp(file.data, text, size) == 0);
         ptq_unmap(&file);
         if (same) return PTQ_OK;

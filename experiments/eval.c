@@ -1,7 +1,6 @@
 #include "eval.h"
 
 #include "launch.h"
-#include "mapped.h"
 #include "offload.h"
 #include "pipeline.h"
 #include "progress.h"
@@ -99,7 +98,7 @@ static enum ptq_status run_and_store(const struct ptq_options *o, struct ptq_ses
 {
     const char *experiment = "", *yaml = "";
     PTQ_TRY(ptq_slurm_check_idle(arena, o->out, err));
-    if (ptq_is_file(o->out)) PTQ_TRY(ptq_results_experiment(arena, o->out, &experiment, &yaml, err));
+    PTQ_TRY(ptq_results_experiment(arena, o->out, &experiment, &yaml, err));
     PTQ_TRY(run_cell(o, session, arena, cell, err));
     return store_cell(o->out, experiment, yaml, cell, err);
 }

@@ -1,5 +1,6 @@
 #include "failures.h"
 
+#include "beside.h"
 #include "escape.h"
 #include "json.h"
 #include "mapped.h"
@@ -50,15 +51,20 @@ static enum ptq_status write_list(struct ptq_arena *arena, const char *path, con
     return status;
 }
 
+static enum ptq_status remove_list(const char *path, struct ptq_error *err)
+{
+    ptq_sweep_temporaries(path);
+    if (unlink(path) && errno != ENOENT)
+        return ptq_fail(err, PTQ_EIO, "%s: cannot be removed: %s", path, strerror(errno));
+    return PTQ_OK;
+}
+
 enum ptq_status ptq_failures_write(const char *file, const struct ptq_plan *plan, struct ptq_error *err)
 {
     struct ptq_arena *arena = ptq_arena_make("failed cells");
     const char *path = path_of(arena, file);
-    enum ptq_status status = PTQ_OK;
-    if (ptq_plan_count(plan, PTQ_PLAN_FAILED))
-        status = write_list(arena, path, plan, err);
-    else if (unlink(path) && errno != ENOENT)
-        status = ptq_fail(err, PTQ_EIO, "%s: cannot be removed: %s", path, strerror(errno));
+    int n = plan ? ptq_plan_count(plan, PTQ_PLAN_FAILED) : 0;
+    enum ptq_status status = n ? write_list(arena, path, plan, err) : remove_list(path, err);
     ptq_arena_free(arena);
     return status;
 }
@@ -88,12 +94,15 @@ static enum ptq_status read_list(struct ptq_arena *arena, const json_t *root, co
 enum ptq_status ptq_failures_read(struct ptq_arena *arena, const char *file, struct ptq_failure **out, int *n,
                                   struct ptq_error *err)
 {
-    const char *path = path_of(arena, file);
     char *text;
     size_t size;
     *n = 0;
     *out = NULL;
-    if (!ptq_is_file(path)) return PTQ_OK;
+    PTQ_TRY(ptq_results_follow(arena, &file, err));
+    const char *path = path_of(arena, file);
+    enum ptq_kind kind;
+    PTQ_TRY(ptq_look(path, &kind, err));
+    if (kind != PTQ_FILE) return PTQ_OK;
     PTQ_TRY(ptq_read_file(arena, path, SIZE_LIMIT, &text, &size, err));
     json_t *root;
     PTQ_TRY(ptq_json_parse(text, size, path, &root, err));

@@ -11,7 +11,7 @@ struct ptq_failure {
     const char *why; /* the error's sentence */
 };
 
-/* Writes the failed cells of a plan beside FILE, or removes what an earlier run wrote. */
+/* Writes the failed cells of a plan beside FILE, or removes what an earlier run wrote; plan NULL: no cell failed. */
 enum ptq_status ptq_failures_write(const char *file, const struct ptq_plan *plan, struct ptq_error *err);
 /* Those beside FILE; none is no error, a file that is no such list is PTQ_EINPUT. In arena. */
 enum ptq_status ptq_failures_read(struct ptq_arena *arena, const char *file, struct ptq_failure **out, int *n,

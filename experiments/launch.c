@@ -116,6 +116,7 @@ int ptq_launch_watch(struct ptq_launch *l, char *seen)
         n += cell->state == PTQ_PLAN_DONE;
         if (cell->state != PTQ_PLAN_MISSING) continue;
         struct ptq_arena *scratch = ptq_arena_make("a cell's file");
+        /* Where nobody can say, the next look may. */
         int there = ptq_is_file(ptq_format(scratch, "%s" PTQ_CELLS "/%s.h5", l->file, cell->cell.id));
         ptq_arena_free(scratch);
         if (there && !seen[i] && !l->options->quiet)
@@ -133,6 +134,7 @@ static const char *reason(struct ptq_launch *l, const char *id)
     char *text;
     size_t size;
     struct ptq_error ignored;
+    /* A log that cannot be had is named, in place of what it says. */
     if (ptq_is_file(path) && ptq_read_file(l->arena, path, LOG_LIMIT, &text, &size, &ignored) == PTQ_OK) {
         while (size && text[size - 1] == '\n') text[--size] = 0;
         const char *line = strrchr(text, '\n');

@@ -35,8 +35,10 @@ static enum ptq_status read_sha256(struct ptq_arena *arena, const char *file, co
 {
     struct ptq_mapped mapped;
     char *hex = ptq_new(arena, char, PTQ_SHA256_HEX);
+    enum ptq_kind kind;
     *out = hex;
-    if (!ptq_is_file(file)) return PTQ_OK;
+    PTQ_TRY(ptq_look(file, &kind, err));
+    if (kind != PTQ_FILE) return PTQ_OK;
     PTQ_TRY(ptq_map(arena, file, &mapped, err));
     ptq_sha256(mapped.data, mapped.size, hex);
     ptq_unmap(&mapped);

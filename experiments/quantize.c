@@ -108,9 +108,11 @@ static enum ptq_status write_card(struct work *w, const char *sha256, struct ptq
 static enum ptq_status fill_folder(struct work *w, struct ptq_error *err)
 {
     char sha256[PTQ_SHA256_HEX];
+    enum ptq_kind kind;
     PTQ_TRY(write_blocks(w, err));
     const char *gguf = ptq_join(w->arena, w->folder.temporary, "model.gguf");
-    if (measure(w, ptq_is_file(gguf) ? gguf : w->folder.temporary, sha256, err))
+    PTQ_TRY(ptq_look(gguf, &kind, err));
+    if (measure(w, kind == PTQ_FILE ? gguf : w->folder.temporary, sha256, err))
         return ptq_within(err, "the checkpoint as it was written");
     return write_card(w, sha256, err);
 }

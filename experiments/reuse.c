@@ -1,8 +1,10 @@
 #include "reuse.h"
 
 #include "mapped.h"
+#include "progress.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -48,6 +50,7 @@ static const char *name_in_folder(struct ptq_arena *arena, const char *file, con
     const char *slash = strrchr(file, '/');
     const char *parent = slash ? ptq_strndup(arena, file, (size_t)(slash - file) + 1) : ".";
     struct stat a, b;
+    /* Where nobody can say, FILE's own cells are looked at too, of which none is missing. */
     if (stat(parent, &a) || stat(folder, &b) || a.st_dev != b.st_dev || a.st_ino != b.st_ino) return NULL;
     return slash ? slash + 1 : file;
 }
@@ -58,13 +61,17 @@ static enum ptq_status take_from_folder(struct ptq_plan *plan, const char *folde
     struct ptq_arena *arena = ptq_arena_make("results files of a folder");
     struct dirent **entry = NULL;
     int n_entries = scandir(folder, &entry, is_results, alphasort);
-    const char *ours = name_in_folder(arena, file, folder);
     enum ptq_status status = PTQ_OK;
+    if (n_entries < 0) status = ptq_fail(err, PTQ_EIO, "%s: cannot be read: %s", folder, strerror(errno));
+    const char *ours = name_in_folder(arena, file, folder);
     for (int i = 0; i < n_entries; i++) {
         const char *name = ptq_strndup(arena, entry[i]->d_name, results_name(entry[i]->d_name));
         if (!status && !(ours && strcmp(name, ours) == 0))
             status = take_from(plan, ptq_join(arena, folder, name), file, put, n, err);
-        if (status == PTQ_EINPUT) status = PTQ_OK; /* no results file, or a damaged one */
+        if (status == PTQ_EINPUT) { /* no results file, or a damaged one */
+            ptq_progress_note("passed over: %s", err->text);
+            status = PTQ_OK;
+        }
         free(entry[i]);
     }
     free(entry);
@@ -77,10 +84,12 @@ enum ptq_status ptq_reuse(struct ptq_plan *plan, const char *from, const char *f
 {
     struct ptq_arena *arena = ptq_arena_make("a name");
     int there;
+    enum ptq_kind kind;
     enum ptq_status status = ptq_results_are_there(arena, from, &there, err);
     ptq_arena_free(arena);
     *n = 0;
     if (status || !there) return status;
-    return ptq_is_folder(from) ? take_from_folder(plan, from, file, put, n, err)
-                               : take_from(plan, from, file, put, n, err);
+    PTQ_TRY(ptq_look(from, &kind, err));
+    return kind == PTQ_FOLDER ? take_from_folder(plan, from, file, put, n, err)
+                              : take_from(plan, from, file, put, n, err);
 }

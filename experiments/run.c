@@ -248,6 +248,7 @@ static enum ptq_status look_and_say(struct run *r)
     if (r->options->fresh) {
         struct ptq_launch l = launch_of(r);
         PTQ_TRY(ptq_results_remove(r->file, r->err));
+        PTQ_TRY(ptq_failures_write(r->file, NULL, r->err));
         ptq_launch_end(&l);
     }
     PTQ_TRY(ptq_plan_look(&r->plan, r->file, r->err));

@@ -241,8 +241,10 @@ static enum ptq_status read_queue(struct ptq_arena *arena, const char *file, cha
 {
     const char *path = ptq_format(arena, "%s" PTQ_TASKS "/queue", file);
     size_t size;
+    enum ptq_kind kind;
     *queue = "";
-    return ptq_is_file(path) ? ptq_read_file(arena, path, QUEUE_LIMIT, queue, &size, err) : PTQ_OK;
+    PTQ_TRY(ptq_look(path, &kind, err));
+    return kind == PTQ_FILE ? ptq_read_file(arena, path, QUEUE_LIMIT, queue, &size, err) : PTQ_OK;
 }
 
 /* Whether this process is the job that joins the results: Slurm starts it when all the others have ended. */

@@ -21,8 +21,10 @@ static enum ptq_status open_tokenizer(struct ptq_arena *arena, const char *name,
 {
     if (ends_with(name, ".json")) return ptq_tokenizer_open(arena, name, out, err);
     const char *path;
+    enum ptq_kind kind;
     PTQ_TRY(ptq_locate_model(arena, name, &path, err));
-    if (ptq_is_folder(path)) return ptq_tokenizer_open(arena, path, out, err);
+    PTQ_TRY(ptq_look(path, &kind, err));
+    if (kind == PTQ_FOLDER) return ptq_tokenizer_open(arena, path, out, err);
     PTQ_TRY(ptq_checkpoint_open(arena, path, file, err));
     if (!file->gguf)
         return ptq_fail(err, PTQ_EINPUT, "%s: a safetensors file carries no tokenizer; give its folder", path);

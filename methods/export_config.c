@@ -152,7 +152,9 @@ static enum ptq_status carry(const struct ptq_export *x, const char *name, struc
 {
     struct ptq_mapped file;
     const char *folder = x->model->checkpoint.folder;
-    if (!ptq_is_file(ptq_join(x->scratch, folder, name))) return PTQ_OK;
+    enum ptq_kind kind;
+    PTQ_TRY(ptq_look(ptq_join(x->scratch, folder, name), &kind, err));
+    if (kind != PTQ_FILE) return PTQ_OK;
     PTQ_TRY(ptq_map_member(x->scratch, folder, name, &file, err));
     enum ptq_status status =
         file.size > MAX_CARRIED

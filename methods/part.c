@@ -175,9 +175,11 @@ int64_t ptq_part_resume(struct ptq_part *p, struct ptq_forward *travel, double *
     struct ptq_error err;
     if (ptq_check_own_folder(p->folder, &err)) return 0; /* and its first block will say so */
     ptq_sweep_temporaries(p->next);
-    if (!ptq_is_file(p->next)) return 0;
+    enum ptq_kind kind;
+    enum ptq_status unknown = ptq_look(p->next, &kind, &err);
+    if (!unknown && kind != PTQ_FILE) return 0;
     struct ptq_arena *scratch = ptq_arena_make("a finished part");
-    if (take_up(p, scratch, travel, seconds, &err))
+    if (unknown || take_up(p, scratch, travel, seconds, &err))
         ptq_progress_note("%s: starts at its first block, since what is kept of it cannot be used: %s", p->spec,
                           err.text);
     else if (p->written < p->blocks)

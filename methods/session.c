@@ -143,7 +143,7 @@ static enum ptq_status read_text(struct ptq_session *s, struct ptq_shared_model 
     char *text;
     size_t size;
     enum ptq_status status = PTQ_OK;
-    if (ptq_is_folder(t->path))
+    if (ptq_is_folder(t->path)) /* where nobody can say, the open below fails, or reads it */
         status = ptq_fail(err, PTQ_EINPUT, "%s: is a folder, and a text is one file; give a file in it", t->path);
     else if (!as_documents && ptq_is_json_lines(t->path))
         status = ptq_fail(err, PTQ_EINPUT,

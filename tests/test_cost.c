@@ -2,6 +2,7 @@
  */
 #include "cost.h"
 #include "forward.h"
+#include "plan.h"
 #include "words.h"
 
 #include <setjmp.h>
@@ -102,13 +103,21 @@ static void test_sizes(void **state)
     assert_int_equal(size, 77);
 }
 
+static void test_durations(void **state)
+{
+    (void)state;
+    char text[32];
+    assert_string_equal(ptq_duration(0.4, text, sizeof text), "1 s");
+    assert_string_equal(ptq_duration(89, text, sizeof text), "89 s");
+    assert_string_equal(ptq_duration(300, text, sizeof text), "5 min");
+    assert_string_equal(ptq_duration(9000, text, sizeof text), "2.5 h");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_budget),
-        cmocka_unit_test(test_operations),
-        cmocka_unit_test(test_pace),
-        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_budget), cmocka_unit_test(test_operations), cmocka_unit_test(test_pace),
+        cmocka_unit_test(test_sizes),  cmocka_unit_test(test_durations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

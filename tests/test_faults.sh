@@ -227,16 +227,118 @@ joining() {
     cell=$(python3 -c 'import csv, sys; print(*(row["id"] for row in csv.DictReader(sys.stdin) if row["method"] == "rtn"))' \
         <"$scratch/out")
     paths=(-P "$scratch/d/r.h5" -P "$scratch/d/r.h5.cells" -P "$scratch/d/r.h5.cells/$cell.h5")
+    [ "$1" != close_range ] || paths=() # which has no path: the process that reads makes it, and no other
     fault join "$@"
 }
 test_joining_open_fails() { joining openat error=EMFILE; }
 test_joining_open_is_refused() { joining openat error=EACCES; }
-test_joining_read_fails() { joining pread64 error=EIO; }
 test_joining_map_fails() { joining mmap error=ENOMEM; }
 test_joining_list_fails() { joining getdents64 error=EIO; }
 test_joining_stat_fails() { joining newfstatat error=EIO; }
-test_joining_look_fails() { joining access,faccessat,faccessat2 error=EIO; }
-test_joining_reader_ends() { joining pread64 signal=SIGXCPU; }
+test_joining_reader_ends() { joining close_range signal=SIGXCPU; }
+
+# ---- results that cannot be read ----
+
+# A folder with one experiment's file and its claim.
+pool_once() {
+    [ ! -e "$scratch/pool" ] || return 0
+    mkdir -p "$scratch/pool" "$scratch/d"
+    "$ptq" run "$scratch/sweep.yaml" -o "$scratch/pool/three.h5" --threads 1 --quiet || fail "no pool"
+    cat >"$scratch/claims.yaml" <<YAML
+claims:
+  - name: rounding
+    claim: rounding costs something
+    source: nobody
+    tests: [{what: "perplexity", experiment: three, measure: ratio, of: rtn:w4, to: fp16, above: 1}]
+YAML
+}
+taking=("$ptq" run "$scratch/sweep.yaml" -o "$scratch/d/new.h5" --dry-run --reuse)
+
+# unread PATH SYSCALL ERRNO COMMAND...: at each such call on PATH, the sentence is the system's, names PATH and knows of no
+# damage; or what is said is what is said without a fault.
+unread() {
+    local path=$1 kind=$2 error=$3 k=1 code
+    shift 3
+    expect_exit 0 "$@"
+    mv "$scratch/out" "$scratch/good"
+    while :; do
+        code=0
+        timeout 60 strace -f -P "$path" -o "$scratch/trace" -e "trace=$kind" -e "inject=$kind:error=$error:when=$k" "$@" \
+            >"$scratch/out" 2>"$scratch/err" || code=$?
+        grep -q INJECTED "$scratch/trace" || break
+        tried=$((tried + 1)) k=$((k + 1))
+        if [ "$code" = 0 ]; then
+            expect_file "$scratch/good" "$scratch/out"
+        else
+            [ "$code" = 1 ] || fail "exit $code: $*"
+            expect_text "^ptq: .*$path.*(Input/output error|Too many open files|Cannot allocate memory)" "$scratch/err"
+            expect_no_text 'damaged|buf = |--fresh' "$scratch/err"
+        fi
+    done
+    [ $k -gt 1 ] || fail "$kind of $path: no call was made"
+}
+# unread_file SYSCALL ERRNO: by each command that reads results.
+unread_file() {
+    local file=$scratch/pool/three.h5
+    pool_once
+    unread "$file" "$@" "$ptq" table "$file" --format csv
+    unread "$file" "$@" "$ptq" inspect "$file"
+    unread "$file" "$@" "$ptq" diff "$file" "$scratch/first/r.h5"
+    unread "$file" "$@" "$ptq" claims "$scratch/claims.yaml" "$scratch/pool"
+    unread "$file" "$@" "${taking[@]}" "$file"
+    unread "$file" "$@" "${taking[@]}" "$scratch/pool"
+}
+test_unread_opens_fail() { unread_file openat EMFILE; }
+test_unread_stats_fail() { unread_file newfstatat EIO; }
+test_unread_maps_fail() { unread_file mmap ENOMEM; }
+test_unread_folders_fail() {
+    pool_once
+    unread "$scratch/pool" openat EMFILE "${taking[@]}" "$scratch/pool"
+    unread "$scratch/pool" getdents64 EIO "${taking[@]}" "$scratch/pool"
+    unread "$scratch/pool" newfstatat EIO "${taking[@]}" "$scratch/pool"
+    unread "$scratch/pool" newfstatat EIO "$ptq" claims "$scratch/claims.yaml" "$scratch/pool"
+}
+# HDF5 is given no file that it could fail to read.
+test_unread_by_hdf5() {
+    pool_once
+    strace -f -P "$scratch/pool/three.h5" -o "$scratch/trace" "$ptq" table "$scratch/pool/three.h5" >"$scratch/out"
+    expect_no_text '(pread64|read)\(' "$scratch/trace"
+}
+# A file of the folder that is damaged is passed over, and it is said.
+test_unread_damage() {
+    pool_once
+    head -c 5000 "$scratch/pool/three.h5" >"$scratch/pool/cut.h5"
+    expect_exit 0 "${taking[@]}" "$scratch/pool"
+    expect_text '^sweep: 3 cells would be taken' "$scratch/out"
+    expect_text 'passed over: .*pool/cut.h5: is HDF5, but not as ptq wrote it' "$scratch/err"
+    expect_exit 1 "${taking[@]}" "$scratch/pool/cut.h5"
+    rm "$scratch/pool/cut.h5"
+}
+# The list of what failed, which a page without it would lack in silence.
+test_unread_failures() {
+    pool_once
+    local list=$scratch/pool/three.h5.failed.json page
+    page=(sh -c '"$1" report "$2" -o "$3" --format html && cat "$3/report.html"' sh "$ptq" "$scratch/pool/three.h5" "$scratch/page")
+    echo '{"failed": [{"cell": "a cell", "model": "a model", "why": "it broke"}]}' >"$list"
+    unread "$list" newfstatat EIO "${page[@]}"
+    unread "$list" openat EMFILE "${page[@]}"
+    rm "$list"
+}
+
+# A cell joins an experiment's file, whose name and text stay.
+# shellcheck disable=SC2034
+named_command=("${eval_llama[@]}" --method "rtn:w3,g32")
+named_before() { cp "$scratch/pool/three.h5" "$scratch/d/r.h5"; }
+named_whole() {
+    expect_exit 0 "$ptq" inspect "$scratch/d/r.h5"
+    expect_text 'experiment sweep, ' "$scratch/out"
+}
+named_done() { named_whole; }
+test_named_stat_fails() {
+    local paths=(-P "$scratch/d/r.h5")
+    pool_once
+    PTQ_TORTURE=long fault named newfstatat error=EIO
+}
 
 blocks() {
     PTQ_CHECKPOINT_SECONDS=0 fault blocks "$@"
@@ -256,6 +358,13 @@ test_export_write_is_interrupted() { export_fault pwrite64 error=EINTR; }
 test_export_sync_fails() { export_fault fsync error=EIO; }
 test_export_close_is_interrupted() { export_fault close error=EINTR; }
 test_export_rename_fails() { export_fault rename error=EIO; }
+test_export_stats_fail() {
+    local paths file
+    for file in config.json tokenizer.json model.safetensors generation_config.json LICENSE; do
+        paths=(-P "$models/opt/$file")
+        export_fault newfstatat error=EIO
+    done
+}
 test_export_killed_at_a_write() { export_fault pwrite64 signal=SIGKILL; }
 test_export_killed_at_a_rename() { export_fault rename signal=SIGKILL; }
 
@@ -267,7 +376,6 @@ reads() {
 }
 test_read_fails() { reads read error=EIO; }
 test_read_is_interrupted() { reads read error=EINTR; }
-test_pread_fails() { reads pread64 error=EIO; }
 test_map_fails() { reads mmap error=ENOMEM; }
 test_stat_fails() { reads newfstatat error=EIO; }
 test_open_is_refused() { reads openat error=EACCES; }

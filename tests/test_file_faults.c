@@ -105,6 +105,25 @@ static void nothing_to_publish(void **state)
 
 static int temporaries(void);
 
+/* What nobody can say anything of, such as a link to itself, is neither nothing nor replaced. */
+static void what_cannot_be_looked_at(void **state)
+{
+    (void)state;
+    struct ptq_error err;
+    enum ptq_kind kind;
+    const char *path = ptq_join(arena, folder, "round");
+    assert_int_equal(symlink("round", path), 0);
+    assert_refused("a look", ptq_look(path, &kind, &err), &err, "round: cannot be looked for: Too many levels");
+    assert_int_equal(err.status, PTQ_EIO);
+    assert_false(ptq_is_file(path) || ptq_is_folder(path));
+    assert_refused("a file", ptq_write_file(path, "x", 1, &err), &err, "round: cannot be looked for");
+    assert_int_equal(temporaries(), 0);
+    assert_refused("a folder", ptq_make_folder(path, &err), &err, "round: cannot be looked for");
+    assert_int_equal(ptq_look(ptq_join(arena, folder, "none"), &kind, &err) || kind != PTQ_NOTHING, 0);
+    write_test_text(folder, "file", "x");
+    assert_int_equal(ptq_look(ptq_join(arena, folder, "file/none"), &kind, &err) || kind != PTQ_NOTHING, 0);
+}
+
 /* What stands under the name and is no regular file stays what it is. */
 static void what_is_not_replaced(void **state)
 {
@@ -389,6 +408,7 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(calls_that_fail),
                                        cmocka_unit_test(a_copy_takes_little_memory),
                                        cmocka_unit_test(nothing_to_publish),
+                                       cmocka_unit_test(what_cannot_be_looked_at),
                                        cmocka_unit_test(what_is_not_replaced),
                                        cmocka_unit_test(what_is_swept),
                                        cmocka_unit_test(what_is_no_file),

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -354,43 +353,29 @@ static void test_foreign_read(void **state)
     ptq_h5_close(file);
 }
 
-/* The descriptor that HDF5 has open of path. */
-static int descriptor_of(const char *path)
+static int next_descriptor(void)
 {
-    struct stat wanted, have;
-    assert_int_equal(stat(path, &wanted), 0);
-    for (int fd = 3; fd < 256; fd++)
-        if (!fstat(fd, &have) && have.st_ino == wanted.st_ino && have.st_dev == wanted.st_dev) return fd;
-    fail_msg("%s: HDF5 has no descriptor of it", path);
-    return -1;
+    int fd = dup(STDIN_FILENO);
+    close(fd);
+    return fd;
 }
 
-/* A sanitized build asks before it looks for leaks: HDF5 loses what it could not close, in that child. */
-static int hdf5_loses_memory;
-int __lsan_is_turned_off(void);
-int __lsan_is_turned_off(void)
-{
-    return hdf5_loses_memory;
-}
-
-/* Where the system's close fails, HDF5 1.10 keeps a file half given back, and its exit handler went on from there. */
-static void test_close_fails(void **state)
+/* HDF5 calls a disk that fails a damaged file, and crashes at exit over a descriptor that does not close: it has none,
+ * and copies nothing. A file that is replaced while it is open stays what it was. */
+static void test_hdf5_has_no_file(void **state)
 {
     (void)state;
-    int status;
     struct ptq_h5 *file;
+    int64_t n;
     write_sample(at("close.h5"));
-    pid_t child = fork();
-    if (!child) {
-        signal(SIGSEGV, SIG_DFL); /* cmocka's handler would run the other tests' end here */
-        hdf5_loses_memory = 1;
-        if (ptq_h5_open(at("close.h5"), &file, &err)) _exit(2);
-        close(descriptor_of(at("close.h5")));
-        ptq_h5_close(file);
-        exit(0); /* with all exit handlers */
-    }
-    assert_int_equal(waitpid(child, &status, 0), child);
-    if (status) fail_msg("the process ended by signal %d, exit %d", WTERMSIG(status), WEXITSTATUS(status));
+    int descriptor = next_descriptor();
+    OK(ptq_h5_open(at("close.h5"), &file, &err));
+    assert_int_equal(next_descriptor(), descriptor);
+    assert_int_equal(rename(at("close.h5"), at("first.h5")), 0);
+    OK(ptq_h5_int(file, "/b", "int", &n, &err));
+    assert_int_equal(n, -8);
+    ptq_h5_close(file);
+    assert_int_equal(next_descriptor(), descriptor);
 }
 
 static int set_up(void **state)
@@ -420,7 +405,7 @@ int main(void)
         cmocka_unit_test(test_paths),           cmocka_unit_test(test_mended_images),
         cmocka_unit_test(test_flags),           cmocka_unit_test(test_left_open),
         cmocka_unit_test(test_no_hdf5),         cmocka_unit_test(test_foreign_read),
-        cmocka_unit_test(test_foreign_refused), cmocka_unit_test(test_close_fails),
+        cmocka_unit_test(test_foreign_refused), cmocka_unit_test(test_hdf5_has_no_file),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -180,6 +180,7 @@ static void however_it_ends(void **state)
         {BY_SIGNAL, SIGABRT, PTQ_EINPUT, "is a damaged HDF5 file: reading it ended by signal 6"},
         {BY_SIGNAL, SIGXCPU, PTQ_EINPUT,
          "is a damaged HDF5 file: reading its ;bytes took more than 10 s of processor time"},
+        {BY_SIGNAL, SIGBUS, PTQ_EIO, "x.h5: became shorter or could not be read while it was in use (signal 7)"},
         {BY_SIGNAL, SIGKILL, PTQ_EIO, "the process that tried to read it was killed (signal 9)"},
         {BY_EXIT, 3, PTQ_EINPUT, "is a damaged HDF5 file: reading it ended by exit 3"},
         {BY_EXIT, 0, PTQ_EINPUT, "is a damaged HDF5 file: reading it ended by exit 0"},
@@ -314,6 +315,30 @@ static void system_calls_that_fail(void **state)
     assert_int_equal(next_descriptor(), descriptor);
 }
 
+/* How a file begins is not asked of HDF5, and is the system's to give. */
+static void how_it_begins(void **state)
+{
+    (void)state;
+    int bytes;
+    write_it();
+    assert_true(ptq_h5_begins(path, &bytes, &err) == PTQ_OK && bytes == 8);
+    failing = CALL_mmap, fail_at = 1, cause = ENOMEM;
+    assert_refused("no map", ptq_h5_begins(path, &bytes, &err), &err, "x.h5: cannot be mapped: Cannot allocate memory");
+    assert_int_equal(err.status, PTQ_EIO);
+    static const struct {
+        const char *text;
+        int bytes;
+    } rows[] = {{"", 0}, {"\x89HDF", 4}, {"\x89HDX", -1}, {"a text of somebody", -1}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        write_test_text(folder, "x.h5", rows[i].text);
+        assert_true(ptq_h5_begins(path, &bytes, &err) == PTQ_OK && bytes == rows[i].bytes);
+    }
+    assert_true(ptq_h5_begins(folder, &bytes, &err) == PTQ_OK && bytes == -1);
+    const char *round = ptq_join(arena, folder, "round");
+    assert_int_equal(symlink("round", round), 0);
+    assert_refused("no look", ptq_h5_begins(round, &bytes, &err), &err, "round: cannot be looked for");
+}
+
 /* Who starts a program may have closed its streams: then the pipe has their numbers. */
 static void streams_are_closed(void **state)
 {
@@ -351,10 +376,15 @@ static int set_up_path(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_found_comes_back), cmocka_unit_test(what_is_not_ours_is_not_opened),
-        cmocka_unit_test(however_it_ends),          cmocka_unit_test(time_is_limited),
-        cmocka_unit_test(signals_are_the_parents),  cmocka_unit_test(system_calls_that_fail),
-        cmocka_unit_test(streams_are_closed),       cmocka_unit_test(nobody_waits),
+        cmocka_unit_test(what_is_found_comes_back),
+        cmocka_unit_test(what_is_not_ours_is_not_opened),
+        cmocka_unit_test(however_it_ends),
+        cmocka_unit_test(time_is_limited),
+        cmocka_unit_test(signals_are_the_parents),
+        cmocka_unit_test(system_calls_that_fail),
+        cmocka_unit_test(how_it_begins),
+        cmocka_unit_test(streams_are_closed),
+        cmocka_unit_test(nobody_waits),
     };
     return cmocka_run_group_tests(tests, set_up_path, tear_down);
 }

@@ -185,7 +185,7 @@ static void a_ref_leads_nowhere_else(void **state)
     char *large = ptq_alloc(f->arena, 1000, "a ref");
     memset(large, 'c', 999);
     write_test_text(f->folder, "models--org--name/refs/main", large);
-    assert_no_model(f, "org/name", "revision main is not in the Hugging Face cache");
+    assert_no_model(f, "org/name", "refs/main: is larger than the 256 bytes");
     write_test_text(f->folder, "models--org--name/refs/main", "");
     assert_no_model(f, "org/name", "is not in the Hugging Face cache");
 }
@@ -202,6 +202,34 @@ static void a_snapshot_leads_nowhere_else(void **state)
     assert_int_equal(ptq_locate_model(f->arena, "org/name@c", &path, &f->err), PTQ_OK);
     assert_int_equal(symlink("../../secret", in(f, "disk/snapshots/d")), 0);
     assert_no_model(f, "org/name@d", "org/name@d: the snapshot;snapshots/d is a link that leaves;models--org--name");
+}
+
+/* A place that the system cannot say anything of, as a link to itself, is not passed over for the next one. */
+static void a_place_that_cannot_be_looked_at(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const places[][2] = {
+        {"here", NULL},
+        {"models/short", "short"},
+        {"models/short.gguf", "short"},
+        {"models--org--name", "org/name"},
+        {"models--org--name/refs/main", "org/name"},
+        {"models--org--name/snapshots/main", "org/name"},
+    };
+    setenv("HF_HUB_CACHE", f->folder, 1);
+    setenv("PTQ_CACHE", f->folder, 1);
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        const char *name = places[i][1], *path = in(f, places[i][0]), *found;
+        write_test_text(f->folder, ptq_format(f->arena, "%s.folder/x", places[i][0]), "");
+        assert_int_equal(symlink(ptq_file_name(path), path), 0);
+        enum ptq_status status = ptq_locate_model(f->arena, name ? name : path, &found, &f->err);
+        assert_refused(places[i][0], status, &f->err, ptq_format(f->arena, "%s: cannot be looked for: Too many", path));
+        assert_int_equal(status, PTQ_EIO);
+        unlink(path);
+    }
+    const char *path = in(f, "text"), *found;
+    assert_int_equal(symlink("text", path), 0);
+    assert_refused("a text", ptq_locate_text(f->arena, path, &found, &f->err), &f->err, "text: cannot be looked for");
 }
 
 static void what_is_not_here_says_what_to_do(void **state)
@@ -260,8 +288,8 @@ int main(void)
         TEST(an_existing_path_is_taken_as_it_is),      TEST(names_of_the_manifest_say_how_to_fetch),
         TEST(texts_of_the_cache_have_short_names),     TEST(the_hub_is_where_the_environment_says),
         TEST(revisions_are_commits_branches_and_tags), TEST(a_ref_leads_nowhere_else),
-        TEST(a_snapshot_leads_nowhere_else),           TEST(what_is_not_here_says_what_to_do),
-        TEST(members_lie_beneath_their_folder),
+        TEST(a_snapshot_leads_nowhere_else),           TEST(a_place_that_cannot_be_looked_at),
+        TEST(what_is_not_here_says_what_to_do),        TEST(members_lie_beneath_their_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -429,6 +429,16 @@ static void test_lock(void **state)
     assert_int_equal(run(), PTQ_OK);
 }
 
+/* The list of failures goes with the results that it is of. */
+static void test_list_of_failures(void **state)
+{
+    (void)state;
+    const char *list = ptq_format(arena, "%s.failed.json", file);
+    assert_int_equal(run() || ptq_write_file(list, "{}", 2, &error), 0);
+    fake.fail_at = 1, fake.with = PTQ_EINTERRUPT;
+    assert_true(run_with((struct ptq_run_options){.fresh = 1}, NULL) == PTQ_EINTERRUPT && !ptq_is_file(list));
+}
+
 /* A results file that cannot be read is left alone, unless --fresh says otherwise. */
 static void test_damaged_file(void **state)
 {
@@ -460,16 +470,6 @@ static void test_bad_options(void **state)
     expect_text(error.text, "made-up.yaml:2: unknown key 'w_bits'");
 }
 
-static void test_durations(void **state)
-{
-    (void)state;
-    char text[32];
-    assert_string_equal(ptq_duration(0.4, text, sizeof text), "1 s");
-    assert_string_equal(ptq_duration(89, text, sizeof text), "89 s");
-    assert_string_equal(ptq_duration(300, text, sizeof text), "5 min");
-    assert_string_equal(ptq_duration(9000, text, sizeof text), "2.5 h");
-}
-
 static int make_folder(void **state)
 {
     (void)state;
@@ -491,10 +491,10 @@ static int remove_folder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_straight),         TEST(test_again),       TEST(test_added_row), TEST(test_reordered),
-        TEST(test_one_id_twice),     TEST(test_failed_cell), TEST(test_stopped),   TEST(test_killed),
-        TEST(test_killed_at_random), TEST(test_bad_models),  TEST(test_dry_run),   TEST(test_lock),
-        TEST(test_damaged_file),     TEST(test_bad_options), TEST(test_durations),
+        TEST(test_straight),         TEST(test_again),        TEST(test_added_row),   TEST(test_reordered),
+        TEST(test_one_id_twice),     TEST(test_failed_cell),  TEST(test_stopped),     TEST(test_killed),
+        TEST(test_killed_at_random), TEST(test_bad_models),   TEST(test_dry_run),     TEST(test_lock),
+        TEST(test_list_of_failures), TEST(test_damaged_file), TEST(test_bad_options),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

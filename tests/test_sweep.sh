@@ -100,8 +100,8 @@ test_symbolic_link() {
     [ -z "$(find "$scratch" -name 'link.h5.*')" ] || fail "left beside the link: $(ls -d "$scratch"/link.h5.*)"
     expect_exit 0 "$ptq" diff "$file" "$scratch/link.h5"
     ln -s round.h5 "$scratch/round.h5"
-    expect_exit 2 "${sweep[@]}" "${small[@]}" -o "$scratch/round.h5"
-    expect_text '^ptq: -o .*round.h5: is a symbolic link that leads nowhere' "$scratch/err"
+    expect_exit 1 "${sweep[@]}" "${small[@]}" -o "$scratch/round.h5"
+    expect_text '^ptq: .*round.h5: is a symbolic link that leads nowhere' "$scratch/err"
     rm -rf "$scratch"/link* "$scratch/round.h5"
 }
 

@@ -1,0 +1,121 @@
+/* A name that the system cannot say anything of is not taken for one that is not there: a model would be read as
+ * another, and written with less. A link to itself is such a name to everybody, root too. */
+#include "checkpoint.h"
+#include "decode.h"
+#include "export_folder.h"
+#include "folder_test.h"
+#include "mapped.h"
+#include "quantized.h"
+#include "tokenizer.h"
+#include "tokenizer_export.h"
+
+static enum ptq_status open_one(const char *path, struct ptq_error *err)
+{
+    struct ptq_checkpoint checkpoint;
+    return ptq_checkpoint_open(arena, path, &checkpoint, err);
+}
+
+static enum ptq_status open_model(struct ptq_error *err)
+{
+    return open_one(ptq_join(arena, folder, "model.gguf"), err);
+}
+
+static enum ptq_status open_folder(struct ptq_error *err)
+{
+    return open_one(folder, err);
+}
+
+static enum ptq_status hash_configs(struct ptq_error *err)
+{
+    char hex[PTQ_SHA256_HEX];
+    return ptq_checkpoint_config_sha256(&(struct ptq_checkpoint){.path = folder, .folder = folder}, hex, err);
+}
+
+static enum ptq_status read_quantization(struct ptq_error *err)
+{
+    struct ptq_quantization *quantization;
+    return ptq_quantization_read(arena, folder, &quantization, err);
+}
+
+static enum ptq_status open_tokenizer(struct ptq_error *err)
+{
+    struct ptq_tokenizer *tokenizer;
+    return ptq_tokenizer_open(arena, folder, &tokenizer, err);
+}
+
+static enum ptq_status open_tokenizer_file(struct ptq_error *err)
+{
+    struct ptq_tokenizer *tokenizer;
+    return ptq_tokenizer_open(arena, ptq_join(arena, folder, "other.json"), &tokenizer, err);
+}
+
+static enum ptq_status carry_files(struct ptq_error *err)
+{
+    struct ptq_model model = {.checkpoint = {.path = folder, .folder = folder}};
+    return ptq_export_tokenizer(&(struct ptq_export){.model = &model, .scratch = arena, .folder = folder}, err);
+}
+
+static enum ptq_status put_vocabulary(struct ptq_error *err)
+{
+    struct ptq_gguf_keys keys = {0};
+    return ptq_gguf_put_tokenizer(&keys, arena, folder, 1, err);
+}
+
+static enum ptq_status find_ends(struct ptq_error *err)
+{
+    int32_t *id;
+    int n;
+    struct ptq_model model = {.checkpoint = {.path = folder, .folder = folder}};
+    return ptq_model_ends(&model, arena, &id, &n, err);
+}
+
+static const struct {
+    const char *name;
+    enum ptq_status (*what)(struct ptq_error *err);
+} rows[] = {
+    {"model.gguf", open_model},
+    {"model.safetensors", open_folder},
+    {"model.safetensors.index.json", open_folder},
+    {"config.json", hash_configs},
+    {"quantize_config.json", hash_configs},
+    {"quant_config.json", hash_configs},
+    {"config.json", read_quantization},
+    {"quantize_config.json", read_quantization},
+    {"quant_config.json", read_quantization},
+    {"other.json", open_tokenizer_file},
+    {"tokenizer.json", open_tokenizer},
+    {"vocab.json", open_tokenizer},
+    {"tokenizer_config.json", open_tokenizer},
+    {"special_tokens_map.json", open_tokenizer},
+    {"added_tokens.json", open_tokenizer},
+    {"tokenizer.json", carry_files},
+    {"chat_template.jinja", carry_files},
+    {"generation_config.json", carry_files},
+    {"LICENSE", carry_files},
+    {"tokenizer.json", put_vocabulary},
+    {"generation_config.json", find_ends},
+    {"config.json", find_ends},
+};
+
+static void what_nobody_can_say_is_not_nothing(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct ptq_error err;
+        const char *path = ptq_join(arena, folder, rows[i].name);
+        if (strcmp(rows[i].name, "vocab.json")) write_test_text(folder, "vocab.json", "{\"a\": 0}");
+        assert_int_equal(symlink(rows[i].name, path), 0);
+        enum ptq_status status = rows[i].what(&err);
+        assert_refused(rows[i].name, status, &err,
+                       ptq_format(arena, "%s: cannot be looked for: Too many levels of symbolic links", path));
+        assert_int_equal(status, PTQ_EIO);
+        unlink(path);
+        unlink(ptq_join(arena, folder, "vocab.json"));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(what_nobody_can_say_is_not_nothing)};
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
