@@ -15,6 +15,29 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* ---- who is still at work ---- */
+
+/* A process that was killed is there until its memory is freed and its parent has asked for its status, for ever if
+ * need be: the kernel says that it is a zombie (Z, X) or on its way to become one (PF_EXITING, 4). */
+static int is_ending(long process)
+{
+    char path[48], text[512] = "", state = 0;
+    unsigned flags = 0;
+    snprintf(path, sizeof path, "/proc/%ld/stat", process);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return 0;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    const char *behind_name = n > 0 ? strrchr(text, ')') : NULL; /* "1234 (any name) S ..." */
+    if (!behind_name || sscanf(behind_name, ") %c %*d %*d %*d %*d %*d %u", &state, &flags) != 2) return 0;
+    return state == 'Z' || state == 'X' || (flags & 4);
+}
+
+int ptq_process_lives(long process)
+{
+    return (kill((pid_t)process, 0) == 0 || errno != ESRCH) && !is_ending(process);
+}
+
 /* ---- temporary names ---- */
 
 enum { WHERE = 8 };
@@ -70,7 +93,7 @@ int ptq_is_left_over(const char *name)
         return 0;
     long pid = dot[1] >= '0' && dot[1] <= '9' ? strtol(dot + 1, &end, 10) : 0;
     if (pid <= 0 || pid > INT_MAX || *end) return 0;
-    return pid == (long)getpid() || (kill((pid_t)pid, 0) && errno == ESRCH);
+    return pid == (long)getpid() || !ptq_process_lives(pid);
 }
 
 void ptq_sweep_temporaries(const char *path)

@@ -8,6 +8,10 @@
 
 #include <stddef.h>
 
+/* Whether a process of this machine will do anything yet: one that was killed has its number for as long as nobody asks
+ * how it ended. */
+int ptq_process_lives(long process);
+
 /* ---- temporary names: "DIR/.tmp.NAME.WHERE.PID" ---- */
 
 /* WHERE is 8 hexadecimal digits of the machine's name and of the namespace that process numbers are numbers of, so that

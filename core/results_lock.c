@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,29 +63,13 @@ static void write_holder(int fd)
 
 /* ---- whoever holds it now ---- */
 
-/* One that was killed is there until its memory is freed and its parent has asked for its status, for ever if need be:
- * the kernel says that it is a zombie (Z, X) or on its way to become one (PF_EXITING, 4). */
-static int is_ending(long process)
-{
-    char path[48], text[512] = "", state = 0;
-    unsigned flags = 0;
-    snprintf(path, sizeof path, "/proc/%ld/stat", process);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return 0;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    const char *behind_name = n > 0 ? strrchr(text, ')') : NULL; /* "1234 (any name) S ..." */
-    if (!behind_name || sscanf(behind_name, ") %c %*d %*d %*d %*d %*d %u", &state, &flags) != 2) return 0;
-    return state == 'Z' || state == 'X' || (flags & 4);
-}
-
 /* Processes of another machine are not seen from here, and count as alive. */
 static int is_alive(const struct holder *holder)
 {
     char host[PTQ_HOST_SIZE];
     ptq_host_name(host);
     if (strcmp(holder->host, host) != 0) return 1;
-    return (kill((pid_t)holder->process, 0) == 0 || errno != ESRCH) && !is_ending(holder->process);
+    return ptq_process_lives(holder->process);
 }
 
 static enum ptq_status fail_locked(const struct holder *holder, const char *file, struct ptq_error *err)

@@ -309,7 +309,10 @@ static void a_signal_ends_it(void **state)
     struct ptq_added_token token = {.text = "<s>", .size = 3};
     struct ptq_added added = {.token = &token, .n = 1};
     struct ptq_added_match match = {0};
+    struct ptq_bpe_run run;
+    struct ptq_error err;
     make_toy(&toy, &seed);
+    const char pair[2] = {toy.text[toy.left[0]][0], toy.text[toy.right[0]][0]};
     struct opened o = open_toy(&toy);
     ptq_added_ready(&added, o.arena);
     assert_int_equal(ptq_added_next(&added, "a<s>", 4, &match), 1);
@@ -320,6 +323,10 @@ static void a_signal_ends_it(void **state)
     assert_int_equal(ptq_added_next(&added, "a<s>", 4, &match), 0);
     expect_stopped(o.tokenizer, o.arena, "abcd");
     expect_stopped(o.tokenizer, o.arena, "");
+    ptq_bpe_start(&run, &o.tokenizer->bpe, 2);
+    assert_int_equal(ptq_bpe_piece(&run, pair, 2, &err), PTQ_OK);
+    assert_int_equal(run.n, 2); /* not merged */
+    ptq_bpe_stop(&run);
     close_opened(&o);
 }
 

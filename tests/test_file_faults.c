@@ -200,17 +200,30 @@ static void a_copy_takes_little_memory(void **state)
     }
 }
 
-/* A temporary file goes where its process is gone; one of another file, of a living process, or that only looks like
- * one, stays. */
+/* The number of a process that has ended and that nobody has asked how. */
+static pid_t zombie(void)
+{
+    siginfo_t info;
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) _exit(0);
+    assert_int_equal(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT), 0);
+    return child;
+}
+
+/* A temporary file goes where its process is gone, or all but gone; one of another file, of a living process, or that
+ * only looks like one, stays. */
 static void what_is_swept(void **state)
 {
     (void)state;
+    pid_t ended = zombie();
     const char *path = ptq_join(arena, folder, "out"), *dead = ptq_file_name(temporary_of(arena, path, "999999999"));
     const struct {
         const char *name;
         int stays;
     } files[] = {
         {dead, 0},
+        {ptq_file_name(temporary_of(arena, path, ptq_format(arena, "%ld", (long)ended))), 0},
         {ptq_file_name(ptq_temporary_path(arena, path)), 0}, /* our own number: whose we have it from is dead */
         {ptq_file_name(temporary_of(arena, path, "1")), 1},
         {ptq_file_name(temporary_of(arena, path, "12x")), 1},
@@ -242,6 +255,7 @@ static void what_is_swept(void **state)
     assert_true(ptq_is_file(ptq_join(arena, folder, dead)));
     ptq_sweep_temporaries(path);
     assert_false(ptq_is_file(ptq_join(arena, folder, dead)));
+    waitpid(ended, NULL, 0);
 }
 
 /* What somebody else put under a temporary's name is removed as a name: never what a link leads to. */

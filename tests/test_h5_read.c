@@ -4,6 +4,7 @@
 #include "cell_file.h"
 #include "folder_test.h"
 #include "h5.h"
+#include "h5_image.h"
 #include "mapped.h"
 
 #include <errno.h>
@@ -165,6 +166,24 @@ static void what_is_not_ours_is_not_opened(void **state)
     assert_int_equal(truncate(path, 1000), 0);
     failing = CALL_fork, fail_at = ALL, cause = EAGAIN;
     assert_refused("cut", read_with(read_well, &found), &err, "x.h5: is HDF5, but not as ptq wrote it;1000 bytes");
+}
+
+/* Nor does one come back that has the SHA-256 of bytes which HDF5 cannot open. */
+static void what_hdf5_does_not_know(void **state)
+{
+    (void)state;
+    enum { VERSION = 8 /* of the superblock */ };
+    struct ptq_mapped file;
+    struct found *found;
+    write_it();
+    assert_int_equal(ptq_map(arena, path, &file, &err), PTQ_OK);
+    unsigned char *bytes = ptq_alloc(arena, file.size, "the same with another version");
+    memcpy(bytes, file.data, file.size);
+    bytes[VERSION] = 77;
+    ptq_h5_seal(bytes, file.size - PTQ_H5_SEAL);
+    assert_int_equal(ptq_write_file(path, bytes, file.size, &err), PTQ_OK);
+    ptq_unmap(&file);
+    assert_refused("version 77", read_with(read_well, &found), &err, "x.h5: is a damaged or truncated HDF5 file");
 }
 
 static void however_it_ends(void **state)
@@ -376,15 +395,11 @@ static int set_up_path(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_found_comes_back),
-        cmocka_unit_test(what_is_not_ours_is_not_opened),
-        cmocka_unit_test(however_it_ends),
-        cmocka_unit_test(time_is_limited),
-        cmocka_unit_test(signals_are_the_parents),
-        cmocka_unit_test(system_calls_that_fail),
-        cmocka_unit_test(how_it_begins),
-        cmocka_unit_test(streams_are_closed),
-        cmocka_unit_test(nobody_waits),
+        cmocka_unit_test(what_is_found_comes_back), cmocka_unit_test(what_is_not_ours_is_not_opened),
+        cmocka_unit_test(what_hdf5_does_not_know),  cmocka_unit_test(however_it_ends),
+        cmocka_unit_test(time_is_limited),          cmocka_unit_test(signals_are_the_parents),
+        cmocka_unit_test(system_calls_that_fail),   cmocka_unit_test(how_it_begins),
+        cmocka_unit_test(streams_are_closed),       cmocka_unit_test(nobody_waits),
     };
     return cmocka_run_group_tests(tests, set_up_path, tear_down);
 }
