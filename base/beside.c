@@ -151,11 +151,12 @@ int ptq_remove_folder(int parent, const char *name, ptq_remove_function *remove,
         if (fd >= 0) close(fd);
         return cause == ENOENT ? 0 : cause;
     }
-    for (struct dirent *entry; (entry = readdir(dir));) {
+    for (struct dirent *entry; errno = 0, entry = readdir(dir), entry;) {
         int is_own = !strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..");
         int bad = is_own ? 0 : remove(dirfd(dir), entry->d_name, context);
         if (bad) cause = bad;
     }
+    if (!cause) cause = errno; /* what could not be listed is not removed either */
     closedir(dir);
     if (!cause && unlinkat(parent, name, AT_REMOVEDIR) && errno != ENOENT) cause = errno == EEXIST ? ENOTEMPTY : errno;
     return cause;

@@ -60,11 +60,14 @@ static int remove_task_name(int folder, const char *name, const void *context)
     return is_ours ? ptq_remove_name(folder, name, NULL) : 0;
 }
 
-void ptq_launch_end(struct ptq_launch *l)
+enum ptq_status ptq_launch_end(struct ptq_launch *l, struct ptq_error *err)
 {
     int cause = ptq_remove_folder(AT_FDCWD, l->folder, remove_task_name, l->experiment->name);
-    if (cause == ENOTEMPTY)
-        ptq_progress_note("%s: stays, since something in it is not of this experiment's tasks", l->folder);
+    if (cause == ENOTEMPTY || cause == ENOTDIR)
+        ptq_progress_note("%s: stays, since it is, or holds, what is not of this experiment's tasks", l->folder);
+    else if (cause)
+        return ptq_fail(err, PTQ_EIO, "%s: cannot be removed: %s", l->folder, strerror(cause));
+    return PTQ_OK;
 }
 
 void ptq_launch_settle(struct ptq_launch *l)

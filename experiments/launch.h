@@ -32,7 +32,7 @@ struct ptq_launch {
 enum ptq_status ptq_launch_begin(struct ptq_launch *l, struct ptq_error *err);
 /* Where nothing is left to do: removes what is named above from the folder, and then itself. What else is in it stays,
  * and a line says so. */
-void ptq_launch_end(struct ptq_launch *l);
+enum ptq_status ptq_launch_end(struct ptq_launch *l, struct ptq_error *err);
 /* Where some cells have failed: their logs stay, but no task is under way any more. */
 void ptq_launch_settle(struct ptq_launch *l);
 

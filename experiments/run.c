@@ -213,10 +213,8 @@ static enum ptq_status join(struct run *r)
 {
     struct ptq_launch l = launch_of(r);
     PTQ_TRY(merge(r));
-    if (ptq_plan_count(&r->plan, PTQ_PLAN_FAILED))
-        ptq_launch_settle(&l);
-    else
-        ptq_launch_end(&l);
+    if (!ptq_plan_count(&r->plan, PTQ_PLAN_FAILED)) return ptq_launch_end(&l, r->err);
+    ptq_launch_settle(&l);
     return PTQ_OK;
 }
 
@@ -249,7 +247,7 @@ static enum ptq_status look_and_say(struct run *r)
         struct ptq_launch l = launch_of(r);
         PTQ_TRY(ptq_results_remove(r->file, r->err));
         PTQ_TRY(ptq_failures_write(r->file, NULL, r->err));
-        ptq_launch_end(&l);
+        PTQ_TRY(ptq_launch_end(&l, r->err));
     }
     PTQ_TRY(ptq_plan_look(&r->plan, r->file, r->err));
     PTQ_TRY(reuse(r, r->log, "taken"));

@@ -318,7 +318,8 @@ enum ptq_status ptq_slurm_submit(struct ptq_launch *l, struct ptq_error *err)
     }
     PTQ_TRY(ptq_launch_begin(l, err));
     enum ptq_status status = submit_all(&s);
-    if (!s.queue.data) ptq_launch_end(l); /* nothing was submitted that could read it */
+    struct ptq_error second;                       /* the first one is what is said */
+    if (!s.queue.data) ptq_launch_end(l, &second); /* nothing was submitted that could read it */
     free(s.queue.data);
     free(s.all.data);
     return status;

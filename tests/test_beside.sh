@@ -65,7 +65,7 @@ test_files_of_others_among_the_tasks() {
     mkdir "$file.tasks"
     touch "$file.tasks"/{notes.txt,other.yaml,s.yaml,0.sh,slurm-7.log,"${ids[0]}".log}
     expect_exit 0 "${run[@]}" -o "$file"
-    expect_text "n.h5.tasks: stays, since something in it is not of this experiment's tasks" "$scratch/err"
+    expect_text "n.h5.tasks: stays, since it is, or holds, what is not of this experiment's tasks" "$scratch/err"
     [ "$(cd "$file.tasks" && echo *)" = "notes.txt other.yaml" ] || fail "in the folder: $(ls -A "$file.tasks")"
     rm "$file.tasks"/*
     expect_exit 0 "${run[@]}" -o "$file"
