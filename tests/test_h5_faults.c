@@ -206,6 +206,7 @@ static void writing(void **state)
     each_fails(write_whole, CALL_H5Fflush, 1, PTQ_EIO);
     each_fails(write_whole, CALL_H5Fget_file_image, 1, PTQ_EIO);
     each_fails(write_cells, CALL_H5Gcreate2, 1, PTQ_EIO);
+    each_fails(write_cells, CALL_H5Fcreate, 1, PTQ_EIO);
 }
 
 static void reading(void **state)
