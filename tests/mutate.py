@@ -3,6 +3,7 @@
 tree, builds the tests named beside it and runs them:
 
   tests/mutate.py SCRATCH [NUMBER...] [--jobs N]
+  tests/mutate.py --check                whether each change still stands once in its file, which CI asks
 
 SCRATCH is a folder that may be kept from one call to the next. Ends with the list of what was not noticed; exit 1 where
 there is any. A change that does not compile, or that no longer stands once in its file, is an error of the table."""
@@ -18,9 +19,11 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # file, what stands there once, what is put in its place, the tests that must fail
 MUTATIONS = [
     # kernels
-    ("kernels/ref/ref.c", "dot(row, row, k) / (double)k + eps", "dot(row, row, k) / (double)k - eps", "kernels"),
+    ("kernels/ref/ref.c", "(float)(1 / sqrt(squares / (double)k + eps))",
+     "(float)(1 / sqrt(squares / (double)k - eps))", "kernels"),
     # not (row[j] - mean) * (row[j] + mean), whose sum is the same
-    ("kernels/ref/ref.c", "variance / (double)k + eps", "variance / (double)k - eps", "kernels"),
+    ("kernels/ref/ref.c", "double scale = 1 / sqrt(squares / (double)k + eps)",
+     "double scale = 1 / sqrt(squares / (double)k - eps)", "kernels"),
     ("kernels/ref/ref.c", "*b = *b * c + kept * s;", "*b = *b * c - kept * s;", "attention"),
     ("kernels/ref/ref.c", "last - shape->window + 1", "last - shape->window + 2", "attention"),
     # not t + last, which moves all scores of a query alike
@@ -67,6 +70,11 @@ def run(argv, log, **settings):
         return subprocess.run(argv, stdout=file, stderr=file, check=False, **settings).returncode
 
 
+def expect_once(name, text, old):
+    if text.count(old) != 1:
+        sys.exit(f"{name}: '{old}' stands there {text.count(old)} times; the table wants it once")
+
+
 class Copy:
     """The tree as git has it now, with its build folder."""
 
@@ -101,8 +109,7 @@ class Copy:
         path = os.path.join(self.tree, name)
         with open(path, encoding="utf-8") as file:
             text = file.read()
-        if text.count(old) != 1:
-            sys.exit(f"{name}: '{old}' stands there {text.count(old)} times; the table wants it once")
+        expect_once(name, text, old)
         with open(path, "w", encoding="utf-8") as file:
             file.write(text.replace(old, new))
 
@@ -118,7 +125,15 @@ class Copy:
         return "NOT NOTICED"
 
 
+def check():
+    for name, old, *_ in MUTATIONS:
+        with open(os.path.join(ROOT, name), encoding="utf-8") as file:
+            expect_once(name, file.read(), old)
+
+
 def main():
+    if sys.argv[1:] == ["--check"]:
+        return check()
     parser = argparse.ArgumentParser()
     parser.add_argument("scratch")
     parser.add_argument("numbers", nargs="*", type=int)
