@@ -318,6 +318,7 @@ test_unread_damage() {
 test_unread_failures() {
     pool_once
     local list=$scratch/pool/three.h5.failed.json page
+    # shellcheck disable=SC2016 # for the inner shell to expand
     page=(sh -c '"$1" report "$2" -o "$3" --format html && cat "$3/report.html"' sh "$ptq" "$scratch/pool/three.h5" "$scratch/page")
     echo '{"failed": [{"cell": "a cell", "model": "a model", "why": "it broke"}]}' >"$list"
     unread "$list" newfstatat EIO "${page[@]}"
