@@ -314,6 +314,12 @@ int ptq_is_file(const char *path)
     return ptq_look(path, &kind, &ignored) == PTQ_OK && kind == PTQ_FILE;
 }
 
+int ptq_is_same(const char *a, const char *b)
+{
+    struct stat of_a, of_b;
+    return stat(a, &of_a) == 0 && stat(b, &of_b) == 0 && of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino;
+}
+
 char *ptq_join(struct ptq_arena *arena, const char *a, const char *b)
 {
     return b[0] == '/' ? ptq_strdup(arena, b) : ptq_format(arena, "%s/%s", a, b);

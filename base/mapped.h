@@ -57,6 +57,8 @@ enum ptq_status ptq_look(const char *path, enum ptq_kind *kind, struct ptq_error
 /* Also 0 where the system cannot say: for those to whom that is the same, by a word there why. */
 int ptq_is_folder(const char *path);
 int ptq_is_file(const char *path);
+/* Whether two names lead to one thing; 0 where that cannot be seen. */
+int ptq_is_same(const char *a, const char *b);
 /* What stands behind the last '/' of path, or all of it. */
 const char *ptq_file_name(const char *path);
 /* What stands before it: "a/b" -> "a", "/b" -> "/", "b" -> ".". */

@@ -5,9 +5,9 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static enum ptq_status take_from(struct ptq_plan *plan, const char *from, const char *file, int put, int *n,
@@ -45,14 +45,12 @@ static int is_results(const struct dirent *entry)
 }
 
 /* The file's name where it lies in that folder, whatever both are called, else NULL. */
-static const char *name_in_folder(struct ptq_arena *arena, const char *file, const char *folder)
+static const char *name_in_folder(const char *file, const char *folder)
 {
-    const char *slash = strrchr(file, '/');
-    const char *parent = slash ? ptq_strndup(arena, file, (size_t)(slash - file) + 1) : ".";
-    struct stat a, b;
+    char parent[PATH_MAX];
+    ptq_folder_of(file, parent, sizeof parent);
     /* Where nobody can say, FILE's own cells are looked at too, of which none is missing. */
-    if (stat(parent, &a) || stat(folder, &b) || a.st_dev != b.st_dev || a.st_ino != b.st_ino) return NULL;
-    return slash ? slash + 1 : file;
+    return ptq_is_same(parent, folder) ? ptq_file_name(file) : NULL;
 }
 
 static enum ptq_status take_from_folder(struct ptq_plan *plan, const char *folder, const char *file, int put, int *n,
@@ -63,7 +61,7 @@ static enum ptq_status take_from_folder(struct ptq_plan *plan, const char *folde
     int n_entries = scandir(folder, &entry, is_results, alphasort);
     enum ptq_status status = PTQ_OK;
     if (n_entries < 0) status = ptq_fail(err, PTQ_EIO, "%s: cannot be read: %s", folder, strerror(errno));
-    const char *ours = name_in_folder(arena, file, folder);
+    const char *ours = name_in_folder(file, folder);
     for (int i = 0; i < n_entries; i++) {
         const char *name = ptq_strndup(arena, entry[i]->d_name, results_name(entry[i]->d_name));
         if (!status && !(ours && strcmp(name, ours) == 0))

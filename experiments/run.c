@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* One call of ptq_run. */
@@ -405,22 +404,15 @@ static enum ptq_status choose_file(struct run *r)
     return ptq_results_check_beside(r->file, r->err);
 }
 
-static int is_same(const char *a, const char *b)
-{
-    struct stat of_a, of_b;
-    return stat(a, &of_a) == 0 && stat(b, &of_b) == 0 && of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino;
-}
-
 /* What --fresh removes cannot be taken from. */
 static enum ptq_status check_reuse(const struct run *r)
 {
     const struct ptq_run_options *o = r->options;
     if (!o->fresh || !o->reuse) return PTQ_OK;
-    if (is_same(r->file, o->reuse) ||
-        is_same(ptq_format(r->arena, "%s" PTQ_CELLS, r->file), ptq_format(r->arena, "%s" PTQ_CELLS, o->reuse)))
+    if (ptq_is_same(r->file, o->reuse) ||
+        ptq_is_same(ptq_format(r->arena, "%s" PTQ_CELLS, r->file), ptq_format(r->arena, "%s" PTQ_CELLS, o->reuse)))
         return ptq_fail(r->err, PTQ_EUSAGE,
-                        "--reuse %s: is the results file that --fresh removes; leave one of both options out",
-                        o->reuse);
+                        "--reuse %s: is the results file that --fresh removes; leave one of the two out", o->reuse);
     return PTQ_OK;
 }
 

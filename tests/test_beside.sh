@@ -238,7 +238,7 @@ test_reuse_of_what_is_removed() {
     ln -s self.h5 "$scratch/also.h5"
     for from in "$file" "$scratch/also.h5" "$scratch/../$(basename "$scratch")/self.h5"; do
         expect_exit 2 "${run[@]}" -o "$file" --fresh --reuse "$from"
-        expect_text '^ptq: --reuse .*: is the results file that --fresh removes; leave one of both options out$' "$scratch/err"
+        expect_text '^ptq: --reuse .*: is the results file that --fresh removes; leave one of the two out$' "$scratch/err"
         cmp -s "$scratch/whole.h5" "$file" || fail "$from: the results were changed"
     done
     expect_exit 0 "${run[@]}" -o "$file" --fresh --reuse "$scratch/whole.h5"

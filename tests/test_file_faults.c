@@ -200,6 +200,19 @@ static void a_copy_takes_little_memory(void **state)
     }
 }
 
+static void one_thing_by_two_names(void **state)
+{
+    (void)state;
+    const char *a = ptq_join(arena, folder, "a"), *b = ptq_join(arena, folder, "b");
+    write_test_text(folder, "a", "x");
+    write_test_text(folder, "b", "x");
+    assert_true(ptq_is_same(a, ptq_join(arena, folder, "./a")) && ptq_is_same(folder, ptq_join(arena, folder, ".")));
+    assert_false(ptq_is_same(a, b) || ptq_is_same("/proc", folder));
+    unlink(b);
+    assert_false(ptq_is_same(a, b) || ptq_is_same(b, a));
+    unlink(a);
+}
+
 /* The number of a process that has ended and that nobody has asked how. */
 static pid_t zombie(void)
 {
@@ -424,6 +437,7 @@ int main(void)
                                        cmocka_unit_test(nothing_to_publish),
                                        cmocka_unit_test(what_cannot_be_looked_at),
                                        cmocka_unit_test(what_is_not_replaced),
+                                       cmocka_unit_test(one_thing_by_two_names),
                                        cmocka_unit_test(what_is_swept),
                                        cmocka_unit_test(what_is_no_file),
                                        cmocka_unit_test(folders_that_cannot_be_made),

@@ -3,7 +3,7 @@
 
 Each is a small good file of tests/fixtures with one thing wrong. RESULTS.h5 (of `ptq eval -o`) and EXPORT (a folder of
 `ptq quantize`) are what the entries of results files and of quantised checkpoints are made of. Only json and struct are
-needed; HDF5 files come from make_h5.py."""
+needed; GGUF files come from make_gguf.py, HDF5 files from make_h5.py."""
 import copy
 import gzip
 import json
@@ -12,8 +12,9 @@ import shutil
 import struct
 import sys
 
-FIXTURES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fixtures")
-MODELS = os.path.join(FIXTURES, "models")
+from good import MODELS, read, read_json
+from make_gguf import gguf_files
+
 OUT = ""
 
 
@@ -26,15 +27,6 @@ def path_of(name):
 def write(name, data):
     with open(path_of(name), "wb") as file:
         file.write(data if isinstance(data, bytes) else data.encode())
-
-
-def read(*parts):
-    with open(os.path.join(*parts), "rb") as file:
-        return file.read()
-
-
-def read_json(*parts):
-    return json.loads(read(*parts))
 
 
 # ---- safetensors: N, JSON of N bytes, data ----
@@ -423,152 +415,11 @@ def make_experiments():
         f"  - {{methods: [rtn], w_bit: [{2 + i % 7}], group_size: [{32 * (1 + i % 5)}]}}\n" for i in range(3000)))
 
 
-# ---- GGUF: "GGUF", version, counts, keys, tensors, data ----
-
-U8, U32, F32, BOOL, STRING, ARRAY = 0, 4, 6, 7, 8, 9
-
-
-def text(data):
-    data = data.encode() if isinstance(data, str) else data
-    return struct.pack("<Q", len(data)) + data
-
-
-def key(name, kind, value):
-    return text(name) + struct.pack("<I", kind) + value
-
-
-def tensor(name, dims=(32, 2), kind=0, offset=0):
-    return text(name) + struct.pack(f"<I{len(dims)}Q", len(dims), *dims) + struct.pack("<IQ", kind, offset)
-
-
-ARCHITECTURE = key("general.architecture", STRING, text("llama"))
-
-
-def gguf(keys=(ARCHITECTURE,), tensors=(tensor("t"),), data=bytes(256), magic=b"GGUF", version=3, n_tensors=None,
-         n_keys=None):
-    head = magic + struct.pack("<IQQ", version, len(tensors) if n_tensors is None else n_tensors,
-                               len(keys) if n_keys is None else n_keys) + b"".join(keys) + b"".join(tensors)
-    return head + bytes(-len(head) % 32) + data
-
-
-def with_key(*args):
-    return gguf((ARCHITECTURE, key(*args)))
-
+# ---- GGUF ----
 
 def make_gguf():
-    """Headers alone, which inspect reads, then whole models with one thing wrong."""
-    two = [tensor("t"), tensor("u", offset=256)]
-    files = {
-        "87a-magic": gguf(magic=b"GGML"), "87b-version-0": gguf(version=0), "87c-version-1": gguf(version=1),
-        "87d-version-4": gguf(version=4), "87e-big-endian": gguf(version=3 << 24),
-        "88a-tensors-2^63": gguf(n_tensors=2**63), "88b-keys-2^63": gguf(n_keys=2**63),
-        "89-key-length-2^64-1": gguf((struct.pack("<Q", 2**64 - 1) + b"abc",)),
-        "89b-string-length-2^64-1": with_key("a", STRING, struct.pack("<Q", 2**64 - 1)),
-        "90a-key-empty": with_key("", U32, bytes(4)), "90b-key-twice": gguf((ARCHITECTURE, ARCHITECTURE)),
-        "91-value-type-13": with_key("a", 13, bytes(8)),
-        "92-nested-array": with_key("a", ARRAY, struct.pack("<IQ", ARRAY, 1) + struct.pack("<IQ", U8, 1) + b"a"),
-        "92b-array-2^62": with_key("a", ARRAY, struct.pack("<IQ", U32, 2**62)),
-        "93-bool-2": with_key("a", BOOL, b"\2"),
-        "94a-alignment-0": with_key("general.alignment", U32, bytes(4)),
-        "94b-alignment-13": with_key("general.alignment", U32, struct.pack("<I", 13)),
-        "94c-alignment-i32": with_key("general.alignment", 5, struct.pack("<i", 32)),
-        "95a-rank-5": gguf(tensors=(tensor("t", (2, 2, 2, 2, 2)),)), "95b-rank-0": gguf(tensors=(tensor("t", ()),)),
-        "96a-dimension-0": gguf(tensors=(tensor("t", (0, 2)),)),
-        "96b-dimension-2^42+1": gguf(tensors=(tensor("t", (2**42 + 1, 1)),)),
-        "96c-product-wraps": gguf(tensors=(tensor("t", (2**32, 2**32, 2)),)),
-        "97-row-and-block": gguf(tensors=(tensor("t", (33, 2), kind=8),)),
-        "98a-type-4": gguf(tensors=(tensor("t", kind=4),)), "98b-type-31": gguf(tensors=(tensor("t", kind=31),)),
-        "98c-type-200": gguf(tensors=(tensor("t", kind=200),)),
-        "99a-offset-unaligned": gguf(tensors=(tensor("t", offset=16),), data=bytes(512)),
-        "99b-overlap": gguf(tensors=(two[0], tensor("u", offset=128)), data=bytes(512)),
-        "99c-past-the-end": gguf(tensors=(two[0], tensor("u", offset=1 << 40)), data=bytes(512)),
-        "100a-name-of-64": gguf(tensors=(tensor("t" * 64),)),
-        "100b-name-twice": gguf(tensors=(two[0], tensor("t", offset=256)), data=bytes(512)),
-        "103-last-tensor-cut": gguf(tensors=two, data=bytes(500)),
-    }
-    for name, data in files.items():
+    for name, data in gguf_files():
         write(f"gguf/{name}.gguf", data)
-    model = read(MODELS, "llama.gguf")
-    blocks = text("llama.block_count") + struct.pack("<II", U32, 2)
-    write("gguf/102-blocks-10^6.gguf", changed(model, blocks, blocks[:-4] + struct.pack("<I", 10**6)))
-    write("gguf/102b-blocks-3.gguf", changed(model, blocks, blocks[:-4] + struct.pack("<I", 3)))
-    length = text("llama.context_length") + struct.pack("<II", U32, 64)
-    write("gguf/102c-one-position.gguf", changed(model, length, length[:-4] + struct.pack("<I", 1)))
-    write("gguf/101a-tokens-of-u8.gguf", tokens_of_bytes(model))
-    write("gguf/101b-token-count.gguf", one_token_more(model))
-    write("gguf/101c-long-tokens.gguf", long_tokens())
-    for name, half in (("nan", b"\0\x7e"), ("inf", b"\0\x7c")):
-        write(f"gguf/104-d-{name}.gguf", broken_scale(read(MODELS, "llama-gqa", "model.gguf"), half))
-    for name, n, (kind, data) in biases():
-        write(f"gguf/104-{name}.gguf", one_tensor_more(read(MODELS, "llama-gqa", "model.gguf"),
-                                                       f"blk.0.{name.split('-')[0]}.bias", (n,), kind, data))
-
-
-def changed(data, old, new):
-    if data.count(old) != 1:
-        raise SystemExit(f"make.py: {old!r} is not once in the file")
-    return data.replace(old, new)
-
-
-def parted(model):
-    """A GGUF fixture as what stands before the padding, and the data behind it; the last tensor is output.weight."""
-    end = model.rindex(text("output.weight")) + len(tensor("output.weight"))
-    return model[:end], model[end + -end % 32:]
-
-
-def tokens_of_bytes(model):
-    """A well-formed file whose tokens are as many, and bytes for texts."""
-    head, data = parted(model)
-    start = head.index(text("tokenizer.ggml.tokens") + struct.pack("<IIQ", ARRAY, STRING, 287))
-    end = start + len(text("tokenizer.ggml.tokens")) + 16
-    for _ in range(287):
-        end += 8 + struct.unpack_from("<Q", head, end)[0]
-    head = head[:start] + key("tokenizer.ggml.tokens", ARRAY, struct.pack("<IQ", U8, 287) + b"t" * 287) + head[end:]
-    return head + bytes(-len(head) % 32) + data
-
-
-def long_tokens():
-    """The keys of a tokenizer of SentencePiece's kind: 20,000 tokens of 500 bytes."""
-    n, name = 20000, "tokenizer.ggml."
-    tokens = b"".join(text(f"{i:0500}") for i in range(n))
-    return gguf((ARCHITECTURE, key(name + "model", STRING, text("llama")),
-                 key(name + "tokens", ARRAY, struct.pack("<IQ", STRING, n) + tokens),
-                 key(name + "scores", ARRAY, struct.pack("<IQ", F32, n) + bytes(4 * n))))
-
-
-def one_token_more(model):
-    """Tokens and their kinds are one more than the embedding has rows."""
-    head, data = parted(model)
-    head = changed(head, struct.pack("<IIQ", ARRAY, STRING, 287) + text("<unk>"),
-                   struct.pack("<IIQ", ARRAY, STRING, 288) + text("one more") + text("<unk>"))
-    head = changed(head, struct.pack("<IIQ", ARRAY, 5, 287), struct.pack("<IIQI", ARRAY, 5, 288, 1))
-    return head + bytes(-len(head) % 32) + data
-
-
-def biases():
-    """64 of them, -1 to 0.97: as F32, in the blocks of Q8_0, which hold them exactly, and in blocks of 4 bits; and 33."""
-    steps, scale = range(-32, 32), struct.pack("<e", 1 / 32)
-    f32 = 0, struct.pack("<64f", *(step / 32 for step in steps))
-    q4_0, q4_1 = (2, 2 * (scale + bytes(range(16)))), (3, 2 * (2 * scale + bytes(range(16))))
-    q8_0 = 8, b"".join(scale + struct.pack("<32b", *steps[i:i + 32]) for i in (0, 32))
-    return (("attn_q-f32", 64, f32), ("attn_q-q4_0", 64, q4_0), ("attn_q-q4_1", 64, q4_1), ("attn_q-q8_0", 64, q8_0),
-            ("attn_output-f32", 64, f32), ("attn_output-q8_0", 64, q8_0), ("attn_q-33", 33, q8_0))
-
-
-def one_tensor_more(model, name, dims, kind, data):
-    head, before = parted(model)
-    before += bytes(-len(before) % 32)
-    head = head[:8] + struct.pack("<Q", struct.unpack_from("<Q", head, 8)[0] + 1) + head[16:]
-    head += tensor(name, dims, kind, len(before))
-    return head + bytes(-len(head) % 32) + before + data
-
-
-def broken_scale(model, half):
-    """The scale of the first block of blk.0.attn_q.weight, which is Q4_0, is another number in binary16."""
-    head, _ = parted(model)
-    at = len(head) + -len(head) % 32 + struct.unpack_from("<Q", head, head.index(text("blk.0.attn_q.weight")) +
-                                                          len(tensor("blk.0.attn_q.weight")) - 8)[0]
-    return model[:at] + half + model[at + 2:]
 
 
 def main():

@@ -9,7 +9,8 @@ import shutil
 import struct
 import sys
 
-from make import MODELS, parted, read, text
+from good import MODELS, read
+from make_gguf import parted, text
 
 LLAMA = os.path.join(MODELS, "llama")
 Q, UP, DOWN = "layers.0.self_attn.q_proj", "layers.1.mlp.up_proj", "layers.1.mlp.down_proj"
