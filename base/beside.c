@@ -117,12 +117,9 @@ void ptq_sweep_temporaries(const char *path)
 
 enum ptq_status ptq_check_own_folder(const char *path, struct ptq_error *err)
 {
-    struct stat info;
-    if (lstat(path, &info)) {
-        if (errno == ENOENT || errno == ENOTDIR) return PTQ_OK;
-        return ptq_fail(err, PTQ_EIO, "%s: cannot be looked at: %s", path, strerror(errno));
-    }
-    if (S_ISLNK(info.st_mode))
+    enum ptq_kind kind;
+    PTQ_TRY(ptq_look_itself(path, &kind, err));
+    if (kind == PTQ_LINK)
         return ptq_fail(err, PTQ_EINPUT,
                         "%s: is a link, through which nothing is written or removed; remove it, or give another name "
                         "behind -o",

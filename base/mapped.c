@@ -289,15 +289,29 @@ enum ptq_status ptq_make_folder(const char *path, struct ptq_error *err)
     return kind == PTQ_FOLDER ? PTQ_OK : ptq_fail(err, PTQ_EIO, "%s: exists and is no folder", path);
 }
 
-enum ptq_status ptq_look(const char *path, enum ptq_kind *kind, struct ptq_error *err)
+static enum ptq_status look(int (*ask)(const char *, struct stat *), const char *path, enum ptq_kind *kind,
+                            struct ptq_error *err)
 {
     struct stat info;
     *kind = PTQ_NOTHING;
-    if (stat(path, &info) == 0)
-        *kind = S_ISREG(info.st_mode) ? PTQ_FILE : S_ISDIR(info.st_mode) ? PTQ_FOLDER : PTQ_SPECIAL;
+    if (ask(path, &info) == 0)
+        *kind = S_ISREG(info.st_mode)   ? PTQ_FILE
+                : S_ISDIR(info.st_mode) ? PTQ_FOLDER
+                : S_ISLNK(info.st_mode) ? PTQ_LINK
+                                        : PTQ_SPECIAL;
     else if (errno != ENOENT && errno != ENOTDIR)
         return ptq_fail(err, PTQ_EIO, "%s: cannot be looked for: %s", path, strerror(errno));
     return PTQ_OK;
+}
+
+enum ptq_status ptq_look(const char *path, enum ptq_kind *kind, struct ptq_error *err)
+{
+    return look(stat, path, kind, err);
+}
+
+enum ptq_status ptq_look_itself(const char *path, enum ptq_kind *kind, struct ptq_error *err)
+{
+    return look(lstat, path, kind, err);
 }
 
 int ptq_is_folder(const char *path)

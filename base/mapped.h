@@ -51,9 +51,11 @@ enum ptq_status ptq_sync_folder_of(const char *path, struct ptq_error *err);
 enum ptq_status ptq_make_folder(const char *path, struct ptq_error *err);
 /* What a name is, links followed. Nothing: also a link that leads nowhere, or a name beneath what is no folder.
  * Special: a FIFO or a device, which a rename would put a file in the place of. */
-enum ptq_kind { PTQ_NOTHING, PTQ_FILE, PTQ_FOLDER, PTQ_SPECIAL };
+enum ptq_kind { PTQ_NOTHING, PTQ_FILE, PTQ_FOLDER, PTQ_SPECIAL, PTQ_LINK };
 /* PTQ_EIO where the system cannot say: what is there must not pass for nothing. */
 enum ptq_status ptq_look(const char *path, enum ptq_kind *kind, struct ptq_error *err);
+/* The same of the name itself: a link is a link, wherever it leads. */
+enum ptq_status ptq_look_itself(const char *path, enum ptq_kind *kind, struct ptq_error *err);
 /* Also 0 where the system cannot say: for those to whom that is the same, by a word there why. */
 int ptq_is_folder(const char *path);
 int ptq_is_file(const char *path);

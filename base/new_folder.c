@@ -17,8 +17,9 @@ enum ptq_status ptq_new_folder_begin(struct ptq_arena *arena, const char *path, 
     size_t length = strlen(path);
     while (length > 1 && path[length - 1] == '/') length--;
     out->path = ptq_strndup(arena, path, length);
-    struct stat info;
-    if (lstat(out->path, &info) == 0)
+    enum ptq_kind kind;
+    PTQ_TRY(ptq_look_itself(out->path, &kind, err));
+    if (kind != PTQ_NOTHING)
         return ptq_fail(err, PTQ_EUSAGE, "%s: is there already; take another name, or remove it", out->path);
     out->temporary = ptq_temporary_path(arena, out->path);
     ptq_sweep_temporaries(out->path);

@@ -299,7 +299,7 @@ static void what_is_no_file(void **state)
     char name[300] = {0};
     memset(name, 'n', sizeof name - 1);
     assert_refused("nobody can say", ptq_check_own_folder(ptq_join(arena, folder, name), &err), &err,
-                   "nnn: cannot be looked at: File name too long");
+                   "nnn: cannot be looked for: File name too long");
     assert_int_equal(ptq_check_own_folder(ptq_join(arena, file, "x"), &err), PTQ_OK);
     assert_int_equal(ptq_remove_folder(AT_FDCWD, theirs, ptq_remove_name, NULL), 0);
     assert_int_equal(ptq_remove_folder(AT_FDCWD, theirs, ptq_remove_name, NULL), 0); /* it is not there */

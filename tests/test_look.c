@@ -5,6 +5,7 @@
 #include "export_folder.h"
 #include "folder_test.h"
 #include "mapped.h"
+#include "new_folder.h"
 #include "quantized.h"
 #include "tokenizer.h"
 #include "tokenizer_export.h"
@@ -114,8 +115,43 @@ static void what_nobody_can_say_is_not_nothing(void **state)
     }
 }
 
+static enum ptq_status begin_folder(const char *path, struct ptq_error *err)
+{
+    struct ptq_new_folder made;
+    PTQ_TRY(ptq_new_folder_begin(arena, path, &made, err));
+    ptq_new_folder_discard(&made);
+    return PTQ_OK;
+}
+
+/* A new folder asks for the name itself: a link is there, wherever it leads; beneath a link to itself nobody can say.
+ */
+static void a_new_folder_takes_a_name_that_is_free(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *words; /* NULL: it is free */
+        enum ptq_status status;
+    } names[] = {
+        {"free", NULL, PTQ_OK},
+        {"loop", "loop: is there already", PTQ_EUSAGE},
+        {"nowhere", "nowhere: is there already", PTQ_EUSAGE},
+        {"loop/out", "loop/out: cannot be looked for: Too many levels of symbolic links", PTQ_EIO},
+    };
+    assert_int_equal(symlink("loop", ptq_join(arena, folder, "loop")), 0);
+    assert_int_equal(symlink("no such thing", ptq_join(arena, folder, "nowhere")), 0);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct ptq_error err;
+        enum ptq_status status = begin_folder(ptq_join(arena, folder, names[i].name), &err);
+        assert_int_equal(status, names[i].status);
+        if (names[i].words) assert_refused(names[i].name, status, &err, names[i].words);
+    }
+    unlink(ptq_join(arena, folder, "loop"));
+    unlink(ptq_join(arena, folder, "nowhere"));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(what_nobody_can_say_is_not_nothing)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(what_nobody_can_say_is_not_nothing),
+                                       cmocka_unit_test(a_new_folder_takes_a_name_that_is_free)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
