@@ -32,6 +32,7 @@ static const char *percent(struct ptq_arena *arena, double fraction)
 
 /* ---- the list of a section ---- */
 
+/* What a further cell costs: loading and calibration are shared. */
 static double seconds(const struct ptq_cell *c)
 {
     return c->seconds_quantize + c->seconds_eval;
@@ -86,7 +87,7 @@ static void print_list(struct ptq_arena *arena, const struct ptq_section *sectio
                    {.head = "replicates: sd, range (n)"},
                    {.head = "KL to FP16"},
                    {.head = "same top-1 %"},
-                   {.head = "seconds"},
+                   {.head = "quantise + evaluate, s"},
                    {.head = "paper"},
                    {.head = "verdict", .left = 1}},
         .n_columns = 13,
