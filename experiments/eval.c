@@ -55,7 +55,9 @@ static void print_cell(const struct ptq_cell *c)
             (long long)c->tokens, (long long)c->windows, (long long)c->window);
     printf("protocol: %s\n", c->protocol);
     ptq_say(stdout, "weights in the file: %s\n", c->source_dtype);
-    if (c->calib[0]) ptq_say(stdout, "calibration: %s, %s\n", c->calib, c->calib_protocol);
+    if (c->calib[0])
+        ptq_say(stdout, "calibration: %s, %s%s\n", c->calib, c->calib_protocol,
+                ptq_spec_text_needs_calib(c->spec) ? "" : ", for output errors alone");
     if (c->kl)
         printf("against FP16: KL divergence %.4g nat (median %.3g, 95 %% below %.3g, 99 %% below %.3g), same top-1 "
                "%.2f %%, RMS change of p %.2f %%\n",

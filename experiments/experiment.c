@@ -87,6 +87,7 @@ static struct ptq_job make_job(const struct crossing *c, const struct ptq_varian
         .spec = spec,
         .text = value(c, PTQ_SET_EVAL_TEXT)->text,
         .calib = value(c, PTQ_SET_CALIB_TEXT)->text,
+        .calib_by_default = !c->axis[PTQ_SET_CALIB_TEXT].given,
         .window = value(c, PTQ_SET_EVAL_WINDOW)->number,
         .max_windows = value(c, PTQ_SET_EVAL_WINDOWS)->number,
         .calib_window = value(c, PTQ_SET_CALIB_WINDOW)->number,

@@ -1,6 +1,7 @@
 #include "inspect_results.h"
 
 #include "escape.h"
+#include "method.h"
 #include "results.h"
 
 #include <jansson.h>
@@ -133,7 +134,9 @@ static void print_cell(struct ptq_arena *arena, const struct ptq_cell *c, FILE *
     fprintf(out, "\n%.12s  %s  %s\n", c->id, SHOWN(c->model), SHOWN(c->spec));
     fprintf(out, "  ppl %.6g on %s (%s); %lld tokens\n", c->ppl, SHOWN(c->text), SHOWN(c->protocol),
             (long long)c->tokens);
-    if (c->calib[0]) fprintf(out, "  calibrated on %s (%s)\n", SHOWN(c->calib), SHOWN(c->calib_protocol));
+    if (c->calib[0])
+        fprintf(out, "  %s on %s (%s)\n", ptq_spec_text_needs_calib(c->spec) ? "calibrated" : "output errors measured",
+                SHOWN(c->calib), SHOWN(c->calib_protocol));
     fprintf(out, "  seconds: load %.2f, calibrate %.2f, quantise %.2f, evaluate %.2f; peak %.0f MiB\n", c->seconds_load,
             c->seconds_calibrate, c->seconds_quantize, c->seconds_eval, (double)c->peak_rss_bytes / 1048576);
     fprintf(out, "  %s on %s, %s, %s, %s, %lld threads, seed %lld\n", SHOWN(c->started), SHOWN(c->host), SHOWN(c->cpu),

@@ -37,8 +37,9 @@ static void origin(struct ptq_arena *arena, const struct ptq_model_card *card, s
                    md(arena, c->source_dtype), c->model_sha256);
     ptq_buffer_add(out, "| these weights | SHA-256 `%s` |\n", card->weights_sha256);
     if (c->calib[0])
-        ptq_buffer_add(out, "| calibration | %s: %s; ids SHA-256 `%s` |\n", md(arena, c->calib),
-                       md(arena, c->calib_protocol), c->calib_sha256);
+        ptq_buffer_add(out, "| calibration | %s: %s; ids SHA-256 `%s`%s |\n", md(arena, c->calib),
+                       md(arena, c->calib_protocol), c->calib_sha256,
+                       ptq_spec_text_needs_calib(c->spec) ? "" : "; no code depends on it");
     else
         ptq_buffer_add(out, "| calibration | none |\n");
     ptq_buffer_add(out, "| made by | ptq %s, commit `%s`, %s; %s, %s; seed %lld; %s |\n\n", c->version, c->commit,

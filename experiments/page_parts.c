@@ -1,6 +1,7 @@
 #include "page_parts.h"
 
 #include "home.h"
+#include "method.h"
 #include "progress.h"
 #include "sheet.h"
 #include "words.h"
@@ -126,6 +127,21 @@ static void print_term(const struct ptq_page *page, const char *term, const char
     if (*value) fprintf(page->out, "<dt>%s</dt><dd>%s</dd>\n", term, ptq_page_text(page, value));
 }
 
+/* The calibration texts of the cells that read theirs, and of the others: of those, output errors alone come from it.
+ */
+static void print_calibrations(const struct ptq_page *page)
+{
+    static const char *const term[] = {"Output errors measured on", "Calibrated on"};
+    struct ptq_cell *some = ptq_new(page->arena, struct ptq_cell, page->n);
+    for (int reads = 1; reads >= 0; reads--) {
+        int n = 0;
+        for (int i = 0; i < page->n; i++)
+            if (ptq_spec_text_needs_calib(page->cell[i].spec) == reads) some[n++] = page->cell[i];
+        print_term(page, term[reads],
+                   ptq_report_values(page->arena, some, n, offsetof(struct ptq_cell, calib), 1, NULL));
+    }
+}
+
 void ptq_page_summary(const struct ptq_page *page)
 {
     struct ptq_arena *arena = page->arena;
@@ -139,7 +155,7 @@ void ptq_page_summary(const struct ptq_page *page)
     print_term(page, page->n_chapters > 1 ? "Models" : "Model", VALUES(page, model, 1));
     print_term(page, "Evaluated on", VALUES(page, text, 1));
     print_term(page, "Protocol", VALUES(page, protocol, 0));
-    print_term(page, "Calibrated on", VALUES(page, calib, 1));
+    print_calibrations(page);
     print_term(page, "Failed",
                failed ? ptq_format(arena, "%d cell%s: see What failed", failed, failed == 1 ? "" : "s") : "none");
     fputs("</dl>\n", page->out);

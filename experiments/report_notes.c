@@ -1,6 +1,7 @@
 #include "report_notes.h"
 
 #include "escape.h"
+#include "method.h"
 #include "noise.h"
 
 #include <math.h>
@@ -57,11 +58,29 @@ static void note_models(struct ptq_arena *arena, struct ptq_report *report)
     }
 }
 
+/* Where nothing but output errors was measured on a calibration, it is not named as what the numbers come from. */
+static void note_errors_alone(struct ptq_arena *arena, struct ptq_report *report, const struct ptq_cell *c)
+{
+    for (int i = 0; i < report->n_rows; i++) {
+        const struct ptq_cell *other = report->row[i].cell;
+        if (strcmp(other->calib, c->calib) == 0 && strcmp(other->calib_protocol, c->calib_protocol) == 0 &&
+            ptq_spec_text_needs_calib(other->spec))
+            return;
+    }
+    add(arena, report,
+        ptq_format(arena, "Output errors alone were measured on %s (%s); no perplexity here depends on it.", c->calib,
+                   c->calib_protocol));
+}
+
 static void note_calibration(struct ptq_arena *arena, struct ptq_report *report)
 {
     for (int i = 0; i < report->n_rows; i++) {
         const struct ptq_cell *c = report->row[i].cell;
         if (!c->calib[0]) continue;
+        if (!ptq_spec_text_needs_calib(c->spec)) {
+            note_errors_alone(arena, report, c);
+            continue;
+        }
         add(arena, report, ptq_format(arena, "Calibration on %s: %s.", c->calib, c->calib_protocol));
         if (strcmp(c->calib, c->text) == 0)
             add(arena, report,

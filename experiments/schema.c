@@ -40,7 +40,7 @@ static const struct ptq_key keys[PTQ_N_SETTINGS] = {
                             .axis = 1,
                             .quantized = 1,
                             .fallback = "perl-doc",
-                            .doc = "calibration text, a file or a name"},
+                            .doc = "calibration text, a file or a name; none: see below"},
     [PTQ_SET_CALIB_WINDOWS] = {.name = "calib.windows",
                                .flat = "calib_windows",
                                .kind = PTQ_KEY_INT,
@@ -433,6 +433,7 @@ enum ptq_status ptq_settings_read(struct ptq_arena *arena, const char *file, con
             return ptq_fail(err, PTQ_EINPUT, "%s: key '%s' is missing: %s", file, keys[i].name, keys[i].doc);
         out[i] = (struct ptq_setting){0};
         if (!node && keys[i].kind == PTQ_KEY_CELLS) continue;
+        out[i].given = node != NULL;
         if (!node) node = ptq_yaml_scalar(arena, "default", keys[i].fallback);
         PTQ_TRY(read_setting(arena, &keys[i], node, &out[i], err));
     }
@@ -467,7 +468,7 @@ enum ptq_status ptq_settings_entry(struct ptq_arena *arena, enum ptq_setting_id 
         given[i] = node != NULL;
         if (!node) continue;
         if (!keys[i].axis || keys[i].kind == PTQ_KEY_CELLS) return no_axis(id, node, i, err);
-        out[i] = (struct ptq_setting){0};
+        out[i] = (struct ptq_setting){.given = 1};
         PTQ_TRY(read_setting(arena, &keys[i], node, &out[i], err));
     }
     return PTQ_OK;

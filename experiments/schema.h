@@ -62,6 +62,7 @@ struct ptq_value {
 struct ptq_setting {
     struct ptq_value *value;
     int n;
+    int given; /* 0: it is the default */
     const struct ptq_yaml *node;
 };
 

@@ -133,6 +133,10 @@ int ptq_spec_agrees(const struct ptq_spec *pattern, const struct ptq_spec *spec)
 int ptq_spec_quantizes(const struct ptq_spec *spec);
 /* PTQ_NEED_* of the spec. */
 unsigned ptq_spec_need(const struct ptq_spec *spec);
+/* 1 where its codes depend on the calibration text. */
+int ptq_spec_needs_calib(const struct ptq_spec *spec);
+/* The same of a stored cell's SPEC: 1 also where this build does not know its method. */
+int ptq_spec_text_needs_calib(const char *text);
 /* 1 where a cell with a calibration text looks at its statistics. A method whose windows travel measures what it needs
  * on the way (GPTQ); all others report errors on the statistics even where they do not read them (RTN). */
 int ptq_spec_reads_stats(const struct ptq_spec *spec);

@@ -20,13 +20,17 @@ struct ptq_block_sink {
     void *context;
 };
 
+/* A job's calibration text that is none. A file of that name is "./none". */
+#define PTQ_NO_CALIB "none"
+
 /* What was asked for; all texts outlive the session. Zero or NULL is the default given in brackets. */
 struct ptq_job {
     const char *experiment;       /* name stored in the cell ["eval"] */
     const char *model;            /* path or name, see ptq_locate_model */
     const char *spec;             /* SPEC ["fp16"] */
     const char *text;             /* evaluation text, path or name */
-    const char *calib;            /* calibration text; may be NULL where the spec needs none */
+    const char *calib;            /* calibration text; NULL or PTQ_NO_CALIB where the spec needs none */
+    int calib_by_default;         /* 1: nobody named it, so it may be missing where the spec does not read it [0] */
     int64_t window;               /* tokens in a window [2048, less where the model's positions end before] */
     int64_t max_windows;          /* [all] */
     int fewer_do;                 /* 1: a text that gives fewer than max_windows is taken whole [0: it is refused] */

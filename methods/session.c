@@ -143,9 +143,7 @@ static enum ptq_status read_text(struct ptq_session *s, struct ptq_shared_model 
     char *text;
     size_t size;
     enum ptq_status status = PTQ_OK;
-    if (ptq_is_folder(t->path)) /* where nobody can say, the open below fails, or reads it */
-        status = ptq_fail(err, PTQ_EINPUT, "%s: is a folder, and a text is one file; give a file in it", t->path);
-    else if (!as_documents && ptq_is_json_lines(t->path))
+    if (!as_documents && ptq_is_json_lines(t->path))
         status = ptq_fail(err, PTQ_EINPUT,
                           "%s: holds JSON lines by its name, which only the calibration samples gptq and awq take; "
                           "give plain text, or calibrate with --calib-sample gptq or awq (calib.sample)",
@@ -159,6 +157,13 @@ static enum ptq_status read_text(struct ptq_session *s, struct ptq_shared_model 
     return status;
 }
 
+static enum ptq_status locate_text(struct ptq_session *s, const char *name, const char **path, struct ptq_error *err)
+{
+    PTQ_TRY(ptq_locate_text(s->arena, name, path, err));
+    if (!ptq_is_folder(*path)) return PTQ_OK; /* where nobody can say, it cannot be opened, or is read */
+    return ptq_fail(err, PTQ_EINPUT, "%s: is a folder, and a text is one file; give a file in it", *path);
+}
+
 /* sample: what is to be taken of the text. */
 static enum ptq_status share_text(struct ptq_session *s, struct ptq_shared_model *model, const char *name,
                                   enum ptq_sample sample, struct ptq_shared_text **out, struct ptq_error *err)
@@ -168,7 +173,7 @@ static enum ptq_status share_text(struct ptq_session *s, struct ptq_shared_model
     int is_new = t == NULL;
     if (is_new) {
         t = ptq_new(s->arena, struct ptq_shared_text, 1);
-        PTQ_TRY(ptq_locate_text(s->arena, name, &t->path, err));
+        PTQ_TRY(locate_text(s, name, &t->path, err));
         t->name = ptq_strdup(s->arena, name);
     }
     int as_documents = ptq_samples_documents(sample, t->path);
@@ -278,10 +283,25 @@ static enum ptq_status calib_windows(struct ptq_session *s, const struct ptq_job
 
 /* ---- the cell's configuration ---- */
 
+static int has_calib(const struct ptq_job *job)
+{
+    return job->calib && strcmp(job->calib, PTQ_NO_CALIB) != 0;
+}
+
 /* Whether the spec reads calibration data, or could report with it. */
 static int uses_calib(const struct ptq_job *job, const struct ptq_spec *spec)
 {
-    return job->calib && ptq_spec_quantizes(spec);
+    return has_calib(job) && ptq_spec_quantizes(spec);
+}
+
+/* A text that somebody named is there, also where the method does not read it. */
+static enum ptq_status check_calib(struct ptq_session *s, const struct ptq_job *job, const struct ptq_spec *spec,
+                                   struct ptq_error *err)
+{
+    const char *path;
+    if (has_calib(job)) return job->calib_by_default ? PTQ_OK : locate_text(s, job->calib, &path, err);
+    if (!ptq_spec_needs_calib(spec)) return PTQ_OK;
+    return ptq_fail(err, PTQ_EUSAGE, "%s needs a calibration text; give --calib FILE (calib.text)", job->spec);
 }
 
 /* What the windows were made of, where that is not one stream. */
@@ -410,8 +430,7 @@ enum ptq_status ptq_session_plan(struct ptq_session *s, const struct ptq_job *jo
     *plan = (struct ptq_planned){0};
     PTQ_TRY(check_choices(job, err));
     PTQ_TRY(ptq_spec_parse(job->spec ? job->spec : "fp16", &plan->spec, err));
-    if ((ptq_spec_need(&plan->spec) & (PTQ_NEED_ABSMEAN | PTQ_NEED_WINDOWS | PTQ_NEED_MOMENTS)) && !job->calib)
-        return ptq_fail(err, PTQ_EUSAGE, "%s needs a calibration text; give --calib FILE", job->spec);
+    PTQ_TRY(check_calib(s, job, &plan->spec, err));
     PTQ_TRY(share_model(s, job->model, plan->spec.method->exact, &plan->model, err));
     PTQ_TRY(check_source(&plan->model->model, &plan->spec, err));
     if (plan->spec.method->check && plan->spec.method->check(&plan->spec, &plan->model->model.config, err))

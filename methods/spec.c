@@ -317,6 +317,18 @@ unsigned ptq_spec_need(const struct ptq_spec *spec)
     return spec->method->need ? spec->method->need(spec) : PTQ_NEED_NOTHING;
 }
 
+int ptq_spec_needs_calib(const struct ptq_spec *spec)
+{
+    return (ptq_spec_need(spec) & (PTQ_NEED_ABSMEAN | PTQ_NEED_WINDOWS | PTQ_NEED_MOMENTS)) != 0;
+}
+
+int ptq_spec_text_needs_calib(const char *text)
+{
+    struct ptq_spec spec;
+    struct ptq_error ignored;
+    return ptq_spec_parse(text, &spec, &ignored) != PTQ_OK || ptq_spec_needs_calib(&spec);
+}
+
 int ptq_spec_reads_stats(const struct ptq_spec *spec)
 {
     unsigned need = ptq_spec_need(spec);

@@ -53,6 +53,14 @@ expect 2 'eval needs --text' "$ptq" eval "$models/llama"
 expect 2 'g is 0' "${eval_llama[@]}" --method rtn:w3,g0
 expect 2 "did you mean 'rtn'" "${eval_llama[@]}" --method rtm
 expect 2 'needs a calibration text' "${eval_llama[@]}" --method salient:w3,g32
+# a calibration text that is named is there, also where the method does not read it; one that is read for output errors
+# alone is called so
+expect 1 'nosuch: no such text' "${eval_llama[@]}" --method fp16 --calib nosuch
+expect 0 'for output errors alone' "${eval_llama[@]}" --method rtn:w3,g32 --calib "$models/calib.txt" --calib-window 32 \
+    --calib-windows 4
+expect 0 'calibration: ' "${eval_llama[@]}" --method salient:w3,g32 --calib "$models/calib.txt" --calib-window 32 \
+    --calib-windows 4
+! grep -q 'alone' "$work/out" || fail 'salient channels come from the calibration'
 expect 0 'act_order' "$ptq" methods gptq
 grep -q 'preset=gptq-llama' "$work/out" || fail 'a method without its presets'
 ! grep -q '^awq ' "$work/out" || fail 'another method beside the one that was asked for'
@@ -142,6 +150,8 @@ bad=("$ptq" run "$work/bad.yaml" -o "$work/bad.h5")
 expect 1 'no-such-model: no such file or folder' "${bad[@]}" --set models=no-such-model
 expect 1 'is a folder, and a text is one file' "${bad[@]}" --set "text=$models"
 expect 1 'is a folder' "${bad[@]}" --set "methods=rtn" --set "calib=$models"
+expect 1 'no-such-text: no such text' "${bad[@]}" --set methods=fp16 --set calib=no-such-text
+expect 1 'gptq:w3,g32,act_order=0 needs a calibration text' "${bad[@]}" --set methods=gptq --set calib=none
 expect 1 'windows of 32, but 100000 are asked for; take a longer text, or fewer or shorter windows' \
     "${bad[@]}" --set windows=100000
 expect 2 'a table never mixes protocols' "${bad[@]}" --set "window=[32, 64]"
@@ -167,6 +177,17 @@ expect 0 'equal' "$ptq" diff "$work/bad.h5" "$work/usual.h5"
 expect 0 '2 of 2' "${bad[@]}" --fresh --jobs 2
 expect 0 'equal' "$ptq" diff "$work/bad.h5" "$work/usual.h5"
 [ ! -e "$work/bad.h5.tasks" ] || fail 'tasks were left behind'
+
+# RTN's errors are measured on a calibration that its codes do not depend on, or on none
+expect 0 '1 of 1' "$ptq" run "$work/bad.yaml" -o "$work/rtn.h5" --set methods=rtn
+expect 0 "Output errors alone were measured on $models/calib.txt" "$ptq" table "$work/rtn.h5" --format md
+expect 0 'output errors measured on' "$ptq" inspect "$work/rtn.h5"
+expect 0 '1 of 1' "$ptq" run "$work/bad.yaml" -o "$work/none.h5" --set methods=rtn --set calib=none
+expect 0 'RTN' "$ptq" table "$work/none.h5" --format md
+! grep -qi 'calib\|output errors' "$work/out" || fail "a calibration of none: $(cat "$work/out")"
+expect 0 "$models/calib.txt" "$ptq" experiments "$work/bad.yaml"
+expect 0 "$models/text.txt" "$ptq" experiments "$work/bad.yaml" --set calib=none
+! grep -qx none "$work/out" || fail 'no calibration is to be fetched'
 
 # eval -o adds its cell to what the file holds
 expect 0 'ppl' "${eval_llama[@]}" -o "$work/t.h5" --method rtn:w4,g32

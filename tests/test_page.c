@@ -109,11 +109,15 @@ static void test_commits(void **state)
     (void)state;
     int n;
     struct ptq_cell *cells = make_table1(arena, "m");
+    cells[1].calib = "books.txt"; /* RTN's */
     const char *file = store("one.h5", cells, TABLE1_CELLS, "table1", "title: One\n");
     const char *page = page_of(&file, 1, &n);
     assert_says(page, ptq_format(arena, "made by ptq %s (commit %s)", ptq_version, ptq_commit));
     assert_says(page, ptq_format(arena, "measured by commit %s.", cells[0].commit));
     assert_null(strstr(page, "# its cells"));
+    assert_says(page, "<dt>Calibrated on</dt><dd>valid.txt</dd>");
+    assert_says(page, "<dt>Output errors measured on</dt><dd>books.txt");
+    assert_says(page, ">quantise + evaluate, s<");
     cells[3].commit = "feedfeedfeedfeedfeedfeedfeedfeedfeedfeed";
     file = store("two.h5", cells, TABLE1_CELLS, "table1", "title: Two\n");
     page = page_of(&file, 1, &n);

@@ -207,6 +207,10 @@ static void test_refused(void **state)
         struct ptq_job change;
     } table[] = {
         {"needs a calibration text", {.spec = "salient:w3,g32"}},
+        {"needs a calibration text; give --calib FILE", {.spec = "salient:w3,g32", .calib = PTQ_NO_CALIB}},
+        {"nosuch.txt: no such text", {.calib = "nosuch.txt"}}, /* though FP16 would not read it */
+        {"nosuch.txt: no such text", {.spec = "rtn:w3,g32", .calib = "nosuch.txt"}},
+        {"is a folder, and a text is one file", {.calib = MODELS}},
         {"g is 0", {.spec = "rtn:g0"}},
         {"give 0 windows of 2000", {.window = 2000}},
         {"but 1000 are asked for", {.max_windows = 1000}},
@@ -227,12 +231,43 @@ static void test_refused(void **state)
         if (change->device) job.device = change->device;
         if (change->path) job.path = change->path;
         if (change->text) job.text = change->text;
+        if (change->calib) job.calib = change->calib;
         if (change->model) job.model = change->model;
         if (ptq_cell_plan(c.session, &job, c.g.arena, &cell, &c.g.err) == PTQ_OK)
             fail_msg("'%s' was taken", table[i].words);
         if (!strstr(c.g.err.text, table[i].words)) fail_msg("'%s' is not in: %s", table[i].words, c.g.err.text);
         end(&c);
     }
+}
+
+/* A calibration text that nobody named may be missing where nobody reads it; one that is none is not looked for, and
+ * the cell is another. */
+static void test_no_calibration(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *spec, *calib;
+        int by_default;
+    } rows[] = {{"fp16", "nosuch.txt", 1}, {"fp16", PTQ_NO_CALIB, 0}, {"rtn:w3,g32", PTQ_NO_CALIB, 0}};
+    struct check c;
+    struct ptq_cell cell, with;
+    begin(&c, &fixtures[0]);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct ptq_job job = {.model = fixtures[0].model,
+                              .spec = rows[i].spec,
+                              .text = MODELS "text.txt",
+                              .window = WINDOW,
+                              .calib = rows[i].calib,
+                              .calib_by_default = rows[i].by_default};
+        if (ptq_cell_plan(c.session, &job, c.g.arena, &cell, &c.g.err)) fail_msg("%s", c.g.err.text);
+        assert_string_equal(cell.calib, "");
+        job.calib = MODELS "calib.txt";
+        job.calib_window = WINDOW;
+        job.calib_windows = 4;
+        if (ptq_cell_plan(c.session, &job, c.g.arena, &with, &c.g.err)) fail_msg("%s", c.g.err.text);
+        assert_int_equal(strcmp(cell.id, with.id) != 0, i == 2);
+    }
+    end(&c);
 }
 
 /* Statistics are held of one calibration at a time, whatever number of draws a sweep has; a cell that comes back to an
@@ -262,9 +297,13 @@ static void test_statistics_are_let_go(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_full_precision), cmocka_unit_test(test_steps),
-        cmocka_unit_test(test_same_bytes),     cmocka_unit_test(test_cached_statistics),
-        cmocka_unit_test(test_refused),        cmocka_unit_test(test_statistics_are_let_go),
+        cmocka_unit_test(test_full_precision),
+        cmocka_unit_test(test_steps),
+        cmocka_unit_test(test_same_bytes),
+        cmocka_unit_test(test_cached_statistics),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_no_calibration),
+        cmocka_unit_test(test_statistics_are_let_go),
     };
     setenv("PTQ_CACHE", "/nonexistent", 1);
     ptq_progress_quiet(1);

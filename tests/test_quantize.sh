@@ -40,7 +40,9 @@ test_card_quotes_the_files() {
     expect_text "SHA-256 \`$(sha256sum "$scratch/card/model.safetensors" | cut -d' ' -f1)\`" "$scratch/card/README.md"
     expect_text "SHA-256 \`$(sha256sum "$models/opt/model.safetensors" | cut -d' ' -f1)\`" "$scratch/card/README.md"
     expect_text "commit .[0-9a-f]{40}" "$scratch/card/README.md"
-    expect_exit 0 "${quantize[@]}" --format gptq -o "$scratch/bare"
+    expect_exit 0 "${quantize[@]}" --format gptq -o "$scratch/bare" --calib "$models/calib.txt" --calib-window 32 \
+        --calib-windows 4
+    expect_text 'calibration \| .*; no code depends on it \|' "$scratch/bare/README.md"
     expect_text 'Not measured' "$scratch/bare/README.md"
     expect_file "$scratch/card/model.safetensors" "$scratch/bare/model.safetensors"
 }

@@ -253,6 +253,63 @@ static void test_records(void **state)
 }
 
 /* A window of fewer tokens than a unit has is a unit of its own, and said to be. */
+/* A calibration is named as what the numbers come from where some method reads it, and by another word where it gave
+ * output errors alone. */
+static void test_calibrations(void **state)
+{
+    (void)state;
+    static const char errors[] = "Output errors alone were measured on ";
+    struct ptq_cell cells[] = {make_cell(arena, "m", "fp16", 0), make_cell(arena, "m", "rtn:w3,g64", 1),
+                               make_cell(arena, "m", "salient:w3,g64,select=weight,fraction=0.01", 0.9),
+                               make_cell(arena, "m", "salient:w3,g64,select=activation,fraction=0.01", 0.5),
+                               make_cell(arena, "m", "later:w3,g64", 1)};
+    cells[1].calib = "books.txt";
+    cells[1].calib_protocol = cells[2].calib_protocol = "first 8 windows of 512";
+    cells[2].calib = cells[1].text = cells[2].text = "books.txt";
+    char *text = print(cells, 3, PTQ_TABLE_MD);
+    expect_part(text, "- Output errors alone were measured on books.txt (first 8 windows of 512); no perplexity here "
+                      "depends on it.\n");
+    expect_no_part(text, "Calibration");
+    cells[3].calib = "books.txt"; /* the same text, other windows */
+    text = print(cells, 4, PTQ_TABLE_MD);
+    expect_part(text, errors);
+    expect_part(text, "- Calibration on books.txt: first 64 windows");
+    cells[3].calib_protocol = "first 8 windows of 512";
+    text = print(cells, 4, PTQ_TABLE_MD);
+    expect_no_part(text, errors);
+    expect_part(text, "- Calibration on books.txt: first 8 windows");
+    cells[4].calib = "later.txt"; /* of a method that this build does not know */
+    expect_part(print(cells, 5, PTQ_TABLE_MD), "- Calibration on later.txt: ");
+}
+
+/* Two kinds of seconds, each by its name. */
+static void test_seconds(void **state)
+{
+    (void)state;
+    struct ptq_cell cells[] = {make_cell(arena, "m", "fp16", 0), make_cell(arena, "m", "rtn:w3,g64", 1)};
+    static const char yaml[] = "layout: {rows: [method], columns: [model], values: [ppl, seconds]}";
+    struct ptq_table_layout layout;
+    int found;
+    cells[1].seconds_calibrate = 40;
+    if (ptq_table_layout_of_yaml(arena, "t", yaml, &layout, &found, &err)) fail_msg("%s", err.text);
+    for (int format = PTQ_TABLE_TEXT; format <= PTQ_TABLE_HTML; format++) {
+        char *text = NULL;
+        size_t size;
+        if (format == PTQ_TABLE_CSV || format == PTQ_TABLE_JSON) continue;
+        FILE *out = open_memstream(&text, &size);
+        if (ptq_table_print_as(&layout, cells, 2, NULL, (enum ptq_table_format)format, out, &err))
+            fail_msg("%s", err.text);
+        fclose(out);
+        expect_part(text, "calibrate + quantise, s");
+        expect_part(text, "41.25");
+        expect_part(text, "quantise + evaluate, s");
+        expect_part(text, "21.2");
+        expect_no_part(text, "seconds");
+        free(text);
+    }
+    expect_no_part(print(cells, 2, PTQ_TABLE_CSV), ",seconds,"); /* by stage: seconds_load and so on */
+}
+
 static void test_short_windows(void **state)
 {
     (void)state;
@@ -378,9 +435,10 @@ static void test_stored_noise(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(as_stored), TEST(verdicts),     TEST(several_settings), TEST(without_fp16),  TEST(infinite),
-        TEST(refused),   TEST(escapes),      TEST(hostile_model),    TEST(records),       TEST(numbers),
-        TEST(orders),    TEST(stored_noise), TEST(against),          TEST(short_windows),
+        TEST(as_stored), TEST(verdicts),      TEST(several_settings), TEST(without_fp16),
+        TEST(infinite),  TEST(refused),       TEST(escapes),          TEST(hostile_model),
+        TEST(records),   TEST(numbers),       TEST(orders),           TEST(stored_noise),
+        TEST(against),   TEST(short_windows), TEST(calibrations),     TEST(seconds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
