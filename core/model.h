@@ -70,6 +70,9 @@ enum ptq_status ptq_block_load(const struct ptq_model *model, int64_t i, struct 
 void ptq_linear_size(const struct ptq_config *config, enum ptq_role role, int64_t *n, int64_t *k);
 /* Whether the checkpoint has a bias for it. */
 int ptq_model_has_bias(const struct ptq_model *model, int64_t block, enum ptq_role role);
+/* *out: the bias of the checkpoint's that is not all zeros, whether the model is to have one or not; or NULL. */
+enum ptq_status ptq_model_find_bias(const struct ptq_model *model, int64_t block, enum ptq_role role,
+                                    struct ptq_arena *arena, const struct ptq_tensor **out, struct ptq_error *err);
 
 /* A tensor's Hugging Face name, whatever the container: prefix, pattern (of family->hf) with the block put in, suffix.
  * The head has no prefix. */

@@ -28,20 +28,29 @@ static enum ptq_status denied_bias(const struct ptq_model *m, const struct ptq_t
                     t->file->path, t->name, key);
 }
 
-/* AutoGPTQ writes a bias of zeros for every linear: those are none. */
-static enum ptq_status check_no_bias(const struct ptq_model *m, int64_t block, enum ptq_role role,
-                                     struct ptq_arena *arena, struct ptq_error *err)
+enum ptq_status ptq_model_find_bias(const struct ptq_model *m, int64_t block, enum ptq_role role,
+                                    struct ptq_arena *arena, const struct ptq_tensor **out, struct ptq_error *err)
 {
     const struct ptq_tensor *t;
+    *out = NULL;
     PTQ_TRY(ptq_find_linear(m, block, role, ".bias", 0, &t, err));
     if (!t) return PTQ_OK;
     struct ptq_mark mark = ptq_arena_mark(arena);
     float *b = ptq_new(arena, float, t->count);
     enum ptq_status status = ptq_tensor_read(t, 0, t->count, b, err);
     for (int64_t i = 0; !status && i < t->count; i++)
-        if (b[i] != 0) status = denied_bias(m, t, role, err);
+        if (b[i] != 0) *out = t;
     ptq_arena_rewind(arena, mark);
     return status;
+}
+
+/* AutoGPTQ writes a bias of zeros for every linear: those are none. */
+static enum ptq_status check_no_bias(const struct ptq_model *m, int64_t block, enum ptq_role role,
+                                     struct ptq_arena *arena, struct ptq_error *err)
+{
+    const struct ptq_tensor *t;
+    PTQ_TRY(ptq_model_find_bias(m, block, role, arena, &t, err));
+    return t ? denied_bias(m, t, role, err) : PTQ_OK;
 }
 
 static enum ptq_status check_linear(const struct ptq_model *m, int64_t block, enum ptq_role role,

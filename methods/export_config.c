@@ -65,6 +65,27 @@ static enum ptq_status put_rope(const struct ptq_export *x, json_t *json, struct
     return PTQ_OK;
 }
 
+/* The family's switches. A bias that neither they nor the family speak of has no place, if it is not all zeros. */
+static enum ptq_status put_biases(const struct ptq_export *x, json_t *json, struct ptq_error *err)
+{
+    const struct ptq_model *m = x->model;
+    const struct ptq_family *family = m->config.family;
+    unsigned biased = ptq_folder_biased(m);
+    for (int i = 0; i < PTQ_N_BIAS_KEY && family->bias_keys[i].key; i++)
+        json_object_set_new(json, family->bias_keys[i].key, json_boolean(biased & family->bias_keys[i].roles));
+    for (int64_t block = 0; block < m->config.blocks; block++)
+        for (int role = 0; role < PTQ_N_ROLE; role++) {
+            const struct ptq_tensor *bias = NULL;
+            if (!(biased >> role & 1))
+                PTQ_TRY(ptq_model_find_bias(m, block, (enum ptq_role)role, x->scratch, &bias, err));
+            if (bias)
+                return ptq_fail(err, PTQ_EINPUT,
+                                "%s: %s is a bias that config.json of the %s family cannot say; --format gguf holds it",
+                                m->name, bias->name, family->model_type);
+        }
+    return PTQ_OK;
+}
+
 static void put_ids(const struct ptq_export *x, json_t *json)
 {
     static const char *const ids[][2] = {{"bos_token_id", "tokenizer.ggml.bos_token_id"},
@@ -110,10 +131,9 @@ static enum ptq_status config_from_gguf(const struct ptq_export *x, json_t **out
     put_size(x, json, keys->ff, c->ff);
     put_size(x, json, keys->positions, c->positions);
     json_object_set_new(json, "head_dim", json_integer(c->head_size));
-    json_object_set_new(json, "attention_bias", json_boolean(ptq_model_has_bias(x->model, 0, PTQ_Q)));
     if (c->family->activation == PTQ_SILU_GATED) json_object_set_new(json, "hidden_act", json_string("silu"));
     put_ids(x, json);
-    if (put_rope(x, json, err)) {
+    if (put_biases(x, json, err) || put_rope(x, json, err)) {
         json_decref(json);
         return err->status;
     }

@@ -9,6 +9,7 @@ enum { ROWS_AT_ONCE = 256 };
 struct folder {
     const struct ptq_folder_linears *linears;
     struct ptq_tensor_writer *writer;
+    unsigned biased; /* ptq_folder_biased */
 };
 
 /* A tensor outside the blocks, and the pattern of its name. */
@@ -52,6 +53,25 @@ static void list_norms(const struct ptq_model *m, struct outer_norm out[N_OUTER_
                                                  {hf->final_norm, m->final_norm_w},
                                                  {hf->final_norm, m->final_norm_b}};
     memcpy(out, all, sizeof all);
+}
+
+/* Whether any block has a bias for any of the roles. */
+static int has_any(const struct ptq_model *m, unsigned roles)
+{
+    for (int64_t block = 0; block < m->config.blocks; block++)
+        for (int role = 0; role < PTQ_N_ROLE; role++)
+            if (roles >> role & 1 && ptq_model_has_bias(m, block, (enum ptq_role)role)) return 1;
+    return 0;
+}
+
+unsigned ptq_folder_biased(const struct ptq_model *m)
+{
+    unsigned biased = m->config.biased;
+    for (int i = 0; i < PTQ_N_BIAS_KEY; i++) {
+        unsigned roles = m->config.family->bias_keys[i].roles;
+        if (has_any(m, roles)) biased |= roles;
+    }
+    return biased;
 }
 
 const char *ptq_part_name(const struct ptq_linear *linear, const char *part, char out[PTQ_NAME_SIZE + 16])
@@ -108,7 +128,7 @@ static void plan_block(const struct ptq_export *x, const struct folder *f, int64
         if (!n) continue;
         ptq_hf_name(&m->config, m->config.family->hf.linear[role], block, "", name);
         f->linears->plan(x, f->writer, name, n, k);
-        if (!ptq_model_has_bias(m, block, (enum ptq_role)role)) continue;
+        if (!(f->biased >> role & 1)) continue;
         ptq_hf_name(&m->config, m->config.family->hf.linear[role], block, ".bias", name);
         ptq_tensor_plan(f->writer, name, PTQ_F16, n, -1);
     }
@@ -156,7 +176,8 @@ static enum ptq_status write_outer(const struct ptq_export *x, struct ptq_tensor
 enum ptq_status ptq_folder_begin(struct ptq_export *x, const struct ptq_folder_linears *linears, struct ptq_error *err)
 {
     struct folder *f = ptq_new(x->arena, struct folder, 1);
-    *f = (struct folder){.linears = linears, .writer = ptq_tensor_writer_make(x->arena)};
+    *f = (struct folder){
+        .linears = linears, .writer = ptq_tensor_writer_make(x->arena), .biased = ptq_folder_biased(x->model)};
     x->state = f;
     PTQ_TRY(ptq_export_config(x, linears->config ? linears->config(x) : NULL, linears->config_file, err));
     PTQ_TRY(ptq_export_tokenizer(x, err));
@@ -169,11 +190,12 @@ enum ptq_status ptq_folder_begin(struct ptq_export *x, const struct ptq_folder_l
 static enum ptq_status write_bias(const struct ptq_export *x, struct ptq_tensor_writer *to, int64_t index,
                                   enum ptq_role role, const struct ptq_linear *linear, struct ptq_error *err)
 {
+    const struct folder *f = x->state;
     char name[PTQ_NAME_SIZE + 16];
-    int has;
-    PTQ_TRY(ptq_export_check_bias(x, index, role, linear, &has, err));
-    if (!has) return PTQ_OK;
-    return ptq_tensor_write_f16(to, ptq_part_name(linear, "bias", name), linear->b, linear->n, err);
+    int has; /* and yet not written: zeros of a GGUF, by ptq_export_config */
+    if (!(f->biased >> role & 1)) return ptq_export_check_bias(x, index, role, linear, &has, err);
+    const float *b = linear->b ? linear->b : ptq_new(x->scratch, float, linear->n);
+    return ptq_tensor_write_f16(to, ptq_part_name(linear, "bias", name), b, linear->n, err);
 }
 
 /* size bytes a row, ours to the file's order; NULL stays NULL. */

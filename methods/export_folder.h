@@ -24,6 +24,11 @@ enum ptq_status ptq_folder_block(struct ptq_export *x, int64_t index, const stru
 enum ptq_status ptq_folder_finish(struct ptq_export *x, struct ptq_error *err);
 void ptq_folder_abandon(struct ptq_export *x);
 
+/* PTQ_BIAS(role) | ...: the linears that have a bias in every block of the folder, which is what config.json can say.
+ * Of a GGUF, whose blocks may differ, all linears of a switch have one where any has; zeros are written where it is
+ * not. */
+unsigned ptq_folder_biased(const struct ptq_model *model);
+
 /* "model.layers.0.mlp.up_proj.qweight" */
 const char *ptq_part_name(const struct ptq_linear *linear, const char *part, char out[PTQ_NAME_SIZE + 16]);
 

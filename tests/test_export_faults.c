@@ -36,6 +36,10 @@
     X(ptq_json_load, (const char *a, size_t b, json_t **c, struct ptq_error *err), (a, b, c, err))                     \
     X(ptq_model_rows, (const struct ptq_tensor *a, int64_t b, int64_t c, float *d, struct ptq_error *err),             \
       (a, b, c, d, err))                                                                                               \
+    X(ptq_model_find_bias,                                                                                             \
+      (const struct ptq_model *a, int64_t b, enum ptq_role c, struct ptq_arena *d, const struct ptq_tensor **e,        \
+       struct ptq_error *err),                                                                                         \
+      (a, b, c, d, e, err))                                                                                            \
     X(ptq_export_check_codes,                                                                                          \
       (const struct ptq_export *a, const char *b, const struct ptq_qmat *c, int d, struct ptq_error *err),             \
       (a, b, c, d, err))
