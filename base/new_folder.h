@@ -14,7 +14,8 @@ struct ptq_new_folder {
     const char *temporary; /* where it is until then, beside it */
 };
 
-/* Refuses a path that exists, or of which the system cannot say. Makes the temporary folder, and removes those that killed processes left of path. */
+/* Refuses a path that exists, or of which the system cannot say. Makes the temporary folder, and removes those that
+ * killed processes left of path. */
 enum ptq_status ptq_new_folder_begin(struct ptq_arena *arena, const char *path, struct ptq_new_folder *out,
                                      struct ptq_error *err);
 /* All files are closed: path is the folder now, or nothing is left. */

@@ -102,32 +102,6 @@ static void test_defaults(void **state)
     assert_int_equal(x.job->max_windows, 8);
 }
 
-/* Whether somebody named the calibration text: in the file, its quick form, by --set, in an entry of include. */
-static void test_calibration_by_default(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *text, *set;
-        int by_default;
-    } rows[] = {
-        {"methods: fp16\n", NULL, 1},
-        {"methods: fp16\ncalib: {windows: 4}\n", NULL, 1},
-        {"methods: fp16\ncalib: {text: perl-doc}\n", NULL, 0},
-        {"methods: fp16\n", "calib=perl-doc", 0},
-        {"methods: fp16\nquick: {calib: perl-doc}\n", "quick=1", 0},
-        {"methods: fp16\nquick: {calib: perl-doc}\n", "w_bit=4", 1},
-        {"methods: rtn\nexclude: {methods: rtn}\ninclude: {methods: fp16, calib: {text: perl-doc}}\n", NULL, 0},
-        {"methods: rtn\nexclude: {methods: rtn}\ninclude: {methods: fp16, seed: 1}\n", NULL, 1},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct ptq_experiment x;
-        if (read_text(rows[i].text, &rows[i].set, rows[i].set != NULL, &x)) fail_msg("%s", error.text);
-        assert_int_equal(x.n_jobs, 1);
-        assert_string_equal(x.job->calib, "perl-doc");
-        if (x.job->calib_by_default != rows[i].by_default) fail_msg("row %zu", i);
-    }
-}
-
 /* The first axis changes slowest, the methods fastest; fp16 is there once a model and text. */
 static void test_axes(void **state)
 {
@@ -514,9 +488,9 @@ static void test_documentation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(table1), TEST(defaults), TEST(calibration_by_default), TEST(presets),   TEST(axes),    TEST(methods),
-        TEST(set),    TEST(refusals), TEST(set_refusals),           TEST(long_text), TEST(entries), TEST(too_many),
-        TEST(large),  TEST(list),     TEST(documentation),
+        TEST(table1),   TEST(defaults), TEST(presets),      TEST(axes),          TEST(methods),
+        TEST(set),      TEST(refusals), TEST(set_refusals), TEST(long_text),     TEST(entries),
+        TEST(too_many), TEST(large),    TEST(list),         TEST(documentation),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

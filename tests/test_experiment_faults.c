@@ -1,5 +1,6 @@
 /* Steps of reading an experiment that fail (steps.h), each time that one is made; and lists of experiments. */
 #include "experiment.h"
+#include "mapped.h"
 #include "method.h"
 #include "table_layout.h"
 #include "variants.h"
@@ -85,8 +86,43 @@ static void lists(void **state)
     remove_test_folder(folder);
 }
 
+/* Whether somebody named the calibration text: in the file, its quick form, by --set, in an entry of include. */
+static void calibration_by_default(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *set;
+        int by_default;
+    } rows[] = {
+        {"methods: fp16\n", NULL, 1},
+        {"methods: fp16\ncalib: {windows: 4}\n", NULL, 1},
+        {"methods: fp16\ncalib: {text: perl-doc}\n", NULL, 0},
+        {"methods: fp16\n", "calib=perl-doc", 0},
+        {"methods: fp16\nquick: {calib: perl-doc}\n", "quick=1", 0},
+        {"methods: fp16\nquick: {calib: perl-doc}\n", "w_bit=4", 1},
+        {"methods: rtn\nexclude: {methods: rtn}\ninclude: {methods: fp16, calib: {text: perl-doc}}\n", NULL, 0},
+        {"methods: rtn\nexclude: {methods: rtn}\ninclude: {methods: fp16, seed: 1}\n", NULL, 1},
+    };
+    char folder[64];
+    make_test_folder(folder);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct ptq_arena *arena = ptq_arena_make("test");
+        const char *path = ptq_join(arena, folder, "t.yaml");
+        struct ptq_experiment x;
+        struct ptq_error err;
+        write_test_text(folder, "t.yaml", rows[i].text);
+        if (ptq_experiment_read(arena, path, &rows[i].set, rows[i].set != NULL, &x, &err)) fail_msg("%s", err.text);
+        assert_int_equal(x.n_jobs, 1);
+        assert_string_equal(x.job->calib, "perl-doc");
+        if (x.job->calib_by_default != rows[i].by_default) fail_msg("row %zu", i);
+        ptq_arena_free(arena);
+    }
+    remove_test_folder(folder);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_step), cmocka_unit_test(names), cmocka_unit_test(lists)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_step), cmocka_unit_test(names), cmocka_unit_test(lists),
+                                       cmocka_unit_test(calibration_by_default)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
