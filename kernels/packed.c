@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { ALIGN = 64, MOST = 1 << 24 };
+enum { ALIGN = PTQ_PACK_ALIGN, MOST = 1 << 24 };
 static const char magic[8] = "ptqpack";
 
 /* The first 128 bytes of an image, little-endian. */
@@ -283,6 +283,47 @@ struct unpack_task {
     struct ptq_qmat *q;
 };
 
+/* put_plane's way back: code is 0 there at first. */
+static inline void take_plane(const uint32_t *word, uint8_t *code, int b, int shift)
+{
+    int fields = 16 / b;
+    for (int v = 0; v < b; v++) {
+        uint32_t bits = word[v * PTQ_PACK_ROWS];
+        for (int f = 0; f < fields; f++) {
+            int vector, bit, place = 2 * (v * fields + f);
+            find_field(b, place, &vector, &bit);
+            code[place] |= (uint8_t)((bits >> bit & ((1u << b) - 1)) << shift);
+            code[place + 1] |= (uint8_t)((bits >> (bit + 16) & ((1u << b) - 1)) << shift);
+        }
+    }
+}
+
+static void take_step(const uint32_t *word, uint8_t code[PTQ_PACK_STEP], int w_bit)
+{
+    memset(code, 0, PTQ_PACK_STEP);
+    if (w_bit == 8) {
+        take_plane(word, code, 8, 0);
+        return;
+    }
+    int shift = 0;
+    if (w_bit & 4) take_plane(word, code, 4, 0), shift = 4;
+    if (w_bit & 2) take_plane(word + shift * PTQ_PACK_ROWS, code, 2, shift), shift += 2;
+    if (w_bit & 1) take_plane(word + shift * PTQ_PACK_ROWS, code, 1, shift);
+}
+
+static void take_codes(const struct ptq_packed *p, const struct ptq_qmat *q, int64_t tile, int row)
+{
+    uint8_t *code = q->code + (tile * PTQ_PACK_ROWS + row) * q->k, step[PTQ_PACK_STEP];
+    const uint32_t *word = ptq_packed_step(p, tile, 0) + row;
+    for (int64_t first = 0; first < q->k; first += p->group)
+        for (int64_t at = first, end = first + p->group < q->k ? first + p->group : q->k; at < end;
+             at += PTQ_PACK_STEP, word += p->grid.w_bit * PTQ_PACK_ROWS) {
+            int64_t n = end - at < PTQ_PACK_STEP ? end - at : PTQ_PACK_STEP;
+            take_step(word, step, p->grid.w_bit);
+            for (int64_t i = 0; i < n; i++) code[q->perm ? q->perm[at + i] : at + i] = step[i];
+        }
+}
+
 static void unpack_tile(void *context, int64_t tile, int worker)
 {
     struct unpack_task *t = context;
@@ -291,9 +332,7 @@ static void unpack_tile(void *context, int64_t tile, int worker)
     (void)worker;
     for (int64_t n = tile * PTQ_PACK_ROWS; n < q->n && n < (tile + 1) * PTQ_PACK_ROWS; n++) {
         int row = (int)(n % PTQ_PACK_ROWS);
-        for (int64_t i = 0; i < q->k; i++)
-            q->code[n * q->k + (q->perm ? q->perm[i] : i)] =
-                (uint8_t)ptq_packed_code(p, tile, row, ptq_packed_place(p, i));
+        take_codes(p, q, tile, row);
         for (int64_t g = 0; g < q->n_groups; g++) {
             q->scale[n * q->n_groups + g] = ptq_packed_scale(p, tile, row, g);
             q->zero[n * q->n_groups + g] = (float)ptq_packed_zero(p, tile, row, g);
@@ -352,16 +391,45 @@ static int is_permutation(const int32_t *perm, int64_t k)
     return good;
 }
 
-static int good_numbers(const struct ptq_packed *p)
+static int good_scales(const struct ptq_packed *p)
 {
     for (int64_t i = 0; i < p->tiles * p->n_groups * PTQ_PACK_ROWS; i++)
         if (!isfinite(p->scale ? p->scale[i] : ptq_f16_decode(p->scale16[i]))) return 0;
-    for (int64_t i = 0; i < p->n_divided; i++)
-        if (!isfinite(p->divisor[i]) || p->divisor[i] == 0) return 0;
+    return 1;
+}
+
+static int good_zeros(const struct ptq_packed *p)
+{
     int maxq = (1 << p->grid.w_bit) - 1, mask = p->grid.w_bit < 4 ? maxq * 0x11 : p->grid.w_bit == 4 ? 255 : maxq;
     for (int64_t i = 0; i < p->tiles * p->n_groups * p->zero_bytes; i++)
         if (p->zero[i] & ~mask) return 0;
     return 1;
+}
+
+static int good_kept(const struct ptq_packed *p)
+{
+    for (int64_t i = 0; i < p->tiles * p->n_keep * PTQ_PACK_ROWS; i++)
+        if ((p->kept[i] & 0x7c00) == 0x7c00) return 0;
+    return 1;
+}
+
+static int good_divisors(const struct ptq_packed *p)
+{
+    for (int64_t i = 0; i < p->n_divided; i++)
+        if (!isfinite(p->divisor[i]) || p->divisor[i] == 0) return 0;
+    return 1;
+}
+
+/* The first section whose numbers no linear has, or NULL. */
+static const char *bad_section(const struct ptq_packed *p)
+{
+    if (!good_scales(p)) return "a scale is not finite";
+    if (!good_zeros(p)) return "a zero is no code";
+    if (p->perm && !is_permutation(p->perm, p->k)) return "its order names a column twice, or one that is not there";
+    if (!ascends(p->keep, p->n_keep, p->k)) return "its salient columns do not ascend, or one is not there";
+    if (!good_kept(p)) return "a salient weight is not finite";
+    if (!ascends(p->divided, p->n_divided, p->k)) return "its divided columns do not ascend, or one is not there";
+    return good_divisors(p) ? NULL : "a divisor is 0 or not finite";
 }
 
 enum ptq_status ptq_packed_view(const void *image, size_t bytes, struct ptq_packed *out, struct ptq_error *err)
@@ -383,8 +451,7 @@ enum ptq_status ptq_packed_view(const void *image, size_t bytes, struct ptq_pack
                         "the packed linear has %zu bytes, but its head asks for %zu; "
                         "pack the model again",
                         bytes, out->bytes);
-    if ((out->perm && !is_permutation(out->perm, out->k)) || !ascends(out->keep, out->n_keep, out->k) ||
-        !ascends(out->divided, out->n_divided, out->k) || !good_numbers(out))
-        return ptq_fail(err, PTQ_EINPUT, "the packed linear's numbers are damaged; pack the model again");
-    return PTQ_OK;
+    const char *bad = bad_section(out);
+    if (!bad) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT, "the packed linear's numbers are damaged: %s; pack the model again", bad);
 }

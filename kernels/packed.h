@@ -46,7 +46,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PTQ_PACK_ROWS = 16, PTQ_PACK_STEP = 32, PTQ_PACK_VERSION = 1 };
+enum { PTQ_PACK_ROWS = 16, PTQ_PACK_STEP = 32, PTQ_PACK_ALIGN = 64, PTQ_PACK_VERSION = 1 };
 
 /* An image, looked at. Pointers are into the image; those of absent sections are NULL. */
 struct ptq_packed {

@@ -170,7 +170,16 @@ static void test_bad_images(void **state)
     image[8] = PTQ_PACK_VERSION;
     const size_t perm = (size_t)((const unsigned char *)p.perm - p.image);
     memcpy(image + perm, image + perm + 4, 4); /* a column twice */
-    view_fails(image, p.bytes, "damaged");
+    view_fails(image, p.bytes, "its order names a column twice, or one that is not there");
+    memcpy(image, p.image, p.bytes);
+    *(image + ((const unsigned char *)p.zero - p.image)) = 0x88; /* of 3 bits */
+    view_fails(image, p.bytes, "a zero is no code");
+    memcpy(image, p.image, p.bytes);
+    *(image + ((const unsigned char *)p.keep - p.image)) = 64;
+    view_fails(image, p.bytes, "its salient columns do not ascend, or one is not there");
+    memcpy(image, p.image, p.bytes);
+    *(image + ((const unsigned char *)p.divided - p.image)) = 64;
+    view_fails(image, p.bytes, "its divided columns do not ascend, or one is not there");
     /* Any byte changed: refused, or an image whose numbers can be used without reading outside. */
     for (size_t i = 8; i < p.bytes; i++) {
         memcpy(image, p.image, p.bytes);
@@ -245,12 +254,16 @@ static void test_bad_numbers(void **state)
         const size_t scale = (size_t)((const unsigned char *)(p.scale ? (const void *)p.scale : p.scale16) - p.image);
         memcpy(image, p.image, p.bytes);
         memcpy(image + scale, p.scale ? "\0\0\xc0\x7f" : "\0\x7e", p.scale ? 4 : 2);
-        view_fails(image, p.bytes, "numbers are damaged");
+        view_fails(image, p.bytes, "numbers are damaged: a scale is not finite");
+        memcpy(image, p.image, p.bytes);
+        assert_true(p.n_keep > 0);
+        memcpy(image + ((const unsigned char *)p.kept - p.image), "\0\x7c", 2);
+        view_fails(image, p.bytes, "numbers are damaged: a salient weight is not finite");
         assert_true(p.n_divided > 0);
         for (int i = 0; i < 3; i++) {
             memcpy(image, p.image, p.bytes);
             memcpy(image + ((const unsigned char *)p.divisor - p.image), &divisors[i], 4);
-            view_fails(image, p.bytes, "numbers are damaged");
+            view_fails(image, p.bytes, "numbers are damaged: a divisor is 0 or not finite");
         }
         assert_int_equal(ptq_packed_view(p.image, p.bytes, &seen, &err), PTQ_OK);
     }
