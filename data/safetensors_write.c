@@ -5,6 +5,7 @@
 #include "shards.h"
 #include "tensor_writer_parts.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,11 +22,12 @@ static int assign_files(struct ptq_tensor_writer *w, uint64_t shard_bytes)
     return file + 1;
 }
 
-/* By file, the wider types first (so that all are aligned), then by name. */
+/* By file, what asks for its own alignment first, then the wider types (so that all are aligned), then by name. */
 static int by_place(const void *left, const void *right)
 {
     const struct ptq_planned *a = left, *b = right;
     if (a->file != b->file) return a->file - b->file;
+    if (a->aligned != b->aligned) return b->aligned - a->aligned;
     int wider = ptq_dtypes[b->dtype].block_bytes - ptq_dtypes[a->dtype].block_bytes;
     return wider ? wider : strcmp(a->name, b->name);
 }
@@ -39,7 +41,8 @@ static json_t *describe(const struct ptq_planned *t)
                      (json_int_t)t->begin, (json_int_t)(t->begin + t->bytes));
 }
 
-/* The header of tensors [0, n), which are one file's, with its length before it; padded to 8 bytes. malloc memory. */
+/* The header of tensors [0, n), which are one file's, with its length before it; padded to 8 bytes, or to
+ * what the first of them asks for. malloc memory. */
 static char *make_header(struct ptq_planned *t, size_t n, struct ptq_out_file *file)
 {
     json_t *header = json_pack("{s:{s:s}}", "__metadata__", "format", "pt");
@@ -51,8 +54,9 @@ static char *make_header(struct ptq_planned *t, size_t n, struct ptq_out_file *f
     }
     char *json = json_dumps(header, JSON_COMPACT);
     json_decref(header);
-    uint64_t length = (strlen(json) + 7) / 8 * 8;
-    file->header = 8 + length;
+    uint64_t align = n && t[0].aligned ? PTQ_TENSOR_ALIGN : 8;
+    file->header = (8 + strlen(json) + align - 1) / align * align;
+    uint64_t length = file->header - 8;
     char *text = ptq_realloc(NULL, (size_t)file->header, 1, "safetensors header");
     memcpy(text, &length, 8);
     memset(text + 8, ' ', (size_t)length);
@@ -87,6 +91,14 @@ static enum ptq_status write_index(const struct ptq_tensor_writer *w, const char
     return status;
 }
 
+static void name_file(struct ptq_tensor_writer *w, const char *folder, int i)
+{
+    struct ptq_out_file *file = &w->file[i];
+    file->name =
+        w->n_files == 1 ? PTQ_ONE_FILE : ptq_format(w->arena, "model-%05d-of-%05d.safetensors", i + 1, w->n_files);
+    file->path = ptq_join(w->arena, folder, file->name);
+}
+
 enum ptq_status ptq_safetensors_open(struct ptq_tensor_writer *w, const char *folder, uint64_t shard_bytes,
                                      struct ptq_error *err)
 {
@@ -94,14 +106,38 @@ enum ptq_status ptq_safetensors_open(struct ptq_tensor_writer *w, const char *fo
     qsort(w->tensor, w->n, sizeof *w->tensor, by_place);
     ptq_tensor_writer_files(w, n);
     for (size_t i = 0, first = 0; i < (size_t)n; i++) {
-        struct ptq_out_file *file = &w->file[i];
         size_t end = first;
         while (end < w->n && w->tensor[end].file == (int)i) end++;
-        file->name = n == 1 ? PTQ_ONE_FILE : ptq_format(w->arena, "model-%05d-of-%05d.safetensors", (int)i + 1, n);
-        file->path = ptq_join(w->arena, folder, file->name);
-        PTQ_TRY(make_file(w->tensor + first, end - first, file, err));
+        name_file(w, folder, (int)i);
+        PTQ_TRY(make_file(w->tensor + first, end - first, &w->file[i], err));
         first = end;
     }
     ptq_tensor_writer_sort(w);
     return n > 1 ? write_index(w, folder, err) : PTQ_OK;
+}
+
+/* ---- file after file ---- */
+
+void ptq_safetensors_expect(struct ptq_tensor_writer *w, int n_files)
+{
+    ptq_tensor_writer_files(w, n_files);
+}
+
+enum ptq_status ptq_safetensors_next(struct ptq_tensor_writer *w, const char *folder, struct ptq_error *err)
+{
+    size_t first = 0;
+    assert(w->made < w->n_files);
+    qsort(w->tensor, w->n, sizeof *w->tensor, by_place);
+    while (first < w->n && w->tensor[first].file < w->made) first++;
+    name_file(w, folder, w->made);
+    enum ptq_status status = make_file(w->tensor + first, w->n - first, &w->file[w->made], err);
+    ptq_tensor_writer_sort(w);
+    w->made++;
+    return status;
+}
+
+enum ptq_status ptq_safetensors_index(const struct ptq_tensor_writer *w, const char *folder, struct ptq_error *err)
+{
+    assert(w->made == w->n_files);
+    return write_index(w, folder, err);
 }

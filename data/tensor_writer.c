@@ -29,7 +29,15 @@ void ptq_tensor_plan(struct ptq_tensor_writer *w, const char *name, enum ptq_dty
                              .dtype = dtype,
                              .rows = rows,
                              .columns = columns,
+                             .file = w->made,
                              .bytes = count / (uint64_t)type->block_elements * (uint64_t)type->block_bytes};
+}
+
+void ptq_tensor_plan_aligned(struct ptq_tensor_writer *w, const char *name, size_t bytes)
+{
+    assert(bytes % PTQ_TENSOR_ALIGN == 0);
+    ptq_tensor_plan(w, name, PTQ_U8, (int64_t)bytes, -1);
+    w->tensor[w->n - 1].aligned = 1;
 }
 
 /* ---- for those who lay out ---- */
@@ -87,6 +95,49 @@ enum ptq_status ptq_tensor_write_f16(struct ptq_tensor_writer *w, const char *na
         PTQ_TRY(ptq_tensor_write(w, name, half, (size_t)step * 2, err));
     }
     return PTQ_OK;
+}
+
+static uint32_t bits_of(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    return bits;
+}
+
+void ptq_exact_type_look(struct ptq_exact_type *type, const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        type->no_f16 |= bits_of(ptq_f16_round(x[i])) != bits_of(x[i]);
+        type->no_bf16 |= (bits_of(x[i]) & 0xffff) != 0;
+    }
+}
+
+enum ptq_dtype ptq_exact_type(const struct ptq_exact_type *type)
+{
+    return !type->no_f16 ? PTQ_F16 : !type->no_bf16 ? PTQ_BF16 : PTQ_F32;
+}
+
+static enum ptq_status write_bf16(struct ptq_tensor_writer *w, const char *name, const float *x, int64_t n,
+                                  struct ptq_error *err)
+{
+    uint16_t half[F16_STEP];
+    for (int64_t i = 0; i < n; i += F16_STEP) {
+        int64_t step = n - i < F16_STEP ? n - i : F16_STEP;
+        for (int64_t j = 0; j < step; j++) half[j] = (uint16_t)(bits_of(x[i + j]) >> 16);
+        PTQ_TRY(ptq_tensor_write(w, name, half, (size_t)step * 2, err));
+    }
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_tensor_write_exact(struct ptq_tensor_writer *w, const char *name, const float *x, int64_t n,
+                                       struct ptq_error *err)
+{
+    struct ptq_planned key = {.name = name}, *t = bsearch(&key, w->tensor, w->n, sizeof key, by_name);
+    struct ptq_exact_type type = {0};
+    ptq_exact_type_look(&type, x, n);
+    assert(t && !(t->dtype == PTQ_F16 && type.no_f16) && !(t->dtype == PTQ_BF16 && type.no_bf16));
+    if (t->dtype == PTQ_F16) return ptq_tensor_write_f16(w, name, x, n, err);
+    return t->dtype == PTQ_BF16 ? write_bf16(w, name, x, n, err) : ptq_tensor_write(w, name, x, (size_t)n * 4, err);
 }
 
 enum ptq_status ptq_tensor_writer_finish(struct ptq_tensor_writer *w, struct ptq_error *err)

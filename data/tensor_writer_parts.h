@@ -9,6 +9,7 @@ struct ptq_planned {
     enum ptq_dtype dtype;
     int64_t rows, columns;       /* columns < 0: a vector */
     int file;                    /* which of the writer's */
+    int aligned;                 /* 1: ptq_tensor_plan_aligned */
     uint64_t bytes, begin, done; /* begin: in its file's data */
 };
 
@@ -23,7 +24,7 @@ struct ptq_tensor_writer {
     struct ptq_planned *tensor; /* in malloc memory; in the order of planning, sorted by name once open */
     size_t n, room;
     struct ptq_out_file *file;
-    int n_files;
+    int n_files, made; /* made: of files that are made one at a time, how many are there */
 };
 
 /* n files without a name yet. */
