@@ -113,14 +113,19 @@ enum ptq_status ptq_find_quantized(const struct ptq_model *m, int64_t block, enu
     linear_shape(&m->config, role, &n, &k);
     ptq_tensor_name(name, m->prefix, m->names->linear[role], block, "");
     PTQ_TRY(ptq_quantized_find(m->quantization, &m->checkpoint, name, n, k, out, found, err));
-    const struct ptq_tensor *part[] = {out->codes, out->zeros, out->scales, out->g_idx};
-    for (int i = 0; *found && i < 4; i++) mark(m, part[i]);
+    const struct ptq_tensor *part[] = {out->codes, out->zeros, out->scales, out->g_idx, out->image};
+    for (int i = 0; *found && i < 5; i++) mark(m, part[i]);
     return PTQ_OK;
+}
+
+int ptq_model_has_images(const struct ptq_model *m)
+{
+    return m->quantization && ptq_quantization_packed(m->quantization);
 }
 
 int ptq_may_have_bias(const struct ptq_model *m, enum ptq_role role)
 {
-    return m->gguf || m->config.biased >> role & 1;
+    return m->gguf || ptq_model_has_images(m) || m->config.biased >> role & 1;
 }
 
 int ptq_model_has_bias(const struct ptq_model *m, int64_t block, enum ptq_role role)
@@ -222,6 +227,11 @@ static enum ptq_status count_source_bits(struct ptq_model *m, struct ptq_error *
         if (!m->names->linear[role]) continue;
         PTQ_TRY(ptq_find_quantized(m, 0, (enum ptq_role)role, &l, &found, err));
         if (!found) continue;
+        if (l.image) {
+            bits += 8 * (double)l.image->bytes;
+            weights += (double)l.n * (double)l.k;
+            continue;
+        }
         int64_t groups = q->group_size < 0 ? 1 : (l.k + q->group_size - 1) / q->group_size;
         double n = (double)l.n, k = (double)l.k;
         bits += n * k * q->bits + n * (double)groups * (16 + (q->sym ? 0 : q->bits)) + (q->desc_act ? 32 * k : 0);
@@ -303,27 +313,65 @@ enum ptq_status ptq_model_rows(const struct ptq_tensor *tensor, int64_t first, i
     return ptq_tensor_read(tensor, first * tensor->shape[1], rows * tensor->shape[1], out, err);
 }
 
+/* The image alone, in the file or in arena. */
+static enum ptq_status load_image(const struct ptq_model *m, const struct ptq_quantized_linear *codes,
+                                  struct ptq_arena *arena, struct ptq_linear *l, struct ptq_error *err)
+{
+    struct ptq_packed *image = ptq_new(arena, struct ptq_packed, 1);
+    l->packed = image;
+    return ptq_quantized_image(m->quantization, codes, arena, image, err);
+}
+
+/* Rows of an image are in our order, whatever the family's own container has. */
+static struct ptq_row_layout codes_layout(const struct ptq_model *m, enum ptq_role role)
+{
+    struct ptq_row_layout layout = ptq_linear_layout(m, role);
+    if (ptq_model_has_images(m)) layout.order = PTQ_ROWS_PLAIN;
+    return layout;
+}
+
 /* A linear that is there as codes, as the weights that they stand for; *done 0 where it is not. */
 static enum ptq_status load_quantized(const struct ptq_model *m, int64_t block, enum ptq_role role,
-                                      struct ptq_arena *arena, const struct ptq_linear *l, int *done,
-                                      struct ptq_error *err)
+                                      struct ptq_arena *arena, struct ptq_linear *l, int *done, struct ptq_error *err)
 {
     struct ptq_quantized_linear codes;
     struct ptq_qmat q;
     PTQ_TRY(ptq_find_quantized(m, block, role, &codes, done, err));
     if (!*done) return PTQ_OK;
-    struct ptq_row_layout layout = ptq_linear_layout(m, role);
+    if (codes.image && m->packed) return load_image(m, &codes, arena, l, err);
+    const struct ptq_mapped *file = (codes.image ? codes.image : codes.scales)->file;
+    struct ptq_row_layout layout = codes_layout(m, role);
     struct ptq_mark mark = ptq_arena_mark(arena);
     float *w = layout.order == PTQ_ROWS_PLAIN ? l->w : ptq_new(arena, float, l->n * l->k);
     enum ptq_status status = ptq_quantized_codes(m->quantization, &codes, arena, &q, err);
-    if (!status) status = ptq_quantized_weights(&q, codes.scales->file->path, l->name, m->exact, w, err);
+    if (!status) status = ptq_quantized_weights(&q, file->path, l->name, m->exact || codes.image, w, err);
     for (int64_t row = 0; w != l->w && row < l->n; row++)
         memcpy(l->w + row * l->k, w + ptq_file_row(&layout, row) * l->k, sizeof *w * (size_t)l->k);
     ptq_arena_rewind(arena, mark);
     return status;
 }
 
-/* w and b of the linears of one input, one behind the other. */
+enum ptq_status ptq_read_activation_scale(const struct ptq_model *m, int64_t block, struct ptq_arena *arena,
+                                          const float **out, struct ptq_error *err)
+{
+    const struct ptq_tensor *t;
+    char name[NAME_SIZE];
+    *out = NULL;
+    if (!ptq_model_has_images(m)) return PTQ_OK;
+    ptq_tensor_name(name, m->prefix, m->names->linear[PTQ_DOWN], block, PTQ_ACTIVATION_SCALE);
+    PTQ_TRY(ptq_find_tensor(m, name, m->config.ff, -1, 0, &t, err));
+    if (!t) return PTQ_OK;
+    float *scale = ptq_new(arena, float, t->count);
+    PTQ_TRY(ptq_tensor_read(t, 0, t->count, scale, err));
+    for (int64_t i = 0; i < t->count; i++)
+        if (!(scale[i] > 0))
+            return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s': element %lld is %g; it must be above 0", t->file->path,
+                            t->name, (long long)i, (double)scale[i]);
+    *out = scale;
+    return PTQ_OK;
+}
+
+/* w, unless it is not needed, and b of the linears of one input, one behind the other. */
 static void place_group(const struct ptq_model *m, enum ptq_input input, struct ptq_arena *arena, struct ptq_block *out)
 {
     int64_t outputs = 0, inputs = 0;
@@ -334,13 +382,14 @@ static void place_group(const struct ptq_model *m, enum ptq_input input, struct 
         outputs += l->n;
         inputs = l->k;
     }
-    float *w = ptq_new(arena, float, outputs *inputs), *b = ptq_new(arena, float, outputs);
+    int needed = !(m->packed && ptq_model_has_images(m));
+    float *w = needed ? ptq_new(arena, float, outputs *inputs) : NULL, *b = ptq_new(arena, float, outputs);
     for (int role = 0; role < PTQ_N_ROLE; role++) {
         struct ptq_linear *l = &out->linear[role];
         if (ptq_role_input[role] != input || !l->n) continue;
         l->w = w;
         l->b = b;
-        w += l->n * l->k;
+        if (w) w += l->n * l->k;
         b += l->n;
     }
 }
@@ -412,6 +461,7 @@ enum ptq_status ptq_block_load(const struct ptq_model *m, int64_t i, struct ptq_
     }
     PTQ_TRY(ptq_read_rows(task, n_tasks, arena, err));
     PTQ_TRY(read_biases(m, i, arena, out, err));
+    PTQ_TRY(ptq_read_activation_scale(m, i, arena, &out->activation_scale, err));
     PTQ_TRY(read_norm(m, m->names->norm1, i, arena, &out->norm1_w, &out->norm1_b, err));
     return read_norm(m, m->names->norm2, i, arena, &out->norm2_w, &out->norm2_b, err);
 }

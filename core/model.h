@@ -18,7 +18,9 @@ struct ptq_model {
     const struct ptq_names *names;
     const char *prefix; /* of the names' prefixes, the one that this file uses */
     int gguf;
-    int exact; /* ptq_model_exact */
+    int exact;  /* ptq_model_exact */
+    int packed; /* 1: linears that are images are loaded as they are, without float32 weights; who runs a cell says so
+                 */
     /* looked up and shape-checked at opening; norms and biases read when needed */
     const struct ptq_tensor *embed, *head, *positions, *project_in, *project_out;
     float *embed_norm_w, *embed_norm_b; /* of the embedding (BLOOM), NULL where there is none */
@@ -27,20 +29,24 @@ struct ptq_model {
     float *alibi_slope;                    /* [H] */
     const char *source_dtype;              /* of the first block's linears; "gptq 4 bits, g32" where they are codes */
     double source_bits;                    /* stored bits a weight of its linears where they are codes; else 16 */
-    struct ptq_quantization *quantization; /* of a checkpoint that another program could run as it is, or NULL */
+    struct ptq_quantization *quantization; /* of a checkpoint that is quantised already, or NULL */
     unsigned char *used;                   /* [tensors of the checkpoint] 1: the model has asked for it */
     const struct ptq_device *device;       /* where its forward passes are computed; NULL: on the CPU */
 };
 
 enum { PTQ_NAME_SIZE = 160 };
 
+/* Behind down's name, beside images: the tensor [F] of struct ptq_block's activation_scale. */
+#define PTQ_ACTIVATION_SCALE ".activation_scale"
+
 /* One linear of a block, float32. */
 struct ptq_linear {
     char name[PTQ_NAME_SIZE]; /* "model.layers.3.self_attn.q_proj", whatever the container */
-    float *w; /* [N][K]; q, k, v lie one behind the other, and so do gate and up: each group is one product */
+    float *w; /* [N][K]; q, k, v lie one behind the other, and so do gate and up: each group is one product. NULL where
+               * the model is loaded packed */
     float *b; /* [N] or NULL, stacked likewise */
     int64_t n, k;
-    const struct ptq_packed *packed; /* what is computed with instead of w, or NULL (ptq_block_pack) */
+    const struct ptq_packed *packed; /* what is computed with instead of w, or NULL (ptq_block_pack, model->packed) */
 };
 
 /* One decoder block. Roles that the family has not got have n = 0; where q, k and v are fused, q is all three. */
@@ -62,7 +68,11 @@ void ptq_model_close(struct ptq_model *model);
  * codes. */
 void ptq_model_exact(struct ptq_model *model);
 
-/* Block i as float32 in arena, read by all threads. NaN or infinite weights: PTQ_ENUMERIC. */
+/* 1 where its linears are images of kernels/packed.h. */
+int ptq_model_has_images(const struct ptq_model *model);
+
+/* Block i as float32 in arena (or, by model->packed, its linears as images in the file), read by all threads. NaN or
+ * infinite weights: PTQ_ENUMERIC. */
 enum ptq_status ptq_block_load(const struct ptq_model *model, int64_t i, struct ptq_arena *arena, struct ptq_block *out,
                                struct ptq_error *err);
 

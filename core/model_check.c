@@ -6,6 +6,8 @@ static enum ptq_status check_not_codes(const struct ptq_model *m, int64_t block,
 {
     char name[PTQ_NAME_SIZE];
     ptq_tensor_name(name, m->prefix, m->names->linear[role], block, ".qweight");
+    if (!ptq_checkpoint_find(&m->checkpoint, name))
+        ptq_tensor_name(name, m->prefix, m->names->linear[role], block, ".packed");
     if (!ptq_checkpoint_find(&m->checkpoint, name)) return err->status;
     return ptq_fail(err, PTQ_EINPUT,
                     "%s: there is tensor '%s', but no quantization_config in config.json to say what its codes are; "
@@ -53,6 +55,17 @@ static enum ptq_status check_no_bias(const struct ptq_model *m, int64_t block, e
     return t ? denied_bias(m, t, role, err) : PTQ_OK;
 }
 
+/* An image is looked at whole: what is in it is used as it is. */
+static enum ptq_status check_image(const struct ptq_model *m, const struct ptq_quantized_linear *linear,
+                                   struct ptq_arena *arena, struct ptq_error *err)
+{
+    struct ptq_packed image;
+    struct ptq_mark mark = ptq_arena_mark(arena);
+    enum ptq_status status = ptq_quantized_image(m->quantization, linear, arena, &image, err);
+    ptq_arena_rewind(arena, mark);
+    return status;
+}
+
 static enum ptq_status check_linear(const struct ptq_model *m, int64_t block, enum ptq_role role,
                                     struct ptq_arena *arena, struct ptq_error *err)
 {
@@ -64,7 +77,7 @@ static enum ptq_status check_linear(const struct ptq_model *m, int64_t block, en
     else
         PTQ_TRY(ptq_find_linear(m, block, role, ".bias", m->config.biased >> role & 1, &t, err));
     PTQ_TRY(ptq_find_quantized(m, block, role, &codes, &found, err));
-    if (found) return PTQ_OK;
+    if (found) return codes.image ? check_image(m, &codes, arena, err) : PTQ_OK;
     enum ptq_status status = ptq_find_linear(m, block, role, ".weight", 1, &t, err);
     if (status && m->quantization) return ptq_within(err, "neither as %s nor unquantised", m->quantization->text);
     return status ? check_not_codes(m, block, role, err) : PTQ_OK;
@@ -85,11 +98,22 @@ static enum ptq_status check_codes(const struct ptq_model *m, struct ptq_error *
                     m->quantization->source, m->quantization->text, m->checkpoint.path);
 }
 
+static enum ptq_status check_activation_scale(const struct ptq_model *m, int64_t block, struct ptq_arena *arena,
+                                              struct ptq_error *err)
+{
+    const float *scale;
+    struct ptq_mark mark = ptq_arena_mark(arena);
+    enum ptq_status status = ptq_read_activation_scale(m, block, arena, &scale, err);
+    ptq_arena_rewind(arena, mark);
+    return status;
+}
+
 static enum ptq_status check_blocks(const struct ptq_model *m, struct ptq_arena *arena, struct ptq_error *err)
 {
     const struct ptq_tensor *t;
     char name[PTQ_NAME_SIZE];
     for (int64_t i = 0; i < m->config.blocks; i++) {
+        PTQ_TRY(check_activation_scale(m, i, arena, err));
         for (int role = 0; role < PTQ_N_ROLE; role++)
             if (m->names->linear[role]) PTQ_TRY(check_linear(m, i, role, arena, err));
         for (int norm = 0; norm < 2; norm++) {

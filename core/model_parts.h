@@ -18,6 +18,10 @@ enum ptq_status ptq_find_linear(const struct ptq_model *m, int64_t block, enum p
 enum ptq_status ptq_find_quantized(const struct ptq_model *m, int64_t block, enum ptq_role role,
                                    struct ptq_quantized_linear *out, int *found, struct ptq_error *err);
 
+/* What down's input is divided by in a block of images, or NULL, in arena. Numbers that are not above 0: PTQ_EINPUT. */
+enum ptq_status ptq_read_activation_scale(const struct ptq_model *m, int64_t block, struct ptq_arena *arena,
+                                          const float **out, struct ptq_error *err);
+
 /* By the family and config.json; in a GGUF whoever has a tensor. */
 int ptq_may_have_bias(const struct ptq_model *m, enum ptq_role role);
 

@@ -11,7 +11,7 @@
 
 enum { MAX_CONFIG = 1 << 24 };
 
-#define KNOWN "awq (version gemm, 4 bits), gptq and gptq_v2 (2, 3, 4, 8 bits)"
+#define KNOWN "awq (version gemm, 4 bits), gptq and gptq_v2 (2, 3, 4, 8 bits), ptq (2 to 8 bits)"
 
 /* ---- quantization_config ---- */
 
@@ -76,15 +76,39 @@ static enum ptq_status read_gptq(const json_t *json, const char *what, struct pt
     return PTQ_OK;
 }
 
+/* What the numbers of its head do not say stands in each image. */
+static enum ptq_status read_ptq(const json_t *json, const char *what, struct ptq_quantization *q, struct ptq_error *err)
+{
+    int64_t version;
+    PTQ_TRY(ptq_json_int(json, "version", what, 1, INT32_MAX, &version, err));
+    PTQ_TRY(ptq_json_bool_or(json, "sym", what, 0, &q->sym, err));
+    q->container = &ptq_container_ptq;
+    if (version == PTQ_CONTAINER_VERSION) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT,
+                    "%s: version %lld of ptq's own format is not known; known: %d; take the ptq that wrote it, or "
+                    "quantise again",
+                    what, (long long)version, PTQ_CONTAINER_VERSION);
+}
+
+/* By quant_method. */
+static const struct {
+    const char *name;
+    enum ptq_status (*read)(const json_t *json, const char *what, struct ptq_quantization *q, struct ptq_error *err);
+} readers[] = {{"awq", read_awq}, {"gptq", read_gptq}, {"ptq", read_ptq}};
+
+enum { N_READERS = sizeof readers / sizeof *readers };
+
 static enum ptq_status read_quantization(struct ptq_arena *arena, const json_t *json, const char *what,
                                          const char *method, struct ptq_quantization *q, struct ptq_error *err)
 {
     int64_t bits;
     *q = (struct ptq_quantization){.source = what};
     PTQ_TRY(either_text(json, "quant_method", "method", what, method, &method, err));
-    if (strcmp(method, "awq") && strcmp(method, "gptq")) return refuse(what, "quant_method", method, err);
+    int i = 0;
+    while (i < N_READERS && strcmp(readers[i].name, method)) i++;
+    if (i == N_READERS) return refuse(what, "quant_method", method, err);
     PTQ_TRY(refuse_variants(json, what, err));
-    PTQ_TRY((*method == 'a' ? read_awq : read_gptq)(json, what, q, err));
+    PTQ_TRY(readers[i].read(json, what, q, err));
     PTQ_TRY(either_int(json, "bits", "w_bit", what, 1, 64, &bits, err));
     PTQ_TRY(either_int(json, "group_size", "q_group_size", what, -1, 1 << 20, &q->group_size, err));
     if (!ptq_container_bits(q->container, bits))
@@ -156,16 +180,28 @@ static enum ptq_status find_part(const struct ptq_checkpoint *c, const char *nam
                     integers ? "I32" : "F16");
 }
 
+static enum ptq_status find_image(const struct ptq_checkpoint *c, const char *name, struct ptq_quantized_linear *out,
+                                  struct ptq_error *err)
+{
+    char full[256];
+    snprintf(full, sizeof full, "%s.packed", name);
+    const struct ptq_tensor *t = out->image = ptq_checkpoint_find(c, full);
+    if (!t) return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is missing", c->path, full);
+    if (t->dtype == PTQ_U8) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is %s; it must be U8", c->path, full, ptq_dtypes[t->dtype].name);
+}
+
 enum ptq_status ptq_quantized_find(const struct ptq_quantization *q, const struct ptq_checkpoint *c, const char *name,
                                    int64_t n, int64_t k, struct ptq_quantized_linear *out, int *found,
                                    struct ptq_error *err)
 {
     char codes[256];
     snprintf(codes, sizeof codes, "%s.qweight", name);
-    *found = ptq_checkpoint_find(c, codes) != NULL;
+    *found = ptq_quantization_packed(q) || ptq_checkpoint_find(c, codes) != NULL;
     if (!*found) return PTQ_OK;
     int64_t groups = ptq_n_groups(k, q->group_size), rows, columns, packed;
     *out = (struct ptq_quantized_linear){.n = n, .k = k};
+    if (ptq_quantization_packed(q)) return find_image(c, name, out, err);
     if (!q->container->shape(n, k, q->bits, &rows, &columns, &packed))
         return ptq_fail(err, PTQ_EINPUT, "%s: %s is [%lld, %lld], which %s cannot hold in whole words", c->path, name,
                         (long long)n, (long long)k, q->text);

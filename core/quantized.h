@@ -3,17 +3,23 @@
  *
  *   awq       NAME.qweight [K][N / 8]       NAME.qzeros [groups][N / 8]        NAME.scales [groups][N]
  *   gptq      NAME.qweight [K b / 32][N]    NAME.qzeros [groups][N b / 32]     NAME.scales [groups][N]   NAME.g_idx [K]
+ *   ptq       NAME.packed [bytes], U8: an image of kernels/packed.h, rows in our order (methods/export_packed.c)
  *
- * in the layouts of packed_codes.h. "gptq", the first version of its format, stores a zero less one; gptq_v2 as it is.
- * A weight is scale * (code - zero), rounded once to FP16: that is the FP16 checkpoint which the file stands for, and
- * what the other programs' own dequantisation gives. The method `exact` leaves the rounding out. */
+ * the first two in the layouts of packed_codes.h. "gptq", the first version of its format, stores a zero less one;
+ * gptq_v2 as it is. A weight is scale * (code - zero), rounded once to FP16: that is the FP16 checkpoint which the file
+ * stands for, and what the other programs' own dequantisation gives. The method `exact` leaves the rounding out. Of an
+ * image nothing is rounded: it is what a cell was evaluated with, and gives the same numbers again. */
 #ifndef PTQ_QUANTIZED_H
 #define PTQ_QUANTIZED_H
 
 #include "checkpoint.h"
+#include "packed.h"
 #include "qmat.h"
 
 struct ptq_container;
+
+/* Of ptq's own container, in config.json. */
+enum { PTQ_CONTAINER_VERSION = 1 };
 
 /* What a checkpoint says of itself. */
 struct ptq_quantization {
@@ -28,6 +34,7 @@ struct ptq_quantization {
 /* The tensors of one linear. */
 struct ptq_quantized_linear {
     const struct ptq_tensor *codes, *zeros, *scales, *g_idx; /* zeros NULL: the middle; g_idx NULL: k / G */
+    const struct ptq_tensor *image;                          /* instead of all these, or NULL */
     int64_t n, k;
 };
 
@@ -36,11 +43,21 @@ struct ptq_quantized_linear {
 enum ptq_status ptq_quantization_read(struct ptq_arena *arena, const char *folder, struct ptq_quantization **out,
                                       struct ptq_error *err);
 
+/* 1 where linears are images, all of them. */
+int ptq_quantization_packed(const struct ptq_quantization *quantization);
+
 /* The tensors of the linear name ("model.layers.0.mlp.up_proj"), their shapes and types checked. *found is 0, and
- * nothing else is written, where there is no NAME.qweight: some programs leave some linears as they were. */
+ * nothing else is written, where there is no NAME.qweight: some programs leave some linears as they were. An image that
+ * is missing is an error. */
 enum ptq_status ptq_quantized_find(const struct ptq_quantization *quantization, const struct ptq_checkpoint *checkpoint,
                                    const char *name, int64_t n, int64_t k, struct ptq_quantized_linear *out, int *found,
                                    struct ptq_error *err);
+
+/* Its image, looked at and held against what the config and the model ask for: where it lies in the file, or, where
+ * that is not aligned, copied into arena. */
+enum ptq_status ptq_quantized_image(const struct ptq_quantization *quantization,
+                                    const struct ptq_quantized_linear *linear, struct ptq_arena *arena,
+                                    struct ptq_packed *out, struct ptq_error *err);
 
 /* Its codes, scales and zeros; perm where g_idx has groups in another order than the columns. Memory from arena. */
 enum ptq_status ptq_quantized_codes(const struct ptq_quantization *quantization,

@@ -60,11 +60,47 @@ const struct ptq_container ptq_container_gptq = {
 const struct ptq_container ptq_container_gptq_v2 = {
     .name = "gptq_v2", .bits = {2, 3, 4, 8}, .shape = gptq_shape, .row = gptq_row, .zeros = gptq_zeros};
 
+const struct ptq_container ptq_container_ptq = {.name = "ptq", .bits = {2, 3, 4, 5, 6, 7, 8}};
+
+int ptq_quantization_packed(const struct ptq_quantization *quantization)
+{
+    return quantization->container == &ptq_container_ptq;
+}
+
 int ptq_container_bits(const struct ptq_container *container, int64_t bits)
 {
     for (int i = 0; container->bits[i]; i++)
         if (container->bits[i] == bits) return 1;
     return 0;
+}
+
+/* ---- images ---- */
+
+/* A config and images of two runs would be believed by halves. */
+static enum ptq_status check_image(const struct ptq_quantization *quantization, const struct ptq_quantized_linear *l,
+                                   const struct ptq_packed *p, struct ptq_error *err)
+{
+    if (p->n != l->n || p->k != l->k)
+        return ptq_fail(err, PTQ_EINPUT, "the packed linear is [%lld, %lld]; the config asks for [%lld, %lld]",
+                        (long long)p->n, (long long)p->k, (long long)l->n, (long long)l->k);
+    if (p->grid.w_bit == quantization->bits && p->grid.group_size == quantization->group_size) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT, "the packed linear has %d bits, g%lld; %s says %s", p->grid.w_bit,
+                    (long long)p->grid.group_size, quantization->source, quantization->text);
+}
+
+enum ptq_status ptq_quantized_image(const struct ptq_quantization *quantization,
+                                    const struct ptq_quantized_linear *linear, struct ptq_arena *arena,
+                                    struct ptq_packed *out, struct ptq_error *err)
+{
+    const struct ptq_tensor *t = linear->image;
+    const void *image = t->data;
+    if ((uintptr_t)image % PTQ_PACK_ALIGN) {
+        void *copy = ptq_alloc(arena, t->bytes, "a packed linear");
+        image = memcpy(copy, t->data, t->bytes);
+    }
+    enum ptq_status status = ptq_packed_view(image, t->bytes, out, err);
+    if (!status) status = check_image(quantization, linear, out, err);
+    return status ? ptq_within(err, "%s: tensor '%.200s'", t->file->path, t->name) : PTQ_OK;
 }
 
 /* ---- codes ---- */
@@ -144,6 +180,12 @@ enum ptq_status ptq_quantized_codes(const struct ptq_quantization *quantization,
                                     struct ptq_qmat *q, struct ptq_error *err)
 {
     int64_t n = linear->n, k = linear->k;
+    if (linear->image) {
+        struct ptq_packed image;
+        PTQ_TRY(ptq_quantized_image(quantization, linear, arena, &image, err));
+        ptq_unpack(arena, &image, q);
+        return PTQ_OK;
+    }
     *q = (struct ptq_qmat){.n = n, .k = k, .n_groups = ptq_n_groups(k, quantization->group_size)};
     q->grid = (struct ptq_grid){
         .w_bit = quantization->bits, .group_size = quantization->group_size, .sym = quantization->sym, .scale_f16 = 1};

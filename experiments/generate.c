@@ -220,7 +220,8 @@ static const char *what_ran(const struct talk *t)
 {
     const struct ptq_held *h = &t->held;
     if (strcmp(h->path, "packed") == 0)
-        return ptq_format(t->arena, "%s packed, %.2f bits a weight", h->spec, 8 * h->bytes / h->weights);
+        return ptq_format(t->arena, "%s packed, %.2f bits a weight",
+                          h->model->packed ? h->model->source_dtype : h->spec, 8 * h->bytes / h->weights);
     if (strcmp(h->spec, "fp16") == 0)
         return ptq_format(t->arena, "weights as in the file (%s), computed in float32", h->model->source_dtype);
     return ptq_format(t->arena, "%s dequantised, computed in float32", h->spec);

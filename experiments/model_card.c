@@ -21,7 +21,10 @@ static void front_matter(struct ptq_arena *arena, const struct ptq_model_card *c
         ptq_buffer_add(&name, *c == '\'' ? "''" : "%c", *c);
     int gguf = strcmp(card->x->format->name, "gguf") == 0;
     ptq_buffer_add(out, "---\nbase_model: '%s'\nlibrary_name: %s\ntags:\n- ptq\n- %s\n---\n\n", name.data,
-                   gguf ? "gguf" : "transformers", card->x->format->name);
+                   gguf                        ? "gguf"
+                   : card->x->format->lossless ? "ptq"
+                                               : "transformers",
+                   card->x->format->name);
     free(name.data);
 }
 
@@ -46,6 +49,22 @@ static void origin(struct ptq_arena *arena, const struct ptq_model_card *card, s
                    c->compiler, c->kernels, c->blas, (long long)c->seed, c->started);
 }
 
+const char *ptq_card_before(const struct ptq_export_format *format)
+{
+    return format->lossless ? "the codes as the method made them" : "the codes before scales and weights became FP16";
+}
+
+static const char *how_read(const struct ptq_export_format *format)
+{
+    if (format->lossless)
+        return "Nothing is rounded: the linears are what `--path packed` computes with, and what they stand for in "
+               "float32 without it.";
+    return format->exact ? "A weight is d code + m in float32, as llama.cpp has it: `ptq eval --method "
+                           "exact`. Activations are not rounded, as llama.cpp's own kernels round them."
+                         : "A weight is read as scale (code - zero), rounded once to FP16, as other "
+                           "readers do: `ptq eval`.";
+}
+
 /* How far the codes with their own scales are from the files, in which scales are FP16. */
 static void perplexity(struct ptq_arena *arena, const struct ptq_model_card *card, struct ptq_buffer *out)
 {
@@ -56,14 +75,10 @@ static void perplexity(struct ptq_arena *arena, const struct ptq_model_card *car
         return;
     }
     ptq_buffer_add(out, "| | perplexity |\n|:---|---:|\n| these files, read back | %.4f |\n", measured->ppl);
-    ptq_buffer_add(out, "| the codes before scales and weights became FP16 | %.4f |\n\n", made->ppl);
+    ptq_buffer_add(out, "| %s | %.4f |\n\n", ptq_card_before(card->x->format), made->ppl);
     ptq_buffer_add(out, "On %s: %s; %lld tokens scored, ids SHA-256 `%s`. %s\n\n", md(arena, measured->text),
                    md(arena, measured->protocol), (long long)measured->tokens, measured->tokens_sha256,
-                   card->x->format->exact
-                       ? "A weight is d code + m in float32, as llama.cpp has it: `ptq eval --method "
-                         "exact`. Activations are not rounded, as llama.cpp's own kernels round them."
-                       : "A weight is read as scale (code - zero), rounded once to FP16, as other "
-                         "readers do: `ptq eval`.");
+                   how_read(card->x->format));
 }
 
 /* Which programs are known to take it; docs/compat.md has what was tried. */
@@ -72,6 +87,10 @@ static void loading(const struct ptq_model_card *card, struct ptq_buffer *out)
     const char *format = card->x->format->name;
     const struct ptq_spec *spec = card->x->spec;
     ptq_buffer_add(out, "## Loading\n\n");
+    if (card->x->format->lossless) {
+        ptq_buffer_add(out, "`ptq eval` and `ptq generate` take it as a model, `--path packed` as it is.\n");
+        return;
+    }
     if (strcmp(format, "gguf") == 0)
         ptq_buffer_add(out, "llama.cpp and what is built on it: `model.gguf`.\n");
     else if (strcmp(format, "fp16") == 0)

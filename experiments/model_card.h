@@ -13,6 +13,9 @@ struct ptq_model_card {
 };
 
 /* The text, in arena. */
+/* What the codes' own perplexity is called, beside that of the files. */
+const char *ptq_card_before(const struct ptq_export_format *format);
+
 const char *ptq_model_card(struct ptq_arena *arena, const struct ptq_model_card *card);
 
 #endif

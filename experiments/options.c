@@ -1,5 +1,6 @@
 #include "options.h"
 
+#include "export.h"
 #include "words.h"
 
 #include <stddef.h>
@@ -69,7 +70,7 @@ static const struct {
     {"quantize", "out", "the folder of the checkpoint (-o)"},
     {"plot", "out", "the folder of the figures (-o)"},
     {"report", "out", "the folder of the report (-o)"},
-    {"quantize", "format", "fp16, awq, gptq, gptq_v2 or gguf"},
+    {"quantize", "format", PTQ_EXPORT_WORDS},
     {"report", "format", "html: the page alone; pdf: both [pdf]"},
     {"claims", "format", "text, md or json [text]"},
     {"claims", "dry-run", "print the experiments that the claims need, judge nothing"},

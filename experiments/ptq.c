@@ -36,7 +36,7 @@ static const struct command {
      "prompt n method calib calib-windows calib-window calib-sample seed threads device path temperature top-k top-p "
      "json quiet",
      ptq_generate},
-    {"quantize", "MODEL", "a quantised model as a checkpoint that other programs load: fp16, awq, gptq, gptq_v2, gguf",
+    {"quantize", "MODEL", "a quantised model as a checkpoint that other programs, or ptq itself, load",
      "method calib calib-windows calib-window calib-sample format out text window max-windows bos seed threads device "
      "json quiet",
      ptq_quantize},

@@ -48,7 +48,7 @@ static enum ptq_status check_options(const struct ptq_options *o, struct ptq_err
 {
     if (o->n_operands != 1) return ptq_fail(err, PTQ_EUSAGE, "quantize needs one MODEL; see ptq quantize --help");
     if (!o->method) return ptq_fail(err, PTQ_EUSAGE, "quantize needs --method SPEC; ptq methods lists them");
-    if (!o->format) return ptq_fail(err, PTQ_EUSAGE, "quantize needs --format fp16, awq, gptq, gptq_v2 or gguf");
+    if (!o->format) return ptq_fail(err, PTQ_EUSAGE, "quantize needs --format, " PTQ_EXPORT_WORDS);
     if (!o->out) return ptq_fail(err, PTQ_EUSAGE, "quantize needs -o DIR, a folder that is not there yet");
     return PTQ_OK;
 }
@@ -128,8 +128,8 @@ static enum ptq_status report(const struct work *w, struct ptq_error *err)
     ptq_say(stdout, "%s  %s  --format %s  %.3f bits a weight  -> %s\n", cell.model, cell.spec, w->x.format->name,
             cell.effective_bits, w->folder.path);
     if (w->measured.tokens)
-        printf("perplexity of these files %.4f; of the codes before scales and weights became FP16 %.4f\n",
-               w->measured.ppl, w->made.ppl);
+        printf("perplexity of these files %.4f; of %s %.4f\n", w->measured.ppl, ptq_card_before(w->x.format),
+               w->made.ppl);
     return PTQ_OK;
 }
 

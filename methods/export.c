@@ -84,11 +84,15 @@ static int scales_activation(const struct ptq_export *x)
     return family->group[PTQ_MLP_OUT].prev == PTQ_AWQ_ACTIVATION;
 }
 
+enum ptq_status ptq_export_quantizes(const struct ptq_export *x, struct ptq_error *err)
+{
+    if (ptq_spec_quantizes(x->spec)) return PTQ_OK;
+    return ptq_fail(err, PTQ_EUSAGE, "%s quantises nothing; --format fp16 writes its weights", x->spec->method->name);
+}
+
 enum ptq_status ptq_export_needs_codes(const struct ptq_export *x, struct ptq_error *err)
 {
-    if (!ptq_spec_quantizes(x->spec))
-        return ptq_fail(err, PTQ_EUSAGE, "%s quantises nothing; --format fp16 writes its weights",
-                        x->spec->method->name);
+    PTQ_TRY(ptq_export_quantizes(x, err));
     if (x->model->config.family->hf.transposed)
         return ptq_fail(err, PTQ_EINPUT,
                         "%s stores its linears the other way round (Conv1D), which readers of this container do not "

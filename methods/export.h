@@ -1,11 +1,11 @@
-/* Export: a quantised model as a checkpoint that other programs load. A format is one `const struct ptq_export_format`
- * in one file and its word in PTQ_EXPORT_FORMATS.
+/* Export: a quantised model as a checkpoint that other programs load, or that ptq does, to the bit. A format is one
+ * `const struct ptq_export_format` in one file and its word in PTQ_EXPORT_FORMATS.
  *
  *   check -> begin -> block 0, 1, ... (as the pipeline hands them over) -> finish        nothing but one block is held
  *
- * Codes are written as the method made them, never derived again. Scales become FP16 in every container: where that
- * would move a weight by more than half a step of its grid the linear is refused by name, else what the rounding costs
- * is in the perplexity of the model card, which is measured on the written files. */
+ * Codes are written as the method made them, never derived again. Scales become FP16 in every container of others:
+ * where that would move a weight by more than half a step of its grid the linear is refused by name, else what the
+ * rounding costs is in the perplexity of the model card, which is measured on the written files. */
 #ifndef PTQ_EXPORT_H
 #define PTQ_EXPORT_H
 
@@ -28,7 +28,8 @@ struct ptq_export {
 
 struct ptq_export_format {
     const char *name, *summary;
-    int exact; /* 1: programs compute with its codes in float32, which the method `exact` measures; 0: as FP16 */
+    int exact;    /* 1: programs compute with its codes in float32, which the method `exact` measures; 0: as FP16 */
+    int lossless; /* 1: nothing is rounded: ptq reads the cell's own numbers, to the last bit */
     /* What the spec and the model's shapes say against it, before anything is computed. */
     enum ptq_status (*check)(const struct ptq_export *x, struct ptq_error *err);
     enum ptq_status (*begin)(struct ptq_export *x, struct ptq_error *err);
@@ -39,7 +40,11 @@ struct ptq_export_format {
     void (*abandon)(struct ptq_export *x); /* closes what is open, after begin, whether it failed or not */
 };
 
-#define PTQ_EXPORT_FORMATS(X) X(fp16) X(awq) X(gptq) X(gptq_v2) X(gguf)
+/* Their words, for usage and help. */
+#define PTQ_EXPORT_WORD(word) " " #word
+#define PTQ_EXPORT_WORDS "one of" PTQ_EXPORT_FORMATS(PTQ_EXPORT_WORD)
+
+#define PTQ_EXPORT_FORMATS(X) X(fp16) X(awq) X(gptq) X(gptq_v2) X(gguf) X(packed)
 
 extern const struct ptq_export_format *const ptq_export_formats[];
 extern const int ptq_n_export_formats;
@@ -58,6 +63,8 @@ void ptq_export_abandon(struct ptq_export *x);
 
 /* Columns in groups that are not consecutive ones. */
 int ptq_export_reorders(const struct ptq_spec *spec);
+/* Refuses a spec that makes no codes. */
+enum ptq_status ptq_export_quantizes(const struct ptq_export *x, struct ptq_error *err);
 /* Refuses what no container of codes holds: a spec that makes no codes, columns kept in FP16 or divided. */
 enum ptq_status ptq_export_needs_codes(const struct ptq_export *x, struct ptq_error *err);
 /* Refuses a model that has a linear whose N and K are not multiples of these; instead: what to do then. */

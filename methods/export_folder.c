@@ -12,22 +12,30 @@ struct folder {
     unsigned biased; /* ptq_folder_biased */
 };
 
-/* A tensor outside the blocks, and the pattern of its name. */
-struct outer {
-    const char *pattern;
-    const struct ptq_tensor *tensor;
-};
-enum { N_OUTER = 5 };
+static const char *const norm_suffix[] = {".weight", ".bias", ".weight", ".bias"};
 
-static void list_outer(const struct ptq_model *m, struct outer out[N_OUTER])
+static void add(const struct ptq_model *m, struct ptq_folder_tensor *out, int *n, const char *pattern,
+                const char *suffix, const struct ptq_tensor *rows, const float *x)
+{
+    if (!rows && !x) return;
+    out[*n] = (struct ptq_folder_tensor){.rows = rows, .x = x, .n = m->config.width};
+    ptq_hf_name(&m->config, pattern, 0, suffix, out[(*n)++].name);
+}
+
+int ptq_folder_outer(const struct ptq_model *m, struct ptq_folder_tensor out[PTQ_FOLDER_OUTER])
 {
     const struct ptq_names *hf = &m->config.family->hf;
-    const struct outer all[N_OUTER] = {{hf->embed, m->embed},
-                                       {hf->positions, m->positions},
-                                       {hf->project_in, m->project_in},
-                                       {hf->project_out, m->project_out},
-                                       {hf->head, m->head != m->embed ? m->head : NULL}};
-    memcpy(out, all, sizeof all);
+    int n = 0;
+    add(m, out, &n, hf->embed, ".weight", m->embed, NULL);
+    add(m, out, &n, hf->positions, ".weight", m->positions, NULL);
+    add(m, out, &n, hf->project_in, ".weight", m->project_in, NULL);
+    add(m, out, &n, hf->project_out, ".weight", m->project_out, NULL);
+    add(m, out, &n, hf->head, ".weight", m->head != m->embed ? m->head : NULL, NULL);
+    add(m, out, &n, hf->embed_norm, ".weight", NULL, m->embed_norm_w);
+    add(m, out, &n, hf->embed_norm, ".bias", NULL, m->embed_norm_b);
+    add(m, out, &n, hf->final_norm, ".weight", NULL, m->final_norm_w);
+    add(m, out, &n, hf->final_norm, ".bias", NULL, m->final_norm_b);
+    return n;
 }
 
 /* The norms of a block, their patterns: weight and bias of the first and the second. */
@@ -36,23 +44,17 @@ static const char *norm_pattern(const struct ptq_model *m, int i)
     return i < 2 ? m->config.family->hf.norm1 : m->config.family->hf.norm2;
 }
 
-static const char *const norm_suffix[] = {".weight", ".bias", ".weight", ".bias"};
-
-/* Norms outside the blocks, weight and bias by turns as norm_suffix has them. */
-struct outer_norm {
-    const char *pattern;
-    const float *x;
-};
-enum { N_OUTER_NORM = 4 };
-
-static void list_norms(const struct ptq_model *m, struct outer_norm out[N_OUTER_NORM])
+int ptq_folder_norms(const struct ptq_model *m, int64_t index, const struct ptq_block *block,
+                     struct ptq_folder_tensor out[PTQ_FOLDER_NORMS])
 {
-    const struct ptq_names *hf = &m->config.family->hf;
-    const struct outer_norm all[N_OUTER_NORM] = {{hf->embed_norm, m->embed_norm_w},
-                                                 {hf->embed_norm, m->embed_norm_b},
-                                                 {hf->final_norm, m->final_norm_w},
-                                                 {hf->final_norm, m->final_norm_b}};
-    memcpy(out, all, sizeof all);
+    const float *norm[] = {block->norm1_w, block->norm1_b, block->norm2_w, block->norm2_b};
+    int n = 0;
+    for (int i = 0; i < PTQ_FOLDER_NORMS; i++) {
+        if (!norm[i]) continue;
+        out[n] = (struct ptq_folder_tensor){.x = norm[i], .n = m->config.width};
+        ptq_hf_name(&m->config, norm_pattern(m, i), index, norm_suffix[i], out[n++].name);
+    }
+    return n;
 }
 
 /* Whether any block has a bias for any of the roles. */
@@ -95,21 +97,11 @@ enum ptq_status ptq_folder_scales(const struct ptq_export *x, struct ptq_tensor_
 
 static void plan_outer(const struct ptq_export *x, struct ptq_tensor_writer *to)
 {
-    const struct ptq_model *m = x->model;
-    struct outer outer[N_OUTER];
-    char name[PTQ_NAME_SIZE];
-    list_outer(m, outer);
-    for (int i = 0; i < N_OUTER; i++) {
-        if (!outer[i].tensor) continue;
-        ptq_hf_name(&m->config, outer[i].pattern, 0, ".weight", name);
-        ptq_tensor_plan(to, name, PTQ_F16, outer[i].tensor->shape[0], outer[i].tensor->shape[1]);
-    }
-    struct outer_norm norm[N_OUTER_NORM];
-    list_norms(m, norm);
-    for (int i = 0; i < N_OUTER_NORM; i++) {
-        if (!norm[i].x) continue;
-        ptq_hf_name(&m->config, norm[i].pattern, 0, norm_suffix[i], name);
-        ptq_tensor_plan(to, name, PTQ_F16, m->config.width, -1);
+    struct ptq_folder_tensor outer[PTQ_FOLDER_OUTER];
+    int n = ptq_folder_outer(x->model, outer);
+    for (int i = 0; i < n; i++) {
+        const struct ptq_tensor *rows = outer[i].rows;
+        ptq_tensor_plan(to, outer[i].name, PTQ_F16, rows ? rows->shape[0] : outer[i].n, rows ? rows->shape[1] : -1);
     }
 }
 
@@ -136,40 +128,33 @@ static void plan_block(const struct ptq_export *x, const struct folder *f, int64
 
 /* ---- writing ---- */
 
-static enum ptq_status write_rows(const struct ptq_export *x, struct ptq_tensor_writer *to, const char *name,
-                                  const struct ptq_tensor *t, struct ptq_error *err)
+enum ptq_status ptq_folder_rows(const struct ptq_export *x, const struct ptq_folder_tensor *t, ptq_take_rows *take,
+                                void *context, struct ptq_error *err)
 {
-    int64_t columns = t->shape[1];
+    if (!t->rows) return take(context, t->name, t->x, t->n, err);
+    int64_t columns = t->rows->shape[1];
     struct ptq_mark mark = ptq_arena_mark(x->scratch);
     float *rows = ptq_new(x->scratch, float, ROWS_AT_ONCE *columns);
-    for (int64_t row = 0; row < t->shape[0]; row += ROWS_AT_ONCE) {
-        int64_t n = t->shape[0] - row < ROWS_AT_ONCE ? t->shape[0] - row : ROWS_AT_ONCE;
+    for (int64_t row = 0; row < t->rows->shape[0]; row += ROWS_AT_ONCE) {
+        int64_t n = t->rows->shape[0] - row < ROWS_AT_ONCE ? t->rows->shape[0] - row : ROWS_AT_ONCE;
         PTQ_TRY(ptq_interrupted(err));
-        PTQ_TRY(ptq_model_rows(t, row, n, rows, err));
-        PTQ_TRY(ptq_tensor_write_f16(to, name, rows, n * columns, err));
+        PTQ_TRY(ptq_model_rows(t->rows, row, n, rows, err));
+        PTQ_TRY(take(context, t->name, rows, n * columns, err));
     }
     ptq_arena_rewind(x->scratch, mark);
     return PTQ_OK;
 }
 
+static enum ptq_status write_f16(void *context, const char *name, const float *x, int64_t n, struct ptq_error *err)
+{
+    return ptq_tensor_write_f16(context, name, x, n, err);
+}
+
 static enum ptq_status write_outer(const struct ptq_export *x, struct ptq_tensor_writer *to, struct ptq_error *err)
 {
-    const struct ptq_model *m = x->model;
-    struct outer outer[N_OUTER];
-    char name[PTQ_NAME_SIZE];
-    list_outer(m, outer);
-    for (int i = 0; i < N_OUTER; i++) {
-        if (!outer[i].tensor) continue;
-        ptq_hf_name(&m->config, outer[i].pattern, 0, ".weight", name);
-        PTQ_TRY(write_rows(x, to, name, outer[i].tensor, err));
-    }
-    struct outer_norm norm[N_OUTER_NORM];
-    list_norms(m, norm);
-    for (int i = 0; i < N_OUTER_NORM; i++) {
-        if (!norm[i].x) continue;
-        ptq_hf_name(&m->config, norm[i].pattern, 0, norm_suffix[i], name);
-        PTQ_TRY(ptq_tensor_write_f16(to, name, norm[i].x, m->config.width, err));
-    }
+    struct ptq_folder_tensor outer[PTQ_FOLDER_OUTER];
+    int n = ptq_folder_outer(x->model, outer);
+    for (int i = 0; i < n; i++) PTQ_TRY(ptq_folder_rows(x, &outer[i], write_f16, to, err));
     return PTQ_OK;
 }
 
@@ -198,8 +183,7 @@ static enum ptq_status write_bias(const struct ptq_export *x, struct ptq_tensor_
     return ptq_tensor_write_f16(to, ptq_part_name(linear, "bias", name), b, linear->n, err);
 }
 
-/* size bytes a row, ours to the file's order; NULL stays NULL. */
-static void *in_file_order(struct ptq_arena *arena, const struct ptq_row_layout *layout, const void *rows, int64_t size)
+void *ptq_folder_order(struct ptq_arena *arena, const struct ptq_row_layout *layout, const void *rows, int64_t size)
 {
     if (!rows) return NULL; /* no test: BLOOM alone has rows in another order, and it has every bias */
     unsigned char *to = ptq_new(arena, unsigned char, layout->n *size);
@@ -229,12 +213,12 @@ static enum ptq_status write_linear(const struct ptq_export *x, int64_t index, e
     if (block->activation_scale && ptq_role_input[role] == PTQ_MLP_OUT)
         l.w = undo_activation_scale(x, linear, block->activation_scale);
     if (layout.order != PTQ_ROWS_PLAIN) {
-        l.w = in_file_order(x->scratch, &layout, l.w, l.k * (int64_t)sizeof *l.w);
-        l.b = in_file_order(x->scratch, &layout, l.b, sizeof *l.b);
+        l.w = ptq_folder_order(x->scratch, &layout, l.w, l.k * (int64_t)sizeof *l.w);
+        l.b = ptq_folder_order(x->scratch, &layout, l.b, sizeof *l.b);
         if (q->n) {
-            codes.code = in_file_order(x->scratch, &layout, q->code, q->k);
-            codes.scale = in_file_order(x->scratch, &layout, q->scale, q->n_groups * (int64_t)sizeof *q->scale);
-            codes.zero = in_file_order(x->scratch, &layout, q->zero, q->n_groups * (int64_t)sizeof *q->zero);
+            codes.code = ptq_folder_order(x->scratch, &layout, q->code, q->k);
+            codes.scale = ptq_folder_order(x->scratch, &layout, q->scale, q->n_groups * (int64_t)sizeof *q->scale);
+            codes.zero = ptq_folder_order(x->scratch, &layout, q->zero, q->n_groups * (int64_t)sizeof *q->zero);
         }
     }
     PTQ_TRY(f->linears->write(x, f->writer, &l, &codes, err));
@@ -245,13 +229,9 @@ enum ptq_status ptq_folder_block(struct ptq_export *x, int64_t index, const stru
                                  const struct ptq_qmat *q, struct ptq_error *err)
 {
     const struct folder *f = x->state;
-    const float *norm[] = {block->norm1_w, block->norm1_b, block->norm2_w, block->norm2_b};
-    char name[PTQ_NAME_SIZE];
-    for (int i = 0; i < 4; i++) {
-        if (!norm[i]) continue;
-        ptq_hf_name(&x->model->config, norm_pattern(x->model, i), index, norm_suffix[i], name);
-        PTQ_TRY(ptq_tensor_write_f16(f->writer, name, norm[i], x->model->config.width, err));
-    }
+    struct ptq_folder_tensor norm[PTQ_FOLDER_NORMS];
+    int n = ptq_folder_norms(x->model, index, block, norm);
+    for (int i = 0; i < n; i++) PTQ_TRY(ptq_tensor_write_f16(f->writer, norm[i].name, norm[i].x, norm[i].n, err));
     for (int role = 0; role < PTQ_N_ROLE; role++) {
         if (!block->linear[role].n) continue;
         struct ptq_mark mark = ptq_arena_mark(x->scratch);

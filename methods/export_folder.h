@@ -29,6 +29,26 @@ void ptq_folder_abandon(struct ptq_export *x);
  * not. */
 unsigned ptq_folder_biased(const struct ptq_model *model);
 
+/* A tensor beside the linears of blocks: rows of the source's [rows][columns], or a vector x [n]. */
+struct ptq_folder_tensor {
+    char name[PTQ_NAME_SIZE];
+    const struct ptq_tensor *rows; /* or NULL, then */
+    const float *x;
+    int64_t n;
+};
+enum { PTQ_FOLDER_OUTER = 9, PTQ_FOLDER_NORMS = 4 };
+/* Those outside the blocks, a block's norms: how many there are. */
+int ptq_folder_outer(const struct ptq_model *model, struct ptq_folder_tensor out[PTQ_FOLDER_OUTER]);
+int ptq_folder_norms(const struct ptq_model *model, int64_t index, const struct ptq_block *block,
+                     struct ptq_folder_tensor out[PTQ_FOLDER_NORMS]);
+/* All numbers of such a tensor as float32, some rows at a time. */
+typedef enum ptq_status ptq_take_rows(void *context, const char *name, const float *x, int64_t n,
+                                      struct ptq_error *err);
+enum ptq_status ptq_folder_rows(const struct ptq_export *x, const struct ptq_folder_tensor *tensor, ptq_take_rows *take,
+                                void *context, struct ptq_error *err);
+/* Rows of size bytes, ours in the file's order, in arena; NULL stays NULL. */
+void *ptq_folder_order(struct ptq_arena *arena, const struct ptq_row_layout *layout, const void *rows, int64_t size);
+
 /* "model.layers.0.mlp.up_proj.qweight" */
 const char *ptq_part_name(const struct ptq_linear *linear, const char *part, char out[PTQ_NAME_SIZE + 16]);
 

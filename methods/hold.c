@@ -41,6 +41,22 @@ static void copy_input(struct ptq_arena *arena, enum ptq_input input, int packed
     }
 }
 
+/* Images of the model's file as the decoder keeps them: in memory of its own, which has larger pages than a file, and
+ * which nobody cuts short. */
+static void copy_images(struct ptq_arena *arena, struct ptq_block *b)
+{
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        struct ptq_linear *l = &b->linear[role];
+        if (!l->n) continue;
+        struct ptq_packed *p = ptq_new(arena, struct ptq_packed, 1);
+        void *image = ptq_alloc(arena, l->packed->bytes, "a packed linear");
+        memcpy(image, l->packed->image, l->packed->bytes);
+        *p = *l->packed;
+        ptq_packed_move(p, image);
+        l->packed = p;
+    }
+}
+
 /* The sink of the pipeline: block and q are in passing memory. */
 static enum ptq_status take_block(void *context, int64_t index, const struct ptq_block *block, const struct ptq_qmat *q,
                                   struct ptq_error *err)
@@ -54,7 +70,10 @@ static enum ptq_status take_block(void *context, int64_t index, const struct ptq
     for (int i = 0; i < 4; i++) *norm[i] = copy(h->arena, *norm[i], c->width);
     b->activation_scale = copy(h->arena, block->activation_scale, c->ff);
     for (int input = 0; input < PTQ_N_INPUT; input++) copy_input(h->arena, (enum ptq_input)input, packed, b);
-    if (packed) PTQ_TRY(ptq_block_pack(h->arena, q, b, err));
+    if (h->held->model->packed)
+        copy_images(h->arena, b);
+    else if (packed)
+        PTQ_TRY(ptq_block_pack(h->arena, q, b, err));
     for (int role = 0; role < PTQ_N_ROLE; role++) {
         double weights = (double)(b->linear[role].n * b->linear[role].k);
         h->held->weights += weights;

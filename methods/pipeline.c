@@ -238,7 +238,10 @@ static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chu
                                      struct ptq_error *err)
 {
     struct ptq_qmat here[PTQ_N_ROLE] = {0};
-    if (!ptq_spec_quantizes(r->spec)) return first_chunk ? hand_over(r, index, block, here, err) : PTQ_OK;
+    if (!ptq_spec_quantizes(r->spec)) {
+        ptq_block_room(r->work, block, 1); /* of a model that is packed already */
+        return first_chunk ? hand_over(r, index, block, here, err) : PTQ_OK;
+    }
     if (index > r->last) return PTQ_OK;
     if (*r->spec->only && !travels(r) && !ptq_only_roles(r->spec->only, r->model, index)) return PTQ_OK;
     if (!first_chunk) {
@@ -451,6 +454,7 @@ static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_jo
     ptq_provenance(arena, cell); /* `started` is this cell's, not the plan's */
     PTQ_TRY(ptq_session_plan(session, job, &plan, err));
     PTQ_TRY(ptq_session_device(job, &plan.model->model, arena, cell, err));
+    plan.model->model.packed = ptq_model_has_images(&plan.model->model) && strcmp(cell->path, "packed") == 0;
     ptq_session_forget(session, plan.calib);
     PTQ_TRY(keep_budget(session, job, &plan.spec, err));
     cell->seconds_calibrate = 0;

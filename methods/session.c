@@ -40,8 +40,8 @@ void ptq_session_forget(struct ptq_session *session, const struct ptq_shared_win
 const char *ptq_session_identity(struct ptq_arena *arena, const struct ptq_shared_model *m)
 {
     const struct ptq_device *device = m->model.device;
-    return ptq_format(arena, "%s %s%s%s%s", m->sha256, m->config_sha256, m->model.exact ? " exact" : "",
-                      device ? " " : "", device ? device->name : "");
+    return ptq_format(arena, "%s %s%s%s%s%s", m->sha256, m->config_sha256, m->model.exact ? " exact" : "",
+                      m->model.packed ? " packed" : "", device ? " " : "", device ? device->name : "");
 }
 
 enum ptq_status ptq_session_calibrate(struct ptq_session *s, const struct ptq_planned *plan, struct ptq_cell *cell,
@@ -376,9 +376,10 @@ static void describe(struct ptq_arena *arena, const struct ptq_job *job, const s
     cell->source_dtype = m->source_dtype;
     cell->device = job->device ? ptq_strdup(arena, job->device) : "cpu";
     int quantizes = ptq_spec_quantizes(&plan->spec);
-    cell->path = quantizes && job->path ? ptq_strdup(arena, job->path) : "fp32"; /* without codes nothing is packed */
+    int images = ptq_model_has_images(m); /* without codes nothing is packed */
+    cell->path = (quantizes || images) && job->path ? ptq_strdup(arena, job->path) : "fp32";
     /* A checkpoint of codes is what it is, whatever the method that leaves it alone is called. */
-    const struct ptq_quantization *codes = m->source_bits < 16 ? m->quantization : NULL;
+    const struct ptq_quantization *codes = m->source_bits < 16 || images ? m->quantization : NULL;
     cell->w_bit = quantizes ? plan->spec.grid.w_bit : codes ? codes->bits : 16;
     cell->group_size = quantizes ? plan->spec.grid.group_size : codes ? codes->group_size : 0;
     cell->fraction = ptq_spec_value_or(&plan->spec, "fraction", 0);

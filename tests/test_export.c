@@ -140,7 +140,7 @@ static void test_refused(void **state)
     static const struct {
         const char *model, *spec, *format, *words;
     } row[] = {
-        {NULL, "rtn:w4,g32", "nonsense", "nonsense;known: fp16, awq, gptq, gptq_v2, gguf"},
+        {NULL, "rtn:w4,g32", "nonsense", "nonsense;known: fp16, awq, gptq, gptq_v2, gguf, packed"},
         {NULL, "awq:w3,g32,loss=gram", "awq", "no AWQ container holds 3 bits;gptq_v2"},
         {NULL, "gptq:w4,g32,act_order=1", "awq", "act_order;gptq_v2;static_groups"},
         {NULL, "rtn:w4,g40", "awq", "is [64, 64];inputs in multiples of 40;group size that divides"},

@@ -18,11 +18,11 @@ test_usage() {
     expect_exit 2 "$ptq" quantize "$models/opt" --format awq -o "$scratch/x"
     expect_text 'needs --method' "$scratch/err"
     expect_exit 2 "${quantize[@]}" -o "$scratch/x"
-    expect_text 'needs --format fp16, awq, gptq, gptq_v2 or gguf' "$scratch/err"
+    expect_text 'needs --format, one of fp16 awq gptq gptq_v2 gguf packed' "$scratch/err"
     expect_exit 2 "${quantize[@]}" --format awq
     expect_text 'needs -o DIR' "$scratch/err"
     expect_exit 2 "${quantize[@]}" --format onnx -o "$scratch/x"
-    expect_text "format 'onnx' is not known; known: fp16, awq, gptq, gptq_v2, gguf" "$scratch/err"
+    expect_text "format 'onnx' is not known; known: fp16, awq, gptq, gptq_v2, gguf, packed" "$scratch/err"
     expect_exit 2 "$ptq" quantize "$models/opt" --method rtn:w3,g32 --format awq -o "$scratch/x"
     expect_text 'no AWQ container holds 3 bits.*gptq_v2' "$scratch/err"
     expect_exit 2 "$ptq" quantize "$models/opt" --method gptq:w4,g32 --format gptq -o "$scratch/x"
