@@ -46,13 +46,10 @@ static enum ptq_status look(void *context, const char *name, const float *x, int
     return PTQ_OK;
 }
 
-static enum ptq_status plan(const struct ptq_export *x, const struct ptq_folder_tensor *t, struct ptq_error *err)
+static void plan(const struct ptq_export *x, const struct ptq_folder_tensor *t, const struct ptq_exact_type *type)
 {
-    struct ptq_exact_type type = {0};
-    PTQ_TRY(ptq_folder_rows(x, t, look, &type, err));
-    ptq_tensor_plan(x->state, t->name, ptq_exact_type(&type), t->rows ? t->rows->shape[0] : t->n,
-                    t->rows ? t->rows->shape[1] : -1);
-    return PTQ_OK;
+    int64_t rows = t->rows ? t->rows->shape[0] : t->n, columns = t->rows ? t->rows->shape[1] : -1;
+    ptq_tensor_plan(x->state, t->name, ptq_exact_type(type), rows, columns);
 }
 
 static enum ptq_status write_exact(void *context, const char *name, const float *x, int64_t n, struct ptq_error *err)
@@ -68,7 +65,11 @@ static enum ptq_status begin(struct ptq_export *x, struct ptq_error *err)
     PTQ_TRY(ptq_export_config(x, config(x), NULL, err));
     PTQ_TRY(ptq_export_tokenizer(x, err));
     ptq_safetensors_expect(writer, (int)x->model->config.blocks + 1);
-    for (int i = 0; i < n; i++) PTQ_TRY(plan(x, &outer[i], err));
+    for (int i = 0; i < n; i++) {
+        struct ptq_exact_type type = {0};
+        PTQ_TRY(ptq_folder_rows(x, &outer[i], look, &type, err));
+        plan(x, &outer[i], &type);
+    }
     PTQ_TRY(ptq_safetensors_next(writer, x->folder, err));
     for (int i = 0; i < n; i++) PTQ_TRY(ptq_folder_rows(x, &outer[i], write_exact, writer, err));
     return PTQ_OK;
@@ -125,12 +126,17 @@ static enum ptq_status write_block(struct ptq_export *x, int64_t index, const st
     struct content c = {0};
     char name[PTQ_NAME_SIZE];
     PTQ_TRY(gather(x, index, block, q, &c, err));
-    for (int i = 0; i < c.n_vectors; i++) PTQ_TRY(plan(x, &c.vector[i], err));
+    for (int i = 0; i < c.n_vectors; i++) {
+        struct ptq_exact_type type = {0};
+        ptq_exact_type_look(&type, c.vector[i].x, c.vector[i].n);
+        plan(x, &c.vector[i], &type);
+    }
     for (int role = 0; role < PTQ_N_ROLE; role++)
         if (c.image[role].bytes)
             ptq_tensor_plan_aligned(x->state, image_name(x, index, role, name), c.image[role].bytes);
     PTQ_TRY(ptq_safetensors_next(x->state, x->folder, err));
-    for (int i = 0; i < c.n_vectors; i++) PTQ_TRY(ptq_folder_rows(x, &c.vector[i], write_exact, x->state, err));
+    for (int i = 0; i < c.n_vectors; i++)
+        PTQ_TRY(ptq_tensor_write_exact(x->state, c.vector[i].name, c.vector[i].x, c.vector[i].n, err));
     for (int role = 0; role < PTQ_N_ROLE; role++)
         if (c.image[role].bytes)
             PTQ_TRY(ptq_tensor_write(x->state, image_name(x, index, role, name), c.image[role].image,

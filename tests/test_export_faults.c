@@ -19,6 +19,11 @@
     X(ptq_tensor_writer_finish, (struct ptq_tensor_writer * a, struct ptq_error * err), (a, err))                      \
     X(ptq_safetensors_open, (struct ptq_tensor_writer * a, const char *b, uint64_t c, struct ptq_error *err),          \
       (a, b, c, err))                                                                                                  \
+    X(ptq_tensor_write_exact,                                                                                          \
+      (struct ptq_tensor_writer * a, const char *b, const float *c, int64_t d, struct ptq_error *err),                 \
+      (a, b, c, d, err))                                                                                               \
+    X(ptq_safetensors_next, (struct ptq_tensor_writer * a, const char *b, struct ptq_error *err), (a, b, err))         \
+    X(ptq_safetensors_index, (const struct ptq_tensor_writer *a, const char *b, struct ptq_error *err), (a, b, err))   \
     X(ptq_gguf_open,                                                                                                   \
       (struct ptq_tensor_writer * a, const char *b, const struct ptq_gguf_keys *c, struct ptq_error *err),             \
       (a, b, c, err))                                                                                                  \
@@ -80,6 +85,7 @@ static void every_step_of_every_format(void **state)
     made |= each_fails(biased, "rtn:w4,g32", "gptq_v2");
     made |= each_fails(tiny, "rtn:w4,g32,sym=1", "gguf");
     made |= each_fails(gguf_path, "rtn:w4,g32", "awq");
+    made |= each_fails(biased, "rtn:w4,g32", "packed");
     char llama3[64];
     make_test_folder(llama3);
     make_tiny_llama(llama3, "llama3", LLAMA3_ROPE);
