@@ -237,6 +237,10 @@ static enum ptq_status count_source_bits(struct ptq_model *m, struct ptq_error *
         bits += n * k * q->bits + n * (double)groups * (16 + (q->sym ? 0 : q->bits)) + (q->desc_act ? 32 * k : 0);
         weights += n * k;
     }
+    char name[NAME_SIZE];
+    ptq_tensor_name(name, m->prefix, m->names->linear[PTQ_DOWN], 0, PTQ_ACTIVATION_SCALE);
+    const struct ptq_tensor *divisor = ptq_checkpoint_find(&m->checkpoint, name);
+    if (divisor) bits += 8 * (double)divisor->bytes;
     m->source_bits = weights > 0 ? bits / weights : 16;
     return PTQ_OK;
 }

@@ -86,6 +86,7 @@ static enum ptq_status measure(struct work *w, const char *path, char sha256[PTQ
 {
     struct ptq_model model;
     PTQ_TRY(ptq_model_open(w->arena, path, path, &model, err));
+    if (w->x.format->lossless) w->made.effective_bits = model.source_bits; /* of the images as they are */
     enum ptq_status status = ptq_checkpoint_sha256(&model.checkpoint, sha256, err);
     ptq_model_close(&model);
     if (status || !w->o->text) return status;

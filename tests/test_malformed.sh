@@ -8,7 +8,7 @@ models=$tree/tests/fixtures/models
 export PTQ_CACHE=$scratch/cache PYTHONDONTWRITEBYTECODE=1
 
 test_every_entry_is_there() {
-    seq 118 >"$scratch/wanted"
+    seq 119 >"$scratch/wanted"
     grep -v '^#' "$tree/tests/malformed/table.tsv" | cut -f 1 | tr -d '[:lower:]' | sort -nu >"$scratch/there"
     expect_file "$scratch/wanted" "$scratch/there"
 }
@@ -18,6 +18,9 @@ test_catalogue() {
     # A checkpoint that is quantised already, for the entry that quantises it again.
     expect_exit 0 "$ptq" quantize "$models/llama-gqa/model.gguf" --method rtn:w4,g32 --calib "$models/calib.txt" \
         --calib-window 32 --calib-windows 1 --format gptq_v2 -o "$scratch/bad/export" --quiet
+    expect_exit 0 "$ptq" quantize "$models/llama-gqa/model.gguf" --method salient:w4,g32,fraction=0.05 --calib "$models/calib.txt" \
+        --calib-window 32 --calib-windows 1 --format packed -o "$scratch/own" --quiet
+    expect_exit 0 python3 "$tree/tests/malformed/make_packed.py" "$scratch/bad" "$scratch/own"
     expect_exit 0 python3 "$tree/tests/malformed/check.py" "$ptq" "$tree/tests/malformed/table.tsv" "$scratch/bad" --but h5/
     cat "$scratch/out" "$scratch/err"
     while read -r line; do

@@ -151,6 +151,58 @@ PY
     expect_exit 0 python3 "$tree/tests/compat/unpack.py" "$scratch/v2" "$scratch/none"
 }
 
+# cell FOLDER OPTION...: its perplexity with all digits.
+cell() {
+    "$ptq" eval "$1" "${text[@]}" "${@:2}" --json --quiet | python3 -c 'import json, sys; print(json.load(sys.stdin)["ppl"])'
+}
+
+# ids MODEL OPTION...: what is generated.
+ids() {
+    "$ptq" generate "$1" --prompt "the old" -n 8 "${@:2}" --json --quiet | python3 -c 'import json, sys; print(json.load(sys.stdin)["ids"])'
+}
+
+# The cell's own numbers and words come out of its folder, by both paths; test_export_packed has every family and method.
+test_packed_folder() {
+    local path how=(--method "awq:w4,g32" --calib "$models/calib.txt" --calib-windows 4 --calib-window 32)
+    expect_exit 0 "$ptq" quantize "$models/gpt2" "${how[@]}" --format packed "${text[@]}" -o "$scratch/own" --quiet
+    for path in fp32 packed; do
+        [ "$(cell "$models/gpt2" "${how[@]}" --path $path)" = "$(cell "$scratch/own" --path $path)" ] ||
+            fail "--path $path gives another perplexity"
+        [ "$(ids "$models/gpt2" "${how[@]}" --path $path)" = "$(ids "$scratch/own" --path $path)" ] ||
+            fail "--path $path gives other words"
+    done
+    [ "$(cell "$scratch/own" --path fp32)" != "$(cell "$scratch/own" --path packed)" ] || fail "the paths are one"
+    expect_text "these files, read back \| $(printf '%.4f' "$(cell "$scratch/own")")" "$scratch/own/README.md"
+    expect_text "the codes as the method made them \| $(printf '%.4f' "$(cell "$scratch/own")")" "$scratch/own/README.md"
+    expect_exit 0 "$ptq" generate "$scratch/own" --prompt "the old" -n 2
+    expect_text 'ptq 4 bits, g32 packed, [0-9.]+ bits a weight' "$scratch/err"
+    expect_exit 0 "$ptq" inspect "$scratch/own"
+    expect_text 'mlp.c_proj.packed +U8 ' "$scratch/out"
+    expect_text 'mlp.c_proj.activation_scale +F32 ' "$scratch/out"
+    expect_exit 1 "$ptq" quantize "$scratch/own" --method rtn:w4,g32 --format packed -o "$scratch/x" --quiet
+    expect_text 'is quantised already \(ptq 4 bits, g32\)' "$scratch/err"
+}
+
+# Two folders are compared image by image.
+test_packed_diff() {
+    local name
+    expect_exit 0 "${quantize[@]}" --format packed -o "$scratch/one"
+    cp -r "$scratch/one" "$scratch/two"
+    expect_exit 0 "$ptq" diff "$scratch/one" "$scratch/two"
+    expect_text ' 0 that differ; 0 in one only' "$scratch/out"
+    name=$(basename "$(ls "$scratch"/two/model-00002-of-*.safetensors)")
+    python3 - "$scratch/two/$name" <<'PY'
+import json, struct, sys
+data = bytearray(open(sys.argv[1], "rb").read())
+size, = struct.unpack("<Q", data[:8])
+at, _ = json.loads(data[8:8 + size])["model.decoder.layers.0.fc1.packed"]["data_offsets"]
+data[8 + size + at + 128] ^= 1  # a code
+open(sys.argv[1], "wb").write(data)
+PY
+    expect_exit 1 "$ptq" diff "$scratch/one" "$scratch/two"
+    expect_text 'layers.0.fc1.packed +1 of [0-9]+ bytes differ \(U8\)' "$scratch/out"
+}
+
 test_folder_exists() {
     mkdir "$scratch/there"
     echo mine >"$scratch/there/file"
