@@ -77,12 +77,12 @@ static enum ptq_status begin(struct ptq_export *x, struct ptq_error *err)
 
 /* ---- a block ---- */
 
-/* Zeros that stand in where the checkpoint has no bias beside others' are none. */
+/* Where config.json says that there is a bias, and where a method made one. */
 static int has_bias(const struct ptq_export *x, int64_t index, enum ptq_role role, const struct ptq_linear *l)
 {
     struct ptq_error ignored;
     int has;
-    return ptq_export_check_bias(x, index, role, l, &has, &ignored) || has;
+    return ptq_folder_biased(x->model) >> role & 1 || ptq_export_check_bias(x, index, role, l, &has, &ignored);
 }
 
 static enum ptq_status add_linear(const struct ptq_export *x, int64_t index, enum ptq_role role,
@@ -93,8 +93,9 @@ static enum ptq_status add_linear(const struct ptq_export *x, int64_t index, enu
     struct ptq_row_layout layout = ptq_layout_in(config, &config->family->hf, role);
     if (ptq_pack(x->scratch, q, &c->image[role], err)) return ptq_within(err, "%s", l->name);
     if (!has_bias(x, index, role, l)) return PTQ_OK;
+    const float *b = l->b ? l->b : ptq_new(x->scratch, float, l->n);
     struct ptq_folder_tensor *bias = &c->vector[c->n_vectors++];
-    *bias = (struct ptq_folder_tensor){.x = ptq_folder_order(x->scratch, &layout, l->b, sizeof *l->b), .n = l->n};
+    *bias = (struct ptq_folder_tensor){.x = ptq_folder_order(x->scratch, &layout, b, sizeof *b), .n = l->n};
     ptq_hf_name(config, config->family->hf.linear[role], index, ".bias", bias->name);
     return PTQ_OK;
 }
