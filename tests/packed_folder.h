@@ -10,7 +10,7 @@ struct scores {
 };
 
 /* calib: 0 for what is quantised already. */
-static inline void score(const char *model, const char *spec, const char *path, int calib, struct scores *out)
+static inline void score_folder(const char *model, const char *spec, const char *path, int calib, struct scores *out)
 {
     struct ptq_session *session = ptq_session_make();
     struct ptq_arena *arena = ptq_arena_make("scores");
@@ -34,8 +34,8 @@ static inline void same_scores(const char *model, const char *spec, const char *
     static const char *const path[] = {"fp32", "packed"};
     for (int i = 0; i < 2; i++) {
         struct scores made, read;
-        score(model, spec, path[i], 1, &made);
-        score(folder, "fp16", path[i], 0, &read);
+        score_folder(model, spec, path[i], 1, &made);
+        score_folder(folder, "fp16", path[i], 0, &read);
         if (made.n != read.n || memcmp(made.nll, read.nll, sizeof *made.nll * (size_t)made.n))
             fail_msg("%s by %s: other numbers by --path %s", model, spec, path[i]);
     }

@@ -5,6 +5,7 @@
 #include "forward.h"
 #include "golden.h"
 #include "offload.h"
+#include "packed_folder.h"
 #include "pipeline.h"
 #include "progress.h"
 
@@ -204,6 +205,28 @@ static void test_families(void **state)
         expect_same(&f, "fp16", "fp32", ppl_bound);
         expect_same(&f, "rtn:w4,g16", "packed", packed_bound);
         close_fixture(&f);
+    }
+}
+
+/* ptq's own folder: its images go to the device as they lie in the file, and give the numbers that the cell gives which
+ * they were made of. */
+static void test_packed_folder(void **state)
+{
+    static const char *const family[] = {"llama", "bloom", "gpt2"}; /* those of AWQ's activation, too */
+    static const char spec[] = "awq:w3,g16,loss=gram,grid=4";
+    (void)state;
+    for (size_t i = 0; i < sizeof family / sizeof *family; i++) {
+        struct fixture fixture, *f = &fixture;
+        char folder[64];
+        open_fixture(f, family[i]);
+        make_test_folder(folder);
+        export_packed(ptq_join(f->g.arena, PTQ_FIXTURES "/models", family[i]), spec, folder);
+        ptq_model_close(&f->model);
+        OK(ptq_model_open(f->g.arena, folder, folder, &f->model, &f->g.err));
+        for (f->model.packed = 0; f->model.packed < 2; f->model.packed++)
+            expect_same(f, "fp16", f->model.packed ? "packed" : "fp32", f->model.packed ? packed_bound : ppl_bound);
+        close_fixture(f);
+        remove_test_folder(folder);
     }
 }
 
@@ -453,7 +476,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_families),  cmocka_unit_test(test_methods),       cmocka_unit_test(test_taps),
         cmocka_unit_test(test_reference), cmocka_unit_test(test_little_memory), cmocka_unit_test(test_failures),
-        cmocka_unit_test(test_checking),  cmocka_unit_test(test_no_take),
+        cmocka_unit_test(test_checking),  cmocka_unit_test(test_no_take),       cmocka_unit_test(test_packed_folder),
     };
     ptq_progress_quiet(PTQ_NOTES_ONLY);
     return cmocka_run_group_tests(tests, NULL, NULL);
