@@ -76,6 +76,7 @@ QUANTIZED = {
     "awq": {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"},
     "gptq": {"quant_method": "gptq", "bits": 3, "group_size": -1, "sym": False, "desc_act": True, "dynamic": {},
              "checkpoint_format": "gptq_v2", "lm_head": False, "pack_dtype": "int32"},
+    "ptq": {"quant_method": "ptq", "version": 1, "bits": 4, "group_size": 16, "sym": False},
 }
 
 
@@ -113,15 +114,30 @@ def codes_of(method, n, k):
         yield "g_idx", "I32", [k], b"".join(struct.pack("<i", i // 16) for i in range(k))
 
 
+def image_of(n, k):
+    """The same as an image (kernels/packed.h): scales of FP16, zeros, of the rows that fill up a tile, too."""
+    def padded(data):
+        return data + bytes(-len(data) % 64)
+    tiles, groups = -(-n // 16), k // 16
+    parts = [bytes((i * 41 + 5) % 256 for i in range(tiles * groups * 4 * 64)), padded(halves(tiles * groups * 16)),
+             padded(bytes((i * 29) % 256 for i in range(tiles * groups * 8)))]
+    head = struct.pack("<8sIIqqqqqiiiiiiiiQQ", b"ptqpack", 1, 128, n, k, 16, 0, 0, 4, 0, 0, 0, 1, 1, 0, 0,
+                       128 + sum(map(len, parts)), 0)
+    return head.ljust(128, b"\0") + b"".join(parts)
+
+
 def tiny_model(method):
-    """config.json, NUL, safetensors of a llama of one block: FP16 or 4-bit codes."""
+    """config.json, NUL, safetensors of a llama of one block: FP16, 4-bit codes or images."""
     settings = dict(TINY)
     tensors = [("model.embed_tokens.weight", "F16", [11, 16], halves(11 * 16))]
     tensors += [(f"model.{name}.weight", "F16", [16], halves(16)) for name in
                 ("norm", "layers.0.input_layernorm", "layers.0.post_attention_layernorm")]
     for name, (n, k) in LINEARS.items():
         name = "model.layers.0." + name
-        if method:
+        if method == "ptq":
+            image = image_of(n, k)
+            tensors.append((f"{name}.packed", "U8", [len(image)], image))
+        elif method:
             tensors += [(f"{name}.{end}", *rest) for end, *rest in codes_of(method, n, k)]
         else:
             tensors.append((f"{name}.weight", "F16", [n, k], halves(n * k)))
@@ -138,7 +154,7 @@ def tiny_model(method):
 def model():
     for name in ("bloom.gguf", "gpt2.gguf", os.path.join("qwen2-gguf", "model.gguf")):
         yield name.replace(os.sep, "-"), bytes_of(os.path.join(FIXTURES, "models", name))
-    for method in (None, "awq", "gptq"):
+    for method in (None, "awq", "gptq", "ptq"):
         yield method or "fp16", tiny_model(method)
 
 

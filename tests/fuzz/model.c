@@ -24,7 +24,7 @@ static void check_weights(const struct ptq_block *block)
 {
     for (int role = 0; role < PTQ_N_ROLE; role++) {
         const struct ptq_linear *l = &block->linear[role];
-        for (int64_t i = 0; i < l->n * l->k; i++) ptq_fuzz_require(isfinite(l->w[i]), "weights are finite");
+        for (int64_t i = 0; l->w && i < l->n * l->k; i++) ptq_fuzz_require(isfinite(l->w[i]), "weights are finite");
         for (int64_t i = 0; l->b && i < l->n; i++) ptq_fuzz_require(isfinite(l->b[i]), "biases are finite");
     }
 }
@@ -40,6 +40,7 @@ static enum ptq_status score(struct ptq_arena *arena, const struct ptq_model *mo
         struct ptq_block block;
         PTQ_TRY(ptq_block_load(model, i, arena, &block, err));
         check_weights(&block);
+        ptq_block_room(arena, &block, 1);
         PTQ_TRY(ptq_forward_block(&f, &block, i, NULL, err));
     }
     return ptq_forward_nll(&f, arena, nll, err);
@@ -53,8 +54,11 @@ void ptq_fuzz_model(const uint8_t *data, size_t size)
     float nll[WINDOWS * (LENGTH - 1)];
     const char *path = put_model(arena, data, size);
     if (path && !ptq_model_open(arena, path, "fuzz", &model, &err)) {
-        if (model.config.positions >= LENGTH && !score(arena, &model, nll, &err))
+        int both = ptq_model_has_images(&model);
+        for (model.packed = 0; model.packed <= both; model.packed++) {
+            if (model.config.positions < LENGTH || score(arena, &model, nll, &err)) continue;
             for (int i = 0; i < WINDOWS * (LENGTH - 1); i++) ptq_fuzz_require(isfinite(nll[i]), "a score is a number");
+        }
         ptq_model_close(&model);
     }
     ptq_arena_free(arena);
