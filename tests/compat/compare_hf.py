@@ -2,27 +2,22 @@
 """A folder that ptq wrote, loaded by transformers (with GPTQModel's CPU kernels where it is quantised), against ptq's
 logits of the same ids.
 
-    compare_hf.py FOLDER IDS LOGITS TEXT IDS_OF_TEXT [DENSE]
+    compare_hf.py FOLDER SETS TEXT IDS_OF_TEXT [DENSE]
 
-DENSE is the plain FP16 folder that ptq makes of a quantised FOLDER: its linears must be, to the bit, what GPTQModel
-dequantises. Two numbers for each: the largest difference of a logit and the relative difference of the perplexity of these
-ids. First the modules as they run themselves: the perplexity is bound, the logits are not (GPTQModel's AWQ kernels round
-activations to FP16, which alone moves them by 1e-2). Then transformers on what GPTQModel dequantises, in float32 and, as
-the witness of true_logits.py's compare, in float64. The tokenizer of the folder must give IDS_OF_TEXT for TEXT."""
+SETS holds NAME.ids and NAME.logits of each of true_logits.py's sets. DENSE is the plain FP16 folder that ptq makes of a
+quantised FOLDER: its linears must be, to the bit, what GPTQModel dequantises. Two numbers for each set: the largest
+difference of a logit and the relative difference of the perplexity of these ids. First the modules as they run
+themselves: the perplexity is bound, the logits are not (GPTQModel's AWQ kernels round activations to FP16, which alone
+moves them by 1e-2). Then transformers on what GPTQModel dequantises, in float32 and, as the witness of true_logits.py's
+compare, in float64. The tokenizer of the folder must give IDS_OF_TEXT for TEXT."""
 import math
 import sys
 
-import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from true_logits import compare, worst_of
+from true_logits import compare, read_ids, read_sets, worst_of
 
 PPL_BOUND = 1e-3
-
-
-def read_ids(path):
-    with open(path, encoding="utf-8") as file:
-        return [int(word) for word in file.read().split()]
 
 
 def perplexity(logits, ids):
@@ -80,27 +75,34 @@ def say(what, theirs, ours, ids, held, words):
     return held
 
 
-def main():
-    folder, ids_path, logits_path, text_path, text_ids = sys.argv[1:6]
-    torch.set_num_threads(2)
-    ids = read_ids(ids_path)
-    ours = np.fromfile(logits_path, dtype=np.float32).reshape(len(ids), -1)
-    model = AutoModelForCausalLM.from_pretrained(folder, device_map="cpu", dtype=torch.float32)
-    kinds = sorted({type(module).__name__ for _, module in quantised_modules(model)})
-    held = True
-    if kinds:
-        packed = run(model, ids)
-        held &= say(f"{folder}: {', '.join(kinds)}", packed, ours, ids, True,
-                    f"not bound: logits differ by {worst_of(packed, ours)}")
-        held &= same_weights(folder, model, sys.argv[6])
-        with_dense_linears(model)
-    theirs = run(model, ids)
-    held &= say(f"{folder}: transformers in float32", theirs, ours, ids, *compare(theirs, ours, run(model.double(), ids)))
+def same_tokenizer(folder, text_path, text_ids):
     with open(text_path, encoding="utf-8") as file:
         found = AutoTokenizer.from_pretrained(folder)(file.read(), add_special_tokens=False)["input_ids"]
     same = found == read_ids(text_ids)
     print(f"{folder}: tokenizer: {len(found)} ids {'equal' if same else 'DIFFER'}")
-    sys.exit(0 if held and same else 1)
+    return same
+
+
+def main():
+    folder, sets_path, text_path, text_ids = sys.argv[1:5]
+    torch.set_num_threads(2)
+    sets, held = read_sets(sets_path), True
+    model = AutoModelForCausalLM.from_pretrained(folder, device_map="cpu", dtype=torch.float32)
+    kinds = sorted({type(module).__name__ for _, module in quantised_modules(model)})
+    if kinds:
+        for words, _, ids, ours in sets:
+            packed = run(model, ids)
+            held &= say(f"{folder}: {', '.join(kinds)} {words}", packed, ours, ids, True,
+                        f"not bound: logits differ by {worst_of(packed, ours)}")
+        held &= same_weights(folder, model, sys.argv[5])
+        with_dense_linears(model)
+    theirs = [run(model, ids) for _, _, ids, _ in sets]
+    model.double()
+    for (words, strict, ids, ours), found in zip(sets, theirs):
+        held &= say(f"{folder}: transformers in float32 {words}", found, ours, ids,
+                    *compare(found, ours, run(model, ids), strict))
+    held &= same_tokenizer(folder, text_path, text_ids)
+    sys.exit(0 if held else 1)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """A GGUF that ptq wrote, loaded by llama.cpp, against ptq's logits of the same ids.
 
-    compare_llama.py FILE.gguf IDS LOGITS TEXT IDS_OF_TEXT FLOAT32.gguf
+    compare_llama.py FILE.gguf SETS TEXT IDS_OF_TEXT FLOAT32.gguf
     compare_llama.py --float32 FILE.gguf FLOAT32.gguf
 
 The second form has llama.cpp write FILE's weights as its own reader dequantises them; ptq's logits of that file must be
-the same bytes (run.sh). LOGITS are ptq's (compat_logits ... exact).
+the same bytes (run.sh). SETS holds NAME.ids and NAME.logits (compat_logits ... exact) of each of true_logits.py's sets.
 
 FILE with the BLAS backend, which multiplies d code + m in float32; then FLOAT32.gguf as llama.cpp runs where nobody
 says anything. The cache of keys and values is float32, attention the plain one, weights are not repacked and all tokens
@@ -19,14 +19,9 @@ import sys
 
 import llama_cpp
 import numpy as np
-from true_logits import compare, logits, read, worst_of
+from true_logits import compare, logits, read, read_ids, read_sets, worst_of
 
 PPL_BOUND = 1e-3
-
-
-def read_ids(path):
-    with open(path, encoding="utf-8") as file:
-        return [int(word) for word in file.read().split()]
 
 
 def perplexity(logits, ids):
@@ -74,8 +69,8 @@ def write_float32(path, out):
         sys.exit(f"{path}: llama.cpp does not dequantise it")
 
 
-def say(what, theirs, ours, ids, true):
-    near, words = compare(theirs, ours, true)
+def say(what, theirs, ours, ids, true, strict):
+    near, words = compare(theirs, ours, true, strict)
     a, b = perplexity(theirs, ids), perplexity(ours, ids)
     held = near and abs(a - b) <= PPL_BOUND * b
     print(f"{what}, {len(ids)} tokens: {words}; perplexity {a:.6f} against {b:.6f} ({abs(a - b) / b:.1e})"
@@ -83,29 +78,36 @@ def say(what, theirs, ours, ids, true):
     return held
 
 
-def say_rounded(path, ids, ours):
+def say_rounded(what, path, ids, ours):
     for words, plain, batch in (("as it runs by default", False, 0), ("in batches of 16 tokens", True, 16)):
         rounded, _ = logits_of(path, ids, plain, batch)
-        print(f"{path}: not bound: {words}: logits differ by {worst_of(rounded, ours)}; perplexity "
+        print(f"{what}: not bound: {words}: logits differ by {worst_of(rounded, ours)}; perplexity "
               f"{perplexity(rounded, ids):.6f}")
+
+
+def compare_set(path, wide_path, words, strict, ids, ours, true):
+    theirs, llama = logits_of(path, ids, True)
+    wide, _ = logits_of(wide_path, ids, False)
+    held = say(f"{path}: llama.cpp {words}", theirs, ours, ids, true, strict)
+    held &= say(f"{path}: its own float32 weights, as it runs by default, {words}", wide, ours, ids, true, strict)
+    say_rounded(f"{path}: {words}", path, ids, ours)
+    return held, llama
 
 
 def main():
     if sys.argv[1] == "--float32":
         write_float32(*sys.argv[2:])
         return
-    path, ids_path, logits_path, text_path, text_ids, wide_path = sys.argv[1:7]
-    ids = read_ids(ids_path)
-    ours = np.fromfile(logits_path, dtype=np.float32).reshape(len(ids), -1)
-    true = logits(*read(path), ids)
-    theirs, llama = logits_of(path, ids, True)
+    path, sets_path, text_path, text_ids, wide_path = sys.argv[1:6]
+    file = read(path)
     held = has_blas()
-    held &= say(f"{path}: llama.cpp {'with' if held else 'NOT HELD, without'} BLAS", theirs, ours, ids, true)
-    wide, _ = logits_of(wide_path, ids, False)
-    held &= say(f"{path}: its own float32 weights, as it runs by default", wide, ours, ids, true)
-    say_rounded(path, ids, ours)
-    with open(text_path, "rb") as file:
-        found = llama.tokenize(file.read(), add_bos=False, special=False)
+    if not held:
+        print(f"{path}: NOT HELD: llama.cpp has no BLAS here")
+    for words, strict, ids, ours in read_sets(sets_path):
+        near, llama = compare_set(path, wide_path, words, strict, ids, ours, logits(*file, ids))
+        held &= near
+    with open(text_path, "rb") as text:
+        found = llama.tokenize(text.read(), add_bos=False, special=False)
     same = found == read_ids(text_ids)
     print(f"{path}: tokenizer: {len(found)} ids {'equal' if same else 'DIFFER'}")
     sys.exit(0 if held and same else 1)

@@ -1,26 +1,49 @@
 #!/usr/bin/env python3
-"""The logits of a llama GGUF in float64: what the file says before anybody rounds a sum.
+"""The logits of a llama or qwen2 GGUF in float64: what the file says before anybody rounds a sum.
 
     true_logits.py FILE.gguf IDS OUT
 
 Tensors are unpacked by gguf-py, d code + m in float32, as their types are defined; everything after that is numpy in
 float64. OUT becomes float32 [T][V]. Programs that compute in float32 lie around this: where two of them differ it says how
-far off each of them is."""
+far off each of them is. What the comparisons share is here, too: the sets of ids, and when a set holds."""
+import os
 import sys
 
 import numpy as np
 
 LOGIT_BOUND = 1e-3
+# run.sh's sets of ids: name, words, and whether every token must be within the bound in float32 against float32. Behind
+# its BOS a model has its massive activation at the first place; without, a text's second token may become another one,
+# whose logits float32 does not settle (docs/compat.md).
+SETS = (("bos", "behind the BOS", True), ("open", "without BOS", False))
+
+
+def read_ids(path):
+    with open(path, encoding="utf-8") as file:
+        return [int(word) for word in file.read().split()]
+
+
+def read_sets(folder):
+    """[(words, strict, ids, ptq's logits)]"""
+    found = []
+    for name, words, strict in SETS:
+        ids = read_ids(os.path.join(folder, name + ".ids"))
+        logits_of_set = np.fromfile(os.path.join(folder, name + ".logits"), dtype=np.float32)
+        found.append((words, strict, ids, logits_of_set.reshape(len(ids), -1)))
+    return found
 
 
 def read(path):
-    """(metadata as a function of the key behind 'llama.', tensors by name)."""
+    """(metadata as a function of the key behind the architecture's name, tensors by name)."""
     import gguf
     reader = gguf.GGUFReader(path)
+    architecture = reader.get_field("general.architecture").contents()
 
     def get(key, default=None):
-        field = reader.get_field("llama." + key)
+        field = reader.get_field(f"{architecture}.{key}")
         return default if field is None else field.contents()
+
+    get.halves = {"llama": False, "qwen2": True}[architecture]
 
     tensors = {}
     for t in reader.tensors:
@@ -33,20 +56,29 @@ def norm(x, w, eps):
     return x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + eps) * w
 
 
-def rotate(x, base):
-    """x [T][heads][D], a head's pairs side by side, as llama.cpp stores them; frequencies as float32 has them."""
-    t, _, d = x.shape
-    frequency = (1 / np.float32(base) ** (np.arange(0, d, 2, dtype=np.float32) / np.float32(d))).astype(np.float64)
-    angle = (np.arange(t)[:, None] * frequency)[:, None]
-    even, odd, c, s = x[..., ::2], x[..., 1::2], np.cos(angle), np.sin(angle)
-    return np.stack([even * c - odd * s, even * s + odd * c], axis=-1).reshape(x.shape)
+def angles(get, factors, t, d):
+    """[T][1][D / 2]; frequencies as float32 has them."""
+    base = np.float32(get("rope.freq_base", 10000.0))
+    frequency = (1 / base ** (np.arange(0, d, 2, dtype=np.float32) / np.float32(d))).astype(np.float64) / factors
+    return (np.arange(t)[:, None] * frequency)[:, None]
 
 
-def attention(x, w, heads, kv_heads, base):
-    t = len(x)
-    q, k, v = (x @ w[f"attn_{name}"].T for name in "qkv")
-    q = rotate(q.reshape(t, heads, -1), base)
-    k = np.repeat(rotate(k.reshape(t, kv_heads, -1), base), heads // kv_heads, axis=1)
+def rotate(x, angle, halves):
+    """x [T][heads][D], a head's pairs side by side, as llama.cpp stores llama's; halves: D / 2 apart, as qwen2's are."""
+    c, s = np.cos(angle), np.sin(angle)
+    a, b = np.split(x, 2, axis=-1) if halves else (x[..., ::2], x[..., 1::2])
+    turned = [a * c - b * s, a * s + b * c]
+    return np.concatenate(turned, axis=-1) if halves else np.stack(turned, axis=-1).reshape(x.shape)
+
+
+def attention(x, w, get, factors):
+    t, heads = len(x), get("attention.head_count")
+    kv_heads = get("attention.head_count_kv", heads)
+    q, k, v = (x @ w[f"attn_{name}"].T + w.get(f"attn_{name}.bias", 0) for name in "qkv")
+    q = q.reshape(t, heads, -1)
+    angle = angles(get, factors, t, q.shape[-1])
+    q = rotate(q, angle, get.halves)
+    k = np.repeat(rotate(k.reshape(t, kv_heads, -1), angle, get.halves), heads // kv_heads, axis=1)
     v = np.repeat(v.reshape(t, kv_heads, -1), heads // kv_heads, axis=1)
     score = np.einsum("qhd,khd->hqk", q, k) / np.sqrt(q.shape[-1])
     score = np.where(np.tri(t, dtype=bool), score, -np.inf)
@@ -59,14 +91,18 @@ def mlp(x, w):
     return gate / (1 + np.exp(-gate)) * (x @ w["ffn_up"].T) @ w["ffn_down"].T
 
 
+def block_of(tensors, block):
+    """Name without 'blk.N.' and '.weight' -> tensor."""
+    stem = f"blk.{block}."
+    return {name[len(stem):].removesuffix(".weight"): tensor for name, tensor in tensors.items() if name.startswith(stem)}
+
+
 def logits(get, tensors, ids):
-    eps, heads = get("attention.layer_norm_rms_epsilon"), get("attention.head_count")
+    eps, factors = get("attention.layer_norm_rms_epsilon"), tensors.get("rope_freqs.weight", 1)
     x = tensors["token_embd.weight"][ids]
     for block in range(get("block_count")):
-        stem = f"blk.{block}."
-        w = {name[len(stem):-len(".weight")]: tensor for name, tensor in tensors.items() if name.startswith(stem)}
-        x = x + attention(norm(x, w["attn_norm"], eps), w, heads, get("attention.head_count_kv", heads),
-                          get("rope.freq_base", 10000.0))
+        w = block_of(tensors, block)
+        x = x + attention(norm(x, w["attn_norm"], eps), w, get, factors)
         x = x + mlp(norm(x, w["ffn_norm"], eps), w)
     x = norm(x, tensors["output_norm.weight"], eps)
     head = tensors.get("output.weight", tensors["token_embd.weight"])
@@ -80,15 +116,17 @@ def worst_of(a, b):
     return f"{worst[order[0]]:.1e} at token {order[0]}, {worst[order[1]]:.1e} at the next worst"
 
 
-def compare(theirs, ours, true):
-    """(held, words). ptq's logits must be within 1e-3 of the other program's in float32, or of float64, at every token: two
-    programs that round the residual alike agree in float32 where both are off, and where the other one's sums are off
-    float64 remains. Where neither holds, the other program must itself miss float64 by more than half the bound: float32
-    does not settle such a token, and the words say how many there are."""
+def compare(theirs, ours, true, strict):
+    """(held, words). strict: ptq's logits must be within 1e-3 of the other program's in float32 at every token. Else of those
+    or of float64: two programs that round the residual alike agree in float32 where both are off, and where the other
+    one's sums are off float64 remains. Where neither holds, the other program must itself miss float64 by more than half
+    the bound: float32 does not settle such a token, and the words say how many there are."""
     between, a, b = (np.abs(x - y).max(axis=1) for x, y in ((theirs, ours), (theirs, true), (ours, true)))
     over = np.minimum(between, b) > LOGIT_BOUND
     words = (f"logits differ by {worst_of(theirs, ours)}; from float64 ptq by {worst_of(ours, true)}, they by "
              f"{worst_of(theirs, true)}")
+    if strict:
+        return not (between > LOGIT_BOUND).any(), words
     if over.any():
         words += f"; float32 does not settle {over.sum()} of {len(a)} tokens"
     return not (over & (a <= LOGIT_BOUND / 2)).any(), words
@@ -96,10 +134,7 @@ def compare(theirs, ours, true):
 
 def main():
     path, ids_path, out = sys.argv[1:]
-    with open(ids_path, encoding="utf-8") as file:
-        ids = [int(word) for word in file.read().split()]
-    get, tensors = read(path)
-    logits(get, tensors, ids).tofile(out)
+    logits(*read(path), read_ids(ids_path)).tofile(out)
 
 
 if __name__ == "__main__":
