@@ -19,7 +19,7 @@ import sys
 
 import llama_cpp
 import numpy as np
-from true_logits import compare, logits, read, read_ids, read_sets, worst_of
+from true_logits import compare, read, read_ids, read_sets, true_logits, worst_of
 
 PPL_BOUND = 1e-3
 
@@ -104,7 +104,7 @@ def main():
     if not held:
         print(f"{path}: NOT HELD: llama.cpp has no BLAS here")
     for words, strict, ids, ours in read_sets(sets_path):
-        near, llama = compare_set(path, wide_path, words, strict, ids, ours, logits(*file, ids))
+        near, llama = compare_set(path, wide_path, words, strict, ids, ours, true_logits(*file, ids))
         held &= near
     with open(text_path, "rb") as text:
         found = llama.tokenize(text.read(), add_bos=False, special=False)

@@ -2,10 +2,12 @@
 # Do other programs load what ptq writes, and compute the same?  tests/compat/run.sh [FORMAT|ROW]...
 #
 # Exports of the default model, each loaded by transformers with GPTQModel's CPU kernels, or by llama.cpp: weights equal
-# to the bit; logits within 1e-3 of ptq's at every token of the text behind the BOS, and at every token of the text alone
-# that float32 settles (true_logits.py); perplexity within 0.1 %; every id of a text equal. Installs both from PyPI into venvs in the cache, the first time (6 GB with torch; llama.cpp is
-# compiled, which takes long). Not in CI; docs/compat.md has the last run.
-# TOKENS=512  PTQ=build/ptq  PYTHON=, LLAMA_PYTHON=interpreters that have requirements.txt, requirements-llama.txt already
+# to the bit; logits within 1e-3 of ptq's at every token of the text behind the BOS, and without BOS at every token that
+# has no massive activation (true_logits.py); perplexity within 0.1 %; every id of a text equal. Installs both from PyPI
+# into venvs in the cache, the first time (6 GB with torch, 4 minutes; llama.cpp is compiled, 7 minutes on two cores).
+# Not in CI; docs/compat.md has the last run.
+# TOKENS=512  PTQ=build/ptq  MODEL=, TEXT=, CALIB=: others, a golden checkpoint of another family for one
+# PYTHON=, LLAMA_PYTHON=interpreters that have requirements.txt, requirements-llama.txt already
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 ptq=${PTQ:-build/ptq}
@@ -15,14 +17,15 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failed=0
 
-# FORMAT SPEC a line, numbered from 1: every width of each container, both orders of columns, AWQ's folded scales
+# FORMAT SPEC [WINDOWS] a line, numbered from 1: every width of each container, both orders of columns, AWQ's folded scales;
+# WINDOWS of calibration, else 4: more where the model would be ruined
 exports='fp16 rtn:w3,g64
 awq awq:w4,g64,loss=gram
-gptq rtn:w2,g32,sym=1,range=gptq
-gptq gptq:w3,g64,sym=1,act_order=0
+gptq gptq:w2,g16,sym=1,act_order=1,mse=1,fresh_groups=1 32
+gptq gptq:w3,g64,sym=1,act_order=0 32
 gptq gptq:w4,g64,sym=1,act_order=1
 gptq rtn:w8,g-1,sym=1
-gptq_v2 rtn:w2,g32
+gptq_v2 gptq:w2,g16,act_order=1,mse=1,fresh_groups=1 32
 gptq_v2 gptq:w3,g64,act_order=1
 gptq_v2 awq:w3,g64,loss=gram
 gptq_v2 gptq:w4,g64,act_order=1
@@ -37,6 +40,7 @@ venv() {
     local folder=$cache/compat/$1
     if [ ! -e "$folder/installed" ]; then
         echo "tests/compat: installs $2 into $folder" >&2
+        rm -rf "$folder" # whatever another left there: Makefile.bench's llama.cpp has no BLAS
         python3 -m venv "$folder"
         "$folder/bin/pip" install --quiet --upgrade pip setuptools wheel >&2
         [ -z "${3:-}" ] || "$folder/bin/pip" install --quiet "$3" >&2
@@ -64,11 +68,11 @@ logits() {
     done
 }
 
-# compare FORMAT SPEC
+# compare FORMAT SPEC [WINDOWS]
 compare() {
     local format=$1 spec=$2 out=$work/out python
     rm -rf "$out"
-    "$ptq" quantize "$work/plain" --method "$spec" --calib "$calib" --calib-windows 4 --format "$format" -o "$out" \
+    "$ptq" quantize "$work/plain" --method "$spec" --calib "$calib" --calib-windows "${3:-4}" --format "$format" -o "$out" \
         --quiet >/dev/null 2>"$work/err" || return 1
     if [ "$format" = gguf ]; then
         python=${LLAMA_PYTHON:-$(venv venv-llama requirements-llama.txt)}
@@ -100,9 +104,9 @@ bos=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["bos_toke
 cut -d" " -f"1-$tokens" "$work/text.ids" >"$work/open.ids"
 { printf '%s ' "$bos" && cut -d" " -f"1-$((tokens - 1))" "$work/text.ids"; } >"$work/bos.ids"
 row=0
-while read -r format spec; do
+while read -r format spec windows; do
     wanted $((++row)) "$format" "$@" || continue
-    compare "$format" "$spec" </dev/null || {
+    compare "$format" "$spec" ${windows:+"$windows"} </dev/null || {
         failed=1
         echo "$format $spec: NOT HELD"
         tail -3 "$work/err"
