@@ -1,16 +1,12 @@
-/* Claims: what is wrong in their file is refused; the verdict follows from where the interval lies; selectors; what is
- * missing is said; the contrast of perplexities against plain arithmetic; and the tree's own claims parse. */
+/* Claims: what is wrong in their file is refused; the verdict follows from where the interval lies; what is missing is
+ * said; and the tree's own claims parse. */
 #include "cells.h"
-#include "claim_select.h"
 #include "claims.h"
-#include "contrast.h"
-#include "progress.h"
-#include "replicates.h"
+#include "drawn_cells.h"
 #include "mapped.h"
 
 #include <jansson.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -251,125 +247,20 @@ static void test_bench(void **state)
     unsetenv("PTQ_HOME");
 }
 
-/* ---- selectors ---- */
-
-static struct ptq_claim_cells drawn_cells(void)
-{
-    struct ptq_cell *cell = ptq_new(arena, struct ptq_cell, 6);
-    for (int i = 0; i < 6; i++) {
-        cell[i] = make_cell(arena, "m", i < 4 ? "gptq:w3,g64,act_order=0" : "gptq:w3,g128,act_order=0", 0.1 * i);
-        cell[i].seed = i;
-        cell[i].calib = i % 2 ? "a/b" : "c";
-        cell[i].calib_windows = i < 2 ? 2 : 8;
-    }
-    return (struct ptq_claim_cells){.experiment = "e", .cell = cell, .n = 6};
-}
-
-static int selected(const struct ptq_claim_cells *cells, const char *selector)
-{
-    struct ptq_group group = {0};
-    return ptq_claim_select(arena, cells, selector, &group, &err) ? -1 : group.n;
-}
-
 /* The mean of several runs' seconds, their range for an interval. */
 static void test_seconds_of_runs(void **state)
 {
     (void)state;
     struct ptq_claims claims =
-        claims_of("{what: w, experiment: e, measure: seconds_ratio, of: \"gptq:g64\", to: \"gptq:g128\", below: 2}");
-    struct ptq_claim_cells cells = drawn_cells();
-    for (int i = 0; i < cells.n; i++) {
-        cells.cell[i].seconds_quantize = i < 4 ? 2 + i : 1 + i % 2;
-    }
+        claims_of("{what: w, experiment: e, measure: seconds_ratio, of: \"gptq:g64 calib_windows=8\", to: "
+                  "\"gptq:g128\", below: 3}");
+    struct ptq_claim_cells cells = drawn_cells(arena);
+    for (int i = 0; i < cells.n; i++) cells.cell[i].seconds_quantize = i < 4 ? 2 * i : 1 + i % 2;
     ptq_claims_judge(arena, &claims, &cells);
     const struct ptq_claim_test *t = &claims.claim[0].test[0];
-    assert_true(fabs(t->value - 3.5 / 1.5) < 1e-9);
-    assert_true(fabs(t->interval.low - 2. / 2) < 1e-9 && fabs(t->interval.high - 5. / 1) < 1e-9);
+    assert_true(fabs(t->value - 5 / 1.5) < 1e-9);
+    assert_true(fabs(t->interval.low - 4. / 2) < 1e-9 && fabs(t->interval.high - 6. / 1) < 1e-9);
     assert_int_equal(t->verdict, PTQ_CLAIM_UNDECIDED);
-}
-
-static void test_selectors(void **state)
-{
-    (void)state;
-    struct ptq_claim_cells cells = drawn_cells();
-    assert_int_equal(selected(&cells, "gptq:w3,g64"), 4);
-    assert_int_equal(selected(&cells, "gptq:g64,act_order=0 seed=3"), 1);
-    assert_int_equal(selected(&cells, "gptq:g64 calib=b"), 2);
-    assert_int_equal(selected(&cells, "gptq:g64 calib_windows=least"), 2);
-    assert_int_equal(selected(&cells, "gptq:g64 calib_windows=most calib=c"), 1);
-    assert_int_equal(selected(&cells, "gptq:g64 calib_windows=8"), 2);
-    assert_int_equal(selected(&cells, "gptq:w3"), -1);
-    assert_non_null(strstr(err.text, "means several cells of e"));
-    assert_int_equal(selected(&cells, "gptq:w4"), -1);
-    assert_int_equal(selected(&cells, "gpt:w3"), -1);
-    assert_int_equal(selected(&cells, "gptq:g64 windows=2"), -1);
-    assert_non_null(strstr(err.text, "the condition 'windows=2' is not known"));
-    assert_int_equal(selected(&cells, ""), -1);
-    cells.missing = "e.h5: there is no such file";
-    assert_int_equal(selected(&cells, "gptq:g64"), -1);
-    assert_non_null(strstr(err.text, "make table NAME=e runs it"));
-}
-
-/* ---- contrasts ---- */
-
-static double first_less_second(const double *nll, const void *context)
-{
-    (void)context;
-    return nll[0] - nll[1];
-}
-
-static void test_contrast(void **state)
-{
-    (void)state;
-    struct ptq_claim_cells c = drawn_cells();
-    const struct ptq_cell *a[] = {&c.cell[2], &c.cell[3]}, *b[] = {&c.cell[0]};
-    struct ptq_group group[] = {{a, 2}, {b, 1}};
-    struct ptq_interval pair, alone;
-    double value;
-    assert_int_equal(ptq_contrast(group, 2, &ptq_bootstrap_default, first_less_second, NULL, &value, &pair, &err),
-                     PTQ_OK);
-    double wanted = (c.cell[2].nll_mean + c.cell[3].nll_mean) / 2 - c.cell[0].nll_mean;
-    assert_true(fabs(value - wanted) < 1e-6);
-    assert_true(pair.low < value && value < pair.high);
-    /* the two cells are 0.1 nats apart, which makes the interval wider than that of one alone */
-    group[0].n = 1;
-    assert_int_equal(ptq_contrast(group, 2, &ptq_bootstrap_default, first_less_second, NULL, &value, &alone, &err),
-                     PTQ_OK);
-    assert_true(pair.high - pair.low > alone.high - alone.low);
-    c.cell[0].tokens_sha256 = "another";
-    assert_int_equal(ptq_contrast(group, 2, &ptq_bootstrap_default, first_less_second, NULL, &value, &alone, &err),
-                     PTQ_EINPUT);
-}
-
-static double perplexity(const double *nll, const void *context)
-{
-    (void)context;
-    return exp(nll[0]);
-}
-
-/* One comparison has one interval, in a claim as in a table: of one cell, and of several draws. */
-static void test_contrast_is_the_tables(void **state)
-{
-    (void)state;
-    struct ptq_claim_cells c = drawn_cells();
-    struct ptq_replicates r = {.cell = ptq_new(arena, const struct ptq_cell *, 2), .n = 1};
-    r.cell[0] = &c.cell[2];
-    r.cell[1] = &c.cell[3];
-    for (; r.n <= 2; r.n++) {
-        struct ptq_group group = {r.cell, r.n};
-        ptq_replicates_summarise(&r);
-        const struct ptq_cell *mean = ptq_replicates_mean(arena, &r);
-        struct ptq_estimate e;
-        struct ptq_interval here;
-        double value;
-        assert_int_equal(ptq_bootstrap(&mean, 1, -1, &ptq_bootstrap_default, &e, &err), PTQ_OK);
-        ptq_replicates_widen(&r, NULL, ptq_bootstrap_default.level, &e);
-        assert_int_equal(ptq_contrast(&group, 1, &ptq_bootstrap_default, perplexity, NULL, &value, &here, &err),
-                         PTQ_OK);
-        double near = 1e-5 * value; /* nll of a mean is float32 */
-        assert_true(fabs(value - e.ppl) < near && here.high > here.low);
-        assert_true(fabs(here.low - e.interval.low) < near && fabs(here.high - e.interval.high) < near);
-    }
 }
 
 /* One cell each: the same number as the bootstrap of differences, and nearly the same interval. */
@@ -442,21 +333,6 @@ static void test_documentation(void **state)
     free(printed);
 }
 
-/* The last test, since the signal stays. */
-static void test_stopped(void **state)
-{
-    (void)state;
-    struct ptq_claim_cells c = drawn_cells();
-    const struct ptq_cell *cell[] = {&c.cell[0]};
-    struct ptq_group group = {cell, 1};
-    struct ptq_interval interval;
-    double value;
-    ptq_catch_signals();
-    raise(SIGINT);
-    assert_int_equal(ptq_contrast(&group, 1, &ptq_bootstrap_default, perplexity, NULL, &value, &interval, &err),
-                     PTQ_EINTERRUPT);
-}
-
 static int set_up(void **state)
 {
     (void)state;
@@ -479,21 +355,11 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(refused),
-                                       TEST(claims_of_the_tree),
-                                       TEST(verdicts),
-                                       TEST(orders),
-                                       TEST(no_verdict),
-                                       TEST(worst_of_tests),
-                                       TEST(other_measures),
-                                       TEST(bench),
-                                       TEST(seconds_of_runs),
-                                       TEST(selectors),
-                                       TEST(contrast),
-                                       TEST(contrast_agrees_with_bootstrap),
-                                       TEST(contrast_is_the_tables),
-                                       TEST(printed),
-                                       TEST(documentation),
-                                       TEST(stopped)};
+    const struct CMUnitTest tests[] = {TEST(refused),         TEST(claims_of_the_tree),
+                                       TEST(verdicts),        TEST(orders),
+                                       TEST(no_verdict),      TEST(worst_of_tests),
+                                       TEST(other_measures),  TEST(bench),
+                                       TEST(seconds_of_runs), TEST(contrast_agrees_with_bootstrap),
+                                       TEST(printed),         TEST(documentation)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
