@@ -202,6 +202,26 @@ static void test_worst_of_tests(void **state)
     assert_int_equal(c.verdict, PTQ_CLAIM_FAILS);
 }
 
+/* Of several models the first is judged, and a note names those that are not. */
+static void test_several_models(void **state)
+{
+    (void)state;
+    struct ptq_claims claims = claims_of(RTN_OVER_FP16 "above: 1.2}");
+    struct ptq_claim_cells one = some_cells(), three = {.experiment = "e", .n = 3 * one.n};
+    static const char *const model[] = {"llama", "opt", "bloom"};
+    three.cell = ptq_new(arena, struct ptq_cell, three.n);
+    for (int i = 0; i < three.n; i++) {
+        three.cell[i] = some_cells().cell[i % one.n];
+        three.cell[i].model = three.cell[i].model_sha256 = model[i / one.n];
+    }
+    ptq_claims_judge(arena, &claims, &one);
+    for (int i = 0; i < claims.n_notes; i++) assert_null(strstr(claims.note[i], "is judged"));
+    ptq_claims_judge(arena, &claims, &three);
+    assert_int_equal(claims.claim[0].verdict, PTQ_CLAIM_HOLDS);
+    assert_non_null(strstr(claims.note[0], "Only llama is judged"));
+    assert_non_null(strstr(claims.note[0], "the others there: opt, bloom."));
+}
+
 static void test_other_measures(void **state)
 {
     (void)state;
@@ -355,11 +375,18 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(refused),         TEST(claims_of_the_tree),
-                                       TEST(verdicts),        TEST(orders),
-                                       TEST(no_verdict),      TEST(worst_of_tests),
-                                       TEST(other_measures),  TEST(bench),
-                                       TEST(seconds_of_runs), TEST(contrast_agrees_with_bootstrap),
-                                       TEST(printed),         TEST(documentation)};
+    const struct CMUnitTest tests[] = {TEST(refused),
+                                       TEST(claims_of_the_tree),
+                                       TEST(verdicts),
+                                       TEST(orders),
+                                       TEST(no_verdict),
+                                       TEST(worst_of_tests),
+                                       TEST(several_models),
+                                       TEST(other_measures),
+                                       TEST(bench),
+                                       TEST(seconds_of_runs),
+                                       TEST(contrast_agrees_with_bootstrap),
+                                       TEST(printed),
+                                       TEST(documentation)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -167,6 +167,12 @@ END
     [ "$(wc -l <<<"$folders")" = 4 ] || fail "four settings in $folders"
     expect_text "^<run>.*<-o><$RESULTS/quick/claims-windows=32/table1.h5>.*<--set><windows=32>" "$scratch/calls"
 
+    : >"$scratch/calls" # verdicts are of one model
+    expect_exit 1 env MODEL='[a, b]' "$tree/scripts/claims"
+    expect_text "MODEL is '\[a, b\]'; claims are judged of one model" "$scratch/err"
+    [ ! -s "$scratch/calls" ] || fail "it ran something"
+    expect_exit 0 env MODEL="[$scratch/a model]" "$tree/scripts/claims"
+
     echo experiments/awq-table4.yaml >"$scratch/broken" # one that fails does not keep the others
     rm -rf "$RESULTS"                                   # what was made still stands
     : >"$scratch/calls"
