@@ -50,8 +50,9 @@ struct ptq_claim_test {
     const struct ptq_claim_measure *measure;
     const char *of[PTQ_CLAIM_SIDE], *to[PTQ_CLAIM_SIDE], *from[PTQ_CLAIM_SIDE];
     int n_of, n_to, n_from;
-    const char *file, *row, *column; /* of a benchmark's report */
-    double above, below;             /* the other one is NaN */
+    const char *file[PTQ_CLAIM_SIDE], *row, *column; /* of a benchmark's reports, a run each */
+    int n_file;
+    double above, below; /* the other one is NaN */
     /* what came out */
     enum ptq_claim_verdict verdict;
     double value; /* NaN where it cannot be tested */

@@ -59,7 +59,7 @@ static void test_refused(void **state)
     refuse(CLAIM "{what: w, experiment: e, measure: ratio, of: fp16, to: fp16, above: 1, below: 2}\n",
            "one of 'above' and 'below'");
     refuse(CLAIM "{what: w, experiment: e, measure: ratio, of: fp16, to: fp16, above: one}\n", "must be a number");
-    refuse(CLAIM "{what: w, experiment: e, measure: ratio, of: [], to: fp16, above: 1}\n", "0 selectors");
+    refuse(CLAIM "{what: w, experiment: e, measure: ratio, of: [], to: fp16, above: 1}\n", "of holds 0 entries");
     refuse(CLAIM "{what: w, measure: bench, file: f, above: 1}\n", "file, row or column");
     refuse("claims: [{name: n, claim: c, source: s, tests: [{what: w, measure: bench, file: f, row: r, column: c, "
            "above: 1}]}, {name: n, claim: c, source: s, tests: [{what: w, measure: bench, file: f, row: r, column: c, "
@@ -83,13 +83,25 @@ static void test_claims_of_the_tree(void **state)
     assert_int_equal(ptq_claims_cells(arena, &claims, "/no/such/folder", &cells, &err), PTQ_OK);
     ptq_claims_judge(arena, &claims, cells);
     for (int i = 0; i < claims.n; i++) { /* nothing was run, so nothing is claimed, but for what benchmarks wrote */
-        if (claims.claim[i].test[0].file) continue;
+        if (claims.claim[i].test[0].n_file) continue;
         assert_int_equal(claims.claim[i].verdict, PTQ_CLAIM_CANNOT);
         assert_non_null(claims.claim[i].test[0].why);
     }
 }
 
 /* ---- verdicts ---- */
+
+static char *print(const struct ptq_claims *claims, enum ptq_table_format format)
+{
+    char *text;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    if (ptq_claims_print(claims, format, out, &err)) fail_msg("%s", err.text);
+    fclose(out);
+    char *copy = ptq_strdup(arena, text);
+    free(text);
+    return copy;
+}
 
 /* FP16 at exp(2.9), RTN 0.5 nats above it, AWQ and GPTQ 0.2 with noise that differs. */
 static struct ptq_claim_cells some_cells(void)
@@ -242,6 +254,7 @@ static void test_other_measures(void **state)
     assert_int_equal(c.verdict, PTQ_CLAIM_CANNOT); /* one cell has no spread */
 }
 
+/* Of one benchmark: a run, or the range of several. */
 static void test_bench(void **state)
 {
     (void)state;
@@ -257,13 +270,45 @@ static void test_bench(void **state)
     c = judged(test);
     assert_int_equal(c.verdict, PTQ_CLAIM_HOLDS);
     assert_true(c.test[0].value == 3.04 && isnan(c.test[0].interval.low));
+    assert_string_equal(c.test[0].why, "one run, without an interval");
     c = judged("{what: w, measure: bench, file: bench.md, row: prompt, column: ratio, above: 2.7}");
     assert_true(c.test[0].value == 3 && c.test[0].interval.low == 2.5 && c.test[0].interval.high == 3.5);
+    assert_null(c.test[0].why);
     assert_int_equal(c.verdict, PTQ_CLAIM_UNDECIDED); /* not in every round */
     c = judged("{what: w, measure: bench, file: bench.md, row: head, column: ratio, above: 2.7}");
     assert_true(isnan(c.test[0].interval.low)); /* upside down is no range */
     c = judged("{what: w, measure: bench, file: bench.md, row: no such row, column: ratio, above: 2.7}");
     assert_int_equal(c.verdict, PTQ_CLAIM_CANNOT);
+    unsetenv("PTQ_HOME");
+}
+
+/* Reports of several runs: the number is their mean, its interval all that they hold. */
+static void test_several_reports(void **state)
+{
+    (void)state;
+    static const char *const row[] = {"| tokens/s | 3.0 |", "| tokens/s | 2.6 |", "| tokens/s | 2.8 (2.5 .. 2.9) |"};
+    setenv("PTQ_HOME", folder, 1);
+    for (int i = 0; i < 3; i++) {
+        const char *text = ptq_format(arena, "| what | ratio |\n|---|---|\n%s\n", row[i]);
+        const char *path = ptq_join(arena, folder, ptq_format(arena, "%d.md", i));
+        assert_int_equal(ptq_write_file(path, text, strlen(text), &err), PTQ_OK);
+    }
+#define REPORTS(files) "{what: w, measure: bench, file: [" files "], row: tokens/s, column: ratio, above: 2.7}"
+    struct ptq_claims claims = claims_of(REPORTS("0.md, 1.md"));
+    struct ptq_claim_test *t = &claims.claim[0].test[0];
+    ptq_claims_judge(arena, &claims, NULL);
+    assert_true(fabs(t->value - 2.8) < 1e-9 && t->interval.low == 2.6 && t->interval.high == 3);
+    assert_int_equal(t->verdict, PTQ_CLAIM_UNDECIDED); /* which either of them alone would decide */
+    assert_non_null(strstr(t->why, "mean of 2 runs"));
+    assert_non_null(strstr(print(&claims, PTQ_TABLE_TEXT), "w (0.md, 1.md)"));
+    struct ptq_claim c = judged(REPORTS("0.md, 1.md, 2.md"));
+    assert_true(fabs(c.test[0].value - 2.8) < 1e-9 && c.test[0].interval.low == 2.5 && c.test[0].interval.high == 3);
+    c = judged(REPORTS("0.md, none.md"));
+    assert_int_equal(c.verdict, PTQ_CLAIM_CANNOT);
+    assert_non_null(strstr(c.test[0].why, "none.md is not there"));
+    refuse(CLAIM REPORTS("{a: b}") "\n", "it must be a file");
+#undef REPORTS
+    for (int i = 0; i < 3; i++) unlink(ptq_join(arena, folder, ptq_format(arena, "%d.md", i)));
     unsetenv("PTQ_HOME");
 }
 
@@ -299,18 +344,6 @@ static void test_contrast_agrees_with_bootstrap(void **state)
 }
 
 /* ---- printing ---- */
-
-static char *print(const struct ptq_claims *claims, enum ptq_table_format format)
-{
-    char *text;
-    size_t size;
-    FILE *out = open_memstream(&text, &size);
-    if (ptq_claims_print(claims, format, out, &err)) fail_msg("%s", err.text);
-    fclose(out);
-    char *copy = ptq_strdup(arena, text);
-    free(text);
-    return copy;
-}
 
 static void test_printed(void **state)
 {
@@ -375,18 +408,10 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(refused),
-                                       TEST(claims_of_the_tree),
-                                       TEST(verdicts),
-                                       TEST(orders),
-                                       TEST(no_verdict),
-                                       TEST(worst_of_tests),
-                                       TEST(several_models),
-                                       TEST(other_measures),
-                                       TEST(bench),
-                                       TEST(seconds_of_runs),
-                                       TEST(contrast_agrees_with_bootstrap),
-                                       TEST(printed),
-                                       TEST(documentation)};
+    const struct CMUnitTest tests[] = {
+        TEST(refused),    TEST(claims_of_the_tree), TEST(verdicts),        TEST(orders),
+        TEST(no_verdict), TEST(worst_of_tests),     TEST(several_models),  TEST(other_measures),
+        TEST(bench),      TEST(several_reports),    TEST(seconds_of_runs), TEST(contrast_agrees_with_bootstrap),
+        TEST(printed),    TEST(documentation)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
