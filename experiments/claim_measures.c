@@ -328,6 +328,12 @@ static enum ptq_status run_switches(MEASURE)
 
 /* ---- a benchmark's report ---- */
 
+/* What one report says. */
+struct reported {
+    double value;
+    struct ptq_interval range; /* NaN where it gives none */
+};
+
 /* The text of cell `column` of a Markdown line "| a | b |", without blanks, in arena; NULL where it has fewer. */
 static const char *table_cell(struct ptq_arena *arena, const char *line, int column)
 {
@@ -360,8 +366,8 @@ static struct ptq_interval read_range(const char *text)
 }
 
 /* The number where the row whose first cell begins with t->row meets t->column, in the tables of a Markdown text. */
-static enum ptq_status find_number(struct ptq_arena *arena, char *text, const char *path, struct ptq_claim_test *t,
-                                   struct ptq_error *err)
+static enum ptq_status find_number(struct ptq_arena *arena, char *text, const char *path,
+                                   const struct ptq_claim_test *t, struct reported *out, struct ptq_error *err)
 {
     int column = -1;
     for (char *line = text, *next; line; line = next) {
@@ -373,25 +379,45 @@ static enum ptq_status find_number(struct ptq_arena *arena, char *text, const ch
         if (column < 0 || !first || strncmp(first, t->row, strlen(t->row))) continue;
         const char *number = table_cell(arena, line, column);
         char *end;
-        t->value = number ? strtod(number, &end) : NAN;
-        if (!number || end == number || !isfinite(t->value)) continue;
-        t->interval = read_range(end);
+        double value = number ? strtod(number, &end) : NAN;
+        if (!number || end == number || !isfinite(value)) continue;
+        *out = (struct reported){value, read_range(end)};
         return PTQ_OK;
     }
-    t->value = NAN;
     return ptq_fail(err, PTQ_EINPUT, "%s has no number in row '%s', column '%s'", path, t->row, t->column);
 }
 
-static enum ptq_status run_bench(MEASURE)
+static enum ptq_status read_report(struct ptq_arena *arena, const char *file, const struct ptq_claim_test *t,
+                                   struct reported *out, struct ptq_error *err)
 {
     char *text;
     size_t size;
     struct ptq_error why;
+    if (ptq_read_file(arena, ptq_home_path(arena, file), 1 << 20, &text, &size, &why))
+        return ptq_fail(err, PTQ_EINPUT, "%s is not there: the benchmark has not been run", file);
+    return find_number(arena, text, file, t, out, err);
+}
+
+/* The mean of the reports, and the least and the most that any of them holds. */
+static enum ptq_status run_bench(MEASURE)
+{
+    struct reported r;
+    struct ptq_interval range = {INFINITY, -INFINITY};
+    double mean = 0;
+    int ranges = 0;
     (void)cells;
-    const char *path = ptq_home_path(arena, t->file);
-    if (ptq_read_file(arena, path, 1 << 20, &text, &size, &why))
-        return ptq_fail(err, PTQ_EINPUT, "%s is not there: the benchmark has not been run", t->file);
-    return find_number(arena, text, t->file, t, err);
+    for (int i = 0; i < t->n_file; i++) {
+        PTQ_TRY(read_report(arena, t->file[i], t, &r, err));
+        mean += r.value / t->n_file;
+        ranges += !isnan(r.range.low);
+        range.low = fmin(range.low, fmin(r.value, r.range.low)); /* NaN is no number to fmin */
+        range.high = fmax(range.high, fmax(r.value, r.range.high));
+    }
+    t->value = mean;
+    if (ranges || t->n_file > 1) t->interval = range;
+    if (t->n_file > 1) t->why = ptq_format(arena, "mean of %d runs, the least and the most in brackets", t->n_file);
+    if (!ranges && t->n_file == 1) t->why = "one run, without an interval";
+    return PTQ_OK;
 }
 
 /* ---- the table ---- */
@@ -414,8 +440,10 @@ static const struct ptq_claim_measure measures[] = {
      0, "%", run_gradients},
     {"damped", "linears whose Hessian needed more damping than was asked for", 1, 0, 0, 0, "", run_damped},
     {"switches", "parameters that the method has", 1, 0, 0, 0, "", run_switches},
-    {"bench", "a number of a benchmark's report (file, row, column), and the range in brackets behind it", 0, 0, 0, 1,
-     "times", run_bench},
+    {"bench",
+     "a number of a benchmark's report (file, row, column) with the range in brackets behind it; of several, mean and "
+     "range",
+     0, 0, 0, 1, "times", run_bench},
 };
 enum { N_MEASURES = sizeof measures / sizeof *measures };
 

@@ -7,43 +7,98 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ANY = -1, LEAST = -2, MOST = -3 };
+/* ---- conditions ---- */
+
+static const char *text_of(struct ptq_arena *arena, const struct ptq_cell *c)
+{
+    return ptq_report_short(arena, c->text);
+}
+
+static const char *calib_of(struct ptq_arena *arena, const struct ptq_cell *c)
+{
+    return c->calib[0] ? ptq_report_short(arena, c->calib) : "none";
+}
+
+static const char *windows_of(struct ptq_arena *arena, const struct ptq_cell *c)
+{
+    return ptq_format(arena, "%lld", (long long)c->calib_windows);
+}
+
+static const char *seed_of(struct ptq_arena *arena, const struct ptq_cell *c)
+{
+    return ptq_format(arena, "%lld", (long long)c->seed);
+}
+
+static const char *path_of(struct ptq_arena *arena, const struct ptq_cell *c)
+{
+    (void)arena;
+    return c->path;
+}
+
+static const char *device_of(struct ptq_arena *arena, const struct ptq_cell *c)
+{
+    (void)arena;
+    return strcmp(c->device, "cpu") ? "cuda" : "cpu";
+}
+
+enum { TEXT, CALIB, WINDOWS, SEED, PATH, DEVICE, N_CONDITIONS, MOST_WORDS = 2 };
+
+static const struct condition {
+    const char *key, *form; /* form: what it may be, for refusals */
+    int is_name;            /* any word will do */
+    int64_t least;          /* of a number; -1 where it is none */
+    const char *word[MOST_WORDS];
+    const char *(*value)(struct ptq_arena *arena, const struct ptq_cell *cell);
+} conditions[N_CONDITIONS] = {
+    [TEXT] = {"text", "NAME", 1, -1, {0}, text_of},
+    [CALIB] = {"calib", "NAME or none", 1, -1, {0}, calib_of},
+    [WINDOWS] = {"calib_windows", "N, least or most", 0, 1, {"least", "most"}, windows_of},
+    [SEED] = {"seed", "N", 0, 0, {0}, seed_of},
+    [PATH] = {"path", "fp32 or packed", 0, -1, {"fp32", "packed"}, path_of},
+    [DEVICE] = {"device", "cpu or cuda", 0, -1, {"cpu", "cuda"}, device_of},
+};
 
 /* A selector, taken apart. */
 struct wanted {
-    const char *spec, *text, *calib;
-    int64_t windows, seed; /* or ANY, LEAST, MOST */
+    const char *spec, *value[N_CONDITIONS]; /* NULL: any */
 };
 
 /* ---- reading ---- */
 
+/* The value as the cells' would be written; NULL where the condition takes no such value. */
+static const char *read_value(struct ptq_arena *arena, const struct condition *c, const char *value)
+{
+    int64_t number;
+    if (c->is_name) return value;
+    for (int i = 0; i < MOST_WORDS && c->word[i]; i++)
+        if (strcmp(value, c->word[i]) == 0) return value;
+    if (c->least < 0 || !ptq_parse_int(value, c->least, INT64_MAX, &number)) return NULL;
+    return ptq_format(arena, "%lld", (long long)number);
+}
+
+static enum ptq_status unknown(struct ptq_arena *arena, const char *word, struct ptq_error *err)
+{
+    const char *known = "";
+    for (int i = 0; i < N_CONDITIONS; i++)
+        known = ptq_format(arena, "%s%s%s=%s", known, i ? "; " : "", conditions[i].key, conditions[i].form);
+    return ptq_fail(err, PTQ_EINPUT, "the condition '%.60s' is not known; known: %s", word, known);
+}
+
 static enum ptq_status read_condition(struct ptq_arena *arena, const char *word, struct wanted *w,
                                       struct ptq_error *err)
 {
-    const char *equals = strchr(word, '='), *value = equals ? equals + 1 : "";
-    size_t length = equals ? (size_t)(equals - word) : 0;
-    const char *key = ptq_strndup(arena, word, length);
-    if (strcmp(key, "text") == 0)
-        w->text = value;
-    else if (strcmp(key, "calib") == 0)
-        w->calib = value;
-    else if (strcmp(key, "seed") == 0 && ptq_parse_int(value, 0, INT64_MAX, &w->seed))
-        ;
-    else if (strcmp(key, "calib_windows") == 0 && strcmp(value, "least") == 0)
-        w->windows = LEAST;
-    else if (strcmp(key, "calib_windows") == 0 && strcmp(value, "most") == 0)
-        w->windows = MOST;
-    else if (strcmp(key, "calib_windows") != 0 || !ptq_parse_int(value, 1, INT64_MAX, &w->windows))
-        return ptq_fail(
-            err, PTQ_EINPUT,
-            "the condition '%.60s' is not known; known: text=, calib=, seed=N, calib_windows=N, least, most", word);
-    return PTQ_OK;
+    size_t length = strcspn(word, "=");
+    const char *value = NULL;
+    for (int i = 0; i < N_CONDITIONS && word[length] && !value; i++)
+        if (strlen(conditions[i].key) == length && strncmp(conditions[i].key, word, length) == 0)
+            w->value[i] = value = read_value(arena, &conditions[i], word + length + 1);
+    return value ? PTQ_OK : unknown(arena, word, err);
 }
 
 static enum ptq_status read_selector(struct ptq_arena *arena, const char *selector, struct wanted *w,
                                      struct ptq_error *err)
 {
-    *w = (struct wanted){.windows = ANY, .seed = ANY};
+    *w = (struct wanted){0};
     for (const char *at = selector + strspn(selector, " "); *at; at += strspn(at, " ")) {
         size_t length = strcspn(at, " ");
         const char *word = ptq_strndup(arena, at, length);
@@ -75,36 +130,63 @@ static int agrees_with_spec(const char *spec, const char *pattern)
     return 1;
 }
 
+/* "least" and "most" are of all cells that agree otherwise. */
+static int is_extreme(const char *windows)
+{
+    return windows && (strcmp(windows, "least") == 0 || strcmp(windows, "most") == 0);
+}
+
 static int agrees(struct ptq_arena *arena, const struct wanted *w, const struct ptq_cell *c)
 {
     if (!agrees_with_spec(c->spec, w->spec)) return 0;
-    if (w->text && strcmp(ptq_report_short(arena, c->text), w->text)) return 0;
-    if (w->calib && strcmp(ptq_report_short(arena, c->calib), w->calib)) return 0;
-    if (w->windows >= 0 && c->calib_windows != w->windows) return 0;
-    return w->seed < 0 || c->seed == w->seed;
+    for (int i = 0; i < N_CONDITIONS; i++) {
+        if (!w->value[i] || (i == WINDOWS && is_extreme(w->value[i]))) continue;
+        if (strcmp(conditions[i].value(arena, c), w->value[i])) return 0;
+    }
+    return 1;
 }
 
 /* Leaves the cells with the least or the most calibration windows. */
-static void keep_extreme(const struct ptq_cell **cell, int *n, int64_t which)
+static void keep_extreme(const struct ptq_cell **cell, int *n, int least)
 {
     int64_t extreme = *n ? cell[0]->calib_windows : 0;
     int kept = 0;
     for (int i = 0; i < *n; i++)
-        if (which == LEAST ? cell[i]->calib_windows < extreme : cell[i]->calib_windows > extreme)
+        if (least ? cell[i]->calib_windows < extreme : cell[i]->calib_windows > extreme)
             extreme = cell[i]->calib_windows;
     for (int i = 0; i < *n; i++)
         if (cell[i]->calib_windows == extreme) cell[kept++] = cell[i];
     *n = kept;
 }
 
+/* ---- replicates ---- */
+
+/* What would tell the two cells apart. */
+static const char *advice(struct ptq_arena *arena, const struct ptq_cell *a, const struct ptq_cell *b)
+{
+    for (int i = 0; i < N_CONDITIONS; i++)
+        if (i != SEED && strcmp(conditions[i].value(arena, a), conditions[i].value(arena, b)))
+            return ptq_format(arena, "say more: %s=", conditions[i].key);
+    return "each needs a results file of its own";
+}
+
+static enum ptq_status check_pair(struct ptq_arena *arena, const struct ptq_claim_cells *cells, const char *selector,
+                                  const struct ptq_cell *a, const struct ptq_cell *b, struct ptq_error *err)
+{
+    static const char several[] = "'%s' means several cells of %s, of %s %s and %s; %s";
+    const struct ptq_common *apart = ptq_cells_apart(a, b);
+    if (strcmp(ptq_without_order(arena, a->spec), ptq_without_order(arena, b->spec)))
+        return ptq_fail(err, PTQ_EINPUT, several, selector, cells->experiment, "SPEC", a->spec, b->spec, "say more");
+    if (!apart) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT, several, selector, cells->experiment, apart->what, ptq_common_text(apart, a),
+                    ptq_common_text(apart, b), advice(arena, a, b));
+}
+
 static enum ptq_status check(struct ptq_arena *arena, const struct ptq_claim_cells *cells, const char *selector,
                              const struct ptq_cell *const *cell, int n, struct ptq_error *err)
 {
     if (n == 0) return ptq_fail(err, PTQ_EINPUT, "%s has no cell '%s'", cells->experiment, selector);
-    for (int i = 1; i < n; i++)
-        if (strcmp(ptq_without_order(arena, cell[0]->spec), ptq_without_order(arena, cell[i]->spec)))
-            return ptq_fail(err, PTQ_EINPUT, "'%s' means several cells of %s, %s and %s; say more", selector,
-                            cells->experiment, cell[0]->spec, cell[i]->spec);
+    for (int i = 1; i < n; i++) PTQ_TRY(check_pair(arena, cells, selector, cell[0], cell[i], err));
     return PTQ_OK;
 }
 
@@ -121,7 +203,7 @@ enum ptq_status ptq_claim_select(struct ptq_arena *arena, const struct ptq_claim
         const struct ptq_cell *c = &cells->cell[i];
         if (strcmp(c->model_sha256, cells->cell[0].model_sha256) == 0 && agrees(arena, &w, c)) cell[n++] = c;
     }
-    if (w.windows == LEAST || w.windows == MOST) keep_extreme(cell, &n, w.windows);
+    if (is_extreme(w.value[WINDOWS])) keep_extreme(cell, &n, strcmp(w.value[WINDOWS], "least") == 0);
     *out = (struct ptq_group){.cell = cell, .n = n};
     return check(arena, cells, selector, cell, n, err);
 }

@@ -14,21 +14,21 @@ enum { MOST_NAMES = 32 };
 
 /* ---- reading: a mapping whose keys are one table ---- */
 
-enum kind { TEXT, NUMBER, SELECTORS, MEASURE };
+enum kind { TEXT, NUMBER, SELECTORS, FILES, MEASURE };
 
 struct field {
     const char *name;
     enum kind kind;
-    size_t at, count; /* offsets in the struct; count of SELECTORS */
+    size_t at, count; /* offsets in the struct; count of SELECTORS and FILES */
 };
 
 #define AT(member) offsetof(struct ptq_claim_test, member)
 static const struct field test_fields[] = {
-    {"what", TEXT, AT(what), 0},          {"experiment", TEXT, AT(experiment), 0},
-    {"measure", MEASURE, AT(measure), 0}, {"of", SELECTORS, AT(of), AT(n_of)},
-    {"to", SELECTORS, AT(to), AT(n_to)},  {"from", SELECTORS, AT(from), AT(n_from)},
-    {"file", TEXT, AT(file), 0},          {"row", TEXT, AT(row), 0},
-    {"column", TEXT, AT(column), 0},      {"above", NUMBER, AT(above), 0},
+    {"what", TEXT, AT(what), 0},           {"experiment", TEXT, AT(experiment), 0},
+    {"measure", MEASURE, AT(measure), 0},  {"of", SELECTORS, AT(of), AT(n_of)},
+    {"to", SELECTORS, AT(to), AT(n_to)},   {"from", SELECTORS, AT(from), AT(n_from)},
+    {"file", FILES, AT(file), AT(n_file)}, {"row", TEXT, AT(row), 0},
+    {"column", TEXT, AT(column), 0},       {"above", NUMBER, AT(above), 0},
     {"below", NUMBER, AT(below), 0},
 };
 #undef AT
@@ -63,14 +63,16 @@ static enum ptq_status need_kind(const struct ptq_yaml *node, enum ptq_yaml_kind
                          ptq_yaml_kind_name(node), wants);
 }
 
-static enum ptq_status read_selectors(const struct ptq_yaml *node, const char **out, int *n, struct ptq_error *err)
+/* A text or several. wants: what each is, with an example. */
+static enum ptq_status read_list(const struct ptq_yaml *node, const char *wants, const char **out, int *n,
+                                 struct ptq_error *err)
 {
     const struct ptq_yaml *item = node->kind == PTQ_YAML_SEQUENCE ? node->child : node;
     int count = node->kind == PTQ_YAML_SEQUENCE ? node->n : 1;
     if (count < 1 || count > PTQ_CLAIM_SIDE)
-        return ptq_yaml_fail(node, err, "%s holds %d selectors; it takes 1 to %d", node->key, count, PTQ_CLAIM_SIDE);
+        return ptq_yaml_fail(node, err, "%s holds %d entries; it takes 1 to %d", node->key, count, PTQ_CLAIM_SIDE);
     for (int i = 0; i < count; i++, item = item->next) {
-        PTQ_TRY(need_kind(item, PTQ_YAML_SCALAR, "a selector such as awq:w3", err));
+        PTQ_TRY(need_kind(item, PTQ_YAML_SCALAR, wants, err));
         out[i] = item->text;
     }
     *n = count;
@@ -82,7 +84,9 @@ static enum ptq_status read_field(const struct field *field, const struct ptq_ya
 {
     void *place = (char *)out + field->at;
     const char *names[MOST_NAMES];
-    if (field->kind == SELECTORS) return read_selectors(node, place, (int *)((char *)out + field->count), err);
+    int *n = (int *)((char *)out + field->count);
+    if (field->kind == SELECTORS) return read_list(node, "a selector such as awq:w3", place, n, err);
+    if (field->kind == FILES) return read_list(node, "a file such as results/bench/packed.md", place, n, err);
     PTQ_TRY(need_kind(node, PTQ_YAML_SCALAR, field->kind == NUMBER ? "a number" : "a text", err));
     if (!*node->text) return ptq_yaml_fail(node, err, "%s is empty", field->name);
     if (field->kind == TEXT) *(const char **)place = node->text;
@@ -130,7 +134,7 @@ static enum ptq_status check_test(const struct ptq_yaml *node, const struct ptq_
     if (t->measure->uses_of && !t->n_of) return lacks(node, t, "of", err);
     if (t->measure->uses_to && !t->n_to) return lacks(node, t, "to", err);
     if (t->measure->uses_from && !t->n_from) return lacks(node, t, "from", err);
-    if (t->measure->uses_file && !(t->file && t->row && t->column)) return lacks(node, t, "file, row or column", err);
+    if (t->measure->uses_file && !(t->n_file && t->row && t->column)) return lacks(node, t, "file, row or column", err);
     if (judged && isnan(t->above) == isnan(t->below))
         return ptq_yaml_fail(node, err, "a test needs one of 'above' and 'below'");
     return PTQ_OK;
@@ -208,7 +212,7 @@ static enum ptq_status read_comparison(struct ptq_arena *arena, const struct ptq
     const struct ptq_yaml *sides = ptq_yaml_get(node, "of"), *rows = ptq_yaml_get(node, "rows");
     if (!sides || !rows || node->n != 2)
         return ptq_yaml_fail(node, err, "comparison needs of (its columns) and rows, and nothing else");
-    PTQ_TRY(read_selectors(sides, claims->side, &claims->n_sides, err));
+    PTQ_TRY(read_list(sides, "a name such as AWQ", claims->side, &claims->n_sides, err));
     return read_rows(arena, rows, claims, err);
 }
 

@@ -14,8 +14,9 @@
  *           above: 1.2                        # or below
  *
  * A selector is a SPEC that a cell must agree with in all that it says ("awq:w3" takes any group size), then conditions
- * KEY=VALUE: text, calib, calib_windows (a number, least or most), seed. All cells that agree are replicates of one
- * another and must have one SPEC but for the order of its sums (order=). Only cells of the file's first model count. */
+ * KEY=VALUE: text, calib, calib_windows (a number, least or most), seed, path, device. All cells that agree must be
+ * replicates of one another (replicates.h): cells that differ in seed or in the order of their sums (order=) alone.
+ * Only cells of the file's first model count, and a note names the others. */
 #ifndef PTQ_CLAIMS_H
 #define PTQ_CLAIMS_H
 
@@ -49,8 +50,9 @@ struct ptq_claim_test {
     const struct ptq_claim_measure *measure;
     const char *of[PTQ_CLAIM_SIDE], *to[PTQ_CLAIM_SIDE], *from[PTQ_CLAIM_SIDE];
     int n_of, n_to, n_from;
-    const char *file, *row, *column; /* of a benchmark's report */
-    double above, below;             /* the other one is NaN */
+    const char *file[PTQ_CLAIM_SIDE], *row, *column; /* of a benchmark's reports, a run each */
+    int n_file;
+    double above, below; /* the other one is NaN */
     /* what came out */
     enum ptq_claim_verdict verdict;
     double value; /* NaN where it cannot be tested */

@@ -57,6 +57,27 @@ static void add_note(struct ptq_claims *claims, const char *note)
     if (claims->n_notes < MOST_NOTES) claims->note[claims->n_notes++] = note;
 }
 
+static int is_of_earlier_model(const struct ptq_claim_cells *cells, int i)
+{
+    for (int j = 0; j < i; j++)
+        if (strcmp(cells->cell[j].model_sha256, cells->cell[i].model_sha256) == 0) return 1;
+    return 0;
+}
+
+/* A selector takes cells of the file's first model alone: that there are others must not go unsaid. */
+static void note_other_models(struct ptq_arena *arena, struct ptq_claims *claims, const struct ptq_claim_cells *cells)
+{
+    const char *others = "";
+    for (int i = 1; i < cells->n; i++)
+        if (!is_of_earlier_model(cells, i))
+            others = ptq_format(arena, "%s%s%s", others, *others ? ", " : "", cells->cell[i].model);
+    if (*others)
+        add_note(claims, ptq_format(arena,
+                                    "Only %s is judged, the first model of its results. No verdict is about the others "
+                                    "there: %s. make claims MODEL=NAME judges one by itself.",
+                                    cells->cell[0].model, others));
+}
+
 /* What was measured on what, by whom: of the first cell of every file. */
 static void note_cells(struct ptq_arena *arena, struct ptq_claims *claims, const struct ptq_claim_cells *cells)
 {
@@ -118,6 +139,7 @@ void ptq_claims_judge(struct ptq_arena *arena, struct ptq_claims *claims, const 
         for (int s = 0; s < claims->n_sides; s++) run_test(arena, claims, cells, &claims->row[r].side[s]);
     claims->note = ptq_new(arena, const char *, MOST_NOTES);
     claims->n_notes = 0;
+    for (int i = 0; i < claims->n_experiments; i++) note_other_models(arena, claims, &cells[i]);
     note_method(arena, claims);
     note_cells(arena, claims, cells);
 }

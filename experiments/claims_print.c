@@ -31,6 +31,15 @@ static const char *threshold(struct ptq_arena *arena, const struct ptq_claim_tes
                      t->measure->unit);
 }
 
+/* Where the number comes from. */
+static const char *source(struct ptq_arena *arena, const struct ptq_claim_test *t)
+{
+    if (t->experiment) return t->experiment;
+    const char *files = "";
+    for (int i = 0; i < t->n_file; i++) files = ptq_format(arena, "%s%s%s", files, i ? ", " : "", t->file[i]);
+    return files;
+}
+
 /* ---- text and Markdown ---- */
 
 struct page {
@@ -73,7 +82,7 @@ static void print_claim(const struct page *p, const struct ptq_claim *claim)
     sheet.row = ptq_alloc_array(p->arena, (size_t)sheet.n_rows, sizeof *sheet.row, "claims");
     for (int i = 0; i < claim->n_tests; i++) {
         const struct ptq_claim_test *t = &claim->test[i];
-        sheet.row[i][0] = ptq_format(p->arena, "%s (%s)", t->what, t->experiment ? t->experiment : t->file);
+        sheet.row[i][0] = ptq_format(p->arena, "%s (%s)", t->what, source(p->arena, t));
         sheet.row[i][1] = ptq_claim_number(p->arena, t);
         sheet.row[i][2] = threshold(p->arena, t);
         sheet.row[i][3] = ptq_claim_verdict_name(t->verdict);

@@ -17,13 +17,40 @@ const char *ptq_without_order(struct ptq_arena *arena, const char *spec)
     return at ? ptq_format(arena, "%.*s%s", (int)(at - spec), spec, rest + strcspn(rest, ",")) : spec;
 }
 
+#define AT(field) offsetof(struct ptq_cell, field)
+static const struct ptq_common commons[] = {
+    {"model", AT(model_sha256), AT(model)},
+    {"evaluation text", AT(tokens_sha256), AT(text)},
+    {"protocol", AT(protocol), AT(protocol)},
+    {"calibration text", AT(calib), AT(calib)},
+    {"calibration", AT(calib_protocol), AT(calib_protocol)},
+    {"device", AT(device), AT(device)},
+    {"path", AT(path), AT(path)},
+};
+#undef AT
+
+static const char *text_at(const struct ptq_cell *cell, size_t offset)
+{
+    return *(const char *const *)((const char *)cell + offset);
+}
+
+const struct ptq_common *ptq_cells_apart(const struct ptq_cell *a, const struct ptq_cell *b)
+{
+    for (size_t i = 0; i < sizeof commons / sizeof *commons; i++)
+        if (!same(text_at(a, commons[i].compared), text_at(b, commons[i].compared))) return &commons[i];
+    return NULL;
+}
+
+const char *ptq_common_text(const struct ptq_common *common, const struct ptq_cell *cell)
+{
+    const char *text = text_at(cell, common->shown);
+    return *text ? text : "none";
+}
+
 int ptq_is_replicate(struct ptq_arena *arena, const struct ptq_cell *a, const struct ptq_cell *b)
 {
     return (a->seed != b->seed || !same(a->spec, b->spec)) &&
-           same(ptq_without_order(arena, a->spec), ptq_without_order(arena, b->spec)) &&
-           same(a->model_sha256, b->model_sha256) && same(a->tokens_sha256, b->tokens_sha256) &&
-           same(a->protocol, b->protocol) && same(a->calib, b->calib) && same(a->calib_protocol, b->calib_protocol) &&
-           same(a->device, b->device) && same(a->path, b->path);
+           same(ptq_without_order(arena, a->spec), ptq_without_order(arena, b->spec)) && !ptq_cells_apart(a, b);
 }
 
 /* ---- one row ---- */

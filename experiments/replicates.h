@@ -22,6 +22,8 @@
 #include "bootstrap.h"
 #include "results.h"
 
+#include <stddef.h>
+
 struct ptq_replicates {
     const struct ptq_cell **cell; /* [n], in the order that was given */
     int n;                        /* 1 without other seeds */
@@ -44,6 +46,16 @@ int ptq_replicates_paired(const struct ptq_replicates *a, const struct ptq_repli
 
 /* The SPEC without order=, the order of the sums; spec itself where it has none. In arena. */
 const char *ptq_without_order(struct ptq_arena *arena, const char *spec);
+
+/* What all replicates of one another have in common beside their SPEC: a text each. */
+struct ptq_common {
+    const char *what;       /* for people */
+    size_t compared, shown; /* offsets in struct ptq_cell: what must be the same, and what people know it by */
+};
+/* The first that differs, or NULL. */
+const struct ptq_common *ptq_cells_apart(const struct ptq_cell *a, const struct ptq_cell *b);
+/* What a cell has there; "none" for an empty one. */
+const char *ptq_common_text(const struct ptq_common *common, const struct ptq_cell *cell);
 
 /* 1 where b is a but for its seed, and what that drew, or the order of its sums. */
 int ptq_is_replicate(struct ptq_arena *arena, const struct ptq_cell *a, const struct ptq_cell *b);

@@ -1,16 +1,12 @@
-/* Claims: what is wrong in their file is refused; the verdict follows from where the interval lies; selectors; what is
- * missing is said; the contrast of perplexities against plain arithmetic; and the tree's own claims parse. */
+/* Claims: what is wrong in their file is refused; the verdict follows from where the interval lies; what is missing is
+ * said; and the tree's own claims parse. */
 #include "cells.h"
-#include "claim_select.h"
 #include "claims.h"
-#include "contrast.h"
-#include "progress.h"
-#include "replicates.h"
+#include "drawn_cells.h"
 #include "mapped.h"
 
 #include <jansson.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -63,7 +59,7 @@ static void test_refused(void **state)
     refuse(CLAIM "{what: w, experiment: e, measure: ratio, of: fp16, to: fp16, above: 1, below: 2}\n",
            "one of 'above' and 'below'");
     refuse(CLAIM "{what: w, experiment: e, measure: ratio, of: fp16, to: fp16, above: one}\n", "must be a number");
-    refuse(CLAIM "{what: w, experiment: e, measure: ratio, of: [], to: fp16, above: 1}\n", "0 selectors");
+    refuse(CLAIM "{what: w, experiment: e, measure: ratio, of: [], to: fp16, above: 1}\n", "of holds 0 entries");
     refuse(CLAIM "{what: w, measure: bench, file: f, above: 1}\n", "file, row or column");
     refuse("claims: [{name: n, claim: c, source: s, tests: [{what: w, measure: bench, file: f, row: r, column: c, "
            "above: 1}]}, {name: n, claim: c, source: s, tests: [{what: w, measure: bench, file: f, row: r, column: c, "
@@ -87,13 +83,25 @@ static void test_claims_of_the_tree(void **state)
     assert_int_equal(ptq_claims_cells(arena, &claims, "/no/such/folder", &cells, &err), PTQ_OK);
     ptq_claims_judge(arena, &claims, cells);
     for (int i = 0; i < claims.n; i++) { /* nothing was run, so nothing is claimed, but for what benchmarks wrote */
-        if (claims.claim[i].test[0].file) continue;
+        if (claims.claim[i].test[0].n_file) continue;
         assert_int_equal(claims.claim[i].verdict, PTQ_CLAIM_CANNOT);
         assert_non_null(claims.claim[i].test[0].why);
     }
 }
 
 /* ---- verdicts ---- */
+
+static char *print(const struct ptq_claims *claims, enum ptq_table_format format)
+{
+    char *text;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    if (ptq_claims_print(claims, format, out, &err)) fail_msg("%s", err.text);
+    fclose(out);
+    char *copy = ptq_strdup(arena, text);
+    free(text);
+    return copy;
+}
 
 /* FP16 at exp(2.9), RTN 0.5 nats above it, AWQ and GPTQ 0.2 with noise that differs. */
 static struct ptq_claim_cells some_cells(void)
@@ -206,6 +214,26 @@ static void test_worst_of_tests(void **state)
     assert_int_equal(c.verdict, PTQ_CLAIM_FAILS);
 }
 
+/* Of several models the first is judged, and a note names those that are not. */
+static void test_several_models(void **state)
+{
+    (void)state;
+    struct ptq_claims claims = claims_of(RTN_OVER_FP16 "above: 1.2}");
+    struct ptq_claim_cells one = some_cells(), three = {.experiment = "e", .n = 3 * one.n};
+    static const char *const model[] = {"llama", "opt", "bloom"};
+    three.cell = ptq_new(arena, struct ptq_cell, three.n);
+    for (int i = 0; i < three.n; i++) {
+        three.cell[i] = some_cells().cell[i % one.n];
+        three.cell[i].model = three.cell[i].model_sha256 = model[i / one.n];
+    }
+    ptq_claims_judge(arena, &claims, &one);
+    for (int i = 0; i < claims.n_notes; i++) assert_null(strstr(claims.note[i], "is judged"));
+    ptq_claims_judge(arena, &claims, &three);
+    assert_int_equal(claims.claim[0].verdict, PTQ_CLAIM_HOLDS);
+    assert_non_null(strstr(claims.note[0], "Only llama is judged"));
+    assert_non_null(strstr(claims.note[0], "the others there: opt, bloom."));
+}
+
 static void test_other_measures(void **state)
 {
     (void)state;
@@ -226,6 +254,7 @@ static void test_other_measures(void **state)
     assert_int_equal(c.verdict, PTQ_CLAIM_CANNOT); /* one cell has no spread */
 }
 
+/* Of one benchmark: a run, or the range of several. */
 static void test_bench(void **state)
 {
     (void)state;
@@ -241,8 +270,10 @@ static void test_bench(void **state)
     c = judged(test);
     assert_int_equal(c.verdict, PTQ_CLAIM_HOLDS);
     assert_true(c.test[0].value == 3.04 && isnan(c.test[0].interval.low));
+    assert_string_equal(c.test[0].why, "one run, without an interval");
     c = judged("{what: w, measure: bench, file: bench.md, row: prompt, column: ratio, above: 2.7}");
     assert_true(c.test[0].value == 3 && c.test[0].interval.low == 2.5 && c.test[0].interval.high == 3.5);
+    assert_null(c.test[0].why);
     assert_int_equal(c.verdict, PTQ_CLAIM_UNDECIDED); /* not in every round */
     c = judged("{what: w, measure: bench, file: bench.md, row: head, column: ratio, above: 2.7}");
     assert_true(isnan(c.test[0].interval.low)); /* upside down is no range */
@@ -251,24 +282,34 @@ static void test_bench(void **state)
     unsetenv("PTQ_HOME");
 }
 
-/* ---- selectors ---- */
-
-static struct ptq_claim_cells drawn_cells(void)
+/* Reports of several runs: the number is their mean, its interval all that they hold. */
+static void test_several_reports(void **state)
 {
-    struct ptq_cell *cell = ptq_new(arena, struct ptq_cell, 6);
-    for (int i = 0; i < 6; i++) {
-        cell[i] = make_cell(arena, "m", i < 4 ? "gptq:w3,g64,act_order=0" : "gptq:w3,g128,act_order=0", 0.1 * i);
-        cell[i].seed = i;
-        cell[i].calib = i % 2 ? "a/b" : "c";
-        cell[i].calib_windows = i < 2 ? 2 : 8;
+    (void)state;
+    static const char *const row[] = {"| tokens/s | 3.0 |", "| tokens/s | 2.6 |", "| tokens/s | 2.8 (2.5 .. 2.9) |"};
+    setenv("PTQ_HOME", folder, 1);
+    for (int i = 0; i < 3; i++) {
+        const char *text = ptq_format(arena, "| what | ratio |\n|---|---|\n%s\n", row[i]);
+        const char *path = ptq_join(arena, folder, ptq_format(arena, "%d.md", i));
+        assert_int_equal(ptq_write_file(path, text, strlen(text), &err), PTQ_OK);
     }
-    return (struct ptq_claim_cells){.experiment = "e", .cell = cell, .n = 6};
-}
-
-static int selected(const struct ptq_claim_cells *cells, const char *selector)
-{
-    struct ptq_group group = {0};
-    return ptq_claim_select(arena, cells, selector, &group, &err) ? -1 : group.n;
+#define REPORTS(files) "{what: w, measure: bench, file: [" files "], row: tokens/s, column: ratio, above: 2.7}"
+    struct ptq_claims claims = claims_of(REPORTS("0.md, 1.md"));
+    struct ptq_claim_test *t = &claims.claim[0].test[0];
+    ptq_claims_judge(arena, &claims, NULL);
+    assert_true(fabs(t->value - 2.8) < 1e-9 && t->interval.low == 2.6 && t->interval.high == 3);
+    assert_int_equal(t->verdict, PTQ_CLAIM_UNDECIDED); /* which either of them alone would decide */
+    assert_non_null(strstr(t->why, "mean of 2 runs"));
+    assert_non_null(strstr(print(&claims, PTQ_TABLE_TEXT), "w (0.md, 1.md)"));
+    struct ptq_claim c = judged(REPORTS("0.md, 1.md, 2.md"));
+    assert_true(fabs(c.test[0].value - 2.8) < 1e-9 && c.test[0].interval.low == 2.5 && c.test[0].interval.high == 3);
+    c = judged(REPORTS("0.md, none.md"));
+    assert_int_equal(c.verdict, PTQ_CLAIM_CANNOT);
+    assert_non_null(strstr(c.test[0].why, "none.md is not there"));
+    refuse(CLAIM REPORTS("{a: b}") "\n", "it must be a file");
+#undef REPORTS
+    for (int i = 0; i < 3; i++) unlink(ptq_join(arena, folder, ptq_format(arena, "%d.md", i)));
+    unsetenv("PTQ_HOME");
 }
 
 /* The mean of several runs' seconds, their range for an interval. */
@@ -276,100 +317,15 @@ static void test_seconds_of_runs(void **state)
 {
     (void)state;
     struct ptq_claims claims =
-        claims_of("{what: w, experiment: e, measure: seconds_ratio, of: \"gptq:g64\", to: \"gptq:g128\", below: 2}");
-    struct ptq_claim_cells cells = drawn_cells();
-    for (int i = 0; i < cells.n; i++) {
-        cells.cell[i].seconds_quantize = i < 4 ? 2 + i : 1 + i % 2;
-    }
+        claims_of("{what: w, experiment: e, measure: seconds_ratio, of: \"gptq:g64 calib_windows=8\", to: "
+                  "\"gptq:g128\", below: 3}");
+    struct ptq_claim_cells cells = drawn_cells(arena);
+    for (int i = 0; i < cells.n; i++) cells.cell[i].seconds_quantize = i < 4 ? 2 * i : 1 + i % 2;
     ptq_claims_judge(arena, &claims, &cells);
     const struct ptq_claim_test *t = &claims.claim[0].test[0];
-    assert_true(fabs(t->value - 3.5 / 1.5) < 1e-9);
-    assert_true(fabs(t->interval.low - 2. / 2) < 1e-9 && fabs(t->interval.high - 5. / 1) < 1e-9);
+    assert_true(fabs(t->value - 5 / 1.5) < 1e-9);
+    assert_true(fabs(t->interval.low - 4. / 2) < 1e-9 && fabs(t->interval.high - 6. / 1) < 1e-9);
     assert_int_equal(t->verdict, PTQ_CLAIM_UNDECIDED);
-}
-
-static void test_selectors(void **state)
-{
-    (void)state;
-    struct ptq_claim_cells cells = drawn_cells();
-    assert_int_equal(selected(&cells, "gptq:w3,g64"), 4);
-    assert_int_equal(selected(&cells, "gptq:g64,act_order=0 seed=3"), 1);
-    assert_int_equal(selected(&cells, "gptq:g64 calib=b"), 2);
-    assert_int_equal(selected(&cells, "gptq:g64 calib_windows=least"), 2);
-    assert_int_equal(selected(&cells, "gptq:g64 calib_windows=most calib=c"), 1);
-    assert_int_equal(selected(&cells, "gptq:g64 calib_windows=8"), 2);
-    assert_int_equal(selected(&cells, "gptq:w3"), -1);
-    assert_non_null(strstr(err.text, "means several cells of e"));
-    assert_int_equal(selected(&cells, "gptq:w4"), -1);
-    assert_int_equal(selected(&cells, "gpt:w3"), -1);
-    assert_int_equal(selected(&cells, "gptq:g64 windows=2"), -1);
-    assert_non_null(strstr(err.text, "the condition 'windows=2' is not known"));
-    assert_int_equal(selected(&cells, ""), -1);
-    cells.missing = "e.h5: there is no such file";
-    assert_int_equal(selected(&cells, "gptq:g64"), -1);
-    assert_non_null(strstr(err.text, "make table NAME=e runs it"));
-}
-
-/* ---- contrasts ---- */
-
-static double first_less_second(const double *nll, const void *context)
-{
-    (void)context;
-    return nll[0] - nll[1];
-}
-
-static void test_contrast(void **state)
-{
-    (void)state;
-    struct ptq_claim_cells c = drawn_cells();
-    const struct ptq_cell *a[] = {&c.cell[2], &c.cell[3]}, *b[] = {&c.cell[0]};
-    struct ptq_group group[] = {{a, 2}, {b, 1}};
-    struct ptq_interval pair, alone;
-    double value;
-    assert_int_equal(ptq_contrast(group, 2, &ptq_bootstrap_default, first_less_second, NULL, &value, &pair, &err),
-                     PTQ_OK);
-    double wanted = (c.cell[2].nll_mean + c.cell[3].nll_mean) / 2 - c.cell[0].nll_mean;
-    assert_true(fabs(value - wanted) < 1e-6);
-    assert_true(pair.low < value && value < pair.high);
-    /* the two cells are 0.1 nats apart, which makes the interval wider than that of one alone */
-    group[0].n = 1;
-    assert_int_equal(ptq_contrast(group, 2, &ptq_bootstrap_default, first_less_second, NULL, &value, &alone, &err),
-                     PTQ_OK);
-    assert_true(pair.high - pair.low > alone.high - alone.low);
-    c.cell[0].tokens_sha256 = "another";
-    assert_int_equal(ptq_contrast(group, 2, &ptq_bootstrap_default, first_less_second, NULL, &value, &alone, &err),
-                     PTQ_EINPUT);
-}
-
-static double perplexity(const double *nll, const void *context)
-{
-    (void)context;
-    return exp(nll[0]);
-}
-
-/* One comparison has one interval, in a claim as in a table: of one cell, and of several draws. */
-static void test_contrast_is_the_tables(void **state)
-{
-    (void)state;
-    struct ptq_claim_cells c = drawn_cells();
-    struct ptq_replicates r = {.cell = ptq_new(arena, const struct ptq_cell *, 2), .n = 1};
-    r.cell[0] = &c.cell[2];
-    r.cell[1] = &c.cell[3];
-    for (; r.n <= 2; r.n++) {
-        struct ptq_group group = {r.cell, r.n};
-        ptq_replicates_summarise(&r);
-        const struct ptq_cell *mean = ptq_replicates_mean(arena, &r);
-        struct ptq_estimate e;
-        struct ptq_interval here;
-        double value;
-        assert_int_equal(ptq_bootstrap(&mean, 1, -1, &ptq_bootstrap_default, &e, &err), PTQ_OK);
-        ptq_replicates_widen(&r, NULL, ptq_bootstrap_default.level, &e);
-        assert_int_equal(ptq_contrast(&group, 1, &ptq_bootstrap_default, perplexity, NULL, &value, &here, &err),
-                         PTQ_OK);
-        double near = 1e-5 * value; /* nll of a mean is float32 */
-        assert_true(fabs(value - e.ppl) < near && here.high > here.low);
-        assert_true(fabs(here.low - e.interval.low) < near && fabs(here.high - e.interval.high) < near);
-    }
 }
 
 /* One cell each: the same number as the bootstrap of differences, and nearly the same interval. */
@@ -388,18 +344,6 @@ static void test_contrast_agrees_with_bootstrap(void **state)
 }
 
 /* ---- printing ---- */
-
-static char *print(const struct ptq_claims *claims, enum ptq_table_format format)
-{
-    char *text;
-    size_t size;
-    FILE *out = open_memstream(&text, &size);
-    if (ptq_claims_print(claims, format, out, &err)) fail_msg("%s", err.text);
-    fclose(out);
-    char *copy = ptq_strdup(arena, text);
-    free(text);
-    return copy;
-}
 
 static void test_printed(void **state)
 {
@@ -442,21 +386,6 @@ static void test_documentation(void **state)
     free(printed);
 }
 
-/* The last test, since the signal stays. */
-static void test_stopped(void **state)
-{
-    (void)state;
-    struct ptq_claim_cells c = drawn_cells();
-    const struct ptq_cell *cell[] = {&c.cell[0]};
-    struct ptq_group group = {cell, 1};
-    struct ptq_interval interval;
-    double value;
-    ptq_catch_signals();
-    raise(SIGINT);
-    assert_int_equal(ptq_contrast(&group, 1, &ptq_bootstrap_default, perplexity, NULL, &value, &interval, &err),
-                     PTQ_EINTERRUPT);
-}
-
 static int set_up(void **state)
 {
     (void)state;
@@ -479,21 +408,10 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(refused),
-                                       TEST(claims_of_the_tree),
-                                       TEST(verdicts),
-                                       TEST(orders),
-                                       TEST(no_verdict),
-                                       TEST(worst_of_tests),
-                                       TEST(other_measures),
-                                       TEST(bench),
-                                       TEST(seconds_of_runs),
-                                       TEST(selectors),
-                                       TEST(contrast),
-                                       TEST(contrast_agrees_with_bootstrap),
-                                       TEST(contrast_is_the_tables),
-                                       TEST(printed),
-                                       TEST(documentation),
-                                       TEST(stopped)};
+    const struct CMUnitTest tests[] = {
+        TEST(refused),    TEST(claims_of_the_tree), TEST(verdicts),        TEST(orders),
+        TEST(no_verdict), TEST(worst_of_tests),     TEST(several_models),  TEST(other_measures),
+        TEST(bench),      TEST(several_reports),    TEST(seconds_of_runs), TEST(contrast_agrees_with_bootstrap),
+        TEST(printed),    TEST(documentation)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -136,6 +136,7 @@ END
 
 # scripts/tables and scripts/claims: quick forms in one folder, from which cells are shared; verdicts from the same folder
 test_tables_and_claims() {
+    local setting folders
     machine 0
     tool ptq <<END
 printf '<%s>' "\$@" >>"$scratch/calls"; echo >>"$scratch/calls"
@@ -156,8 +157,21 @@ END
 
     : >"$scratch/calls" # another model has a folder of its own; in full, cells are shared as well
     QUICK='' MODEL="$scratch/a model" expect_exit 0 "$tree/scripts/claims"
-    expect_text "^<run><experiments/table1.yaml><-o><$RESULTS/claims-[0-9]+/table1.h5>.*<--reuse><$RESULTS/claims-[0-9]+>$" \
+    expect_text "^<run><experiments/table1.yaml><-o><($RESULTS/claims-models=[^/]*a_model[^/]*)/table1.h5>.*<--reuse><\1>$" \
         "$scratch/calls"
+    : >"$scratch/calls" # and so have other settings: none with values alike
+    for setting in TEXT=c CALIB=c WINDOWS=32 SEED=32; do
+        expect_exit 0 env "$setting" "$tree/scripts/claims"
+    done
+    folders=$(sed -n 's/^<run>.*<-o><\(.*\)\/table1.h5>.*/\1/p' "$scratch/calls" | sort -u)
+    [ "$(wc -l <<<"$folders")" = 4 ] || fail "four settings in $folders"
+    expect_text "^<run>.*<-o><$RESULTS/quick/claims-windows=32/table1.h5>.*<--set><windows=32>" "$scratch/calls"
+
+    : >"$scratch/calls" # verdicts are of one model
+    expect_exit 1 env MODEL='[a, b]' "$tree/scripts/claims"
+    expect_text "MODEL is '\[a, b\]'; claims are judged of one model" "$scratch/err"
+    [ ! -s "$scratch/calls" ] || fail "it ran something"
+    expect_exit 0 env MODEL="[$scratch/a model]" "$tree/scripts/claims"
 
     echo experiments/awq-table4.yaml >"$scratch/broken" # one that fails does not keep the others
     rm -rf "$RESULTS"                                   # what was made still stands
