@@ -69,7 +69,7 @@ test_folders_where_files_are_expected() {
             expect_text "^ptq: $name: is a folder, where ptq writes and removes files alone; move it away" "$scratch/err"
             expect_no_text '^\[' "$scratch/err"
         done
-        [ -d "$name" ] && [ ! -e "$file" ] || fail "$name: $(ls -d "$file"*)"
+        { [ -d "$name" ] && [ ! -e "$file" ]; } || fail "$name: $(ls -d "$file"*)"
         rm -r "$file".*
     done
 }
@@ -262,7 +262,7 @@ test_reuse_of_what_is_removed() {
     # Of a run that was killed there are only the finished cells, and a link to FILE leads nowhere yet.
     file=$scratch/unjoined.h5
     expect_exit 0 "${run[@]}" -o "$file" --cell "0:${ids[0]}"
-    [ ! -e "$file" ] && [ -s "$file.cells/${ids[0]}.h5" ] || fail "a cell is not alone: $(ls -d "$file"*)"
+    { [ ! -e "$file" ] && [ -s "$file.cells/${ids[0]}.h5" ]; } || fail "a cell is not alone: $(ls -d "$file"*)"
     ln -sf unjoined.h5 "$scratch/also.h5"
     ln -s unjoined.h5.cells "$scratch/folder"
     for from in "$file" "$scratch/also.h5" "$file.cells" "$scratch/folder" "$file.cells/${ids[0]}.h5"; do
