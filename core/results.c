@@ -45,8 +45,7 @@ enum ptq_status ptq_results_follow(struct ptq_arena *arena, const char **file, s
     return PTQ_OK;
 }
 
-/* The id in "ID.h5" or "ID.part"; 0 where name is something else. */
-static int id_of_name(const char *name, const char *suffix, char *id)
+int ptq_results_id(const char *name, const char *suffix, char id[PTQ_SHA256_HEX])
 {
     size_t length = PTQ_SHA256_HEX - 1;
     if (strlen(name) != length + strlen(suffix) || !ptq_is_sha256(name, length) || strcmp(name + length, suffix))
@@ -103,7 +102,7 @@ static enum ptq_status list_cell_files(struct ptq_arena *arena, const char *fold
     DIR *dir = opendir(folder);
     if (!dir && errno != ENOENT) cause = errno;
     for (struct dirent *entry; dir && (errno = 0, entry = readdir(dir));) {
-        if (!id_of_name(entry->d_name, ".h5", id)) continue;
+        if (!ptq_results_id(entry->d_name, ".h5", id)) continue;
         if (count == room) found = ptq_realloc(found, room = 2 * room + 16, sizeof *found, "names of cells");
         memcpy(found[count++], id, sizeof id);
     }
@@ -381,7 +380,7 @@ static int is_merged(const struct stored *s, const char *experiment, const char 
 static int is_spent(const char *name, const char *suffix, const struct cells *joined, const struct cells *damaged)
 {
     char id[PTQ_SHA256_HEX];
-    if (!id_of_name(name, suffix, id)) return 0;
+    if (!ptq_results_id(name, suffix, id)) return 0;
     return !joined || find_cell(joined, id) || (damaged && find_cell(damaged, id));
 }
 

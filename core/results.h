@@ -198,6 +198,8 @@ enum ptq_status ptq_results_ids(struct ptq_arena *arena, const char *file, char 
 enum ptq_status ptq_results_merge(const char *file, const char *experiment, const char *yaml,
                                   const char (*keep)[PTQ_SHA256_HEX], int n_keep, struct ptq_error *err);
 
+/* The id in "ID.h5" or "ID.part", names in FILE.cells; 0 where name is something else. */
+int ptq_results_id(const char *name, const char *suffix, char id[PTQ_SHA256_HEX]);
 /* Whether there is FILE, or FILE.cells, which a run that has not ended leaves. PTQ_EIO where the system cannot say. */
 enum ptq_status ptq_results_are_there(struct ptq_arena *arena, const char *file, int *there, struct ptq_error *err);
 /* All cells of FILE (and of FILE.cells, where a run is under way) in stored order; none where there is nothing but
@@ -214,7 +216,8 @@ enum ptq_status ptq_results_experiment(struct ptq_arena *arena, const char *file
 #define PTQ_TASKS ".tasks"
 #define PTQ_LOCK ".lock"
 #define PTQ_FAILED ".failed.json" /* experiments/failures.h */
-/* For who will write FILE, before the work: all of these names fit, and none of the folders is a link already. */
+/* For who will write FILE, before the work: all of these names fit, none of the folders is a link already, and where a
+ * file will be written or removed, beside FILE or in FILE.cells, there is no folder. */
 enum ptq_status ptq_results_check_beside(const char *file, struct ptq_error *err);
 
 /* Refuses what cannot be a results file's name: nothing, a folder, a FIFO, a device. */

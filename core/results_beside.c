@@ -4,17 +4,20 @@
 #include "beside.h"
 #include "mapped.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-enum kind { WRITTEN, MADE, FOLDER }; /* by way of a temporary; at once; a folder, made at once */
+enum kind { WRITTEN, MADE, FOLDER, CELLS }; /* by way of a temporary; at once; folders, made at once */
 
 static const struct {
     const char *suffix;
     enum kind kind;
-} beside[] = {{"", WRITTEN}, {PTQ_FAILED, WRITTEN}, {PTQ_LOCK, MADE}, {PTQ_CELLS, FOLDER}, {PTQ_TASKS, FOLDER}};
+} beside[] = {{"", WRITTEN}, {PTQ_FAILED, WRITTEN}, {PTQ_LOCK, MADE}, {PTQ_CELLS, CELLS}, {PTQ_TASKS, FOLDER}};
 enum { N_BESIDE = sizeof beside / sizeof *beside };
 
 /* The longest path beneath these folders: FILE.cells/ID.part/ with a block on its way. */
@@ -49,13 +52,64 @@ static enum ptq_status check_length(const char *file, struct ptq_error *err)
                     longest_in(folder) - most);
 }
 
+/* ---- folders where files are expected ---- */
+
+static int is_folder(const char *path)
+{
+    struct stat info;
+    return lstat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+static enum ptq_status refuse_folder(const char *path, struct ptq_error *err)
+{
+    return ptq_fail(err, PTQ_EINPUT,
+                    "%s: is a folder, where ptq writes and removes files alone; move it away, or give another name "
+                    "behind -o",
+                    path);
+}
+
+/* Whether what has that name in FILE.cells is a file of ours, which will be replaced or removed. */
+static int is_file_of_cells(const char *name)
+{
+    char id[PTQ_SHA256_HEX];
+    return ptq_results_id(name, ".h5", id) || ptq_is_left_over(name);
+}
+
+static int is_part(const char *name)
+{
+    char id[PTQ_SHA256_HEX];
+    return ptq_results_id(name, ".part", id);
+}
+
+/* FILE.cells, or one of its parts, in which all is ours. What is in the way of others' names stays as it is. */
+static enum ptq_status check_inside(const char *folder, int of_part, struct ptq_error *err)
+{
+    enum ptq_status status = PTQ_OK;
+    DIR *dir = opendir(folder);
+    if (!dir && errno != ENOENT) return ptq_fail(err, PTQ_EIO, "%s: cannot be read: %s", folder, strerror(errno));
+    for (struct dirent *entry; dir && !status && (entry = readdir(dir));) {
+        char path[PATH_MAX + NAME_MAX + 2];
+        const char *name = entry->d_name;
+        snprintf(path, sizeof path, "%s/%s", folder, name);
+        if (!strcmp(name, ".") || !strcmp(name, "..") || !is_folder(path)) continue;
+        if (of_part || is_file_of_cells(name)) status = refuse_folder(path, err);
+        if (!of_part && is_part(name)) status = check_inside(path, 1, err);
+    }
+    if (dir) closedir(dir);
+    return status;
+}
+
 enum ptq_status ptq_results_check_beside(const char *file, struct ptq_error *err)
 {
     PTQ_TRY(check_length(file, err));
     for (int i = 0; i < N_BESIDE; i++) {
         char path[PATH_MAX];
         snprintf(path, sizeof path, "%s%s", file, beside[i].suffix);
-        if (beside[i].kind == FOLDER) PTQ_TRY(ptq_check_own_folder(path, err));
+        if (beside[i].kind >= FOLDER)
+            PTQ_TRY(ptq_check_own_folder(path, err));
+        else if (is_folder(path))
+            return refuse_folder(path, err);
+        if (beside[i].kind == CELLS) PTQ_TRY(check_inside(path, 0, err));
     }
     return PTQ_OK;
 }

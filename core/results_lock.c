@@ -93,6 +93,21 @@ static enum ptq_status outwait(const struct holder *holder, const char *file, in
                         file, holder->process, ptq_results_patience_ms / 1000);
     if (waited_ms == SAID_AFTER_MS && is_named)
         ptq_progress_note("%s: waits for what a killed run, process %ld, had started to end", file, holder->process);
+    return PTQ_OK;
+}
+
+/* Whoever had the lock may have removed its file and made it anew, or its name cannot be looked at. */
+static enum ptq_status outwait_name(const char *path, int waited_ms, struct ptq_error *err)
+{
+    if (waited_ms < ptq_results_patience_ms) return PTQ_OK;
+    return ptq_fail(err, PTQ_EIO,
+                    "%s: what was opened is never what has this name; see what replaces it, or give another "
+                    "-o FILE",
+                    path);
+}
+
+static enum ptq_status wait_a_little(struct ptq_error *err)
+{
     nanosleep(&(struct timespec){.tv_nsec = LOOK_MS * 1000000L}, NULL);
     return ptq_interrupted(err);
 }
@@ -107,7 +122,8 @@ static enum ptq_status take_lock(const char *file, struct ptq_lock *lock, struct
         if (cause != EWOULDBLOCK && (cause || is_same_file(lock->fd, lock->path))) break;
         struct holder holder = holder_of(lock->fd);
         close(lock->fd);
-        if (cause == EWOULDBLOCK) PTQ_TRY(outwait(&holder, file, waited_ms, err));
+        PTQ_TRY(cause ? outwait(&holder, file, waited_ms, err) : outwait_name(lock->path, waited_ms, err));
+        PTQ_TRY(wait_a_little(err));
     }
     if (cause)
         ptq_progress_note("%s: its file system cannot lock it (%s), so a second run on it would not be noticed", file,

@@ -115,25 +115,41 @@ static void put_merges(struct ptq_gguf_keys *to, struct ptq_arena *arena, const 
 
 /* ---- ids and the template for chats, where the folder has them ---- */
 
-/* One id, or the first of several. */
-static void put_id(struct ptq_gguf_keys *to, const json_t *config, const char *name, const char *key)
+/* config.json's names of ids, and GGUF's. */
+static const struct {
+    const char *name, *key;
+} ids[] = {{"bos_token_id", "tokenizer.ggml.bos_token_id"},
+           {"eos_token_id", "tokenizer.ggml.eos_token_id"},
+           {"pad_token_id", "tokenizer.ggml.padding_token_id"}};
+
+/* One id each, or the first of several; below 0 there is none. */
+static enum ptq_status put_ids(struct ptq_gguf_keys *to, const json_t *config, const char *path, int64_t vocab,
+                               struct ptq_error *err)
 {
-    const json_t *id = json_object_get(config, name);
-    if (ptq_json_is(id, JSON_ARRAY)) id = json_array_get(id, 0);
-    if (ptq_json_is(id, JSON_INTEGER) && json_integer_value(id) >= 0) ptq_gguf_put_int(to, key, json_integer_value(id));
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        const json_t *id = json_object_get(config, ids[i].name);
+        if (ptq_json_is(id, JSON_ARRAY)) id = json_array_get(id, 0);
+        if (!ptq_json_is(id, JSON_INTEGER) || json_integer_value(id) < 0) continue;
+        if (json_integer_value(id) >= vocab)
+            return ptq_fail(err, PTQ_EINPUT,
+                            "%s: %s, %lld, has no row in the embedding, which has %lld; mend it, or "
+                            "make it null",
+                            path, ids[i].name, (long long)json_integer_value(id), (long long)vocab);
+        ptq_gguf_put_int(to, ids[i].key, json_integer_value(id));
+    }
+    return PTQ_OK;
 }
 
 static enum ptq_status put_settings(struct ptq_gguf_keys *to, struct ptq_arena *arena, const char *folder,
-                                    struct ptq_error *err)
+                                    int64_t vocab, struct ptq_error *err)
 {
     const char *path = ptq_join(arena, folder, "config.json");
     enum ptq_kind kind;
     json_t *config;
     PTQ_TRY(ptq_json_load(path, MAX_CONFIG, &config, err));
-    put_id(to, config, "bos_token_id", "tokenizer.ggml.bos_token_id");
-    put_id(to, config, "eos_token_id", "tokenizer.ggml.eos_token_id");
-    put_id(to, config, "pad_token_id", "tokenizer.ggml.padding_token_id");
+    enum ptq_status status = put_ids(to, config, path, vocab, err);
     json_decref(config);
+    if (status) return status;
     path = ptq_join(arena, folder, "tokenizer_config.json");
     PTQ_TRY(ptq_look(path, &kind, err));
     if (kind != PTQ_FILE) return PTQ_OK;
@@ -175,5 +191,5 @@ enum ptq_status ptq_gguf_put_tokenizer(struct ptq_gguf_keys *to, struct ptq_aren
     json_decref(root);
     if (status) return status;
     ptq_gguf_put_bool(to, "tokenizer.ggml.add_bos_token", bos);
-    return put_settings(to, arena, folder, err);
+    return put_settings(to, arena, folder, vocab, err);
 }

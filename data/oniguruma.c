@@ -14,7 +14,7 @@ enum { MAX_REGEX = 16384, MAX_DEPTH = 100 };
 /* What stands before in a class, which is what a '-' there depends on. */
 enum place { OUTSIDE, AT_START, BEHIND_CHARACTER, BEHIND_DASH, BEHIND_RANGE, BEHIND_CLASS };
 
-enum { IGNORES_CASE = 1, LOOKS_AROUND = 2 };
+enum { IGNORES_CASE = 1, LOOKS_AROUND = 2, LOOKS_BEHIND = 4 };
 
 /* One pass over the expression. */
 struct translation {
@@ -336,8 +336,8 @@ static enum ptq_status begin_group(struct translation *t, struct ptq_error *err)
                   {"(?>", 0, 0},
                   {"(?=", LOOKS_AROUND, 0},
                   {"(?!", LOOKS_AROUND, 0},
-                  {"(?<=", LOOKS_AROUND, 0},
-                  {"(?<!", LOOKS_AROUND, 0},
+                  {"(?<=", LOOKS_AROUND | LOOKS_BEHIND, 0},
+                  {"(?<!", LOOKS_AROUND | LOOKS_BEHIND, 0},
                   {"(?i:", IGNORES_CASE, 0},
                   {"(?-i:", 0, IGNORES_CASE}};
     const char *from = t->regex + t->at;
@@ -350,8 +350,9 @@ static enum ptq_status begin_group(struct translation *t, struct ptq_error *err)
     if (t->depth == MAX_DEPTH) return refuse(t, err, "more than %d groups in each other", MAX_DEPTH);
     while (i < n && strncmp(from, groups[i].opening, strlen(groups[i].opening)) != 0) i++;
     if (i == n && (from[1] == '?' || from[1] == '*')) return refuse(t, err, "a group of a special kind");
-    int outer = t->group[t->depth] & IGNORES_CASE;
-    t->group[++t->depth] = i < n ? (outer | groups[i].on) & ~groups[i].off : outer;
+    int outer = t->group[t->depth] & (IGNORES_CASE | LOOKS_BEHIND), on = i < n ? groups[i].on : 0;
+    if (outer & on & LOOKS_BEHIND) return refuse(t, err, "a lookbehind within a lookbehind");
+    t->group[++t->depth] = (outer | on) & (i < n ? ~groups[i].off : ~0);
     t->once = NULL;
     keep(t, i < n ? strlen(groups[i].opening) : 1);
     return PTQ_OK;

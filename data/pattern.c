@@ -30,7 +30,8 @@ struct ptq_pattern {
     const char *where;
 };
 
-/* Oniguruma's ^ and $ are always those of lines. */
+/* Oniguruma's ^ and $ are always those of lines. What makes a quantifier possessive by itself is wrong before one that
+ * is possessive and caseless (PCRE2 10.42): '=*(?i:a)?+=' does not find '='. */
 static enum ptq_status compile(const struct ptq_buffer *regex, const char *where, pcre2_code **code,
                                struct ptq_error *err)
 {
@@ -41,7 +42,8 @@ static enum ptq_status compile(const struct ptq_buffer *regex, const char *where
     pcre2_set_newline(context, PCRE2_NEWLINE_LF);
     pcre2_set_parens_nest_limit(context, 100);
     *code = pcre2_compile((PCRE2_SPTR)regex->data, regex->size,
-                          PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C | PCRE2_MULTILINE | PCRE2_USE_OFFSET_LIMIT,
+                          PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C | PCRE2_MULTILINE | PCRE2_USE_OFFSET_LIMIT |
+                              PCRE2_NO_AUTO_POSSESS,
                           &number, &offset, context);
     pcre2_compile_context_free(context);
     if (*code) return PTQ_OK;

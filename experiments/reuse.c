@@ -91,3 +91,25 @@ enum ptq_status ptq_reuse(struct ptq_plan *plan, const char *from, const char *f
     return kind == PTQ_FOLDER ? take_from_folder(plan, from, file, put, n, err)
                               : take_from(plan, from, file, put, n, err);
 }
+
+/* FILE.cells is told by FILE's own name, since FILE need not be there; from is one of its files, or it. */
+static int is_removed(struct ptq_arena *arena, const char *from, const char *file)
+{
+    char parent[PATH_MAX];
+    const char *cells = ptq_format(arena, "%s" PTQ_CELLS, file);
+    ptq_folder_of(from, parent, sizeof parent);
+    return ptq_is_same(file, from) || ptq_is_same(cells, ptq_format(arena, "%s" PTQ_CELLS, from)) ||
+           ptq_is_same(cells, from) || ptq_is_same(cells, parent);
+}
+
+enum ptq_status ptq_reuse_check(const char *from, const char *file, struct ptq_error *err)
+{
+    struct ptq_arena *arena = ptq_arena_make("a name");
+    const char *target = from;
+    enum ptq_status status = ptq_results_follow(arena, &target, err);
+    if (!status && is_removed(arena, target, file))
+        status = ptq_fail(err, PTQ_EUSAGE,
+                          "--reuse %s: is the results file that --fresh removes; leave one of the two out", from);
+    ptq_arena_free(arena);
+    return status;
+}

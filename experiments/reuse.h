@@ -12,4 +12,7 @@
 enum ptq_status ptq_reuse(struct ptq_plan *plan, const char *from, const char *file, int put, int *n,
                           struct ptq_error *err);
 
+/* Before --fresh removes FILE and FILE.cells: PTQ_EUSAGE where from is one of them or in them, whatever its name. */
+enum ptq_status ptq_reuse_check(const char *from, const char *file, struct ptq_error *err);
+
 #endif

@@ -404,18 +404,6 @@ static enum ptq_status choose_file(struct run *r)
     return ptq_results_check_beside(r->file, r->err);
 }
 
-/* What --fresh removes cannot be taken from. */
-static enum ptq_status check_reuse(const struct run *r)
-{
-    const struct ptq_run_options *o = r->options;
-    if (!o->fresh || !o->reuse) return PTQ_OK;
-    if (ptq_is_same(r->file, o->reuse) ||
-        ptq_is_same(ptq_format(r->arena, "%s" PTQ_CELLS, r->file), ptq_format(r->arena, "%s" PTQ_CELLS, o->reuse)))
-        return ptq_fail(r->err, PTQ_EUSAGE,
-                        "--reuse %s: is the results file that --fresh removes; leave one of the two out", o->reuse);
-    return PTQ_OK;
-}
-
 /* A launcher that is killed, or has no memory left, cannot stop its tasks: the kernel tells them, and they end as by
  * any SIGTERM. Else they would compute on, unseen, beside those of the next run. */
 static void end_with_launcher(void)
@@ -433,7 +421,7 @@ static enum ptq_status plan_and_run(struct run *r)
     if (o->cell) end_with_launcher();
     PTQ_TRY(ptq_experiment_read(r->arena, o->experiment, o->set, o->n_sets, &r->experiment, r->err));
     PTQ_TRY(choose_file(r));
-    PTQ_TRY(check_reuse(r));
+    if (o->fresh && o->reuse) PTQ_TRY(ptq_reuse_check(o->reuse, r->file, r->err));
     if (o->cell) PTQ_TRY(choose_cell(r, &id));
     PTQ_TRY(ptq_plan_make(r->arena, &r->experiment, r->runner, r->session, &r->plan, r->err));
     PTQ_TRY(o->dry_run ? dry_run(r) : id ? run_task(r, id) : run_all(r));

@@ -58,6 +58,22 @@ test_folders_that_are_links() {
     expect_exit 0 "${run[@]}" -o "$file"
 }
 
+# Seen before the work, not when it is done and cannot be kept.
+test_folders_where_files_are_expected() {
+    local file=$scratch/f.h5 name
+    for name in "$file.failed.json" "$file.cells/${ids[0]}.h5" "$file.cells/${ids[2]}.part/theirs"; do
+        mkdir -p "$name"
+        for command in run eval; do
+            if [ $command = run ]; then set -- "${run[@]}"; else set -- "${eval_fp16[@]}"; fi
+            expect_exit 1 "$@" -o "$file"
+            expect_text "^ptq: $name: is a folder, where ptq writes and removes files alone; move it away" "$scratch/err"
+            expect_no_text '^\[' "$scratch/err"
+        done
+        { [ -d "$name" ] && [ ! -e "$file" ]; } || fail "$name: $(ls -d "$file"*)"
+        rm -r "$file".*
+    done
+}
+
 # Names that ptq gives a task go, others stay with their folder, which is said.
 test_files_of_others_among_the_tasks() {
     local file=$scratch/n.h5
@@ -243,9 +259,22 @@ test_reuse_of_what_is_removed() {
     done
     expect_exit 0 "${run[@]}" -o "$file" --fresh --reuse "$scratch/whole.h5"
     expect_text '3 cells taken' "$scratch/err"
-    mkdir "$scratch/unjoined.h5.cells"
-    expect_exit 2 "${run[@]}" -o "$scratch/unjoined.h5" --fresh --reuse "$scratch/unjoined.h5"
-    rm -r "$scratch/also.h5" "$scratch/unjoined.h5.cells"
+    # Of a run that was killed there are only the finished cells, and a link to FILE leads nowhere yet.
+    file=$scratch/unjoined.h5
+    expect_exit 0 "${run[@]}" -o "$file" --cell "0:${ids[0]}"
+    { [ ! -e "$file" ] && [ -s "$file.cells/${ids[0]}.h5" ]; } || fail "a cell is not alone: $(ls -d "$file"*)"
+    ln -sf unjoined.h5 "$scratch/also.h5"
+    ln -s unjoined.h5.cells "$scratch/folder"
+    for from in "$file" "$scratch/also.h5" "$file.cells" "$scratch/folder" "$file.cells/${ids[0]}.h5"; do
+        expect_exit 2 "${run[@]}" -o "$file" --fresh --reuse "$from"
+        expect_text '^ptq: --reuse .*: is the results file that --fresh removes' "$scratch/err"
+        [ -s "$file.cells/${ids[0]}.h5" ] || fail "$from: the finished cell is gone"
+    done
+    ln -sf also.h5 "$scratch/also.h5"
+    expect_exit 1 "${run[@]}" -o "$file" --fresh --reuse "$scratch/also.h5"
+    expect_text '^ptq: .*also.h5: cannot be looked for: Too many levels|leads nowhere' "$scratch/err"
+    [ -s "$file.cells/${ids[0]}.h5" ] || fail "an endless link: the finished cell is gone"
+    rm -r "$scratch/also.h5" "$scratch/folder" "$file.cells"
 }
 
 # What has its last name keeps it when the power fails.

@@ -4,6 +4,7 @@
 #include "export_folder.h"
 #include "mapped.h"
 #include "model.h"
+#include "tokenizer_export.h"
 
 static char cache[64], tiny[64], gguf[64], gguf_path[96];
 
@@ -236,6 +237,36 @@ static void what_is_no_json_is_not_written(void **state)
     ptq_arena_free(arena);
 }
 
+/* A GGUF's ids have 32 bits; one beyond the embedding would be another token's there, or nobody's. */
+static void ids_of_a_gguf_have_rows(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *config, *words; /* NULL: it is written, or left out */
+    } rows[] = {
+        {"{\"bos_token_id\": 287, \"eos_token_id\": [2, 999], \"pad_token_id\": -1}", NULL},
+        {"{\"bos_token_id\": null, \"eos_token_id\": []}", NULL},
+        {"{\"pad_token_id\": 288}", "config.json: pad_token_id, 288, has no row in the embedding, which has 288"},
+        {"{\"bos_token_id\": 4294967297}", "config.json: bos_token_id, 4294967297, has no row"},
+        {"{\"eos_token_id\": [288, 2]}", "config.json: eos_token_id, 288, has no row"},
+    };
+    struct ptq_arena *arena = ptq_arena_make("test");
+    char folder[64];
+    make_test_folder(folder);
+    copy_file(MODELS "llama/tokenizer.json", folder, "tokenizer.json");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct ptq_gguf_keys keys = {0};
+        struct ptq_error err;
+        write_test_text(folder, "config.json", rows[i].config);
+        enum ptq_status status = ptq_gguf_put_tokenizer(&keys, arena, folder, 288, &err);
+        free(keys.bytes.data);
+        if (rows[i].words) assert_refused(rows[i].config, status, &err, rows[i].words);
+        if (!rows[i].words && status) fail_msg("%s: %s", rows[i].config, err.text);
+    }
+    remove_test_folder(folder);
+    ptq_arena_free(arena);
+}
+
 /* A folder of a stranger's may hold anything beneath the names that are carried over. */
 static void files_beside_the_weights_are_bounded(void **state)
 {
@@ -289,13 +320,10 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(codes_that_have_no_place),
-        cmocka_unit_test(sizes_and_families),
-        cmocka_unit_test(biases_that_no_family_has),
-        cmocka_unit_test(zeros_and_minima_of_a_gguf),
-        cmocka_unit_test(families_may_leave_things_out),
-        cmocka_unit_test(what_is_no_json_is_not_written),
-        cmocka_unit_test(files_beside_the_weights_are_bounded),
+        cmocka_unit_test(codes_that_have_no_place),      cmocka_unit_test(sizes_and_families),
+        cmocka_unit_test(biases_that_no_family_has),     cmocka_unit_test(zeros_and_minima_of_a_gguf),
+        cmocka_unit_test(families_may_leave_things_out), cmocka_unit_test(what_is_no_json_is_not_written),
+        cmocka_unit_test(ids_of_a_gguf_have_rows),       cmocka_unit_test(files_beside_the_weights_are_bounded),
         cmocka_unit_test(formats_that_never_began),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -3,6 +3,7 @@
 #include "progress.h"
 #include "results.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -161,6 +162,55 @@ static void test_lock_race(void **state)
     }
 }
 
+/* The name of a lock that can be opened cannot be looked at; the linker puts this before the system's (--wrap, see
+ * CMakeLists.txt). */
+static int looks_fail;
+int __real_stat(const char *path, struct stat *out);
+int __wrap_stat(const char *path, struct stat *out);
+int __wrap_stat(const char *path, struct stat *out)
+{
+    if (!looks_fail || strcmp(path, beside(".lock")) != 0) return __real_stat(path, out);
+    errno = EIO;
+    return -1;
+}
+
+static void need_interrupt(void)
+{
+    struct ptq_lock lock;
+    ptq_catch_signals();
+    raise(SIGTERM);
+    need(ptq_results_lock(file, &lock, &err) == PTQ_EINTERRUPT, 1);
+    _exit(0);
+}
+
+/* Nobody tries for ever, or without a pause, or deaf to signals. */
+static void test_lock_that_cannot_be_looked_at(void **state)
+{
+    (void)state;
+    struct ptq_lock lock;
+    int status;
+    looks_fail = 1;
+    ptq_results_patience_ms = 500;
+    alarm(20);
+    clock_t before = clock();
+    double started = ptq_seconds();
+    assert_int_equal(ptq_results_lock(file, &lock, &err), PTQ_EIO);
+    assert_non_null(strstr(err.text, "r.h5.lock: what was opened is never what has this name;"));
+    assert_true(ptq_seconds() - started >= 0.5);
+    assert_true((double)(clock() - before) / CLOCKS_PER_SEC < 0.25);
+    ptq_results_patience_ms = 60000;
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) need_interrupt();
+    assert_int_equal(waitpid(child, &status, 0), child);
+    alarm(0);
+    looks_fail = 0;
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    OK(ptq_results_lock(file, &lock, &err));
+    ptq_results_unlock(&lock);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -180,7 +230,7 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_lock), cmocka_unit_test(test_lock_outlives_its_holder),
-                                       cmocka_unit_test(test_lock_of_another_machine),
-                                       cmocka_unit_test(test_lock_race)};
+                                       cmocka_unit_test(test_lock_of_another_machine), cmocka_unit_test(test_lock_race),
+                                       cmocka_unit_test(test_lock_that_cannot_be_looked_at)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

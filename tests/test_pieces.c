@@ -154,6 +154,8 @@ static const struct {
     {"[\\d-]+", "a-1", "-1"},
     {"[!--]+", "a,-", ",-"},
     {"[&]+a", "&&a", "&&a"},
+    {"=*(?i:s)?+=", "f=Ks", "="}, /* PCRE2 10.42 takes '=*' for possessive here */
+    {"=?(?i:a)?+\\P{L}", "f=Ks", "="},
     {"(?>a|ab)b|a", "abb", "ab"},
     {"(?=a)a|(?<=b)c", "bc", "c"},
     {"(?i:'s)", "x'\xc5\xbf", "'\xc5\xbf"}, /* U+017F */
@@ -175,6 +177,7 @@ static const struct {
     {"(?i)A", "a", "a"},
     {"(?=b)b", "ab", "b"},
     {"(?<!a)b", "abb", "b"},
+    {"(?<=(?=a)a)(?<=(a))b", "bab", "b"},
     {"(a)", "a", "a"},
     {"^b$", "a\nb\nc", "b"}, /* ^ and $ are those of lines */
     {"z", "a", ""},
@@ -280,6 +283,8 @@ static const struct {
     {"\\A?a", "here;a quantifier of a place"},
     {"(?=a)*", "here;a quantifier of a place"},
     {"a{2,1}", "here;not a regular expression"},
+    {"a(?<!(?<!))", "here;a lookbehind within a lookbehind;byte 5"}, /* PCRE2 matches that, Oniguruma does not */
+    {"(?<=a(?=b(?<=b)))", "here;a lookbehind within a lookbehind"},
 };
 
 static void expressions_that_are_refused(void **state)

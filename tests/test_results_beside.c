@@ -107,6 +107,42 @@ static void links(void **state)
     assert_int_equal(rmdir(elsewhere), 0); /* there was nothing else in it */
 }
 
+/* What would be replaced or removed as a file is refused before the work where it is a folder; what has no name of ours
+ * is left alone. */
+static void folders_where_files_are_expected(void **state)
+{
+    (void)state;
+    const char *id = cells[0].id;
+    const struct {
+        const char *name;
+        int refused;
+    } rows[] = {{".failed.json", 1},
+                {".lock", 1},
+                {ptq_format(arena, PTQ_CELLS "/%s.h5", id), 1},
+                {ptq_format(arena, PTQ_CELLS "/%s.part/theirs", id), 1},
+                {PTQ_CELLS "/theirs", 0},
+                {PTQ_CELLS "/theirs.part/theirs", 0},
+                {ptq_format(arena, PTQ_CELLS "/%s.part", id), 0},
+                {ptq_format(arena, "%s/%s.h5", PTQ_TASKS, id), 0},
+                {temporary_of(arena, ptq_format(arena, PTQ_CELLS "/%s.h5", id), "1"), 0},
+                {temporary_of(arena, ptq_format(arena, PTQ_CELLS "/%s.h5", id), "4194305"), 1}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *path = beside(rows[i].name);
+        char parent[4096];
+        assert_int_equal(ptq_make_folder(path, &err), PTQ_OK);
+        enum ptq_status status = ptq_results_check_beside(file, &err);
+        if (rows[i].refused)
+            refuse(status, PTQ_EINPUT, ptq_format(arena, "r.h5%s: is a folder, where ptq writes", rows[i].name));
+        else
+            assert_int_equal(status, PTQ_OK);
+        while (strlen(path) > strlen(file)) {
+            assert_int_equal(rmdir(path), 0);
+            ptq_folder_of(path, parent, sizeof parent);
+            path = ptq_strdup(arena, parent);
+        }
+    }
+}
+
 /* The longest name to which everything can be added is taken, and it can be; one more is refused. */
 static void long_names(void **state)
 {
@@ -138,6 +174,7 @@ static int set_up_cells(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(another_is_writing), cmocka_unit_test(the_folder_vanishes),
-                                       cmocka_unit_test(links), cmocka_unit_test(long_names)};
+                                       cmocka_unit_test(links), cmocka_unit_test(folders_where_files_are_expected),
+                                       cmocka_unit_test(long_names)};
     return cmocka_run_group_tests(tests, set_up_cells, tear_down);
 }
