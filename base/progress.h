@@ -27,11 +27,13 @@ void ptq_say(FILE *out, const char *format, ...) __attribute__((format(printf, 2
 void ptq_progress_clear(void);
 
 double ptq_seconds(void);           /* monotonic clock */
-long long ptq_peak_rss_bytes(void); /* of this process so far */
+long long ptq_peak_rss_bytes(void); /* of this process, since the last restart */
+void ptq_peak_rss_restart(void);    /* from now on; where Linux does not let us, it stays the process's so far */
 
 /* After ptq_catch_signals, SIGINT and SIGTERM set a flag instead of ending the process; the second one ends it.
  * ptq_interrupted fails with PTQ_EINTERRUPT once the flag is set. SIGBUS from a mapped file that became shorter ends
- * the process with a sentence that names it. SIGCHLD is as at first, whatever who started us made of it. */
+ * the process with a sentence that names it. A file that may not grow (SIGXFSZ) is an error like a full disk. SIGCHLD
+ * is as at first, whatever who started us made of it. */
 void ptq_catch_signals(void);
 enum ptq_status ptq_interrupted(struct ptq_error *err);
 int ptq_signal_seen(void); /* 0, SIGINT or SIGTERM */

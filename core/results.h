@@ -70,7 +70,9 @@ enum { PTQ_RESULTS_SCHEMA = 1 };
     X(INT, threads, "thread", "CPU threads")                                                                           \
     X(INT, saturated_groups, "group",                                                                                  \
       "groups with a code at an end that the value overshoots by more than half a step")                               \
-    X(INT, peak_rss_bytes, "byte", "peak resident memory of the process up to this cell's end")                        \
+    X(INT, peak_rss_bytes, "byte",                                                                                     \
+      "peak resident memory of the process while the cell ran; where /proc/self/clear_refs cannot be written, and of " \
+      "files before 2026-11-28, up to its end")                                                                        \
     X(REAL, ppl, "1", "perplexity, exp(nll_mean)")                                                                     \
     X(REAL, nll_mean, "nat", "mean -ln p over scored tokens")                                                          \
     X(REAL, effective_bits, "bit",                                                                                     \

@@ -435,7 +435,7 @@ static const struct ptq_claim_measure measures[] = {
     {"seconds", "wall seconds of calibrating and quantising: mean, least and most of the runs", 1, 0, 0, 0, "s",
      run_seconds},
     {"seconds_ratio", "those of `of` over those of `to`", 1, 1, 0, 0, "times", run_seconds_ratio},
-    {"peak_mib", "peak resident memory of the process up to the cell's end", 1, 0, 0, 0, "MiB", run_peak},
+    {"peak_mib", "peak resident memory of the process while the cell ran", 1, 0, 0, 0, "MiB", run_peak},
     {"gradients", "peak memory over what the linears in FP16 and an FP32 gradient for each weight would take", 1, 0, 0,
      0, "%", run_gradients},
     {"damped", "linears whose Hessian needed more damping than was asked for", 1, 0, 0, 0, "", run_damped},

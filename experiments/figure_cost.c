@@ -83,8 +83,8 @@ static void find(struct ptq_arena *arena, const struct ptq_model_rows *rows, str
                          ptq_escape(arena, PTQ_TABLE_TEXT, c->cpu), (long long)c->threads);
     f->caption = ptq_format(arena,
                             "Loading and calibration are shared, and counted where they were done: in the first cell "
-                            "that asked. Memory is the most that the process had held by the end of the cell, so it "
-                            "never falls from one cell of a run to the next.%s",
+                            "that asked. Memory is the most that the process held while the cell ran; in older "
+                            "files, and where the system does not count anew, by the end of the cell.%s",
                             n < rows->n ? ptq_format(arena, " The first %d of %d cells.", n, rows->n) : "");
     f->alt = ptq_format(arena,
                         "Stacked bars: seconds for loading, calibration, quantising and evaluation of %d cells, "

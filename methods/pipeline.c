@@ -451,11 +451,13 @@ static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_jo
                                 struct ptq_cell *cell, struct ptq_error *err)
 {
     struct ptq_planned plan;
+    ptq_peak_rss_restart();
     ptq_provenance(arena, cell); /* `started` is this cell's, not the plan's */
     PTQ_TRY(ptq_session_plan(session, job, &plan, err));
     PTQ_TRY(ptq_session_device(job, &plan.model->model, arena, cell, err));
     plan.model->model.packed = ptq_model_has_images(&plan.model->model) && strcmp(cell->path, "packed") == 0;
-    ptq_session_forget(session, plan.calib);
+    /* Who reads none is counted without them; whoever asks next has them from the cache. */
+    ptq_session_forget(session, ptq_spec_reads_stats(&plan.spec) ? plan.calib : NULL);
     PTQ_TRY(keep_budget(session, job, &plan.spec, err));
     cell->seconds_calibrate = 0;
     if (!travel_with_cell(&plan)) PTQ_TRY(ptq_session_calibrate(session, &plan, cell, err));

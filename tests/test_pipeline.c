@@ -11,6 +11,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MODELS PTQ_FIXTURES "/models/"
 
@@ -291,6 +292,27 @@ static void test_statistics_are_let_go(void **state)
     assert_string_not_equal(cell[0].calib_sha256, cell[1].calib_sha256);
     assert_string_equal(cell[0].calib_sha256, cell[3].calib_sha256);
     assert_memory_equal(cell[0].nll, cell[3].nll, sizeof *cell[0].nll * (size_t)cell[0].tokens);
+    run_cell(c, "gptq:w3,g32", &cell[1]); /* reads none, and its memory is counted without them */
+    assert_null(c->session->measured);
+    assert_null(c->session->statistics);
+    end(c);
+}
+
+/* A cell's peak is its own, whatever the process held before it began. */
+static void test_peak_is_the_cells(void **state)
+{
+    (void)state;
+    struct check check, *c = &check;
+    struct ptq_cell cell;
+    enum { BEFORE = 256 << 20 };
+    struct ptq_arena *earlier = ptq_arena_make("an earlier cell");
+    memset(ptq_alloc(earlier, BEFORE, "its memory"), 1, BEFORE);
+    ptq_arena_free(earlier);
+    assert_true(ptq_peak_rss_bytes() > BEFORE);
+    if (access("/proc/self/clear_refs", W_OK)) skip();
+    begin(c, &fixtures[0]);
+    run_cell(c, "rtn:w3,g32", &cell);
+    assert_in_range(cell.peak_rss_bytes, 1 << 20, BEFORE);
     end(c);
 }
 
@@ -304,6 +326,7 @@ int main(void)
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_no_calibration),
         cmocka_unit_test(test_statistics_are_let_go),
+        cmocka_unit_test(test_peak_is_the_cells),
     };
     setenv("PTQ_CACHE", "/nonexistent", 1);
     ptq_progress_quiet(1);

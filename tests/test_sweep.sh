@@ -173,7 +173,6 @@ limited() {
     local kib=$1
     shift
     (
-        trap '' XFSZ # else the kernel kills; a full disk does not
         ulimit -f "$kib"
         "$@"
     )
