@@ -201,12 +201,17 @@ const char *ptq_point_interval(struct ptq_arena *arena, const struct ptq_report_
     return fp16 ? ptq_row_above_interval(arena, row) : ptq_row_interval(arena, row);
 }
 
-/* Whether a row's interval is one of Student's t, since it is of several seeds. */
-static int has_seeds(const struct ptq_model_rows *rows)
+/* Which intervals the rows have: Student's t of a row of several seeds, else the bootstrap. */
+static const char *kinds_of_intervals(const struct ptq_model_rows *rows)
 {
-    for (int r = 0; r < rows->n; r++)
-        if (rows->row[r]->seeds.n > 1) return 1;
-    return 0;
+    int n_t = 0, n_others = 0;
+    for (int r = 0; r < rows->n; r++) {
+        if (rows->row[r] == rows->fp16) continue; /* its difference to itself has none */
+        n_t += rows->row[r]->seeds.n > 1;
+        n_others += rows->row[r]->seeds.n < 2;
+    }
+    if (!n_t) return "paired-bootstrap intervals";
+    return n_others ? "intervals, t of rows of seeds, else paired-bootstrap," : "t intervals";
 }
 
 const char *ptq_figure_note(struct ptq_arena *arena, const struct ptq_model_rows *rows, const char *bars)
@@ -215,9 +220,8 @@ const char *ptq_figure_note(struct ptq_arena *arena, const struct ptq_model_rows
     const char *text = ptq_escape(arena, PTQ_TABLE_TEXT, ptq_report_short(arena, first->text));
     const char *of = ptq_format(arena, "%lld tokens of %s", (long long)first->tokens, text);
     if (!bars || !has_bars(rows)) return of;
-    return ptq_format(arena, "%s; %s: %g %% %s intervals of the %s", of, bars, 100 * rows->report->bootstrap.level,
-                      has_seeds(rows) ? "t" : "paired-bootstrap",
-                      rows->fp16 ? "difference to FP16, set on FP16" : "perplexity");
+    return ptq_format(arena, "%s; %s: %g %% %s of the %s", of, bars, 100 * rows->report->bootstrap.level,
+                      kinds_of_intervals(rows), rows->fp16 ? "difference to FP16, set on FP16" : "perplexity");
 }
 
 const char *ptq_row_method(struct ptq_arena *arena, const struct ptq_report_row *row)
