@@ -193,17 +193,22 @@ static enum ptq_status reuse(struct run *r, FILE *log, const char *verb)
 
 /* ---- cells in processes of their own ---- */
 
+/* Tasks that share this machine's memory: of Slurm's each has its own. */
+static int64_t tasks_at_once(const struct run *r)
+{
+    return r->in_slurm || r->options->jobs < 1 ? 1 : r->options->jobs;
+}
+
 static struct ptq_launch launch_of(struct run *r)
 {
     const struct ptq_run_options *o = r->options;
-    int64_t at_once = r->in_slurm || o->jobs < 1 ? 1 : o->jobs;
     return (struct ptq_launch){.arena = r->arena,
                                .options = o,
                                .experiment = &r->experiment,
                                .plan = &r->plan,
                                .file = r->file,
                                .folder = ptq_format(r->arena, "%s" PTQ_TASKS, r->file),
-                               .memory = o->memory / at_once,
+                               .memory = o->memory / tasks_at_once(r),
                                .log = r->log};
 }
 
@@ -375,11 +380,6 @@ static enum ptq_status run_task(struct run *r, const char *id)
     return status;
 }
 
-static const char *too_much(const struct run *r, int64_t peak)
-{
-    return r->options->memory && peak > r->options->memory ? ", which is more than --memory allows" : "";
-}
-
 static enum ptq_status dry_run(struct run *r)
 {
     if (!r->options->fresh) PTQ_TRY(ptq_plan_look(&r->plan, r->file, r->err));
@@ -389,8 +389,11 @@ static enum ptq_status dry_run(struct run *r)
     ptq_say(r->list, "%s\n", r->experiment.title);
     print_summary(r, r->list);
     PTQ_TRY(ptq_plan_notes(&r->plan, &r->experiment, r->options->fresh ? NULL : r->file, r->list, r->err));
-    int64_t peak = ptq_plan_peak(&r->plan, r->options->memory);
-    if (peak) ptq_say(r->list, "memory: about %lld MiB at most%s\n", (long long)(peak >> 20) + 1, too_much(r, peak));
+    int64_t memory = launch_of(r).memory, tasks = tasks_at_once(r), peak = ptq_plan_peak(&r->plan, memory);
+    const char *each = tasks > 1 ? ptq_format(r->arena, " in each of %lld tasks at once", (long long)tasks) : "";
+    if (peak)
+        ptq_say(r->list, "memory: about %lld MiB at most%s%s\n", (long long)(peak >> 20) + 1, each,
+                memory && peak > memory ? ", which is more than --memory allows" : "");
     ptq_plan_print(&r->plan, r->list);
     return PTQ_OK;
 }

@@ -167,6 +167,7 @@ expect 0 ', about ' "${bad[@]}" --dry-run
 grep -qE ', about [1-9] s$' "$work/out" || fail "no seconds in $(cat "$work/out")"
 grep -qE '^memory: about [0-9]+ MiB at most$' "$work/out" || fail "no memory in $(cat "$work/out")"
 expect 0 'which is more than --memory allows' "${bad[@]}" --dry-run --memory 2M
+expect 0 'in each of 2 tasks at once, which is more' "${bad[@]}" --dry-run --memory 4M --jobs 2
 expect 1 'and --memory allows 2 MiB' "${bad[@]}" --quiet --memory 2M
 expect 2 'must be a size' "${bad[@]}" --memory 8Q
 expect 0 '2 of 2' "${bad[@]}"
