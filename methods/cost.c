@@ -5,6 +5,7 @@
 #include "ops.h"
 #include "pool.h"
 #include "progress.h"
+#include "reference.h"
 #include "session.h"
 
 #include <stdio.h>
@@ -116,6 +117,15 @@ static void estimate_calibration(const struct ptq_planned *plan, const struct su
         out->fixed += c->blocks * ptq_input_width(c, (enum ptq_input)i) * (PTQ_STATS_SAMPLE + 1) * 4;
 }
 
+/* What is kept to compare cells with, of a text that has nothing of it yet (core/reference.h). */
+static int64_t reference_bytes(const struct ptq_job *job, const struct ptq_planned *plan)
+{
+    const struct ptq_windows *w = &plan->eval->windows;
+    int64_t bytes = w->n * w->length * (4 * plan->model->model.config.embed_width + 16);
+    if (!job->reference || plan->eval->reference) return 0;
+    return bytes < ptq_reference_bytes ? bytes : ptq_reference_bytes;
+}
+
 enum ptq_status ptq_cell_cost(struct ptq_session *session, const struct ptq_job *job, struct ptq_cost *out,
                               struct ptq_error *err)
 {
@@ -131,7 +141,7 @@ enum ptq_status ptq_cell_cost(struct ptq_session *session, const struct ptq_job 
         (double)c->blocks * block_flop(&s, tokens, w->length) + tokens * 2 * (double)c->vocab * (double)c->embed_width;
     /* the block in float32 and its codes; the head's tile; the pass's own scratch */
     out->fixed = (int64_t)(s.weights * 5) + PTQ_VOCAB_ROWS * c->embed_width * 4 +
-                 ptq_forward_bytes(&plan.model->model, w->length);
+                 ptq_forward_bytes(&plan.model->model, w->length) + reference_bytes(job, &plan);
     if (!ptq_spec_quantizes(&plan.spec)) return PTQ_OK;
     out->codes = (int64_t)(s.weights * 1.15) * c->blocks;
     out->quantize = (double)c->blocks * ROUNDING * s.weights;
