@@ -187,8 +187,9 @@ static enum ptq_status find_image(const struct ptq_checkpoint *c, const char *na
     snprintf(full, sizeof full, "%s.packed", name);
     const struct ptq_tensor *t = out->image = ptq_checkpoint_find(c, full);
     if (!t) return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is missing", c->path, full);
-    if (t->dtype == PTQ_U8) return PTQ_OK;
-    return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is %s; it must be U8", c->path, full, ptq_dtypes[t->dtype].name);
+    if (t->dtype == PTQ_U8 && t->rank == 1) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is %s of %d dimensions; it must be U8 of one", c->path, full,
+                    ptq_dtypes[t->dtype].name, t->rank);
 }
 
 enum ptq_status ptq_quantized_find(const struct ptq_quantization *q, const struct ptq_checkpoint *c, const char *name,

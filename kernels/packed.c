@@ -18,8 +18,8 @@ struct head {
     int64_t n_keep, n_divided;
     int32_t w_bit, sym, range, grid_f16; /* the grid's */
     int32_t scale_f16, zeros, permuted;  /* scales are FP16; zeros, perm are there */
-    int32_t reserved;
-    uint64_t bytes; /* of the whole image */
+    int32_t reserved;                    /* 0, as the other one */
+    uint64_t bytes;                      /* of the whole image */
     uint64_t reserved_too;
 };
 _Static_assert(sizeof(struct head) <= 2 * ALIGN, "the head's size is fixed");
@@ -370,7 +370,8 @@ static int sane(const struct head *h)
     return h->n >= 1 && h->n <= MOST && h->k >= 1 && h->k <= MOST && h->w_bit >= 2 && h->w_bit <= 8 &&
            (h->group_size == -1 || (h->group_size >= 1 && h->group_size <= MOST)) && h->n_keep >= 0 &&
            h->n_keep <= h->k && h->n_divided >= 0 && h->n_divided <= h->k && h->range >= PTQ_RANGE_AWQ &&
-           h->range <= PTQ_RANGE_GPTQ && (h->sym | h->grid_f16 | h->scale_f16 | h->zeros | h->permuted) >> 1 == 0;
+           h->range <= PTQ_RANGE_GPTQ && (h->sym | h->grid_f16 | h->scale_f16 | h->zeros | h->permuted) >> 1 == 0 &&
+           h->reserved == 0 && h->reserved_too == 0;
 }
 
 /* Column numbers that ascend and lie in [0, k). */

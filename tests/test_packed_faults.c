@@ -8,6 +8,7 @@ static char cache[64], tiny[64], packed[64];
 struct edit {
     const char *tensor; /* NULL: none */
     int drop, retype;   /* retype: I8 */
+    int columns;        /* a second dimension of 1 */
     int64_t grow;       /* elements more, or fewer */
     size_t at, bytes;   /* of the tensor: */
     uint64_t value;
@@ -24,7 +25,10 @@ static void plan_copy(struct ptq_tensor_writer *to, const struct ptq_tensor *t, 
     int edited = is_edited(t, e);
     if (edited && e->drop) return;
     enum ptq_dtype dtype = edited && e->retype ? PTQ_I8 : t->dtype;
-    ptq_tensor_plan(to, t->name, dtype, t->shape[0] + (edited ? e->grow : 0), t->rank > 1 ? t->shape[1] : -1);
+    ptq_tensor_plan(to, t->name, dtype, t->shape[0] + (edited ? e->grow : 0),
+                    t->rank > 1            ? t->shape[1]
+                    : edited && e->columns ? 1
+                                           : -1);
 }
 
 static void write_copy(struct ptq_tensor_writer *to, const struct ptq_tensor *t, const struct edit *e)
@@ -116,10 +120,13 @@ static void damaged_images(void **state)
         const char *words;
     } row[] = {
         {{.tensor = UP, .drop = 1}, "tensor '" UP "' is missing"},
-        {{.tensor = UP, .retype = 1}, "tensor '" UP "' is I8; it must be U8"},
+        {{.tensor = UP, .retype = 1}, "tensor '" UP "' is I8 of 1 dimensions; it must be U8 of one"},
+        {{.tensor = UP, .columns = 1}, "tensor '" UP "' is U8 of 2 dimensions; it must be U8 of one"},
         {{.tensor = UP, .bytes = 1}, IN_FILE "this is no packed linear"},
         {{.tensor = UP, .at = 8, .bytes = 4, .value = 2}, IN_FILE "packed form of version 2;reads version 1"},
         {{.tensor = UP, .at = 56, .bytes = 4, .value = 9}, IN_FILE "the packed linear's head is damaged"},
+        {{.tensor = UP, .at = 84, .bytes = 4, .value = 2}, IN_FILE "the packed linear's head is damaged"},
+        {{.tensor = UP, .at = 96, .bytes = 8, .value = 3}, IN_FILE "the packed linear's head is damaged"},
         {{.tensor = UP, .grow = -64}, IN_FILE "the packed linear has;bytes, but its head asks for"},
         {{.tensor = UP, .grow = 64}, IN_FILE "the packed linear has;bytes, but its head asks for"},
         {{.tensor = UP, .grow = -4000}, IN_FILE "this is no packed linear"},
