@@ -130,15 +130,17 @@ int ptq_launch_watch(struct ptq_launch *l, char *seen)
     return n;
 }
 
-/* "ptq: why" at the log's end, or that there is none. */
+/* "ptq: why" at the log's end; else what can be said without. */
 static const char *reason(struct ptq_launch *l, const char *id)
 {
     const char *path = ptq_launch_log(l, id);
     char *text;
     size_t size;
     struct ptq_error ignored;
-    /* A log that cannot be had is named, in place of what it says. */
-    if (ptq_is_file(path) && ptq_read_file(l->arena, path, LOG_LIMIT, &text, &size, &ignored) == PTQ_OK) {
+    if (!ptq_is_file(path))
+        return ptq_format(l->arena, "no task is known to have run it: there is neither a result nor %s", path);
+    /* A log that cannot be read is named, in place of what it says. */
+    if (ptq_read_file(l->arena, path, LOG_LIMIT, &text, &size, &ignored) == PTQ_OK) {
         while (size && text[size - 1] == '\n') text[--size] = 0;
         const char *line = strrchr(text, '\n');
         line = line ? line + 1 : text;

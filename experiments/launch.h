@@ -24,6 +24,7 @@ struct ptq_launch {
     const struct ptq_experiment *experiment;
     struct ptq_plan *plan;
     const char *file, *folder; /* the results file; FILE.tasks */
+    char *given;               /* [plan->n], of Slurm: 1 where a task had the cell while this call looked on */
     int64_t memory;            /* of a task, or 0 */
     FILE *log;
 };
@@ -44,18 +45,27 @@ const char *ptq_launch_log(struct ptq_launch *l, const char *id);
 /* Says which cells were finished since it was asked last; seen[plan->n] is its memory. Returns how many are finished.
  */
 int ptq_launch_watch(struct ptq_launch *l, char *seen);
-/* Of cells that are missing when all tasks have ended: they have failed, for the reason that the task's log gives. */
+/* Of cells that are missing when all tasks have ended: they have failed, for the reason that the task's log gives;
+ * where there is no log, none is made up. */
 void ptq_launch_fail_missing(struct ptq_launch *l);
 
 /* Runs the missing cells as children, options->jobs at a time. PTQ_EINTERRUPT ends them too. */
 enum ptq_status ptq_launch_local(struct ptq_launch *l, struct ptq_error *err);
 
-/* By Slurm (slurm.c). Submits the missing cells, unless tasks of an earlier call are still queued or running. */
+/* By Slurm (slurm.c). FILE.tasks belongs to the tasks that its queue names, whoever submitted them, until Slurm lists
+ * none of them any more: only who has locked FILE and has asked since may write to it, remove it or join the results.
+ * The job that joins is one of them, and starts when the others have ended.
+ *
+ * *left: how many are queued or running; the plan's cells among theirs are given then. PTQ_EIO where Slurm does not
+ * say. Without FILE.tasks/queue there were none, and nobody is asked. */
+enum ptq_status ptq_slurm_ask(struct ptq_launch *l, int *left, struct ptq_error *err);
+/* How many cells are missing that were given to no task yet. */
+int ptq_slurm_count_new(const struct ptq_launch *l);
+/* Submits those, and they are given. FILE is locked, and no task is left. */
 enum ptq_status ptq_slurm_submit(struct ptq_launch *l, struct ptq_error *err);
-/* Waits until none of them is left. Ctrl-C leaves them to Slurm. */
+/* Waits, FILE not being locked, until no task of today's queue is left. Ctrl-C leaves them to Slurm. */
 enum ptq_status ptq_slurm_wait(struct ptq_launch *l, struct ptq_error *err);
-/* PTQ_EIO with a sentence where tasks that an earlier call gave to Slurm are still queued or running, or where Slurm
- * does not say. Without FILE.tasks/queue there were none, and nobody is asked. */
+/* For who does not wait: PTQ_EIO with a sentence where tasks are left, or where Slurm does not say. */
 enum ptq_status ptq_slurm_check_idle(struct ptq_arena *arena, const char *file, struct ptq_error *err);
 
 #endif

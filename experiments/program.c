@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_SAID = 1 << 20, PAUSE_NS = 2 * 1000 * 1000 };
+enum { MAX_SAID = 1 << 24, MAX_COMPLAINT = 1 << 16, PAUSE_NS = 2 * 1000 * 1000 };
 
 enum ptq_status ptq_program_start(char *const *argv, int out, int error, int own_group, const char *hint, pid_t *child,
                                   struct ptq_error *err)
@@ -57,11 +57,27 @@ static void kill_at_signal(pid_t child)
     if (ptq_signal_seen()) kill(child, SIGKILL);
 }
 
-static char *read_back(struct ptq_arena *arena, FILE *file)
+/* All that the program called name wrote: a part of it would be taken for an answer. */
+static enum ptq_status read_said(struct ptq_arena *arena, FILE *file, const char *name, char **said,
+                                 struct ptq_error *err)
 {
+    long size = fseek(file, 0, SEEK_END) ? -1 : ftell(file);
+    if (size > MAX_SAID)
+        return ptq_fail(err, PTQ_EIO, "%s says more than the %d MiB that are read of it", name, MAX_SAID >> 20);
+    *said = ptq_new(arena, char, (size > 0 ? size : 0) + 1);
     rewind(file);
-    char *text = ptq_new(arena, char, MAX_SAID + 1);
-    text[fread(text, 1, MAX_SAID, file)] = 0;
+    if (size < 0 || fread(*said, 1, (size_t)size, file) != (size_t)size)
+        return ptq_fail(err, PTQ_EIO, "what %s says cannot be read: %s", name, strerror(errno));
+    (*said)[size] = 0;
+    return PTQ_OK;
+}
+
+/* What a program that failed wrote last. */
+static char *read_complaint(struct ptq_arena *arena, FILE *file)
+{
+    char *text = ptq_new(arena, char, MAX_COMPLAINT + 1);
+    if (fseek(file, -MAX_COMPLAINT, SEEK_END)) rewind(file); /* it wrote less */
+    text[fread(text, 1, MAX_COMPLAINT, file)] = 0;
     return text;
 }
 
@@ -78,12 +94,12 @@ static enum ptq_status run_into(struct ptq_arena *arena, char *const *argv, enum
                                 FILE *out, FILE *error, char **said, struct ptq_error *err)
 {
     pid_t child;
-    PTQ_TRY(ptq_program_start(argv, fileno(out), fileno(error), 0, hint, &child, err));
+    PTQ_TRY(ptq_program_start(argv, fileno(out), fileno(error), end == PTQ_PROGRAM_COMPLETES, hint, &child, err));
     if (end == PTQ_PROGRAM_IS_KILLED) kill_at_signal(child);
     int good = ptq_program_wait(child);
     if (end == PTQ_PROGRAM_IS_KILLED) PTQ_TRY(ptq_interrupted(err)); /* a terminal's Ctrl-C ended the child, too */
-    *said = read_back(arena, out);
-    return good ? PTQ_OK : ptq_fail(err, PTQ_EIO, "%s failed: %.400s", argv[0], last_line(read_back(arena, error)));
+    if (!good) return ptq_fail(err, PTQ_EIO, "%s failed: %.400s", argv[0], last_line(read_complaint(arena, error)));
+    return read_said(arena, out, argv[0], said, err);
 }
 
 enum ptq_status ptq_program_run(struct ptq_arena *arena, char *const *argv, enum ptq_program_end end, const char *hint,

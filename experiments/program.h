@@ -15,12 +15,13 @@ enum ptq_status ptq_program_start(char *const *argv, int out, int error, int own
 /* Waits for it; 1 where it exited with 0. */
 int ptq_program_wait(pid_t child);
 
-/* What SIGINT and SIGTERM to this process do with a program that it waits for: a picture is begun again, a job that was
- * submitted is not. */
+/* What SIGINT and SIGTERM to this process, and a terminal's Ctrl-C, do with a program that it waits for: a picture is
+ * begun again and a question asked again, but a job that was submitted is not. */
 enum ptq_program_end { PTQ_PROGRAM_COMPLETES, PTQ_PROGRAM_IS_KILLED };
 
-/* Runs argv to its end, with what it wrote to standard output in *said (at most 1 MB, in arena). Where it fails,
- * PTQ_EIO with the last line that it wrote to standard error; PTQ_EINTERRUPT where it was killed. */
+/* Runs argv to its end, with what it wrote to standard output in *said (in arena). Where it fails, PTQ_EIO with the
+ * last line that it wrote to standard error; so, too, where it wrote more than 16 MiB, of which nothing is kept.
+ * PTQ_EINTERRUPT where it was killed. */
 enum ptq_status ptq_program_run(struct ptq_arena *arena, char *const *argv, enum ptq_program_end end, const char *hint,
                                 char **said, struct ptq_error *err);
 

@@ -3,16 +3,17 @@
 #include "failures.h"
 #include "launch.h"
 #include "mapped.h"
-#include "pipeline.h"
 #include "plan_notes.h"
 #include "progress.h"
 #include "reuse.h"
+#include "runner.h"
 #include "words.h"
 
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 /* One call of ptq_run. */
@@ -26,54 +27,12 @@ struct run {
     void *session;
     const struct ptq_lock *lock; /* of the file, while this process has it */
     int in_slurm;
+    char *given; /* [plan.n], see launch.h */
+    int waits;   /* 1: tasks that Slurm has are waited for */
     int n_ran;
     double started;
     FILE *list, *log;
     struct ptq_error *err;
-};
-
-/* ---- the pipeline as a runner ---- */
-
-static void *pipeline_make(void)
-{
-    return ptq_session_make();
-}
-
-static void pipeline_free(void *session)
-{
-    ptq_session_free(session);
-}
-
-static enum ptq_status pipeline_plan(void *session, const struct ptq_job *job, struct ptq_arena *arena,
-                                     struct ptq_cell *cell, struct ptq_error *err)
-{
-    return ptq_cell_plan(session, job, arena, cell, err);
-}
-
-static enum ptq_status pipeline_run(void *session, const struct ptq_job *job, struct ptq_arena *arena,
-                                    struct ptq_cell *cell, struct ptq_error *err)
-{
-    return ptq_cell_run(session, job, arena, cell, err);
-}
-
-static enum ptq_status pipeline_cost(void *session, const struct ptq_job *job, struct ptq_cost *cost,
-                                     struct ptq_error *err)
-{
-    return ptq_cell_cost(session, job, cost, err);
-}
-
-static void pipeline_budget(void *session, int64_t bytes)
-{
-    ptq_session_budget(session, bytes);
-}
-
-static const struct ptq_runner pipeline = {
-    .make = pipeline_make,
-    .free = pipeline_free,
-    .plan = pipeline_plan,
-    .run = pipeline_run,
-    .cost = pipeline_cost,
-    .budget = pipeline_budget,
 };
 
 /* ---- lines for people ---- */
@@ -208,6 +167,7 @@ static struct ptq_launch launch_of(struct run *r)
                                .plan = &r->plan,
                                .file = r->file,
                                .folder = ptq_format(r->arena, "%s" PTQ_TASKS, r->file),
+                               .given = r->given,
                                .memory = o->memory / tasks_at_once(r),
                                .log = r->log};
 }
@@ -222,13 +182,20 @@ static enum ptq_status join(struct run *r)
     return PTQ_OK;
 }
 
+/* What the tasks have finished since the last look. */
+static enum ptq_status look_again(struct run *r)
+{
+    int missing = ptq_plan_count(&r->plan, PTQ_PLAN_MISSING);
+    PTQ_TRY(ptq_plan_look(&r->plan, r->file, r->err));
+    r->n_ran += missing - ptq_plan_count(&r->plan, PTQ_PLAN_MISSING);
+    return PTQ_OK;
+}
+
 /* What the tasks left, joined; who is still missing has failed. */
 static enum ptq_status take_results(struct run *r)
 {
     struct ptq_launch l = launch_of(r);
-    int missing = ptq_plan_count(&r->plan, PTQ_PLAN_MISSING);
-    PTQ_TRY(ptq_plan_look(&r->plan, r->file, r->err));
-    r->n_ran += missing - ptq_plan_count(&r->plan, PTQ_PLAN_MISSING);
+    PTQ_TRY(look_again(r));
     ptq_launch_fail_missing(&l);
     return join(r);
 }
@@ -292,10 +259,23 @@ static enum ptq_status run_locked(struct run *r)
     return PTQ_OK;
 }
 
+/* Who has waited for Slurm does not give up since another call, which waited too, has just locked the file. */
+static enum ptq_status lock_file(struct run *r, struct ptq_lock *lock)
+{
+    const struct timespec pause = {.tv_nsec = 200 * 1000 * 1000};
+    double end = ptq_seconds() + ptq_results_patience_ms / 1000.;
+    for (;;) {
+        enum ptq_status status = ptq_results_lock(r->file, lock, r->err);
+        if (status != PTQ_EIO || !r->waits || ptq_seconds() > end) return status;
+        nanosleep(&pause, NULL);
+        PTQ_TRY(ptq_interrupted(r->err));
+    }
+}
+
 static enum ptq_status locked(struct run *r, enum ptq_status (*what)(struct run *r))
 {
     struct ptq_lock lock;
-    PTQ_TRY(ptq_results_lock(r->file, &lock, r->err));
+    PTQ_TRY(lock_file(r, &lock));
     r->lock = &lock;
     enum ptq_status status = what(r);
     r->lock = NULL;
@@ -303,21 +283,44 @@ static enum ptq_status locked(struct run *r, enum ptq_status (*what)(struct run 
     return status;
 }
 
-static enum ptq_status submit(struct run *r)
+/* The next step, with the file locked: while Slurm lists tasks, of whatever call, they are waited for, also where
+ * nothing is missing; then what no task has had is submitted; when there is nothing of that, all is joined. A call that
+ * waited beside this one may have submitted cells of its own since, so Slurm is asked each time. */
+static enum ptq_status go_on_in_slurm(struct run *r)
 {
     struct ptq_launch l = launch_of(r);
+    int left;
+    enum ptq_status status = ptq_slurm_ask(&l, &left, r->err);
+    if (status == PTQ_EIO && r->waits) return PTQ_OK; /* waits on, and says why */
+    PTQ_TRY(status);
+    r->waits = 1;
+    if (left && !r->options->quiet)
+        ptq_say(r->log, "%d tasks of an earlier call are in Slurm: waiting for them\n", left);
+    if (left) return PTQ_OK;
+    PTQ_TRY(look_again(r));
+    if (ptq_slurm_count_new(&l)) return ptq_slurm_submit(&l, r->err);
+    r->waits = 0;
+    return take_results(r);
+}
+
+static enum ptq_status begin_in_slurm(struct run *r)
+{
     if (r->options->fresh) PTQ_TRY(ptq_slurm_check_idle(r->arena, r->file, r->err));
     PTQ_TRY(look_and_say(r));
-    return ptq_plan_count(&r->plan, PTQ_PLAN_MISSING) ? ptq_slurm_submit(&l, r->err) : PTQ_OK;
+    return go_on_in_slurm(r);
 }
 
 /* The file is not locked while Slurm works on it: the job that joins the results locks it. */
 static enum ptq_status run_in_slurm(struct run *r)
 {
+    r->given = ptq_new(r->arena, char, r->plan.n);
+    memset(r->given, 0, (size_t)r->plan.n);
     struct ptq_launch l = launch_of(r);
-    PTQ_TRY(locked(r, submit));
-    if (ptq_plan_count(&r->plan, PTQ_PLAN_MISSING)) PTQ_TRY(ptq_slurm_wait(&l, r->err));
-    PTQ_TRY(locked(r, take_results));
+    PTQ_TRY(locked(r, begin_in_slurm));
+    while (r->waits) {
+        PTQ_TRY(ptq_slurm_wait(&l, r->err));
+        PTQ_TRY(locked(r, go_on_in_slurm));
+    }
     report_end(r);
     return PTQ_OK;
 }
@@ -446,7 +449,7 @@ enum ptq_status ptq_run(const struct ptq_run_options *options, struct ptq_error 
 {
     struct run r = {
         .options = options,
-        .runner = options->runner ? options->runner : &pipeline,
+        .runner = options->runner ? options->runner : &ptq_pipeline_runner,
         .arena = ptq_arena_make("experiment"),
         .list = options->list ? options->list : stdout,
         .log = options->log ? options->log : stderr,

@@ -1,12 +1,16 @@
 /* --launcher slurm: missing cells as job arrays, and a job behind them that joins what they wrote. */
 #include "launch.h"
 
+#include "beside.h"
 #include "mapped.h"
 #include "method.h"
 #include "program.h"
 #include "progress.h"
 #include "words.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -25,11 +29,24 @@ struct slurm {
     const char *last;        /* the job that was submitted last, or NULL */
     struct ptq_buffer all;   /* "12:13:14", jobs for the merge to wait for */
     const char *limit;       /* "%N" or "" */
+    const char *folder;      /* FILE.tasks, from the root */
     int64_t array, scripts;  /* cells in an array at most; arrays so far */
     struct ptq_error *err;
 };
 
 /* ---- which cells go first ---- */
+
+static int is_new(const struct ptq_launch *l, int i)
+{
+    return l->plan->cell[i].state == PTQ_PLAN_MISSING && !l->given[i];
+}
+
+int ptq_slurm_count_new(const struct ptq_launch *l)
+{
+    int n = 0;
+    for (int i = 0; i < l->plan->n; i++) n += is_new(l, i);
+    return n;
+}
 
 /* What a cell asks of its calibration. */
 enum reading { NO_STATISTICS, MEANS, MOMENTS };
@@ -38,8 +55,7 @@ static enum reading reading_of(const struct ptq_plan_cell *cell)
 {
     struct ptq_spec spec;
     struct ptq_error ignored;
-    if (cell->state != PTQ_PLAN_MISSING || !cell->cell.calib[0] || ptq_spec_parse(cell->job->spec, &spec, &ignored) ||
-        !ptq_spec_reads_stats(&spec))
+    if (!cell->cell.calib[0] || ptq_spec_parse(cell->job->spec, &spec, &ignored) || !ptq_spec_reads_stats(&spec))
         return NO_STATISTICS;
     return ptq_spec_need(&spec) & PTQ_NEED_MOMENTS ? MOMENTS : MEANS;
 }
@@ -64,7 +80,7 @@ static void make_waves(struct slurm *s)
     const struct ptq_plan *plan = s->l->plan;
     enum reading *reading = ptq_new(s->l->arena, enum reading, plan->n);
     s->wave = ptq_new(s->l->arena, enum wave, plan->n);
-    for (int i = 0; i < plan->n; i++) reading[i] = reading_of(&plan->cell[i]);
+    for (int i = 0; i < plan->n; i++) reading[i] = is_new(s->l, i) ? reading_of(&plan->cell[i]) : NO_STATISTICS;
     for (int i = 0; i < plan->n; i++)
         s->wave[i] = reading[i] == NO_STATISTICS ? ALONE : leads(plan, reading, i) ? LEADERS : FOLLOWERS;
 }
@@ -111,16 +127,31 @@ static void write_tasks(struct slurm *s, const struct ptq_plan_cell *const *cell
     ptq_buffer_add(text, "%s --cell \"$cell\"\n", threads_of_job);
 }
 
+/* Slurm's name of a file, in which % is a place for a number. */
+static char *slurm_log(struct ptq_arena *arena, const char *folder)
+{
+    struct ptq_buffer name = {0};
+    for (const char *at = folder; *at; at++) ptq_buffer_add(&name, *at == '%' ? "%%%%" : "%c", *at);
+    char *output = ptq_format(arena, "--output=%s/slurm-%%j.log", name.data);
+    free(name.data);
+    return output;
+}
+
+/* What is written down is what another call asks Slurm for, even where the rest cannot be submitted. */
+static enum ptq_status write_queue(const struct slurm *s)
+{
+    return ptq_write_file(ptq_format(s->l->arena, "%s/queue", s->l->folder), s->queue.data, s->queue.size, s->err);
+}
+
 /* sbatch with a script; *job in the arena. */
 static enum ptq_status submit(struct slurm *s, const struct ptq_buffer *script, const char *array, const char *after,
                               const char **job)
 {
     struct ptq_arena *a = s->l->arena;
-    char *path = ptq_format(a, "%s/%lld.sh", s->l->folder, (long long)s->scripts++), *said;
+    char *path = ptq_format(a, "%s/%lld.sh", s->folder, (long long)s->scripts++), *said;
     PTQ_TRY(ptq_write_file(path, script->data, script->size, s->err));
     char *argv[16] = {"sbatch", "--parsable", "--export=ALL",
-                      ptq_format(a, "--job-name=ptq-%s", s->l->experiment->name),
-                      ptq_format(a, "--output=%s/slurm-%%j.log", s->l->folder)};
+                      ptq_format(a, "--job-name=ptq-%s", s->l->experiment->name), slurm_log(a, s->folder)};
     int n = 5;
     if (array) argv[n++] = ptq_format(a, "--array=%s", array);
     if (array && s->l->options->threads)
@@ -141,6 +172,8 @@ static enum ptq_status submit_array(struct slurm *s, const struct ptq_plan_cell 
 {
     struct ptq_buffer script = {0};
     const char *job;
+    /* What a task of an earlier call said is not what this one says, should it never start. */
+    for (int i = 0; i < n; i++) ptq_remove_name(AT_FDCWD, ptq_launch_log(s->l, cell[i]->cell.id), NULL);
     write_tasks(s, cell, n, &script);
     const char *array = ptq_format(s->l->arena, "0-%d%s", n - 1, s->limit);
     enum ptq_status status = submit(s, &script, array, after, &job);
@@ -149,6 +182,7 @@ static enum ptq_status submit_array(struct slurm *s, const struct ptq_plan_cell 
     for (int i = 0; i < n; i++) ptq_buffer_add(&s->queue, "%s %d %s\n", job, i, cell[i]->cell.id);
     ptq_buffer_add(&s->all, "%s%s", s->all.data ? ":" : "", job);
     s->last = job;
+    PTQ_TRY(write_queue(s));
     if (!s->l->options->quiet) fprintf(s->l->log, "Slurm job %s: %d cell%s\n", job, n, n == 1 ? "" : "s");
     return PTQ_OK;
 }
@@ -161,7 +195,7 @@ static enum ptq_status submit_wave(struct slurm *s, enum wave wave, const char *
     const struct ptq_plan_cell **cell = ptq_new(s->l->arena, const struct ptq_plan_cell *, plan->n);
     int n = 0;
     for (int i = 0; i < plan->n; i++)
-        if (plan->cell[i].state == PTQ_PLAN_MISSING && s->wave[i] == wave) cell[n++] = &plan->cell[i];
+        if (is_new(s->l, i) && s->wave[i] == wave) cell[n++] = &plan->cell[i];
     for (int at = 0; at < n; at += (int)s->array) {
         int here = n - at < s->array ? n - at : (int)s->array;
         PTQ_TRY(submit_array(s, cell + at, here, *s->limit && s->last ? s->last : after));
@@ -180,14 +214,14 @@ static enum ptq_status submit_merge(struct slurm *s)
     free(script.data);
     PTQ_TRY(status);
     ptq_buffer_add(&s->queue, "%s - merge\n", job);
-    return PTQ_OK;
+    return write_queue(s);
 }
 
 /* How many tasks an array may have here. */
 static enum ptq_status ask_array_size(struct slurm *s)
 {
     char *said, *argv[] = {"scontrol", "show", "config", NULL};
-    PTQ_TRY(ptq_program_run(s->l->arena, argv, PTQ_PROGRAM_COMPLETES, hint, &said, s->err));
+    PTQ_TRY(ptq_program_run(s->l->arena, argv, PTQ_PROGRAM_IS_KILLED, hint, &said, s->err));
     const char *at = strstr(said, "MaxArraySize");
     int64_t size;
     if (at) at += strcspn(at, "0123456789\n");
@@ -200,39 +234,74 @@ static enum ptq_status ask_array_size(struct slurm *s)
 
 static enum ptq_status submit_all(struct slurm *s)
 {
-    const char *queue = ptq_format(s->l->arena, "%s/queue", s->l->folder);
     PTQ_TRY(ask_array_size(s));
     make_waves(s);
     s->limit = s->l->options->jobs ? ptq_format(s->l->arena, "%%%lld", (long long)s->l->options->jobs) : "";
-    enum ptq_status status = submit_wave(s, LEADERS, NULL);
+    PTQ_TRY(submit_wave(s, LEADERS, NULL));
     const char *leaders = s->all.data ? ptq_strdup(s->l->arena, s->all.data) : NULL;
-    if (!status) status = submit_wave(s, ALONE, NULL);
-    if (!status) status = submit_wave(s, FOLLOWERS, leaders);
-    if (!status) status = submit_merge(s);
-    /* What was submitted is written down even where the rest could not be. */
-    struct ptq_error kept = *s->err;
-    enum ptq_status written = s->queue.data ? ptq_write_file(queue, s->queue.data, s->queue.size, s->err) : PTQ_OK;
-    if (status) *s->err = kept;
-    return status ? status : written;
+    PTQ_TRY(submit_wave(s, ALONE, NULL));
+    PTQ_TRY(submit_wave(s, FOLLOWERS, leaders));
+    return submit_merge(s);
 }
 
-/* ---- waiting ---- */
+/* From the root, since Slurm reads % also in the name of the folder that it is in; by the name that sbatch gives it. */
+static enum ptq_status find_folder(struct slurm *s)
+{
+    const char *folder = s->l->folder;
+    char here[PATH_MAX] = "";
+    if (*folder != '/' && !getcwd(here, sizeof here))
+        return ptq_fail(s->err, PTQ_EIO, "the folder that ptq is in has no name: %s", strerror(errno));
+    s->folder = *folder == '/' ? folder : ptq_format(s->l->arena, "%s/%s", here, folder);
+    if (strchr(s->folder, '\\'))
+        return ptq_fail(s->err, PTQ_EINPUT, "%s: Slurm takes no backslash in a path; give another -o FILE", s->folder);
+    return PTQ_OK;
+}
 
-/* How many of this user's tasks of the jobs in `queue` (lines of "JOB INDEX ID") are pending or running. */
+enum ptq_status ptq_slurm_submit(struct ptq_launch *l, struct ptq_error *err)
+{
+    struct slurm s = {.l = l, .err = err};
+    PTQ_TRY(find_folder(&s));
+    PTQ_TRY(ptq_launch_begin(l, err));
+    enum ptq_status status = submit_all(&s);
+    struct ptq_error second;                       /* the first one is what is said */
+    if (!s.queue.data) ptq_launch_end(l, &second); /* nothing was submitted that could read it */
+    for (int i = 0; i < l->plan->n; i++) l->given[i] |= (char)is_new(l, i);
+    free(s.queue.data);
+    free(s.all.data);
+    return status;
+}
+
+/* ---- asking ---- */
+
+/* The numbers of the jobs in `queue`, lines of "JOB INDEX ID"; an array's lines stand together. */
+static int64_t *jobs_of(struct ptq_arena *arena, const char *queue, int *n)
+{
+    int lines = 0;
+    for (const char *at = queue; *at; at++) lines += *at == '\n';
+    int64_t *job = ptq_new(arena, int64_t, lines + 1);
+    *n = 0;
+    for (const char *at = queue; *at; at += strcspn(at, "\n"), at += *at == '\n') {
+        int64_t number = strtoll(at, NULL, 10);
+        if (*n == 0 || job[*n - 1] != number) job[(*n)++] = number;
+    }
+    return job;
+}
+
+/* How many of this user's tasks of the jobs in `queue` are pending or running. */
 static enum ptq_status count_left(struct ptq_arena *arena, const char *queue, int *left, struct ptq_error *err)
 {
     char *said,
         *argv[] = {"squeue",      "--noheader", "--array", ptq_format(arena, "--user=%lld", (long long)getuid()),
                    "--format=%F", NULL};
+    int n;
+    const int64_t *job = jobs_of(arena, queue, &n);
     *left = 0;
-    PTQ_TRY(ptq_program_run(arena, argv, PTQ_PROGRAM_COMPLETES, hint, &said, err));
+    PTQ_TRY(ptq_program_run(arena, argv, PTQ_PROGRAM_IS_KILLED, hint, &said, err));
     for (char *line; (line = strsep(&said, "\n"));) {
-        size_t length = strspn(line, "0123456789");
-        for (const char *at = queue; length && *at; at += strcspn(at, "\n"), at += *at == '\n')
-            if (strncmp(at, line, length) == 0 && at[length] == ' ') {
-                ++*left;
-                break;
-            }
+        int64_t number = strtoll(line, NULL, 10);
+        int i = 0;
+        while (i < n && job[i] != number) i++;
+        *left += i < n && *line;
     }
     return PTQ_OK;
 }
@@ -256,25 +325,41 @@ static int is_merge_job(struct ptq_arena *arena, const char *queue)
     return at && (at == queue || at[-1] == '\n');
 }
 
+static enum ptq_status ask(struct ptq_arena *arena, const char *file, char **queue, int *left, struct ptq_error *err)
+{
+    *left = 0;
+    PTQ_TRY(read_queue(arena, file, queue, err));
+    if (!**queue || is_merge_job(arena, *queue)) return PTQ_OK;
+    enum ptq_status status = count_left(arena, *queue, left, err);
+    if (!status || status == PTQ_EINTERRUPT) return status;
+    struct ptq_error why = *err;
+    return ptq_fail(err, PTQ_EIO,
+                    "%s: was given to Slurm, which does not say whether its tasks have ended (%.600s); ask again, or "
+                    "remove %s" PTQ_TASKS "/queue once they have",
+                    file, why.text, file);
+}
+
+enum ptq_status ptq_slurm_ask(struct ptq_launch *l, int *left, struct ptq_error *err)
+{
+    char *queue;
+    PTQ_TRY(ask(l->arena, l->file, &queue, left, err));
+    for (int i = 0; *left && i < l->plan->n; i++)
+        l->given[i] |= strstr(queue, ptq_format(l->arena, " %s\n", l->plan->cell[i].cell.id)) != NULL;
+    return PTQ_OK;
+}
+
 enum ptq_status ptq_slurm_check_idle(struct ptq_arena *arena, const char *file, struct ptq_error *err)
 {
     char *queue;
     int left;
-    PTQ_TRY(read_queue(arena, file, &queue, err));
-    if (!*queue || is_merge_job(arena, queue)) return PTQ_OK;
-    if (count_left(arena, queue, &left, err)) {
-        struct ptq_error why = *err;
-        return ptq_fail(
-            err, PTQ_EIO,
-            "%s: was given to Slurm, which does not say whether its tasks have ended (%.600s); ask again, or "
-            "remove %s" PTQ_TASKS "/queue once they have",
-            file, why.text, file);
-    }
+    PTQ_TRY(ask(arena, file, &queue, &left, err));
     if (!left) return PTQ_OK;
     return ptq_fail(err, PTQ_EIO,
                     "%s: %d tasks in Slurm are at work on it; wait with --launcher slurm, or scancel %.*s", file, left,
                     (int)strcspn(queue, " "), queue);
 }
+
+/* ---- waiting ---- */
 
 static void pause_ms(int ms)
 {
@@ -294,33 +379,13 @@ enum ptq_status ptq_slurm_wait(struct ptq_launch *l, struct ptq_error *err)
         struct ptq_arena *scratch = ptq_arena_make("Slurm's queue");
         enum ptq_status status = count_left(scratch, queue, &left, err);
         ptq_arena_free(scratch);
+        if (ptq_interrupted(err))
+            return ptq_within(err, "the cells stay with Slurm, and the same command waits for them again");
         if (status && !unanswered++ && !l->options->quiet) fprintf(l->log, "%s; waiting\n", err->text);
         if (status) left = 1;
         ptq_launch_watch(l, seen);
-        if (ptq_interrupted(err))
-            return ptq_within(err, "the cells stay with Slurm, and the same command waits for them again");
         double pause = (ptq_seconds() - started) * 1000 / 20; /* asked more rarely the longer it takes */
         if (left) pause_ms(pause < POLL_MS ? POLL_MS : pause > MAX_POLL_MS ? MAX_POLL_MS : (int)pause);
     }
     return PTQ_OK;
-}
-
-enum ptq_status ptq_slurm_submit(struct ptq_launch *l, struct ptq_error *err)
-{
-    struct slurm s = {.l = l, .err = err};
-    char *queue;
-    int left = 0;
-    PTQ_TRY(read_queue(l->arena, l->file, &queue, err));
-    if (*queue) PTQ_TRY(count_left(l->arena, queue, &left, err));
-    if (left) {
-        if (!l->options->quiet) fprintf(l->log, "%d tasks of an earlier call are in Slurm: waiting for them\n", left);
-        return PTQ_OK;
-    }
-    PTQ_TRY(ptq_launch_begin(l, err));
-    enum ptq_status status = submit_all(&s);
-    struct ptq_error second;                       /* the first one is what is said */
-    if (!s.queue.data) ptq_launch_end(l, &second); /* nothing was submitted that could read it */
-    free(s.queue.data);
-    free(s.all.data);
-    return status;
 }

@@ -92,6 +92,12 @@ test_4_a_cell_that_fails() {
     expect_exit 0 "$ptq" table "$scratch/f.h5"
 }
 
+# A percent sign in the file's name is one in the names of the logs, too.
+test_6_percent() {
+    expect_exit 0 "${sweep[@]}" -o "$scratch/50%j.h5" --set methods=fp16 --set 'include=[]' --launcher slurm
+    expect_exit 0 "$ptq" table "$scratch/50%j.h5"
+}
+
 # Without Slurm's commands: one sentence.
 test_5_no_slurm() {
     expect_exit 1 env PATH=/nowhere "${sweep[@]}" -o "$scratch/n.h5" --launcher slurm
