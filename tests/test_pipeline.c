@@ -308,11 +308,12 @@ static void test_peak_is_the_cells(void **state)
     struct ptq_arena *earlier = ptq_arena_make("an earlier cell");
     memset(ptq_alloc(earlier, BEFORE, "its memory"), 1, BEFORE);
     ptq_arena_free(earlier);
-    assert_true(ptq_peak_rss_bytes() > BEFORE);
+    int64_t most = ptq_peak_rss_bytes();
+    assert_true(most > BEFORE);
     if (access("/proc/self/clear_refs", W_OK)) skip();
     begin(c, &fixtures[0]);
     run_cell(c, "rtn:w3,g32", &cell);
-    assert_in_range(cell.peak_rss_bytes, 1 << 20, BEFORE);
+    assert_in_range(cell.peak_rss_bytes, 1 << 20, most - BEFORE / 2);
     end(c);
 }
 

@@ -94,6 +94,11 @@ compare() {
     fi
 }
 
+for asked; do # before anything is made: what nothing answers to would hold
+    number=0 known=0
+    while read -r format _; do wanted $((++number)) "$format" "$asked" && known=1; done <<<"$exports"
+    [ $known = 1 ] || { echo "tests/compat: '$asked' is no row and no format; give 1 to $number, or one of: $(cut -d' ' -f1 <<<"$exports" | uniq | paste -sd' ')" >&2; exit 2; }
+done
 cmake --build build --target ptq compat_logits >/dev/null
 "$ptq" --version | head -1
 path=$(data/fetch need "$text")
