@@ -81,6 +81,8 @@ struct ptq_block_task {
      * the last block they are not read. */
     struct ptq_forward *calib;
     const struct ptq_moments *moments; /* [PTQ_N_INPUT] of the original block; NULL without PTQ_NEED_MOMENTS */
+    struct ptq_arena *moments_memory;  /* theirs, for who has done with them before it wants much itself; else rewound
+                                        * after the block */
     /* [PTQ_N_INPUT] of the original block, or NULL. A method that rescales inputs puts its own (in scratch) in place:
      * the reported output errors are measured on them. */
     const struct ptq_stats *stats;

@@ -33,6 +33,7 @@ struct run {
     struct ptq_arena *arena;           /* the cell's, for what is kept */
     struct ptq_arena *work;            /* one chunk's and one block's */
     struct ptq_arena *codes;           /* one block's codes, where they are not kept */
+    struct ptq_arena *moments;         /* one block's, until the method has done with them */
     struct ptq_forward travel;         /* the calibration windows on their way, where the method needs them */
     int64_t changed, last;             /* blocks: the first that is not FP16's, the last that quantises something */
     struct ptq_kept *kept;             /* of every block, where the windows need more than one chunk; else NULL */
@@ -151,7 +152,7 @@ static enum ptq_status quantize_block(struct run *r, int64_t index, struct ptq_b
     struct ptq_moments moments[PTQ_N_INPUT];
     int with_moments = (ptq_spec_need(r->spec) & PTQ_NEED_MOMENTS) != 0;
     ptq_device_lap(r->model->device, "load");
-    if (with_moments) PTQ_TRY(ptq_stats_moments(r->stats, index, r->work, moments, err));
+    if (with_moments) PTQ_TRY(ptq_stats_moments(r->stats, index, r->moments, moments, err));
     if (!r->spec->method->block_method)
         return ptq_apply(r->spec, r->seed, stats, chosen(r, index, block, q), arena, r->work, q, r->cell->linear, n,
                          err);
@@ -162,6 +163,7 @@ static enum ptq_status quantize_block(struct run *r, int64_t index, struct ptq_b
                                   .block = block,
                                   .calib = travels(r) ? &r->travel : NULL,
                                   .moments = with_moments ? moments : NULL,
+                                  .moments_memory = r->moments,
                                   .stats = stats,
                                   .arena = arena,
                                   .scratch = r->work,
@@ -169,6 +171,7 @@ static enum ptq_status quantize_block(struct run *r, int64_t index, struct ptq_b
                                   .report = report};
     ptq_device_lap(r->model->device, "load");
     PTQ_TRY(r->spec->method->block_method(&task, err));
+    ptq_arena_rewind(r->moments, (struct ptq_mark){0});
     PTQ_TRY(ptq_stats_go_on(r->stats, err));
     if (travels(r)) ptq_progress_step(&r->progress, (double)r->calib->n);
     ptq_device_lap(r->model->device, "forward");
@@ -354,7 +357,9 @@ static enum ptq_status evaluate(struct run *r, struct ptq_error *err)
     cell->saturated_groups = cell->n_linears = cell->n_inputs = 0;
     r->work = ptq_arena_make("cell");
     r->codes = ptq_arena_make("codes");
+    r->moments = ptq_arena_make("moments");
     enum ptq_status status = run_with_part(r, err);
+    ptq_arena_free(r->moments);
     ptq_arena_free(r->codes);
     ptq_arena_free(r->work);
     if (status) return status;
