@@ -92,10 +92,13 @@ test_4_a_cell_that_fails() {
     expect_exit 0 "$ptq" table "$scratch/f.h5"
 }
 
-# A percent sign in the file's name is one in the names of the logs, too.
+# A percent sign in the name of the file, or of the folder that the call is made in, is one in those of the logs, too.
 test_6_percent() {
-    expect_exit 0 "${sweep[@]}" -o "$scratch/50%j.h5" --set methods=fp16 --set 'include=[]' --launcher slurm
-    expect_exit 0 "$ptq" table "$scratch/50%j.h5"
+    mkdir "$scratch/5%j"
+    cd "$scratch/5%j" || return
+    expect_exit 0 "${sweep[@]}" -o "50%j.h5" --set methods=fp16 --set 'include=[]' --launcher slurm
+    cd "$tree" || return
+    expect_exit 0 "$ptq" table "$scratch/5%j/50%j.h5"
 }
 
 # Without Slurm's commands: one sentence.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What calls do beside tasks that Slurm has. sbatch, squeue and scontrol are stand-ins: jobs get numbers and are never
-# run; squeue lists what is in $stubs/left, hangs, or says more than anybody reads.
+# What calls do beside tasks that Slurm has. sbatch, squeue and scontrol are stand-ins: jobs get numbers and are run by
+# run_jobs alone; squeue lists what is in $stubs/left, hangs, or says more than anybody reads.
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/shell.bash"
 . "$(dirname "$0")/sweep.bash"
@@ -23,7 +23,9 @@ mkdir "$stubs"
 echo 100 >"$stubs/number"
 cat >"$stubs/sbatch" <<SH
 #!/bin/sh
+sleep "\${SBATCH_TAKES:-0}"
 number=\$((\$(cat $stubs/number) + 1))
+printf '%s\n' "\$@" >$stubs/job.\$number
 echo \$number | tee $stubs/number >>$stubs/left
 echo \$number
 SH
@@ -35,14 +37,57 @@ long) seq 20000000 22000000 ;;
 esac
 cat $stubs/left
 SH
-printf '#!/bin/sh\necho "MaxArraySize = 1001"\n' >"$stubs/scontrol"
+cat >"$stubs/scontrol" <<SH
+#!/bin/sh
+[ "\$SCONTROL" != hangs ] || exec sleep 60
+echo "MaxArraySize = 1001"
+SH
 chmod +x "$stubs"/s*
 
-# in_slurm ARGUMENT...: the sweep with --launcher slurm, left to Slurm by SIGINT after two seconds.
+# in_slurm ARGUMENT...: the sweep with --launcher slurm, left to Slurm by SIGINT after two seconds. Without --foreground
+# timeout would send a second one, to the group, which ends ptq at once.
 in_slurm() {
     local code=0
-    PATH=$stubs:$PATH timeout -s INT 2 "${run[@]}" --launcher slurm "$@" >"$scratch/out" 2>"$scratch/err" || code=$?
+    PATH=$stubs:$PATH timeout --foreground -s INT 2 "${run[@]}" --launcher slurm "$@" \
+        >"$scratch/out" 2>"$scratch/err" || code=$?
     [ $code = 124 ] || { fail "exit $code, not left to Slurm: $*"; tail -5 "$scratch/err"; }
+}
+
+# run_jobs: what Slurm does with the jobs that are left, one after the other, each listed while it runs.
+run_jobs() {
+    local job script last index
+    while read -r job; do
+        script=$(tail -n 1 "$stubs/job.$job")
+        last=$(sed -n 's/^--array=0-//p' "$stubs/job.$job")
+        for index in $(seq 0 "${last:-0}"); do
+            SLURM_JOB_ID=$job SLURM_ARRAY_TASK_ID=$index PATH=$stubs:$PATH sh "$script" >/dev/null 2>&1 || true
+        done
+        sed -i "/^$job\$/d" "$stubs/left"
+    done < <(cat "$stubs/left")
+}
+
+# behind ARGUMENT...: the sweep with --launcher slurm behind us, in a process group of its own: pid, and $scratch/said.
+behind() {
+    PATH=$stubs:$PATH setsid "${run[@]}" --launcher slurm "$@" >/dev/null 2>"$scratch/said" &
+    pid=$!
+}
+
+# until_holds COMMAND...: within 20 s.
+until_holds() {
+    local _
+    for _ in $(seq 200); do
+        "$@" >/dev/null 2>&1 && return
+        sleep 0.1
+    done
+    fail "never: $*; it says $(cat "$scratch/said")"
+    return 1
+}
+
+# expect_end WANTED: of the call behind us.
+expect_end() {
+    local code=0
+    wait "$pid" || code=$?
+    [ $code = "$1" ] || fail "exit $code, not $1: $(tail -n 3 "$scratch/said")"
 }
 
 # Tasks of both cells are in Slurm. Who has all of its own cells waits for them, too, and removes nothing.
@@ -66,8 +111,8 @@ test_other_cells() {
     : >"$stubs/left"
     in_slurm -o "$file"
     # A job in the background ignores SIGINT; timeout's child does not.
-    PATH=$stubs:$PATH timeout -s INT 6 "${run[@]}" --launcher slurm --set w_bit=3 --set methods=rtn -o "$file" \
-        >"$scratch/out" 2>"$scratch/err" &
+    PATH=$stubs:$PATH timeout --foreground -s INT 6 "${run[@]}" --launcher slurm --set w_bit=3 --set methods=rtn \
+        -o "$file" >"$scratch/out" 2>"$scratch/err" &
     pid=$!
     for _ in $(seq 100); do grep -q waiting "$scratch/err" && break; sleep 0.1; done
     : >"$stubs/left"
@@ -78,19 +123,107 @@ test_other_cells() {
     [ ! -e "$file.failed.json" ] || fail "called failed: $(cat "$file.failed.json")"
 }
 
+# Two experiments, one file: in the end it holds the cells of both, and nothing is left beside it.
+test_one_behind_the_other() {
+    local file=$scratch/b.h5 pid
+    : >"$stubs/left"
+    in_slurm -o "$file"
+    behind -o "$file" --set w_bit=3 --set methods=rtn
+    until_holds grep 'waiting for them$' "$scratch/said" || return
+    run_jobs
+    until_holds grep -E '^Slurm job [0-9]+: 1 cell$' "$scratch/said" || return
+    until_holds grep merge "$file.tasks/queue"
+    run_jobs
+    expect_end 0
+    "$ptq" table "$file" --format csv >"$scratch/csv"
+    [ "$(grep -cE '^[0-9a-f]{64},' "$scratch/csv")" = 3 ] || fail "not three cells: $(cut -c -80 "$scratch/csv")"
+    [ -z "$(find "$scratch" -path "$file.*")" ] || fail "left: $(find "$scratch" -path "$file.*")"
+}
+
+# Who waited for one queue and finds another one, which a call that waited beside it has submitted, leaves that alone.
+test_a_newer_queue() {
+    local file=$scratch/q.h5 pid
+    : >"$stubs/left"
+    in_slurm -o "$file"
+    behind -o "$file" --set methods=fp16
+    until_holds grep '^2 tasks .*: waiting for them$' "$scratch/said" || return
+    echo 900 >>"$stubs/left"
+    echo "900 0 $(printf '0%.0s' $(seq 64))" >"$file.tasks/queue"
+    echo 900 >"$stubs/left"
+    until_holds grep '^1 tasks .*: waiting for them$' "$scratch/said" || return
+    expect_text '^900 0 ' "$file.tasks/queue"
+    kill -INT "$pid"
+    expect_end 130
+}
+
+# Another has the file at the moment at which the tasks have ended: who has waited for hours waits for that, too.
+test_locked_when_the_wait_is_over() {
+    local file=$scratch/l.h5 pid
+    : >"$stubs/left"
+    in_slurm -o "$file"
+    behind -o "$file"
+    until_holds grep 'waiting for them$' "$scratch/said" || return
+    flock "$file.lock" sleep 4 &
+    : >"$stubs/left"
+    expect_end 1
+    expect_text '^ptq: .*no task is known to have run it' "$scratch/said"
+}
+
+# Of a task that never began nothing is said, neither that it was killed nor what one said before it.
+test_never_started() {
+    local file=$scratch/e.h5 pid id
+    : >"$stubs/left"
+    in_slurm -o "$file"
+    id=$(sed -n '1s/.* //p' "$file.tasks/queue")
+    echo "ptq: it was too warm" >"$file.tasks/$id.log"
+    cp "$file.tasks/queue" "$scratch/queue"
+    : >"$stubs/left"
+    behind -o "$file"
+    until_holds grep -vxFf "$scratch/queue" "$file.tasks/queue" || return
+    until_holds grep merge "$file.tasks/queue"
+    : >"$stubs/left" # scancel
+    expect_end 1
+    expect_text 'no task is known to have run it: there is neither a result nor .*\.log' "$scratch/said"
+    expect_no_text 'too warm|killed' "$scratch/said"
+    [ ! -e "$file.tasks/queue" ] || fail "a queue that has ended is left"
+}
+
+# A job that Slurm has taken is written down, also where a terminal's Ctrl-C reaches the whole group meanwhile.
+test_sbatch_ends_its_work() {
+    local file=$scratch/s.h5 pid
+    : >"$stubs/left"
+    SBATCH_TAKES=1 behind -o "$file"
+    until_holds test -e "$file.tasks/0.sh"
+    kill -INT -- "-$pid"
+    expect_end 130
+    expect_text "^$(head -n 1 "$stubs/left") 0 [0-9a-f]{64}$" "$file.tasks/queue"
+}
+
 # A squeue that does not answer is not waited for when a signal comes; an answer that is not read whole is none.
 test_squeue_hangs_or_says_too_much() {
     local file=$scratch/h.h5 began=$SECONDS
     : >"$stubs/left"
     in_slurm -o "$file"
     SQUEUE=hangs in_slurm -o "$file"
+    SCONTROL=hangs in_slurm -o "$scratch/a.h5"
+    [ ! -e "$scratch/a.h5.tasks" ] || fail "tasks that nobody was given are left"
     [ $((SECONDS - began)) -lt 30 ] || fail "a hanging squeue was waited for"
     expect_exit 1 env SQUEUE=long PATH="$stubs:$PATH" "${run[@]}" -o "$file"
     expect_text '^ptq: .*h.h5: was given to Slurm, which does not say .*squeue says more than' "$scratch/err"
     [ -e "$file.tasks/queue" ] || fail "the queue of live tasks is gone"
 }
 
-# Slurm takes no backslash in a path (what it makes of a percent sign: tests/test_slurm.sh).
+# Slurm reads a percent sign also in the name of the folder that it is in (what it makes of it: tests/test_slurm.sh).
+test_percent() {
+    mkdir "$scratch/5%j"
+    cd "$scratch/5%j" || return
+    : >"$stubs/left"
+    in_slurm -o 50%u.h5
+    expect_text "^--output=$scratch/5%%j/50%%u.h5.tasks/slurm-%j.log$" "$stubs/job.$(head -n 1 "$stubs/left")"
+    cd "$tree" || return
+}
+
+# Slurm takes no backslash in a path.
 test_backslash() {
     expect_exit 1 env PATH="$stubs:$PATH" "${run[@]}" --launcher slurm -o "$scratch/a\\b.h5"
     expect_text '^ptq: .*Slurm takes no backslash in a path; give another -o FILE' "$scratch/err"
