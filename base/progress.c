@@ -43,23 +43,24 @@ void ptq_peak_rss_restart(void)
     close(fd);
 }
 
-/* Of getrusage's, what was before an exec is never taken away. */
-static long long status_peak(void)
+long long ptq_status_bytes(const char *key)
 {
     char line[128];
+    size_t length = strlen(key);
     long long kib = 0;
     FILE *status = fopen("/proc/self/status", "re");
     while (status && fgets(line, sizeof line, status))
-        if (sscanf(line, "VmHWM: %lld kB", &kib) == 1) break;
+        if (strncmp(line, key, length) == 0 && sscanf(line + length, ": %lld kB", &kib) == 1) break;
     if (status) fclose(status);
-    return kib;
+    return 1024 * kib;
 }
 
+/* Of getrusage's, what was before an exec is never taken away. */
 long long ptq_peak_rss_bytes(void)
 {
     struct rusage usage;
-    long long kib = status_peak();
-    if (kib) return 1024 * kib;
+    long long peak = ptq_status_bytes("VmHWM");
+    if (peak) return peak;
     getrusage(RUSAGE_SELF, &usage);
     return 1024LL * usage.ru_maxrss;
 }

@@ -26,7 +26,9 @@ void ptq_say(FILE *out, const char *format, ...) __attribute__((format(printf, 2
 /* Takes back a line that is still open, before something else is printed on stderr. */
 void ptq_progress_clear(void);
 
-double ptq_seconds(void);           /* monotonic clock */
+double ptq_seconds(void); /* monotonic clock */
+/* A line of /proc/self/status, "RssAnon"; 0 where there is none. */
+long long ptq_status_bytes(const char *key);
 long long ptq_peak_rss_bytes(void); /* of this process, since the last restart */
 void ptq_peak_rss_restart(void);    /* from now on; where Linux does not let us, it stays the process's so far */
 

@@ -9,7 +9,6 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum kind { WRITTEN, MADE, FOLDER, CELLS }; /* by way of a temporary; at once; folders, made at once */
@@ -54,10 +53,12 @@ static enum ptq_status check_length(const char *file, struct ptq_error *err)
 
 /* ---- folders where files are expected ---- */
 
+/* Where the system cannot say, whoever writes there will. */
 static int is_folder(const char *path)
 {
-    struct stat info;
-    return lstat(path, &info) == 0 && S_ISDIR(info.st_mode);
+    enum ptq_kind kind;
+    struct ptq_error ignored;
+    return ptq_look_itself(path, &kind, &ignored) == PTQ_OK && kind == PTQ_FOLDER;
 }
 
 static enum ptq_status refuse_folder(const char *path, struct ptq_error *err)

@@ -115,27 +115,24 @@ static void put_merges(struct ptq_gguf_keys *to, struct ptq_arena *arena, const 
 
 /* ---- ids and the template for chats, where the folder has them ---- */
 
-/* config.json's names of ids, and GGUF's. */
-static const struct {
-    const char *name, *key;
-} ids[] = {{"bos_token_id", "tokenizer.ggml.bos_token_id"},
-           {"eos_token_id", "tokenizer.ggml.eos_token_id"},
-           {"pad_token_id", "tokenizer.ggml.padding_token_id"}};
+const struct ptq_special_id ptq_special_ids[PTQ_N_SPECIAL_IDS] = {{"bos_token_id", "tokenizer.ggml.bos_token_id"},
+                                                                  {"eos_token_id", "tokenizer.ggml.eos_token_id"},
+                                                                  {"pad_token_id", "tokenizer.ggml.padding_token_id"}};
 
 /* One id each, or the first of several; below 0 there is none. */
 static enum ptq_status put_ids(struct ptq_gguf_keys *to, const json_t *config, const char *path, int64_t vocab,
                                struct ptq_error *err)
 {
-    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
-        const json_t *id = json_object_get(config, ids[i].name);
+    for (int i = 0; i < PTQ_N_SPECIAL_IDS; i++) {
+        const json_t *id = json_object_get(config, ptq_special_ids[i].name);
         if (ptq_json_is(id, JSON_ARRAY)) id = json_array_get(id, 0);
         if (!ptq_json_is(id, JSON_INTEGER) || json_integer_value(id) < 0) continue;
         if (json_integer_value(id) >= vocab)
             return ptq_fail(err, PTQ_EINPUT,
                             "%s: %s, %lld, has no row in the embedding, which has %lld; mend it, or "
                             "make it null",
-                            path, ids[i].name, (long long)json_integer_value(id), (long long)vocab);
-        ptq_gguf_put_int(to, ids[i].key, json_integer_value(id));
+                            path, ptq_special_ids[i].name, (long long)json_integer_value(id), (long long)vocab);
+        ptq_gguf_put_int(to, ptq_special_ids[i].key, json_integer_value(id));
     }
     return PTQ_OK;
 }

@@ -6,6 +6,13 @@
 #include "gguf_write.h"
 #include "json.h"
 
+/* config.json's names of ids, and GGUF's. */
+struct ptq_special_id {
+    const char *name, *key;
+};
+enum { PTQ_N_SPECIAL_IDS = 3 };
+extern const struct ptq_special_id ptq_special_ids[PTQ_N_SPECIAL_IDS];
+
 /* A GGUF's byte-level BPE as tokenizer.json and tokenizer_config.json, new objects. What Hugging Face tokenizers reads
  * from them splits and merges as ptq_tokenizer_from_gguf does. Other kinds are PTQ_EINPUT. */
 enum ptq_status ptq_tokenizer_json_from_gguf(struct ptq_arena *arena, const struct ptq_gguf *gguf, const char *path,

@@ -12,10 +12,10 @@ struct ptq_model_card {
     const char *weights_sha256;      /* of the written files */
 };
 
-/* The text, in arena. */
 /* What the codes' own perplexity is called, beside that of the files. */
 const char *ptq_card_before(const struct ptq_export_format *format);
 
+/* The text, in arena. */
 const char *ptq_model_card(struct ptq_arena *arena, const struct ptq_model_card *card);
 
 #endif

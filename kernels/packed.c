@@ -171,7 +171,7 @@ struct pack_task {
 
 /* Bits [shift, shift + b) of a step's 32 codes into one row's words of a plane. b is a constant where this is inlined.
  */
-static inline void put_plane(uint32_t *word, const uint8_t *code, int b, int shift)
+static inline void put_plane(uint32_t *word, uint8_t *code, int b, int shift)
 {
     int fields = 16 / b;
     for (int v = 0; v < b; v++) {
@@ -186,16 +186,18 @@ static inline void put_plane(uint32_t *word, const uint8_t *code, int b, int shi
     }
 }
 
-static void put_step(uint32_t *word, const uint8_t *code, int w_bit)
+/* The planes of w_bit bits, the widest first. */
+static inline void each_plane(void (*plane)(uint32_t *word, uint8_t *code, int b, int shift), uint32_t *word,
+                              uint8_t *code, int w_bit)
 {
     if (w_bit == 8) {
-        put_plane(word, code, 8, 0);
+        plane(word, code, 8, 0);
         return;
     }
     int shift = 0;
-    if (w_bit & 4) put_plane(word, code, 4, 0), shift = 4;
-    if (w_bit & 2) put_plane(word + shift * PTQ_PACK_ROWS, code, 2, shift), shift += 2;
-    if (w_bit & 1) put_plane(word + shift * PTQ_PACK_ROWS, code, 1, shift);
+    if (w_bit & 4) plane(word, code, 4, 0), shift = 4;
+    if (w_bit & 2) plane(word + shift * PTQ_PACK_ROWS, code, 2, shift), shift += 2;
+    if (w_bit & 1) plane(word + shift * PTQ_PACK_ROWS, code, 1, shift);
 }
 
 static void put_codes(const struct ptq_packed *p, const struct ptq_qmat *q, int64_t tile, int row)
@@ -208,7 +210,7 @@ static void put_codes(const struct ptq_packed *p, const struct ptq_qmat *q, int6
             uint8_t step[PTQ_PACK_STEP] = {0};
             int64_t n = end - at < PTQ_PACK_STEP ? end - at : PTQ_PACK_STEP;
             for (int64_t i = 0; i < n; i++) step[i] = code[q->perm ? q->perm[at + i] : at + i];
-            put_step(word, step, p->grid.w_bit);
+            each_plane(put_plane, word, step, p->grid.w_bit);
         }
 }
 
@@ -284,7 +286,7 @@ struct unpack_task {
 };
 
 /* put_plane's way back: code is 0 there at first. */
-static inline void take_plane(const uint32_t *word, uint8_t *code, int b, int shift)
+static inline void take_plane(uint32_t *word, uint8_t *code, int b, int shift)
 {
     int fields = 16 / b;
     for (int v = 0; v < b; v++) {
@@ -298,28 +300,16 @@ static inline void take_plane(const uint32_t *word, uint8_t *code, int b, int sh
     }
 }
 
-static void take_step(const uint32_t *word, uint8_t code[PTQ_PACK_STEP], int w_bit)
-{
-    memset(code, 0, PTQ_PACK_STEP);
-    if (w_bit == 8) {
-        take_plane(word, code, 8, 0);
-        return;
-    }
-    int shift = 0;
-    if (w_bit & 4) take_plane(word, code, 4, 0), shift = 4;
-    if (w_bit & 2) take_plane(word + shift * PTQ_PACK_ROWS, code, 2, shift), shift += 2;
-    if (w_bit & 1) take_plane(word + shift * PTQ_PACK_ROWS, code, 1, shift);
-}
-
 static void take_codes(const struct ptq_packed *p, const struct ptq_qmat *q, int64_t tile, int row)
 {
     uint8_t *code = q->code + (tile * PTQ_PACK_ROWS + row) * q->k, step[PTQ_PACK_STEP];
-    const uint32_t *word = ptq_packed_step(p, tile, 0) + row;
+    uint32_t *word = (uint32_t *)ptq_packed_step(p, tile, 0) + row; /* read alone */
     for (int64_t first = 0; first < q->k; first += p->group)
         for (int64_t at = first, end = first + p->group < q->k ? first + p->group : q->k; at < end;
              at += PTQ_PACK_STEP, word += p->grid.w_bit * PTQ_PACK_ROWS) {
             int64_t n = end - at < PTQ_PACK_STEP ? end - at : PTQ_PACK_STEP;
-            take_step(word, step, p->grid.w_bit);
+            memset(step, 0, sizeof step);
+            each_plane(take_plane, word, step, p->grid.w_bit);
             for (int64_t i = 0; i < n; i++) code[q->perm ? q->perm[at + i] : at + i] = step[i];
         }
 }

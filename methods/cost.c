@@ -8,7 +8,6 @@
 #include "reference.h"
 #include "session.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* Trials of AWQ's scale search, and of its clip search with the rows that it looks at. */
@@ -168,13 +167,7 @@ int64_t ptq_cost_chunk(const struct ptq_cost *e, int64_t in_use, int64_t budget,
 
 int64_t ptq_memory_in_use(void)
 {
-    char line[128];
-    long long kib = 0;
-    FILE *status = fopen("/proc/self/status", "re");
-    while (status && fgets(line, sizeof line, status))
-        if (sscanf(line, "RssAnon: %lld kB", &kib) == 1) break;
-    if (status) fclose(status);
-    return (int64_t)kib << 10;
+    return ptq_status_bytes("RssAnon");
 }
 
 /* ---- the machine ---- */

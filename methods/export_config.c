@@ -88,14 +88,11 @@ static enum ptq_status put_biases(const struct ptq_export *x, json_t *json, stru
 
 static void put_ids(const struct ptq_export *x, json_t *json)
 {
-    static const char *const ids[][2] = {{"bos_token_id", "tokenizer.ggml.bos_token_id"},
-                                         {"eos_token_id", "tokenizer.ggml.eos_token_id"},
-                                         {"pad_token_id", "tokenizer.ggml.padding_token_id"}};
     struct ptq_error ignored;
     int64_t id;
-    for (int i = 0; i < 3; i++)
-        if (!ptq_gguf_int(x->model->checkpoint.gguf, ids[i][1], 0, INT32_MAX, &id, &ignored))
-            json_object_set_new(json, ids[i][0], json_integer(id));
+    for (int i = 0; i < PTQ_N_SPECIAL_IDS; i++)
+        if (!ptq_gguf_int(x->model->checkpoint.gguf, ptq_special_ids[i].key, 0, INT32_MAX, &id, &ignored))
+            json_object_set_new(json, ptq_special_ids[i].name, json_integer(id));
 }
 
 /* An epsilon that was stored as float32, in the decimals that somebody wrote. */

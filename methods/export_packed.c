@@ -15,6 +15,7 @@
 #include "quantized.h"
 #include "version.h"
 
+_Static_assert(PTQ_TENSOR_ALIGN % PTQ_PACK_ALIGN == 0, "images are used where they lie in the file");
 enum { MOST_VECTORS = PTQ_FOLDER_NORMS + PTQ_N_ROLE + 1 };
 
 /* What is written of one block. */

@@ -10,8 +10,8 @@
 #include "sampling.h"
 #include "stats.h"
 
-#include <stdlib.h>
 #include <malloc.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { DEFAULT_WINDOW = 2048, DEFAULT_CALIB_WINDOW = 512, DEFAULT_CALIB_WINDOWS = 64 };

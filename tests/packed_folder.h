@@ -49,4 +49,23 @@ static inline void export_packed(const char *model, const char *spec, const char
     forget(&r);
 }
 
+/* A tiny llama, its folder by rtn:w4,g32, and a cache, for all tests of a program. */
+static char cache[64], tiny[64], packed[64];
+
+static inline int make_packed(void **state)
+{
+    (void)state;
+    begin_exports(cache, tiny);
+    make_test_folder(packed);
+    export_packed(tiny, "rtn:w4,g32", packed);
+    return 0;
+}
+
+static inline int remove_packed(void **state)
+{
+    (void)state;
+    const char *const folder[] = {cache, tiny, packed};
+    return end_exports(folder, 3);
+}
+
 #endif

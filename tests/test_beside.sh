@@ -26,6 +26,15 @@ expect_exit 0 "${run[@]}" -o "$scratch/whole.h5"
 # shellcheck disable=SC2207
 ids=($(python3 -c 'import csv, sys; print(*(row["id"] for row in csv.DictReader(open(sys.argv[1]))))' "$scratch/csv"))
 
+# asked_of COMMAND: what run, eval, merge or fresh are called with, in asked.
+asked_of() {
+    case $1 in
+    run) asked=("${run[@]}") ;;
+    eval) asked=("${eval_fp16[@]}") ;;
+    *) asked=("${run[@]}" "--$1") ;;
+    esac
+}
+
 # Somebody's folder, which must stay as it is.
 theirs=$scratch/theirs
 mkdir "$theirs"
@@ -64,8 +73,8 @@ test_folders_where_files_are_expected() {
     for name in "$file.failed.json" "$file.cells/${ids[0]}.h5" "$file.cells/${ids[2]}.part/theirs"; do
         mkdir -p "$name"
         for command in run eval; do
-            if [ $command = run ]; then set -- "${run[@]}"; else set -- "${eval_fp16[@]}"; fi
-            expect_exit 1 "$@" -o "$file"
+            asked_of $command
+            expect_exit 1 "${asked[@]}" -o "$file"
             expect_text "^ptq: $name: is a folder, where ptq writes and removes files alone; move it away" "$scratch/err"
             expect_no_text '^\[' "$scratch/err"
         done
@@ -171,12 +180,8 @@ test_slurm_is_asked() {
     touch "$file.tasks/${ids[0]}.log"
     for said in fails 7; do
         for command in run merge fresh eval; do
-            case $command in
-                run) set -- "${run[@]}" ;;
-                eval) set -- "${eval_fp16[@]}" ;;
-                *) set -- "${run[@]}" "--$command" ;;
-            esac
-            expect_exit 1 env SAID=$said PATH="$scratch/stubs:$PATH" "$@" -o "$file"
+            asked_of $command
+            expect_exit 1 env SAID=$said PATH="$scratch/stubs:$PATH" "${asked[@]}" -o "$file"
             if [ $said = fails ]; then
                 expect_text "^ptq: .*q.h5: was given to Slurm, which does not say .*ask again, or remove .*.tasks/queue once" \
                     "$scratch/err"
@@ -215,8 +220,8 @@ test_names_that_leave_no_room() {
     local name
     name=$(long_name 240)
     for command in run eval; do
-        if [ $command = run ]; then set -- "${run[@]}"; else set -- "${eval_fp16[@]}"; fi
-        expect_exit 2 "$@" -o "$scratch/$name.h5"
+        asked_of $command
+        expect_exit 2 "${asked[@]}" -o "$scratch/$name.h5"
         expect_text "^ptq: -o .*this name is too long; at most [0-9]+ bytes leave room for what is kept beside it" "$scratch/err"
         expect_no_text '^\[' "$scratch/err"
     done

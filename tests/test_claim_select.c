@@ -7,13 +7,11 @@
 #include "progress.h"
 #include "replicates.h"
 
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
+/* Behind the others, whose functions take an arena of that name. */
+#include "arena_test.h"
 
-static struct ptq_arena *arena;
+#include <signal.h>
+
 static struct ptq_error err;
 
 /* ---- selectors ---- */
@@ -160,22 +158,6 @@ static void test_stopped(void **state)
     assert_int_equal(ptq_contrast(&group, 1, &ptq_bootstrap_default, perplexity, NULL, &value, &interval, &err),
                      PTQ_EINTERRUPT);
 }
-
-static int set_up(void **state)
-{
-    (void)state;
-    arena = ptq_arena_make("test");
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    ptq_arena_free(arena);
-    return 0;
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(test_##name, set_up, tear_down)
 
 int main(void)
 {

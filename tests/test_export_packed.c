@@ -4,8 +4,6 @@
 #include "hold.h"
 #include "packed_folder.h"
 
-static char cache[64], tiny[64], packed[64];
-
 /* ---- the same numbers ---- */
 
 static void there_and_the_same(const char *model, const char *spec)
@@ -242,22 +240,6 @@ static void what_is_not_written(void **state)
     remove_test_folder(folder);
 }
 
-static int set_up(void **state)
-{
-    (void)state;
-    begin_exports(cache, tiny);
-    make_test_folder(packed);
-    export_packed(tiny, "rtn:w4,g32", packed);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    const char *const folder[] = {cache, tiny, packed};
-    return end_exports(folder, 3);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -269,5 +251,5 @@ int main(void)
         cmocka_unit_test(held_images_are_copied),
         cmocka_unit_test(what_is_not_written),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, make_packed, remove_packed);
 }

@@ -2,8 +2,6 @@
  * is refused by its file and the linear's name. */
 #include "packed_folder.h"
 
-static char cache[64], tiny[64], packed[64];
-
 /* One thing wrong in a copy, which is one file with images at odd places. */
 struct edit {
     const char *tensor; /* NULL: none */
@@ -165,10 +163,10 @@ static void damaged_orders_and_scales(void **state)
     assert_refused("order", open_edited(order, &edit, &err), &err,
                    IN_FILE ";its order names a column twice, or one that is not there");
     export_packed(MODELS "gpt2", "awq:w4,g32,loss=gram", gpt2);
-    static const uint32_t value[] = {0, 0xbf800000, 0x7fc00000};
+    static const uint32_t value[] = {0, 0xbf800000, 0x7fc00000, 0x7f800000};
     static const char *const words[] = {"element 1 is 0; it must be above 0", "element 1 is -1; it must be above 0",
-                                        "NaN"};
-    for (int i = 0; i < 3; i++) {
+                                        "NaN", "infinite"};
+    for (int i = 0; i < 4; i++) {
         edit = (struct edit){.tensor = divided, .at = 4, .bytes = 4, .value = value[i]};
         assert_refused(divided, open_edited(gpt2, &edit, &err), &err, words[i]);
         assert_non_null(strstr(err.text, divided));
@@ -202,22 +200,6 @@ static void codes_of_another_config(void **state)
     ptq_arena_free(arena);
 }
 
-static int set_up(void **state)
-{
-    (void)state;
-    begin_exports(cache, tiny);
-    make_test_folder(packed);
-    export_packed(tiny, "rtn:w4,g32", packed);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    const char *const folder[] = {cache, tiny, packed};
-    return end_exports(folder, 3);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -226,5 +208,5 @@ int main(void)
         cmocka_unit_test(damaged_orders_and_scales),
         cmocka_unit_test(codes_of_another_config),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, make_packed, remove_packed);
 }
