@@ -1,5 +1,6 @@
 #include "plan.h"
 
+#include "pool.h"
 #include "progress.h"
 #include "words.h"
 
@@ -108,9 +109,10 @@ static double work_of(const struct ptq_plan_cell *cell)
     return cell->cost.quantize + cell->cost.evaluate;
 }
 
-static void add_measured(struct ptq_plan *plan, const struct ptq_plan_cell *cell, double seconds)
+/* threads 0: not told, so this process's. */
+static void add_measured(struct ptq_plan *plan, const struct ptq_plan_cell *cell, double seconds, int64_t threads)
 {
-    plan->pace[cell->pace].seconds += seconds;
+    plan->pace[cell->pace].seconds += seconds * (double)(threads > 0 ? threads : ptq_pool_size());
     plan->pace[cell->pace].work += work_of(cell);
 }
 
@@ -118,7 +120,7 @@ void ptq_plan_done(struct ptq_plan *plan, struct ptq_plan_cell *cell, double sec
 {
     assert(cell->state == PTQ_PLAN_MISSING);
     cell->state = PTQ_PLAN_DONE;
-    if (seconds > 0) add_measured(plan, cell, seconds);
+    if (seconds > 0) add_measured(plan, cell, seconds, 0);
 }
 
 void ptq_plan_fail(struct ptq_arena *arena, struct ptq_plan *plan, struct ptq_plan_cell *cell,
@@ -152,7 +154,7 @@ static void learn_pace(struct ptq_plan *plan, const struct ptq_cell *stored, int
     for (int i = 0; i < plan->n; i++) {
         for (int j = 0; j < n && plan->cell[i].state == PTQ_PLAN_DONE; j++) {
             if (strcmp(stored[j].id, plan->cell[i].cell.id) != 0) continue;
-            add_measured(plan, &plan->cell[i], stored[j].seconds_quantize + stored[j].seconds_eval);
+            add_measured(plan, &plan->cell[i], stored[j].seconds_quantize + stored[j].seconds_eval, stored[j].threads);
         }
     }
 }
@@ -197,9 +199,9 @@ static int is_calibrated(const struct ptq_plan *plan, const struct ptq_plan_cell
     return 0;
 }
 
-double ptq_plan_seconds_left(const struct ptq_plan *plan)
+double ptq_plan_seconds_left(const struct ptq_plan *plan, double at_once, double threads)
 {
-    double seconds = 0, work = 0, left = 0;
+    double seconds = 0, work = 0, all = 0, longest = 0;
     for (int i = 0; i < plan->n_paces; i++) {
         seconds += plan->pace[i].seconds;
         work += plan->pace[i].work;
@@ -210,9 +212,11 @@ double ptq_plan_seconds_left(const struct ptq_plan *plan)
         const struct ptq_pace *p = &plan->pace[cell->pace];
         if (cell->state != PTQ_PLAN_MISSING) continue;
         double shared = cell->cost.calibrate > 0 && !is_calibrated(plan, cell) ? cell->cost.calibrate : 0;
-        left += (work_of(cell) + shared) * (p->work > 0 ? p->seconds / p->work : usual);
+        double own = (work_of(cell) + shared) * (p->work > 0 ? p->seconds / p->work : usual);
+        all += own;
+        longest = fmax(longest, own);
     }
-    return left;
+    return fmax(all / at_once, longest) / threads;
 }
 
 int64_t ptq_plan_peak(const struct ptq_plan *plan, int64_t budget)

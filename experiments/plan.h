@@ -39,7 +39,7 @@ struct ptq_plan_cell {
 /* How fast cells of one model go. Work is their estimates', in floating-point operations. */
 struct ptq_pace {
     const char *model;
-    double seconds, work; /* of the measured cells together */
+    double seconds, work; /* of the measured cells together; seconds of one thread: a cell of two counts twice */
 };
 
 struct ptq_plan {
@@ -47,7 +47,7 @@ struct ptq_plan {
     int n;
     struct ptq_pace *pace; /* [n_paces], one a model */
     int n_paces;
-    double machine; /* seconds a floating-point operation, for models of which nothing was measured; 0: not known */
+    double machine;         /* the same of an operation, for models of which nothing was measured; 0: not known */
     enum ptq_status failed; /* status of the first failed cell, PTQ_OK where there is none */
 };
 
@@ -70,9 +70,10 @@ void ptq_plan_fail(struct ptq_arena *arena, struct ptq_plan *plan, struct ptq_pl
 
 int ptq_plan_count(const struct ptq_plan *plan, enum ptq_plan_state state);
 
-/* Seconds that the missing cells will take, by the measured cells of the same model, else of any, else by the machine's
- * own pace; -1 where there is none of these. */
-double ptq_plan_seconds_left(const struct ptq_plan *plan);
+/* Seconds that the missing cells will take at_once at a time with so many threads each, by the measured cells of the
+ * same model, else of any, else by the machine's own pace; -1 where there is none of these. No sooner than the longest
+ * of them; that a pass over the calibration text may be waited for is left out. */
+double ptq_plan_seconds_left(const struct ptq_plan *plan, double at_once, double threads);
 /* The most memory that a missing cell will take under a budget (0: what is usual), in bytes; 0 where it is not known.
  */
 int64_t ptq_plan_peak(const struct ptq_plan *plan, int64_t budget);

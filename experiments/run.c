@@ -4,6 +4,7 @@
 #include "launch.h"
 #include "mapped.h"
 #include "plan_notes.h"
+#include "pool.h"
 #include "progress.h"
 #include "reuse.h"
 #include "runner.h"
@@ -37,18 +38,40 @@ struct run {
 
 /* ---- lines for people ---- */
 
+/* How missing cells are run: how many at a time, and with how many threads each. Those of one machine share its cores;
+ * Slurm gives a task those that were asked for, and without --jobs it is taken to have room for all. */
+struct shares {
+    int64_t at_once, threads;
+};
+
+static struct shares shares_of(const struct run *r)
+{
+    const struct ptq_run_options *o = r->options;
+    int64_t cores = ptq_pool_size(), missing = ptq_plan_count(&r->plan, PTQ_PLAN_MISSING);
+    int64_t at_once = o->jobs && o->jobs < missing ? o->jobs : missing ? missing : 1;
+    if (r->in_slurm) return (struct shares){at_once, o->threads ? o->threads : 1};
+    if (o->jobs <= 1 || missing <= 1) return (struct shares){1, cores};
+    return o->jobs < cores ? (struct shares){at_once, cores / o->jobs}
+                           : (struct shares){at_once < cores ? at_once : cores, 1};
+}
+
 static const char *time_left(const struct run *r, char *text, size_t size)
 {
     char duration[32];
-    double seconds = ptq_plan_seconds_left(&r->plan);
+    struct shares s = shares_of(r);
+    double seconds = ptq_plan_seconds_left(&r->plan, (double)s.at_once, (double)s.threads);
     *text = 0;
-    if (seconds > 0) snprintf(text, size, ", about %s", ptq_duration(seconds, duration, sizeof duration));
+    if (seconds <= 0) return text;
+    int n = snprintf(text, size, ", about %s", ptq_duration(seconds, duration, sizeof duration));
+    if (r->in_slurm)
+        snprintf(text + n, size - (size_t)n, " by %lld task%s at once of %lld thread%s", (long long)s.at_once,
+                 s.at_once == 1 ? "" : "s", (long long)s.threads, s.threads == 1 ? "" : "s");
     return text;
 }
 
 static void print_summary(const struct run *r, FILE *out)
 {
-    char left[64];
+    char left[128];
     int n_missing = ptq_plan_count(&r->plan, PTQ_PLAN_MISSING), n_failed = ptq_plan_count(&r->plan, PTQ_PLAN_FAILED);
     ptq_say(out, "%s: %d cell%s in %s: %d done, %d to run%s", r->experiment.name, r->plan.n, r->plan.n == 1 ? "" : "s",
             r->file, ptq_plan_count(&r->plan, PTQ_PLAN_DONE), n_missing, time_left(r, left, sizeof left));
@@ -65,7 +88,7 @@ static void begin_line(const struct run *r, const struct ptq_plan_cell *cell)
 
 static void report_done(const struct run *r, const struct ptq_plan_cell *cell, double ppl, double seconds)
 {
-    char left[64];
+    char left[128];
     if (r->options->quiet) return;
     begin_line(r, cell);
     time_left(r, left, sizeof left);
@@ -388,7 +411,8 @@ static enum ptq_status dry_run(struct run *r)
     if (!r->options->fresh) PTQ_TRY(ptq_plan_look(&r->plan, r->file, r->err));
     PTQ_TRY(reuse(r, r->list, "would be taken"));
     /* Where no cell was measured, the machine is: a tenth of the time goes elsewhere than to matrix products. */
-    if (r->runner->cost && ptq_plan_seconds_left(&r->plan) < 0) r->plan.machine = 1.1 * ptq_machine_pace();
+    if (r->runner->cost && ptq_plan_seconds_left(&r->plan, 1, 1) < 0)
+        r->plan.machine = 1.1 * ptq_machine_pace() * ptq_pool_size();
     ptq_say(r->list, "%s\n", r->experiment.title);
     print_summary(r, r->list);
     PTQ_TRY(ptq_plan_notes(&r->plan, &r->experiment, r->options->fresh ? NULL : r->file, r->list, r->err));

@@ -1,0 +1,126 @@
+/* What ptq run says before it runs anything: what is done, what is left and how long that takes, and what cannot be. */
+#include "made_up_run.h"
+
+static void test_bad_models(void **state)
+{
+    (void)state;
+    const char *log;
+    write_yaml("models: [a, b]\nmethods: [fp16, rtn]\n");
+    fake.bad_model = "a";
+    assert_int_equal(run_with((struct ptq_run_options){0}, &log), PTQ_EINPUT);
+    assert_string_equal(fake.order, "fp16 rtn:w3,g64 ");
+    expect_text(log, "x.h5 holds 2 of 4\n");
+    expect_text(log, "[1/4] a  fp16  failed: model 'a' is not there\n");
+    expect_text(log, "2 cannot be run");
+    expect_text(error.text, "2 of 4 cells failed: a  fp16 and 1 more (model 'a' is not there); the same command");
+    expect_results("fp16 rtn:w3,g64 ");
+    fake.bad_model = NULL;
+    assert_int_equal(run(), PTQ_OK);
+    expect_results("fp16 rtn:w3,g64 fp16 rtn:w3,g64 ");
+    /* Three reasons are given, no more. */
+    write_yaml("models: [a, b]\nmethods: ['rtn:w5', 'rtn:w6', 'rtn:w7', 'rtn:w8']\n");
+    fake.bad_spec = 1;
+    assert_int_equal(run(), PTQ_EINPUT);
+    expect_text(error.text, "8 of 8 cells failed: a  rtn:w5,g64 and 1 more (no rtn:w5,g64 today), a  rtn:w6,g64 and 1");
+    expect_text(error.text, "(no rtn:w7,g64 today), and others; the same");
+    fake.bad_spec = 0;
+    /* Where no cell can be run nothing is made. */
+    const char *other = ptq_join(arena, folder, "none/y.h5");
+    write_yaml("models: [a]\nmethods: [fp16, rtn, 'rtn:w4,g-1', 'rtn:w5', 'rtn:w6']\n");
+    fake.bad_model = "a";
+    assert_int_equal(run_with((struct ptq_run_options){.out = other}, NULL), PTQ_EINPUT);
+    assert_string_equal(error.text, "model 'a' is not there");
+    assert_false(ptq_is_folder(ptq_join(arena, folder, "none")));
+}
+
+static void test_dry_run(void **state)
+{
+    (void)state;
+    const char *log;
+    assert_int_equal(run_with((struct ptq_run_options){.dry_run = 1}, &log), PTQ_OK);
+    expect_text(log, "T\nmade-up: 11 cells in ");
+    expect_text(log, ": 0 done, 11 to run\n  missing  fp16\n  missing  rtn:w3,g64\n");
+    assert_int_equal(fake.n_run, 0);
+    assert_int_equal(file_size(file), -1);
+    fake.fail_at = 3;
+    fake.with = PTQ_EINTERRUPT;
+    assert_int_equal(run(), PTQ_EINTERRUPT);
+    assert_int_equal(run_with((struct ptq_run_options){.dry_run = 1}, &log), PTQ_OK);
+    expect_text(log, ": 2 done, 9 to run, about 15 min\n  done     fp16\n  done     rtn:w3,g64\n  missing  salient:");
+    assert_int_equal(run_with((struct ptq_run_options){.dry_run = 1, .fresh = 1}, &log), PTQ_OK);
+    expect_text(log, ": 0 done, 11 to run\n");
+    assert_true(has_cells_folder());
+}
+
+/* Two cells of 100 s are done, with four threads each; of the nine that are left a dry run tells the time. */
+static void test_time_left(void **state)
+{
+    (void)state;
+    static const struct {
+        int cores;
+        const char *launcher;
+        int64_t jobs, threads;
+        const char *told;
+    } rows[] = {
+        {4, NULL, 0, 0, ", about 15 min\n"},
+        {1, NULL, 0, 0, ", about 60 min\n"},
+        {4, NULL, 2, 0, ", about 15 min\n"}, /* the same cores */
+        {4, NULL, 3, 0, ", about 20 min\n"}, /* a thread each: one core has nothing to do */
+        {4, NULL, 40, 0, ", about 15 min\n"},
+        {16, NULL, 9, 0, ", about 7 min\n"}, /* no sooner than one cell on its one thread */
+        {16, NULL, 1, 0, ", about 4 min\n"},
+        {1, "slurm", 3, 4, ", about 5 min by 3 tasks at once of 4 threads\n"},
+        {1, "slurm", 0, 0, ", about 7 min by 9 tasks at once of 1 thread\n"},
+        {1, "slurm", 1, 8, ", about 8 min by 1 task at once of 8 threads\n"},
+    };
+    int cores = ptq_pool_size();
+    fake.threads = 4;
+    fake.fail_at = 3;
+    fake.with = PTQ_EINTERRUPT;
+    assert_int_equal(run(), PTQ_EINTERRUPT);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *log;
+        ptq_pool_start(rows[i].cores);
+        struct ptq_run_options o = {
+            .dry_run = 1, .launcher = rows[i].launcher, .jobs = rows[i].jobs, .threads = rows[i].threads};
+        assert_int_equal(run_with(o, &log), PTQ_OK);
+        expect_text(log, ": 2 done, 9 to run");
+        expect_text(log, rows[i].told);
+    }
+    ptq_pool_start(cores);
+}
+
+/* The list of failures goes with the results that it is of. */
+static void test_list_of_failures(void **state)
+{
+    (void)state;
+    const char *list = ptq_format(arena, "%s.failed.json", file);
+    assert_int_equal(run() || ptq_write_file(list, "{}", 2, &error), 0);
+    fake.fail_at = 1, fake.with = PTQ_EINTERRUPT;
+    assert_true(run_with((struct ptq_run_options){.fresh = 1}, NULL) == PTQ_EINTERRUPT && !ptq_is_file(list));
+}
+
+static void test_bad_options(void **state)
+{
+    (void)state;
+    assert_int_equal(run_with((struct ptq_run_options){.out = folder}, NULL), PTQ_EUSAGE);
+    expect_text(error.text, "is a folder");
+    assert_int_equal(run_with((struct ptq_run_options){.out = ""}, NULL), PTQ_EUSAGE);
+    const char *set = "w_bits=3";
+    assert_int_equal(run_with((struct ptq_run_options){.set = &set, .n_sets = 1}, NULL), PTQ_EUSAGE);
+    set = "w_bit=4";
+    assert_int_equal(run_with((struct ptq_run_options){.set = &set, .n_sets = 1, .quiet = 1}, NULL), PTQ_OK);
+    expect_text(fake.order, "fp16 rtn:w4,g64 ");
+    write_yaml("methods: [fp16]\nw_bits: 3\n");
+    assert_int_equal(run(), PTQ_EINPUT);
+    expect_text(error.text, "made-up.yaml:2: unknown key 'w_bits'");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_bad_models),       TEST(test_dry_run),     TEST(test_time_left),
+        TEST(test_list_of_failures), TEST(test_bad_options),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
