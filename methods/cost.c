@@ -4,6 +4,7 @@
 #include "hessian.h"
 #include "ops.h"
 #include "pool.h"
+#include "prefix.h"
 #include "progress.h"
 #include "reference.h"
 #include "session.h"
@@ -145,7 +146,16 @@ enum ptq_status ptq_cell_cost(struct ptq_session *session, const struct ptq_job 
     out->codes = (int64_t)(s.weights * 1.15) * c->blocks;
     out->quantize = (double)c->blocks * ROUNDING * s.weights;
     if (plan.calib) estimate_calibration(&plan, &s, out);
+    if (ptq_plan_keeps_prefix(&plan))
+        out->prefix = ptq_prefix_most(&plan.model->model, w->n * w->length, ptq_prefix_bytes);
     return PTQ_OK;
+}
+
+int64_t ptq_cost_prefix(const struct ptq_cost *e, int64_t in_use, int64_t budget)
+{
+    int64_t whole = e->windows * e->window;
+    int64_t room = budget ? budget - in_use - e->fixed - whole : whole > ptq_chunk_bytes ? 0 : e->prefix;
+    return room < 0 ? 0 : room < e->prefix ? room : e->prefix;
 }
 
 int64_t ptq_cost_chunk(const struct ptq_cost *e, int64_t in_use, int64_t budget, int64_t *peak)
@@ -161,7 +171,7 @@ int64_t ptq_cost_chunk(const struct ptq_cost *e, int64_t in_use, int64_t budget,
         return 0;
     }
     fit = fit < least ? least : fit;
-    *peak = base + kept + fit * e->window;
+    *peak = base + kept + fit * e->window + ptq_cost_prefix(e, in_use, budget);
     return fit;
 }
 

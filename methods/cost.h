@@ -14,6 +14,7 @@ struct ptq_cost {
     int64_t codes;          /* of the whole model: kept where the windows go in more than one chunk */
     int64_t window;         /* activations of one evaluation window */
     int64_t windows, batch; /* how many there are; how many go together at least */
+    int64_t prefix;         /* inputs of blocks that the next cell with only= starts from: kept where there is room */
 };
 
 enum ptq_status ptq_cell_cost(struct ptq_session *session, const struct ptq_job *job, struct ptq_cost *out,
@@ -22,6 +23,8 @@ enum ptq_status ptq_cell_cost(struct ptq_session *session, const struct ptq_job 
 /* How many windows may go together under a budget of bytes (0: what is usual, ptq_chunk_bytes); 0 where not even the
  * least fits. in_use: bytes that are taken between cells. *peak: what the cell then takes, with those. */
 int64_t ptq_cost_chunk(const struct ptq_cost *cost, int64_t in_use, int64_t budget, int64_t *peak);
+/* Of cost->prefix, what there is room for: nothing where the windows do not all go together. *peak has it. */
+int64_t ptq_cost_prefix(const struct ptq_cost *cost, int64_t in_use, int64_t budget);
 
 /* Anonymous memory of this process now. */
 int64_t ptq_memory_in_use(void);

@@ -398,6 +398,7 @@ static enum ptq_status keep_budget(struct ptq_session *s, const struct ptq_job *
 {
     struct ptq_cost cost;
     int64_t peak;
+    s->prefix_room = ptq_prefix_bytes;
     if (!s->budget) return PTQ_OK;
     /* Once, so that a cell's number does not depend on those before it: BLAS keeps buffers that are counted already. */
     if (!s->at_rest) s->at_rest = ptq_memory_in_use();
@@ -415,6 +416,7 @@ static enum ptq_status keep_budget(struct ptq_session *s, const struct ptq_job *
             spec->method->name, (long long)cost.windows, (long long)windows);
     if (windows == cost.windows) windows = (windows + cost.batch - 1) / cost.batch * cost.batch; /* one chunk */
     ptq_chunk_bytes = windows * cost.window;
+    s->prefix_room = ptq_cost_prefix(&cost, s->at_rest, s->budget);
     return PTQ_OK;
 }
 
@@ -429,16 +431,18 @@ static struct ptq_reference *reference_of(struct ptq_session *s, const struct pt
     return eval->reference;
 }
 
-/* Where cells that leave the first blocks alone start. AWQ on travelling windows scales those blocks, too: the same
- * function in other last bits, which no other cell is to start from. */
+/* Where cells that leave the first blocks alone start; none where the cell does not. One that has less room than those
+ * before it keeps them anew. */
 static struct ptq_prefix *prefix_of(struct ptq_session *s, const struct ptq_planned *plan)
 {
     struct ptq_shared_windows *eval = plan->eval;
-    unsigned scales = PTQ_NEED_WINDOWS | PTQ_NEED_MOMENTS;
-    if (!*plan->spec.only || (ptq_spec_need(&plan->spec) & scales) == scales) return NULL;
-    if (!eval->prefix)
-        eval->prefix = ptq_prefix_make(s->arena, &plan->model->model, eval->windows.n * eval->windows.length);
-    return eval->prefix;
+    if (!ptq_plan_keeps_prefix(plan)) return NULL;
+    if (eval->prefix && ptq_prefix_bytes_of(eval->prefix) > s->prefix_room) ptq_session_forget_prefix(s, NULL);
+    if (eval->prefix) return eval->prefix;
+    int64_t rows = eval->windows.n * eval->windows.length;
+    s->prefixes = ptq_arena_make("inputs of blocks");
+    s->begun = eval;
+    return eval->prefix = ptq_prefix_make(s->prefixes, &plan->model->model, rows, s->prefix_room);
 }
 
 static enum ptq_status evaluate_travelling(struct run *r, struct ptq_error *err)
@@ -463,6 +467,7 @@ static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_jo
     plan.model->model.packed = ptq_model_has_images(&plan.model->model) && strcmp(cell->path, "packed") == 0;
     /* Who reads none is counted without them; whoever asks next has them from the cache. */
     ptq_session_forget(session, ptq_spec_reads_stats(&plan.spec) ? plan.calib : NULL);
+    ptq_session_forget_prefix(session, ptq_plan_keeps_prefix(&plan) ? plan.eval : NULL);
     PTQ_TRY(keep_budget(session, job, &plan.spec, err));
     cell->seconds_calibrate = 0;
     if (!travel_with_cell(&plan)) PTQ_TRY(ptq_session_calibrate(session, &plan, cell, err));

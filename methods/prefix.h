@@ -9,8 +9,12 @@ struct ptq_prefix;
 
 extern int64_t ptq_prefix_bytes; /* what all of them may take: 256 MiB. Then only every n-th block's input is kept */
 
-/* Of windows that all go through the model together. arena keeps everything. */
-struct ptq_prefix *ptq_prefix_make(struct ptq_arena *arena, const struct ptq_model *model, int64_t rows);
+/* Of so many rows of windows that all go through the model together, in room bytes. arena keeps everything. */
+struct ptq_prefix *ptq_prefix_make(struct ptq_arena *arena, const struct ptq_model *model, int64_t rows, int64_t room);
+/* Bytes that are held now. */
+int64_t ptq_prefix_bytes_of(const struct ptq_prefix *prefix);
+/* What they come to at most in so much room. */
+int64_t ptq_prefix_most(const struct ptq_model *model, int64_t rows, int64_t room);
 /* Puts f's x at the input of the last block up to `block` that is kept, and returns that; -1 where none is. */
 int64_t ptq_prefix_fetch(const struct ptq_prefix *prefix, int64_t block, struct ptq_forward *f);
 /* f's x is the input of `block`, in full precision. */

@@ -39,6 +39,21 @@ void ptq_session_forget(struct ptq_session *session, const struct ptq_shared_win
     malloc_trim(0); /* glibc keeps what is in the middle of its heap: 49 MiB of SmolLM2's statistics */
 }
 
+int ptq_plan_keeps_prefix(const struct ptq_planned *plan)
+{
+    unsigned scales = PTQ_NEED_WINDOWS | PTQ_NEED_MOMENTS;
+    return *plan->spec.only && (ptq_spec_need(&plan->spec) & scales) != scales;
+}
+
+void ptq_session_forget_prefix(struct ptq_session *session, const struct ptq_shared_windows *keep)
+{
+    if (keep && session->begun == keep) return;
+    if (session->begun) session->begun->prefix = NULL;
+    ptq_arena_free(session->prefixes);
+    session->begun = NULL;
+    session->prefixes = NULL;
+}
+
 const char *ptq_session_identity(struct ptq_arena *arena, const struct ptq_shared_model *m)
 {
     const struct ptq_device *device = m->model.device;
@@ -70,6 +85,7 @@ void ptq_session_free(struct ptq_session *session)
 {
     if (!session) return;
     ptq_session_forget(session, NULL);
+    ptq_session_forget_prefix(session, NULL);
     for (struct ptq_shared_model *m = session->model; m; m = m->next) {
         ptq_tokenizer_close(m->tokenizer);
         ptq_model_close(&m->model);

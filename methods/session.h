@@ -20,7 +20,7 @@ struct ptq_shared_windows {
     int with_moments;                /* some cell that was planned needs them: one pass gathers both */
     struct ptq_model_stats *stats;   /* of these windows as calibration, once measured */
     struct ptq_reference *reference; /* of these windows as evaluation, once a cell is compared; or NULL */
-    struct ptq_prefix *prefix;       /* of these windows as evaluation, once a cell has only=; or NULL */
+    struct ptq_prefix *prefix;       /* of these windows as evaluation, while cells have only=; or NULL */
 };
 
 /* A text as one model's tokenizer sees it: as a stream, as documents, or both; NULL where nobody asked. */
@@ -50,6 +50,10 @@ struct ptq_session {
      * others'. */
     struct ptq_shared_windows *measured; /* whose stats they are, or NULL */
     struct ptq_arena *statistics;
+    /* So are the inputs of blocks that cells with only= start from: of one evaluation, and of no other cells. */
+    struct ptq_shared_windows *begun; /* whose prefix it is, or NULL */
+    struct ptq_arena *prefixes;
+    int64_t prefix_room; /* bytes that the cell at hand has for them */
 };
 
 /* A job, checked and looked up. All pointers belong to the session. */
@@ -77,6 +81,11 @@ enum ptq_status ptq_session_calibrate(struct ptq_session *session, const struct 
                                       struct ptq_cell *cell, struct ptq_error *err);
 /* Frees the statistics that are held, if they are not those of keep (NULL: whosever). */
 void ptq_session_forget(struct ptq_session *session, const struct ptq_shared_windows *keep);
+/* Whether the cell leaves the first blocks alone, so that it may start behind them. AWQ on travelling windows scales
+ * those, too: the same function in other last bits, which no other cell is to start from. */
+int ptq_plan_keeps_prefix(const struct ptq_planned *plan);
+/* Frees the inputs of blocks that are held, if they are not those of keep. */
+void ptq_session_forget_prefix(struct ptq_session *session, const struct ptq_shared_windows *keep);
 
 enum ptq_status ptq_session_plan(struct ptq_session *session, const struct ptq_job *job, struct ptq_planned *plan,
                                  struct ptq_error *err);

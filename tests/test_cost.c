@@ -40,6 +40,28 @@ static void test_budget(void **state)
     assert_int_equal(ptq_cost_chunk(&cost, here, here + 19 * MIB, &peak), 1);
 }
 
+/* Inputs of blocks are kept in what is left when all windows go together, and never make a cell too large. */
+static void test_prefix(void **state)
+{
+    (void)state;
+    struct ptq_cost cost = {
+        .fixed = 10 * MIB, .codes = 40 * MIB, .window = 8 * MIB, .windows = 10, .batch = 2, .prefix = 60 * MIB};
+    static const struct {
+        int64_t windows, budget, chunk, prefix, peak; /* MiB; peak beside what is in use */
+    } rows[] = {
+        {10, 0, 10, 60, 150}, {10, 150, 10, 60, 150}, {10, 149, 10, 59, 149},
+        {10, 90, 10, 0, 90},  {10, 89, 4, 0, 82},     {17, 0, 16, 0, 178}, /* in two chunks */
+    };
+    int64_t here = 3 * MIB, peak;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        int64_t budget = rows[i].budget ? here + rows[i].budget * MIB : 0;
+        cost.windows = rows[i].windows;
+        assert_int_equal(ptq_cost_chunk(&cost, here, budget, &peak), rows[i].chunk);
+        assert_int_equal(ptq_cost_prefix(&cost, here, budget), rows[i].prefix * MIB);
+        assert_int_equal(peak, here + rows[i].peak * MIB);
+    }
+}
+
 static struct ptq_cost cost_of(struct ptq_session *session, const char *spec)
 {
     struct ptq_error err;
@@ -78,6 +100,11 @@ static void test_operations(void **state)
     /* four windows of 32: what is held of them in staged order is no more than all of the widest outputs */
     struct ptq_cost staged = cost_of(session, "gptq:w3,g32,true_sequential=1");
     assert_in_range(staged.fixed - gptq.fixed, 1, 4 * 32 * 1024 * (int64_t)sizeof(float));
+    /* the input of block 1 alone, of two; whose windows travel to be scaled keep none */
+    struct ptq_cost only = cost_of(session, "gptq:w3,g32,only=1"),
+                    scaled = cost_of(session, "awq:w3,g32,loss=module,only=1");
+    assert_int_equal(only.prefix, 2 * only.window);
+    assert_true(gptq.prefix == 0 && scaled.prefix == 0);
     ptq_session_free(session);
 }
 
@@ -116,8 +143,8 @@ static void test_durations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_budget), cmocka_unit_test(test_operations), cmocka_unit_test(test_pace),
-        cmocka_unit_test(test_sizes),  cmocka_unit_test(test_durations),
+        cmocka_unit_test(test_budget), cmocka_unit_test(test_prefix), cmocka_unit_test(test_operations),
+        cmocka_unit_test(test_pace),   cmocka_unit_test(test_sizes),  cmocka_unit_test(test_durations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

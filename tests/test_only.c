@@ -1,5 +1,6 @@
 /* only=: which linears a cell swaps for their quantised versions, on the tiny checkpoints. */
 #include "only.h"
+#include "cost.h"
 #include "forward.h"
 #include "golden.h"
 #include "pipeline.h"
@@ -109,6 +110,35 @@ static void test_same_bytes(void **state)
     ptq_pool_start(2);
 }
 
+/* What later cells start from is held while cells ask for it, in the room that the budget of each leaves. */
+static void test_held(void **state)
+{
+    (void)state;
+    struct check check, *c = &check;
+    begin(c);
+    const struct ptq_cell *free_of = run_cell(c, "rtn:w3,g32,only=1");
+    assert_true(c->session->begun && c->session->begun->prefix);
+    assert_true(ptq_prefix_bytes_of(c->session->begun->prefix) > 0);
+    run_cell(c, "fp16");
+    assert_null(c->session->begun);
+    run_cell(c, "rtn:w4,g32,only=1");
+    assert_non_null(c->session->begun);
+    struct ptq_cost cost;
+    int64_t least, whole;
+    c->job.spec = "rtn:w3,g32,only=1";
+    OK(ptq_cell_cost(c->session, &c->job, &cost, &c->g.err));
+    c->session->at_rest = 1 << 20;
+    ptq_cost_chunk(&cost, c->session->at_rest, INT64_MAX / 2, &whole);
+    least = whole - cost.prefix;
+    ptq_session_budget(c->session, whole);
+    assert_true(same_nll(free_of, run_cell(c, "rtn:w3,g32,only=1")));
+    assert_int_equal(ptq_prefix_bytes_of(c->session->begun->prefix), cost.prefix);
+    ptq_session_budget(c->session, least);
+    assert_true(same_nll(free_of, run_cell(c, "rtn:w3,g32,only=1")));
+    assert_int_equal(ptq_prefix_bytes_of(c->session->begun->prefix), 0);
+    end(c);
+}
+
 static void test_patterns(void **state)
 {
     (void)state;
@@ -202,8 +232,8 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_all_and_one), cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_patterns),
-        cmocka_unit_test(test_braces),      cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_all_and_one), cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_held),
+        cmocka_unit_test(test_patterns),    cmocka_unit_test(test_braces),     cmocka_unit_test(test_refused),
     };
     setenv("PTQ_CACHE", "/dev/null/nowhere", 1);
     ptq_progress_quiet(PTQ_QUIET);
