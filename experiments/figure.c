@@ -290,6 +290,8 @@ int ptq_figure_titles(struct ptq_arena *arena, struct ptq_figure *f, const char 
 
 /* ---- files ---- */
 
+enum { NOTE_WIDTH = 118, NOTE_ROOM = 14 }; /* characters of a note's line; height of a second one, as in style.gp */
+
 /* The CSV file's text. */
 static const char *numbers(struct ptq_arena *arena, const struct ptq_sheet *sheet)
 {
@@ -305,6 +307,18 @@ static const char *numbers(struct ptq_arena *arena, const struct ptq_sheet *shee
     return text;
 }
 
+/* In two lines where one would be wider than the picture, which then is higher by a line; parted where a part of the
+ * sentence ends. */
+static void put_note(struct ptq_arena *arena, struct ptq_figure *f, const char *note)
+{
+    const char *second = "";
+    if (strlen(note) > NOTE_WIDTH)
+        for (const char *at = note; (at = strstr(at, "; ")) && at - note < NOTE_WIDTH; at++) second = at + 2;
+    ptq_figure_text(arena, f, "note", ptq_strndup(arena, note, *second ? (size_t)(second - note - 1) : strlen(note)));
+    ptq_figure_text(arena, f, "note_2", second);
+    ptq_figure_number(arena, f, "height", f->height + (*second ? NOTE_ROOM : 0));
+}
+
 static const char *make_script(struct ptq_arena *arena, const struct ptq_figure *f, const char *format,
                                const char *data, const char *output)
 {
@@ -313,9 +327,8 @@ static const char *make_script(struct ptq_arena *arena, const struct ptq_figure 
     ptq_figure_text(arena, &with, "data", data);
     ptq_figure_text(arena, &with, "output_file", output);
     ptq_figure_text(arena, &with, "heading", ptq_escape(arena, PTQ_TABLE_TEXT, f->heading));
-    ptq_figure_text(arena, &with, "note", ptq_escape(arena, PTQ_TABLE_TEXT, f->note));
+    put_note(arena, &with, ptq_escape(arena, PTQ_TABLE_TEXT, f->note));
     ptq_figure_number(arena, &with, "width", PTQ_FIGURE_WIDTH);
-    ptq_figure_number(arena, &with, "height", f->height);
     const char *script = ptq_format(arena, "plots/%s.gp", f->script);
     return ptq_format(arena, "%sload %s\nload %s\n", with.settings,
                       ptq_gnuplot_quote(arena, ptq_home_path(arena, "plots/style.gp")),

@@ -6,7 +6,7 @@
 #   fp16, has_fp16
 
 set datafile missing NaN # a line goes on over points of other lines
-set label 1 note noenhanced at screen 0.5, 14.0 / height center font ',10' textcolor rgb grey
+set label 1 note noenhanced at screen 0.5, note_at center font ',10' textcolor rgb grey
 set xlabel 'stored bits per quantised weight (codes, scales, zeros, kept channels)' offset 0,0.3
 set ylabel (y_log ? 'perplexity (log scale)' : 'perplexity') offset 0.5,0
 set lmargin 9
