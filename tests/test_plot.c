@@ -314,36 +314,6 @@ static void test_groups(void **state)
         if (!strcasestr(bits, there[i])) fail_msg("m-bits.svg has no %s", there[i]);
 }
 
-/* Negative numbers are numbers to whoever reads the file; bars are said to be where they are, not at the right. */
-static void test_distance(void **state)
-{
-    (void)state;
-    struct ptq_cell *cells = make_table1(arena, "m");
-    for (int i = 1; i < 3; i++) {
-        cell_compare(&cells[i], arena, 0.5);
-        cells[i].delta_p_p05 = -0.6311;
-    }
-    plot(cells, TABLE1_CELLS);
-    assert_non_null(strstr(read_text(at("m-shift.csv")), ",-0.6311,"));
-    assert_non_null(
-        strstr(read_text(at("m-shift.svg")), "; bars at the left: 95 % intervals from units of 256 tokens"));
-}
-
-/* Denormal numbers are numbers, and an axis of them has no length to gnuplot. */
-static void test_no_distance(void **state)
-{
-    (void)state;
-    struct ptq_cell *cells = make_table1(arena, "m");
-    for (int c = 1; c < 3; c++) {
-        cell_compare(&cells[c], arena, 0);
-#define X(kind, name, ...) cells[c].name = 5e-324;
-        PTQ_AGAINST_FIELDS(X)
-#undef X
-    }
-    plot(cells, 3);
-    assert_non_null(read_text(at("m-shift.svg")));
-}
-
 /* A name that would run something, wherever it were read as a script, a shell's line or a path. */
 static void test_hostile_names(void **state)
 {
@@ -462,10 +432,9 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(figures),   TEST(no_bars),    TEST(calib),         TEST(groups),      TEST(drawn_once),
-        TEST(numbers),   TEST(same_bytes), TEST(gaps),          TEST(large_range), TEST(nothing_to_draw),
-        TEST(two_texts), TEST(rows),       TEST(hostile_names), TEST(quote),       TEST(gnuplot_fails),
-        TEST(full_disk), TEST(distance),   TEST(no_distance),   TEST(stems),       TEST(stopped),
+        TEST(figures),       TEST(no_bars), TEST(calib),         TEST(groups),          TEST(drawn_once), TEST(numbers),
+        TEST(same_bytes),    TEST(gaps),    TEST(large_range),   TEST(nothing_to_draw), TEST(two_texts),  TEST(rows),
+        TEST(hostile_names), TEST(quote),   TEST(gnuplot_fails), TEST(full_disk),       TEST(stems),      TEST(stopped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
