@@ -42,7 +42,7 @@ viridis = "defined (0 '#440154', 1 '#482878', 2 '#3E4A89', 3 '#31688E', 4 '#2682
 
 set border 3 linecolor rgb grey
 set tics nomirror out scale 0.6 textcolor rgb 'black'
-set format '%h' # gnuplot's own has a space in front, which pushes a number off its tick
+set format x '%h' # gnuplot's own has a space in front, which pushes a number off its tick
 set grid ytics linetype 1 linecolor rgb '#E8E8E8' linewidth 0.5
 set style fill solid noborder
 set bars 0.6

@@ -314,6 +314,30 @@ static void test_groups(void **state)
         if (!strcasestr(bits, there[i])) fail_msg("m-bits.svg has no %s", there[i]);
 }
 
+/* Cells of one size and nearly one perplexity stand beside each other, the better one at its bits. */
+static void test_apart(void **state)
+{
+    (void)state;
+    static const char *const specs[] = {"fp16", "rtn:w4,g64", "awq:w3,g64", "gptq:w3,g64,act_order=0", "rtn:w3,g64"};
+    static const double lost[] = {0, 0.1, 0.4, 0.4, 0.6};
+    struct ptq_cell cells[5];
+    for (int i = 0; i < 5; i++) cells[i] = make_cell(arena, "m", specs[i], lost[i]);
+    plot(cells, 5);
+    const char *csv = read_text(at("m-bits.csv"));
+    double bits[5], x[5];
+    static const char *const rows[] = {"", "\nRTN,1,RTN,w4", "\nAWQ,2,", "\nGPTQ,3,", "\nRTN,1,RTN,w3"};
+    for (int i = 1; i < 5; i++) {
+        const char *row = strstr(csv, rows[i]), *end = row ? strchr(row + 1, '\n') : NULL;
+        const char *number = row ? strstr(row, " g64,") : NULL;
+        assert_true(row && end && number && sscanf(number, " g64,%lf", &bits[i]) == 1);
+        while (end[-1] != ',') end--;
+        x[i] = atof(end);
+    }
+    int better = cells[2].ppl < cells[3].ppl ? 2 : 3, other = 5 - better;
+    assert_true(x[1] == bits[1] && x[4] == bits[4] && x[better] == bits[better]);
+    assert_true(fabs(x[other] - bits[other]) > 0.01 && fabs(x[other] - bits[other]) < 0.03);
+}
+
 /* A name that would run something, wherever it were read as a script, a shell's line or a path. */
 static void test_hostile_names(void **state)
 {
@@ -432,9 +456,10 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(figures),       TEST(no_bars), TEST(calib),         TEST(groups),          TEST(drawn_once), TEST(numbers),
-        TEST(same_bytes),    TEST(gaps),    TEST(large_range),   TEST(nothing_to_draw), TEST(two_texts),  TEST(rows),
-        TEST(hostile_names), TEST(quote),   TEST(gnuplot_fails), TEST(full_disk),       TEST(stems),      TEST(stopped),
+        TEST(figures),   TEST(no_bars),    TEST(calib),         TEST(groups),      TEST(drawn_once),
+        TEST(numbers),   TEST(same_bytes), TEST(gaps),          TEST(large_range), TEST(nothing_to_draw),
+        TEST(two_texts), TEST(rows),       TEST(hostile_names), TEST(quote),       TEST(gnuplot_fails),
+        TEST(full_disk), TEST(stems),      TEST(apart),         TEST(stopped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
