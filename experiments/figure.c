@@ -1,5 +1,6 @@
 #include "figure.h"
 
+#include "axis.h"
 #include "drawn.h"
 #include "escape.h"
 #include "gnuplot.h"
@@ -122,26 +123,25 @@ void ptq_figure_ticks(struct ptq_arena *arena, struct ptq_figure *f, const char 
     free(out.data);
 }
 
+static void put_axis(struct ptq_arena *arena, struct ptq_figure *f, const char *name, const struct ptq_axis *axis)
+{
+    ptq_figure_text(arena, f, ptq_format(arena, "%s_ticks", name), axis->ticks);
+    ptq_figure_number(arena, f, ptq_format(arena, "%s_low", name), axis->low);
+    ptq_figure_number(arena, f, ptq_format(arena, "%s_high", name), axis->high);
+    ptq_figure_number(arena, f, ptq_format(arena, "%s_log", name), axis->is_log);
+}
+
 void ptq_figure_axis(struct ptq_arena *arena, struct ptq_figure *f, const char *name, double low, double high)
 {
-    static const double steps[] = {1, 2, 5, 1.5, 3, 7};
-    int is_log = low > 0 && high > 4 * low;
-    double margin = is_log ? 0 : 0.08 * (high - low + 0.01 * high);
-    const char *ticks = "";
-    low = is_log ? low / 1.15 : fmax(0, low - margin);
-    high = is_log ? high * 1.15 : high + margin;
-    if (high - low < 1e-30) high = low + 1; /* where all is 0: gnuplot draws nothing on an axis without length */
-    int n_steps = high < 30 * low ? 6 : high < 1000 * low ? 3 : 1; /* a power of ten */
-    for (int e = -12; is_log && e < 300; e++)
-        for (int s = 0; s < n_steps; s++) {
-            double tick = steps[s] * pow(10, e);
-            if (tick < low || tick > high) continue;
-            ticks = ptq_format(arena, "%s%s%.6g", ticks, *ticks ? ", " : "", tick);
-        }
-    ptq_figure_text(arena, f, ptq_format(arena, "%s_ticks", name), ticks);
-    ptq_figure_number(arena, f, ptq_format(arena, "%s_low", name), low);
-    ptq_figure_number(arena, f, ptq_format(arena, "%s_high", name), high);
-    ptq_figure_number(arena, f, ptq_format(arena, "%s_log", name), is_log);
+    struct ptq_axis axis = ptq_axis_make(arena, low, high, 0);
+    put_axis(arena, f, name, &axis);
+}
+
+void ptq_figure_short_axis(struct ptq_arena *arena, struct ptq_figure *f, const char *name, double low, double high,
+                           int most_ticks)
+{
+    struct ptq_axis axis = ptq_axis_make(arena, low, high, most_ticks);
+    put_axis(arena, f, name, &axis);
 }
 
 void ptq_figure_columns(struct ptq_arena *arena, struct ptq_sheet *sheet, const char *heads, int n_rows)
@@ -216,12 +216,18 @@ static const char *kinds_of_intervals(const struct ptq_model_rows *rows)
 
 const char *ptq_figure_note(struct ptq_arena *arena, const struct ptq_model_rows *rows, const char *bars)
 {
+    return ptq_figure_note_of(arena, rows, bars, rows->fp16 ? "difference to FP16, set on FP16" : "perplexity");
+}
+
+const char *ptq_figure_note_of(struct ptq_arena *arena, const struct ptq_model_rows *rows, const char *bars,
+                               const char *what)
+{
     const struct ptq_cell *first = rows->row[0]->cell;
     const char *text = ptq_escape(arena, PTQ_TABLE_TEXT, ptq_report_short(arena, first->text));
     const char *of = ptq_format(arena, "%lld tokens of %s", (long long)first->tokens, text);
     if (!bars || !has_bars(rows)) return of;
     return ptq_format(arena, "%s; %s: %g %% %s of the %s", of, bars, 100 * rows->report->bootstrap.level,
-                      kinds_of_intervals(rows), rows->fp16 ? "difference to FP16, set on FP16" : "perplexity");
+                      kinds_of_intervals(rows), what);
 }
 
 const char *ptq_row_method(struct ptq_arena *arena, const struct ptq_report_row *row)
@@ -233,6 +239,21 @@ const char *ptq_row_name(struct ptq_arena *arena, const struct ptq_report_row *r
 {
     if (!(row->cell->fraction > 0)) return row->label;
     return ptq_format(arena, "%s%s %.4g %%", row->label, strchr(row->label, ',') ? "," : "", 100 * row->cell->fraction);
+}
+
+const char *ptq_row_line(struct ptq_arena *arena, const struct ptq_report_row *row, int with_grid)
+{
+    const char *name = ptq_row_name(arena, row);
+    return with_grid ? ptq_format(arena, "%s, %s", name, ptq_row_grid(arena, row)) : name;
+}
+
+int ptq_figure_method(struct ptq_arena *arena, struct ptq_figure_methods *methods, const struct ptq_report_row *row)
+{
+    const char *name = ptq_row_method(arena, row);
+    for (int m = 0; m < methods->n; m++)
+        if (strcmp(methods->name[m], name) == 0) return m + 1;
+    if (methods->n < PTQ_FIGURE_METHODS) methods->name[methods->n++] = name;
+    return methods->n;
 }
 
 const char *ptq_row_grid(struct ptq_arena *arena, const struct ptq_report_row *row)
@@ -290,6 +311,8 @@ int ptq_figure_titles(struct ptq_arena *arena, struct ptq_figure *f, const char 
 
 /* ---- files ---- */
 
+enum { NOTE_WIDTH = 118, NOTE_ROOM = 14 }; /* characters of a note's line; height of a second one, as in style.gp */
+
 /* The CSV file's text. */
 static const char *numbers(struct ptq_arena *arena, const struct ptq_sheet *sheet)
 {
@@ -305,6 +328,18 @@ static const char *numbers(struct ptq_arena *arena, const struct ptq_sheet *shee
     return text;
 }
 
+/* In two lines where one would be wider than the picture, which then is higher by a line; parted where a part of the
+ * sentence ends. */
+static void put_note(struct ptq_arena *arena, struct ptq_figure *f, const char *note)
+{
+    const char *second = "";
+    if (strlen(note) > NOTE_WIDTH)
+        for (const char *at = note; (at = strstr(at, "; ")) && at - note < NOTE_WIDTH; at++) second = at + 2;
+    ptq_figure_text(arena, f, "note", ptq_strndup(arena, note, *second ? (size_t)(second - note - 1) : strlen(note)));
+    ptq_figure_text(arena, f, "note_2", second);
+    ptq_figure_number(arena, f, "height", f->height + (*second ? NOTE_ROOM : 0));
+}
+
 static const char *make_script(struct ptq_arena *arena, const struct ptq_figure *f, const char *format,
                                const char *data, const char *output)
 {
@@ -313,9 +348,8 @@ static const char *make_script(struct ptq_arena *arena, const struct ptq_figure 
     ptq_figure_text(arena, &with, "data", data);
     ptq_figure_text(arena, &with, "output_file", output);
     ptq_figure_text(arena, &with, "heading", ptq_escape(arena, PTQ_TABLE_TEXT, f->heading));
-    ptq_figure_text(arena, &with, "note", ptq_escape(arena, PTQ_TABLE_TEXT, f->note));
+    put_note(arena, &with, ptq_escape(arena, PTQ_TABLE_TEXT, f->note));
     ptq_figure_number(arena, &with, "width", PTQ_FIGURE_WIDTH);
-    ptq_figure_number(arena, &with, "height", f->height);
     const char *script = ptq_format(arena, "plots/%s.gp", f->script);
     return ptq_format(arena, "%sload %s\nload %s\n", with.settings,
                       ptq_gnuplot_quote(arena, ptq_home_path(arena, "plots/style.gp")),

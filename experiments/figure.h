@@ -68,13 +68,16 @@ void ptq_figure_ticks(struct ptq_arena *arena, struct ptq_figure *f, const char 
 /* NAME_low, NAME_high, NAME_log and NAME_ticks of an axis that shows low..high: logarithmic where the values span more
  * than a factor of 4. */
 void ptq_figure_axis(struct ptq_arena *arena, struct ptq_figure *f, const char *name, double low, double high);
+/* The same where there is room for so many ticks. */
+void ptq_figure_short_axis(struct ptq_arena *arena, struct ptq_figure *f, const char *name, double low, double high,
+                           int most_ticks);
 /* The columns ("x,low,high" in one text) and room for rows. */
 void ptq_figure_columns(struct ptq_arena *arena, struct ptq_sheet *sheet, const char *heads, int n_rows);
 /* A number for the CSV file: ten digits; empty where there is none. */
 const char *ptq_figure_value(struct ptq_arena *arena, double value);
 
-/* A perplexity with the ends of its bar; NaN where there is none. Bars show what matters between curves: the
- * difference to FP16 on the same tokens, set on FP16's own perplexity. */
+/* A perplexity, or another number, with the ends of its bar; NaN where there is none. Bars show what matters between
+ * curves: the difference to FP16 on the same tokens, set on FP16's own perplexity. */
 struct ptq_point {
     double ppl, low, high;
 };
@@ -87,13 +90,27 @@ const char *ptq_point_interval(struct ptq_arena *arena, const struct ptq_report_
                                const struct ptq_report_row *fp16);
 /* "10235 tokens of anarchism; bars: 95 % paired-bootstrap intervals of the difference to FP16, set on FP16" */
 const char *ptq_figure_note(struct ptq_arena *arena, const struct ptq_model_rows *rows, const char *bars);
+/* The same where the bars are of another number than perplexity: "of the mean". */
+const char *ptq_figure_note_of(struct ptq_arena *arena, const struct ptq_model_rows *rows, const char *bars,
+                               const char *what);
 /* A row's method without options ("AWQ", "salient by activation"); and with its share of kept channels. */
 const char *ptq_row_method(struct ptq_arena *arena, const struct ptq_report_row *row);
 const char *ptq_row_name(struct ptq_arena *arena, const struct ptq_report_row *row);
+/* What a line of a row is called: its name, and its width and group size where rows differ in them. */
+const char *ptq_row_line(struct ptq_arena *arena, const struct ptq_report_row *row, int with_grid);
 /* "w3 g64", "w3 row". */
 const char *ptq_row_grid(struct ptq_arena *arena, const struct ptq_report_row *row);
 /* Whether quantised rows differ in width or group size, so that their names must say it. */
 int ptq_rows_differ_in_grid(const struct ptq_model_rows *rows);
+
+/* The methods of a figure whose lines are named: each once, as they came. They give colour and mark. */
+enum { PTQ_FIGURE_METHODS = 16 };
+struct ptq_figure_methods {
+    const char *name[PTQ_FIGURE_METHODS];
+    int n;
+};
+/* The number of a row's method, from 1; those for which there is no room share the last one's. */
+int ptq_figure_method(struct ptq_arena *arena, struct ptq_figure_methods *methods, const struct ptq_report_row *row);
 
 /* ---- for those who draw ---- */
 

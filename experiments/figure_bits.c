@@ -1,5 +1,6 @@
 /* Perplexity against stored bits a weight (codes, scales, zeros, kept channels): a point a cell, and the Pareto front
  * of those that nothing smaller beats. */
+#include "axis.h"
 #include "figure.h"
 #include "figure_kinds.h"
 
@@ -15,6 +16,8 @@ struct bits {
     const struct ptq_model_rows *rows;
     const struct ptq_report_row **row; /* [n], by effective bits */
     struct ptq_point *point;
+    double *x;           /* where it is drawn */
+    double low, high;    /* of all points and bars, FP16's too */
     int *method, *front; /* front: the number on the front from 1, or 0 */
     int n, n_front;
     const char *methods[MOST_METHODS + 1]; /* the last one stands for all others */
@@ -51,6 +54,38 @@ static void find_front(struct bits *b)
         }
 }
 
+/* ---- places ---- */
+
+/* A mark's size, and how far apart marks stand that would cover each other: shares of the plot's height and width. */
+static const double mark = 0.04, apart = 0.016;
+
+/* Where a perplexity is on its axis, from 0 to 1. */
+static double height_of(const struct ptq_axis *axis, double ppl)
+{
+    if (axis->is_log) return log(ppl / axis->low) / log(axis->high / axis->low);
+    return (ppl - axis->low) / (axis->high - axis->low);
+}
+
+static int covers(const struct bits *b, const struct ptq_axis *axis, int i, int j, double step)
+{
+    const struct ptq_point *p = &b->point[i], *q = &b->point[j];
+    return fabs(b->x[i] - b->x[j]) < 0.9 * step && height_of(axis, p->low) - mark < height_of(axis, q->high) &&
+           height_of(axis, q->low) - mark < height_of(axis, p->high);
+}
+
+/* At its bits, or as many steps to the side as keep its mark and bar free of those before it. */
+static void place(struct ptq_arena *arena, struct bits *b)
+{
+    struct ptq_axis axis = ptq_axis_make(arena, b->low, b->high, 0);
+    double step = apart * (b->row[b->n - 1]->cell->effective_bits - b->row[0]->cell->effective_bits);
+    for (int i = 0; i < b->n; i++)
+        for (int k = 0, covered = 1; covered && k < 2 * b->n; k++) {
+            b->x[i] = b->row[i]->cell->effective_bits + (k % 2 ? step : -step) * ((k + 1) / 2);
+            covered = 0;
+            for (int j = 0; j < i && !covered; j++) covered = covers(b, &axis, i, j, step);
+        }
+}
+
 /* 0 where there are not two sizes to compare. */
 static int gather(struct ptq_arena *arena, const struct ptq_model_rows *rows, struct bits *b)
 {
@@ -62,6 +97,7 @@ static int gather(struct ptq_arena *arena, const struct ptq_model_rows *rows, st
     qsort(b->row, (size_t)b->n, sizeof *b->row, by_bits);
     if (b->row[b->n - 1]->cell->effective_bits - b->row[0]->cell->effective_bits < least_span) return 0;
     b->point = ptq_new(arena, struct ptq_point, b->n);
+    b->x = ptq_new(arena, double, b->n);
     b->method = ptq_new(arena, int, b->n);
     b->front = ptq_new(arena, int, b->n);
     /* Methods in the order of the results, so that a method keeps its colour whatever its size. */
@@ -72,12 +108,20 @@ static int gather(struct ptq_arena *arena, const struct ptq_model_rows *rows, st
         b->method[i] = method_of(b, ptq_row_method(arena, b->row[i]));
     }
     find_front(b);
+    b->low = INFINITY;
+    b->high = -INFINITY;
+    for (int i = 0; i < b->n; i++) ptq_point_stretch(&b->point[i], &b->low, &b->high);
+    if (rows->fp16) {
+        struct ptq_point fp16 = ptq_point_of(rows->fp16, rows->fp16);
+        ptq_point_stretch(&fp16, &b->low, &b->high);
+    }
+    place(arena, b);
     return 1;
 }
 
 static void put_numbers(struct ptq_arena *arena, const struct bits *b, struct ptq_sheet *sheet)
 {
-    ptq_figure_columns(arena, sheet, "method,method_number,cell,grid,effective_bits,ppl,low,high,front", b->n);
+    ptq_figure_columns(arena, sheet, "method,method_number,cell,grid,effective_bits,ppl,low,high,front,drawn_at", b->n);
     sheet->n_rows = b->n;
     for (int i = 0; i < b->n; i++) {
         const char **row = sheet->row[i];
@@ -90,6 +134,7 @@ static void put_numbers(struct ptq_arena *arena, const struct bits *b, struct pt
         row[6] = ptq_figure_value(arena, b->point[i].low);
         row[7] = ptq_figure_value(arena, b->point[i].high);
         row[8] = ptq_format(arena, "%d", b->front[i]);
+        row[9] = ptq_figure_value(arena, b->x[i]);
     }
 }
 
@@ -115,18 +160,12 @@ static const struct ptq_sheet *brief(struct ptq_arena *arena, const struct bits 
 
 static void put_settings(struct ptq_arena *arena, const struct bits *b, struct ptq_figure *f)
 {
-    double low = INFINITY, high = -INFINITY;
-    for (int i = 0; i < b->n; i++) ptq_point_stretch(&b->point[i], &low, &high);
-    if (b->rows->fp16) {
-        struct ptq_point fp16 = ptq_point_of(b->rows->fp16, b->rows->fp16);
-        ptq_point_stretch(&fp16, &low, &high);
-    }
     double first = b->row[0]->cell->effective_bits, last = b->row[b->n - 1]->cell->effective_bits;
     double margin = 0.05 * (last - first);
     ptq_figure_texts(arena, f, "methods", b->methods, b->n_methods);
     ptq_figure_number(arena, f, "x_low", first - margin);
     ptq_figure_number(arena, f, "x_high", last + margin);
-    ptq_figure_axis(arena, f, "y", low, high);
+    ptq_figure_axis(arena, f, "y", b->low, b->high);
     ptq_figure_number(arena, f, "has_fp16", b->rows->fp16 != NULL);
     ptq_figure_number(arena, f, "fp16", b->rows->fp16 ? b->rows->fp16->estimate.ppl : NAN);
 }
@@ -142,7 +181,8 @@ static void find(struct ptq_arena *arena, const struct ptq_model_rows *rows, str
     f->caption =
         "Each point is a cell. Bits are all that is stored for a weight of a quantised linear: its code, its "
         "share of scales and zeros, and channels kept in FP16. The stepped line is the Pareto front: the ringed "
-        "cells on it are better than every cell that is no larger; a cell above it wastes bits or perplexity.";
+        "cells on it are better than every cell that is no larger; a cell above it wastes bits or perplexity. "
+        "Cells of one size that would cover each other stand a little apart.";
     f->alt = ptq_format(arena,
                         "Scatter plot: perplexity of %s against effective bits a weight, %d cells of %d methods; "
                         "%d of them make the Pareto front, which the table below lists.",

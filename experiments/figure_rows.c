@@ -6,14 +6,13 @@
 #include <math.h>
 #include <string.h>
 
-enum { MOST_ROWS = 40, MOST_METHODS = 16, LINE = 22, LABEL = 58 };
+enum { MOST_ROWS = 40, LINE = 22, LABEL = 58 };
 
 struct lines {
     const struct ptq_report_row **row; /* [n] */
     struct ptq_point *point;
     int n, n_seeds, most_seeds, differ_in_grid;
-    const char *method[MOST_METHODS];
-    int n_methods;
+    struct ptq_figure_methods methods;
 };
 
 static int same_task(const struct ptq_cell *a, const struct ptq_cell *b)
@@ -42,23 +41,6 @@ static int gather(struct ptq_arena *arena, const struct ptq_model_rows *rows, st
     return 1;
 }
 
-/* Its number from 1; those beyond MOST_METHODS share the last one's colour. */
-static int method_of(struct ptq_arena *arena, struct lines *l, const struct ptq_report_row *row)
-{
-    const char *name = ptq_row_method(arena, row);
-    for (int m = 0; m < l->n_methods; m++)
-        if (strcmp(l->method[m], name) == 0) return m + 1;
-    if (l->n_methods < MOST_METHODS) l->method[l->n_methods++] = name;
-    return l->n_methods;
-}
-
-static const char *name_of(struct ptq_arena *arena, const struct lines *l, const struct ptq_report_row *row)
-{
-    const char *name = ptq_row_name(arena, row);
-    if (l->differ_in_grid) name = ptq_format(arena, "%s, %s", name, ptq_row_grid(arena, row));
-    return name;
-}
-
 /* A line of the file a row, and one a seed where a row is of several. */
 static void put_numbers(struct ptq_arena *arena, struct lines *l, struct ptq_sheet *sheet)
 {
@@ -67,9 +49,9 @@ static void put_numbers(struct ptq_arena *arena, struct lines *l, struct ptq_she
         for (int s = -1; s < (l->row[i]->seeds.n > 1 ? l->row[i]->seeds.n : 0); s++) {
             const struct ptq_replicates *seeds = &l->row[i]->seeds;
             const char **row = sheet->row[sheet->n_rows++];
-            row[0] = name_of(arena, l, l->row[i]);
+            row[0] = ptq_row_line(arena, l->row[i], l->differ_in_grid);
             row[1] = ptq_format(arena, "%d", i);
-            row[2] = ptq_format(arena, "%d", method_of(arena, l, l->row[i]));
+            row[2] = ptq_format(arena, "%d", ptq_figure_method(arena, &l->methods, l->row[i]));
             row[3] = s < 0 ? ptq_format(arena, "%d", seeds->n) : "0";
             row[4] = s < 0 ? "" : ptq_format(arena, "%lld", (long long)seeds->cell[s]->seed);
             row[5] = ptq_figure_value(arena, s < 0 ? l->point[i].ppl : seeds->cell[s]->ppl);
@@ -91,7 +73,7 @@ static const struct ptq_sheet *brief(struct ptq_arena *arena, const struct lines
         const struct ptq_replicates *s = &l->row[i]->seeds;
         int decimals = ptq_decimals(l->point[i].ppl);
         const char **row = sheet->row[i];
-        row[0] = name_of(arena, l, l->row[i]);
+        row[0] = ptq_row_line(arena, l->row[i], l->differ_in_grid);
         row[1] = ptq_number(arena, l->point[i].ppl, decimals, 0);
         row[2] = ptq_point_interval(arena, l->row[i], rows->fp16);
         if (s->n < 2) continue;
@@ -113,7 +95,8 @@ static void put_settings(struct ptq_arena *arena, const struct lines *l, const s
         const struct ptq_replicates *s = &l->row[i]->seeds;
         ptq_point_stretch(&l->point[i], &low, &high);
         if (s->n > 1 && isfinite(s->highest)) low = fmin(low, s->lowest), high = fmax(high, s->highest);
-        name[i] = ptq_figure_cut(arena, ptq_escape(arena, PTQ_TABLE_TEXT, name_of(arena, l, l->row[i])), LABEL);
+        name[i] = ptq_figure_cut(
+            arena, ptq_escape(arena, PTQ_TABLE_TEXT, ptq_row_line(arena, l->row[i], l->differ_in_grid)), LABEL);
         size_t number = strlen(ptq_number(arena, l->point[i].ppl, ptq_decimals(l->point[i].ppl), 0));
         if (strlen(name[i]) > longest) longest = strlen(name[i]);
         if (number > longest_number) longest_number = number;
@@ -123,7 +106,7 @@ static void put_settings(struct ptq_arena *arena, const struct lines *l, const s
         ptq_point_stretch(&fp16, &low, &high);
     }
     f->height = 150 + LINE * l->n;
-    ptq_figure_texts(arena, f, "methods", l->method, l->n_methods);
+    ptq_figure_texts(arena, f, "methods", l->methods.name, l->methods.n);
     ptq_figure_ticks(arena, f, "row_ticks", name, l->n);
     ptq_figure_number(arena, f, "n_lines", l->n);
     ptq_figure_number(arena, f, "label_width", (double)longest);

@@ -173,11 +173,14 @@ static void widen(struct ptq_pivot_slot *slot, double least, double largest)
 }
 
 /* The first row of a slot as it is; a further one, which the layout does not tell from it, is one more replicate. */
-static void add_number(struct ptq_pivot_slot *slot, const struct ptq_report_row *row, double number,
-                       const struct ptq_interval *interval)
+static void add_number(struct ptq_arena *arena, struct ptq_pivot_slot *slot, const struct ptq_report_row *row,
+                       double number, const struct ptq_interval *interval)
 {
     const struct ptq_replicates *seeds = &row->seeds;
     if (isnan(number)) return;
+    struct ptq_pivot_fallen *fallen = ptq_new(arena, struct ptq_pivot_fallen, 1);
+    *fallen = (struct ptq_pivot_fallen){.row = row, .before = slot->last};
+    slot->last = fallen;
     if (slot->n == 0) {
         int folded = slot->value->of_seeds && seeds->n > 1;
         slot->row = row;
@@ -211,7 +214,7 @@ static void add_cell(const struct making *m, const struct ptq_report_row *row)
                 if (!agrees(&m->pivot->column[c], column_text, layout->n_columns)) continue;
                 struct ptq_pivot_slot *slot = &m->pivot->slot[r * m->pivot->n_columns + c];
                 slot->value = layout->value[v];
-                add_number(slot, row, number, &interval);
+                add_number(m->arena, slot, row, number, &interval);
             }
     }
 }
@@ -252,8 +255,8 @@ const char *ptq_pivot_text(struct ptq_arena *arena, const struct ptq_pivot_slot 
     if (slot->n > 1)
         return ptq_format(arena, "%s \302\261%s (%d)", text, ptq_number(arena, slot->spread, decimals, 0), slot->n);
     if (form != PTQ_FORM_SIGNED || isnan(slot->low)) return text;
-    text = ptq_format(arena, "%s %s", text, ptq_interval_text(arena, slot->low, slot->high, decimals, 1));
-    return slot->row->seeds.n > 1 ? ptq_format(arena, "%s t, n = %d", text, slot->row->seeds.n) : text;
+    const struct ptq_interval interval = {slot->low, slot->high};
+    return ptq_format(arena, "%s %s", text, ptq_seeds_interval(arena, &interval, decimals, slot->row->seeds.n, 1));
 }
 
 static const char *paper_text(struct ptq_arena *arena, const struct ptq_pivot_slot *slot)

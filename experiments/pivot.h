@@ -6,6 +6,12 @@
 #include "table_layout.h"
 #include "sheet.h"
 
+/* A row in a slot, and those that fell there before it. */
+struct ptq_pivot_fallen {
+    const struct ptq_report_row *row;
+    const struct ptq_pivot_fallen *before;
+};
+
 /* Where a row and a column cross. */
 struct ptq_pivot_slot {
     const struct ptq_table_layout_value *value;
@@ -15,6 +21,7 @@ struct ptq_pivot_slot {
     double low, high;                 /* n = 1: 95 % interval or NaN; n > 1: the least and the largest */
     double squares;                   /* sum of squares about the mean */
     const struct ptq_report_row *row; /* the first of them */
+    const struct ptq_pivot_fallen *last;  /* of all of them */
     const struct ptq_paper_number *paper; /* what was published for it, or NULL */
     enum ptq_verdict verdict;
 };
@@ -41,6 +48,11 @@ void ptq_pivot_make(struct ptq_arena *arena, const struct ptq_table_layout *layo
 
 /* "64.19", "64.2 +-1.3 (3)", "+41.9 [+37.3, +47.3]", "8.2 %"; "" where there is none. In arena. */
 const char *ptq_pivot_text(struct ptq_arena *arena, const struct ptq_pivot_slot *slot);
+
+/* Footnotes, a sentence each, of slots whose cells are no replicates of one another, since the layout has no key for
+ * what they differ in: "Slots of AWQ are means over 2 calibration texts: a, b." *n: how many, 0 where there is no such
+ * slot. In arena. */
+const char **ptq_pivot_notes(struct ptq_arena *arena, const struct ptq_pivot *pivot, int *n);
 
 /* The pivot as a sheet: a line of published numbers under each row that has any, with the verdict. PTQ_EINPUT where it
  * has more columns than a sheet. */

@@ -34,10 +34,15 @@ static const char *text_at(const struct ptq_cell *cell, size_t offset)
     return *(const char *const *)((const char *)cell + offset);
 }
 
+int ptq_common_differs(const struct ptq_common *common, const struct ptq_cell *a, const struct ptq_cell *b)
+{
+    return !same(text_at(a, common->compared), text_at(b, common->compared));
+}
+
 const struct ptq_common *ptq_cells_apart(const struct ptq_cell *a, const struct ptq_cell *b)
 {
     for (size_t i = 0; i < sizeof commons / sizeof *commons; i++)
-        if (!same(text_at(a, commons[i].compared), text_at(b, commons[i].compared))) return &commons[i];
+        if (ptq_common_differs(&commons[i], a, b)) return &commons[i];
     return NULL;
 }
 

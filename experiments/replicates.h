@@ -52,6 +52,7 @@ struct ptq_common {
     const char *what;       /* for people */
     size_t compared, shown; /* offsets in struct ptq_cell: what must be the same, and what people know it by */
 };
+int ptq_common_differs(const struct ptq_common *common, const struct ptq_cell *a, const struct ptq_cell *b);
 /* The first that differs, or NULL. */
 const struct ptq_common *ptq_cells_apart(const struct ptq_cell *a, const struct ptq_cell *b);
 /* What a cell has there; "none" for an empty one. */

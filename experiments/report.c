@@ -53,12 +53,17 @@ const char *ptq_section_settings(struct ptq_arena *arena, const struct ptq_secti
 
 /* ---- intervals as text ---- */
 
-/* n: seeds that the interval is of. */
+const char *ptq_seeds_interval(struct ptq_arena *arena, const struct ptq_interval *interval, int decimals, int n,
+                               int sign)
+{
+    const char *text = ptq_interval_text(arena, interval->low, interval->high, decimals, sign);
+    return *text && n > 1 ? ptq_format(arena, "%s t, n = %d", text, n) : text;
+}
+
 static const char *interval_text(struct ptq_arena *arena, const struct ptq_report_row *row,
                                  const struct ptq_interval *i, int n, int sign)
 {
-    const char *text = ptq_interval_text(arena, i->low, i->high, ptq_decimals(row->estimate.ppl), sign);
-    return *text && n > 1 ? ptq_format(arena, "%s t, n = %d", text, n) : text;
+    return ptq_seeds_interval(arena, i, ptq_decimals(row->estimate.ppl), n, sign);
 }
 
 const char *ptq_row_interval(struct ptq_arena *arena, const struct ptq_report_row *row)

@@ -93,6 +93,10 @@ const char *ptq_row_interval(struct ptq_arena *arena, const struct ptq_report_ro
 const char *ptq_row_above_interval(struct ptq_arena *arena, const struct ptq_report_row *row);
 const char *ptq_row_versus_interval(struct ptq_arena *arena, const struct ptq_report_row *row);
 
+/* An interval that is of n seeds, as those above. */
+const char *ptq_seeds_interval(struct ptq_arena *arena, const struct ptq_interval *interval, int decimals, int n,
+                               int sign);
+
 /* "w3 g64", "w4, one group a row", "FP16". */
 const char *ptq_section_settings(struct ptq_arena *arena, const struct ptq_section *section);
 

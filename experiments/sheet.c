@@ -1,5 +1,10 @@
 #include "sheet.h"
 
+#include "words.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The sheet with everything escaped and the columns chosen. */
@@ -141,6 +146,36 @@ static void print_latex(const struct page *page)
 
 /* ---- HTML ---- */
 
+/* Whether this space lies within an interval, "[+0.9, +1.5]". */
+static int in_interval(const char *text, const char *space)
+{
+    int inside = 0;
+    for (const char *c = text; c < space; c++)
+        inside = inside ? *c != ']' : *c == '[' && (isdigit((unsigned char)c[1]) || strchr("+-", c[1]));
+    return inside;
+}
+
+/* Whether a line may end at this space: not within an interval nor before a %. In a column of numbers a number and its
+ * interval are one piece, "+1.2 [+0.9, +1.5]", behind which may come "t, n = 3"; a spread and a range are two, "0.47,
+ * 50.9..51.7 (3)". */
+static int may_break(const char *text, const char *space, int is_number)
+{
+    if (space[1] == '%' || in_interval(text, space)) return 0;
+    if (!is_number || space == text || space[-1] == ']') return 1;
+    return space[-1] == ',' && space - text > 1 && isdigit((unsigned char)space[-2]);
+}
+
+/* The text with spaces that bind where a line must not end. */
+static const char *bound(const struct page *page, const char *text, int is_number)
+{
+    struct ptq_buffer out = {0};
+    for (const char *c = text; *c; c++)
+        ptq_buffer_add(&out, *c == ' ' && !may_break(text, c, is_number) ? "&#160;" : "%c", *c);
+    const char *all = ptq_strdup(page->arena, out.data ? out.data : "");
+    free(out.data);
+    return all;
+}
+
 /* The line of groups, each over its columns; heads without one reach down to the line below. */
 static int print_html_groups(const struct page *page)
 {
@@ -156,34 +191,73 @@ static int print_html_groups(const struct page *page)
                     ptq_escape(page->arena, page->format, group));
         else
             fprintf(page->out, "<th scope=\"col\" rowspan=\"2\"%s>%s</th>", is_left(page, c) ? "" : " class=\"n\"",
-                    head_text(page, c));
+                    bound(page, head_text(page, c), 0));
     }
     fputs("</tr>\n", page->out);
     return 1;
 }
 
+/* The longest piece of it that must stay on one line, in characters. */
+static int longest_piece(const char *text, int is_number)
+{
+    int longest = 0;
+    for (const char *c = text, *start = text;; c++) {
+        if (*c && (*c != ' ' || !may_break(text, c, is_number))) continue;
+        int length = characters(start) - characters(c);
+        if (length > longest) longest = length;
+        if (!*c) return longest;
+        start = c + 1;
+    }
+}
+
 /* Numbers to the right; what is short ("w3 g64") stays in one line. */
 static void print_html_cell(const struct page *page, int row, int column)
 {
+    int is_number = !is_left(page, column);
     const char *text = row < 0 ? head_text(page, column) : cell_text(page, row, column);
-    const char *kind = !is_left(page, column)              ? " class=\"n\""
-                       : row >= 0 && characters(text) <= 8 ? " class=\"s\""
-                                                           : "";
+    const char *kind = is_number ? " class=\"n\"" : row >= 0 && characters(text) <= 8 ? " class=\"s\"" : "";
+    text = bound(page, text, is_number && row >= 0);
     if (row < 0)
         fprintf(page->out, "<th scope=\"col\"%s>%s</th>", kind, text);
     else
         fprintf(page->out, "<td%s>%s</td>", kind, text);
 }
 
+/* How a table is set on paper: letters as large as let its pieces stand side by side, on a page that is turned where
+ * they would be too small on an upright one. */
+struct setting {
+    double points;
+    int turned;
+};
+
+/* Least width in letters' heights: of a piece in DejaVu Sans, whose digits are 0.64, and of a column's margins. */
+static struct setting setting_of(const struct page *page)
+{
+    static const double upright = 178 / 0.3528, turned = 265 / 0.3528; /* points between the margins of report.css */
+    static const double usual = 7.5, least = 5.8, letter = 0.62, margins = 0.9;
+    enum { MOST_OF_TEXT = 24 }; /* of a longer word: it may be broken */
+    double width = 0;
+    for (int c = 0; c < page->n; c++) {
+        int longest = longest_piece(head_text(page, c), 0);
+        for (int r = 0; r < page->sheet->n_rows; r++) {
+            int piece = longest_piece(cell_text(page, r, c), !is_left(page, c));
+            if (is_left(page, c) && piece > MOST_OF_TEXT) piece = MOST_OF_TEXT;
+            if (piece > longest) longest = piece;
+        }
+        width += letter * longest + margins;
+    }
+    if (upright / width >= least) return (struct setting){fmin(usual, upright / width), 0};
+    return (struct setting){fmin(usual, turned / width), 1};
+}
+
 static void print_html(const struct page *page)
 {
-    /* On paper a table of many columns is set smaller (report.css). */
-    const char *size = page->n > 22 ? " class=\"crowd\"" : page->n > 13 ? " class=\"many\"" : "";
+    struct setting setting = setting_of(page);
+    fprintf(page->out, "<div class=\"wide%s\"><table style=\"--print: %.1fpt\">\n", setting.turned ? " turned" : "",
+            floor(10 * setting.points) / 10);
     if (page->sheet->title && *page->sheet->title)
-        fprintf(page->out, "<div class=\"wide\"><table%s>\n<caption>%s</caption>\n<thead>\n", size,
-                ptq_escape(page->arena, page->format, page->sheet->title));
-    else
-        fprintf(page->out, "<div class=\"wide\"><table%s>\n<thead>\n", size);
+        fprintf(page->out, "<caption>%s</caption>\n", ptq_escape(page->arena, page->format, page->sheet->title));
+    fputs("<thead>\n", page->out);
     int grouped = print_html_groups(page);
     for (int r = -1; r < page->sheet->n_rows; r++) {
         fputs("<tr>", page->out);

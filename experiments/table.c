@@ -30,6 +30,41 @@ static const char *percent(struct ptq_arena *arena, double fraction)
     return fraction > 0 ? ptq_format(arena, "%.4g %%", 100 * fraction) : "";
 }
 
+/* ---- footnotes ---- */
+
+enum { TEXT_WIDTH = 100 };
+
+/* Words in lines of TEXT_WIDTH characters at most, two spaces from the edge, four from the second line on. */
+static void print_wrapped(const char *text, FILE *out)
+{
+    size_t used = 0;
+    for (size_t length; *text; text += length + strspn(text + length, " ")) {
+        length = strcspn(text, " ");
+        int fresh = used == 0 || used + 1 + length > TEXT_WIDTH;
+        fprintf(out, "%s%.*s", used == 0 ? "  " : fresh ? "\n    " : " ", (int)length, text);
+        used = fresh ? (used ? 4 : 2) + length : used + 1 + length;
+    }
+    fputs("\n", out);
+}
+
+static void print_notes(struct ptq_arena *arena, const char *const *notes, int n, enum ptq_table_format format,
+                        FILE *out)
+{
+    if (format == PTQ_TABLE_TEX) fputs("\\begin{itemize}\\footnotesize\n", out);
+    if (format == PTQ_TABLE_HTML) fputs("<ul class=\"notes\">\n", out);
+    for (int i = 0; i < n; i++) {
+        const char *note = ptq_escape(arena, format, notes[i]);
+        if (format == PTQ_TABLE_TEXT)
+            print_wrapped(note, out);
+        else if (format == PTQ_TABLE_HTML)
+            fprintf(out, "<li>%s</li>\n", note);
+        else
+            fprintf(out, "%s%s\n", format == PTQ_TABLE_TEX ? "\\item " : "- ", note);
+    }
+    if (format == PTQ_TABLE_TEX) fputs("\\end{itemize}\n", out);
+    if (format == PTQ_TABLE_HTML) fputs("</ul>\n", out);
+}
+
 /* ---- the list of a section ---- */
 
 /* What a further cell costs: loading and calibration are shared. */
@@ -171,44 +206,15 @@ static enum ptq_status print_arranged(struct ptq_arena *arena, const struct ptq_
     enum ptq_status status = ptq_pivot_sheet(arena, &pivot, arranged_title(arena, layout), &sheet, err);
     if (status) return layout->plain ? PTQ_OK : status;
     ptq_sheet_print(&sheet, format, out);
+    int n_notes;
+    const char **note = ptq_pivot_notes(arena, &pivot, &n_notes);
+    if (n_notes && format == PTQ_TABLE_MD) fputs("\n", out);
+    if (n_notes) print_notes(arena, note, n_notes, format, out);
     fputs("\n", out);
     return PTQ_OK;
 }
 
 /* ---- the whole ---- */
-
-enum { TEXT_WIDTH = 100 };
-
-/* Words in lines of TEXT_WIDTH characters at most, two spaces from the edge, four from the second line on. */
-static void print_wrapped(const char *text, FILE *out)
-{
-    size_t used = 0;
-    for (size_t length; *text; text += length + strspn(text + length, " ")) {
-        length = strcspn(text, " ");
-        int fresh = used == 0 || used + 1 + length > TEXT_WIDTH;
-        fprintf(out, "%s%.*s", used == 0 ? "  " : fresh ? "\n    " : " ", (int)length, text);
-        used = fresh ? (used ? 4 : 2) + length : used + 1 + length;
-    }
-    fputs("\n", out);
-}
-
-static void print_notes(struct ptq_arena *arena, const struct ptq_report *report, enum ptq_table_format format,
-                        FILE *out)
-{
-    if (format == PTQ_TABLE_TEX) fputs("\\begin{itemize}\\footnotesize\n", out);
-    if (format == PTQ_TABLE_HTML) fputs("<ul class=\"notes\">\n", out);
-    for (int i = 0; i < report->n_notes; i++) {
-        const char *note = ptq_escape(arena, format, report->note[i]);
-        if (format == PTQ_TABLE_TEXT)
-            print_wrapped(note, out);
-        else if (format == PTQ_TABLE_HTML)
-            fprintf(out, "<li>%s</li>\n", note);
-        else
-            fprintf(out, "%s%s\n", format == PTQ_TABLE_TEX ? "\\item " : "- ", note);
-    }
-    if (format == PTQ_TABLE_TEX) fputs("\\end{itemize}\n", out);
-    if (format == PTQ_TABLE_HTML) fputs("</ul>\n", out);
-}
 
 static enum ptq_status print_report(struct ptq_arena *arena, const struct ptq_table_layout *layout,
                                     const struct ptq_report *report, enum ptq_table_format format, FILE *out,
@@ -223,7 +229,7 @@ static enum ptq_status print_report(struct ptq_arena *arena, const struct ptq_ta
     }
     ptq_attribution_print(arena, report, format, out);
     if (report->against) print_versus(arena, report, format, out);
-    print_notes(arena, report, format, out);
+    print_notes(arena, report->note, report->n_notes, format, out);
     return PTQ_OK;
 }
 

@@ -1,12 +1,13 @@
 # Perplexity against stored bits a weight: a point a cell, and the Pareto front as a stepped line.
 #
-#   data       CSV: method, method_number, cell, grid, effective_bits, ppl, low, high, front (its number there, or 0)
+#   data       CSV: method, method_number, cell, grid, effective_bits, ppl, low, high, front (its number there, or 0),
+#              drawn_at (its bits, or beside them where marks would cover each other)
 #   methods    array of the methods' names
 #   x_low, x_high, y_low, y_high, y_log, y_ticks
 #   fp16, has_fp16
 
 set datafile missing NaN # a line goes on over points of other lines
-set label 1 note noenhanced at screen 0.5, 14.0 / height center font ',10' textcolor rgb grey
+set label 1 note noenhanced at screen 0.5, note_at center font ',10' textcolor rgb grey
 set xlabel 'stored bits per quantised weight (codes, scales, zeros, kept channels)' offset 0,0.3
 set ylabel (y_log ? 'perplexity (log scale)' : 'perplexity') offset 0.5,0
 set lmargin 9
@@ -23,7 +24,7 @@ if (has_fp16) {
 }
 
 plot data skip 1 using ($9 > 0 ? $5 : NaN):6 title 'Pareto front' with steps linecolor rgb '#999999' linewidth 2, \
-     for [i=1:|methods|] data skip 1 using ($2 == i ? $5 : NaN):6:7:8 title methods[i] with yerrorbars \
+     for [i=1:|methods|] data skip 1 using ($2 == i ? $10 : NaN):6:7:8 title methods[i] with yerrorbars \
          linecolor rgb method_colour(methods[i]) linewidth 1.2 pointtype method_mark(methods[i], 0) pointsize 0.8, \
-     data skip 1 using ($9 > 0 ? $5 : NaN):6 notitle with points linecolor rgb 'black' linewidth 1.2 pointtype 6 pointsize 1.5
+     data skip 1 using ($9 > 0 ? $10 : NaN):6 notitle with points linecolor rgb 'black' linewidth 1.2 pointtype 6 pointsize 1.5
 unset output

@@ -5,7 +5,7 @@
 #   x_ticks, x_low, x_high, y_low, y_high, y_log, y_ticks
 
 set datafile missing NaN # a line goes on over points of other lines
-set label 1 note noenhanced at screen 0.5, 14.0 / height center font ',10' textcolor rgb grey
+set label 1 note noenhanced at screen 0.5, note_at center font ',10' textcolor rgb grey
 set xlabel 'calibration tokens (log scale)' offset 0,0.3
 set ylabel (y_log ? 'perplexity (log scale)' : 'perplexity') offset 0.5,0
 set lmargin 9

@@ -7,7 +7,7 @@
 
 set datafile missing NaN # a line goes on over points of other lines
 unset title
-set label 1 note noenhanced at screen 0.5, 14.0 / height center font ',10' textcolor rgb grey
+set label 1 note noenhanced at screen 0.5, note_at center font ',10' textcolor rgb grey
 set label 2 heading noenhanced at screen 0.5, 1 - 14.0 / height center font ',13'
 set label 3 'mean |x|' at screen 0.018, 0.5 center rotate by 90
 set logscale xy

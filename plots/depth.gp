@@ -5,7 +5,7 @@
 #   n_blocks, y_low, y_high, y_log, y_ticks
 
 set datafile missing NaN # a line goes on over points of other lines
-set label 1 note noenhanced at screen 0.5, 14.0 / height center font ',10' textcolor rgb grey
+set label 1 note noenhanced at screen 0.5, note_at center font ',10' textcolor rgb grey
 set xlabel 'block' offset 0,0.3
 set ylabel 'largest / median of mean |x|'.(y_log ? ', log scale' : '') offset 0.5,0
 set lmargin 9

@@ -6,7 +6,7 @@
 #   n_roles, n_blocks, low, high
 
 unset title
-set label 1 note noenhanced at screen 0.5, 14.0 / height center font ',10' textcolor rgb grey
+set label 1 note noenhanced at screen 0.5, note_at center font ',10' textcolor rgb grey
 set label 2 heading noenhanced at screen 0.5, 1 - 14.0 / height center font ',13'
 eval 'set palette '.viridis
 set logscale cb
@@ -27,23 +27,24 @@ do for [e = -12:9] {
     }
 }
 eval 'set cbtics ('.cb_ticks.') font ",10"'
+set label 3 'relative squared error (log scale)' at screen 0.985, (10.0 + height / 2.0) / height center rotate by 90 font ',10'
 unset key
 
 rows = (|panels| + 1) / 2
 top(i) = 1 - (pitch - 134.0 + pitch * ((i - 1) / 2)) / height
-left(i) = i % 2 ? 0.135 : 0.525
+left(i) = i % 2 ? 0.135 : 0.51
 set multiplot
 do for [i = 1:|panels|] {
     set title panels[i].(strlen(panels_2[i]) ? "\n".panels_2[i] : '') noenhanced font ',10' offset 0,-0.6
     set lmargin at screen left(i)
-    set rmargin at screen left(i) + (|panels| > 1 ? 0.355 : 0.745)
+    set rmargin at screen left(i) + (|panels| > 1 ? 0.345 : 0.72)
     set tmargin at screen top(i)
     set bmargin at screen top(i) - 122.0 / height
-    if (i > 1) { unset label 1; unset label 2 }
+    if (i > 1) { unset label 1; unset label 2; unset label 3 }
     set xlabel (i > |panels| - 2 ? 'block' : '') offset 0,0.7 font ',11'
-    if (i % 2) { eval 'set ytics ('.role_ticks.') noenhanced font ",10" textcolor rgb "black"' } else { unset ytics }
+    if (i % 2) { eval 'set ytics ('.role_ticks.') noenhanced font ",10" textcolor rgb "black" scale 0' } else { unset ytics }
     if (i == 1) {
-        set colorbox user origin screen 0.905, 90.0 / height size screen 0.02, screen (height - 160.0) / height
+        set colorbox user origin screen 0.88, 90.0 / height size screen 0.02, screen (height - 160.0) / height
     } else { unset colorbox }
     plot data skip 1 using ($2 == i ? $3 : NaN):5:($3 - 0.5):($3 + 0.5):($5 - 0.5):($5 + 0.5):6 with boxxyerror \
          fillstyle solid noborder linecolor palette

@@ -9,11 +9,11 @@
 
 set datafile missing NaN # a line goes on over points of other lines
 unset title
-set label 1 note noenhanced at screen 0.5, 14.0 / height center font ',10' textcolor rgb grey
+set label 1 note noenhanced at screen 0.5, note_at center font ',10' textcolor rgb grey
 set label 2 heading noenhanced at screen 0.5, 1 - 14.0 / height center font ',13'
 columns = |panels| > 1 ? 2 : 1
 key_rows = ceil(|lines| / 2.0)
-key_middle = (32.0 + 9.5 * key_rows) / height
+key_middle = (32.0 + note_room + 9.5 * key_rows) / height
 set xrange [0.6:n_sizes + 0.4]
 eval 'set xtics ('.x_ticks.')'
 left(i) = i % columns == 1 % columns ? 0.1 : 0.6

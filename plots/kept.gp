@@ -8,7 +8,7 @@
 #   x_low, x_high, y_low, y_high, y_log
 #   fp16, rtn, rtn_low, rtn_high, has_fp16, has_rtn
 
-set label 1 note noenhanced at screen 0.5, 14.0 / height center font ',10' textcolor rgb grey
+set label 1 note noenhanced at screen 0.5, note_at center font ',10' textcolor rgb grey
 set xlabel 'input channels kept in FP16 (%)' offset 0,0.3
 set ylabel (y_log ? 'perplexity (log scale)' : 'perplexity') offset 0.5,0
 set lmargin 9

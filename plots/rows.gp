@@ -9,11 +9,11 @@
 set datafile missing NaN
 unset title
 set label 2 heading noenhanced at screen 0.5, 1 - 16.0 / height center font ',13'
-set label 1 note noenhanced at screen 0.5, 14.0 / height center font ',10' textcolor rgb grey
+set label 1 note noenhanced at screen 0.5, note_at center font ',10' textcolor rgb grey
 set xlabel (x_log ? 'perplexity (log scale)' : 'perplexity') offset 0,0.3
 set lmargin at screen (34 + 6.6 * label_width) / width
 set rmargin at screen 1 - (24 + 7.0 * number_width) / width
-set bmargin at screen 78.0 / height
+set bmargin at screen (78.0 + note_room) / height
 set tmargin at screen 1 - 56.0 / height
 unset key
 unset grid

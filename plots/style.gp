@@ -42,6 +42,7 @@ viridis = "defined (0 '#440154', 1 '#482878', 2 '#3E4A89', 3 '#31688E', 4 '#2682
 
 set border 3 linecolor rgb grey
 set tics nomirror out scale 0.6 textcolor rgb 'black'
+set format x '%h' # gnuplot's own has a space in front, which pushes a number off its tick
 set grid ytics linetype 1 linecolor rgb '#E8E8E8' linewidth 0.5
 set style fill solid noborder
 set bars 0.6
@@ -51,11 +52,18 @@ set datafile missing ''
 # Blocks are numbers of their own: ticks at whole ones, eight of them at most.
 block_step(n) = n <= 8 ? 1 : n <= 16 ? 2 : n <= 40 ? 5 : n <= 80 ? 10 : 20
 
+# The note below the plot, at note_at of the screen. One that is too long for a line goes on in a second, for which the
+# picture is higher by note_room: what stands over the note does so over that, too.
+note_room = strlen(note_2) ? 14.0 : 0
+note_at = (14.0 + note_room) / height
+if (strlen(note_2)) { note = note."\n".note_2 }
+
 # A key of key_rows rows below the plot, over the note: `eval key_below`. pngcairo sets it wider than svg does.
 key_size = format eq 'png' ? 'samplen 2 width 0' : 'samplen 2.5 width 1'
-key_below = 'set bmargin at screen (88.0 + 19 * key_rows) / height; ' . \
-            'set key at screen 0.5, (30.0 + 9.5 * key_rows) / height center center vertical Left reverse noenhanced ' . \
+key_below = 'set bmargin at screen (88.0 + note_room + 19 * key_rows) / height; ' . \
+            'set key at screen 0.5, (30.0 + note_room + 9.5 * key_rows) / height center center vertical Left reverse noenhanced ' . \
             key_size . ' spacing 1.2 font ",11" maxrows key_rows'
+
 
 set output output_file
 set title heading noenhanced font ',13' offset 0,0.2

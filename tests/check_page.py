@@ -2,7 +2,8 @@
 """Whether a report is what it promises: tests/check_page.py report.html [FIGURES]
 
 Well-formed, alone (nothing is fetched, no script), every link inside it, every id once, every picture with words for who
-cannot see it and a table behind it. FIGURES: how many there must be. Says what does not hold, and fails."""
+cannot see it and a table behind it, every table in a place where it can be scrolled, no line's end between a number and its
+interval. FIGURES: how many there must be. Says what does not hold, and fails."""
 import re
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -31,6 +32,14 @@ def complaints_about(text, n_figures):
                 yield "<%s> points to %s, which is not here" % (tag, value)
         if "currentColor" in element.attrib.values():
             yield "<%s> has currentColor, at which weasyprint stops" % tag
+    for place in elements:
+        for table in place.findall(HTML + "table"):
+            if "wide" not in place.get("class", "").split():
+                yield "a table without a place to scroll in: " + "".join(table.itertext())[:40]
+    for cell in root.iter(HTML + "td"):
+        words = "".join(cell.itertext())
+        if cell.get("class") == "n" and re.search(r" \[|\[[^\]]* ", words):
+            yield "a number and its interval may be parted: " + words
     figures = root.findall(".//%sfigure" % HTML)
     if n_figures is not None and len(figures) != n_figures:
         yield "%d figures, not %d" % (len(figures), n_figures)

@@ -7,7 +7,8 @@ ptq=$1
 models=$tree/tests/fixtures/models
 export PTQ_CACHE=$scratch/cache
 
-# A sweep with one cell that cannot be run: a model that is not there.
+# A sweep with one cell that cannot be run: a model that is not there. Its text is long enough for intervals.
+for _ in 1 2 3 4; do cat "$models/text.txt"; done >"$scratch/text.txt"
 cat >"$scratch/small.yaml" <<YAML
 title: "A small sweep <of> 'two' widths"
 models: [$models/llama, $scratch/no-such-model]
@@ -15,7 +16,7 @@ w_bit: [3, 4]
 group_size: [32, -1]
 methods: [fp16, rtn, "awq:w3,g32,loss=gram", "awq:w4,g32,loss=gram"]
 calib: {text: $models/calib.txt, windows: [2, 4], window: 32, sample: random}
-eval: {text: $models/text.txt, window: 32, windows: 8}
+eval: {text: $scratch/text.txt, window: 32, windows: 24}
 layout: {rows: [bits], columns: [method], values: [ppl, above, kl, same_top, effective_bits]}
 YAML
 "$ptq" run "$scratch/small.yaml" -o "$scratch/small.h5" --quiet 2>"$scratch/run" || true
@@ -40,6 +41,13 @@ test_page() {
     [ -z "$(find "$scratch/out" -name '.tmp*' -o -name '*.gp')" ] || fail "temporary files were left"
 }
 
+# tests/check_layout.py says what holds, at which widths.
+test_layout() {
+    have gnuplot chromium || return 0
+    "$ptq" report "$scratch/small.h5" -o "$scratch/out" --format html 2>"$scratch/err" || fail "report: $(cat "$scratch/err")"
+    python3 "$tree/tests/check_layout.py" "$scratch/out/report.html" || fail "the page does not fit its window"
+}
+
 test_pdf() {
     have gnuplot weasyprint pdfinfo || return 0
     "$ptq" report "$scratch/small.h5" -o "$scratch/out" 2>"$scratch/err" || fail "report: $(cat "$scratch/err")"
@@ -53,9 +61,14 @@ test_pdf() {
     expect_text 'Summary' "$scratch/text"
     expect_text 'no-such-model' "$scratch/text"
     expect_text 'perplexity against group size' "$scratch/text" # letters of a figure are letters
-    # Nothing runs off the paper: a table of many columns is set smaller, and wraps.
+    # Nothing runs off the paper: a table of many columns is set smaller, or turned.
     pdftotext -bbox "$scratch/out/report.pdf" "$scratch/boxes"
-    awk -F'"' '/<word / && $6 + 0 > 595 - 36 { print; bad = 1 } END { exit bad }' "$scratch/boxes" || fail "words off the page"
+    awk -F'"' '/<page / { width = $2 } /<word / && $6 + 0 > width - 36 { print; bad = 1 } END { exit bad }' "$scratch/boxes" ||
+        fail "words off the page"
+    # No interval goes on in the next line.
+    awk -F'"' '/<word / { split($0, part, "[<>]"); if (open != "" && $4 != y) { print open, part[3]; bad = 1 }
+        open = part[3] ~ /^\[[-+]?[0-9]+\.[0-9]+,$/ ? part[3] : ""; n += open != ""; y = $4 } END { exit bad || !n }' "$scratch/boxes" ||
+        fail "intervals on two lines, or none at all"
     "$ptq" report "$scratch/small.h5" -o "$scratch/out" 2>"$scratch/err" || fail "report again: $(cat "$scratch/err")"
     cp -p "$scratch/out/report.pdf" "$scratch/first.pdf"
     "$ptq" report "$scratch/small.h5" -o "$scratch/out" 2>"$scratch/err" || fail "report again: $(cat "$scratch/err")"

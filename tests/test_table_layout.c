@@ -193,6 +193,76 @@ static void test_two_texts(void **state)
     assert_non_null(strstr(err.text, "different protocols"));
 }
 
+/* The footnotes of these cells in that layout, joined by newlines. */
+static const char *notes_of(const char *text, const struct ptq_cell *cells, int n)
+{
+    struct ptq_table_layout layout = layout_of(text);
+    struct ptq_pivot p = pivot_of(&layout, cells, n);
+    const char *all = "";
+    int n_notes;
+    const char **note = ptq_pivot_notes(arena, &p, &n_notes);
+    for (int i = 0; i < n_notes; i++) all = ptq_format(arena, "%s%s%s", all, i ? "\n" : "", note[i]);
+    return all;
+}
+
+/* Cells in one slot that are no replicates: the table says what they differ in, once for all slots of the same, and
+ * says nothing where the layout tells them apart or the seed is all that they differ in. */
+static void test_pooled(void **state)
+{
+    (void)state;
+    static const char *const specs[] = {"awq:w3,g64", "gptq:w3,g64,act_order=0"};
+    static const char by_method[] = "{rows: [method], columns: [model], values: [ppl, above]}";
+    struct ptq_cell cells[7] = {make_cell(arena, "m", "fp16", 0)};
+    for (int i = 0; i < 6; i++) {
+        struct ptq_cell *c = &cells[1 + i];
+        *c = make_cell(arena, "m", specs[i % 2], 0.1 * i);
+        c->calib = i < 4 ? "texts/one" : "texts/two";
+        c->calib_protocol = i < 4 ? "random 8 windows, text 01" : "random 8 windows, text 02";
+        c->seed = i / 2;
+    }
+    assert_string_equal(notes_of(by_method, cells, 5), ""); /* two seeds of a method each */
+    assert_string_equal(notes_of(by_method, cells, 7),
+                        "Slots of AWQ, GPTQ are means over 2 calibration texts: texts/one; texts/two.");
+    assert_string_equal(notes_of(by_method, cells, 6),
+                        "Slots of AWQ are means over 2 calibration texts: texts/one; texts/two.");
+    assert_string_equal(notes_of("{rows: [method, calib], columns: [model], values: [ppl]}", cells, 7), "");
+    assert_string_equal(notes_of("{rows: [calib], columns: [bits], values: [ppl]}", cells, 7),
+                        "Some slots are means over 2 methods: awq:w3,g64; gptq:w3,g64,act_order=0.");
+    cells[1].device = "a GPU";
+    assert_string_equal(notes_of("{rows: [calib, method], columns: [bits], values: [ppl]}", cells, 7),
+                        "Slots of AWQ are means over 2 devices: a GPU; cpu.");
+}
+
+/* The line stands right under the table that it is of, and only there. */
+static void test_pooled_is_printed(void **state)
+{
+    (void)state;
+    static const struct {
+        enum ptq_table_format format;
+        const char *line;
+    } forms[] = {{PTQ_TABLE_TEXT, "\n  Slots of AWQ are means over 2 calibration texts: one; two.\n\n"},
+                 {PTQ_TABLE_MD, "|\n\n- Slots of AWQ are means over 2 calibration texts: one; two.\n\n"},
+                 {PTQ_TABLE_TEX, "\\item Slots of AWQ are means over 2 calibration texts: one; two.\n\\end{itemize}\n"},
+                 {PTQ_TABLE_HTML, "</table></div>\n<ul class=\"notes\">\n<li>Slots of AWQ are means over 2 "
+                                  "calibration texts: one; two.</li>\n</ul>\n"}};
+    struct ptq_table_layout layout = layout_of("{rows: [method], columns: [model], values: [ppl]}");
+    struct ptq_cell cells[3] = {make_cell(arena, "m", "fp16", 0), make_cell(arena, "m", "awq:w3,g64", 0.1),
+                                make_cell(arena, "m", "awq:w3,g64", 0.2)};
+    cells[1].calib = "one";
+    cells[2].calib = "two";
+    for (size_t f = 0; f < sizeof forms / sizeof *forms; f++)
+        for (int n = 2; n <= 3; n++) {
+            char *text = NULL;
+            size_t size;
+            FILE *out = open_memstream(&text, &size);
+            if (ptq_table_print_as(&layout, cells, n, NULL, forms[f].format, out, &err)) fail_msg("%s", err.text);
+            fclose(out);
+            if (!strstr(text, n > 2 ? forms[f].line : "perplexity")) fail_msg("not there: %s", forms[f].line);
+            if (n == 2 && strstr(text, "means over")) fail_msg("of nothing: %s", text);
+            free(text);
+        }
+}
+
 static void test_front(void **state)
 {
     (void)state;
@@ -297,8 +367,8 @@ static void test_documentation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(refused),      TEST(table1), TEST(table4),       TEST(table2),   TEST(seeds),
-        TEST(two_texts),    TEST(front),  TEST(paper_beside), TEST(too_wide), TEST(experiments_of_the_tree),
-        TEST(documentation)};
+        TEST(refused),       TEST(table1), TEST(table4),           TEST(table2),   TEST(seeds),
+        TEST(two_texts),     TEST(front),  TEST(paper_beside),     TEST(too_wide), TEST(experiments_of_the_tree),
+        TEST(documentation), TEST(pooled), TEST(pooled_is_printed)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
