@@ -4,6 +4,7 @@
 #include "pool.h"
 #include "progress.h"
 #include "rng.h"
+#include "said.h"
 #include "sha256.h"
 #include "status.h"
 #include "temporaries.h"
@@ -281,23 +282,6 @@ static void test_words(void **state)
 }
 
 /* ---- progress and signals ---- */
-
-/* What `what` says on standard error, which is no terminal. */
-static const char *said_by(struct ptq_arena *arena, void (*what)(void *), void *context)
-{
-    FILE *file = tmpfile();
-    int before = dup(STDERR_FILENO);
-    assert_true(file && before >= 0 && dup2(fileno(file), STDERR_FILENO) >= 0);
-    what(context);
-    fflush(stderr);
-    dup2(before, STDERR_FILENO);
-    close(before);
-    char *text = ptq_new(arena, char, 1000);
-    rewind(file);
-    text[fread(text, 1, 999, file)] = 0;
-    fclose(file);
-    return text;
-}
 
 static void step(void *progress)
 {

@@ -1,107 +1,9 @@
 /* Quantised checkpoints of others as models: what their configs may say, and what is refused, by name: a tensor that is
  * missing, one too many, of another shape or type, groups that are none, a zero that underflowed. */
-#include "export_fixture.h"
-
-#include "checkpoint.h"
-#include "json.h"
+#include "edited_checkpoint.h"
 
 static char gptq[64], gptq_v2[64], awq[64], cache[64];
 static char tiny[64];
-
-/* ---- edited copies ---- */
-
-struct edit {
-    const char *drop, *turn, *add; /* tensors: left out; with its two sizes changed over; one more */
-    const char *flat, *fold;       /* one that becomes a vector; a vector that becomes a matrix of two columns */
-    const char *retype;            /* one whose bytes are of another type of that width */
-    enum ptq_dtype dtype;
-    const char *cut, *narrow; /* a tensor without the last of its first dimension; of its second */
-    const char *poke;         /* a tensor whose first word becomes poked */
-    uint32_t poked;
-    const char *from, *to; /* in config.json */
-};
-
-static int is_one(const char *name, const struct ptq_tensor *t)
-{
-    return name && strcmp(name, t->name) == 0;
-}
-
-static void copy_tensors(const char *source, const char *folder, const struct edit *e)
-{
-    struct ptq_arena *arena = ptq_arena_make("copy");
-    struct ptq_tensor_writer *writer = ptq_tensor_writer_make(arena);
-    struct ptq_checkpoint c;
-    struct ptq_error err;
-    EXPORT_OK(&err, ptq_checkpoint_open(arena, source, &c, &err));
-    for (int pass = 0; pass < 2; pass++) {
-        for (int i = 0; i < c.n_tensors; i++) {
-            const struct ptq_tensor *t = &c.tensor[i];
-            int64_t columns = t->rank > 1 ? t->shape[1] : -1;
-            int64_t rows = t->shape[0] - is_one(e->cut, t);
-            if (is_one(e->drop, t)) continue;
-            if (!pass) {
-                enum ptq_dtype dtype = is_one(e->retype, t) ? e->dtype : t->dtype;
-                if (is_one(e->turn, t))
-                    ptq_tensor_plan(writer, t->name, dtype, columns, t->shape[0]);
-                else if (is_one(e->flat, t))
-                    ptq_tensor_plan(writer, t->name, dtype, t->shape[0] * columns, -1);
-                else if (is_one(e->fold, t))
-                    ptq_tensor_plan(writer, t->name, dtype, t->shape[0] / 2, 2);
-                else
-                    ptq_tensor_plan(writer, t->name, dtype, rows, columns - is_one(e->narrow, t));
-                continue;
-            }
-            size_t bytes = t->bytes / (size_t)t->shape[0] * (size_t)rows;
-            if (is_one(e->narrow, t)) bytes -= bytes / (size_t)columns;
-            void *data = remember(arena, t->data, bytes);
-            if (is_one(e->poke, t)) memcpy(data, &e->poked, 4);
-            EXPORT_OK(&err, ptq_tensor_write(writer, t->name, data, bytes, &err));
-        }
-        if (e->add && !pass) ptq_tensor_plan(writer, e->add, PTQ_F16, 2, -1);
-        if (e->add && pass) EXPORT_OK(&err, ptq_tensor_write(writer, e->add, "\0\0\0", 4, &err));
-        if (!pass) EXPORT_OK(&err, ptq_safetensors_open(writer, folder, UINT64_MAX, &err));
-    }
-    EXPORT_OK(&err, ptq_tensor_writer_finish(writer, &err));
-    ptq_checkpoint_close(&c);
-    ptq_arena_free(arena);
-}
-
-static void copy_config(const char *source, const char *folder, const struct edit *e)
-{
-    struct ptq_arena *arena = ptq_arena_make("config");
-    struct ptq_error err;
-    char *text;
-    size_t size;
-    EXPORT_OK(&err, ptq_read_file(arena, ptq_join(arena, source, "config.json"), 1 << 20, &text, &size, &err));
-    if (e->from) {
-        char *at = strstr(text, e->from);
-        if (!at) fail_msg("config.json has no %s", e->from);
-        text = ptq_format(arena, "%.*s%s%s", (int)(at - text), text, e->to, at + strlen(e->from));
-    }
-    write_test_text(folder, "config.json", text);
-    ptq_arena_free(arena);
-}
-
-/* Opens an edited copy and loads its first block. */
-static enum ptq_status open_edited(const char *source, const struct edit *e, char dtype[48], struct ptq_error *err)
-{
-    char folder[64];
-    struct ptq_arena *arena = ptq_arena_make("edited");
-    struct ptq_model model;
-    struct ptq_block block;
-    make_test_folder(folder);
-    copy_tensors(source, folder, e);
-    copy_config(source, folder, e);
-    enum ptq_status status = ptq_model_open(arena, folder, "edited", &model, err);
-    if (!status) {
-        snprintf(dtype, 48, "%s", model.source_dtype);
-        status = ptq_block_load(&model, 0, arena, &block, err);
-        ptq_model_close(&model);
-    }
-    ptq_arena_free(arena);
-    remove_test_folder(folder);
-    return status;
-}
 
 /* ---- what is refused ---- */
 
@@ -163,8 +65,8 @@ static void test_tensors_refused(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         struct ptq_error err;
-        char dtype[48];
-        enum ptq_status status = open_edited(row[i].source, &row[i].edit, dtype, &err);
+        struct seen seen;
+        enum ptq_status status = open_edited(row[i].source, &row[i].edit, &seen, &err);
         assert_refused(row[i].words, status, &err, row[i].words);
     }
 }
@@ -200,9 +102,9 @@ static void test_configs_refused(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         struct ptq_error err;
-        char dtype[48];
+        struct seen seen;
         struct edit edit = {.from = row[i].from, .to = row[i].to};
-        assert_refused(row[i].to, open_edited(row[i].source, &edit, dtype, &err), &err, row[i].words);
+        assert_refused(row[i].to, open_edited(row[i].source, &edit, &seen, &err), &err, row[i].words);
     }
 }
 
@@ -280,9 +182,9 @@ static void test_variants_taken(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         struct ptq_error err;
-        char dtype[48];
-        if (open_edited(row[i].source, &row[i].edit, dtype, &err)) fail_msg("row %zu: %s", i, err.text);
-        assert_string_equal(dtype, row[i].dtype);
+        struct seen seen;
+        if (open_edited(row[i].source, &row[i].edit, &seen, &err)) fail_msg("row %zu: %s", i, err.text);
+        assert_string_equal(seen.dtype, row[i].dtype);
     }
 }
 
