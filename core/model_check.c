@@ -1,4 +1,7 @@
 #include "model_parts.h"
+#include "progress.h"
+
+#include <string.h>
 
 /* A linear that is missing: where its codes are there, what is missing is the config that tells what they are. */
 static enum ptq_status check_not_codes(const struct ptq_model *m, int64_t block, enum ptq_role role,
@@ -83,15 +86,57 @@ static enum ptq_status check_linear(const struct ptq_model *m, int64_t block, en
     return status ? check_not_codes(m, block, role, err) : PTQ_OK;
 }
 
-/* A config that speaks of codes beside a file that has none is the config of another file. */
-static enum ptq_status check_codes(const struct ptq_model *m, struct ptq_error *err)
+/* What the linears that are codes have together; of the tensors the first. */
+struct survey {
+    int found;
+    const struct ptq_tensor *with, *without; /* zeros; codes whose zeros are missing */
+    const struct ptq_tensor *shifted;        /* zeros that are not all the middle */
+};
+
+static enum ptq_status survey_linear(const struct ptq_model *m, int64_t block, enum ptq_role role,
+                                     struct ptq_arena *arena, struct survey *s, struct ptq_error *err)
 {
-    struct ptq_quantized_linear codes;
-    int found = !m->quantization;
-    for (int64_t i = 0; !found && i < m->config.blocks; i++)
-        for (int role = 0; !found && role < PTQ_N_ROLE; role++)
-            if (m->names->linear[role]) PTQ_TRY(ptq_find_quantized(m, i, (enum ptq_role)role, &codes, &found, err));
-    if (found) return PTQ_OK;
+    struct ptq_quantized_linear l;
+    int found;
+    PTQ_TRY(ptq_find_quantized(m, block, role, &l, &found, err));
+    s->found |= found;
+    if (!found || l.image) return PTQ_OK;
+    if (!l.zeros && !s->without) s->without = l.codes;
+    if (!l.zeros) return PTQ_OK;
+    if (!s->with) s->with = l.zeros;
+    if (!s->shifted && !ptq_quantized_zeros_middle(m->quantization, &l, arena)) s->shifted = l.zeros;
+    return PTQ_OK;
+}
+
+/* Zeros of some linears alone are half a file. And what programs compute with is the zeros as they are stored,
+ * whatever the config calls the grid. */
+static enum ptq_status check_zeros(const struct ptq_model *m, const struct survey *s, struct ptq_error *err)
+{
+    struct ptq_quantization *q = m->quantization;
+    if (s->with && s->without)
+        return ptq_fail(
+            err, PTQ_EINPUT,
+            "%s: tensor '%.*s.qzeros' is missing, and others, such as '%s', are there; half of it is another "
+            "file's, or lost: take the checkpoint anew",
+            s->without->file->path, (int)(strlen(s->without->name) - strlen(".qweight")), s->without->name,
+            s->with->name);
+    if (!q->sym || !s->shifted) return PTQ_OK;
+    ptq_progress_note("%s calls the grid symmetric, but tensor '%s' has zeros that are not the middle, %d; zeros are "
+                      "read as they are stored",
+                      q->source, s->shifted->name, 1 << q->bits >> 1);
+    q->sym = 0;
+    return PTQ_OK;
+}
+
+/* A config that speaks of codes beside a file that has none is the config of another file. */
+static enum ptq_status check_codes(const struct ptq_model *m, struct ptq_arena *arena, struct ptq_error *err)
+{
+    struct survey survey = {0};
+    if (!m->quantization) return PTQ_OK;
+    for (int64_t i = 0; i < m->config.blocks; i++)
+        for (int role = 0; role < PTQ_N_ROLE; role++)
+            if (m->names->linear[role]) PTQ_TRY(survey_linear(m, i, (enum ptq_role)role, arena, &survey, err));
+    if (survey.found) return check_zeros(m, &survey, err);
     return ptq_fail(err, PTQ_EINPUT,
                     "%s says %s, and no linear of %s is stored so (.qweight); one of them is another "
                     "model's, or quantization_config must go",
@@ -130,5 +175,5 @@ static enum ptq_status check_blocks(const struct ptq_model *m, struct ptq_arena 
 enum ptq_status ptq_model_check(const struct ptq_model *m, struct ptq_arena *arena, struct ptq_error *err)
 {
     PTQ_TRY(check_blocks(m, arena, err));
-    return check_codes(m, err);
+    return check_codes(m, arena, err);
 }

@@ -155,15 +155,16 @@ enum ptq_status ptq_quantization_read(struct ptq_arena *arena, const char *folde
 
 /* ---- a linear's tensors ---- */
 
+/* needed: NULL, or why it may not be missing, "" where it never may. */
 static enum ptq_status find_part(const struct ptq_checkpoint *c, const char *name, const char *part, int64_t rows,
-                                 int64_t columns, int integers, int needed, const struct ptq_tensor **out,
+                                 int64_t columns, int integers, const char *needed, const struct ptq_tensor **out,
                                  struct ptq_error *err)
 {
     char full[256];
     snprintf(full, sizeof full, "%s.%s", name, part);
     *out = ptq_checkpoint_find(c, full);
     const struct ptq_tensor *t = *out;
-    if (!t && needed) return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is missing", c->path, full);
+    if (!t && needed) return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is missing%s", c->path, full, needed);
     if (!t) return PTQ_OK;
     int fits = columns < 0 ? t->rank == 1 && t->shape[0] == rows
                            : t->rank == 2 && t->shape[0] == rows && t->shape[1] == columns;
@@ -178,6 +179,13 @@ static enum ptq_status find_part(const struct ptq_checkpoint *c, const char *nam
     if (is_integer == integers && (integers || ptq_dtypes[t->dtype].to_f32)) return PTQ_OK;
     return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is %s; it must be %s", c->path, full, ptq_dtypes[t->dtype].name,
                     integers ? "I32" : "F16");
+}
+
+/* What reads AWQ's layout takes zeros that are missing for 0, which nobody means. */
+static const char *needs_zeros(const struct ptq_quantization *q)
+{
+    if (q->container == &ptq_container_awq) return "";
+    return q->sym ? NULL : ", and sym says that the grid is not symmetric";
 }
 
 static enum ptq_status find_image(const struct ptq_checkpoint *c, const char *name, struct ptq_quantized_linear *out,
@@ -206,9 +214,11 @@ enum ptq_status ptq_quantized_find(const struct ptq_quantization *q, const struc
     if (!q->container->shape(n, k, q->bits, &rows, &columns, &packed))
         return ptq_fail(err, PTQ_EINPUT, "%s: %s is [%lld, %lld], which %s cannot hold in whole words", c->path, name,
                         (long long)n, (long long)k, q->text);
-    PTQ_TRY(find_part(c, name, "qweight", rows, columns, 1, 1, &out->codes, err));
-    PTQ_TRY(find_part(c, name, "qzeros", groups, packed, 1, !q->sym, &out->zeros, err));
-    PTQ_TRY(find_part(c, name, "scales", groups, n, 0, 1, &out->scales, err));
+    PTQ_TRY(find_part(c, name, "qweight", rows, columns, 1, "", &out->codes, err));
+    PTQ_TRY(find_part(c, name, "qzeros", groups, packed, 1, needs_zeros(q), &out->zeros, err));
+    PTQ_TRY(find_part(c, name, "scales", groups, n, 0, "", &out->scales, err));
     if (q->container == &ptq_container_awq) return PTQ_OK;
-    return find_part(c, name, "g_idx", k, -1, 1, q->desc_act && groups > 1, &out->g_idx, err);
+    const char *reorders =
+        q->desc_act && groups > 1 ? ", and desc_act says that columns are in an order of their own" : NULL;
+    return find_part(c, name, "g_idx", k, -1, 1, reorders, &out->g_idx, err);
 }

@@ -64,6 +64,10 @@ enum ptq_status ptq_quantized_codes(const struct ptq_quantization *quantization,
                                     const struct ptq_quantized_linear *linear, struct ptq_arena *arena,
                                     struct ptq_qmat *out, struct ptq_error *err);
 
+/* Whether all its zeros, which are there, are the middle of the grid. */
+int ptq_quantized_zeros_middle(const struct ptq_quantization *quantization, const struct ptq_quantized_linear *linear,
+                               struct ptq_arena *arena);
+
 /* w[N][K] = scale * (code - zero), rounded to FP16 unless exact; on all threads. PTQ_ENUMERIC where that is not finite,
  * by the file and the linear's name.
  */

@@ -111,16 +111,22 @@ static enum ptq_status read_g_idx(const struct ptq_quantized_linear *l, struct p
 {
     int64_t k = l->k, g = q->grid.group_size < 0 ? k : q->grid.group_size, in_order = 1;
     const struct ptq_tensor *t = l->g_idx;
-    if (!t || q->n_groups == 1) return PTQ_OK;
+    if (!t) return PTQ_OK;
     int64_t *filled = ptq_new(arena, int64_t, q->n_groups);
     int32_t *perm = ptq_new(arena, int32_t, k), group;
     for (int64_t i = 0; i < k; i++) {
         memcpy(&group, (const unsigned char *)t->data + 4 * i, 4);
         int64_t room = group == q->n_groups - 1 ? k - (q->n_groups - 1) * g : g;
-        if (group < 0 || group >= q->n_groups || filled[group] == room)
+        if (group < 0 || group >= q->n_groups)
             return ptq_fail(err, PTQ_EINPUT,
-                            "%s: tensor '%s' puts column %lld into group %d; there are %lld groups of %lld columns",
-                            t->file->path, t->name, (long long)i, group, (long long)q->n_groups, (long long)g);
+                            "%s: tensor '%s' puts column %lld into group %d; by group_size the groups of its %lld "
+                            "columns are 0 to %lld",
+                            t->file->path, t->name, (long long)i, group, (long long)k, (long long)q->n_groups - 1);
+        if (filled[group] == room)
+            return ptq_fail(err, PTQ_EINPUT,
+                            "%s: tensor '%s' puts column %lld into group %d, which has %lld columns already, as many "
+                            "as group_size says, so that another group lacks one",
+                            t->file->path, t->name, (long long)i, group, (long long)room);
         perm[group * g + filled[group]++] = (int32_t)i;
         in_order &= group == i / g;
     }
@@ -139,6 +145,25 @@ static enum ptq_status read_scales(const struct ptq_quantized_linear *l, struct 
     return PTQ_OK;
 }
 
+static uint8_t middle(const struct ptq_quantization *quantization)
+{
+    return (uint8_t)((1 << quantization->bits) / 2 - quantization->container->zero_is_less);
+}
+
+int ptq_quantized_zeros_middle(const struct ptq_quantization *quantization, const struct ptq_quantized_linear *l,
+                               struct ptq_arena *arena)
+{
+    struct ptq_mark mark = ptq_arena_mark(arena);
+    uint8_t *row = ptq_new(arena, uint8_t, l->n), wanted = middle(quantization);
+    int all = 1;
+    for (int64_t g = 0; all && g < l->zeros->shape[0]; g++) {
+        quantization->container->zeros(l, quantization->bits, g, row);
+        for (int64_t n = 0; n < l->n; n++) all &= row[n] == wanted;
+    }
+    ptq_arena_rewind(arena, mark);
+    return all;
+}
+
 /* The first version's writers computed zero - 1 without a sign: a zero of 0 became all ones, and spoilt its
  * neighbours.*/
 static enum ptq_status read_zeros(const struct ptq_quantization *quantization, const struct ptq_quantized_linear *l,
@@ -146,7 +171,7 @@ static enum ptq_status read_zeros(const struct ptq_quantization *quantization, c
 {
     int less = quantization->container->zero_is_less, top = (1 << quantization->bits) - 1;
     uint8_t *row = ptq_new(arena, uint8_t, l->n);
-    memset(row, (top + 1) / 2 - less, (size_t)l->n);
+    memset(row, middle(quantization), (size_t)l->n);
     for (int64_t g = 0; g < q->n_groups; g++) {
         if (l->zeros) quantization->container->zeros(l, quantization->bits, g, row);
         for (int64_t n = 0; n < l->n; n++) {

@@ -1,8 +1,9 @@
 /* Quantised checkpoints of others as models: what their configs may say, and what is refused, by name: a tensor that is
  * missing, one too many, of another shape or type, groups that are none, a zero that underflowed. */
 #include "edited_checkpoint.h"
+#include "said.h"
 
-static char gptq[64], gptq_v2[64], awq[64], cache[64];
+static char gptq[64], gptq_v2[64], whole[64], awq[64], cache[64];
 static char tiny[64];
 
 /* ---- what is refused ---- */
@@ -19,8 +20,13 @@ static void test_tensors_refused(void **state)
         {gptq, {.drop = UP ".qweight"}, UP ".weight;missing;gptq 4 bits"},
         {gptq, {.drop = UP ".qzeros", .from = "\"sym\": true", .to = "\"sym\": false"}, UP ".qzeros;missing"},
         {gptq, {.drop = UP ".scales"}, UP ".scales;missing"},
-        {gptq_v2, {.drop = UP ".g_idx"}, UP ".g_idx;missing"},
+        {gptq_v2, {.drop = UP ".g_idx"}, UP ".g_idx' is missing, and desc_act says"},
+        {gptq, {.drop_all = ".qzeros", .from = "\"sym\": true", .to = "\"sym\": false"}, "sym says;not symmetric"},
+        {gptq, {.drop = UP ".qzeros"}, UP ".qzeros' is missing, and others, such as;q_proj.qzeros"},
         {awq, {.drop = UP ".qzeros"}, UP ".qzeros;missing"},
+        {awq,
+         {.drop_all = ".qzeros", .from = "\"zero_point\": true", .to = "\"zero_point\": false"},
+         "q_proj.qzeros' is missing"},
         {awq, {.drop = UP ".qweight"}, UP ".weight;missing;awq 4 bits"},
         {awq, {.drop = UP ".scales"}, UP ".scales;missing"},
         {gptq, {.drop = "model.norm.weight"}, "model.norm.weight;missing"},
@@ -49,9 +55,10 @@ static void test_tensors_refused(void **state)
         {tiny, {.cut = UP ".weight"}, UP ".weight;[95, 64];asks for [96, 64]"},
         {tiny, {.add = UP ".extra"}, UP ".extra;none that a model of this config (llama)"},
         {tiny, {.add = UP ".qweight"}, UP ".qweight;none that a model of this config (llama)"},
-        {gptq_v2, {.poke = UP ".g_idx", .poked = 2}, UP ".g_idx;column 0;group 2;2 groups of 32"},
+        {gptq_v2, {.poke = UP ".g_idx", .poked = 2}, UP ".g_idx;column 0 into group 2;64 columns are 0 to 1"},
         {gptq_v2, {.poke = UP ".g_idx", .poked = 0xffffffff}, UP ".g_idx;group -1"},
-        {gptq, {.poke = UP ".g_idx", .poked = 1}, UP ".g_idx;column 63 into group 1;2 groups of 32"},
+        {gptq, {.poke = UP ".g_idx", .poked = 1}, UP ".g_idx;column 63 into group 1, which has 32 columns already"},
+        {whole, {.poke = UP ".g_idx", .poked = 1}, UP ".g_idx;column 0 into group 1;64 columns are 0 to 0"},
         {gptq, {.narrow = UP ".qweight"}, UP ".qweight' is [8, 95];asks for [8, 96]"},
         {MODELS "gpt2",
          {.poke = "transformer.h.0.attn.c_attn.weight", .poked = 0x7fc07fc0},
@@ -60,6 +67,7 @@ static void test_tensors_refused(void **state)
          {.poke = UP ".qzeros", .poked = 0x777777f7},
          UP ".qzeros;output 1;group 0;zero of 0;underflowed;gptq_v2"},
         {gptq, {.poke = UP ".scales", .poked = 0x7c00}, UP ".scales;infinite"},
+        {awq, {.poke = UP ".scales", .poked = 0x7e000000}, UP ".scales;1;NaN"},
         {awq, {.poke = UP ".scales", .poked = 0x7bff}, "/model.safetensors: " UP ": a weight is too large for FP16"},
     };
     (void)state;
@@ -169,9 +177,18 @@ static void test_variants_taken(void **state)
         {gptq, {0}, "gptq 4 bits, g32"},
         {gptq_v2, {0}, "gptq_v2 3 bits, g32"},
         {awq, {0}, "awq 4 bits, g32"},
-        {gptq, {.drop = UP ".g_idx"}, "gptq 4 bits, g32"},  /* groups of neighbours need none */
-        {gptq, {.drop = UP ".qzeros"}, "gptq 4 bits, g32"}, /* symmetric: the middle */
+        {gptq, {.drop = UP ".g_idx"}, "gptq 4 bits, g32"},   /* groups of neighbours need none */
+        {gptq, {.drop_all = ".qzeros"}, "gptq 4 bits, g32"}, /* symmetric: the middle */
         {gptq, {.from = "\"checkpoint_format\": \"gptq\",", .to = ""}, "gptq 4 bits, g32"},
+        {gptq,
+         {.from = "\"lm_head\"", .to = "\"format\": \"GPTQ\", \"backend\": \"auto\", \"rotation\": null, \"lm_head\""},
+         "gptq 4 bits, g32"},
+        {gptq,
+         {.from = "\"lm_head\"", .to = "\"modules_to_not_convert\": [\"lm_head\"], \"lm_head\""},
+         "gptq 4 bits, g32"},
+        {awq,
+         {.from = "\"version\"", .to = "\"format\": \"gemm\", \"checkpoint_format\": \"gemm\", \"version\""},
+         "awq 4 bits, g32"},
         {gptq_v2, {.from = "\"checkpoint_format\"", .to = "\"format\""}, "gptq_v2 3 bits, g32"},
         {gptq, {.from = "\"quant_method\"", .to = "\"method\""}, "gptq 4 bits, g32"},
         {awq, {.from = "\"version\": \"gemm\"", .to = "\"version\": \"GEMM\""}, "awq 4 bits, g32"},
@@ -185,6 +202,62 @@ static void test_variants_taken(void **state)
         struct seen seen;
         if (open_edited(row[i].source, &row[i].edit, &seen, &err)) fail_msg("row %zu: %s", i, err.text);
         assert_string_equal(seen.dtype, row[i].dtype);
+    }
+}
+
+/* ---- what it means ---- */
+
+static void open_loud(void *context)
+{
+    struct seen *seen = context;
+    struct ptq_error err;
+    struct edit edit = {.flip = UP ".qzeros", .poked = 3};
+    ptq_progress_quiet(PTQ_LOUD);
+    EXPORT_OK(&err, open_edited(gptq, &edit, seen, &err));
+    ptq_progress_quiet(PTQ_QUIET);
+}
+
+/* Zeros count as they are stored, 7 as 4 with two bits changed, whatever sym says; which is told. */
+static void test_zeros_count_as_stored(void **state)
+{
+    struct ptq_arena *arena = ptq_arena_make("zeros");
+    struct seen plain, shifted;
+    struct ptq_error err;
+    struct edit none = {0};
+    (void)state;
+    EXPORT_OK(&err, open_edited(gptq, &none, &plain, &err));
+    const char *said = said_by(arena, open_loud, &shifted);
+    if (!strstr(said, "calls the grid symmetric, but tensor '" UP ".qzeros' has zeros that are not the middle, 8;"))
+        fail_msg("it says: %s", said);
+    assert_ptr_equal(strchr(said, '\n'), said + strlen(said) - 1); /* once */
+    float step = shifted.up[0] - plain.up[0];
+    assert_true(step != 0 && shifted.bits > plain.bits); /* zeros that mean something are counted */
+    for (int i = 0; i < EXPORT_FF * EXPORT_WIDTH; i++) {
+        float moved = i < 32 ? step : 0;
+        if (!(fabsf(shifted.up[i] - plain.up[i] - moved) <= fabsf(step) * 0x1p-7f))
+            fail_msg("weight %d: %g as %g, moved by %g", i, (double)shifted.up[i], (double)plain.up[i], (double)moved);
+    }
+    ptq_arena_free(arena);
+}
+
+/* AutoRound's symmetric scales have a sign, and a scale may be 0: scale (code - zero) all the same. */
+static void test_scales_have_signs(void **state)
+{
+    static const char *const source[] = {gptq, awq};
+    (void)state;
+    for (int s = 0; s < 2; s++) {
+        struct seen plain, turned, none;
+        struct ptq_error err;
+        struct edit edit[] = {{0}, {.flip = UP ".scales", .poked = 0x8000}, {.poke = UP ".scales"}};
+        EXPORT_OK(&err, open_edited(source[s], &edit[0], &plain, &err));
+        EXPORT_OK(&err, open_edited(source[s], &edit[1], &turned, &err));
+        EXPORT_OK(&err, open_edited(source[s], &edit[2], &none, &err));
+        for (int i = 0; i < EXPORT_FF * EXPORT_WIDTH; i++) {
+            int first = i < 32, second = i >= EXPORT_WIDTH && i < EXPORT_WIDTH + 32;
+            assert_true(turned.up[i] == (first ? -plain.up[i] : plain.up[i]));
+            assert_true(none.up[i] == (first || second ? 0 : plain.up[i]));
+        }
+        assert_true(plain.up[0] != 0);
     }
 }
 
@@ -272,6 +345,7 @@ static int set_up(void **state)
     begin_exports(cache, tiny);
     make_source(gptq, "rtn:w4,g32,sym=1", "gptq");
     make_source(gptq_v2, "gptq:w3,g32,act_order=1", "gptq_v2");
+    make_source(whole, "rtn:w8,g-1,sym=1", "gptq");
     make_source(awq, "rtn:w4,g32", "awq");
     return 0;
 }
@@ -279,17 +353,18 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
-    const char *const folder[] = {gptq, gptq_v2, awq, cache, tiny};
-    return end_exports(folder, 5);
+    const char *const folder[] = {gptq, gptq_v2, whole, awq, cache, tiny};
+    return end_exports(folder, 6);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tensors_refused), cmocka_unit_test(test_configs_refused),
-        cmocka_unit_test(test_shapes_refused),  cmocka_unit_test(test_weights_too_large),
-        cmocka_unit_test(test_variants_taken),  cmocka_unit_test(test_config_beside),
-        cmocka_unit_test(test_codes_promised),  cmocka_unit_test(test_not_quantised_again),
+        cmocka_unit_test(test_tensors_refused),       cmocka_unit_test(test_configs_refused),
+        cmocka_unit_test(test_shapes_refused),        cmocka_unit_test(test_weights_too_large),
+        cmocka_unit_test(test_variants_taken),        cmocka_unit_test(test_config_beside),
+        cmocka_unit_test(test_codes_promised),        cmocka_unit_test(test_not_quantised_again),
+        cmocka_unit_test(test_zeros_count_as_stored), cmocka_unit_test(test_scales_have_signs),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
