@@ -20,44 +20,70 @@ static enum ptq_status refuse(const char *what, const char *key, const char *val
     return ptq_fail(err, PTQ_EINPUT, "%s: %s '%.60s' is not known; known: " KNOWN, what, key, value);
 }
 
+static enum ptq_status contradict(const char *what, const char *key, const char *alias, struct ptq_error *err)
+{
+    return ptq_fail(
+        err, PTQ_EINPUT,
+        "%s: %s and %s contradict each other, and programs differ in which they read; take out the one that "
+        "is wrong",
+        what, key, alias);
+}
+
 /* key, else alias: the names changed over the years. */
 static enum ptq_status either_int(const json_t *json, const char *key, const char *alias, const char *what, int64_t min,
                                   int64_t max, int64_t *out, struct ptq_error *err)
 {
     const char *name = json_object_get(json, key) || !json_object_get(json, alias) ? key : alias;
-    return ptq_json_int(json, name, what, min, max, out, err);
+    int64_t other;
+    PTQ_TRY(ptq_json_int(json, name, what, min, max, out, err));
+    PTQ_TRY(ptq_json_int_or(json, alias, what, min, max, *out, &other, err));
+    return other == *out ? PTQ_OK : contradict(what, key, alias, err);
 }
 
 static enum ptq_status either_text(const json_t *json, const char *key, const char *alias, const char *what,
                                    const char *fallback, const char **out, struct ptq_error *err)
 {
+    const char *other;
     PTQ_TRY(ptq_json_text_or(json, alias, what, fallback, out, err));
-    return ptq_json_text_or(json, key, what, *out, out, err);
+    PTQ_TRY(ptq_json_text_or(json, key, what, *out, out, err));
+    PTQ_TRY(ptq_json_text_or(json, alias, what, *out, &other, err));
+    return strcasecmp(other, *out) == 0 ? PTQ_OK : contradict(what, key, alias, err);
 }
+
+/* Keys of GPTQModel that change what a linear computes beside its codes, where they are given. */
+static const char *const changing[] = {"rotation", "activation", "adapter"};
 
 /* What makes a checkpoint one of another kind than its method's name says. */
 static enum ptq_status refuse_variants(const json_t *json, const char *what, struct ptq_error *err)
 {
     int head, marlin;
-    const char *pack;
+    const char *pack, *backend;
     PTQ_TRY(ptq_json_bool_or(json, "lm_head", what, 0, &head, err));
     PTQ_TRY(ptq_json_bool_or(json, "is_marlin_format", what, 0, &marlin, err));
     PTQ_TRY(ptq_json_text_or(json, "pack_dtype", what, "int32", &pack, err));
+    PTQ_TRY(ptq_json_text_or(json, "backend", what, "auto", &backend, err));
+    if (strcmp(backend, "llm-awq") == 0) return refuse(what, "backend", backend, err);
+    for (size_t i = 0; i < sizeof changing / sizeof *changing; i++)
+        if (ptq_json_given(json_object_get(json, changing[i])))
+            return ptq_fail(err, PTQ_EINPUT, "%s: %s: linears that compute more than their codes are not read", what,
+                            changing[i]);
     if (head) return ptq_fail(err, PTQ_EINPUT, "%s: lm_head is true: a quantised head is not read", what);
     if (marlin) return refuse(what, "format", "marlin", err);
     if (strcmp(pack, "int32") && strcmp(pack, "torch.int32")) return refuse(what, "pack_dtype", pack, err);
     const json_t *dynamic = json_object_get(json, "dynamic");
     if (ptq_json_given(dynamic) && (!ptq_json_is(dynamic, JSON_OBJECT) || json_object_size(dynamic)))
-        return ptq_fail(err, PTQ_EINPUT, "%s: dynamic: widths that differ between linears are not read", what);
+        return ptq_fail(err, PTQ_EINPUT, "%s: dynamic: settings that differ between linears are not read", what);
     return PTQ_OK;
 }
 
 static enum ptq_status read_awq(const json_t *json, const char *what, struct ptq_quantization *q, struct ptq_error *err)
 {
-    const char *version;
+    const char *version, *format;
     int zero_point;
     PTQ_TRY(either_text(json, "version", "format", what, "gemm", &version, err));
+    PTQ_TRY(ptq_json_text_or(json, "checkpoint_format", what, version, &format, err));
     if (strcasecmp(version, "gemm")) return refuse(what, "awq version", version, err);
+    if (strcasecmp(format, "gemm")) return refuse(what, "awq checkpoint_format", format, err);
     PTQ_TRY(ptq_json_bool_or(json, "zero_point", what, 1, &zero_point, err));
     q->container = &ptq_container_awq;
     q->sym = !zero_point;
@@ -98,6 +124,23 @@ static const struct {
 
 enum { N_READERS = sizeof readers / sizeof *readers };
 
+/* modules_to_not_convert. */
+static enum ptq_status read_plain(struct ptq_arena *arena, const json_t *json, const char *what,
+                                  struct ptq_quantization *q, struct ptq_error *err)
+{
+    const json_t *names = json_object_get(json, "modules_to_not_convert");
+    if (!ptq_json_given(names)) return PTQ_OK;
+    size_t n = json_array_size(names), i = 0;
+    q->plain = ptq_new(arena, const char *, n);
+    while (i < n && ptq_json_is(json_array_get(names, i), JSON_STRING)) {
+        q->plain[i] = ptq_strdup(arena, json_string_value(json_array_get(names, i)));
+        i++;
+    }
+    q->n_plain = (int)n;
+    if (ptq_json_is(names, JSON_ARRAY) && i == n) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT, "%s: modules_to_not_convert must be a list of names", what);
+}
+
 static enum ptq_status read_quantization(struct ptq_arena *arena, const json_t *json, const char *what,
                                          const char *method, struct ptq_quantization *q, struct ptq_error *err)
 {
@@ -108,6 +151,7 @@ static enum ptq_status read_quantization(struct ptq_arena *arena, const json_t *
     while (i < N_READERS && strcmp(readers[i].name, method)) i++;
     if (i == N_READERS) return refuse(what, "quant_method", method, err);
     PTQ_TRY(refuse_variants(json, what, err));
+    PTQ_TRY(read_plain(arena, json, what, q, err));
     PTQ_TRY(readers[i].read(json, what, q, err));
     PTQ_TRY(either_int(json, "bits", "w_bit", what, 1, 64, &bits, err));
     PTQ_TRY(either_int(json, "group_size", "q_group_size", what, -1, 1 << 20, &q->group_size, err));
@@ -200,6 +244,28 @@ static enum ptq_status find_image(const struct ptq_checkpoint *c, const char *na
                     ptq_dtypes[t->dtype].name, t->rank);
 }
 
+/* As AutoAWQ and vLLM have it, a linear is left as it was where its name holds one of the words. */
+static enum ptq_status check_plain(const struct ptq_quantization *q, const struct ptq_checkpoint *c, const char *name,
+                                   struct ptq_error *err)
+{
+    for (int i = 0; i < q->n_plain; i++)
+        if (strstr(name, q->plain[i]))
+            return ptq_fail(err, PTQ_EINPUT,
+                            "%s: tensor '%s.qweight' is there, but by modules_to_not_convert ('%.60s') that linear is "
+                            "not quantised; one of them belongs to another model",
+                            c->path, name, q->plain[i]);
+    return PTQ_OK;
+}
+
+/* AutoAWQ has no shorter last group. */
+static enum ptq_status check_groups(const struct ptq_quantization *q, const struct ptq_checkpoint *c, const char *name,
+                                    int64_t k, struct ptq_error *err)
+{
+    if (q->container != &ptq_container_awq || q->group_size < 0 || k % q->group_size == 0) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT, "%s: %s has %lld inputs, which groups of %lld do not divide; awq has whole groups",
+                    c->path, name, (long long)k, (long long)q->group_size);
+}
+
 enum ptq_status ptq_quantized_find(const struct ptq_quantization *q, const struct ptq_checkpoint *c, const char *name,
                                    int64_t n, int64_t k, struct ptq_quantized_linear *out, int *found,
                                    struct ptq_error *err)
@@ -211,6 +277,8 @@ enum ptq_status ptq_quantized_find(const struct ptq_quantization *q, const struc
     int64_t groups = ptq_n_groups(k, q->group_size), rows, columns, packed;
     *out = (struct ptq_quantized_linear){.n = n, .k = k};
     if (ptq_quantization_packed(q)) return find_image(c, name, out, err);
+    PTQ_TRY(check_plain(q, c, name, err));
+    PTQ_TRY(check_groups(q, c, name, k, err));
     if (!q->container->shape(n, k, q->bits, &rows, &columns, &packed))
         return ptq_fail(err, PTQ_EINPUT, "%s: %s is [%lld, %lld], which %s cannot hold in whole words", c->path, name,
                         (long long)n, (long long)k, q->text);

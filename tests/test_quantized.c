@@ -96,6 +96,20 @@ static void test_configs_refused(void **state)
         {gptq, "\"pack_dtype\": \"int32\"", "\"pack_dtype\": \"int16\"", "pack_dtype;int16"},
         {gptq, "\"lm_head\": false", "\"dynamic\": {\"down\": {\"bits\": 8}}", "dynamic;differ"},
         {gptq, "\"lm_head\": false", "\"dynamic\": [1]", "dynamic;differ"},
+        {gptq, "\"lm_head\": false", "\"rotation\": \"hadamard\"", "rotation: linears that compute more"},
+        {gptq, "\"lm_head\": false", "\"activation\": \"fp8\"", "activation: linears that compute more"},
+        {gptq, "\"lm_head\": false", "\"adapter\": {}", "adapter: linears that compute more"},
+        {gptq, "\"lm_head\": false", "\"backend\": 1", "'backend' must be"},
+        {gptq, "\"lm_head\": false", "\"format\": \"gptq_v2\"", "checkpoint_format and format contradict"},
+        {gptq, "\"lm_head\": false", "\"format\": 2", "'format' must be"},
+        {gptq, "\"lm_head\": false", "\"w_bit\": 8", "bits and w_bit contradict"},
+        {gptq, "\"lm_head\": false", "\"w_bit\": \"8\"", "'w_bit' must be"},
+        {gptq, "\"lm_head\": false", "\"q_group_size\": 128", "group_size and q_group_size contradict"},
+        {gptq, "\"lm_head\": false", "\"method\": \"awq\"", "quant_method and method contradict"},
+        {gptq, "\"lm_head\": false", "\"modules_to_not_convert\": [\"x\", \"up_proj\"]",
+         UP ".qweight' is there, but by modules_to_not_convert ('up_proj')"},
+        {gptq, "\"lm_head\": false", "\"modules_to_not_convert\": \"up_proj\"", "must be a list of names"},
+        {gptq, "\"lm_head\": false", "\"modules_to_not_convert\": [1]", "must be a list of names"},
         {gptq, "\"lm_head\": false", "\"is_marlin_format\": true", "marlin"},
         {gptq, "\"bits\": 4", "\"bits\": 5", "gptq of 5 bits;2, 3, 4, 8"},
         {gptq, "\"bits\": 4", "\"bitz\": 4", "bits;missing"},
@@ -106,6 +120,13 @@ static void test_configs_refused(void **state)
         {awq, "\"bits\": 4", "\"bits\": 3", "awq of 3 bits"},
         {awq, "\"quantization_config\"", "\"another\"", "q_proj.qweight;no quantization_config;config.json that was"},
         {awq, "\"version\": \"gemm\"", "\"version\": \"gemv\"", "awq version;gemv;known: awq (version gemm"},
+        {awq, "\"version\"", "\"checkpoint_format\": \"gemv\", \"version\"", "awq checkpoint_format;gemv;known"},
+        {awq, "\"version\"", "\"checkpoint_format\": 1, \"version\"", "'checkpoint_format' must be"},
+        {awq, "\"version\"", "\"backend\": \"llm-awq\", \"version\"", "backend 'llm-awq' is not known"},
+        {awq, "\"modules_to_not_convert\": null", "\"modules_to_not_convert\": [\"layers.1\"]",
+         "layers.1.self_attn.q_proj.qweight' is there, but by modules_to_not_convert ('layers.1')"},
+        {awq, "\"group_size\": 32", "\"group_size\": 48", "q_proj has 64 inputs, which groups of 48 do not divide"},
+        {awq, "\"group_size\": 32", "\"group_size\": -1", "qzeros;asks for [1, "},
     };
     (void)state;
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
@@ -126,7 +147,8 @@ static void test_shapes_refused(void **state)
         const char *words;
     } row[] = {{gptq, 96, 66, UP " is [96, 66], which gptq 4 bits"},
                {gptq, 98, 64, UP " is [98, 64], which gptq 4 bits"},
-               {awq, 98, 64, UP " is [98, 64], which awq 4 bits"}};
+               {awq, 98, 64, UP " is [98, 64], which awq 4 bits"},
+               {awq, 96, 48, UP " has 48 inputs, which groups of 32 do not divide"}};
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         struct ptq_arena *arena = ptq_arena_make("test");
         struct ptq_checkpoint c;
