@@ -48,20 +48,6 @@ struct ptq_row_layout ptq_linear_layout(const struct ptq_model *m, enum ptq_role
 
 /* ---- lookup ---- */
 
-static enum ptq_status wrong_shape(const struct ptq_model *m, const struct ptq_tensor *t, int64_t n, int64_t k,
-                                   struct ptq_error *err)
-{
-    char is[128] = "";
-    size_t used = 0;
-    for (int i = 0; i < t->rank && used < sizeof is - 24; i++)
-        used += (size_t)snprintf(is + used, sizeof is - used, "%s%lld", i ? ", " : "", (long long)t->shape[i]);
-    if (k < 0)
-        return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is [%s]; the config asks for [%lld]", m->checkpoint.path,
-                        t->name, is, (long long)n);
-    return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is [%s]; the config asks for [%lld, %lld]", m->checkpoint.path,
-                    t->name, is, (long long)n, (long long)k);
-}
-
 void ptq_linear_size(const struct ptq_config *config, enum ptq_role role, int64_t *n, int64_t *k)
 {
     *n = *k = 0;
@@ -84,12 +70,10 @@ enum ptq_status ptq_find_tensor(const struct ptq_model *m, const char *name, int
                                 const struct ptq_tensor **out, struct ptq_error *err)
 {
     *out = ptq_checkpoint_find(&m->checkpoint, name);
-    if (!*out && needed) return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is missing", m->checkpoint.path, name);
+    if (!*out && needed) return ptq_tensor_missing(m, name, err);
     if (!*out) return PTQ_OK;
     mark(m, *out);
-    int fits = k < 0 ? (*out)->rank == 1 && (*out)->shape[0] == n
-                     : (*out)->rank == 2 && (*out)->shape[0] == n && (*out)->shape[1] == k;
-    return fits ? PTQ_OK : wrong_shape(m, *out, n, k, err);
+    return ptq_tensor_shape(*out, n, k, "the config", err);
 }
 
 enum ptq_status ptq_find_linear(const struct ptq_model *m, int64_t block, enum ptq_role role, const char *suffix,
@@ -148,7 +132,7 @@ static enum ptq_status choose_prefix(struct ptq_model *m, struct ptq_error *err)
         if ((m->embed = ptq_checkpoint_find(&m->checkpoint, name))) return PTQ_OK;
     }
     ptq_tensor_name(name, m->names->prefix[0], m->names->embed, 0, ".weight");
-    return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is missing", m->checkpoint.path, name);
+    return ptq_tensor_missing(m, name, err);
 }
 
 static enum ptq_status find_outer(struct ptq_model *m, struct ptq_error *err)

@@ -3,6 +3,21 @@
 
 #include <string.h>
 
+/* GPTQModel quantises a head or an embedding where it is asked to. */
+enum ptq_status ptq_tensor_missing(const struct ptq_model *m, const char *name, struct ptq_error *err)
+{
+    char codes[PTQ_NAME_SIZE];
+    const char *suffix = strrchr(name, '.');
+    snprintf(codes, sizeof codes, "%.*s.qweight", (int)(suffix - name), name);
+    if (!m->quantization || strcmp(suffix, ".weight") || !ptq_checkpoint_find(&m->checkpoint, codes))
+        return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is missing", m->checkpoint.path, name);
+    return ptq_fail(
+        err, PTQ_EINPUT,
+        "%s: tensor '%s' is missing, and '%s' is there; codes are read of linears of blocks alone, so take a "
+        "checkpoint that has this one in FP16",
+        m->checkpoint.path, name, codes);
+}
+
 /* A linear that is missing: where its codes are there, what is missing is the config that tells what they are. */
 static enum ptq_status check_not_codes(const struct ptq_model *m, int64_t block, enum ptq_role role,
                                        struct ptq_error *err)
@@ -116,8 +131,8 @@ static enum ptq_status check_zeros(const struct ptq_model *m, const struct surve
     if (s->with && s->without)
         return ptq_fail(
             err, PTQ_EINPUT,
-            "%s: tensor '%.*s.qzeros' is missing, and others, such as '%s', are there; half of it is another "
-            "file's, or lost: take the checkpoint anew",
+            "%s: tensor '%.*s.qzeros' is missing, and others, such as '%s', are there; part of the file is lost, or "
+            "another's, so take it anew",
             s->without->file->path, (int)(strlen(s->without->name) - strlen(".qweight")), s->without->name,
             s->with->name);
     if (!q->sym || !s->shifted) return PTQ_OK;

@@ -11,6 +11,8 @@ void ptq_tensor_name(char out[PTQ_NAME_SIZE], const char *prefix, const char *pa
 /* A matrix [n][k], or a vector [n] where k < 0. needed: missing is an error, else *out is NULL. */
 enum ptq_status ptq_find_tensor(const struct ptq_model *m, const char *name, int64_t n, int64_t k, int needed,
                                 const struct ptq_tensor **out, struct ptq_error *err);
+/* Why a tensor that is needed is missing. */
+enum ptq_status ptq_tensor_missing(const struct ptq_model *m, const char *name, struct ptq_error *err);
 /* A linear's .weight or .bias, likewise. */
 enum ptq_status ptq_find_linear(const struct ptq_model *m, int64_t block, enum ptq_role role, const char *suffix,
                                 int needed, const struct ptq_tensor **out, struct ptq_error *err);

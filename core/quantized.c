@@ -62,14 +62,21 @@ static enum ptq_status refuse_variants(const json_t *json, const char *what, str
     PTQ_TRY(ptq_json_bool_or(json, "is_marlin_format", what, 0, &marlin, err));
     PTQ_TRY(ptq_json_text_or(json, "pack_dtype", what, "int32", &pack, err));
     PTQ_TRY(ptq_json_text_or(json, "backend", what, "auto", &backend, err));
-    if (strcmp(backend, "llm-awq") == 0) return refuse(what, "backend", backend, err);
+    if (strcmp(backend, "llm-awq") == 0)
+        return ptq_fail(err, PTQ_EINPUT,
+                        "%s: backend llm-awq has a layout of its own, which is not read; known: " KNOWN, what);
     for (size_t i = 0; i < sizeof changing / sizeof *changing; i++)
         if (ptq_json_given(json_object_get(json, changing[i])))
             return ptq_fail(err, PTQ_EINPUT, "%s: %s: linears that compute more than their codes are not read", what,
                             changing[i]);
-    if (head) return ptq_fail(err, PTQ_EINPUT, "%s: lm_head is true: a quantised head is not read", what);
+    if (head)
+        return ptq_fail(
+            err, PTQ_EINPUT,
+            "%s: lm_head is true, and a quantised head is not read; take a checkpoint that has its head in FP16", what);
     if (marlin) return refuse(what, "format", "marlin", err);
-    if (strcmp(pack, "int32") && strcmp(pack, "torch.int32")) return refuse(what, "pack_dtype", pack, err);
+    if (strcmp(pack, "int32") && strcmp(pack, "torch.int32"))
+        return ptq_fail(err, PTQ_EINPUT, "%s: pack_dtype is '%.60s'; codes are read in words of int32 alone", what,
+                        pack);
     const json_t *dynamic = json_object_get(json, "dynamic");
     if (ptq_json_given(dynamic) && (!ptq_json_is(dynamic, JSON_OBJECT) || json_object_size(dynamic)))
         return ptq_fail(err, PTQ_EINPUT, "%s: dynamic: settings that differ between linears are not read", what);
@@ -199,30 +206,29 @@ enum ptq_status ptq_quantization_read(struct ptq_arena *arena, const char *folde
 
 /* ---- a linear's tensors ---- */
 
-/* needed: NULL, or why it may not be missing, "" where it never may. */
-static enum ptq_status find_part(const struct ptq_checkpoint *c, const char *name, const char *part, int64_t rows,
-                                 int64_t columns, int integers, const char *needed, const struct ptq_tensor **out,
-                                 struct ptq_error *err)
+/* A tensor beside others of a linear: NAME.suffix [rows][columns], or [rows] where columns < 0. */
+struct part {
+    const char *suffix;
+    int64_t rows, columns;
+    int integers;
+    const char *needed; /* NULL, or why it may not be missing, "" where it never may */
+};
+
+static enum ptq_status find_part(const struct ptq_quantization *q, const struct ptq_checkpoint *c, const char *name,
+                                 const struct part *part, const struct ptq_tensor **out, struct ptq_error *err)
 {
-    char full[256];
-    snprintf(full, sizeof full, "%s.%s", name, part);
-    *out = ptq_checkpoint_find(c, full);
-    const struct ptq_tensor *t = *out;
-    if (!t && needed) return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is missing%s", c->path, full, needed);
+    char full[256], asking[80];
+    snprintf(full, sizeof full, "%s.%s", name, part->suffix);
+    snprintf(asking, sizeof asking, "the config (%s)", q->text);
+    const struct ptq_tensor *t = *out = ptq_checkpoint_find(c, full);
+    if (!t && part->needed)
+        return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is missing%s", c->path, full, part->needed);
     if (!t) return PTQ_OK;
-    int fits = columns < 0 ? t->rank == 1 && t->shape[0] == rows
-                           : t->rank == 2 && t->shape[0] == rows && t->shape[1] == columns;
-    if (!fits && columns < 0)
-        return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' has not the shape [%lld] that the config asks for", c->path,
-                        full, (long long)rows);
-    if (!fits)
-        return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is [%lld, %lld]; the config asks for [%lld, %lld]", c->path,
-                        full, (long long)t->shape[0], t->rank > 1 ? (long long)t->shape[1] : 0, (long long)rows,
-                        (long long)columns);
+    PTQ_TRY(ptq_tensor_shape(t, part->rows, part->columns, asking, err));
     int is_integer = t->dtype == PTQ_I32 || t->dtype == PTQ_U32;
-    if (is_integer == integers && (integers || ptq_dtypes[t->dtype].to_f32)) return PTQ_OK;
+    if (is_integer == part->integers && (is_integer || ptq_dtypes[t->dtype].to_f32)) return PTQ_OK;
     return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is %s; it must be %s", c->path, full, ptq_dtypes[t->dtype].name,
-                    integers ? "I32" : "F16");
+                    part->integers ? "I32" : "F16");
 }
 
 /* What reads AWQ's layout takes zeros that are missing for 0, which nobody means. */
@@ -282,11 +288,12 @@ enum ptq_status ptq_quantized_find(const struct ptq_quantization *q, const struc
     if (!q->container->shape(n, k, q->bits, &rows, &columns, &packed))
         return ptq_fail(err, PTQ_EINPUT, "%s: %s is [%lld, %lld], which %s cannot hold in whole words", c->path, name,
                         (long long)n, (long long)k, q->text);
-    PTQ_TRY(find_part(c, name, "qweight", rows, columns, 1, "", &out->codes, err));
-    PTQ_TRY(find_part(c, name, "qzeros", groups, packed, 1, needs_zeros(q), &out->zeros, err));
-    PTQ_TRY(find_part(c, name, "scales", groups, n, 0, "", &out->scales, err));
-    if (q->container == &ptq_container_awq) return PTQ_OK;
-    const char *reorders =
-        q->desc_act && groups > 1 ? ", and desc_act says that columns are in an order of their own" : NULL;
-    return find_part(c, name, "g_idx", k, -1, 1, reorders, &out->g_idx, err);
+    const char *reordered = ", and desc_act says that columns are in an order of their own";
+    const struct part codes_part = {"qweight", rows, columns, 1, ""},
+                      zeros = {"qzeros", groups, packed, 1, needs_zeros(q)}, scales = {"scales", groups, n, 0, ""},
+                      g_idx = {"g_idx", k, -1, 1, q->desc_act && groups > 1 ? reordered : NULL};
+    PTQ_TRY(find_part(q, c, name, &codes_part, &out->codes, err));
+    PTQ_TRY(find_part(q, c, name, &zeros, &out->zeros, err));
+    PTQ_TRY(find_part(q, c, name, &scales, &out->scales, err));
+    return q->container == &ptq_container_awq ? PTQ_OK : find_part(q, c, name, &g_idx, &out->g_idx, err);
 }

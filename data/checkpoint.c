@@ -157,6 +157,20 @@ const struct ptq_tensor *ptq_checkpoint_find(const struct ptq_checkpoint *c, con
     return bsearch(name, c->tensor, (size_t)c->n_tensors, sizeof *c->tensor, name_order);
 }
 
+enum ptq_status ptq_tensor_shape(const struct ptq_tensor *t, int64_t n, int64_t k, const char *asking,
+                                 struct ptq_error *err)
+{
+    char is[22 * PTQ_MAX_RANK] = "", wanted[48];
+    size_t used = 0;
+    int fits = k < 0 ? t->rank == 1 && t->shape[0] == n : t->rank == 2 && t->shape[0] == n && t->shape[1] == k;
+    if (fits) return PTQ_OK;
+    for (int i = 0; i < t->rank; i++)
+        used += (size_t)snprintf(is + used, sizeof is - used, "%s%lld", i ? ", " : "", (long long)t->shape[i]);
+    snprintf(wanted, sizeof wanted, k < 0 ? "%lld" : "%lld, %lld", (long long)n, (long long)k);
+    return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s' is [%s]; %s asks for [%s]", t->file->path, t->name, is, asking,
+                    wanted);
+}
+
 static enum ptq_status hash_file(const struct ptq_mapped *file, char hex[PTQ_SHA256_HEX], struct ptq_error *err)
 {
     struct ptq_sha256 *hash = ptq_sha256_begin();

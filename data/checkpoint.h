@@ -46,6 +46,10 @@ void ptq_checkpoint_close(struct ptq_checkpoint *checkpoint);
 /* NULL where there is none. */
 const struct ptq_tensor *ptq_checkpoint_find(const struct ptq_checkpoint *checkpoint, const char *name);
 
+/* PTQ_EINPUT where it is not [n][k], or [n] where k < 0, as asking ("the config") asks for. */
+enum ptq_status ptq_tensor_shape(const struct ptq_tensor *tensor, int64_t n, int64_t k, const char *asking,
+                                 struct ptq_error *err);
+
 /* SHA-256 of the weights: of the file where it is one; of "name sha256\n" lines in name order where there are several.
  */
 enum ptq_status ptq_checkpoint_sha256(const struct ptq_checkpoint *checkpoint, char hex[PTQ_SHA256_HEX],
