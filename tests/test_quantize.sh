@@ -265,4 +265,17 @@ test_swept() {
     [ -e "$scratch/s/.tmp.out.0123abcd.$dead" ] || fail "what belongs to another machine is gone"
 }
 
+# What is held against other programs is all of one build.
+test_compat_takes_one_build() {
+    local compat=("$tree/tests/compat/run.sh" awq) other=$scratch/other
+    mkdir "$other" && ln -s "$ptq" "$other/ptq"
+    PTQ=$other/ptq expect_exit 2 "${compat[@]}"
+    expect_text "^tests/compat: $other/compat_logits is not there; cmake --build $other " "$scratch/err"
+    printf '#!/bin/sh\necho "ptq 0.1.0 (another)"\n' >"$other/compat_logits"
+    chmod +x "$other/compat_logits"
+    PTQ=$other/ptq expect_exit 2 "${compat[@]}"
+    expect_text "^$other/ptq: ptq [0-9.]+ \([0-9a-f]{40}\+?\)$" "$scratch/out"
+    expect_text "$other/compat_logits is of another commit than $other/ptq; cmake --build $other " "$scratch/err"
+}
+
 run_tests

@@ -1,11 +1,12 @@
-/* compat_logits MODEL IDS OUT [exact]: the logits of one window, for tests/compat/compare_*.py to hold against another
- * program. IDS is a file of ids separated by white space; OUT becomes float32 [T][V]. What is computed is what `ptq
- * eval MODEL` computes, or, with exact, `ptq eval MODEL --method exact`: codes as the container defines them, in
- * float32. */
+/* compat_logits MODEL IDS OUT [exact] | --version: the logits of one window, for tests/compat/compare_*.py to hold
+ * against another program. IDS is a file of ids separated by white space; OUT becomes float32 [T][V]. What is computed
+ * is what `ptq eval MODEL` computes, or, with exact, `ptq eval MODEL --method exact`: codes as the container defines
+ * them, in float32. */
 #include "forward.h"
 #include "mapped.h"
 #include "pool.h"
 #include "progress.h"
+#include "version.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,8 +51,12 @@ static enum ptq_status run(struct ptq_arena *arena, char **argv, struct ptq_erro
 int main(int argc, char **argv)
 {
     struct ptq_error err;
+    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+        printf("ptq %s (%s)\n", ptq_version, ptq_commit); /* as ptq's own first line */
+        return 0;
+    }
     if (argc != 4 && (argc != 5 || strcmp(argv[4], "exact"))) {
-        fprintf(stderr, "compat_logits MODEL IDS OUT [exact]\n");
+        fprintf(stderr, "compat_logits MODEL IDS OUT [exact] | --version\n");
         return 2;
     }
     struct ptq_arena *arena = ptq_arena_make("logits");

@@ -6,11 +6,12 @@
 # has no massive activation (true_logits.py); perplexity within 0.1 %; every id of a text equal. Installs both from PyPI
 # into venvs in the cache, the first time (6 GB with torch, 4 minutes; llama.cpp is compiled, 7 minutes on two cores).
 # Not in CI; docs/compat.md has the last run.
-# TOKENS=512  PTQ=build/ptq  MODEL=, TEXT=, CALIB=: others, a golden checkpoint of another family for one
+# TOKENS=512  MODEL=, TEXT=, CALIB=: others, a golden checkpoint of another family for one
+# PTQ=BUILD/ptq: taken as it is, with the compat_logits beside it, else both are built in build
 # PYTHON=, LLAMA_PYTHON=interpreters that have requirements.txt, requirements-llama.txt already
 set -euo pipefail
+ptq=${PTQ:+$(realpath -ms -- "$PTQ")}
 cd "$(dirname "$0")/../.."
-ptq=${PTQ:-build/ptq}
 cache=${PTQ_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ptq}
 model=${MODEL:-smollm2-135m-instruct} text=${TEXT:-anarchism} calib=${CALIB:-perl-doc} tokens=${TOKENS:-512}
 work=$(mktemp -d)
@@ -64,7 +65,7 @@ logits() {
     mkdir -p "$2"
     for set in bos open; do
         cp "$work/$set.ids" "$2"
-        build/compat_logits "$1" "$2/$set.ids" "$2/$set.logits" ${3:+"$3"} 2>"$work/err" || return 1
+        "$compat_logits" "$1" "$2/$set.ids" "$2/$set.logits" ${3:+"$3"} 2>"$work/err" || return 1
     done
 }
 
@@ -94,13 +95,30 @@ compare() {
     fi
 }
 
+# one_build: both programs are there and of one commit, which is printed.
+one_build() {
+    local program version make
+    make="cmake --build $(dirname "$ptq") --target ptq compat_logits"
+    for program in "$ptq" "$compat_logits"; do
+        [ -x "$program" ] || { echo "tests/compat: $program is not there; $make" >&2; exit 2; }
+    done
+    version=$("$ptq" --version | head -1)
+    echo "$ptq: $version"
+    [ "$("$compat_logits" --version)" = "$version" ] ||
+        { echo "tests/compat: $compat_logits is of another commit than $ptq; $make" >&2; exit 2; }
+}
+
 for asked; do # before anything is made: what nothing answers to would hold
     number=0 known=0
     while read -r format _; do wanted $((++number)) "$format" "$asked" && known=1; done <<<"$exports"
     [ $known = 1 ] || { echo "tests/compat: '$asked' is no row and no format; give 1 to $number, or one of: $(cut -d' ' -f1 <<<"$exports" | uniq | paste -sd' ')" >&2; exit 2; }
 done
-cmake --build build --target ptq compat_logits >/dev/null
-"$ptq" --version | head -1
+if [ -z "$ptq" ]; then
+    cmake --build build --target ptq compat_logits >/dev/null
+    ptq=build/ptq
+fi
+compat_logits=$(dirname "$ptq")/compat_logits
+one_build
 path=$(data/fetch need "$text")
 head -c 100000 "$path" | iconv -c -f utf-8 -t utf-8 >"$work/text"
 "$ptq" quantize "$model" --method fp16 --format fp16 -o "$work/plain" --quiet # what all others are made of
