@@ -33,6 +33,15 @@ static enum ptq_status check_not_codes(const struct ptq_model *m, int64_t block,
                     m->checkpoint.path, name);
 }
 
+/* Of a checkpoint of codes, which may have left it as it was. */
+static enum ptq_status neither(const struct ptq_model *m, int64_t block, enum ptq_role role, struct ptq_error *err)
+{
+    char name[PTQ_NAME_SIZE];
+    ptq_tensor_name(name, m->prefix, m->names->linear[role], block, "");
+    return ptq_fail(err, PTQ_EINPUT, "%s: tensor '%s.qweight' (%s) is missing, and '%s.weight' is not there for it",
+                    m->checkpoint.path, name, m->quantization->text, name);
+}
+
 static enum ptq_status denied_bias(const struct ptq_model *m, const struct ptq_tensor *t, enum ptq_role role,
                                    struct ptq_error *err)
 {
@@ -97,8 +106,8 @@ static enum ptq_status check_linear(const struct ptq_model *m, int64_t block, en
     PTQ_TRY(ptq_find_quantized(m, block, role, &codes, &found, err));
     if (found) return codes.image ? check_image(m, &codes, arena, err) : PTQ_OK;
     enum ptq_status status = ptq_find_linear(m, block, role, ".weight", 1, &t, err);
-    if (status && m->quantization) return ptq_within(err, "neither as %s nor unquantised", m->quantization->text);
-    return status ? check_not_codes(m, block, role, err) : PTQ_OK;
+    if (status && !t) return m->quantization ? neither(m, block, role, err) : check_not_codes(m, block, role, err);
+    return status;
 }
 
 /* What the linears that are codes have together; of the tensors the first. */

@@ -44,10 +44,9 @@ static enum ptq_status either_text(const json_t *json, const char *key, const ch
                                    const char *fallback, const char **out, struct ptq_error *err)
 {
     const char *other;
-    PTQ_TRY(ptq_json_text_or(json, alias, what, fallback, out, err));
-    PTQ_TRY(ptq_json_text_or(json, key, what, *out, out, err));
-    PTQ_TRY(ptq_json_text_or(json, alias, what, *out, &other, err));
-    return strcasecmp(other, *out) == 0 ? PTQ_OK : contradict(what, key, alias, err);
+    PTQ_TRY(ptq_json_text_or(json, alias, what, NULL, &other, err));
+    PTQ_TRY(ptq_json_text_or(json, key, what, other ? other : fallback, out, err));
+    return !other || strcasecmp(other, *out) == 0 ? PTQ_OK : contradict(what, key, alias, err);
 }
 
 /* Keys of GPTQModel that change what a linear computes beside its codes, where they are given. */

@@ -3,7 +3,7 @@
 #include "edited_checkpoint.h"
 #include "said.h"
 
-static char gptq[64], gptq_v2[64], whole[64], awq[64], cache[64];
+static char gptq[64], gptq_v2[64], whole[64], awq[64], biased[64], cache[64];
 static char tiny[64];
 
 /* ---- what is refused ---- */
@@ -17,7 +17,7 @@ static void test_tensors_refused(void **state)
         struct edit edit;
         const char *words;
     } row[] = {
-        {gptq, {.drop = UP ".qweight"}, UP ".weight;missing;gptq 4 bits"},
+        {gptq, {.drop = UP ".qweight"}, UP ".qweight' (gptq 4 bits, g32) is missing, and '" UP ".weight' is not there"},
         {gptq, {.drop = UP ".qzeros", .from = "\"sym\": true", .to = "\"sym\": false"}, UP ".qzeros;missing"},
         {gptq, {.drop = UP ".scales"}, UP ".scales;missing"},
         {gptq_v2, {.drop = UP ".g_idx"}, UP ".g_idx' is missing, and desc_act says"},
@@ -27,7 +27,8 @@ static void test_tensors_refused(void **state)
         {awq,
          {.drop_all = ".qzeros", .from = "\"zero_point\": true", .to = "\"zero_point\": false"},
          "q_proj.qzeros' is missing"},
-        {awq, {.drop = UP ".qweight"}, UP ".weight;missing;awq 4 bits"},
+        {awq, {.drop = UP ".qweight"}, UP ".qweight' (awq 4 bits, g32) is missing"},
+        {biased, {.drop = "model.decoder.layers.1.fc1.bias"}, "model.decoder.layers.1.fc1.bias' is missing"},
         {awq, {.drop = UP ".scales"}, UP ".scales;missing"},
         {gptq, {.drop = "model.norm.weight"}, "model.norm.weight;missing"},
         {gptq, {.turn = UP ".qweight"}, UP ".qweight;[96, 8];asks for [8, 96]"},
@@ -207,6 +208,7 @@ static void test_variants_taken(void **state)
         {gptq, {0}, "gptq 4 bits, g32"},
         {gptq_v2, {0}, "gptq_v2 3 bits, g32"},
         {awq, {0}, "awq 4 bits, g32"},
+        {whole, {.drop_all = ".g_idx", .from = "\"desc_act\": false", .to = "\"desc_act\": true"}, "gptq 8 bits, g-1"},
         {gptq, {.drop = UP ".g_idx"}, "gptq 4 bits, g32"},   /* groups of neighbours need none */
         {gptq, {.drop_all = ".qzeros"}, "gptq 4 bits, g32"}, /* symmetric: the middle */
         {gptq, {.from = "\"checkpoint_format\": \"gptq\",", .to = ""}, "gptq 4 bits, g32"},
@@ -360,12 +362,12 @@ static void test_not_quantised_again(void **state)
 
 /* ---- */
 
-static void make_source(char folder[64], const char *spec, const char *format)
+static void make_source(char folder[64], const char *model, const char *spec, const char *format)
 {
     struct remembered r;
     struct ptq_error err;
     make_test_folder(folder);
-    EXPORT_OK(&err, export_into(&r, tiny, spec, format, folder, &err));
+    EXPORT_OK(&err, export_into(&r, model, spec, format, folder, &err));
     forget(&r);
 }
 
@@ -373,18 +375,19 @@ static int set_up(void **state)
 {
     (void)state;
     begin_exports(cache, tiny);
-    make_source(gptq, "rtn:w4,g32,sym=1", "gptq");
-    make_source(gptq_v2, "gptq:w3,g32,act_order=1", "gptq_v2");
-    make_source(whole, "rtn:w8,g-1,sym=1", "gptq");
-    make_source(awq, "rtn:w4,g32", "awq");
+    make_source(gptq, tiny, "rtn:w4,g32,sym=1", "gptq");
+    make_source(gptq_v2, tiny, "gptq:w3,g32,act_order=1", "gptq_v2");
+    make_source(whole, tiny, "rtn:w8,g-1,sym=1", "gptq");
+    make_source(awq, tiny, "rtn:w4,g32", "awq");
+    make_source(biased, MODELS "opt", "rtn:w4,g32", "gptq_v2");
     return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    const char *const folder[] = {gptq, gptq_v2, whole, awq, cache, tiny};
-    return end_exports(folder, 6);
+    const char *const folder[] = {gptq, gptq_v2, whole, awq, biased, cache, tiny};
+    return end_exports(folder, 7);
 }
 
 int main(void)
