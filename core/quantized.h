@@ -6,9 +6,10 @@
  *   ptq       NAME.packed [bytes], U8: an image of kernels/packed.h, rows in our order (methods/export_packed.c)
  *
  * the first two in the layouts of packed_codes.h. "gptq", the first version of its format, stores a zero less one;
- * gptq_v2 as it is. A weight is scale * (code - zero), rounded once to FP16: that is the FP16 checkpoint which the file
- * stands for, and what the other programs' own dequantisation gives. The method `exact` leaves the rounding out. Of an
- * image nothing is rounded: it is what a cell was evaluated with, and gives the same numbers again. */
+ * gptq_v2 as it is. A weight is scale * (code - zero), the scale in FP16, rounded once to FP16: that is the FP16
+ * checkpoint which the file stands for, and what the other programs' own dequantisation gives. The method `exact`
+ * leaves the rounding out. Of an image nothing is rounded: it is what a cell was evaluated with, and gives the same
+ * numbers again. */
 #ifndef PTQ_QUANTIZED_H
 #define PTQ_QUANTIZED_H
 

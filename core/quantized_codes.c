@@ -134,13 +134,14 @@ static enum ptq_status read_g_idx(const struct ptq_quantized_linear *l, struct p
     return PTQ_OK;
 }
 
+/* Where a file has them in FP32, programs round them all the same. */
 static enum ptq_status read_scales(const struct ptq_quantized_linear *l, struct ptq_arena *arena, struct ptq_qmat *q,
                                    struct ptq_error *err)
 {
     float *row = ptq_new(arena, float, l->n);
     for (int64_t g = 0; g < q->n_groups; g++) {
         PTQ_TRY(ptq_tensor_read(l->scales, g * l->n, l->n, row, err));
-        for (int64_t n = 0; n < l->n; n++) q->scale[n * q->n_groups + g] = row[n];
+        for (int64_t n = 0; n < l->n; n++) q->scale[n * q->n_groups + g] = ptq_f16_round(row[n]);
     }
     return PTQ_OK;
 }

@@ -12,6 +12,7 @@ struct edit {
     enum ptq_dtype dtype;
     const char *cut, *narrow; /* a tensor without the last of its first dimension; of its second */
     const char *poke;         /* a tensor whose first word becomes poked */
+    const char *widen;        /* one of FP16 that becomes FP32, its numbers a little larger, within a rounding */
     const char *flip;         /* or changed by those bits */
     uint32_t poked;
     const char *from, *to; /* in config.json */
@@ -28,6 +29,16 @@ static inline int is_dropped(const struct edit *e, const struct ptq_tensor *t)
     return is_one(e->drop, t) || (length >= tail && strcmp(t->name + length - tail, e->drop_all) == 0);
 }
 
+static inline void *widened(struct ptq_arena *arena, const struct ptq_tensor *t, size_t *bytes)
+{
+    float *x = ptq_new(arena, float, t->count);
+    struct ptq_error err;
+    *bytes = sizeof *x * (size_t)t->count;
+    EXPORT_OK(&err, ptq_tensor_read(t, 0, t->count, x, &err));
+    for (int64_t i = 0; i < t->count; i++) x[i] *= 1.0002f;
+    return x;
+}
+
 static inline void copy_tensors(const char *source, const char *folder, const struct edit *e)
 {
     struct ptq_arena *arena = ptq_arena_make("copy");
@@ -42,7 +53,7 @@ static inline void copy_tensors(const char *source, const char *folder, const st
             int64_t rows = t->shape[0] - is_one(e->cut, t);
             if (is_dropped(e, t)) continue;
             if (!pass) {
-                enum ptq_dtype dtype = is_one(e->retype, t) ? e->dtype : t->dtype;
+                enum ptq_dtype dtype = is_one(e->retype, t) ? e->dtype : is_one(e->widen, t) ? PTQ_F32 : t->dtype;
                 if (is_one(e->turn, t))
                     ptq_tensor_plan(writer, t->name, dtype, columns, t->shape[0]);
                 else if (is_one(e->flat, t))
@@ -56,6 +67,7 @@ static inline void copy_tensors(const char *source, const char *folder, const st
             size_t bytes = t->bytes / (size_t)t->shape[0] * (size_t)rows;
             if (is_one(e->narrow, t)) bytes -= bytes / (size_t)columns;
             void *data = remember(arena, t->data, bytes);
+            if (is_one(e->widen, t)) data = widened(arena, t, &bytes);
             if (is_one(e->poke, t)) memcpy(data, &e->poked, 4);
             if (is_one(e->flip, t)) *(uint32_t *)data ^= e->poked;
             EXPORT_OK(&err, ptq_tensor_write(writer, t->name, data, bytes, &err));

@@ -174,7 +174,7 @@ static void test_shapes_refused(void **state)
     }
 }
 
-/* Scales that a file has in FP32 may be too large for that, too. */
+/* An image has scales in FP32, and with those a weight may be too large for that, too. */
 static void test_weights_too_large(void **state)
 {
     (void)state;
@@ -293,6 +293,18 @@ static void test_scales_have_signs(void **state)
     }
 }
 
+/* Programs hold scales in FP16, whatever the file has. */
+static void test_scales_are_fp16(void **state)
+{
+    struct seen plain, wide;
+    struct ptq_error err;
+    struct edit edit[] = {{0}, {.widen = UP ".scales"}};
+    (void)state;
+    EXPORT_OK(&err, open_edited(gptq, &edit[0], &plain, &err));
+    EXPORT_OK(&err, open_edited(gptq, &edit[1], &wide, &err));
+    assert_memory_equal(plain.up, wide.up, sizeof plain.up);
+}
+
 /* AutoGPTQ's older files have quantize_config.json alone. */
 static void test_config_beside(void **state)
 {
@@ -398,6 +410,7 @@ int main(void)
         cmocka_unit_test(test_variants_taken),        cmocka_unit_test(test_config_beside),
         cmocka_unit_test(test_codes_promised),        cmocka_unit_test(test_not_quantised_again),
         cmocka_unit_test(test_zeros_count_as_stored), cmocka_unit_test(test_scales_have_signs),
+        cmocka_unit_test(test_scales_are_fp16),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
