@@ -153,6 +153,7 @@ static enum ptq_status read_quantization(struct ptq_arena *arena, const json_t *
     int64_t bits;
     *q = (struct ptq_quantization){.source = what};
     PTQ_TRY(either_text(json, "quant_method", "method", what, method, &method, err));
+    if (!method) return ptq_fail(err, PTQ_EINPUT, "%s: quant_method is missing; known: " KNOWN, what);
     int i = 0;
     while (i < N_READERS && strcmp(readers[i].name, method)) i++;
     if (i == N_READERS) return refuse(what, "quant_method", method, err);
@@ -170,22 +171,30 @@ static enum ptq_status read_quantization(struct ptq_arena *arena, const json_t *
     return PTQ_OK;
 }
 
-/* A file of the folder, its object at key (NULL: the whole); *out stays NULL where either is not there. */
-static enum ptq_status read_file(struct ptq_arena *arena, const char *folder, const char *name, const char *key,
-                                 const char *method, struct ptq_quantization **out, struct ptq_error *err)
+/* Where it is said: a file, its object at key (NULL: the whole), and the method where that is not said. */
+struct place {
+    const char *name, *key, *method;
+};
+static const struct place places[] = {{"config.json", "quantization_config", NULL},
+                                      {"quantize_config.json", NULL, "gptq"},
+                                      {"quant_config.json", NULL, "awq"}};
+
+/* *out stays as it is where the file or the object is not there. */
+static enum ptq_status read_place(struct ptq_arena *arena, const char *folder, const struct place *place,
+                                  struct ptq_quantization **out, struct ptq_error *err)
 {
-    const char *path = ptq_join(arena, folder, name);
+    const char *path = ptq_join(arena, folder, place->name);
     json_t *json;
     enum ptq_kind kind;
     PTQ_TRY(ptq_look(path, &kind, err));
     if (kind != PTQ_FILE) return PTQ_OK;
     PTQ_TRY(ptq_json_load(path, MAX_CONFIG, &json, err));
-    const json_t *object = key ? json_object_get(json, key) : json;
+    const json_t *object = place->key ? json_object_get(json, place->key) : json;
     enum ptq_status status = PTQ_OK;
-    const char *what = key ? ptq_format(arena, "%s: %s", path, key) : path;
+    const char *what = place->key ? ptq_format(arena, "%s: %s", path, place->key) : path;
     if (ptq_json_given(object)) {
         struct ptq_quantization *q = ptq_new(arena, struct ptq_quantization, 1);
-        status = ptq_json_is(object, JSON_OBJECT) ? read_quantization(arena, object, what, method, q, err)
+        status = ptq_json_is(object, JSON_OBJECT) ? read_quantization(arena, object, what, place->method, q, err)
                                                   : ptq_fail(err, PTQ_EINPUT, "%s: must be an object", what);
         *out = q;
     }
@@ -197,9 +206,18 @@ enum ptq_status ptq_quantization_read(struct ptq_arena *arena, const char *folde
                                       struct ptq_error *err)
 {
     *out = NULL;
-    PTQ_TRY(read_file(arena, folder, "config.json", "quantization_config", "(none)", out, err));
-    if (!*out) PTQ_TRY(read_file(arena, folder, "quantize_config.json", NULL, "gptq", out, err));
-    if (!*out) PTQ_TRY(read_file(arena, folder, "quant_config.json", NULL, "awq", out, err));
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        struct ptq_quantization *first = *out;
+        PTQ_TRY(read_place(arena, folder, &places[i], out, err));
+        if (!first) continue;
+        if (strcmp(first->text, (*out)->text))
+            return ptq_fail(
+                err, PTQ_EINPUT,
+                "%s says %s, and %s says %s; programs differ in which they read, so take out the one that is "
+                "wrong",
+                first->source, first->text, (*out)->source, (*out)->text);
+        *out = first;
+    }
     return PTQ_OK;
 }
 
@@ -233,7 +251,7 @@ static enum ptq_status find_part(const struct ptq_quantization *q, const struct 
 /* What reads AWQ's layout takes zeros that are missing for 0, which nobody means. */
 static const char *needs_zeros(const struct ptq_quantization *q)
 {
-    if (q->container == &ptq_container_awq) return "";
+    if (q->container == &ptq_container_awq) return ", and awq has them always";
     return q->sym ? NULL : ", and sym says that the grid is not symmetric";
 }
 

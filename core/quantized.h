@@ -41,8 +41,8 @@ struct ptq_quantized_linear {
     int64_t n, k;
 };
 
-/* From folder's config.json, else its quantize_config.json or quant_config.json. *out is NULL where none speaks of
- * quantisation. Anything else than what is above is PTQ_EINPUT, with what is known. */
+/* From folder's config.json, quantize_config.json and quant_config.json, which must agree; *out is NULL where none
+ * speaks of quantisation. Anything else than what is above is PTQ_EINPUT, with what is known. */
 enum ptq_status ptq_quantization_read(struct ptq_arena *arena, const char *folder, struct ptq_quantization **out,
                                       struct ptq_error *err);
 

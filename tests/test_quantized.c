@@ -26,7 +26,7 @@ static void test_tensors_refused(void **state)
         {awq, {.drop = UP ".qzeros"}, UP ".qzeros;missing"},
         {awq,
          {.drop_all = ".qzeros", .from = "\"zero_point\": true", .to = "\"zero_point\": false"},
-         "q_proj.qzeros' is missing"},
+         "q_proj.qzeros' is missing, and awq has them always"},
         {awq, {.drop = UP ".qweight"}, UP ".qweight' (awq 4 bits, g32) is missing"},
         {biased, {.drop = "model.decoder.layers.1.fc1.bias"}, "model.decoder.layers.1.fc1.bias' is missing"},
         {awq, {.drop = UP ".scales"}, UP ".scales;missing"},
@@ -96,7 +96,7 @@ static void test_configs_refused(void **state)
         {gptq, METHOD, "\"quant_method\": \"bitsandbytes\"", "bitsandbytes;known: awq (version gemm, 4 bits), gptq"},
         {gptq, METHOD, "\"quant_method\": \"compressed-tensors\"", "compressed-tensors;known: awq"},
         {gptq, METHOD, "\"quant_method\": \"fp8\"", "fp8;known: awq"},
-        {gptq, METHOD, "\"load_in_4bit\": true", "quant_method;(none);known: awq"},
+        {gptq, METHOD, "\"load_in_4bit\": true", "quant_method is missing; known: awq"},
         {gptq, METHOD, "\"quant_method\": 4", "quant_method;must be"},
         {gptq, "\"checkpoint_format\": \"gptq\"", "\"checkpoint_format\": \"marlin\"",
          "checkpoint_format;marlin;known"},
@@ -322,6 +322,17 @@ static void test_config_beside(void **state)
     EXPORT_OK(&err, ptq_quantization_read(arena, folder, &q, &err));
     assert_string_equal(q->text, "gptq 3 bits, g128");
     assert_true(q->desc_act && !q->sym && q->group_size == 128);
+    write_test_text(folder, "config.json",
+                    "{\"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": 3, \"group_size\": 128}}");
+    EXPORT_OK(&err, ptq_quantization_read(arena, folder, &q, &err)); /* of two that agree the first */
+    assert_true(!q->desc_act && q->sym);
+    write_test_text(folder, "config.json",
+                    "{\"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": 3, \"group_size\": 128,"
+                    " \"checkpoint_format\": \"gptq_v2\"}}");
+    assert_refused("two", ptq_quantization_read(arena, folder, &q, &err), &err,
+                   "/config.json: quantization_config says gptq_v2 3 bits, g128, and ;"
+                   "/quantize_config.json says gptq 3 bits, g128;programs differ");
+    remove(ptq_join(arena, folder, "config.json"));
     remove(ptq_join(arena, folder, "quantize_config.json"));
     write_test_text(folder, "quant_config.json",
                     "{\"zero_point\": true, \"q_group_size\": 64, \"w_bit\": 4, \"version\": \"GEMM\"}");
