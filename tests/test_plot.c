@@ -331,7 +331,7 @@ static void test_apart(void **state)
         const char *number = row ? strstr(row, " g64,") : NULL;
         assert_true(row && end && number && sscanf(number, " g64,%lf", &bits[i]) == 1);
         while (end[-1] != ',') end--;
-        x[i] = atof(end);
+        x[i] = strtod(end, NULL);
     }
     int better = cells[2].ppl < cells[3].ppl ? 2 : 3, other = 5 - better;
     assert_true(x[1] == bits[1] && x[4] == bits[4] && x[better] == bits[better]);
