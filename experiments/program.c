@@ -1,18 +1,19 @@
 #include "program.h"
 
 #include "progress.h"
+#include "words.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { MAX_SAID = 1 << 24, MAX_COMPLAINT = 1 << 16, PAUSE_NS = 2 * 1000 * 1000 };
+enum { MAX_SAID = 1 << 24, MAX_COMPLAINT = 1 << 16, PAUSE_MS = 2 };
 
 enum ptq_status ptq_program_start(char *const *argv, int out, int error, int own_group, const char *hint, pid_t *child,
                                   struct ptq_error *err)
@@ -41,6 +42,61 @@ int ptq_program_wait(pid_t child)
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
+/* ---- what it says ---- */
+
+/* One of its streams: a pipe, which no full disk and no limit on files cuts short. */
+struct said {
+    int from, to; /* to read and to write; -1 where closed */
+    size_t most;  /* bytes that are kept, the last ones */
+    struct ptq_buffer text;
+    int was_cut, cause; /* 1 where more came; errno where a read failed */
+};
+
+static void close_end(int *fd)
+{
+    if (*fd >= 0) close(*fd);
+    *fd = -1;
+}
+
+/* Never waits for the other end. */
+static enum ptq_status open_said(struct said *s, struct ptq_error *err)
+{
+    int end[2];
+    if (pipe2(end, O_CLOEXEC)) return ptq_fail(err, PTQ_EIO, "a pipe cannot be made: %s", strerror(errno));
+    s->from = end[0], s->to = end[1];
+    fcntl(s->from, F_SETFL, O_NONBLOCK);
+    ptq_buffer_bytes(&s->text, "", 0);
+    return PTQ_OK;
+}
+
+static void close_said(struct said *s)
+{
+    close_end(&s->from);
+    close_end(&s->to);
+    free(s->text.data);
+}
+
+static void keep(struct said *s, const char *text, size_t n)
+{
+    ptq_buffer_bytes(&s->text, text, n);
+    if (s->text.size < 2 * s->most) return;
+    memmove(s->text.data, s->text.data + s->text.size - s->most, s->most + 1);
+    s->text.size = s->most;
+    s->was_cut = 1;
+}
+
+/* What is in the pipe now, or a part of it; 0 where nothing is. */
+static int take(struct said *s)
+{
+    char text[1 << 14];
+    if (s->from < 0) return 0;
+    ssize_t n = read(s->from, text, sizeof text);
+    if (n > 0) keep(s, text, (size_t)n);
+    if (n < 0 && errno != EAGAIN && errno != EINTR) s->cause = errno;
+    if (n == 0 || s->cause) close_end(&s->from);
+    return n > 0 || (n < 0 && errno == EINTR);
+}
+
 /* It can still be waited for. */
 static int has_ended(pid_t child)
 {
@@ -48,37 +104,31 @@ static int has_ended(pid_t child)
     return waitid(P_PID, (id_t)child, &how, WEXITED | WNOHANG | WNOWAIT) || how.si_pid;
 }
 
-/* A signal restarts a wait that blocks (SA_RESTART): so the child is looked at, and so is the signal. A picture takes
- * some tens of ms to draw, and there are many. */
-static void kill_at_signal(pid_t child)
+/* Takes what it says until it has ended; who of its own children holds the pipes still is not waited for. A signal does
+ * not end a wait (SA_RESTART): so the child is looked at, and so is the signal, every few ms. A picture takes some tens
+ * of ms to draw, and there are many. */
+static void listen_to(pid_t child, enum ptq_program_end end, struct said *out, struct said *error)
 {
-    const struct timespec pause = {.tv_nsec = PAUSE_NS};
-    while (!has_ended(child) && !ptq_signal_seen()) nanosleep(&pause, NULL);
-    if (ptq_signal_seen()) kill(child, SIGKILL);
+    struct pollfd more[2] = {{.events = POLLIN}, {.events = POLLIN}};
+    int ended, any = 0;
+    do {
+        more[0].fd = out->from, more[1].fd = error->from;
+        if (!any) poll(more, 2, PAUSE_MS);
+        ended = has_ended(child); /* before the last look */
+        any = take(out) | take(error);
+        if (end == PTQ_PROGRAM_IS_KILLED && ptq_signal_seen()) kill(child, SIGKILL);
+    } while (!ended || any);
 }
 
 /* All that the program called name wrote: a part of it would be taken for an answer. */
-static enum ptq_status read_said(struct ptq_arena *arena, FILE *file, const char *name, char **said,
-                                 struct ptq_error *err)
+static enum ptq_status answer(struct ptq_arena *arena, const struct said *out, const char *name, char **said,
+                              struct ptq_error *err)
 {
-    long size = fseek(file, 0, SEEK_END) ? -1 : ftell(file);
-    if (size > MAX_SAID)
+    if (out->was_cut || out->text.size > out->most)
         return ptq_fail(err, PTQ_EIO, "%s says more than the %d MiB that are read of it", name, MAX_SAID >> 20);
-    *said = ptq_new(arena, char, (size > 0 ? size : 0) + 1);
-    rewind(file);
-    if (size < 0 || fread(*said, 1, (size_t)size, file) != (size_t)size)
-        return ptq_fail(err, PTQ_EIO, "what %s says cannot be read: %s", name, strerror(errno));
-    (*said)[size] = 0;
+    if (out->cause) return ptq_fail(err, PTQ_EIO, "what %s says cannot be read: %s", name, strerror(out->cause));
+    *said = ptq_strndup(arena, out->text.data, out->text.size);
     return PTQ_OK;
-}
-
-/* What a program that failed wrote last. */
-static char *read_complaint(struct ptq_arena *arena, FILE *file)
-{
-    char *text = ptq_new(arena, char, MAX_COMPLAINT + 1);
-    if (fseek(file, -MAX_COMPLAINT, SEEK_END)) rewind(file); /* it wrote less */
-    text[fread(text, 1, MAX_COMPLAINT, file)] = 0;
-    return text;
 }
 
 /* The last line that says something (gnuplot's points at a place, under a line of its own); text is changed. */
@@ -91,25 +141,27 @@ static const char *last_line(char *text)
 }
 
 static enum ptq_status run_into(struct ptq_arena *arena, char *const *argv, enum ptq_program_end end, const char *hint,
-                                FILE *out, FILE *error, char **said, struct ptq_error *err)
+                                struct said *out, struct said *error, char **said, struct ptq_error *err)
 {
     pid_t child;
-    PTQ_TRY(ptq_program_start(argv, fileno(out), fileno(error), end == PTQ_PROGRAM_COMPLETES, hint, &child, err));
-    if (end == PTQ_PROGRAM_IS_KILLED) kill_at_signal(child);
+    PTQ_TRY(open_said(out, err));
+    PTQ_TRY(open_said(error, err));
+    PTQ_TRY(ptq_program_start(argv, out->to, error->to, end == PTQ_PROGRAM_COMPLETES, hint, &child, err));
+    close_end(&out->to);
+    close_end(&error->to);
+    listen_to(child, end, out, error);
     int good = ptq_program_wait(child);
     if (end == PTQ_PROGRAM_IS_KILLED) PTQ_TRY(ptq_interrupted(err)); /* a terminal's Ctrl-C ended the child, too */
-    if (!good) return ptq_fail(err, PTQ_EIO, "%s failed: %.400s", argv[0], last_line(read_complaint(arena, error)));
-    return read_said(arena, out, argv[0], said, err);
+    if (!good) return ptq_fail(err, PTQ_EIO, "%s failed: %.400s", argv[0], last_line(error->text.data));
+    return answer(arena, out, argv[0], said, err);
 }
 
 enum ptq_status ptq_program_run(struct ptq_arena *arena, char *const *argv, enum ptq_program_end end, const char *hint,
                                 char **said, struct ptq_error *err)
 {
-    FILE *out = tmpfile(), *error = tmpfile();
-    enum ptq_status status = out && error
-                                 ? run_into(arena, argv, end, hint, out, error, said, err)
-                                 : ptq_fail(err, PTQ_EIO, "a temporary file cannot be made: %s", strerror(errno));
-    if (out) fclose(out);
-    if (error) fclose(error);
+    struct said out = {.from = -1, .to = -1, .most = MAX_SAID}, error = {.from = -1, .to = -1, .most = MAX_COMPLAINT};
+    enum ptq_status status = run_into(arena, argv, end, hint, &out, &error, said, err);
+    close_said(&out);
+    close_said(&error);
     return status;
 }

@@ -20,7 +20,8 @@ int ptq_program_wait(pid_t child);
 enum ptq_program_end { PTQ_PROGRAM_COMPLETES, PTQ_PROGRAM_IS_KILLED };
 
 /* Runs argv to its end, with what it wrote to standard output in *said (in arena). Where it fails, PTQ_EIO with the
- * last line that it wrote to standard error; so, too, where it wrote more than 16 MiB, of which nothing is kept.
+ * last line that it wrote to standard error; so, too, where it wrote more than 16 MiB, of which nothing is kept. It
+ * writes to pipes: no full disk and no limit on files cuts an answer short.
  * PTQ_EINTERRUPT where it was killed. */
 enum ptq_status ptq_program_run(struct ptq_arena *arena, char *const *argv, enum ptq_program_end end, const char *hint,
                                 char **said, struct ptq_error *err);

@@ -34,8 +34,10 @@ cat >"$stubs/squeue" <<SH
 case \$SQUEUE in
 hangs) exec sleep 60 ;;
 long) seq 20000000 22000000 ;;
+others) seq 20000000 20020000 ;;
 esac
 cat $stubs/left
+exit 0 # Slurm's own does not look whether all could be written
 SH
 cat >"$stubs/scontrol" <<SH
 #!/bin/sh
@@ -210,6 +212,17 @@ test_squeue_hangs_or_says_too_much() {
     [ $((SECONDS - began)) -lt 30 ] || fail "a hanging squeue was waited for"
     expect_exit 1 env SQUEUE=long PATH="$stubs:$PATH" "${run[@]}" -o "$file"
     expect_text '^ptq: .*h.h5: was given to Slurm, which does not say .*squeue says more than' "$scratch/err"
+    [ -e "$file.tasks/queue" ] || fail "the queue of live tasks is gone"
+}
+
+# Our tasks stand behind 20000 others, and no file may hold more than 16 KB: what squeue says goes through none.
+test_squeue_where_the_disk_is_full() {
+    local file=$scratch/u.h5
+    : >"$stubs/left"
+    in_slurm -o "$file"
+    # shellcheck disable=SC2016 # for the inner shell to expand
+    expect_exit 1 env SQUEUE=others PATH="$stubs:$PATH" bash -c 'ulimit -f 16 && exec "$@"' bash "${run[@]}" -o "$file"
+    expect_text '^ptq: .*u.h5: 2 tasks in Slurm are at work on it' "$scratch/err"
     [ -e "$file.tasks/queue" ] || fail "the queue of live tasks is gone"
 }
 
