@@ -2,7 +2,7 @@
  *
  *   FILE.h5.tasks/NAME.yaml   the experiment as it was when the tasks were made: they read this one
  *                 N.sh        a job array's script (slurm.c)
- *                 queue       what was submitted: one line a cell, "JOB INDEX ID"
+ *                 queue       what was submitted, by "user UID": one line a cell, "JOB INDEX ID"
  *                 ID.log      what the cell's task said; slurm-JOB.log: what Slurm said
  *                 ID.lock     while the cell's task runs
  *   FILE.h5.cells/ID.h5       its result, as of any finished cell

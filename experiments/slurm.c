@@ -34,6 +34,32 @@ struct slurm {
     struct ptq_error *err;
 };
 
+/* ---- what Slurm is ---- */
+
+/* The value of a line "NAME   = VALUE" of Slurm's configuration, "" where there is none. */
+static enum ptq_status ask_config(struct ptq_arena *arena, const char *name, const char **value, struct ptq_error *err)
+{
+    char *said, *argv[] = {"scontrol", "show", "config", NULL};
+    PTQ_TRY(ptq_program_run(arena, argv, PTQ_PROGRAM_IS_KILLED, hint, &said, err));
+    const char *at = strstr(said, name);
+    if (at) at += strcspn(at, "=\n");
+    if (at) at += strspn(at, "= ");
+    *value = at ? ptq_strndup(arena, at, strcspn(at, "\n")) : "";
+    return PTQ_OK;
+}
+
+/* Jobs have numbers of their own in each cluster, and those in which cluster is nowhere written down. */
+static enum ptq_status check_cluster(struct ptq_error *err)
+{
+    static const char *const names[] = {"SLURM_CLUSTERS", "SBATCH_CLUSTERS"};
+    for (int i = 0; i < 2; i++)
+        if (getenv(names[i]))
+            return ptq_fail(err, PTQ_EINPUT,
+                            "%s is set, but --launcher slurm knows one cluster, that of slurm.conf; unset it",
+                            names[i]);
+    return PTQ_OK;
+}
+
 /* ---- which cells go first ---- */
 
 static int is_new(const struct ptq_launch *l, int i)
@@ -179,6 +205,7 @@ static enum ptq_status submit_array(struct slurm *s, const struct ptq_plan_cell 
     enum ptq_status status = submit(s, &script, array, after, &job);
     free(script.data);
     PTQ_TRY(status);
+    if (!s->queue.data) ptq_buffer_add(&s->queue, "user %lld\n", (long long)getuid());
     for (int i = 0; i < n; i++) ptq_buffer_add(&s->queue, "%s %d %s\n", job, i, cell[i]->cell.id);
     ptq_buffer_add(&s->all, "%s%s", s->all.data ? ":" : "", job);
     s->last = job;
@@ -220,15 +247,10 @@ static enum ptq_status submit_merge(struct slurm *s)
 /* How many tasks an array may have here. */
 static enum ptq_status ask_array_size(struct slurm *s)
 {
-    char *said, *argv[] = {"scontrol", "show", "config", NULL};
-    PTQ_TRY(ptq_program_run(s->l->arena, argv, PTQ_PROGRAM_IS_KILLED, hint, &said, s->err));
-    const char *at = strstr(said, "MaxArraySize");
+    const char *said;
     int64_t size;
-    if (at) at += strcspn(at, "0123456789\n");
-    s->array = MAX_ARRAY;
-    if (at && ptq_parse_int(ptq_strndup(s->l->arena, at, strspn(at, "0123456789")), 2, 1 << 30, &size) &&
-        size - 1 < MAX_ARRAY)
-        s->array = size - 1;
+    PTQ_TRY(ask_config(s->l->arena, "MaxArraySize", &said, s->err));
+    s->array = ptq_parse_int(said, 2, 1 << 30, &size) && size - 1 < MAX_ARRAY ? size - 1 : MAX_ARRAY;
     return PTQ_OK;
 }
 
@@ -260,6 +282,7 @@ static enum ptq_status find_folder(struct slurm *s)
 enum ptq_status ptq_slurm_submit(struct ptq_launch *l, struct ptq_error *err)
 {
     struct slurm s = {.l = l, .err = err};
+    PTQ_TRY(check_cluster(err));
     PTQ_TRY(find_folder(&s));
     PTQ_TRY(ptq_launch_begin(l, err));
     enum ptq_status status = submit_all(&s);
@@ -273,35 +296,73 @@ enum ptq_status ptq_slurm_submit(struct ptq_launch *l, struct ptq_error *err)
 
 /* ---- asking ---- */
 
-/* The numbers of the jobs in `queue`, lines of "JOB INDEX ID"; an array's lines stand together. */
-static int64_t *jobs_of(struct ptq_arena *arena, const char *queue, int *n)
+/* The jobs of a queue: lines of "JOB INDEX ID" behind "user UID". */
+struct jobs {
+    int64_t *number; /* [n] */
+    int *left;       /* [n]: tasks that are pending or running */
+    int n;
+};
+
+/* An array's lines stand together. */
+static struct jobs jobs_of(struct ptq_arena *arena, const char *queue)
 {
     int lines = 0;
     for (const char *at = queue; *at; at++) lines += *at == '\n';
-    int64_t *job = ptq_new(arena, int64_t, lines + 1);
-    *n = 0;
+    struct jobs jobs = {.number = ptq_new(arena, int64_t, lines + 1), .left = ptq_new(arena, int, lines + 1)};
     for (const char *at = queue; *at; at += strcspn(at, "\n"), at += *at == '\n') {
         int64_t number = strtoll(at, NULL, 10);
-        if (*n == 0 || job[*n - 1] != number) job[(*n)++] = number;
+        if (number && (!jobs.n || jobs.number[jobs.n - 1] != number)) jobs.number[jobs.n++] = number;
     }
-    return job;
+    return jobs;
 }
 
-/* How many of this user's tasks of the jobs in `queue` are pending or running. */
-static enum ptq_status count_left(struct ptq_arena *arena, const char *queue, int *left, struct ptq_error *err)
+/* What people set for a squeue of their own (SQUEUE_STATES, SQUEUE_PARTITION) would hide tasks from ours. */
+static void forget_tastes(void)
 {
-    char *said,
-        *argv[] = {"squeue",      "--noheader", "--array", ptq_format(arena, "--user=%lld", (long long)getuid()),
-                   "--format=%F", NULL};
-    int n;
-    const int64_t *job = jobs_of(arena, queue, &n);
+    char name[NAME_MAX];
+    for (char **at = environ; *at;) {
+        size_t length = strcspn(*at, "=");
+        if (strncmp(*at, "SQUEUE_", 7) || length >= sizeof name) {
+            at++;
+            continue;
+        }
+        memcpy(name, *at, length);
+        name[length] = 0;
+        unsetenv(name);
+        at = environ; /* it has moved */
+    }
+}
+
+/* Where Slurm shows a user's jobs to nobody else, a list without them says nothing. */
+static enum ptq_status check_visible(struct ptq_arena *arena, const char *queue, struct ptq_error *err)
+{
+    long long user;
+    const char *hidden;
+    if (sscanf(queue, "user %lld", &user) != 1 || user == (long long)getuid()) return PTQ_OK;
+    PTQ_TRY(ask_config(arena, "PrivateData", &hidden, err));
+    if (!strstr(hidden, "jobs")) return PTQ_OK;
+    return ptq_fail(err, PTQ_EIO, "user %lld submitted them, and Slurm shows them to nobody else: PrivateData=%s", user,
+                    hidden);
+}
+
+/* How many tasks of the jobs in `queue` are pending or running, in whatever partition, whoever owns them. */
+static enum ptq_status count_left(struct ptq_arena *arena, const char *queue, struct jobs *jobs, int *left,
+                                  struct ptq_error *err)
+{
+    char *said, *argv[] = {"squeue", "--noheader", "--all", "--array", "--format=%F", NULL};
+    *jobs = jobs_of(arena, queue);
     *left = 0;
+    forget_tastes();
+    PTQ_TRY(check_cluster(err));
+    PTQ_TRY(check_visible(arena, queue, err));
     PTQ_TRY(ptq_program_run(arena, argv, PTQ_PROGRAM_IS_KILLED, hint, &said, err));
     for (char *line; (line = strsep(&said, "\n"));) {
         int64_t number = strtoll(line, NULL, 10);
         int i = 0;
-        while (i < n && job[i] != number) i++;
-        *left += i < n && *line;
+        while (i < jobs->n && jobs->number[i] != number) i++;
+        if (i == jobs->n) continue;
+        jobs->left[i]++;
+        ++*left;
     }
     return PTQ_OK;
 }
@@ -325,12 +386,13 @@ static int is_merge_job(struct ptq_arena *arena, const char *queue)
     return at && (at == queue || at[-1] == '\n');
 }
 
-static enum ptq_status ask(struct ptq_arena *arena, const char *file, char **queue, int *left, struct ptq_error *err)
+static enum ptq_status ask(struct ptq_arena *arena, const char *file, char **queue, struct jobs *jobs, int *left,
+                           struct ptq_error *err)
 {
     *left = 0;
     PTQ_TRY(read_queue(arena, file, queue, err));
     if (!**queue || is_merge_job(arena, *queue)) return PTQ_OK;
-    enum ptq_status status = count_left(arena, *queue, left, err);
+    enum ptq_status status = count_left(arena, *queue, jobs, left, err);
     if (!status || status == PTQ_EINTERRUPT) return status;
     struct ptq_error why = *err;
     return ptq_fail(err, PTQ_EIO,
@@ -342,7 +404,8 @@ static enum ptq_status ask(struct ptq_arena *arena, const char *file, char **que
 enum ptq_status ptq_slurm_ask(struct ptq_launch *l, int *left, struct ptq_error *err)
 {
     char *queue;
-    PTQ_TRY(ask(l->arena, l->file, &queue, left, err));
+    struct jobs jobs;
+    PTQ_TRY(ask(l->arena, l->file, &queue, &jobs, left, err));
     for (int i = 0; *left && i < l->plan->n; i++)
         l->given[i] |= strstr(queue, ptq_format(l->arena, " %s\n", l->plan->cell[i].cell.id)) != NULL;
     return PTQ_OK;
@@ -351,12 +414,17 @@ enum ptq_status ptq_slurm_ask(struct ptq_launch *l, int *left, struct ptq_error 
 enum ptq_status ptq_slurm_check_idle(struct ptq_arena *arena, const char *file, struct ptq_error *err)
 {
     char *queue;
+    struct jobs jobs;
     int left;
-    PTQ_TRY(ask(arena, file, &queue, &left, err));
+    PTQ_TRY(ask(arena, file, &queue, &jobs, &left, err));
     if (!left) return PTQ_OK;
-    return ptq_fail(err, PTQ_EIO,
-                    "%s: %d tasks in Slurm are at work on it; wait with --launcher slurm, or scancel %.*s", file, left,
-                    (int)strcspn(queue, " "), queue);
+    struct ptq_buffer list = {0};
+    for (int i = 0; i < jobs.n; i++)
+        if (jobs.left[i]) ptq_buffer_add(&list, " %lld", (long long)jobs.number[i]);
+    ptq_fail(err, PTQ_EIO, "%s: %d tasks in Slurm are at work on it; wait with --launcher slurm, or scancel%.600s",
+             file, left, list.data);
+    free(list.data);
+    return PTQ_EIO;
 }
 
 /* ---- waiting ---- */
@@ -377,7 +445,8 @@ enum ptq_status ptq_slurm_wait(struct ptq_launch *l, struct ptq_error *err)
     PTQ_TRY(read_queue(l->arena, l->file, &queue, err));
     while (*queue && left) {
         struct ptq_arena *scratch = ptq_arena_make("Slurm's queue");
-        enum ptq_status status = count_left(scratch, queue, &left, err);
+        struct jobs jobs;
+        enum ptq_status status = count_left(scratch, queue, &jobs, &left, err);
         ptq_arena_free(scratch);
         if (ptq_interrupted(err))
             return ptq_within(err, "the cells stay with Slurm, and the same command waits for them again");

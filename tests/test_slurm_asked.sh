@@ -31,6 +31,9 @@ echo \$number
 SH
 cat >"$stubs/squeue" <<SH
 #!/bin/sh
+# As Slurm's own: of a hidden partition, of other users or of other states there is nothing to be seen.
+case " \$* " in *' --user'* | *' --me '*) exit 0 ;; *' --all '*) ;; *) exit 0 ;; esac
+[ -z "\$SQUEUE_STATES\$SQUEUE_PARTITION" ] || exit 0
 case \$SQUEUE in
 hangs) exec sleep 60 ;;
 long) seq 20000000 22000000 ;;
@@ -43,6 +46,7 @@ cat >"$stubs/scontrol" <<SH
 #!/bin/sh
 [ "\$SCONTROL" != hangs ] || exec sleep 60
 echo "MaxArraySize = 1001"
+echo "PrivateData = \${SCONTROL:-none}"
 SH
 chmod +x "$stubs"/s*
 
@@ -176,7 +180,7 @@ test_never_started() {
     local file=$scratch/e.h5 pid id
     : >"$stubs/left"
     in_slurm -o "$file"
-    id=$(sed -n '1s/.* //p' "$file.tasks/queue")
+    id=$(sed -n '2s/.* //p' "$file.tasks/queue")
     echo "ptq: it was too warm" >"$file.tasks/$id.log"
     cp "$file.tasks/queue" "$scratch/queue"
     : >"$stubs/left"
@@ -213,6 +217,31 @@ test_squeue_hangs_or_says_too_much() {
     expect_exit 1 env SQUEUE=long PATH="$stubs:$PATH" "${run[@]}" -o "$file"
     expect_text '^ptq: .*h.h5: was given to Slurm, which does not say .*squeue says more than' "$scratch/err"
     [ -e "$file.tasks/queue" ] || fail "the queue of live tasks is gone"
+}
+
+# Whose tasks they are, where they are and what people like to see of a queue makes no difference; where Slurm shows them to
+# their owner alone, or would be asked for those of another cluster, nobody knows.
+test_what_squeue_does_not_show() {
+    local file=$scratch/w.h5
+    : >"$stubs/left"
+    in_slurm -o "$file"
+    export PATH=$stubs:$PATH
+    expect_exit 1 env SQUEUE_STATES=R SQUEUE_FORMAT=%u SQUEUE_PARTITION=gpu "${run[@]}" -o "$file"
+    expect_text "^ptq: .*w.h5: 2 tasks in Slurm are at work on it; .* or scancel $(tr '\n' ' ' <"$stubs/left" | sed 's/ $//')\$" "$scratch/err"
+    expect_exit 1 env SCONTROL=jobs "${run[@]}" -o "$file"
+    expect_text 'w.h5: 2 tasks in Slurm are at work' "$scratch/err"
+    sed -i 's/^user .*/user 65533/' "$file.tasks/queue"
+    expect_exit 1 "${run[@]}" -o "$file"
+    expect_text 'w.h5: 2 tasks in Slurm are at work' "$scratch/err"
+    expect_exit 1 env SCONTROL=usage,jobs "${run[@]}" -o "$file"
+    expect_text 'w.h5: was given to Slurm, which does not say .*user 65533 .* shows them to nobody else: PrivateData=usage,jobs' \
+        "$scratch/err"
+    expect_exit 1 env SLURM_CLUSTERS=other "${run[@]}" -o "$file"
+    expect_text 'w.h5: was given to Slurm, .*SLURM_CLUSTERS is set, .*unset it' "$scratch/err"
+    expect_exit 1 env SBATCH_CLUSTERS=other "${run[@]}" --launcher slurm -o "$scratch/x.h5"
+    expect_text '^ptq: SBATCH_CLUSTERS is set' "$scratch/err"
+    [ ! -e "$scratch/x.h5.tasks" ] || fail "tasks that nobody was given are left"
+    PATH=${PATH#*:}
 }
 
 # Our tasks stand behind 20000 others, and no file may hold more than 16 KB: what squeue says goes through none.
