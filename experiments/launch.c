@@ -42,27 +42,30 @@ static int is_numbered(const char *name, const char *prefix, const char *suffix)
     return digits && strcmp(name + skip + digits, suffix) == 0;
 }
 
-/* What a task writes: ID.log, and ID.lock while it runs. */
-static int is_of_a_task(const char *name)
+/* What a task of this plan writes: ID.log, and ID.lock while it runs. Those of other cells are another experiment's. */
+static int is_of_a_cell(const struct ptq_launch *l, const char *name)
 {
-    const size_t length = PTQ_SHA256_HEX - 1;
-    return strlen(name) > length && ptq_is_sha256(name, length) &&
-           (strcmp(name + length, ".log") == 0 || strcmp(name + length, PTQ_LOCK) == 0);
+    enum { LENGTH = PTQ_SHA256_HEX - 1 };
+    char id[PTQ_SHA256_HEX] = "";
+    if (strlen(name) < LENGTH || (strcmp(name + LENGTH, ".log") && strcmp(name + LENGTH, PTQ_LOCK))) return 0;
+    memcpy(id, name, LENGTH);
+    return ptq_plan_has(l->plan, id);
 }
 
-/* The names that ptq and its Slurm scripts make in FILE.tasks; see launch.h. */
+/* The names that this experiment and its Slurm scripts make in FILE.tasks; see launch.h. */
 static int remove_task_name(int folder, const char *name, const void *context)
 {
-    size_t length = strlen(context);
-    int is_yaml = strncmp(name, context, length) == 0 && strcmp(name + length, ".yaml") == 0;
+    const struct ptq_launch *l = context;
+    size_t length = strlen(l->experiment->name);
+    int is_yaml = strncmp(name, l->experiment->name, length) == 0 && strcmp(name + length, ".yaml") == 0;
     int is_ours = is_yaml || strcmp(name, "queue") == 0 || is_numbered(name, "", ".sh") ||
-                  is_numbered(name, "slurm-", ".log") || is_of_a_task(name) || ptq_is_left_over(name);
+                  is_numbered(name, "slurm-", ".log") || is_of_a_cell(l, name) || ptq_is_left_over(name);
     return is_ours ? ptq_remove_name(folder, name, NULL) : 0;
 }
 
 enum ptq_status ptq_launch_end(struct ptq_launch *l, struct ptq_error *err)
 {
-    int cause = ptq_remove_folder(AT_FDCWD, l->folder, remove_task_name, l->experiment->name);
+    int cause = ptq_remove_folder(AT_FDCWD, l->folder, remove_task_name, l);
     if (cause == ENOTEMPTY || cause == ENOTDIR)
         ptq_progress_note("%s: stays, since it is, or holds, what is not of this experiment's tasks", l->folder);
     else if (cause)

@@ -83,15 +83,17 @@ test_folders_where_files_are_expected() {
     done
 }
 
-# Names that ptq gives a task go, others stay with their folder, which is said.
+# Names that ptq gives a task go, others stay with their folder, which is said; so do those of another experiment's tasks.
 test_files_of_others_among_the_tasks() {
     local file=$scratch/n.h5
     cp "$scratch/whole.h5" "$file"
     mkdir "$file.tasks"
-    touch "$file.tasks"/{notes.txt,other.yaml,s.yaml,0.sh,slurm-7.log,"${ids[0]}".log}
+    local other
+    other=$(printf 'a%.0s' $(seq 64)) # a cell of other.yaml, which failed
+    touch "$file.tasks"/{notes.txt,other.yaml,s.yaml,0.sh,slurm-7.log,"${ids[0]}".log,"${ids[0]}".lock,$other.log}
     expect_exit 0 "${run[@]}" -o "$file"
     expect_text "n.h5.tasks: stays, since it is, or holds, what is not of this experiment's tasks" "$scratch/err"
-    [ "$(cd "$file.tasks" && echo *)" = "notes.txt other.yaml" ] || fail "in the folder: $(ls -A "$file.tasks")"
+    [ "$(cd "$file.tasks" && echo *)" = "$other.log notes.txt other.yaml" ] || fail "in the folder: $(ls -A "$file.tasks")"
     rm "$file.tasks"/*
     expect_exit 0 "${run[@]}" -o "$file"
     [ ! -e "$file.tasks" ] || fail "the empty folder stays"
