@@ -133,24 +133,46 @@ int ptq_launch_watch(struct ptq_launch *l, char *seen)
     return n;
 }
 
-/* "ptq: why" at the log's end; else what can be said without. */
+/* Slurm's last word in a log: "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT ... DUE TO TIME LIMIT ***"; "" where it
+ * has none. */
+static const char *word_of_slurm(struct ptq_arena *arena, const char *log)
+{
+    static const char mark[] = "error: ";
+    const char *line = NULL, *word;
+    for (const char *at = log; *at; at += strcspn(at, "\n"), at += *at == '\n')
+        if (strncmp(at, "slurmstepd", 10) == 0) line = at;
+    word = line ? strstr(line, mark) : NULL;
+    if (!word) return "";
+    word += strlen(mark);
+    return ptq_format(arena, "; Slurm says: %.*s", (int)strcspn(word, "\n"), word);
+}
+
+/* The last "ptq: why" of a log whose task ended for a reason of its own; "" where it has none. */
+static const char *word_of_task(struct ptq_arena *arena, const char *log)
+{
+    const char *line = NULL;
+    for (const char *at = log; *at; at += strcspn(at, "\n"), at += *at == '\n')
+        if (strncmp(at, "slurmstepd", 10)) line = at;
+    if (!line || strncmp(line, "ptq: ", 5)) return "";
+    return ptq_strndup(arena, line + 5, strcspn(line + 5, "\n"));
+}
+
+/* What a cell's log says of its end; else what can be said without. */
 static const char *reason(struct ptq_launch *l, const char *id)
 {
-    const char *path = ptq_launch_log(l, id);
+    const char *path = ptq_launch_log(l, id), *task = "", *slurm = "";
     char *text;
     size_t size;
     struct ptq_error ignored;
     if (!ptq_is_file(path))
         return ptq_format(l->arena, "no task is known to have run it: there is neither a result nor %s", path);
     /* A log that cannot be read is named, in place of what it says. */
-    if (ptq_read_file(l->arena, path, LOG_LIMIT, &text, &size, &ignored) == PTQ_OK) {
-        while (size && text[size - 1] == '\n') text[--size] = 0;
-        const char *line = strrchr(text, '\n');
-        line = line ? line + 1 : text;
-        if (strncmp(line, "ptq: ", 5) == 0) return line + 5;
-    }
-    return ptq_format(l->arena,
-                      "its task ended without a result: killed, or out of time or memory; what it said is in %s", path);
+    if (ptq_read_file(l->arena, path, LOG_LIMIT, &text, &size, &ignored) == PTQ_OK)
+        task = word_of_task(l->arena, text), slurm = word_of_slurm(l->arena, text);
+    if (!*task)
+        task = ptq_format(
+            l->arena, "its task ended without a result: killed, or out of time or memory; what it said is in %s", path);
+    return ptq_format(l->arena, "%s%s", task, slurm);
 }
 
 void ptq_launch_fail_missing(struct ptq_launch *l)

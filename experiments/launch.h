@@ -3,9 +3,8 @@
  *   FILE.h5.tasks/NAME.yaml   the experiment as it was when the tasks were made: they read this one
  *                 N.sh        a job array's script (slurm.c)
  *                 queue       what was submitted, by "user UID": one line a cell, "JOB INDEX ID"
- *                 ID.log      what the cell's task said; slurm-JOB.log: what Slurm said
- *                 ID.lock     while the cell's task runs
- *   FILE.h5.cells/ID.h5       its result, as of any finished cell
+ *                 ID.log      what the cell's task said, and Slurm of it; slurm-JOB.log: of what has not begun, or
+ * joins ID.lock     while the cell's task runs FILE.h5.cells/ID.h5       its result, as of any finished cell
  *
  * A task is `ptq run ... --cell N:ID`: cell number N of the experiment, which must turn out to be ID. It writes the one
  * file and merges nothing. Whoever started the tasks looks at the results alone: a cell that is not there has failed.

@@ -144,8 +144,11 @@ static void write_tasks(struct slurm *s, const struct ptq_plan_cell *const *cell
         ptq_buffer_add(text, "%d) cell=%d:%s;;\n", i, (int)(cell[i]->job - s->l->experiment->job), cell[i]->cell.id);
     ptq_buffer_add(text, "esac\nlog=");
     add_quoted(text, s->l->folder);
-    /* A link of that name would have it write elsewhere. */
-    ptq_buffer_add(text, "/${cell#*:}.log\nrm -f \"$log\"\nexec >\"$log\" 2>&1\nexec ");
+    /* What Slurm says of the task, that its time is over, goes into one file with what the task says. A link of that
+     * name would have it write elsewhere. */
+    ptq_buffer_add(text, "/${cell#*:}.log\nrm -f \"$log\"\nmv -f ");
+    add_quoted(text, s->l->folder);
+    ptq_buffer_add(text, "/slurm-$SLURM_JOB_ID.log \"$log\" || exec >\"$log\"\nexec 2>&1\nexec ");
     char **argv = ptq_launch_command(s->l, cell[0], 0), **end = argv;
     while (*end) end++;
     end[-2] = NULL; /* "--cell" and its value, which the list has */

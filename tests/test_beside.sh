@@ -90,7 +90,7 @@ test_files_of_others_among_the_tasks() {
     mkdir "$file.tasks"
     local other
     other=$(printf 'a%.0s' $(seq 64)) # a cell of other.yaml, which failed
-    touch "$file.tasks"/{notes.txt,other.yaml,s.yaml,0.sh,slurm-7.log,"${ids[0]}".log,"${ids[0]}".lock,$other.log}
+    touch "$file.tasks"/{notes.txt,other.yaml,s.yaml,0.sh,slurm-7.log,"${ids[0]}".log,"${ids[0]}".lock,"$other".log}
     expect_exit 0 "${run[@]}" -o "$file"
     expect_text "n.h5.tasks: stays, since it is, or holds, what is not of this experiment's tasks" "$scratch/err"
     [ "$(cd "$file.tasks" && echo *)" = "$other.log notes.txt other.yaml" ] || fail "in the folder: $(ls -A "$file.tasks")"

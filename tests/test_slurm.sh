@@ -15,11 +15,12 @@ slurm_start "$scratch/slurm" >"$scratch/start" 2>&1 || cannot_run "Slurm does no
 make_sweep 60
 sweep=("$ptq" run "$scratch/sweep.yaml" --set seed=0)
 
-# Waits for the process of a task, found by the cell's number behind --cell, and kills it as soon as it is seen.
-kill_task() {
-    python3 - "$1" "$2" <<'PY'
-import os, signal, sys, time
-file, number = (word.encode() for word in sys.argv[1:])
+# signal_task FILE NUMBER SIGNAL: waits for the process of a task, found by the cell's number behind --cell, and sends it
+# that as soon as it is seen; prints its job.
+signal_task() {
+    python3 - "$@" <<'PY'
+import os, re, signal, sys, time
+file, number = (word.encode() for word in sys.argv[1:3])
 end = time.monotonic() + 60
 while time.monotonic() < end:
     for pid in filter(str.isdigit, os.listdir("/proc")):
@@ -28,7 +29,8 @@ while time.monotonic() < end:
         except OSError:
             continue
         if file in words and b"--cell" in words and words[words.index(b"--cell") + 1].startswith(number + b":"):
-            os.kill(int(pid), signal.SIGKILL)
+            print(re.search(rb"\0SLURM_JOB_ID=(\d+)", open(f"/proc/{pid}/environ", "rb").read())[1].decode())
+            os.kill(int(pid), signal.Signals["SIG" + sys.argv[3]])
             sys.exit(0)
     time.sleep(0.01)
 sys.exit("no task of that cell was seen")
@@ -41,7 +43,7 @@ test_1_killed_task_then_the_same_table() {
     grep -q ' 12 cells' "$scratch/err" || fail "not 12 cells: $(head -1 "$scratch/err")"
     "${sweep[@]}" -o "$scratch/s.h5" --launcher slurm --jobs 2 >"$scratch/out" 2>"$scratch/err" &
     run=$!
-    kill_task "$scratch/s.h5" 4 || fail "the victim was not found: $(cat "$scratch/err")"
+    signal_task "$scratch/s.h5" 4 KILL >"$scratch/job" || fail "the victim was not found: $(cat "$scratch/err")"
     wait $run || code=$?
     [ $code = 1 ] || fail "exit $code, not 1, of the call whose task was killed: $(cat "$scratch/err")"
     expect_text '^ptq: 1 of 12 cells failed: gptq.*its task ended without a result' "$scratch/err"
@@ -90,6 +92,20 @@ test_4_a_cell_that_fails() {
         --set 'include=[]' --launcher slurm
     expect_text '^ptq: 1 of 2 cells failed: .*/nan  fp16 .*up_proj.*is NaN' "$scratch/err"
     expect_exit 0 "$ptq" table "$scratch/f.h5"
+}
+
+# What Slurm says of a task that it stops stands beside what the task says.
+test_7_a_task_that_slurm_stops() {
+    local code=0 run
+    "${sweep[@]}" -o "$scratch/t.h5" --set methods=rtn --set 'include=[]' --launcher slurm >"$scratch/out" 2>"$scratch/err" &
+    run=$!
+    signal_task "$scratch/t.h5" 1 STOP >"$scratch/job" || fail "the task was not found: $(cat "$scratch/err")"
+    scancel "$(cat "$scratch/job")"
+    wait $run || code=$?
+    [ $code = 1 ] || fail "exit $code, not 1, of the call whose task was cancelled: $(cat "$scratch/err")"
+    expect_text "^ptq: 1 of 2 cells failed: rtn.*; Slurm says: \*\*\* JOB $(cat "$scratch/job") ON n[12] CANCELLED AT" \
+        "$scratch/err"
+    [ -z "$(find "$scratch/t.h5.tasks" -name "slurm-$(cat "$scratch/job").log")" ] || fail "Slurm's log is still apart"
 }
 
 # A percent sign in the name of the file, or of the folder that the call is made in, is one in those of the logs, too.
