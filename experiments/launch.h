@@ -52,9 +52,9 @@ void ptq_launch_fail_missing(struct ptq_launch *l);
 /* Runs the missing cells as children, options->jobs at a time. PTQ_EINTERRUPT ends them too. */
 enum ptq_status ptq_launch_local(struct ptq_launch *l, struct ptq_error *err);
 
-/* By Slurm (slurm.c). FILE.tasks belongs to the tasks that its queue names, whoever submitted them, until Slurm lists
- * none of them any more: only who has locked FILE and has asked since may write to it, remove it or join the results.
- * The job that joins is one of them, and starts when the others have ended.
+/* By Slurm (slurm.c, slurm_queue.c). FILE.tasks belongs to the tasks that its queue names, whoever submitted them,
+ * until Slurm lists none of them any more: only who has locked FILE and has asked since may write to it, remove it or
+ * join the results. The job that joins is one of them, and starts when the others have ended.
  *
  * *left: how many are queued or running; the plan's cells among theirs are given then. PTQ_EIO where Slurm does not
  * say. Without FILE.tasks/queue there were none, and nobody is asked. */

@@ -21,6 +21,7 @@ run=("$ptq" run "$scratch/s.yaml" --threads 1)
 stubs=$scratch/stubs
 mkdir "$stubs"
 echo 100 >"$stubs/number"
+echo "R None" >"$stubs/state"
 cat >"$stubs/sbatch" <<SH
 #!/bin/sh
 sleep "\${SBATCH_TAKES:-0}"
@@ -39,7 +40,7 @@ hangs) exec sleep 60 ;;
 long) seq 20000000 22000000 ;;
 others) seq 20000000 20020000 ;;
 esac
-cat $stubs/left
+sed "s/\$/ \$(cat $stubs/state)/" $stubs/left
 exit 0 # Slurm's own does not look whether all could be written
 SH
 cat >"$stubs/scontrol" <<SH
@@ -158,6 +159,26 @@ test_a_newer_queue() {
     echo 900 >"$stubs/left"
     until_holds grep '^1 tasks .*: waiting for them$' "$scratch/said" || return
     expect_text '^900 0 ' "$file.tasks/queue"
+    kill -INT "$pid"
+    expect_end 130
+}
+
+# While no task runs, the reason is told, once; what waits for others of ours, or runs, needs none.
+test_why_none_runs() {
+    local file=$scratch/y.h5 pid
+    : >"$stubs/left"
+    echo "PD Dependency" >"$stubs/state"
+    behind -o "$file"
+    until_holds grep merge "$file.tasks/queue" || return
+    sleep 1
+    expect_no_text 'none of' "$scratch/said"
+    echo "PD Nodes are DOWN, DRAINED" >"$stubs/state"
+    until_holds grep '^none of 2 tasks runs in Slurm: Nodes are DOWN, DRAINED$' "$scratch/said" || return
+    sleep 1
+    echo "PD JobHeldUser" >"$stubs/state"
+    until_holds grep '^none of 2 tasks runs in Slurm: JobHeldUser$' "$scratch/said" || return
+    [ "$(grep -c '^none of' "$scratch/said")" = 2 ] || fail "told more than once: $(cat "$scratch/said")"
+    echo "R None" >"$stubs/state"
     kill -INT "$pid"
     expect_end 130
 }
