@@ -336,8 +336,6 @@ static enum ptq_status begin_in_slurm(struct run *r)
 /* The file is not locked while Slurm works on it: the job that joins the results locks it. */
 static enum ptq_status run_in_slurm(struct run *r)
 {
-    r->given = ptq_new(r->arena, char, r->plan.n);
-    memset(r->given, 0, (size_t)r->plan.n);
     struct ptq_launch l = launch_of(r);
     PTQ_TRY(locked(r, begin_in_slurm));
     while (r->waits) {
@@ -406,6 +404,18 @@ static enum ptq_status run_task(struct run *r, const char *id)
     return status;
 }
 
+/* Of cells that are missing, some may be at work. That Slurm does not answer keeps nobody from the list. */
+static enum ptq_status list_tasks(struct run *r)
+{
+    struct ptq_launch l = launch_of(r);
+    int left;
+    enum ptq_status status = ptq_slurm_ask(&l, &left, r->err);
+    if (status == PTQ_EIO) ptq_say(r->list, "%s\n", r->err->text);
+    if (status == PTQ_EIO) return PTQ_OK;
+    if (left) ptq_say(r->list, "%d tasks of an earlier call are in Slurm, for which a call waits first\n", left);
+    return status;
+}
+
 static enum ptq_status dry_run(struct run *r)
 {
     if (!r->options->fresh) PTQ_TRY(ptq_plan_look(&r->plan, r->file, r->err));
@@ -415,6 +425,7 @@ static enum ptq_status dry_run(struct run *r)
         r->plan.machine = 1.1 * ptq_machine_pace() * ptq_pool_size();
     ptq_say(r->list, "%s\n", r->experiment.title);
     print_summary(r, r->list);
+    PTQ_TRY(list_tasks(r));
     PTQ_TRY(ptq_plan_notes(&r->plan, &r->experiment, r->options->fresh ? NULL : r->file, r->list, r->err));
     int64_t memory = launch_of(r).memory, tasks = tasks_at_once(r), peak = ptq_plan_peak(&r->plan, memory);
     const char *each = tasks > 1 ? ptq_format(r->arena, " in each of %lld tasks at once", (long long)tasks) : "";
@@ -454,6 +465,7 @@ static enum ptq_status plan_and_run(struct run *r)
     if (o->fresh && o->reuse) PTQ_TRY(ptq_reuse_check(o->reuse, r->file, r->err));
     if (o->cell) PTQ_TRY(choose_cell(r, &id));
     PTQ_TRY(ptq_plan_make(r->arena, &r->experiment, r->runner, r->session, &r->plan, r->err));
+    r->given = ptq_new(r->arena, char, r->plan.n);
     PTQ_TRY(o->dry_run ? dry_run(r) : id ? run_task(r, id) : run_all(r));
     return ptq_plan_verdict(&r->plan, r->file, r->err);
 }

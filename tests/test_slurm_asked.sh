@@ -183,6 +183,20 @@ test_why_none_runs() {
     expect_end 130
 }
 
+# The list of cells says that tasks have them; also where Slurm does not answer.
+test_dry_run() {
+    local file=$scratch/d.h5
+    : >"$stubs/left"
+    expect_exit 0 env PATH="$stubs:$PATH" "${run[@]}" --launcher slurm --dry-run -o "$file"
+    expect_no_text 'in Slurm' "$scratch/out"
+    in_slurm -o "$file"
+    expect_exit 0 env PATH="$stubs:$PATH" "${run[@]}" --launcher slurm --dry-run -o "$file"
+    expect_text '^2 tasks of an earlier call are in Slurm, for which a call waits first$' "$scratch/out"
+    expect_exit 0 env PATH=/nowhere "${run[@]}" --dry-run -o "$file"
+    expect_text 'd.h5: was given to Slurm, which does not say .*squeue: there is no such program' "$scratch/out"
+    expect_text 'missing *rtn' "$scratch/out"
+}
+
 # Another has the file at the moment at which the tasks have ended: who has waited for hours waits for that, too.
 test_locked_when_the_wait_is_over() {
     local file=$scratch/l.h5 pid
