@@ -23,6 +23,7 @@ struct slurm {
     struct ptq_launch *l;
     enum wave *wave;         /* [cells of the plan] */
     struct ptq_buffer queue; /* the file of that name */
+    int n_queued;            /* jobs in it, on disk */
     const char *last;        /* the job that was submitted last, or NULL */
     struct ptq_buffer all;   /* "12:13:14", jobs for the merge to wait for */
     const char *limit;       /* "%N" or "" */
@@ -137,10 +138,18 @@ static char *slurm_log(struct ptq_arena *arena, const char *folder)
     return output;
 }
 
-/* What is written down is what another call asks Slurm for, even where the rest cannot be submitted. */
-static enum ptq_status write_queue(const struct slurm *s)
+/* What is written down is what another call asks Slurm for, even where the rest cannot be submitted; a job that cannot
+ * be written down nobody would wait for. */
+static enum ptq_status write_queue(struct slurm *s, const char *job)
 {
-    return ptq_write_file(ptq_format(s->l->arena, "%s/queue", s->l->folder), s->queue.data, s->queue.size, s->err);
+    const char *path = ptq_format(s->l->arena, "%s/queue", s->l->folder);
+    enum ptq_status status = ptq_write_file(path, s->queue.data, s->queue.size, s->err);
+    s->n_queued += !status;
+    if (!status) return PTQ_OK;
+    char *said, *argv[] = {"scancel", (char *)job, NULL};
+    struct ptq_error second;
+    int cancelled = !ptq_program_run(s->l->arena, argv, PTQ_PROGRAM_COMPLETES, ptq_slurm_hint, &said, &second);
+    return ptq_within(s->err, cancelled ? "Slurm job %s is cancelled" : "Slurm job %s goes on, cancel it by hand", job);
 }
 
 /* sbatch with a script; *job in the arena. */
@@ -183,7 +192,7 @@ static enum ptq_status submit_array(struct slurm *s, const struct ptq_plan_cell 
     for (int i = 0; i < n; i++) ptq_buffer_add(&s->queue, "%s %d %s\n", job, i, cell[i]->cell.id);
     ptq_buffer_add(&s->all, "%s%s", s->all.data ? ":" : "", job);
     s->last = job;
-    PTQ_TRY(write_queue(s));
+    PTQ_TRY(write_queue(s, job));
     if (!s->l->options->quiet) fprintf(s->l->log, "Slurm job %s: %d cell%s\n", job, n, n == 1 ? "" : "s");
     return PTQ_OK;
 }
@@ -215,7 +224,7 @@ static enum ptq_status submit_merge(struct slurm *s)
     free(script.data);
     PTQ_TRY(status);
     ptq_buffer_add(&s->queue, "%s - merge\n", job);
-    return write_queue(s);
+    return write_queue(s, job);
 }
 
 /* How many tasks an array may have here. */
@@ -260,8 +269,11 @@ enum ptq_status ptq_slurm_submit(struct ptq_launch *l, struct ptq_error *err)
     PTQ_TRY(find_folder(&s));
     PTQ_TRY(ptq_launch_begin(l, err));
     enum ptq_status status = submit_all(&s);
-    struct ptq_error second;                       /* the first one is what is said */
-    if (!s.queue.data) ptq_launch_end(l, &second); /* nothing was submitted that could read it */
+    struct ptq_error second; /* the first one is what is said */
+    if (!s.n_queued)
+        ptq_launch_end(l, &second); /* nothing was submitted that could read it */
+    else if (status)
+        ptq_within(err, "what Slurm has taken goes on, and the same command waits for it");
     for (int i = 0; i < l->plan->n; i++) l->given[i] |= (char)is_new(l, i);
     free(s.queue.data);
     free(s.all.data);

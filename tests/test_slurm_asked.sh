@@ -24,6 +24,7 @@ echo 100 >"$stubs/number"
 echo "R None" >"$stubs/state"
 cat >"$stubs/sbatch" <<SH
 #!/bin/sh
+case "\$SBATCH_REFUSES \$*" in "merge "*--array*) ;; merge*) echo "sbatch: error: too many" >&2; exit 1 ;; esac
 sleep "\${SBATCH_TAKES:-0}"
 number=\$((\$(cat $stubs/number) + 1))
 printf '%s\n' "\$@" >$stubs/job.\$number
@@ -42,6 +43,11 @@ others) seq 20000000 20020000 ;;
 esac
 sed "s/\$/ \$(cat $stubs/state)/" $stubs/left
 exit 0 # Slurm's own does not look whether all could be written
+SH
+cat >"$stubs/scancel" <<SH
+#!/bin/sh
+[ "\$SCANCEL" != fails ] || exit 1
+echo "\$*" >>$stubs/cancelled
 SH
 cat >"$stubs/scontrol" <<SH
 #!/bin/sh
@@ -238,6 +244,28 @@ test_sbatch_ends_its_work() {
     kill -INT -- "-$pid"
     expect_end 130
     expect_text "^$(head -n 1 "$stubs/left") 0 [0-9a-f]{64}$" "$file.tasks/queue"
+}
+
+# Where Slurm takes some jobs and refuses one, it is said that the others are there.
+test_sbatch_refuses_the_last() {
+    local file=$scratch/p.h5
+    : >"$stubs/left"
+    expect_exit 1 env SBATCH_REFUSES=merge PATH="$stubs:$PATH" "${run[@]}" --launcher slurm -o "$file"
+    expect_text '^ptq: what Slurm has taken goes on, and the same command waits for it: sbatch failed: .*too many' "$scratch/err"
+    in_slurm -o "$file"
+    expect_text '^1 tasks of an earlier call are in Slurm' "$scratch/err"
+}
+
+# A job that could not be written down would be waited for by nobody.
+test_a_job_that_cannot_be_written_down() {
+    local file=$scratch/v.h5
+    : >"$stubs/left"
+    mkdir -p "$file.tasks/queue"
+    expect_exit 1 env PATH="$stubs:$PATH" "${run[@]}" --launcher slurm -o "$file"
+    expect_text "^ptq: Slurm job $(cat "$stubs/number") is cancelled: .*v.h5.tasks/queue: " "$scratch/err"
+    expect_text "^$(cat "$stubs/number")\$" "$stubs/cancelled"
+    expect_exit 1 env SCANCEL=fails PATH="$stubs:$PATH" "${run[@]}" --launcher slurm -o "$file"
+    expect_text "^ptq: Slurm job $(cat "$stubs/number") goes on, cancel it by hand: .*v.h5.tasks/queue: " "$scratch/err"
 }
 
 # A squeue that does not answer is not waited for when a signal comes; an answer that is not read whole is none.
