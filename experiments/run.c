@@ -318,7 +318,7 @@ static enum ptq_status go_on_in_slurm(struct run *r)
     PTQ_TRY(status);
     r->waits = 1;
     if (left && !r->options->quiet)
-        ptq_say(r->log, "%d tasks of an earlier call are in Slurm: waiting for them\n", left);
+        ptq_say(r->log, "waiting for %d task%s of another call in Slurm\n", left, left == 1 ? "" : "s");
     if (left) return PTQ_OK;
     PTQ_TRY(look_again(r));
     if (ptq_slurm_count_new(&l)) return ptq_slurm_submit(&l, r->err);
@@ -412,7 +412,7 @@ static enum ptq_status list_tasks(struct run *r)
     enum ptq_status status = ptq_slurm_ask(&l, &left, r->err);
     if (status == PTQ_EIO) ptq_say(r->list, "%s\n", r->err->text);
     if (status == PTQ_EIO) return PTQ_OK;
-    if (left) ptq_say(r->list, "%d tasks of an earlier call are in Slurm, for which a call waits first\n", left);
+    if (left) ptq_say(r->list, "a call waits for %d task%s that Slurm has already\n", left, left == 1 ? "" : "s");
     return status;
 }
 

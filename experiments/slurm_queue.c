@@ -186,8 +186,8 @@ enum ptq_status ptq_slurm_check_idle(struct ptq_arena *arena, const char *file, 
     struct ptq_buffer list = {0};
     for (int i = 0; i < jobs.n; i++)
         if (jobs.left[i]) ptq_buffer_add(&list, " %lld", (long long)jobs.number[i]);
-    ptq_fail(err, PTQ_EIO, "%s: %d tasks in Slurm are at work on it; wait with --launcher slurm, or scancel%.600s",
-             file, left, list.data);
+    ptq_fail(err, PTQ_EIO, "%s: %d task%s in Slurm %s at work on it; wait with --launcher slurm, or scancel%.600s",
+             file, left, left == 1 ? "" : "s", left == 1 ? "is" : "are", list.data);
     free(list.data);
     return PTQ_EIO;
 }

@@ -188,7 +188,7 @@ test_slurm_is_asked() {
                 expect_text "^ptq: .*q.h5: was given to Slurm, which does not say .*ask again, or remove .*.tasks/queue once" \
                     "$scratch/err"
             else
-                expect_text "^ptq: .*q.h5: 1 tasks in Slurm are at work on it" "$scratch/err"
+                expect_text "^ptq: .*q.h5: 1 task in Slurm is at work on it" "$scratch/err"
             fi
             [ "$(cd "$file.tasks" && echo *)" = "${ids[0]}.log queue" ] || fail "$command: left of the tasks: $(ls "$file.tasks")"
             [ ! -e "$file.failed.json" ] || fail "$command: a task that may run has failed"

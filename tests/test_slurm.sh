@@ -76,7 +76,7 @@ test_3_left_to_slurm() {
     wait $run || code=$?
     [ $code = 130 ] || fail "exit $code, not 130, after SIGINT: $(cat "$scratch/err")"
     expect_exit 1 "${sweep[@]}" -o "$scratch/c.h5"
-    expect_text '^ptq: .*c.h5: [0-9]+ tasks in Slurm are at work on it; wait with --launcher slurm, or scancel ' "$scratch/err"
+    expect_text '^ptq: .*c.h5: [0-9]+ tasks? in Slurm (is|are) at work on it; wait with --launcher slurm, or scancel ' "$scratch/err"
     expect_exit 0 "${sweep[@]}" -o "$scratch/c.h5" --launcher slurm
     expect_no_text '^Slurm job' "$scratch/err"
     expect_same_table "$scratch/local.h5" "$scratch/c.h5"

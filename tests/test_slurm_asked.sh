@@ -112,7 +112,7 @@ test_nothing_missing() {
     expect_text '^Slurm job [0-9]+: 1 cell$' "$scratch/err"
     cp "$file.tasks/queue" "$scratch/queue"
     in_slurm -o "$file" --set methods=fp16
-    expect_text '^[0-9]+ tasks of an earlier call are in Slurm: waiting for them' "$scratch/err"
+    expect_text '^waiting for [0-9]+ tasks of another call in Slurm$' "$scratch/err"
     expect_file "$scratch/queue" "$file.tasks/queue"
     in_slurm -o "$file"
     expect_no_text '^Slurm job' "$scratch/err" # not a second time
@@ -130,7 +130,7 @@ test_other_cells() {
     for _ in $(seq 100); do grep -q waiting "$scratch/err" && break; sleep 0.1; done
     : >"$stubs/left"
     wait $pid || true
-    expect_text '^[0-9]+ tasks of an earlier call are in Slurm: waiting for them' "$scratch/err"
+    expect_text '^waiting for [0-9]+ tasks of another call in Slurm$' "$scratch/err"
     expect_text '^Slurm job [0-9]+: 1 cell$' "$scratch/err"
     expect_no_text 'failed' "$scratch/err"
     [ ! -e "$file.failed.json" ] || fail "called failed: $(cat "$file.failed.json")"
@@ -142,7 +142,7 @@ test_one_behind_the_other() {
     : >"$stubs/left"
     in_slurm -o "$file"
     behind -o "$file" --set w_bit=3 --set methods=rtn
-    until_holds grep 'waiting for them$' "$scratch/said" || return
+    until_holds grep '^waiting for ' "$scratch/said" || return
     run_jobs
     until_holds grep -E '^Slurm job [0-9]+: 1 cell$' "$scratch/said" || return
     until_holds grep merge "$file.tasks/queue"
@@ -159,11 +159,11 @@ test_a_newer_queue() {
     : >"$stubs/left"
     in_slurm -o "$file"
     behind -o "$file" --set methods=fp16
-    until_holds grep '^2 tasks .*: waiting for them$' "$scratch/said" || return
+    until_holds grep '^waiting for 2 tasks ' "$scratch/said" || return
     echo 900 >>"$stubs/left"
     echo "900 0 $(printf '0%.0s' $(seq 64))" >"$file.tasks/queue"
     echo 900 >"$stubs/left"
-    until_holds grep '^1 tasks .*: waiting for them$' "$scratch/said" || return
+    until_holds grep '^waiting for 1 task ' "$scratch/said" || return
     expect_text '^900 0 ' "$file.tasks/queue"
     kill -INT "$pid"
     expect_end 130
@@ -197,7 +197,7 @@ test_dry_run() {
     expect_no_text 'in Slurm' "$scratch/out"
     in_slurm -o "$file"
     expect_exit 0 env PATH="$stubs:$PATH" "${run[@]}" --launcher slurm --dry-run -o "$file"
-    expect_text '^2 tasks of an earlier call are in Slurm, for which a call waits first$' "$scratch/out"
+    expect_text '^a call waits for 2 tasks that Slurm has already$' "$scratch/out"
     expect_exit 0 env PATH=/nowhere "${run[@]}" --dry-run -o "$file"
     expect_text 'd.h5: was given to Slurm, which does not say .*squeue: there is no such program' "$scratch/out"
     expect_text 'missing *rtn' "$scratch/out"
@@ -209,7 +209,7 @@ test_locked_when_the_wait_is_over() {
     : >"$stubs/left"
     in_slurm -o "$file"
     behind -o "$file"
-    until_holds grep 'waiting for them$' "$scratch/said" || return
+    until_holds grep '^waiting for ' "$scratch/said" || return
     flock "$file.lock" sleep 4 &
     : >"$stubs/left"
     expect_end 1
@@ -253,7 +253,7 @@ test_sbatch_refuses_the_last() {
     expect_exit 1 env SBATCH_REFUSES=merge PATH="$stubs:$PATH" "${run[@]}" --launcher slurm -o "$file"
     expect_text '^ptq: what Slurm has taken goes on, and the same command waits for it: sbatch failed: .*too many' "$scratch/err"
     in_slurm -o "$file"
-    expect_text '^1 tasks of an earlier call are in Slurm' "$scratch/err"
+    expect_text '^waiting for 1 task of another call in Slurm$' "$scratch/err"
 }
 
 # A job that could not be written down would be waited for by nobody.
