@@ -165,7 +165,8 @@ static const char *reason(struct ptq_launch *l, const char *id)
     size_t size;
     struct ptq_error ignored;
     if (!ptq_is_file(path))
-        return ptq_format(l->arena, "no task is known to have run it: there is neither a result nor %s", path);
+        return ptq_format(l->arena, "no task is known to have run it: neither a result nor a log in %s is there",
+                          l->folder);
     /* A log that cannot be read is named, in place of what it says. */
     if (ptq_read_file(l->arena, path, LOG_LIMIT, &text, &size, &ignored) == PTQ_OK)
         task = word_of_task(l->arena, text), slurm = word_of_slurm(l->arena, text);

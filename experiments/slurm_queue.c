@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { QUEUE_LIMIT = 1 << 22, POLL_MS = 500, MAX_POLL_MS = 15000, MAX_REASON = 120 };
+enum { QUEUE_LIMIT = 1 << 22, POLL_MS = 500, MAX_POLL_MS = 15000, MAX_REASON = 120, IDLE_S = 2 };
 
 /* ---- what Slurm is ---- */
 
@@ -200,22 +200,33 @@ static void pause_ms(int ms)
     nanosleep(&pause, NULL);
 }
 
-/* Tasks of which none runs may wait for hours, or for ever (a node that is down, a job that is held): why, once for
- * each reason. */
-static void say_why(const struct ptq_launch *l, const struct jobs *jobs, int left, char told[MAX_REASON])
+/* While none of the tasks runs. */
+struct idle {
+    double since;
+    char told[MAX_REASON];
+};
+
+/* They may wait for hours, or for ever (a node that is down, more cores than any node has, a job that is held): why,
+ * once for each reason; not of the moments in which one task ends and the next begins. */
+static void say_why(const struct ptq_launch *l, const struct jobs *jobs, int left, struct idle *idle)
 {
-    if (jobs->running || !*jobs->why || strncmp(told, jobs->why, MAX_REASON - 1) == 0) return;
-    snprintf(told, MAX_REASON, "%s", jobs->why);
-    if (!l->options->quiet) ptq_say(l->log, "none of %d tasks runs in Slurm: %s\n", left, told);
+    if (jobs->running || !*jobs->why) {
+        idle->since = ptq_seconds();
+        return;
+    }
+    if (ptq_seconds() - idle->since < IDLE_S || strncmp(idle->told, jobs->why, MAX_REASON - 1) == 0) return;
+    snprintf(idle->told, MAX_REASON, "%s", jobs->why);
+    if (!l->options->quiet)
+        ptq_say(l->log, "none of %d task%s runs in Slurm: %s\n", left, left == 1 ? "" : "s", idle->told);
 }
 
-static enum ptq_status look(struct ptq_launch *l, const char *queue, int *left, char told[MAX_REASON],
+static enum ptq_status look(struct ptq_launch *l, const char *queue, int *left, struct idle *idle,
                             struct ptq_error *err)
 {
     struct ptq_arena *scratch = ptq_arena_make("Slurm's queue");
     struct jobs jobs;
     enum ptq_status status = count_left(scratch, queue, &jobs, left, err);
-    if (!status) say_why(l, &jobs, *left, told);
+    if (!status) say_why(l, &jobs, *left, idle);
     ptq_arena_free(scratch);
     return status;
 }
@@ -223,13 +234,14 @@ static enum ptq_status look(struct ptq_launch *l, const char *queue, int *left, 
 /* A Slurm that does not answer is asked again: it may be restarting. */
 enum ptq_status ptq_slurm_wait(struct ptq_launch *l, struct ptq_error *err)
 {
-    char *queue, *seen = ptq_new(l->arena, char, l->plan->n), told[MAX_REASON] = "";
+    char *queue, *seen = ptq_new(l->arena, char, l->plan->n);
     int left = 1, unanswered = 0;
     double started = ptq_seconds();
+    struct idle idle = {.since = started};
     memset(seen, 0, (size_t)l->plan->n);
     PTQ_TRY(read_queue(l->arena, l->file, &queue, err));
     while (*queue && left) {
-        enum ptq_status status = look(l, queue, &left, told, err);
+        enum ptq_status status = look(l, queue, &left, &idle, err);
         if (ptq_interrupted(err))
             return ptq_within(err, "the cells stay with Slurm, and the same command waits for them again");
         if (status && !unanswered++ && !l->options->quiet) ptq_say(l->log, "%s; waiting\n", err->text);

@@ -185,6 +185,12 @@ test_why_none_runs() {
     until_holds grep '^none of 2 tasks runs in Slurm: JobHeldUser$' "$scratch/said" || return
     [ "$(grep -c '^none of' "$scratch/said")" = 2 ] || fail "told more than once: $(cat "$scratch/said")"
     echo "R None" >"$stubs/state"
+    sleep 1
+    echo "PD Resources" >"$stubs/state" # for a moment
+    sleep 1.2
+    echo "R None" >"$stubs/state"
+    sleep 1
+    expect_no_text 'Resources' "$scratch/said"
     kill -INT "$pid"
     expect_end 130
 }
@@ -230,7 +236,7 @@ test_never_started() {
     until_holds grep merge "$file.tasks/queue"
     : >"$stubs/left" # scancel
     expect_end 1
-    expect_text 'no task is known to have run it: there is neither a result nor .*\.log' "$scratch/said"
+    expect_text '^ptq: no task is known to have run it: neither a result nor a log in .*e.h5.tasks is there$' "$scratch/said" # of both
     expect_no_text 'too warm|killed' "$scratch/said"
     [ ! -e "$file.tasks/queue" ] || fail "a queue that has ended is left"
 }
