@@ -49,7 +49,7 @@ static int is_of_a_cell(const struct ptq_launch *l, const char *name)
     char id[PTQ_SHA256_HEX] = "";
     if (strlen(name) < LENGTH || (strcmp(name + LENGTH, ".log") && strcmp(name + LENGTH, PTQ_LOCK))) return 0;
     memcpy(id, name, LENGTH);
-    return ptq_plan_has(l->plan, id);
+    return ptq_is_sha256(id, LENGTH) && (l->of_all || ptq_plan_has(l->plan, id));
 }
 
 /* The names that this experiment and its Slurm scripts make in FILE.tasks; see launch.h. */

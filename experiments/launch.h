@@ -25,14 +25,15 @@ struct ptq_launch {
     const char *file, *folder; /* the results file; FILE.tasks */
     char *given;               /* [plan->n], of Slurm: 1 where a task had the cell while this call looked on */
     int64_t memory;            /* of a task, or 0 */
+    int of_all;                /* 1 for --fresh, by which FILE loses the cells of other experiments, too */
     FILE *log;
 };
 
 /* Makes the folder with the experiment in it. */
 enum ptq_status ptq_launch_begin(struct ptq_launch *l, struct ptq_error *err);
 /* Where nothing is left to do: removes what is named above from the folder, and then itself. What else is in it stays,
- * and a line says so: so do the logs of cells that this plan does not have, in which another experiment on FILE says
- * why they failed. Scripts, queue and slurm-JOB.log serve no one by then: all tasks have ended. */
+ * and a line says so: so do, unless of_all, the logs of cells that this plan does not have, in which another experiment
+ * on FILE says why they failed. Scripts, queue and slurm-JOB.log serve no one by then: all tasks have ended. */
 enum ptq_status ptq_launch_end(struct ptq_launch *l, struct ptq_error *err);
 /* Where some cells have failed: their logs stay, but no task is under way any more. */
 void ptq_launch_settle(struct ptq_launch *l);

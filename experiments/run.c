@@ -239,6 +239,7 @@ static enum ptq_status look_and_say(struct run *r)
 {
     if (r->options->fresh) {
         struct ptq_launch l = launch_of(r);
+        l.of_all = 1;
         PTQ_TRY(ptq_results_remove(r->file, r->err));
         PTQ_TRY(ptq_failures_write(r->file, NULL, r->err));
         PTQ_TRY(ptq_launch_end(&l, r->err));

@@ -94,6 +94,8 @@ test_files_of_others_among_the_tasks() {
     expect_exit 0 "${run[@]}" -o "$file"
     expect_text "n.h5.tasks: stays, since it is, or holds, what is not of this experiment's tasks" "$scratch/err"
     [ "$(cd "$file.tasks" && echo *)" = "$other.log notes.txt other.yaml" ] || fail "in the folder: $(ls -A "$file.tasks")"
+    expect_exit 0 "${run[@]}" --fresh -o "$file" # whose cells --fresh removes, too
+    [ "$(cd "$file.tasks" && echo *)" = "notes.txt other.yaml" ] || fail "after --fresh: $(ls -A "$file.tasks")"
     rm "$file.tasks"/*
     expect_exit 0 "${run[@]}" -o "$file"
     [ ! -e "$file.tasks" ] || fail "the empty folder stays"
