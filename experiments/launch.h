@@ -60,6 +60,8 @@ enum ptq_status ptq_launch_local(struct ptq_launch *l, struct ptq_error *err);
  * *left: how many are queued or running; the plan's cells among theirs are given then. PTQ_EIO where Slurm does not
  * say. Without FILE.tasks/queue there were none, and nobody is asked. */
 enum ptq_status ptq_slurm_ask(struct ptq_launch *l, int *left, struct ptq_error *err);
+/* A line on out where cells that are missing may be at work; that Slurm does not answer is a line, too. */
+enum ptq_status ptq_slurm_list(struct ptq_launch *l, FILE *out, struct ptq_error *err);
 /* How many cells are missing that were given to no task yet. */
 int ptq_slurm_count_new(const struct ptq_launch *l);
 /* Submits those, and they are given. FILE is locked, and no task is left. */

@@ -405,18 +405,6 @@ static enum ptq_status run_task(struct run *r, const char *id)
     return status;
 }
 
-/* Of cells that are missing, some may be at work. That Slurm does not answer keeps nobody from the list. */
-static enum ptq_status list_tasks(struct run *r)
-{
-    struct ptq_launch l = launch_of(r);
-    int left;
-    enum ptq_status status = ptq_slurm_ask(&l, &left, r->err);
-    if (status == PTQ_EIO) ptq_say(r->list, "%s\n", r->err->text);
-    if (status == PTQ_EIO) return PTQ_OK;
-    if (left) ptq_say(r->list, "a call waits for %d task%s that Slurm has already\n", left, left == 1 ? "" : "s");
-    return status;
-}
-
 static enum ptq_status dry_run(struct run *r)
 {
     if (!r->options->fresh) PTQ_TRY(ptq_plan_look(&r->plan, r->file, r->err));
@@ -426,9 +414,10 @@ static enum ptq_status dry_run(struct run *r)
         r->plan.machine = 1.1 * ptq_machine_pace() * ptq_pool_size();
     ptq_say(r->list, "%s\n", r->experiment.title);
     print_summary(r, r->list);
-    PTQ_TRY(list_tasks(r));
+    struct ptq_launch l = launch_of(r);
+    PTQ_TRY(ptq_slurm_list(&l, r->list, r->err));
     PTQ_TRY(ptq_plan_notes(&r->plan, &r->experiment, r->options->fresh ? NULL : r->file, r->list, r->err));
-    int64_t memory = launch_of(r).memory, tasks = tasks_at_once(r), peak = ptq_plan_peak(&r->plan, memory);
+    int64_t memory = l.memory, tasks = tasks_at_once(r), peak = ptq_plan_peak(&r->plan, memory);
     const char *each = tasks > 1 ? ptq_format(r->arena, " in each of %lld tasks at once", (long long)tasks) : "";
     if (peak)
         ptq_say(r->list, "memory: about %lld MiB at most%s%s\n", (long long)(peak >> 20) + 1, each,

@@ -176,6 +176,16 @@ enum ptq_status ptq_slurm_ask(struct ptq_launch *l, int *left, struct ptq_error 
     return PTQ_OK;
 }
 
+enum ptq_status ptq_slurm_list(struct ptq_launch *l, FILE *out, struct ptq_error *err)
+{
+    int left;
+    enum ptq_status status = ptq_slurm_ask(l, &left, err);
+    if (status == PTQ_EIO) ptq_say(out, "%s\n", err->text);
+    if (status == PTQ_EIO) return PTQ_OK;
+    if (left) ptq_say(out, "a call waits for %d task%s that Slurm has already\n", left, left == 1 ? "" : "s");
+    return status;
+}
+
 enum ptq_status ptq_slurm_check_idle(struct ptq_arena *arena, const char *file, struct ptq_error *err)
 {
     char *queue;
