@@ -7,6 +7,7 @@
 #include "forward.h"
 #include "grid.h"
 #include "inputs.h"
+#include "kept.h"
 #include "locate.h"
 #include "offload.h"
 #include "only.h"
@@ -59,51 +60,6 @@ static void count_bits(struct run *r, const struct ptq_block *block, const struc
         r->bits += weights * (packed ? ptq_packed_bits(packed) : ptq_qmat_bits(&q[role]));
         r->weights += weights;
     }
-}
-
-/* ---- norms and biases of a block, to and from where they are kept ---- */
-
-static void copy_out(struct ptq_arena *arena, const float *from, int64_t n, float **to)
-{
-    if (!from) return;
-    *to = ptq_new(arena, float, n);
-    memcpy(*to, from, sizeof *from * (size_t)n);
-}
-
-/* The block with its codes as it is now; nothing is copied. */
-static struct ptq_kept view(const struct ptq_block *b, const struct ptq_qmat *q)
-{
-    struct ptq_kept kept = {.norm = {b->norm1_w, b->norm1_b, b->norm2_w, b->norm2_b},
-                            .activation_scale = b->activation_scale};
-    memcpy(kept.q, q, sizeof kept.q);
-    for (int role = 0; role < PTQ_N_ROLE; role++)
-        if (q[role].n) kept.bias[role] = b->linear[role].b;
-    return kept;
-}
-
-static void keep(const struct run *r, const struct ptq_kept *now, struct ptq_kept *kept)
-{
-    memcpy(kept->q, now->q, sizeof kept->q);
-    for (int i = 0; i < 4; i++) copy_out(r->arena, now->norm[i], r->model->config.width, &kept->norm[i]);
-    for (int role = 0; role < PTQ_N_ROLE; role++)
-        copy_out(r->arena, now->bias[role], now->q[role].n, &kept->bias[role]);
-    float *scale = NULL;
-    copy_out(r->arena, now->activation_scale, r->model->config.ff, &scale);
-    kept->activation_scale = scale;
-}
-
-static void copy_back(float *to, const float *from, int64_t n)
-{
-    if (from) memcpy(to, from, sizeof *to * (size_t)n);
-}
-
-static void put_back(const struct run *r, const struct ptq_kept *kept, struct ptq_block *b)
-{
-    float *norm[] = {b->norm1_w, b->norm1_b, b->norm2_w, b->norm2_b};
-    ptq_reapply(kept->q, b);
-    b->activation_scale = kept->activation_scale;
-    for (int i = 0; i < 4; i++) copy_back(norm[i], kept->norm[i], r->model->config.width);
-    for (int role = 0; role < PTQ_N_ROLE; role++) copy_back(b->linear[role].b, kept->bias[role], b->linear[role].n);
 }
 
 /* ---- a block quantised ---- */
@@ -181,16 +137,6 @@ static enum ptq_status quantize_block(struct run *r, int64_t index, struct ptq_b
     return PTQ_OK;
 }
 
-/* What is kept has a place in the block: norms and biases where it has them, and nowhere else. */
-static int fits(const struct ptq_kept *kept, const struct ptq_block *b)
-{
-    const float *norm[] = {b->norm1_w, b->norm1_b, b->norm2_w, b->norm2_b};
-    int good = 1;
-    for (int i = 0; i < 4; i++) good &= !kept->norm[i] == !norm[i];
-    for (int role = 0; role < PTQ_N_ROLE; role++) good &= !kept->bias[role] == !b->linear[role].b;
-    return good;
-}
-
 /* The block as an earlier run of this cell left it. */
 static enum ptq_status restore_block(struct run *r, int64_t index, struct ptq_block *block, struct ptq_qmat *q,
                                      struct ptq_error *err)
@@ -199,15 +145,14 @@ static enum ptq_status restore_block(struct run *r, int64_t index, struct ptq_bl
     struct ptq_linear_report *report;
     int n;
     PTQ_TRY(ptq_part_get(r->part, index, r->kept ? r->arena : r->codes, &kept, &report, &n, err));
-    if (!fits(&kept, block))
+    if (!ptq_kept_fits(&kept, block))
         return ptq_fail(err, PTQ_EINPUT, "%s: holds another model's blocks; remove this folder", r->cell->part);
     memcpy(q, kept.q, sizeof kept.q);
     memcpy(r->cell->linear + r->cell->n_linears, report, sizeof *report * (size_t)n);
     r->cell->n_linears += n;
-    put_back(r, &kept, block);
-    float *scale = NULL; /* the block still needs it when codes that are not kept are gone */
-    copy_out(r->work, kept.activation_scale, r->model->config.ff, &scale);
-    block->activation_scale = scale;
+    ptq_kept_put_back(&kept, &r->model->config, block);
+    /* The block still needs it when codes that are not kept are gone. */
+    block->activation_scale = ptq_copy_floats(r->work, kept.activation_scale, r->model->config.ff);
     ptq_progress_step(&r->progress, (double)r->calib->n);
     return PTQ_OK;
 }
@@ -248,7 +193,7 @@ static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chu
     if (index > r->last) return PTQ_OK;
     if (*r->spec->only && !travels(r) && !ptq_only_roles(r->spec->only, r->model, index)) return PTQ_OK;
     if (!first_chunk) {
-        put_back(r, &r->kept[index], block);
+        ptq_kept_put_back(&r->kept[index], &r->model->config, block);
         return pack(r, r->kept[index].q, block, err);
     }
     double started = ptq_seconds();
@@ -263,8 +208,8 @@ static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chu
     }
     PTQ_TRY(pack(r, here, block, err));
     count_bits(r, block, here);
-    struct ptq_kept now = view(block, here);
-    if (r->kept) keep(r, &now, &r->kept[index]);
+    struct ptq_kept now = ptq_kept_view(block, here);
+    if (r->kept) r->kept[index] = ptq_kept_copy(r->arena, &now, &r->model->config);
     if (!again) save_block(r, index, &now, from, started);
     PTQ_TRY(hand_over(r, index, block, here, err));
     ptq_arena_rewind(r->codes, mark);
