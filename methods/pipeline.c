@@ -75,10 +75,12 @@ static int travels(const struct run *r)
 static enum ptq_status start_calibration(struct run *r, struct ptq_error *err)
 {
     double started = ptq_seconds();
+    ptq_peak_rss_lap(&r->cell->peak_rss_bytes_eval);
     assert(r->calib);
     ptq_forward_make(r->work, r->model, r->calib->id, r->calib->n, r->calib->length, &r->travel);
     if (r->part) r->resumed = r->position = ptq_part_resume(r->part, &r->travel, &r->earlier);
     if (!r->resumed) PTQ_TRY(ptq_forward_embed(&r->travel, err));
+    ptq_peak_rss_lap(r->resumed ? NULL : &r->cell->peak_rss_bytes_quantize);
     r->cell->seconds_quantize += r->earlier + ptq_seconds() - started;
     return PTQ_OK;
 }
@@ -197,6 +199,7 @@ static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chu
         return pack(r, r->kept[index].q, block, err);
     }
     double started = ptq_seconds();
+    ptq_peak_rss_lap(&r->cell->peak_rss_bytes_eval);
     int from = r->cell->n_linears;
     struct ptq_mark mark = ptq_arena_mark(r->codes);
     int again = index < r->resumed;
@@ -213,6 +216,7 @@ static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chu
     if (!again) save_block(r, index, &now, from, started);
     PTQ_TRY(hand_over(r, index, block, here, err));
     ptq_arena_rewind(r->codes, mark);
+    ptq_peak_rss_lap(again ? NULL : &r->cell->peak_rss_bytes_quantize); /* restored is what an earlier run quantised */
     r->cell->seconds_quantize += ptq_seconds() - started;
     return PTQ_OK;
 }
@@ -222,7 +226,9 @@ static enum ptq_status run_chunk(struct run *r, int64_t first, int64_t windows, 
     const struct ptq_model *model = r->model;
     const struct ptq_windows *eval = r->eval;
     struct ptq_forward f;
+    ptq_peak_rss_lap(&r->cell->peak_rss_bytes_eval);
     PTQ_TRY(ptq_compare_prepare(&r->compare, first, windows, err));
+    ptq_peak_rss_lap(NULL);
     ptq_forward_make(r->work, model, eval->id + first * eval->length, windows, eval->length, &f);
     int64_t from = r->cell->prefix ? ptq_prefix_fetch(r->cell->prefix, r->changed, &f) : -1;
     if (from < 0) PTQ_TRY(ptq_forward_embed(&f, err));
@@ -287,6 +293,7 @@ static enum ptq_status summarise(struct run *r, struct ptq_error *err)
     c->ppl = c->tokens ? exp(c->nll_mean) : 0;
     c->effective_bits = r->weights > 0 ? r->bits / r->weights : r->model->source_bits;
     c->peak_rss_bytes = ptq_peak_rss_bytes();
+    if (c->peak_rss_bytes < c->peak_rss_bytes_load) c->peak_rss_bytes = c->peak_rss_bytes_load;
     c->tokens_per_second = c->seconds_eval > 0 ? (double)(c->windows * c->window) / c->seconds_eval : 0;
     if (!isfinite(c->ppl))
         return ptq_fail(err, PTQ_ENUMERIC, "%s: the perplexity is not finite (mean nll %g)", c->model, c->nll_mean);
@@ -299,6 +306,8 @@ static enum ptq_status evaluate(struct run *r, struct ptq_error *err)
     double started = ptq_seconds();
     r->packed = r->eval->n > 0 && cell->path && strcmp(cell->path, "packed") == 0;
     cell->seconds_quantize = 0;
+    cell->peak_rss_bytes_quantize = cell->peak_rss_bytes_eval = 0;
+    ptq_peak_rss_lap(NULL);
     cell->saturated_groups = cell->n_linears = cell->n_inputs = 0;
     r->work = ptq_arena_make("cell");
     r->codes = ptq_arena_make("codes");
@@ -308,6 +317,7 @@ static enum ptq_status evaluate(struct run *r, struct ptq_error *err)
     ptq_arena_free(r->codes);
     ptq_arena_free(r->work);
     if (status) return status;
+    ptq_peak_rss_lap(&cell->peak_rss_bytes_eval);
     cell->seconds_eval = ptq_seconds() - started - (cell->seconds_quantize - r->earlier) - r->compare.seconds;
     if (r->stats) ptq_inputs_report(r->arena, r->stats, cell);
     ptq_compare_end(&r->compare, cell);
@@ -415,6 +425,7 @@ static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_jo
     ptq_session_forget_prefix(session, ptq_plan_keeps_prefix(&plan) ? plan.eval : NULL);
     PTQ_TRY(keep_budget(session, job, &plan.spec, err));
     cell->seconds_calibrate = 0;
+    cell->peak_rss_bytes_calibrate = 0;
     if (!travel_with_cell(&plan)) PTQ_TRY(ptq_session_calibrate(session, &plan, cell, err));
     cell->reference = job->reference ? reference_of(session, &plan) : NULL;
     cell->prefix = prefix_of(session, &plan);
