@@ -35,14 +35,6 @@ double ptq_seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-void ptq_peak_rss_restart(void)
-{
-    int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
-    if (fd < 0) return;
-    if (write(fd, "5", 1) < 0) errno = 0; /* then the peak goes on from before */
-    close(fd);
-}
-
 long long ptq_status_bytes(const char *key)
 {
     char line[128];
@@ -55,12 +47,42 @@ long long ptq_status_bytes(const char *key)
     return 1024 * kib;
 }
 
+/* Of the laps since the restart. */
+static struct {
+    long long most; /* of those that have ended */
+    int counted;    /* 1: the kernel counted anew at the beginning of each */
+} laps;
+
+/* 1 where the kernel's peak begins again at what is held now. */
+static int count_anew(void)
+{
+    int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+    if (fd < 0) return 0;
+    int done = write(fd, "5", 1) == 1;
+    close(fd);
+    return done;
+}
+
+void ptq_peak_rss_restart(void)
+{
+    laps.most = 0;
+    laps.counted = count_anew() && ptq_status_bytes("VmHWM");
+}
+
+void ptq_peak_rss_lap(int64_t *most)
+{
+    long long now = laps.counted ? ptq_status_bytes("VmHWM") : 0;
+    if (now > laps.most) laps.most = now;
+    if (most && (now > *most || !now)) *most = now;
+    laps.counted = now && count_anew();
+}
+
 /* Of getrusage's, what was before an exec is never taken away. */
 long long ptq_peak_rss_bytes(void)
 {
     struct rusage usage;
     long long peak = ptq_status_bytes("VmHWM");
-    if (peak) return peak;
+    if (peak) return peak > laps.most ? peak : laps.most;
     getrusage(RUSAGE_SELF, &usage);
     return 1024LL * usage.ru_maxrss;
 }

@@ -5,6 +5,7 @@
 
 #include "status.h"
 
+#include <stdint.h>
 #include <stdio.h>
 
 struct ptq_progress {
@@ -31,6 +32,9 @@ double ptq_seconds(void); /* monotonic clock */
 long long ptq_status_bytes(const char *key);
 long long ptq_peak_rss_bytes(void); /* of this process, since the last restart */
 void ptq_peak_rss_restart(void);    /* from now on; where Linux does not let us, it stays the process's so far */
+/* Ends a lap, which began with the one before or the restart: *most is raised to the peak of it alone, or becomes 0
+ * where that is not known, since Linux did not let us count anew. NULL: a lap of nothing in particular. */
+void ptq_peak_rss_lap(int64_t *most);
 
 /* After ptq_catch_signals, SIGINT and SIGTERM set a flag instead of ending the process; the second one ends it.
  * ptq_interrupted fails with PTQ_EINTERRUPT once the flag is set. SIGBUS from a mapped file that became shorter ends

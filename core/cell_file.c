@@ -11,6 +11,7 @@ static enum ptq_status write_about(struct ptq_h5 *file, struct ptq_error *err)
 {
 #define X(kind, name, unit, doc) PTQ_TRY(ptq_h5_put_text(file, "/about", #name, unit "; " doc, err));
     PTQ_CELL_FIELDS(X)
+    PTQ_PEAK_FIELDS(X)
     PTQ_AGAINST_FIELDS(X)
 #undef X
     return PTQ_OK;
@@ -131,6 +132,10 @@ static enum ptq_status write_cell(struct ptq_h5 *file, const struct ptq_cell *ce
 #define X(kind, name, ...) PTQ_TRY(PUT_##kind(file, group, #name, cell->name, err));
     PTQ_CELL_FIELDS(X)
 #undef X
+#define X(kind, name, ...)                                                                                             \
+    if (cell->name) PTQ_TRY(PUT_##kind(file, group, #name, cell->name, err));
+    PTQ_PEAK_FIELDS(X)
+#undef X
     int64_t scored = cell->windows ? cell->tokens / cell->windows : 0;
     PTQ_TRY(ptq_h5_put_floats(file, group, "nll", cell->nll, cell->windows, scored, err));
     PTQ_TRY(ptq_h5_describe(file, group, "nll", "nat", "[window][scored token] -ln p of the token", err));
@@ -229,7 +234,7 @@ struct number {
 #define NUMBER_INT(type, field) {#field, 0, offsetof(struct type, field)},
 #define NUMBER_REAL(type, field) {#field, 1, offsetof(struct type, field)},
 #define X(kind, field, ...) NUMBER_##kind(ptq_cell, field)
-static const struct number of_cell[] = {PTQ_CELL_FIELDS(X){0}};
+static const struct number of_cell[] = {PTQ_CELL_FIELDS(X) PTQ_PEAK_FIELDS(X){0}};
 static const struct number of_against[] = {PTQ_AGAINST_FIELDS(X){0}};
 #undef X
 #define X(kind, field, ...) NUMBER_##kind(ptq_linear_report, field)
@@ -432,6 +437,10 @@ enum ptq_status ptq_cell_read(struct ptq_h5 *file, const char *path, const char 
     *cell = (struct ptq_cell){0};
 #define X(kind, name, ...) PTQ_TRY(GET_##kind(file, group, #name, &cell->name, err));
     PTQ_CELL_FIELDS(X)
+#undef X
+#define X(kind, name, ...)                                                                                             \
+    if (ptq_h5_has_value(file, group, #name)) PTQ_TRY(GET_##kind(file, group, #name, &cell->name, err));
+    PTQ_PEAK_FIELDS(X)
 #undef X
     const char *name;
     double value;

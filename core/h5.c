@@ -230,6 +230,14 @@ int ptq_h5_exists(struct ptq_h5 *file, const char *path)
     return object >= 0;
 }
 
+int ptq_h5_has_value(struct ptq_h5 *file, const char *group, const char *name)
+{
+    hid_t at = ptq_h5_find(file->id, group);
+    int has = H5Aexists(at, name) > 0 || ptq_h5_has_link(at, name); /* below 0 where there is no such group */
+    ptq_h5_release(at);
+    return has;
+}
+
 /* ---- reading ---- */
 
 /* A value that was found: an attribute or a dataset, checked against the file's size. */

@@ -87,6 +87,8 @@ enum ptq_status ptq_h5_texts(struct ptq_h5 *file, const char *group, const char 
 enum ptq_status ptq_h5_put_group(struct ptq_h5 *file, const char *group, struct ptq_error *err);
 
 int ptq_h5_exists(struct ptq_h5 *file, const char *path);
+/* Whether group has that attribute or dataset, of whatever kind. */
+int ptq_h5_has_value(struct ptq_h5 *file, const char *group, const char *name);
 /* Names of the groups in a group, in creation order. PTQ_EINPUT where it holds anything else. */
 enum ptq_status ptq_h5_groups(struct ptq_h5 *file, const char *group, struct ptq_arena *arena, const char ***out,
                               int64_t *n, struct ptq_error *err);

@@ -4,9 +4,9 @@
  *     /                      attributes: format "ptq-results", schema 1, experiment, experiment_yaml
  *     /about                 an attribute a scalar of a cell, by its name: "UNIT; what it is"
  *     /cells/ID/             one group a cell; ID is the SHA-256 of the cell's canonical configuration
- *         attributes         one for each line of PTQ_CELL_FIELDS and, where there is kl, of PTQ_AGAINST_FIELDS
- *         nll                [windows][scored] float32, -ln p of each scored token (natural log)
- *         kl                 [windows][scored] float32, D(p_FP || p) of each, in nats; not of FP16, nor in older files
+ *         attributes         one for each line of PTQ_CELL_FIELDS; where there is kl, of PTQ_AGAINST_FIELDS; and those
+ * of PTQ_PEAK_FIELDS that are known nll                [windows][scored] float32, -ln p of each scored token (natural
+ * log) kl                 [windows][scored] float32, D(p_FP || p) of each, in nats; not of FP16, nor in older files
  *         linears/           name, and one column for each line of PTQ_LINEAR_FIELDS; one row a quantised linear
  *         inputs/            where the cell read statistics: name, one column for each line of PTQ_INPUT_FIELDS, and
  *                            ranked [inputs][PTQ_INPUT_RANKS] float32; one row an input of a block
@@ -71,8 +71,8 @@ enum { PTQ_RESULTS_SCHEMA = 1 };
     X(INT, saturated_groups, "group",                                                                                  \
       "groups with a code at an end that the value overshoots by more than half a step")                               \
     X(INT, peak_rss_bytes, "byte",                                                                                     \
-      "peak resident memory of the process while the cell ran; where /proc/self/clear_refs cannot be written, and of " \
-      "files before 2026-11-28, up to its end")                                                                        \
+      "peak resident memory of the process while the cell was loaded and ran; where /proc/self/clear_refs cannot be "  \
+      "written, and of files before 2026-11-28, up to its end")                                                        \
     X(REAL, ppl, "1", "perplexity, exp(nll_mean)")                                                                     \
     X(REAL, nll_mean, "nat", "mean -ln p over scored tokens")                                                          \
     X(REAL, effective_bits, "bit",                                                                                     \
@@ -83,6 +83,18 @@ enum { PTQ_RESULTS_SCHEMA = 1 };
     X(REAL, seconds_quantize, "s", "wall seconds: the method")                                                         \
     X(REAL, seconds_eval, "s", "wall seconds: perplexity")                                                             \
     X(REAL, tokens_per_second, "token/s", "evaluated tokens per second of seconds_eval")
+
+/* The one table of peaks by stage, which are measured in the seconds of the same name: kind, name, unit, what it is.
+ * What is there is that of the process, so a stage counts what others hold beside it, and peak_rss_bytes is no less
+ * than any. One that is not known has no attribute, and is 0 here: the cell had no such stage (another one loaded or
+ * measured for it, statistics were cached), or /proc/self/clear_refs cannot be written, or the file is older. */
+#define PTQ_PEAK_FIELDS(X)                                                                                             \
+    X(INT, peak_rss_bytes_load, "byte", "peak resident memory in seconds_load, of the cell that loaded model or text") \
+    X(INT, peak_rss_bytes_calibrate, "byte",                                                                           \
+      "peak resident memory in seconds_calibrate, of the cell that measured the statistics")                           \
+    X(INT, peak_rss_bytes_quantize, "byte",                                                                            \
+      "peak resident memory in seconds_quantize; of a resumed cell, in the blocks that it still had to quantise")      \
+    X(INT, peak_rss_bytes_eval, "byte", "peak resident memory in seconds_eval")
 
 #define PTQ_FIELD_TYPE_TEXT const char *
 #define PTQ_FIELD_TYPE_INT int64_t
@@ -160,6 +172,7 @@ struct ptq_cell {
     char id[PTQ_SHA256_HEX];
 #define X(kind, name, ...) PTQ_FIELD_TYPE_##kind name;
     PTQ_CELL_FIELDS(X)
+    PTQ_PEAK_FIELDS(X)
     PTQ_AGAINST_FIELDS(X)
 #undef X
     float *nll; /* [windows][scored], scored = tokens / windows */

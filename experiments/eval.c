@@ -4,6 +4,7 @@
 #include "offload.h"
 #include "pipeline.h"
 #include "progress.h"
+#include "stages.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -14,6 +15,17 @@
 static json_t *measured(const struct ptq_cell *c, double value)
 {
     return c->tokens ? json_real(value) : json_null();
+}
+
+/* Bytes; null where they are not known. */
+static json_t *peaks(const struct ptq_cell *c)
+{
+    struct ptq_stage stage[PTQ_N_STAGES];
+    json_t *json = json_object();
+    ptq_stages_of(c, stage);
+    for (int s = 0; s < PTQ_N_STAGES; s++)
+        json_object_set_new(json, stage[s].key, stage[s].peak ? json_integer(stage[s].peak) : json_null());
+    return json;
 }
 
 char *ptq_eval_json(const struct ptq_cell *c)
@@ -27,6 +39,7 @@ char *ptq_eval_json(const struct ptq_cell *c)
         c->seconds_eval, "tokens_per_second", measured(c, c->tokens_per_second), "peak_rss_bytes",
         (json_int_t)c->peak_rss_bytes, "device", c->device, "threads", (json_int_t)c->threads, "seed",
         (json_int_t)c->seed, "version", c->version);
+    json_object_set_new(json, "peak_rss_by_stage", peaks(c));
     json_object_set_new(json, "device_peak_bytes", json_integer(ptq_offload_peak_bytes()));
     json_object_set_new(json, "commit", json_string(c->commit));
     json_object_set_new(json, "effective_bits", json_real(c->effective_bits));
@@ -49,7 +62,7 @@ enum ptq_status ptq_eval_print_json(const struct ptq_cell *c, struct ptq_error *
     return PTQ_OK;
 }
 
-static void print_cell(const struct ptq_cell *c)
+static void print_cell(struct ptq_arena *arena, const struct ptq_cell *c)
 {
     ptq_say(stdout, "%s  %s  ppl %.4f  (%lld tokens in %lld windows of %lld)\n", c->model, c->spec, c->ppl,
             (long long)c->tokens, (long long)c->windows, (long long)c->window);
@@ -65,10 +78,9 @@ static void print_cell(const struct ptq_cell *c)
     if (c->n_linears)
         printf("quantised: %d linears, %.3f bits a weight%s, %lld saturated groups\n", c->n_linears, c->effective_bits,
                strcmp(c->path, "packed") == 0 ? " as packed, padding included" : "", (long long)c->saturated_groups);
-    printf("seconds: load %.1f, calibrate %.1f, quantise %.1f, evaluate %.1f (%.0f tokens/s, %lld threads); peak %.0f "
-           "MiB\n",
+    printf("seconds: load %.1f, calibrate %.1f, quantise %.1f, evaluate %.1f (%.0f tokens/s, %lld threads); %s\n",
            c->seconds_load, c->seconds_calibrate, c->seconds_quantize, c->seconds_eval, c->tokens_per_second,
-           (long long)c->threads, (double)c->peak_rss_bytes / 1048576);
+           (long long)c->threads, ptq_stages_peaks(arena, c));
     if (ptq_offload_peak_bytes())
         printf("forward passes on %s, at most %.0f MiB of its memory\n", c->device,
                (double)ptq_offload_peak_bytes() / 1048576);
@@ -130,7 +142,7 @@ enum ptq_status ptq_eval(const struct ptq_options *options, struct ptq_error *er
     if (!status && options->json) {
         status = ptq_eval_print_json(&cell, err);
     } else if (!status) {
-        print_cell(&cell);
+        print_cell(arena, &cell);
     }
     ptq_session_free(session);
     ptq_arena_free(arena);

@@ -3,6 +3,7 @@
 #include "escape.h"
 #include "method.h"
 #include "results.h"
+#include "stages.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -77,6 +78,10 @@ static json_t *cell_json(struct ptq_arena *arena, const struct ptq_cell *c)
         PTQ_AGAINST_FIELDS(X)
     }
 #undef X
+#define X(kind, name, ...)                                                                                             \
+    if (c->name) kind(name)
+    PTQ_PEAK_FIELDS(X)
+#undef X
 #undef TEXT
 #undef INT
 #undef REAL
@@ -137,8 +142,8 @@ static void print_cell(struct ptq_arena *arena, const struct ptq_cell *c, FILE *
     if (c->calib[0])
         fprintf(out, "  %s on %s (%s)\n", ptq_spec_text_needs_calib(c->spec) ? "calibrated" : "output errors measured",
                 SHOWN(c->calib), SHOWN(c->calib_protocol));
-    fprintf(out, "  seconds: load %.2f, calibrate %.2f, quantise %.2f, evaluate %.2f; peak %.0f MiB\n", c->seconds_load,
-            c->seconds_calibrate, c->seconds_quantize, c->seconds_eval, (double)c->peak_rss_bytes / 1048576);
+    fprintf(out, "  seconds: load %.2f, calibrate %.2f, quantise %.2f, evaluate %.2f; %s\n", c->seconds_load,
+            c->seconds_calibrate, c->seconds_quantize, c->seconds_eval, ptq_stages_peaks(arena, c));
     fprintf(out, "  %s on %s, %s, %s, %s, %lld threads, seed %lld\n", SHOWN(c->started), SHOWN(c->host), SHOWN(c->cpu),
             SHOWN(c->device), SHOWN(c->blas), (long long)c->threads, (long long)c->seed);
     fprintf(out, "  ptq %s, commit %s, %s\n", SHOWN(c->version), SHOWN(c->commit), SHOWN(c->compiler));

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { TEXT, INT, REAL };
+enum { TEXT, INT, REAL, UNKNOWN };
 
 /* One field of a record. */
 struct field {
@@ -28,6 +28,11 @@ enum { MOST_FIELDS = 128 };
     f[n++] = (struct field)                                                                                            \
     {                                                                                                                  \
         .kind = INT, .name = (label), .integer = (value)                                                               \
+    }
+#define ADD_KNOWN(label, value)                                                                                        \
+    f[n++] = (struct field)                                                                                            \
+    {                                                                                                                  \
+        .kind = (value) ? INT : UNKNOWN, .name = (label), .integer = (value)                                           \
     }
 #define ADD_REAL(label, value)                                                                                         \
     f[n++] = (struct field)                                                                                            \
@@ -60,6 +65,9 @@ static int list_cell(const struct ptq_cell *c, struct field *f)
 #define X(type, name, ...) ADD_##type(#name, c->name);
     ADD_TEXT("id", c->id);
     PTQ_CELL_FIELDS(X)
+#undef X
+#define X(type, name, ...) ADD_KNOWN(#name, c->name);
+    PTQ_PEAK_FIELDS(X)
 #undef X
 #define X(type, name, ...) ADD_##type(#name, c->kl ? c->name : NAN);
     PTQ_AGAINST_FIELDS(X)
@@ -118,6 +126,7 @@ static int list_each(struct ptq_arena *arena, const struct ptq_replicates *seeds
 }
 #undef ADD_TEXT
 #undef ADD_INT
+#undef ADD_KNOWN
 #undef ADD_REAL
 
 static void print_field(struct ptq_arena *arena, const struct field *f, FILE *out)
@@ -126,7 +135,7 @@ static void print_field(struct ptq_arena *arena, const struct field *f, FILE *ou
         fputs(ptq_escape(arena, PTQ_TABLE_CSV, f->text), out);
     else if (f->kind == INT)
         fprintf(out, "%lld", (long long)f->integer);
-    else if (!isnan(f->real))
+    else if (f->kind == REAL && !isnan(f->real))
         fprintf(out, "%.12g", f->real);
 }
 
@@ -154,6 +163,7 @@ static json_t *field_json(const struct field *f)
 {
     if (f->kind == INT) return json_integer((json_int_t)f->integer);
     if (f->kind == REAL) return isfinite(f->real) ? json_real(f->real) : json_null();
+    if (f->kind == UNKNOWN) return json_null();
     json_t *text = json_string(f->text);
     if (text) return text;
     /* Names are bytes, and JSON wants UTF-8. */

@@ -118,6 +118,12 @@ const struct ptq_cell *ptq_replicates_mean(struct ptq_arena *arena, const struct
     X(REAL, seconds_quantize)
     X(REAL, seconds_eval)
 #undef X
+#define X(kind, name, ...)                                                                                             \
+    for (int i = 0; i < r->n; i++)                                                                                     \
+        if (r->cell[i]->name > mean->name) mean->name = r->cell[i]->name;
+    PTQ_PEAK_FIELDS(X)
+    X(INT, peak_rss_bytes)
+#undef X
     return mean;
 }
 

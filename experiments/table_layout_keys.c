@@ -207,6 +207,13 @@ static double value_peak(ROW)
     return (double)row->cell->peak_rss_bytes / (1 << 20);
 }
 
+static double value_quantize_peak(ROW)
+{
+    (void)report, (void)interval;
+    int64_t peak = row->cell->peak_rss_bytes_quantize;
+    return peak ? (double)peak / (1 << 20) : NAN;
+}
+
 /* The mean of a column over the linears that have it, each with the weight of its groups. */
 static double mean_of_linears(const struct ptq_cell *c, double (*of)(const struct ptq_linear_report *), int scaled_only)
 {
@@ -360,6 +367,10 @@ static const struct ptq_table_layout_value values[] = {
      .number = value_seconds,
      .doc = "wall seconds of calibrating, quantising"},
     {.name = "peak_mib", .head = "peak MiB", .number = value_peak, .doc = "peak resident memory of the process"},
+    {.name = "quantize_peak_mib",
+     .head = "peak of quantising, MiB",
+     .number = value_quantize_peak,
+     .doc = "peak resident memory of the process while the method quantised"},
     {.name = "changed_percent",
      .head = "steps changed",
      .form = PTQ_FORM_PERCENT,

@@ -1,5 +1,6 @@
 #include "hold.h"
 
+#include "kept.h"
 #include "progress.h"
 #include "session.h"
 
@@ -9,14 +10,6 @@ struct holding {
     struct ptq_arena *arena;
     struct ptq_held *held;
 };
-
-static float *copy(struct ptq_arena *arena, const float *from, int64_t n)
-{
-    if (!from) return NULL;
-    float *to = ptq_new(arena, float, n);
-    memcpy(to, from, sizeof *from * (size_t)n);
-    return to;
-}
 
 /* Weights (unless they are packed) and biases of one input's linears, one behind the other as they were. */
 static void copy_input(struct ptq_arena *arena, enum ptq_input input, int packed, struct ptq_block *b)
@@ -30,7 +23,8 @@ static void copy_input(struct ptq_arena *arena, enum ptq_input input, int packed
         weights += l->n * l->k;
         outputs += l->n;
     }
-    float *w = packed ? NULL : copy(arena, first->w, weights), *bias = copy(arena, first->b, outputs);
+    float *w = packed ? NULL : ptq_copy_floats(arena, first->w, weights),
+          *bias = ptq_copy_floats(arena, first->b, outputs);
     for (int role = 0; role < PTQ_N_ROLE; role++) {
         struct ptq_linear *l = &b->linear[role];
         if (!l->n || ptq_role_input[role] != input) continue;
@@ -67,8 +61,8 @@ static enum ptq_status take_block(void *context, int64_t index, const struct ptq
     int packed = strcmp(h->held->path, "packed") == 0;
     *b = *block;
     float **norm[] = {&b->norm1_w, &b->norm1_b, &b->norm2_w, &b->norm2_b};
-    for (int i = 0; i < 4; i++) *norm[i] = copy(h->arena, *norm[i], c->width);
-    b->activation_scale = copy(h->arena, block->activation_scale, c->ff);
+    for (int i = 0; i < 4; i++) *norm[i] = ptq_copy_floats(h->arena, *norm[i], c->width);
+    b->activation_scale = ptq_copy_floats(h->arena, block->activation_scale, c->ff);
     for (int input = 0; input < PTQ_N_INPUT; input++) copy_input(h->arena, (enum ptq_input)input, packed, b);
     if (h->held->model->packed)
         copy_images(h->arena, b);

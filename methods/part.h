@@ -12,18 +12,9 @@
 #ifndef PTQ_PART_H
 #define PTQ_PART_H
 
-#include "family.h"
 #include "forward.h"
-#include "qmat.h"
+#include "kept.h"
 #include "results.h"
-
-/* A quantised block as it is put back later: its codes, and the norms, biases and activation scale that a block method
- * may have transformed. */
-struct ptq_kept {
-    struct ptq_qmat q[PTQ_N_ROLE];
-    float *norm[4], *bias[PTQ_N_ROLE]; /* [C], [N]; NULL where there is none */
-    const float *activation_scale;     /* [F] or NULL */
-};
 
 struct ptq_part;
 struct ptq_spec;

@@ -7,6 +7,7 @@
 #include "forward.h"
 #include "grid.h"
 #include "inputs.h"
+#include "kept.h"
 #include "locate.h"
 #include "offload.h"
 #include "only.h"
@@ -61,51 +62,6 @@ static void count_bits(struct run *r, const struct ptq_block *block, const struc
     }
 }
 
-/* ---- norms and biases of a block, to and from where they are kept ---- */
-
-static void copy_out(struct ptq_arena *arena, const float *from, int64_t n, float **to)
-{
-    if (!from) return;
-    *to = ptq_new(arena, float, n);
-    memcpy(*to, from, sizeof *from * (size_t)n);
-}
-
-/* The block with its codes as it is now; nothing is copied. */
-static struct ptq_kept view(const struct ptq_block *b, const struct ptq_qmat *q)
-{
-    struct ptq_kept kept = {.norm = {b->norm1_w, b->norm1_b, b->norm2_w, b->norm2_b},
-                            .activation_scale = b->activation_scale};
-    memcpy(kept.q, q, sizeof kept.q);
-    for (int role = 0; role < PTQ_N_ROLE; role++)
-        if (q[role].n) kept.bias[role] = b->linear[role].b;
-    return kept;
-}
-
-static void keep(const struct run *r, const struct ptq_kept *now, struct ptq_kept *kept)
-{
-    memcpy(kept->q, now->q, sizeof kept->q);
-    for (int i = 0; i < 4; i++) copy_out(r->arena, now->norm[i], r->model->config.width, &kept->norm[i]);
-    for (int role = 0; role < PTQ_N_ROLE; role++)
-        copy_out(r->arena, now->bias[role], now->q[role].n, &kept->bias[role]);
-    float *scale = NULL;
-    copy_out(r->arena, now->activation_scale, r->model->config.ff, &scale);
-    kept->activation_scale = scale;
-}
-
-static void copy_back(float *to, const float *from, int64_t n)
-{
-    if (from) memcpy(to, from, sizeof *to * (size_t)n);
-}
-
-static void put_back(const struct run *r, const struct ptq_kept *kept, struct ptq_block *b)
-{
-    float *norm[] = {b->norm1_w, b->norm1_b, b->norm2_w, b->norm2_b};
-    ptq_reapply(kept->q, b);
-    b->activation_scale = kept->activation_scale;
-    for (int i = 0; i < 4; i++) copy_back(norm[i], kept->norm[i], r->model->config.width);
-    for (int role = 0; role < PTQ_N_ROLE; role++) copy_back(b->linear[role].b, kept->bias[role], b->linear[role].n);
-}
-
 /* ---- a block quantised ---- */
 
 static int travels(const struct run *r)
@@ -119,10 +75,12 @@ static int travels(const struct run *r)
 static enum ptq_status start_calibration(struct run *r, struct ptq_error *err)
 {
     double started = ptq_seconds();
+    ptq_peak_rss_lap(&r->cell->peak_rss_bytes_eval);
     assert(r->calib);
     ptq_forward_make(r->work, r->model, r->calib->id, r->calib->n, r->calib->length, &r->travel);
     if (r->part) r->resumed = r->position = ptq_part_resume(r->part, &r->travel, &r->earlier);
     if (!r->resumed) PTQ_TRY(ptq_forward_embed(&r->travel, err));
+    ptq_peak_rss_lap(r->resumed ? NULL : &r->cell->peak_rss_bytes_quantize);
     r->cell->seconds_quantize += r->earlier + ptq_seconds() - started;
     return PTQ_OK;
 }
@@ -181,16 +139,6 @@ static enum ptq_status quantize_block(struct run *r, int64_t index, struct ptq_b
     return PTQ_OK;
 }
 
-/* What is kept has a place in the block: norms and biases where it has them, and nowhere else. */
-static int fits(const struct ptq_kept *kept, const struct ptq_block *b)
-{
-    const float *norm[] = {b->norm1_w, b->norm1_b, b->norm2_w, b->norm2_b};
-    int good = 1;
-    for (int i = 0; i < 4; i++) good &= !kept->norm[i] == !norm[i];
-    for (int role = 0; role < PTQ_N_ROLE; role++) good &= !kept->bias[role] == !b->linear[role].b;
-    return good;
-}
-
 /* The block as an earlier run of this cell left it. */
 static enum ptq_status restore_block(struct run *r, int64_t index, struct ptq_block *block, struct ptq_qmat *q,
                                      struct ptq_error *err)
@@ -199,15 +147,14 @@ static enum ptq_status restore_block(struct run *r, int64_t index, struct ptq_bl
     struct ptq_linear_report *report;
     int n;
     PTQ_TRY(ptq_part_get(r->part, index, r->kept ? r->arena : r->codes, &kept, &report, &n, err));
-    if (!fits(&kept, block))
+    if (!ptq_kept_fits(&kept, block))
         return ptq_fail(err, PTQ_EINPUT, "%s: holds another model's blocks; remove this folder", r->cell->part);
     memcpy(q, kept.q, sizeof kept.q);
     memcpy(r->cell->linear + r->cell->n_linears, report, sizeof *report * (size_t)n);
     r->cell->n_linears += n;
-    put_back(r, &kept, block);
-    float *scale = NULL; /* the block still needs it when codes that are not kept are gone */
-    copy_out(r->work, kept.activation_scale, r->model->config.ff, &scale);
-    block->activation_scale = scale;
+    ptq_kept_put_back(&kept, &r->model->config, block);
+    /* The block still needs it when codes that are not kept are gone. */
+    block->activation_scale = ptq_copy_floats(r->work, kept.activation_scale, r->model->config.ff);
     ptq_progress_step(&r->progress, (double)r->calib->n);
     return PTQ_OK;
 }
@@ -248,10 +195,11 @@ static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chu
     if (index > r->last) return PTQ_OK;
     if (*r->spec->only && !travels(r) && !ptq_only_roles(r->spec->only, r->model, index)) return PTQ_OK;
     if (!first_chunk) {
-        put_back(r, &r->kept[index], block);
+        ptq_kept_put_back(&r->kept[index], &r->model->config, block);
         return pack(r, r->kept[index].q, block, err);
     }
     double started = ptq_seconds();
+    ptq_peak_rss_lap(&r->cell->peak_rss_bytes_eval);
     int from = r->cell->n_linears;
     struct ptq_mark mark = ptq_arena_mark(r->codes);
     int again = index < r->resumed;
@@ -263,11 +211,12 @@ static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chu
     }
     PTQ_TRY(pack(r, here, block, err));
     count_bits(r, block, here);
-    struct ptq_kept now = view(block, here);
-    if (r->kept) keep(r, &now, &r->kept[index]);
+    struct ptq_kept now = ptq_kept_view(block, here);
+    if (r->kept) r->kept[index] = ptq_kept_copy(r->arena, &now, &r->model->config);
     if (!again) save_block(r, index, &now, from, started);
     PTQ_TRY(hand_over(r, index, block, here, err));
     ptq_arena_rewind(r->codes, mark);
+    ptq_peak_rss_lap(again ? NULL : &r->cell->peak_rss_bytes_quantize); /* restored is what an earlier run quantised */
     r->cell->seconds_quantize += ptq_seconds() - started;
     return PTQ_OK;
 }
@@ -277,7 +226,9 @@ static enum ptq_status run_chunk(struct run *r, int64_t first, int64_t windows, 
     const struct ptq_model *model = r->model;
     const struct ptq_windows *eval = r->eval;
     struct ptq_forward f;
+    ptq_peak_rss_lap(&r->cell->peak_rss_bytes_eval);
     PTQ_TRY(ptq_compare_prepare(&r->compare, first, windows, err));
+    ptq_peak_rss_lap(NULL);
     ptq_forward_make(r->work, model, eval->id + first * eval->length, windows, eval->length, &f);
     int64_t from = r->cell->prefix ? ptq_prefix_fetch(r->cell->prefix, r->changed, &f) : -1;
     if (from < 0) PTQ_TRY(ptq_forward_embed(&f, err));
@@ -342,6 +293,7 @@ static enum ptq_status summarise(struct run *r, struct ptq_error *err)
     c->ppl = c->tokens ? exp(c->nll_mean) : 0;
     c->effective_bits = r->weights > 0 ? r->bits / r->weights : r->model->source_bits;
     c->peak_rss_bytes = ptq_peak_rss_bytes();
+    if (c->peak_rss_bytes < c->peak_rss_bytes_load) c->peak_rss_bytes = c->peak_rss_bytes_load;
     c->tokens_per_second = c->seconds_eval > 0 ? (double)(c->windows * c->window) / c->seconds_eval : 0;
     if (!isfinite(c->ppl))
         return ptq_fail(err, PTQ_ENUMERIC, "%s: the perplexity is not finite (mean nll %g)", c->model, c->nll_mean);
@@ -354,6 +306,8 @@ static enum ptq_status evaluate(struct run *r, struct ptq_error *err)
     double started = ptq_seconds();
     r->packed = r->eval->n > 0 && cell->path && strcmp(cell->path, "packed") == 0;
     cell->seconds_quantize = 0;
+    cell->peak_rss_bytes_quantize = cell->peak_rss_bytes_eval = 0;
+    ptq_peak_rss_lap(NULL);
     cell->saturated_groups = cell->n_linears = cell->n_inputs = 0;
     r->work = ptq_arena_make("cell");
     r->codes = ptq_arena_make("codes");
@@ -363,6 +317,7 @@ static enum ptq_status evaluate(struct run *r, struct ptq_error *err)
     ptq_arena_free(r->codes);
     ptq_arena_free(r->work);
     if (status) return status;
+    ptq_peak_rss_lap(&cell->peak_rss_bytes_eval);
     cell->seconds_eval = ptq_seconds() - started - (cell->seconds_quantize - r->earlier) - r->compare.seconds;
     if (r->stats) ptq_inputs_report(r->arena, r->stats, cell);
     ptq_compare_end(&r->compare, cell);
@@ -470,6 +425,7 @@ static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_jo
     ptq_session_forget_prefix(session, ptq_plan_keeps_prefix(&plan) ? plan.eval : NULL);
     PTQ_TRY(keep_budget(session, job, &plan.spec, err));
     cell->seconds_calibrate = 0;
+    cell->peak_rss_bytes_calibrate = 0;
     if (!travel_with_cell(&plan)) PTQ_TRY(ptq_session_calibrate(session, &plan, cell, err));
     cell->reference = job->reference ? reference_of(session, &plan) : NULL;
     cell->prefix = prefix_of(session, &plan);

@@ -64,8 +64,8 @@ enum ptq_status ptq_cell_run(struct ptq_session *session, const struct ptq_job *
                              struct ptq_cell *cell, struct ptq_error *err);
 
 /* What ptq_cell_run does once model, windows and statistics are there: block after block loaded, quantised by spec and
- * evaluated. Fills nll, linear, saturated_groups, effective_bits, ppl, nll_mean and the seconds of both stages; stats
- * and calib, the calibration windows, may be NULL where the spec needs none (ptq_spec_need). */
+ * evaluated. Fills nll, linear, saturated_groups, effective_bits, ppl, nll_mean, and of both stages seconds and peak;
+ * stats and calib, the calibration windows, may be NULL where the spec needs none (ptq_spec_need). */
 enum ptq_status ptq_evaluate(const struct ptq_model *model, const struct ptq_spec *spec, uint64_t seed,
                              const struct ptq_model_stats *stats, const struct ptq_windows *calib,
                              const struct ptq_windows *eval, struct ptq_arena *arena, struct ptq_cell *cell,

@@ -68,6 +68,7 @@ enum ptq_status ptq_session_calibrate(struct ptq_session *s, const struct ptq_pl
     if (!calib || !ptq_spec_reads_stats(&plan->spec)) return PTQ_OK;
     if (calib->stats && calib->stats->has_moments >= calib->with_moments) return PTQ_OK;
     double started = ptq_seconds();
+    ptq_peak_rss_lap(NULL);
     ptq_session_forget(s, NULL);
     s->statistics = ptq_arena_make("statistics");
     const char *folder = ptq_format(s->statistics, "%s/stats", ptq_cache_folder(s->statistics));
@@ -77,7 +78,9 @@ enum ptq_status ptq_session_calibrate(struct ptq_session *s, const struct ptq_pl
                           stats, err));
     calib->stats = stats;
     s->measured = calib;
-    if (!stats->from_cache) cell->seconds_calibrate = ptq_seconds() - started;
+    if (stats->from_cache) return PTQ_OK;
+    ptq_peak_rss_lap(&cell->peak_rss_bytes_calibrate);
+    cell->seconds_calibrate = ptq_seconds() - started;
     return PTQ_OK;
 }
 
@@ -126,6 +129,7 @@ static enum ptq_status share_model(struct ptq_session *s, const char *name, int 
         return status;
     }
     if (exact) ptq_model_exact(&m->model);
+    s->n_loaded++;
     m->next = s->model;
     s->model = *out = m;
     return PTQ_OK;
@@ -161,6 +165,7 @@ static enum ptq_status read_text(struct ptq_session *s, struct ptq_shared_model 
     char *text;
     size_t size;
     enum ptq_status status = PTQ_OK;
+    s->n_loaded++;
     if (!as_documents && ptq_is_json_lines(t->path))
         status = ptq_fail(err, PTQ_EINPUT,
                           "%s: holds JSON lines by its name, which only the calibration samples gptq and awq take; "
@@ -473,8 +478,11 @@ enum ptq_status ptq_cell_plan(struct ptq_session *session, const struct ptq_job 
 {
     struct ptq_planned plan;
     double started = ptq_seconds();
+    int n_loaded = session->n_loaded;
+    ptq_peak_rss_restart();
     PTQ_TRY(ptq_session_plan(session, job, &plan, err));
     describe(arena, job, &plan, cell);
+    if (session->n_loaded > n_loaded) ptq_peak_rss_lap(&cell->peak_rss_bytes_load);
     cell->seconds_load = ptq_seconds() - started;
     return PTQ_OK;
 }

@@ -44,6 +44,7 @@ struct ptq_shared_model {
 struct ptq_session {
     struct ptq_arena *arena; /* run */
     struct ptq_shared_model *model;
+    int n_loaded;    /* models that were opened, texts that were read */
     int64_t budget;  /* bytes, or 0 */
     int64_t at_rest; /* bytes in use before the first cell ran under a budget */
     /* Statistics are held of one calibration at a time: of a model of 7B they take 0.2 GB, and the cache has the
@@ -76,7 +77,7 @@ enum ptq_status ptq_session_device(const struct ptq_job *job, struct ptq_model *
 const char *ptq_session_identity(struct ptq_arena *arena, const struct ptq_shared_model *model);
 
 /* Statistics of the cell's calibration, where it reads any: measured by the first cell that asks, and held until
- * another one's are asked for. Fills cell->seconds_calibrate where they were not in the cache. */
+ * another one's are asked for. Fills cell->seconds_calibrate, and the peak there, where they were not in the cache. */
 enum ptq_status ptq_session_calibrate(struct ptq_session *session, const struct ptq_planned *plan,
                                       struct ptq_cell *cell, struct ptq_error *err);
 /* Frees the statistics that are held, if they are not those of keep (NULL: whosever). */

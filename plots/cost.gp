@@ -1,8 +1,10 @@
-# Seconds by stage as stacked bars, one a cell, and the peak memory beside them.
+# Seconds by stage as stacked bars, one a cell, and beside them the peak memory: of each stage a bar, of all a line.
 #
-#   data       CSV: cell, bar, load_s, calibrate_s, quantize_s, eval_s, peak_mib
+#   data       CSV: cell, bar, load_s, calibrate_s, quantize_s, eval_s, load_mib, calibrate_mib, quantize_mib, eval_mib,
+#              peak_mib
 #   cell_ticks "'RTN' 0, 'AWQ' 1"; n of them; name_width: characters of the longest
 #   longest    seconds of the longest bar; largest: most MiB
+#   by_stage   whether any stage's MiB are known
 
 unset title
 set label 1 note noenhanced at screen 0.5, 14.0 / height center font ',10' textcolor rgb grey
@@ -12,7 +14,7 @@ eval 'set ytics ('.cell_ticks.') noenhanced font ",'.(name_width > 44 ? 8 : 10).
 set grid noytics xtics linetype 1 linecolor rgb '#E8E8E8' linewidth 0.5
 # Long names are set smaller.
 left = 0.03 + (name_width > 44 ? 0.0076 : 0.0098) * name_width
-middle = left + 0.62 * (0.97 - left)
+middle = left + (by_stage ? 0.5 : 0.62) * (0.97 - left)
 set tmargin at screen 1 - 40.0 / height
 set bmargin at screen 96.0 / height
 set style fill solid 1 border rgb 'white'
@@ -30,16 +32,24 @@ set xrange [0:longest * 1.04]
 set xlabel 'wall time (s)' offset 0,0.6 font ',11'
 set key at screen 0.5, 40.0 / height center center vertical Left reverse noenhanced maxrows 1 samplen 1.5 width 1 font ',10'
 plot for [k = 1:4] data skip 1 using (0):2:(upto(k - 1)):(upto(k)):($2 - 0.36):($2 + 0.36) title stage[k] \
-         with boxxyerror linecolor rgb colour[k]
+         with boxxyerror linecolor rgb colour[k], \
+     keyentry with lines linecolor rgb 'black' linewidth 1.5 title by_stage ? 'peak of all' : ''
 unset key
 unset label 1
 unset label 2
 unset ytics
-set lmargin at screen middle + 0.03
+set lmargin at screen middle + (by_stage ? 0.05 : 0.03)
 set rmargin at screen 0.97
 set xrange [0:largest * 1.08]
 set xlabel 'peak memory (MiB)' offset 0,0.6 font ',11'
 set xtics 0, step(largest)
-plot data skip 1 using 7:2 with points linecolor rgb 'black' pointtype 7 pointsize 0.6
+# The stages from above to below, in the order in which they stand in the bars of seconds.
+if (by_stage) {
+    plot for [k = 1:4] data skip 1 using (0):2:(0):(column(6 + k)):($2 + 0.2 * k - 0.6):($2 + 0.2 * k - 0.4) \
+             with boxxyerror linecolor rgb colour[k], \
+         data skip 1 using 11:($2 - 0.44):(0):(0.88) with vectors nohead linecolor rgb 'black' linewidth 1.5
+} else {
+    plot data skip 1 using 11:2 with points linecolor rgb 'black' pointtype 7 pointsize 0.6
+}
 unset multiplot
 unset output

@@ -99,6 +99,10 @@ static inline struct ptq_cell make_cell(struct ptq_arena *arena, const char *mod
     c.seconds_eval = 20;
     c.tokens_per_second = 409.6;
     c.peak_rss_bytes = 300 << 20;
+    c.peak_rss_bytes_load = 120 << 20;
+    c.peak_rss_bytes_calibrate = salient ? 250 << 20 : 0;
+    c.peak_rss_bytes_quantize = quantizes ? 280 << 20 : 0;
+    c.peak_rss_bytes_eval = 300 << 20;
     if (salient) {
         c.calib = "wikitext-2/valid.txt";
         c.calib_sha256 = "2222222222222222222222222222222222222222222222222222222222222222";
@@ -123,6 +127,7 @@ static inline struct ptq_cell make_whole_cell(struct ptq_arena *arena)
     for (int i = 0; i < 6; i++) c.nll_mean += c.nll[i] / 6.0;
     c.ppl = exp(c.nll_mean);
     cell_compare(&c, arena, 0.25);
+    c.peak_rss_bytes_calibrate = 250 << 20;
     c.n_inputs = 2;
     c.input = ptq_new(arena, struct ptq_input_report, 2);
     for (int i = 0; i < 2; i++) c.input[i].name = i ? "0.mlp_in" : "0.attn_in";

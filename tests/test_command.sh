@@ -84,7 +84,9 @@ cell = json.load(open(sys.argv[1]))
 for key in ("ppl nll_mean tokens windows window protocol method model model_sha256 tokens_sha256 calib_sha256 seconds "
             "tokens_per_second peak_rss_bytes device threads seed version").split():
     assert key in cell, key
-assert set(cell["seconds"]) == {"load", "calibrate", "quantize", "eval"}
+stages = cell["peak_rss_by_stage"]
+assert set(cell["seconds"]) == set(stages) == {"load", "calibrate", "quantize", "eval"}
+assert stages["calibrate"] is None and max(peak or 0 for peak in stages.values()) <= cell["peak_rss_bytes"]
 assert cell["method"] == "rtn:w3,g32" and abs(cell["ppl"] - math.exp(cell["nll_mean"])) < 1e-9 * cell["ppl"]
 PY
 

@@ -149,12 +149,16 @@ static void test_inspect(void **state)
 {
     (void)state;
     cells[1].host = "ho\nst\033[1m";
+    cells[1].peak_rss_bytes_load = cells[1].peak_rss_bytes_quantize = cells[1].peak_rss_bytes_eval = 0;
     store(at("a.h5"), cells, 3);
     const char *text = inspect(0);
     expect_part(text, "a.h5: results of ptq, schema 1, experiment table1, 3 cells\n");
     expect_part(text, "smollm2  salient:w3,g64,select=activation,fraction=0.001\n");
     expect_part(text, "worst: model.layers.2.mlp.up_proj, weight error 0.03, output error 0.06\n");
     expect_part(text, "on ho?st?[1m, a processor");
+    expect_part(text, "evaluate 20.00; peak 300 MiB (load 120, evaluate 300)\n");
+    expect_part(text, "evaluate 20.00; peak 300 MiB (load 120, calibrate 250, quantise 280, evaluate 300)\n");
+    expect_part(text, "evaluate 20.00; peak 300 MiB\n"); /* as in an older file */
     json_t *json = json_loads(inspect(1), JSON_REJECT_DUPLICATES, NULL), *list = json_object_get(json, "cells");
     assert_int_equal(json_array_size(list), 3);
     assert_string_equal(json_string_value(json_object_get(json, "experiment_yaml")), "seed: 0\n");
@@ -162,6 +166,10 @@ static void test_inspect(void **state)
     assert_true(fabs(json_real_value(json_object_get(rtn, "ppl")) - cells[1].ppl) < 1e-9);
     assert_int_equal(json_array_size(json_object_get(rtn, "linears")), 3);
     assert_string_equal(json_string_value(json_object_get(rtn, "id")), cells[1].id);
+    assert_null(json_object_get(rtn, "peak_rss_bytes_eval"));
+    json_t *fp16 = json_array_get(list, 0);
+    assert_int_equal(json_integer_value(json_object_get(fp16, "peak_rss_bytes_eval")), 300 << 20);
+    assert_null(json_object_get(fp16, "peak_rss_bytes_quantize"));
     json_decref(json);
 }
 

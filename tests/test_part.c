@@ -199,6 +199,9 @@ static void test_all_blocks_done(void **state)
     assert_int_equal(run(a), 0);
     expect_said(": resumed behind its last block, number 2\n");
     expect_same(want, result());
+    /* Putting the codes back is no quantising: of that this process knows nothing. */
+    assert_int_equal(result()->peak_rss_bytes_quantize, 0);
+    assert_true((result()->peak_rss_bytes_eval > 0) == (want->peak_rss_bytes_quantize > 0));
 }
 
 /* The disk does not take a part: one line, and the run goes on. */

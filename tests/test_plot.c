@@ -282,6 +282,30 @@ static void test_calib(void **state)
     assert_non_null(strstr(read_text(at("m-calib.csv")), "\n\"GPTQ, calib perl-doc\",1,1024,3,"));
 }
 
+/* Memory by stage where the cells have it; what is not known is an empty place, and nothing is drawn of it. */
+static void test_cost(void **state)
+{
+    (void)state;
+    static const char blue_boxes[] = "grep -o 'rgb(  0, 114, 178)' m-cost.svg | wc -l";
+    struct ptq_cell cells[3] = {make_cell(arena, "m", "fp16", 0), make_cell(arena, "m", "rtn:w3,g64", 1),
+                                make_cell(arena, "m", "salient:w3,g64,select=weight,fraction=0.01", 0.5)};
+    plot(cells, 3);
+    const char *csv = read_text(at("m-cost.csv"));
+    assert_non_null(strstr(csv, ",eval_s,load_mib,calibrate_mib,quantize_mib,eval_mib,peak_mib\n"));
+    assert_non_null(strstr(csv, "\nFP16,0,0.5,0,0,20,120.0,,,300.0,300.0\n"));
+    assert_non_null(strstr(csv, "\nRTN,1,0.5,0,1.25,20,120.0,,280.0,300.0,300.0\n"));
+    assert_non_null(strstr(csv, ",2,0.5,0,1.25,20,120.0,250.0,280.0,300.0,300.0\n"));
+    assert_non_null(strstr(read_text(at("m-cost.svg")), "peak of all"));
+    int of_quantising = count(blue_boxes);
+    for (int i = 0; i < 3; i++) /* as in an older file */
+        cells[i].peak_rss_bytes_load = cells[i].peak_rss_bytes_calibrate = cells[i].peak_rss_bytes_quantize =
+            cells[i].peak_rss_bytes_eval = 0;
+    plot(cells, 3);
+    assert_non_null(strstr(read_text(at("m-cost.csv")), "\nRTN,1,0.5,0,1.25,20,,,,,300.0\n"));
+    assert_null(strstr(read_text(at("m-cost.svg")), "peak of all"));
+    assert_int_equal(of_quantising, count(blue_boxes) + 2); /* of two cells; FP16 has none */
+}
+
 /* Every width is a panel, every method a line there, in its own colour. */
 static void test_groups(void **state)
 {
@@ -459,7 +483,7 @@ int main(void)
         TEST(figures),   TEST(no_bars),    TEST(calib),         TEST(groups),      TEST(drawn_once),
         TEST(numbers),   TEST(same_bytes), TEST(gaps),          TEST(large_range), TEST(nothing_to_draw),
         TEST(two_texts), TEST(rows),       TEST(hostile_names), TEST(quote),       TEST(gnuplot_fails),
-        TEST(full_disk), TEST(stems),      TEST(apart),         TEST(stopped),
+        TEST(full_disk), TEST(stems),      TEST(apart),         TEST(cost),        TEST(stopped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -93,7 +93,12 @@ static void test_folded(void **state)
     int n;
     struct ptq_cell *cells = make_seeds(&n);
     struct ptq_report report;
-    for (int s = 0; s < 3; s++) cells[1 + 2 * s].seconds_quantize = 1 + s * s; /* GPTQ's: 1, 2, 5 */
+    for (int s = 0; s < 3; s++) {
+        cells[1 + 2 * s].seconds_quantize = 1 + s * s; /* GPTQ's: 1, 2, 5 */
+        cells[1 + 2 * s].peak_rss_bytes_quantize = s == 1 ? 700 : 0;
+        cells[1 + 2 * s].peak_rss_bytes_eval = 0; /* of none is it known */
+        cells[1 + 2 * s].peak_rss_bytes = 800 + s;
+    }
     OK(ptq_report_make(arena, cells, n, &report, &err));
     assert_int_equal(report.n_rows, 4);
     const struct ptq_report_row *gptq = find(&report, "gptq:w3,g64,act_order=0"), *awq = find(&report, "awq:w3,g64");
@@ -110,6 +115,9 @@ static void test_folded(void **state)
     assert_true(gptq->seeds.lowest == cells[5].ppl && gptq->seeds.highest == cells[3].ppl);
     assert_true(fabs(gptq->seeds.mean_high - mean - 4.302652729911275 * gptq->seeds.sd / sqrt(3)) < 1e-9);
     assert_true(fabs(gptq->cell->seconds_quantize - 8.0 / 3) < 1e-12);
+    assert_int_equal(gptq->cell->peak_rss_bytes_quantize, 700);
+    assert_int_equal(gptq->cell->peak_rss_bytes_eval, 0);
+    assert_int_equal(gptq->cell->peak_rss_bytes, 802);
     assert_null(gptq->cell->kl);
     assert_true(fabs(awq->cell->kl_mean - 0.2) < 1e-12); /* of 0.1, 0.2, 0.3 */
     assert_true(fabs(awq->cell->kl[7] - (cells[2].kl[7] + cells[4].kl[7] + cells[6].kl[7]) / 3) < 1e-6);

@@ -71,6 +71,7 @@ static void expect_cells(int n)
 #define REAL(name) assert_memory_equal(&a->name, &b->name, sizeof a->name);
 #define X(kind, name, ...) kind(name)
         PTQ_CELL_FIELDS(X)
+        PTQ_PEAK_FIELDS(X)
         PTQ_AGAINST_FIELDS(X)
 #undef X
 #undef TEXT

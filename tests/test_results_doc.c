@@ -23,7 +23,7 @@ struct field {
 
 static const struct field fields[] = {
 #define X(kind, name, unit, doc) {KIND_##kind, #name, unit, doc},
-    PTQ_CELL_FIELDS(X) PTQ_AGAINST_FIELDS(X) PTQ_LINEAR_FIELDS(X) PTQ_INPUT_FIELDS(X)
+    PTQ_CELL_FIELDS(X) PTQ_PEAK_FIELDS(X) PTQ_AGAINST_FIELDS(X) PTQ_LINEAR_FIELDS(X) PTQ_INPUT_FIELDS(X)
 #undef X
 };
 enum { N_FIELDS = sizeof fields / sizeof *fields };

@@ -310,6 +310,39 @@ static void test_seconds(void **state)
     expect_no_part(print(cells, 2, PTQ_TABLE_CSV), ",seconds,"); /* by stage: seconds_load and so on */
 }
 
+/* A stage's peak that is not known, in an older file or since the cell had no such stage, is an empty place. */
+static void test_peaks(void **state)
+{
+    (void)state;
+    struct ptq_cell cells[] = {make_cell(arena, "m", "fp16", 0), make_cell(arena, "m", "rtn:w3,g64", 1),
+                               make_cell(arena, "m", "rtn:w4,g64", 0.1)};
+    static const char yaml[] = "layout: {rows: [bits], columns: [model], values: [peak_mib, quantize_peak_mib]}";
+    struct ptq_table_layout layout;
+    int found;
+    char *text = NULL;
+    size_t size;
+    cells[2].peak_rss_bytes_load = cells[2].peak_rss_bytes_quantize = cells[2].peak_rss_bytes_eval = 0;
+    const char *csv = print(cells, 3, PTQ_TABLE_CSV);
+    expect_part(csv, ",peak_rss_bytes_load,peak_rss_bytes_calibrate,peak_rss_bytes_quantize,peak_rss_bytes_eval,");
+    expect_part(csv, ",125829120,,,314572800,");
+    expect_part(csv, ",125829120,,293601280,314572800,");
+    expect_part(csv, ",409.6,,,,,");
+    json_t *json = json_loads(print(cells, 3, PTQ_TABLE_JSON), JSON_REJECT_DUPLICATES, NULL);
+    json_t *list = json_object_get(json, "cells"), *rtn = json_array_get(list, 1), *old = json_array_get(list, 2);
+    assert_int_equal(json_integer_value(json_object_get(rtn, "peak_rss_bytes_quantize")), 280 << 20);
+    assert_true(json_is_null(json_object_get(rtn, "peak_rss_bytes_calibrate")));
+    assert_true(json_is_null(json_object_get(old, "peak_rss_bytes_quantize")));
+    json_decref(json);
+    if (ptq_table_layout_of_yaml(arena, "t", yaml, &layout, &found, &err)) fail_msg("%s", err.text);
+    FILE *out = open_memstream(&text, &size);
+    if (ptq_table_print_as(&layout, cells, 3, NULL, PTQ_TABLE_MD, out, &err)) fail_msg("%s", err.text);
+    fclose(out);
+    expect_part(text, "| m peak MiB | m peak of quantising, MiB |");
+    expect_part(text, "| w3 g64    |      300.0 |                     280.0 |");
+    expect_part(text, "| w4 g64    |      300.0 |                           |");
+    free(text);
+}
+
 static void test_short_windows(void **state)
 {
     (void)state;
@@ -435,10 +468,10 @@ static void test_stored_noise(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(as_stored), TEST(verdicts),      TEST(several_settings), TEST(without_fp16),
-        TEST(infinite),  TEST(refused),       TEST(escapes),          TEST(hostile_model),
-        TEST(records),   TEST(numbers),       TEST(orders),           TEST(stored_noise),
-        TEST(against),   TEST(short_windows), TEST(calibrations),     TEST(seconds),
+        TEST(as_stored), TEST(verdicts),     TEST(several_settings), TEST(without_fp16),  TEST(infinite),
+        TEST(refused),   TEST(escapes),      TEST(hostile_model),    TEST(records),       TEST(numbers),
+        TEST(orders),    TEST(stored_noise), TEST(against),          TEST(short_windows), TEST(calibrations),
+        TEST(seconds),   TEST(peaks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

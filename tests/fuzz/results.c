@@ -15,7 +15,7 @@ enum { WINDOWS = 2, SCORED = 3, MOST_EDITS = 16, LONGEST = 64, MOST_HEADERS = 12
 
 /* Every name that a reader asks for, and one that none does. */
 #define X(kind, name, ...) #name,
-static const char *const names[] = {PTQ_CELL_FIELDS(X) PTQ_AGAINST_FIELDS(X) PTQ_LINEAR_FIELDS(X)
+static const char *const names[] = {PTQ_CELL_FIELDS(X) PTQ_PEAK_FIELDS(X) PTQ_AGAINST_FIELDS(X) PTQ_LINEAR_FIELDS(X)
                                         PTQ_INPUT_FIELDS(X) "nll",
                                     "kl",
                                     "name",
