@@ -4,9 +4,10 @@
  *     /                      attributes: format "ptq-results", schema 1, experiment, experiment_yaml
  *     /about                 an attribute a scalar of a cell, by its name: "UNIT; what it is"
  *     /cells/ID/             one group a cell; ID is the SHA-256 of the cell's canonical configuration
- *         attributes         one for each line of PTQ_CELL_FIELDS; where there is kl, of PTQ_AGAINST_FIELDS; and those
- * of PTQ_PEAK_FIELDS that are known nll                [windows][scored] float32, -ln p of each scored token (natural
- * log) kl                 [windows][scored] float32, D(p_FP || p) of each, in nats; not of FP16, nor in older files
+ *         attributes         one for each line of PTQ_CELL_FIELDS, of PTQ_PEAK_FIELDS where it is known, and of
+ *                            PTQ_AGAINST_FIELDS where there is kl
+ *         nll                [windows][scored] float32, -ln p of each scored token (natural log)
+ *         kl                 [windows][scored] float32, D(p_FP || p) of each, in nats; not of FP16, nor in older files
  *         linears/           name, and one column for each line of PTQ_LINEAR_FIELDS; one row a quantised linear
  *         inputs/            where the cell read statistics: name, one column for each line of PTQ_INPUT_FIELDS, and
  *                            ranked [inputs][PTQ_INPUT_RANKS] float32; one row an input of a block

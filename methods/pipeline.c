@@ -392,7 +392,7 @@ static struct ptq_prefix *prefix_of(struct ptq_session *s, const struct ptq_plan
 {
     struct ptq_shared_windows *eval = plan->eval;
     if (!ptq_plan_keeps_prefix(plan)) return NULL;
-    if (eval->prefix && ptq_prefix_bytes_of(eval->prefix) > s->prefix_room) ptq_session_forget_prefix(s, NULL);
+    if (eval->prefix && ptq_prefix_limit(eval->prefix) > s->prefix_room) ptq_session_forget_prefix(s, NULL);
     if (eval->prefix) return eval->prefix;
     int64_t rows = eval->windows.n * eval->windows.length;
     s->prefixes = ptq_arena_make("inputs of blocks");

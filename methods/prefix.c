@@ -6,7 +6,7 @@ int64_t ptq_prefix_bytes = 256 << 20;
 
 struct ptq_prefix {
     struct ptq_arena *arena;
-    int64_t floats, stride, n_kept;
+    int64_t floats, stride, limit;
     float **x; /* [blocks] or NULL where it is not kept */
 };
 
@@ -34,12 +34,13 @@ struct ptq_prefix *ptq_prefix_make(struct ptq_arena *arena, const struct ptq_mod
     p->floats = rows * model->config.width;
     p->x = ptq_new(arena, float *, model->config.blocks);
     p->stride = stride_of(model, rows, room);
+    p->limit = ptq_prefix_most(model, rows, room);
     return p;
 }
 
-int64_t ptq_prefix_bytes_of(const struct ptq_prefix *p)
+int64_t ptq_prefix_limit(const struct ptq_prefix *p)
 {
-    return p->n_kept * p->floats * (int64_t)sizeof(float);
+    return p->limit;
 }
 
 int64_t ptq_prefix_fetch(const struct ptq_prefix *p, int64_t block, struct ptq_forward *f)
@@ -55,6 +56,5 @@ void ptq_prefix_keep(struct ptq_prefix *p, int64_t block, struct ptq_forward *f)
     if (block == 0 || p->x[block] || block % p->stride) return;
     ptq_forward_here(f);
     p->x[block] = ptq_new(p->arena, float, p->floats);
-    p->n_kept++;
     memcpy(p->x[block], f->x, sizeof *f->x * (size_t)p->floats);
 }

@@ -11,9 +11,9 @@ extern int64_t ptq_prefix_bytes; /* what all of them may take: 256 MiB. Then onl
 
 /* Of so many rows of windows that all go through the model together, in room bytes. arena keeps everything. */
 struct ptq_prefix *ptq_prefix_make(struct ptq_arena *arena, const struct ptq_model *model, int64_t rows, int64_t room);
-/* Bytes that are held now. */
-int64_t ptq_prefix_bytes_of(const struct ptq_prefix *prefix);
-/* What they come to at most in so much room. */
+/* What it may come to hold, in bytes. */
+int64_t ptq_prefix_limit(const struct ptq_prefix *prefix);
+/* The same of one that is yet to be made. */
 int64_t ptq_prefix_most(const struct ptq_model *model, int64_t rows, int64_t room);
 /* Puts f's x at the input of the last block up to `block` that is kept, and returns that; -1 where none is. */
 int64_t ptq_prefix_fetch(const struct ptq_prefix *prefix, int64_t block, struct ptq_forward *f);

@@ -118,7 +118,7 @@ static void test_held(void **state)
     begin(c);
     const struct ptq_cell *free_of = run_cell(c, "rtn:w3,g32,only=1");
     assert_true(c->session->begun && c->session->begun->prefix);
-    assert_true(ptq_prefix_bytes_of(c->session->begun->prefix) > 0);
+    assert_true(ptq_prefix_limit(c->session->begun->prefix) > 0);
     run_cell(c, "fp16");
     assert_null(c->session->begun);
     run_cell(c, "rtn:w4,g32,only=1");
@@ -132,10 +132,10 @@ static void test_held(void **state)
     least = whole - cost.prefix;
     ptq_session_budget(c->session, whole);
     assert_true(same_nll(free_of, run_cell(c, "rtn:w3,g32,only=1")));
-    assert_int_equal(ptq_prefix_bytes_of(c->session->begun->prefix), cost.prefix);
+    assert_int_equal(ptq_prefix_limit(c->session->begun->prefix), cost.prefix);
     ptq_session_budget(c->session, least);
     assert_true(same_nll(free_of, run_cell(c, "rtn:w3,g32,only=1")));
-    assert_int_equal(ptq_prefix_bytes_of(c->session->begun->prefix), 0);
+    assert_int_equal(ptq_prefix_limit(c->session->begun->prefix), 0);
     end(c);
 }
 
