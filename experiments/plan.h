@@ -42,11 +42,18 @@ struct ptq_pace {
     double seconds, work; /* of the measured cells together; seconds of one thread: a cell of two counts twice */
 };
 
+/* Two names of one model: cells of the first were those of the second. */
+struct ptq_twin {
+    const char *model, *of;
+};
+
 struct ptq_plan {
     struct ptq_plan_cell *cell; /* [n], in the experiment's order, each id once */
     int n;
     struct ptq_pace *pace; /* [n_paces], one a model */
     int n_paces;
+    struct ptq_twin *twin; /* [n_twins], each pair once */
+    int n_twins;
     double machine;         /* the same of an operation, for models of which nothing was measured; 0: not known */
     enum ptq_status failed; /* status of the first failed cell, PTQ_OK where there is none */
 };
