@@ -206,6 +206,11 @@ enum ptq_status ptq_plan_look(struct ptq_plan *plan, const char *file, struct pt
 
 /* ---- time ---- */
 
+int ptq_same_calibration(const struct ptq_cell *a, const struct ptq_cell *b)
+{
+    return ptq_same_model(a, b) && strcmp(a->calib_sha256, b->calib_sha256) == 0;
+}
+
 /* 1 where another cell's pass over the calibration text serves this one too: an earlier missing one's, or one that is
  * done and left it in the cache. */
 static int is_calibrated(const struct ptq_plan *plan, const struct ptq_plan_cell *cell)
@@ -213,8 +218,7 @@ static int is_calibrated(const struct ptq_plan *plan, const struct ptq_plan_cell
     for (const struct ptq_plan_cell *other = plan->cell; other < plan->cell + plan->n; other++)
         if (other != cell && other->cost.calibrate >= cell->cost.calibrate &&
             (other->state == PTQ_PLAN_DONE || (other->state == PTQ_PLAN_MISSING && other < cell)) &&
-            strcmp(other->cell.calib_sha256, cell->cell.calib_sha256) == 0 &&
-            strcmp(other->cell.model_sha256, cell->cell.model_sha256) == 0)
+            ptq_same_calibration(&other->cell, &cell->cell))
             return 1;
     return 0;
 }

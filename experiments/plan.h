@@ -77,6 +77,9 @@ void ptq_plan_fail(struct ptq_arena *arena, struct ptq_plan *plan, struct ptq_pl
 
 int ptq_plan_count(const struct ptq_plan *plan, enum ptq_plan_state state);
 
+/* Whether one pass over the calibration text serves both. */
+int ptq_same_calibration(const struct ptq_cell *a, const struct ptq_cell *b);
+
 /* Seconds that the missing cells will take at_once at a time with so many threads each, by the measured cells of the
  * same model, else of any, else by the machine's own pace; -1 where there is none of these. No sooner than the longest
  * of them; that a pass over the calibration text may be waited for is left out. */
