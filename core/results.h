@@ -38,7 +38,7 @@ enum { PTQ_RESULTS_SCHEMA = 1 };
     X(TEXT, spec, "text", "the cell's method, canonical SPEC")                                                         \
     X(TEXT, method, "text", "the method's name")                                                                       \
     X(TEXT, model, "text", "the model as it was named")                                                                \
-    X(TEXT, model_sha256, "text", "SHA-256 of the model's files")                                                      \
+    X(TEXT, model_sha256, "text", "SHA-256 of the weights; that of config.json is the line model_config= of config")   \
     X(TEXT, family, "text", "model family")                                                                            \
     X(TEXT, source_dtype, "text",                                                                                      \
       "element type of the checkpoint's linears; Q4_1 says that it was 4-bit before, gptq 4 bits, g32 that it is")     \
@@ -190,6 +190,16 @@ struct ptq_cell {
 
 /* id = SHA-256 of config. */
 void ptq_cell_identify(struct ptq_cell *cell);
+
+/* Which model a cell is of (results_model.c): of the weights model_sha256, read as config.json says. The second is the
+ * line model_config= of config, as ptq_checkpoint_config_sha256 hashes it: "" where there is no such line, of a GGUF,
+ * which carries its own, and in files of the first hours of 2026-11-23. */
+void ptq_cell_model_config(const struct ptq_cell *cell, char hex[PTQ_SHA256_HEX]);
+/* Both are the same. It is an equivalence, so that cells fall into models: one that lacks the line is of the model of
+ * those of its weights that lack it too. */
+int ptq_same_model(const struct ptq_cell *a, const struct ptq_cell *b);
+/* And so are the tokens that were scored: what may be compared token by token. */
+int ptq_same_task(const struct ptq_cell *a, const struct ptq_cell *b);
 
 /* PTQ_ENUMERIC where a number of the cell is none that a results file may hold: whoever reads it would refuse the file
  * for it (the table of ranges in cell_file.c). Before it is stored. */

@@ -1,5 +1,6 @@
 #include "attribution.h"
 
+#include "model_name.h"
 #include "only.h"
 
 #include <math.h>
@@ -38,15 +39,10 @@ static const char *base_spec(struct ptq_arena *arena, const struct ptq_cell *cel
 
 /* ---- gathering ---- */
 
-static int same_question(const struct ptq_cell *a, const struct ptq_cell *b)
-{
-    return strcmp(a->model_sha256, b->model_sha256) == 0 && strcmp(a->tokens_sha256, b->tokens_sha256) == 0;
-}
-
 static const struct ptq_cell *find_fp16(const struct ptq_report *report, const struct ptq_cell *of)
 {
     for (int i = 0; i < report->n_rows; i++)
-        if (strcmp(report->row[i].cell->method, "fp16") == 0 && same_question(report->row[i].cell, of))
+        if (strcmp(report->row[i].cell->method, "fp16") == 0 && ptq_same_task(report->row[i].cell, of))
             return report->row[i].cell;
     return NULL;
 }
@@ -64,11 +60,11 @@ static struct swap make_swap(struct ptq_arena *arena, const struct ptq_cell *cel
 static struct group gather(struct ptq_arena *arena, const struct ptq_report *report, int first)
 {
     const struct ptq_cell *of = report->row[first].cell, *fp16 = find_fp16(report, of);
-    struct group g = {.spec = base_spec(arena, of), .model = ptq_report_short(arena, of->model)};
+    struct group g = {.spec = base_spec(arena, of), .model = ptq_model_name(arena, report->cell, report->n_cells, of)};
     g.swap = ptq_new(arena, struct swap, report->n_rows);
     for (int i = 0; i < report->n_rows; i++) {
         const struct ptq_cell *c = report->row[i].cell;
-        if (!same_question(of, c)) continue;
+        if (!ptq_same_task(of, c)) continue;
         if (strcmp(ptq_is_swap(c) ? base_spec(arena, c) : c->spec, g.spec) == 0)
             g.swap[g.n++] = make_swap(arena, c, fp16);
     }
@@ -80,7 +76,7 @@ static int is_first(struct ptq_arena *arena, const struct ptq_report *report, in
     const struct ptq_cell *of = report->row[row].cell;
     for (int i = 0; i < row; i++) {
         const struct ptq_cell *c = report->row[i].cell;
-        if (ptq_is_swap(c) && same_question(of, c) && strcmp(base_spec(arena, c), base_spec(arena, of)) == 0) return 0;
+        if (ptq_is_swap(c) && ptq_same_task(of, c) && strcmp(base_spec(arena, c), base_spec(arena, of)) == 0) return 0;
     }
     return 1;
 }

@@ -201,7 +201,7 @@ enum ptq_status ptq_claim_select(struct ptq_arena *arena, const struct ptq_claim
     int n = 0;
     for (int i = 0; i < cells->n; i++) {
         const struct ptq_cell *c = &cells->cell[i];
-        if (strcmp(c->model_sha256, cells->cell[0].model_sha256) == 0 && agrees(arena, &w, c)) cell[n++] = c;
+        if (ptq_same_model(c, &cells->cell[0]) && agrees(arena, &w, c)) cell[n++] = c;
     }
     if (is_extreme(w.value[WINDOWS])) keep_extreme(cell, &n, strcmp(w.value[WINDOWS], "least") == 0);
     *out = (struct ptq_group){.cell = cell, .n = n};

@@ -1,5 +1,7 @@
 #include "claims.h"
 
+#include "model_name.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -60,8 +62,15 @@ static void add_note(struct ptq_claims *claims, const char *note)
 static int is_of_earlier_model(const struct ptq_claim_cells *cells, int i)
 {
     for (int j = 0; j < i; j++)
-        if (strcmp(cells->cell[j].model_sha256, cells->cell[i].model_sha256) == 0) return 1;
+        if (ptq_same_model(&cells->cell[j], &cells->cell[i])) return 1;
     return 0;
+}
+
+/* As it was named, and what tells it from another model of that name. */
+static const char *name_of(struct ptq_arena *arena, const struct ptq_claim_cells *cells, int i)
+{
+    const struct ptq_cell *cell = &cells->cell[i];
+    return ptq_format(arena, "%s%s", cell->model, ptq_model_apart(arena, cells->cell, cells->n, cell));
 }
 
 /* A selector takes cells of the file's first model alone: that there are others must not go unsaid. */
@@ -70,12 +79,12 @@ static void note_other_models(struct ptq_arena *arena, struct ptq_claims *claims
     const char *others = "";
     for (int i = 1; i < cells->n; i++)
         if (!is_of_earlier_model(cells, i))
-            others = ptq_format(arena, "%s%s%s", others, *others ? ", " : "", cells->cell[i].model);
+            others = ptq_format(arena, "%s%s%s", others, *others ? ", " : "", name_of(arena, cells, i));
     if (*others)
         add_note(claims, ptq_format(arena,
                                     "Only %s is judged, the first model of its results. No verdict is about the others "
                                     "there: %s. make claims MODEL=NAME judges one by itself.",
-                                    cells->cell[0].model, others));
+                                    name_of(arena, cells, 0), others));
 }
 
 /* What was measured on what, by whom: of the first cell of every file. */

@@ -28,6 +28,11 @@ static int is_same_question(const struct ptq_cell *a, const struct ptq_cell *b)
            strcmp(a->tokens_sha256, b->tokens_sha256) == 0;
 }
 
+static int is_same_of_model(const struct ptq_cell *a, const struct ptq_cell *b)
+{
+    return is_same_question(a, b) && ptq_same_model(a, b);
+}
+
 static void pair_cells(struct side *a, struct side *b, int (*same)(const struct ptq_cell *, const struct ptq_cell *))
 {
     for (int i = 0; i < a->n; i++)
@@ -60,7 +65,7 @@ static const char *differing_fields(struct ptq_arena *arena, const struct ptq_ce
         FIELD(model_sha256), FIELD(protocol), FIELD(calib_sha256), FIELD(path), FIELD(device)
 #undef FIELD
     };
-    const char *all = "";
+    const char *all = strcmp(a->model_sha256, b->model_sha256) || ptq_same_model(a, b) ? "" : "config.json";
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         const char *x = *(const char *const *)((const char *)a + fields[i].offset);
         const char *y = *(const char *const *)((const char *)b + fields[i].offset);
@@ -167,6 +172,7 @@ enum ptq_status ptq_diff_results(const char *a, const char *b, FILE *out, int *e
     if (!status) status = read_side(arena, b, &right, err);
     if (!status) {
         pair_cells(&left, &right, is_same_id);
+        pair_cells(&left, &right, is_same_of_model);
         pair_cells(&left, &right, is_same_question);
         status = print_all(arena, &left, &right, out, equal, err);
     }

@@ -18,11 +18,6 @@
 
 /* ---- models ---- */
 
-static int same_model(const struct ptq_cell *a, const struct ptq_cell *b)
-{
-    return strcmp(a->model_sha256, b->model_sha256) == 0 && strcmp(a->tokens_sha256, b->tokens_sha256) == 0;
-}
-
 static void add_section(struct ptq_model_rows *m, const struct ptq_section *section)
 {
     m->section[m->n_sections++] = section;
@@ -42,7 +37,7 @@ struct ptq_model_rows *ptq_models_of(struct ptq_arena *arena, const struct ptq_r
     for (int s = 0; s < report->n_sections; s++) {
         const struct ptq_section *section = &report->section[s];
         int at = 0;
-        while (at < *n && !same_model(model[at].row[0]->cell, section->row[0]->cell)) at++;
+        while (at < *n && !ptq_same_task(model[at].row[0]->cell, section->row[0]->cell)) at++;
         if (at == *n) {
             model[(*n)++] = (struct ptq_model_rows){
                 .report = report,
@@ -76,6 +71,17 @@ const char *ptq_figure_stem(struct ptq_arena *arena, const char *of, const char 
     return name;
 }
 
+/* Of its weights and, where that is known, of its config.json: names of two models stay two files. */
+static const char *hash_of_model(struct ptq_arena *arena, const struct ptq_cell *cell)
+{
+    char config[PTQ_SHA256_HEX], both[PTQ_SHA256_HEX];
+    ptq_cell_model_config(cell, config);
+    if (!*config) return cell->model_sha256;
+    const char *text = ptq_format(arena, "%s %s", cell->model_sha256, config);
+    ptq_sha256(text, strlen(text), both);
+    return ptq_strdup(arena, both);
+}
+
 struct ptq_figure *ptq_figure_add(struct ptq_arena *arena, struct ptq_figures *out, const struct ptq_model_rows *rows,
                                   const char *kind, const char *suffix)
 {
@@ -87,7 +93,8 @@ struct ptq_figure *ptq_figure_add(struct ptq_arena *arena, struct ptq_figures *o
     }
     struct ptq_figure *f = &out->figure[out->n++];
     *f = (struct ptq_figure){.script = kind, .settings = "", .height = 410};
-    f->stem = ptq_format(arena, "%s-%s", ptq_figure_stem(arena, rows->model, rows->row[0]->cell->model_sha256), suffix);
+    f->stem = ptq_format(arena, "%s-%s", ptq_figure_stem(arena, rows->model, hash_of_model(arena, rows->row[0]->cell)),
+                         suffix);
     f->note = f->caption = f->alt = f->heading = "";
     return f;
 }

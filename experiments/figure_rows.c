@@ -15,11 +15,6 @@ struct lines {
     struct ptq_figure_methods methods;
 };
 
-static int same_task(const struct ptq_cell *a, const struct ptq_cell *b)
-{
-    return strcmp(a->model_sha256, b->model_sha256) == 0 && strcmp(a->tokens_sha256, b->tokens_sha256) == 0;
-}
-
 /* The model's quantised rows, those with only= too, which stand in no section. 0 where they are none or too many. */
 static int gather(struct ptq_arena *arena, const struct ptq_model_rows *rows, struct lines *l)
 {
@@ -27,7 +22,7 @@ static int gather(struct ptq_arena *arena, const struct ptq_model_rows *rows, st
     *l = (struct lines){.row = ptq_new(arena, const struct ptq_report_row *, report->n_rows)};
     for (int r = 0; r < report->n_rows; r++) {
         const struct ptq_report_row *row = &report->row[r];
-        if (row->cell->w_bit == 16 || !same_task(row->cell, rows->row[0]->cell) || !isfinite(row->estimate.ppl))
+        if (row->cell->w_bit == 16 || !ptq_same_task(row->cell, rows->row[0]->cell) || !isfinite(row->estimate.ppl))
             continue;
         l->row[l->n++] = row;
         if (row->seeds.n > 1) l->n_seeds += row->seeds.n;

@@ -17,7 +17,8 @@ struct notes {
     int n;
 };
 
-static const struct ptq_common of_method = {"method", offsetof(struct ptq_cell, spec), offsetof(struct ptq_cell, spec)};
+static const struct ptq_common of_method = {"method", NULL, offsetof(struct ptq_cell, spec),
+                                            offsetof(struct ptq_cell, spec)};
 
 /* "2 calibration texts: a; b", in the order in which the slot's cells came. */
 static const char *over(struct ptq_arena *arena, const struct ptq_common *common, const struct ptq_pivot_slot *slot)

@@ -64,11 +64,26 @@ static int find_pace(struct ptq_plan *plan, const char *model)
     return plan->n_paces++;
 }
 
-int ptq_plan_has(const struct ptq_plan *plan, const char *id)
+static const struct ptq_plan_cell *find_cell(const struct ptq_plan *plan, const char *id)
 {
     for (int i = 0; i < plan->n; i++)
-        if (plan->cell[i].state != PTQ_PLAN_FAILED && memcmp(plan->cell[i].cell.id, id, PTQ_SHA256_HEX) == 0) return 1;
-    return 0;
+        if (plan->cell[i].state != PTQ_PLAN_FAILED && memcmp(plan->cell[i].cell.id, id, PTQ_SHA256_HEX) == 0)
+            return &plan->cell[i];
+    return NULL;
+}
+
+int ptq_plan_has(const struct ptq_plan *plan, const char *id)
+{
+    return find_cell(plan, id) != NULL;
+}
+
+/* A cell that is planned already: where its model has another name, the two are the same files. */
+static void add_twin(struct ptq_plan *plan, const char *model, const char *of)
+{
+    int seen = strcmp(model, of) == 0;
+    for (int i = 0; i < plan->n_twins && !seen; i++)
+        seen = strcmp(plan->twin[i].model, model) == 0 && strcmp(plan->twin[i].of, of) == 0;
+    if (!seen) plan->twin[plan->n_twins++] = (struct ptq_twin){model, of};
 }
 
 static enum ptq_status plan_job(struct ptq_arena *arena, const struct ptq_runner *runner, void *session,
@@ -92,11 +107,16 @@ enum ptq_status ptq_plan_make(struct ptq_arena *arena, const struct ptq_experime
     *out = (struct ptq_plan){
         .cell = ptq_new(arena, struct ptq_plan_cell, experiment->n_jobs),
         .pace = ptq_new(arena, struct ptq_pace, experiment->n_jobs),
+        .twin = ptq_new(arena, struct ptq_twin, experiment->n_jobs),
     };
     for (int i = 0; i < experiment->n_jobs; i++) {
         struct ptq_plan_cell cell = {.job = &experiment->job[i]};
         PTQ_TRY(plan_job(arena, runner, session, out, &cell, err));
-        if (cell.state != PTQ_PLAN_FAILED && ptq_plan_has(out, cell.cell.id)) continue;
+        const struct ptq_plan_cell *same = cell.state == PTQ_PLAN_FAILED ? NULL : find_cell(out, cell.cell.id);
+        if (same) {
+            add_twin(out, cell.job->model, same->job->model);
+            continue;
+        }
         cell.label = make_label(arena, cell.job, &differs);
         out->cell[out->n++] = cell;
     }
@@ -186,6 +206,11 @@ enum ptq_status ptq_plan_look(struct ptq_plan *plan, const char *file, struct pt
 
 /* ---- time ---- */
 
+int ptq_same_calibration(const struct ptq_cell *a, const struct ptq_cell *b)
+{
+    return ptq_same_model(a, b) && strcmp(a->calib_sha256, b->calib_sha256) == 0;
+}
+
 /* 1 where another cell's pass over the calibration text serves this one too: an earlier missing one's, or one that is
  * done and left it in the cache. */
 static int is_calibrated(const struct ptq_plan *plan, const struct ptq_plan_cell *cell)
@@ -193,8 +218,7 @@ static int is_calibrated(const struct ptq_plan *plan, const struct ptq_plan_cell
     for (const struct ptq_plan_cell *other = plan->cell; other < plan->cell + plan->n; other++)
         if (other != cell && other->cost.calibrate >= cell->cost.calibrate &&
             (other->state == PTQ_PLAN_DONE || (other->state == PTQ_PLAN_MISSING && other < cell)) &&
-            strcmp(other->cell.calib_sha256, cell->cell.calib_sha256) == 0 &&
-            strcmp(other->cell.model_sha256, cell->cell.model_sha256) == 0)
+            ptq_same_calibration(&other->cell, &cell->cell))
             return 1;
     return 0;
 }

@@ -42,11 +42,18 @@ struct ptq_pace {
     double seconds, work; /* of the measured cells together; seconds of one thread: a cell of two counts twice */
 };
 
+/* Two names of one model: cells of the first were those of the second. */
+struct ptq_twin {
+    const char *model, *of;
+};
+
 struct ptq_plan {
     struct ptq_plan_cell *cell; /* [n], in the experiment's order, each id once */
     int n;
     struct ptq_pace *pace; /* [n_paces], one a model */
     int n_paces;
+    struct ptq_twin *twin; /* [n_twins], each pair once */
+    int n_twins;
     double machine;         /* the same of an operation, for models of which nothing was measured; 0: not known */
     enum ptq_status failed; /* status of the first failed cell, PTQ_OK where there is none */
 };
@@ -69,6 +76,9 @@ void ptq_plan_fail(struct ptq_arena *arena, struct ptq_plan *plan, struct ptq_pl
                    const struct ptq_error *why);
 
 int ptq_plan_count(const struct ptq_plan *plan, enum ptq_plan_state state);
+
+/* Whether one pass over the calibration text serves both. */
+int ptq_same_calibration(const struct ptq_cell *a, const struct ptq_cell *b);
 
 /* Seconds that the missing cells will take at_once at a time with so many threads each, by the measured cells of the
  * same model, else of any, else by the machine's own pace; -1 where there is none of these. No sooner than the longest

@@ -16,6 +16,13 @@ static int note_protocols(const struct ptq_experiment *e, const struct ptq_cell 
     return 1;
 }
 
+static void note_twins(const struct ptq_plan *plan, const struct ptq_experiment *e, FILE *out)
+{
+    for (const struct ptq_twin *t = plan->twin; t < plan->twin + plan->n_twins; t++)
+        ptq_say(out, "%s: note: %s is %s again, the same files: its cells are counted once\n", e->name, t->model,
+                t->of);
+}
+
 static const struct ptq_cell *first_planned(const struct ptq_plan *plan)
 {
     for (int i = 0; i < plan->n; i++)
@@ -48,6 +55,7 @@ enum ptq_status ptq_plan_notes(const struct ptq_plan *plan, const struct ptq_exp
                                struct ptq_error *err)
 {
     const struct ptq_cell *first = first_planned(plan);
+    note_twins(plan, e, out);
     for (int i = 0, noted = 0; i < plan->n && !noted; i++)
         if (plan->cell[i].state != PTQ_PLAN_FAILED) noted = note_protocols(e, first, &plan->cell[i].cell, out);
     if (!file || !first) return PTQ_OK;

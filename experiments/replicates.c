@@ -19,13 +19,13 @@ const char *ptq_without_order(struct ptq_arena *arena, const char *spec)
 
 #define AT(field) offsetof(struct ptq_cell, field)
 static const struct ptq_common commons[] = {
-    {"model", AT(model_sha256), AT(model)},
-    {"evaluation text", AT(tokens_sha256), AT(text)},
-    {"protocol", AT(protocol), AT(protocol)},
-    {"calibration text", AT(calib), AT(calib)},
-    {"calibration", AT(calib_protocol), AT(calib_protocol)},
-    {"device", AT(device), AT(device)},
-    {"path", AT(path), AT(path)},
+    {"model", ptq_same_model, 0, AT(model)},
+    {"evaluation text", NULL, AT(tokens_sha256), AT(text)},
+    {"protocol", NULL, AT(protocol), AT(protocol)},
+    {"calibration text", NULL, AT(calib), AT(calib)},
+    {"calibration", NULL, AT(calib_protocol), AT(calib_protocol)},
+    {"device", NULL, AT(device), AT(device)},
+    {"path", NULL, AT(path), AT(path)},
 };
 #undef AT
 
@@ -36,6 +36,7 @@ static const char *text_at(const struct ptq_cell *cell, size_t offset)
 
 int ptq_common_differs(const struct ptq_common *common, const struct ptq_cell *a, const struct ptq_cell *b)
 {
+    if (common->same) return !common->same(a, b);
     return !same(text_at(a, common->compared), text_at(b, common->compared));
 }
 

@@ -49,7 +49,8 @@ const char *ptq_without_order(struct ptq_arena *arena, const char *spec);
 
 /* What all replicates of one another have in common beside their SPEC: a text each. */
 struct ptq_common {
-    const char *what;       /* for people */
+    const char *what;                                                /* for people */
+    int (*same)(const struct ptq_cell *a, const struct ptq_cell *b); /* NULL: the texts at compared are */
     size_t compared, shown; /* offsets in struct ptq_cell: what must be the same, and what people know it by */
 };
 int ptq_common_differs(const struct ptq_common *common, const struct ptq_cell *a, const struct ptq_cell *b);

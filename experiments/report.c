@@ -4,6 +4,7 @@
 #include "escape.h"
 #include "labels.h"
 #include "method.h"
+#include "model_name.h"
 #include "report_notes.h"
 
 #include <ctype.h>
@@ -101,11 +102,6 @@ const char *ptq_report_values(struct ptq_arena *arena, const struct ptq_cell *ce
 
 /* ---- rows ---- */
 
-static int same_model(const struct ptq_cell *a, const struct ptq_cell *b)
-{
-    return strcmp(a->model_sha256, b->model_sha256) == 0 && strcmp(a->tokens_sha256, b->tokens_sha256) == 0;
-}
-
 static int is_fp16(const struct ptq_cell *cell)
 {
     return strcmp(cell->method, "fp16") == 0;
@@ -158,7 +154,7 @@ static int rows_of_model(struct ptq_report *report, int first, struct ptq_report
 {
     int n = 0;
     for (int i = first; i < report->n_rows; i++)
-        if (same_model(report->row[first].cell, report->row[i].cell)) row[n++] = &report->row[i];
+        if (ptq_same_task(report->row[first].cell, report->row[i].cell)) row[n++] = &report->row[i];
     return n;
 }
 
@@ -194,7 +190,7 @@ static enum ptq_status estimate_model(struct ptq_arena *arena, struct ptq_report
 static int is_first_of_model(const struct ptq_report *report, int i)
 {
     for (int j = 0; j < i; j++)
-        if (same_model(report->row[j].cell, report->row[i].cell)) return 0;
+        if (ptq_same_task(report->row[j].cell, report->row[i].cell)) return 0;
     return 1;
 }
 
@@ -207,12 +203,13 @@ static enum ptq_status estimate_rows(struct ptq_arena *arena, struct ptq_report 
 
 /* ---- the comparison that was asked for ---- */
 
-static enum ptq_status no_such_row(struct ptq_arena *arena, struct ptq_report_row *const *row, int n, const char *spec,
-                                   struct ptq_error *err)
+static enum ptq_status no_such_row(struct ptq_arena *arena, const struct ptq_report *report,
+                                   struct ptq_report_row *const *row, int n, const char *spec, struct ptq_error *err)
 {
     const char *all = "";
     for (int i = 0; i < n; i++) all = ptq_format(arena, "%s%s%s", all, i ? " ; " : "", row[i]->cell->spec);
-    return ptq_fail(err, PTQ_EUSAGE, "no cell of %s is %s; there are: %.600s", row[0]->cell->model, spec, all);
+    return ptq_fail(err, PTQ_EUSAGE, "no cell of %s%s is %s; there are: %.600s", row[0]->cell->model,
+                    ptq_model_apart(arena, report->cell, report->n_cells, row[0]->cell), spec, all);
 }
 
 /* Holm: the k-th smallest of m p values counts (m - k + 1)-fold, and none less than the one before it. */
@@ -239,7 +236,7 @@ static enum ptq_status compare_model(struct ptq_arena *arena, struct ptq_report 
     int n = rows_of_model(report, first, row), other = -1;
     for (int i = 0; i < n && other < 0; i++)
         if (strcmp(row[i]->cell->spec, spec) == 0) other = i;
-    if (other < 0) return no_such_row(arena, row, n, spec, err);
+    if (other < 0) return no_such_row(arena, report, row, n, spec, err);
     struct ptq_estimate *out = ptq_new(arena, struct ptq_estimate, n);
     struct ptq_versus *versus = ptq_new(arena, struct ptq_versus, n);
     PTQ_TRY(estimate(arena, report, row, n, other, out, err));
@@ -286,21 +283,9 @@ static void judge_rows(struct ptq_arena *arena, struct ptq_report *report, const
 
 /* ---- sections ---- */
 
-/* The short name, with a piece of the hash where another model has the same one. */
-static const char *model_name(struct ptq_arena *arena, const struct ptq_report *report, const struct ptq_cell *cell)
-{
-    const char *name = ptq_report_short(arena, cell->model);
-    for (int i = 0; i < report->n_rows; i++) {
-        const struct ptq_cell *other = report->row[i].cell;
-        if (strcmp(other->model_sha256, cell->model_sha256) && strcmp(ptq_report_short(arena, other->model), name) == 0)
-            return ptq_format(arena, "%s (%.8s)", name, cell->model_sha256);
-    }
-    return name;
-}
-
 static int belongs(const struct ptq_section *section, const struct ptq_cell *of, const struct ptq_cell *cell)
 {
-    return same_model(of, cell) && cell->w_bit == section->w_bit && cell->group_size == section->group_size;
+    return ptq_same_task(of, cell) && cell->w_bit == section->w_bit && cell->group_size == section->group_size;
 }
 
 /* A model's FP16 cells stand in front of each of its sections; alone they are one. */
@@ -308,13 +293,13 @@ static void fill_section(struct ptq_arena *arena, struct ptq_report *report, con
                          struct ptq_section *section)
 {
     *section = (struct ptq_section){.w_bit = of->w_bit, .group_size = of->group_size};
-    section->model = model_name(arena, report, of);
+    section->model = ptq_model_name(arena, report->cell, report->n_cells, of);
     section->row = ptq_new(arena, struct ptq_report_row *, report->n_rows);
     for (int pass = 0; pass < 2; pass++)
         for (int i = 0; i < report->n_rows; i++) {
             const struct ptq_cell *cell = report->row[i].cell;
             int fits = pass ? belongs(section, of, cell) && !is_fp16(cell) && !ptq_is_swap(cell)
-                            : is_fp16(cell) && same_model(of, cell);
+                            : is_fp16(cell) && ptq_same_task(of, cell);
             if (fits) section->row[section->n++] = &report->row[i];
         }
     if (is_fp16(section->row[0]->cell)) section->fp16 = section->row[0];
@@ -323,7 +308,8 @@ static void fill_section(struct ptq_arena *arena, struct ptq_report *report, con
 static int has_quantised(const struct ptq_report *report, const struct ptq_cell *of)
 {
     for (int i = 0; i < report->n_rows; i++)
-        if (same_model(report->row[i].cell, of) && !is_fp16(report->row[i].cell) && !ptq_is_swap(report->row[i].cell))
+        if (ptq_same_task(report->row[i].cell, of) && !is_fp16(report->row[i].cell) &&
+            !ptq_is_swap(report->row[i].cell))
             return 1;
     return 0;
 }

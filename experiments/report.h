@@ -31,7 +31,7 @@ struct ptq_versus {
 /* The cells of one model, width and group size, in stored order, behind the model's FP16 cell; those with only= are in
  * no section (attribution.h). */
 struct ptq_section {
-    const char *model;         /* short name, told apart by a piece of its hash where two models share it */
+    const char *model;         /* short name, told apart where two models share it (model_name.h) */
     const char *text;          /* NULL where all sections of the report are of one text */
     int64_t w_bit, group_size; /* 16 and 0 where the model has an FP16 cell alone */
     struct ptq_report_row **row;

@@ -2,6 +2,7 @@
 
 #include "escape.h"
 #include "method.h"
+#include "model_name.h"
 #include "noise.h"
 
 #include <math.h>
@@ -34,6 +35,16 @@ static void note_protocol(struct ptq_arena *arena, struct ptq_report *report)
 static int was_quantised(const char *dtype)
 {
     return dtype[0] == 'Q' || strncmp(dtype, "IQ", 2) == 0;
+}
+
+/* Models of the same weights, which no SHA-256 of those tells apart. */
+static void note_configs(struct ptq_arena *arena, struct ptq_report *report)
+{
+    for (int i = 1; i < report->n_cells; i++) {
+        const struct ptq_cell *c = &report->cell[i], *first = report->cell;
+        while (first < c && strcmp(first->model_sha256, c->model_sha256)) first++;
+        if (first < c && !ptq_same_model(first, c)) add(arena, report, ptq_model_note(arena, first, c));
+    }
 }
 
 static void note_models(struct ptq_arena *arena, struct ptq_report *report)
@@ -280,6 +291,7 @@ void ptq_report_notes(struct ptq_arena *arena, struct ptq_report *report, const 
     report->note = ptq_new(arena, const char *, MOST_NOTES);
     note_protocol(arena, report);
     note_models(arena, report);
+    note_configs(arena, report);
     note_calibration(arena, report);
     note_intervals(arena, report);
     note_packed(arena, report);

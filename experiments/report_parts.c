@@ -1,5 +1,7 @@
 #include "report_parts.h"
 
+#include "model_name.h"
+
 #include <string.h>
 
 /* The cells of cells[first]'s protocol, or 0 where an earlier cell has it too. */
@@ -27,6 +29,7 @@ static void join(struct ptq_arena *arena, struct ptq_report *to, const struct pt
     for (int s = 0; s < part->n_sections; s++) {
         struct ptq_section *section = &to->section[to->n_sections++];
         *section = part->section[s];
+        section->model = ptq_model_name(arena, to->cell, to->n_cells, section->row[0]->cell);
         section->text = ptq_report_short(arena, section->row[0]->cell->text);
     }
     memcpy(to->row + to->n_rows, part->row, (size_t)part->n_rows * sizeof *part->row);
@@ -51,7 +54,7 @@ enum ptq_status ptq_report_parts(struct ptq_arena *arena, const struct ptq_table
     }
     *out = part[0];
     if (n_parts == 1) return PTQ_OK;
-    *out = (struct ptq_report){.title = part[0].title, .bootstrap = part[0].bootstrap};
+    *out = (struct ptq_report){.title = part[0].title, .cell = cells, .n_cells = n, .bootstrap = part[0].bootstrap};
     out->row = ptq_new(arena, struct ptq_report_row, rows);
     out->section = ptq_new(arena, struct ptq_section, sections);
     out->note = ptq_new(arena, const char *, notes);

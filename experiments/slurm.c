@@ -58,17 +58,13 @@ static enum reading reading_of(const struct ptq_plan_cell *cell)
     return ptq_spec_need(&spec) & PTQ_NEED_MOMENTS ? MOMENTS : MEANS;
 }
 
-static int same_calibration(const struct ptq_cell *a, const struct ptq_cell *b)
-{
-    return strcmp(a->calib_sha256, b->calib_sha256) == 0 && strcmp(a->model_sha256, b->model_sha256) == 0;
-}
-
 /* 1 where no other cell of the same model and calibration measures it for this one and leaves it in the cache: that is
  * the first which needs moments, else the first. */
 static int leads(const struct ptq_plan *plan, const enum reading *reading, int i)
 {
     for (int j = 0; j < plan->n; j++)
-        if (reading[j] + (j < i) > reading[i] && same_calibration(&plan->cell[j].cell, &plan->cell[i].cell)) return 0;
+        if (reading[j] + (j < i) > reading[i] && ptq_same_calibration(&plan->cell[j].cell, &plan->cell[i].cell))
+            return 0;
     return 1;
 }
 

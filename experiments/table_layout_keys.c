@@ -3,6 +3,7 @@
 #include "table_layout.h"
 
 #include "method.h"
+#include "model_name.h"
 
 #include <math.h>
 #include <string.h>
@@ -21,7 +22,7 @@ static const char *key_model(ROW)
     for (int s = 0; s < report->n_sections; s++)
         for (int r = 0; r < report->section[s].n; r++)
             if (report->section[s].row[r]->cell == row->cell) return report->section[s].model;
-    return ptq_report_short(arena, row->cell->model);
+    return ptq_model_name(arena, report->cell, report->n_cells, row->cell);
 }
 
 static const char *key_method(ROW)
@@ -292,10 +293,9 @@ static double value_loss(ROW)
     return sum > 0 ? sum : NAN;
 }
 
-static int same_task(const struct ptq_cell *a, const struct ptq_cell *b)
+static int same_machine(const struct ptq_cell *a, const struct ptq_cell *b)
 {
-    return strcmp(a->model_sha256, b->model_sha256) == 0 && strcmp(a->tokens_sha256, b->tokens_sha256) == 0 &&
-           strcmp(a->device, b->device) == 0 && strcmp(a->path, b->path) == 0;
+    return ptq_same_task(a, b) && strcmp(a->device, b->device) == 0 && strcmp(a->path, b->path) == 0;
 }
 
 /* A text's domain is its name without what says which part of it this is. */
@@ -321,7 +321,7 @@ static double value_own_domain(ROW)
         struct ptq_estimate estimate[2];
         struct ptq_error ignored;
         if (strcmp(own->spec, c->spec) || !same_domain(own->calib, c->text) || own->seed != c->seed ||
-            own->calib_windows != c->calib_windows || !same_task(own, c) ||
+            own->calib_windows != c->calib_windows || !same_machine(own, c) ||
             ptq_bootstrap(pair, 2, 1, &report->bootstrap, estimate, &ignored))
             continue;
         ptq_replicates_widen(&row->seeds, &report->row[i].seeds, report->bootstrap.level, &estimate[0]);
@@ -337,7 +337,7 @@ static double value_front(ROW)
     (void)interval;
     for (int i = 0; i < report->n_rows; i++) {
         const struct ptq_cell *a = report->row[i].cell, *c = row->cell;
-        if (!same_task(a, c) || a->effective_bits > c->effective_bits || a->ppl > c->ppl) continue;
+        if (!same_machine(a, c) || a->effective_bits > c->effective_bits || a->ppl > c->ppl) continue;
         if (a->effective_bits < c->effective_bits || a->ppl < c->ppl) return 0;
     }
     return 1;

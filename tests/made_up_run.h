@@ -35,6 +35,7 @@ static struct {
     enum ptq_status with;
     int kill_at;           /* which call of run the process does not survive */
     const char *bad_model; /* cannot be planned */
+    const char *copy;      /* a model of the same files as "a" */
     int bad_spec;          /* 1: nothing can be planned, for a reason that names the SPEC */
     int n_planned, n_run, sleep_us, threads;
     char order[4096]; /* SPECs in the order in which they were run */
@@ -74,7 +75,8 @@ static inline enum ptq_status fake_plan(void *session, const struct ptq_job *job
     cell->protocol = "made up"; /* fp16 knows no seed, as in the pipeline */
     int quantized = strcmp(job->spec, "fp16") != 0;
     cell->method = ptq_strndup(where, job->spec, strcspn(job->spec, ":"));
-    cell->config = ptq_format(where, "schema=1\nspec=%s\n%s|%s|%llu", job->spec, job->model, job->text,
+    const char *files = fake.copy && strcmp(job->model, fake.copy) == 0 ? "a" : job->model;
+    cell->config = ptq_format(where, "schema=1\nspec=%s\n%s|%s|%llu", job->spec, files, job->text,
                               quantized ? (unsigned long long)job->seed : 0);
     ptq_cell_identify(cell);
     return PTQ_OK;

@@ -58,6 +58,7 @@ MUTATIONS = [
     ("core/tokens.c", "s->tokens - s->step + 1)", "s->tokens - s->step - 1)", "tokens sampling"),
     ("core/tokens.c", "v >> 8 * b", "v >> 4 * b", "tokens sampling"),
     ("methods/pipeline.c", "exp(c->nll_mean)", "exp(-c->nll_mean)", "pipeline"),
+    ("core/results_model.c", "return strcmp(config[0], config[1]) == 0;", "return 1;", "same_model"),
     ("data/packed_codes.c", "if (n_held < 32) continue;", "if (n_held < 31) continue;", "packed_codes"),
     ("data/documents.c", "+= text[i] == '\\n'", "+= text[i] == '\\r'", "sampling"),
     ("base/quantile.c", "p * (double)(n - 1)", "p * (double)(n + 1)", "bootstrap stats"),

@@ -33,6 +33,29 @@ static void test_bad_models(void **state)
     assert_false(ptq_is_folder(ptq_join(arena, folder, "none")));
 }
 
+/* A model that is another one by a second name, which no cell is of: said once, whatever of it was planned before. */
+static void test_same_files(void **state)
+{
+    (void)state;
+    static const char said[] = "made-up: note: b is a again, the same files: its cells are counted once\n";
+    const char *log;
+    write_yaml("models: [a, b, c]\nmethods: [fp16, rtn]\n");
+    assert_int_equal(run_with((struct ptq_run_options){.dry_run = 1}, &log), PTQ_OK);
+    expect_text(log, "6 cells");
+    assert_null(strstr(log, "again"));
+    fake.copy = "b";
+    assert_int_equal(run_with((struct ptq_run_options){.dry_run = 1}, &log), PTQ_OK);
+    expect_text(log, "4 cells");
+    expect_text(log, said);
+    assert_null(strstr(strstr(log, said) + sizeof said - 1, "again"));
+    assert_int_equal(run_with((struct ptq_run_options){0}, &log), PTQ_OK);
+    expect_text(log, said);
+    write_yaml("models: [a]\nmethods: [rtn]\ncalib: {text: [c, d]}\n"); /* which RTN does not read: one cell */
+    assert_int_equal(run_with((struct ptq_run_options){.dry_run = 1, .fresh = 1}, &log), PTQ_OK);
+    expect_text(log, "1 cell");
+    assert_null(strstr(log, "again"));
+}
+
 static void test_dry_run(void **state)
 {
     (void)state;
@@ -119,8 +142,8 @@ static void test_bad_options(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_bad_models),       TEST(test_dry_run),     TEST(test_time_left),
-        TEST(test_list_of_failures), TEST(test_bad_options),
+        TEST(test_bad_models), TEST(test_same_files),       TEST(test_dry_run),
+        TEST(test_time_left),  TEST(test_list_of_failures), TEST(test_bad_options),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Two models of the same weights that differ in config.json, and a third that is a copy, from outside.
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/shell.bash"
+ptq=$1
+models=$tree/tests/fixtures/models
+export PTQ_CACHE=$scratch/cache
+
+for s in s1 s2 s7 edited; do
+    mkdir "$scratch/$s"
+    cp -r "$models/llama" "$scratch/$s/model"
+done
+sed -i 's/"rope_theta": 10000.0/"rope_theta": 100.0/' "$scratch/s2/model/config.json"
+
+# experiment MODEL...: $scratch/x.yaml
+experiment() {
+    cat >"$scratch/x.yaml" <<YAML
+title: "two configs"
+models: [$(printf '"%s", ' "$@")]
+w_bit: 4
+group_size: 32
+methods: [fp16, rtn, gptq]
+calib: {text: "$models/calib.txt", windows: 4, window: 32, sample: random}
+eval: {text: "$models/text.txt", windows: 8, window: 32}
+YAML
+}
+
+# config_of FOLDER: the first digits of the hash of its config.json, as it is now.
+config_of() { sha256sum "$scratch/$1/model/config.json" | cut -c1-8; }
+
+test_two_models() {
+    experiment "$scratch/s1/model" "$scratch/s2/model" "$scratch/s7/model"
+    expect_exit 0 "$ptq" run "$scratch/x.yaml" -o "$scratch/x.h5"
+    expect_text "note: $scratch/s7/model is $scratch/s1/model again, the same files: its cells are counted once" "$scratch/err"
+    expect_text 'holds 6 of 6' "$scratch/err"
+    expect_exit 0 "$ptq" table "$scratch/x.h5"
+    expect_text "model \(config $(config_of s1)\)" "$scratch/out"
+    expect_text "model \(config $(config_of s2)\)" "$scratch/out"
+    expect_text 'have the same weights and differ in config.json' "$scratch/out"
+    expect_no_text '\(2\)' "$scratch/out" # two seeds
+}
+
+# One a file, put beside each other by who reads them.
+test_two_files() {
+    local s
+    for s in s1 s2; do
+        experiment "$scratch/$s/model"
+        expect_exit 0 "$ptq" run "$scratch/x.yaml" -o "$scratch/$s/x.h5"
+    done
+    expect_exit 0 "$ptq" table "$scratch/s1/x.h5" "$scratch/s2/x.h5"
+    expect_text "model \(config $(config_of s1)\)" "$scratch/out"
+    expect_text "model \(config $(config_of s2)\)" "$scratch/out"
+}
+
+# What a model was before it was edited is no seed of what it is.
+test_edited_in_place() {
+    local before
+    experiment "$scratch/edited/model"
+    expect_exit 0 "$ptq" run "$scratch/x.yaml" -o "$scratch/y.h5"
+    before=$(config_of edited)
+    sed -i 's/"rms_norm_eps": 1e-05/"rms_norm_eps": 1e-02/' "$scratch/edited/model/config.json"
+    expect_exit 0 "$ptq" run "$scratch/x.yaml" -o "$scratch/y.h5" --set seed=1
+    expect_exit 0 "$ptq" table "$scratch/y.h5"
+    expect_text "model \(config $before\)" "$scratch/out"
+    expect_text "model \(config $(config_of edited)\)" "$scratch/out"
+    expect_no_text '\(2\)' "$scratch/out"
+}
+
+run_tests
