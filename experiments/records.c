@@ -49,7 +49,7 @@ static int list_versus(const struct ptq_report *report, const struct ptq_report_
     const struct ptq_versus *v = row->versus;
     const struct ptq_estimate *e = &v->estimate;
     int itself = v->other == row;
-    ADD_TEXT("against", report->against);
+    ADD_TEXT("against", v->other->cell->spec);
     ADD_REAL("against_difference", itself ? NAN : e->difference);
     ADD_REAL("against_low", itself ? NAN : e->difference_interval.low);
     ADD_REAL("against_high", itself ? NAN : e->difference_interval.high);

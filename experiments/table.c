@@ -176,7 +176,8 @@ static void print_versus(struct ptq_arena *arena, const struct ptq_report *repor
                                              {.head = "p (Holm)"},
                                              {.head = "perplexity is", .left = 1}},
                                   .n_columns = 7};
-        sheet.title = ptq_format(arena, "%s, against %s", ptq_report_short(arena, other->cell->model), report->against);
+        sheet.title =
+            ptq_format(arena, "%s, against %s", ptq_report_short(arena, other->cell->model), other->cell->spec);
         sheet.row = ptq_alloc_array(arena, (size_t)report->n_rows, sizeof *sheet.row, "a table");
         for (int i = 0; i < report->n_rows; i++)
             if (same_other(&report->row[i], other)) versus_row(arena, &report->row[i], sheet.row[sheet.n_rows++]);
