@@ -168,7 +168,10 @@ static enum ptq_status reuse(struct run *r, FILE *log, const char *verb)
     int n;
     if (!r->options->reuse || !ptq_plan_count(&r->plan, PTQ_PLAN_MISSING)) return PTQ_OK;
     PTQ_TRY(ptq_reuse(&r->plan, r->options->reuse, r->file, !r->options->dry_run, &n, r->err));
-    if (!r->options->quiet) /* 0 as well: the path may be mistyped */
+    if (r->options->quiet) return PTQ_OK;
+    if (n == PTQ_REUSE_NOT_THERE) /* as in a first call of several that share what they make */
+        ptq_say(log, "%s: no cell %s from %s, which is not there\n", r->experiment.name, verb, r->options->reuse);
+    else /* 0 as well: it may be another path that was meant */
         ptq_say(log, "%s: %d cell%s %s from %s\n", r->experiment.name, n, n == 1 ? "" : "s", verb, r->options->reuse);
     return PTQ_OK;
 }

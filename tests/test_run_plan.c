@@ -100,6 +100,20 @@ static void test_list_of_failures(void **state)
     assert_true(run_with((struct ptq_run_options){.fresh = 1}, NULL) == PTQ_EINTERRUPT && !ptq_is_file(list));
 }
 
+/* A path that is mistyped is told from one that holds nothing of this. */
+static void test_nothing_to_reuse(void **state)
+{
+    (void)state;
+    const char *log, *nope = ptq_join(arena, folder, "nope");
+    for (int dry = 0; dry < 2; dry++) {
+        const char *verb = dry ? "would be taken" : "taken";
+        assert_int_equal(run_with((struct ptq_run_options){.reuse = nope, .dry_run = dry, .fresh = 1}, &log), PTQ_OK);
+        expect_text(log, ptq_format(arena, "made-up: no cell %s from %s, which is not there\n", verb, nope));
+        assert_int_equal(run_with((struct ptq_run_options){.reuse = folder, .dry_run = dry, .fresh = 1}, &log), PTQ_OK);
+        expect_text(log, ptq_format(arena, "made-up: 0 cells %s from %s\n", verb, folder));
+    }
+}
+
 static void test_bad_options(void **state)
 {
     (void)state;
@@ -120,7 +134,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_bad_models),       TEST(test_dry_run),     TEST(test_time_left),
-        TEST(test_list_of_failures), TEST(test_bad_options),
+        TEST(test_list_of_failures), TEST(test_nothing_to_reuse), TEST(test_bad_options),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
