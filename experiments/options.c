@@ -37,7 +37,7 @@ static const struct option {
     {"reference", FLAG, AT(reference), 0, 0, NULL, "compare with FP16 too: KL divergence, equal top-1, change in p"},
     {"json", FLAG, AT(json), 0, 0, NULL, "one JSON object on stdout"},
     {"fresh", FLAG, AT(fresh), 0, 0, NULL,
-     "start over: drop the results that are there"},
+     "start over: all cells anew; the results that are there stay until these are"},
     {"set", SET, 0, 0, 0, "KEY=VALUE", "change a key of the experiment; may be given several times"},
     {"reuse", TEXT, AT(reuse), 0, 0, "PATH", "take finished cells from a results file, or from those of a folder"},
     {"quick", FLAG, AT(quick), 0, 0, NULL, "the experiment's quick form: its section quick, as --set quick=1"},

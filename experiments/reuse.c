@@ -109,7 +109,7 @@ enum ptq_status ptq_reuse_check(const char *from, const char *file, struct ptq_e
     enum ptq_status status = ptq_results_follow(arena, &target, err);
     if (!status && is_removed(arena, target, file))
         status = ptq_fail(err, PTQ_EUSAGE,
-                          "--reuse %s: is the results file that --fresh removes; leave one of the two out", from);
+                          "--reuse %s: is the results file that --fresh computes anew; leave one of the two out", from);
     ptq_arena_free(arena);
     return status;
 }

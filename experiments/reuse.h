@@ -15,7 +15,7 @@ enum { PTQ_REUSE_NOT_THERE = -1 };
 enum ptq_status ptq_reuse(struct ptq_plan *plan, const char *from, const char *file, int put, int *n,
                           struct ptq_error *err);
 
-/* Before --fresh removes FILE and FILE.cells: PTQ_EUSAGE where from is one of them or in them, whatever
+/* Before --fresh, which takes nothing of FILE and FILE.cells: PTQ_EUSAGE where from is one of them or in them, whatever
  * its name. */
 enum ptq_status ptq_reuse_check(const char *from, const char *file, struct ptq_error *err);
 
