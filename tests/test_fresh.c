@@ -249,6 +249,23 @@ static void test_no_mark(void **state)
     expect_results(more);
 }
 
+/* The mark goes before the cells that it names: else a kill between the two would have them computed once more. Here
+ * they cannot all go. */
+static void test_mark_before_cells(void **state)
+{
+    (void)state;
+    char(*ids)[PTQ_SHA256_HEX];
+    int n;
+    run_old();
+    interrupt_fresh(4);
+    assert_int_equal(ptq_results_ids(arena, file, &ids, &n, &error), PTQ_OK);
+    const char *in_the_way = ptq_format(arena, "%s/in the way", ptq_results_part(arena, file, ids[0]));
+    assert_int_equal(ptq_make_folder(in_the_way, &error), PTQ_OK);
+    assert_int_equal(ptq_results_merge(file, "made-up", "", NULL, 0, &error), PTQ_EIO);
+    assert_false(ptq_is_file(mark()));
+    assert_int_equal(n_read(), 3);
+}
+
 /* Killed at whatever moment, and gone on with or not: FILE is all of the old one or all of the new one. */
 static void test_killed_at_random(void **state)
 {
@@ -291,6 +308,7 @@ int main(void)
         TEST(test_another_experiment),
         TEST(test_mark_of_another_make),
         TEST(test_no_mark),
+        TEST(test_mark_before_cells),
         TEST(test_killed_at_random),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
