@@ -270,7 +270,7 @@ static void test_mark_before_cells(void **state)
 static void test_killed_at_random(void **state)
 {
     (void)state;
-    for (int round = 0; round < 40; round++) {
+    for (int round = 0; round < 20; round++) {
         remove_test_results(file);
         fake.sleep_us = 0;
         run_old();
@@ -281,7 +281,7 @@ static void test_killed_at_random(void **state)
                 _exit((again == 1 ? run() : run_fresh()) != PTQ_OK);
             }
             int how;
-            usleep((useconds_t)(300 + 500 * round));
+            usleep((useconds_t)(300 + 1000 * round));
             kill(child, SIGKILL);
             assert_int_equal(waitpid(child, &how, 0), child);
             if (!WIFSIGNALED(how)) assert_int_equal(WEXITSTATUS(how), 0);
