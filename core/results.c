@@ -1,4 +1,4 @@
-#include "results.h"
+#include "results_parts.h"
 
 #include "beside.h"
 #include "cell_file.h"
@@ -17,7 +17,7 @@
 
 /* ---- names ---- */
 
-static char *cells_folder(struct ptq_arena *arena, const char *file)
+char *ptq_results_cells(struct ptq_arena *arena, const char *file)
 {
     return ptq_format(arena, "%s" PTQ_CELLS, file);
 }
@@ -56,14 +56,14 @@ int ptq_results_id(const char *name, const char *suffix, char id[PTQ_SHA256_HEX]
 }
 
 /* Only what HDF5 wrote, or nobody: a name mistyped behind -o must not cost a text or a model. */
-static enum ptq_status is_removable(const char *file, int *removable, struct ptq_error *err)
+static enum ptq_status is_replaceable(const char *file, int *replaceable, struct ptq_error *err)
 {
     enum ptq_kind kind;
     int bytes;
-    *removable = 0;
+    *replaceable = 0;
     PTQ_TRY(ptq_look(file, &kind, err));
     PTQ_TRY(ptq_h5_begins(file, &bytes, err));
-    *removable = kind == PTQ_NOTHING || bytes >= 0;
+    *replaceable = kind == PTQ_NOTHING || bytes >= 0;
     return PTQ_OK;
 }
 
@@ -77,7 +77,7 @@ static int is_gone(const char *path)
     return access(path, F_OK) && errno == ENOENT;
 }
 
-static enum ptq_status look_for(const char *path, int *there, struct ptq_error *err)
+enum ptq_status ptq_results_look_for(const char *path, int *there, struct ptq_error *err)
 {
     enum ptq_kind kind;
     PTQ_TRY(ptq_look(path, &kind, err));
@@ -88,8 +88,8 @@ static enum ptq_status look_for(const char *path, int *there, struct ptq_error *
 enum ptq_status ptq_results_are_there(struct ptq_arena *arena, const char *file, int *there, struct ptq_error *err)
 {
     PTQ_TRY(ptq_results_follow(arena, &file, err));
-    PTQ_TRY(look_for(file, there, err));
-    return *there ? PTQ_OK : look_for(cells_folder(arena, file), there, err);
+    PTQ_TRY(ptq_results_look_for(file, there, err));
+    return *there ? PTQ_OK : ptq_results_look_for(ptq_results_cells(arena, file), there, err);
 }
 
 /* The ids of the files FILE.cells/ID.h5, whole or not, sorted; [*n]. */
@@ -145,7 +145,7 @@ static enum ptq_status write_loose(const char *folder, const char *path, const s
 enum ptq_status ptq_results_put(const char *file, const struct ptq_cell *cell, struct ptq_error *err)
 {
     struct ptq_arena *arena = ptq_arena_make("a finished cell");
-    const char *folder = cells_folder(arena, file), *path = ptq_format(arena, "%s/%s.h5", folder, cell->id);
+    const char *folder = ptq_results_cells(arena, file), *path = ptq_format(arena, "%s/%s.h5", folder, cell->id);
     enum ptq_status status = write_loose(folder, path, cell, err);
     if (!status) /* what stays of it, the merge tries to remove again */
         ptq_remove_folder(AT_FDCWD, ptq_results_part(arena, file, cell->id), ptq_remove_name, NULL);
@@ -217,6 +217,10 @@ struct stored {
     struct cells damaged; /* ids alone: files of FILE.cells whose bytes are not those that were written */
 };
 
+/* While --fresh computes FILE anew (results_fresh.c), who writes has what is finished of the new one, and who reads the
+ * old one. */
+enum side { TO_WRITE, TO_READ };
+
 /* One file of FILE.cells. Where its seal does not hold it counts as not finished, and one that is gone since was
  * joined. Any other failure may be the system's, today's alone: a cell must not be taken for damaged by it, since it
  * would be computed again and its file removed. */
@@ -238,7 +242,7 @@ static enum ptq_status read_loose(struct ptq_arena *arena, const char *path, con
         status = ptq_fail(err, PTQ_EINPUT, "%s: does not hold the cell that its name says", path);
     if (!status) add_cell(&s->loose, &one.cell[0]);
     free(one.cell);
-    return status && !look_for(path, &there, &second) && !there ? PTQ_OK : status;
+    return status && !ptq_results_look_for(path, &there, &second) && !there ? PTQ_OK : status;
 }
 
 static enum ptq_status read_folder(const char *folder, struct ptq_arena *arena, struct stored *s, struct ptq_error *err)
@@ -263,27 +267,30 @@ static enum ptq_status hint_writer(const char *file, struct ptq_error *err)
 {
     size_t used = strlen(err->text);
     struct ptq_error ignored; /* what cannot be looked at now is not to be removed */
-    int removable;
-    is_removable(file, &removable, &ignored);
+    int replaceable;
+    is_replaceable(file, &replaceable, &ignored);
     snprintf(err->text + used, sizeof err->text - used, "; move it away, or %s",
-             removable ? "start over with --fresh" : "give another name behind -o");
+             replaceable ? "start over with --fresh" : "give another name behind -o");
     return err->status;
 }
 
-static enum ptq_status read_stored(struct ptq_arena *arena, const char *file, struct stored *s, struct ptq_error *err)
+static enum ptq_status read_stored(struct ptq_arena *arena, const char *file, enum side side, struct stored *s,
+                                   struct ptq_error *err)
 {
     *s = (struct stored){0};
-    int there = 0;
-    enum ptq_status status = read_folder(cells_folder(arena, file), arena, s, err);
-    if (!status) status = look_for(file, &there, err);
-    if (there) status = read_file(file, arena, &s->merged, err);
+    int there = 0, fresh;
+    PTQ_TRY(ptq_results_is_fresh(arena, file, &fresh, err));
+    enum ptq_status status = PTQ_OK;
+    if (!fresh || side == TO_WRITE) status = read_folder(ptq_results_cells(arena, file), arena, s, err);
+    if (!status) status = ptq_results_look_for(file, &there, err);
+    if (there && !(fresh && side == TO_WRITE)) status = read_file(file, arena, &s->merged, err);
     if (status) free_stored(s);
     return status;
 }
 
 static enum ptq_status read_to_write(struct ptq_arena *arena, const char *file, struct stored *s, struct ptq_error *err)
 {
-    enum ptq_status status = read_stored(arena, file, s, err);
+    enum ptq_status status = read_stored(arena, file, TO_WRITE, s, err);
     return status == PTQ_EINPUT ? hint_writer(file, err) : status;
 }
 
@@ -329,16 +336,12 @@ static void put_in_order(const struct stored *s, const char (*keep)[PTQ_SHA256_H
         if (!find_cell(out, s->loose.cell[i].id)) add_cell(out, &s->loose.cell[i]);
 }
 
-enum ptq_status ptq_results_read(struct ptq_arena *arena, const char *file, struct ptq_cell **cells, int *n,
-                                 struct ptq_error *err)
+static enum ptq_status read_cells(struct ptq_arena *arena, const char *file, enum side side, struct ptq_cell **cells,
+                                  int *n, struct ptq_error *err)
 {
     struct stored s;
     struct cells all;
-    int there;
-    PTQ_TRY(ptq_results_are_there(arena, file, &there, err));
-    PTQ_TRY(ptq_results_follow(arena, &file, err));
-    if (!there) return ptq_fail(err, PTQ_EIO, "%s: there is no such results file, and no finished cell of it", file);
-    PTQ_TRY(read_stored(arena, file, &s, err));
+    PTQ_TRY(read_stored(arena, file, side, &s, err));
     put_in_order(&s, NULL, 0, &all);
     *n = all.n;
     *cells = ptq_new(arena, struct ptq_cell, all.n);
@@ -348,13 +351,29 @@ enum ptq_status ptq_results_read(struct ptq_arena *arena, const char *file, stru
     return PTQ_OK;
 }
 
+enum ptq_status ptq_results_finished(struct ptq_arena *arena, const char *file, struct ptq_cell **cells, int *n,
+                                     struct ptq_error *err)
+{
+    return read_cells(arena, file, TO_WRITE, cells, n, err);
+}
+
+enum ptq_status ptq_results_read(struct ptq_arena *arena, const char *file, struct ptq_cell **cells, int *n,
+                                 struct ptq_error *err)
+{
+    int there;
+    PTQ_TRY(ptq_results_are_there(arena, file, &there, err));
+    PTQ_TRY(ptq_results_follow(arena, &file, err));
+    if (!there) return ptq_fail(err, PTQ_EIO, "%s: there is no such results file, and no finished cell of it", file);
+    return read_cells(arena, file, TO_READ, cells, n, err);
+}
+
 enum ptq_status ptq_results_experiment(struct ptq_arena *arena, const char *file, const char **experiment,
                                        const char **yaml, struct ptq_error *err)
 {
     void *out;
     int there;
     *experiment = *yaml = "";
-    PTQ_TRY(look_for(file, &there, err));
+    PTQ_TRY(ptq_results_look_for(file, &there, err));
     if (!there) return PTQ_OK;
     PTQ_TRY(ptq_h5_read(file, read_marks, file, arena, &out, sizeof(struct cells), err));
     const struct cells *found = out;
@@ -420,9 +439,10 @@ enum ptq_status ptq_results_merge(const char *file, const char *experiment, cons
     enum ptq_status status = read_to_write(arena, file, &s, err);
     if (!status) {
         put_in_order(&s, keep, n_keep, &all);
-        if (!is_merged(&s, experiment, yaml, &all))
+        if (all.n && !is_merged(&s, experiment, yaml, &all))
             status = ptq_cell_file_write(file, experiment, yaml, all.cell, all.n, err);
-        if (!status) status = remove_folder(cells_folder(arena, file), &all, &s.damaged, err);
+        if (!status) status = ptq_results_remove_mark(arena, file, err);
+        if (!status) status = remove_folder(ptq_results_cells(arena, file), &all, &s.damaged, err);
         free(all.cell);
         free_stored(&s);
     }
@@ -430,44 +450,26 @@ enum ptq_status ptq_results_merge(const char *file, const char *experiment, cons
     return status;
 }
 
-enum ptq_status ptq_results_check_name(const char *file, struct ptq_error *err)
+enum ptq_status ptq_results_check_replaceable(const char *file, struct ptq_error *err)
 {
-    if (!*file) return ptq_fail(err, PTQ_EUSAGE, "-o is empty; give the name of a results file, such as x.h5");
-    enum ptq_kind kind;
-    PTQ_TRY(ptq_look(file, &kind, err));
-    if (kind == PTQ_FOLDER || file[strlen(file) - 1] == '/')
-        return ptq_fail(err, PTQ_EUSAGE, "-o %s: is a folder; give the name of a results file in it, such as x.h5",
-                        file);
-    if (kind == PTQ_SPECIAL)
-        return ptq_fail(err, PTQ_EUSAGE,
-                        "-o %s: is no regular file, and is not replaced; give the name of a results file, such as x.h5",
-                        file);
-    return PTQ_OK;
-}
-
-enum ptq_status ptq_results_resolve(struct ptq_arena *arena, const char **file, struct ptq_error *err)
-{
-    const char *given = *file;
-    PTQ_TRY(ptq_results_follow(arena, file, err));
-    PTQ_TRY(ptq_results_check_name(given, err));
-    return ptq_results_check_name(*file, err);
-}
-
-static enum ptq_status check_removable(const char *file, struct ptq_error *err)
-{
-    int removable;
-    PTQ_TRY(is_removable(file, &removable, err));
-    if (removable) return PTQ_OK;
+    int replaceable;
+    PTQ_TRY(is_replaceable(file, &replaceable, err));
+    if (replaceable) return PTQ_OK;
     return ptq_fail(err, PTQ_EINPUT, "%s: is no results file, and is not removed; give another name behind -o", file);
 }
 
-enum ptq_status ptq_results_remove(const char *file, struct ptq_error *err)
+enum ptq_status ptq_results_join(struct ptq_arena *arena, const char *file, struct ptq_error *err)
 {
-    PTQ_TRY(check_removable(file, err));
-    if (unlink(file) && errno != ENOENT)
-        return ptq_fail(err, PTQ_EIO, "%s: cannot be removed: %s", file, strerror(errno));
-    struct ptq_arena *arena = ptq_arena_make("removing results");
-    enum ptq_status status = remove_folder(cells_folder(arena, file), NULL, NULL, err);
-    ptq_arena_free(arena);
-    return status;
+    char(*ids)[PTQ_SHA256_HEX];
+    int n;
+    const char *experiment, *yaml;
+    PTQ_TRY(list_cell_files(arena, ptq_results_cells(arena, file), &ids, &n, err));
+    if (!n) return PTQ_OK;
+    PTQ_TRY(ptq_results_experiment(arena, file, &experiment, &yaml, err));
+    return ptq_results_merge(file, experiment, yaml, NULL, 0, err);
+}
+
+enum ptq_status ptq_results_empty_cells(struct ptq_arena *arena, const char *file, struct ptq_error *err)
+{
+    return remove_folder(ptq_results_cells(arena, file), NULL, NULL, err);
 }

@@ -211,9 +211,10 @@ char *ptq_results_part(struct ptq_arena *arena, const char *file, const char *id
 /* Writes one finished cell to FILE.cells/ID.h5, atomically, and removes its ID.part. */
 enum ptq_status ptq_results_put(const char *file, const struct ptq_cell *cell, struct ptq_error *err);
 
-/* The ids that are finished: in FILE and in FILE.cells. *ids [*n] sorted, in arena. A FILE that is missing is empty;
- * one of another schema, cut in half, or not HDF5 is PTQ_EINPUT with a sentence that says what to do (--fresh). A
- * single damaged FILE.cells/ID.h5 is no error: it counts as not finished. */
+/* The ids that are finished: in FILE and in FILE.cells; where FILE is computed anew, in FILE.cells alone. *ids [*n]
+ * sorted, in arena. A FILE that is missing is empty; one of another schema, cut in half, or not HDF5 is PTQ_EINPUT with
+ * a sentence that says what to do (--fresh). A single damaged FILE.cells/ID.h5 is no error: it counts as not finished.
+ */
 enum ptq_status ptq_results_ids(struct ptq_arena *arena, const char *file, char (**ids)[PTQ_SHA256_HEX], int *n,
                                 struct ptq_error *err);
 
@@ -228,8 +229,11 @@ enum ptq_status ptq_results_merge(const char *file, const char *experiment, cons
 int ptq_results_id(const char *name, const char *suffix, char id[PTQ_SHA256_HEX]);
 /* Whether there is FILE, or FILE.cells, which a run that has not ended leaves. PTQ_EIO where the system cannot say. */
 enum ptq_status ptq_results_are_there(struct ptq_arena *arena, const char *file, int *there, struct ptq_error *err);
-/* All cells of FILE (and of FILE.cells, where a run is under way) in stored order; none where there is nothing but
- * FILE.cells, and no cell is finished. In arena. */
+/* The cells of ptq_results_ids. In arena. */
+enum ptq_status ptq_results_finished(struct ptq_arena *arena, const char *file, struct ptq_cell **cells, int *n,
+                                     struct ptq_error *err);
+/* For who reads: all cells of FILE (and of FILE.cells, where a run is under way, but for one that computes FILE anew)
+ * in stored order; none where there is nothing but FILE.cells, and no cell is finished. In arena. */
 enum ptq_status ptq_results_read(struct ptq_arena *arena, const char *file, struct ptq_cell **cells, int *n,
                                  struct ptq_error *err);
 
@@ -239,6 +243,7 @@ enum ptq_status ptq_results_experiment(struct ptq_arena *arena, const char *file
 
 /* What has its name from FILE's and lies beside it: FILE.cells and FILE.tasks (experiments/launch.h) are folders. */
 #define PTQ_CELLS ".cells"
+#define PTQ_FRESH "fresh" /* in FILE.cells: results_fresh.c */
 #define PTQ_TASKS ".tasks"
 #define PTQ_LOCK ".lock"
 #define PTQ_FAILED ".failed.json" /* experiments/failures.h */
@@ -256,8 +261,18 @@ enum ptq_status ptq_results_follow(struct ptq_arena *arena, const char **file, s
  * and the link stays. */
 enum ptq_status ptq_results_resolve(struct ptq_arena *arena, const char **file, struct ptq_error *err);
 
-/* --fresh: removes FILE and FILE.cells with all parts. A FILE that is not HDF5 is PTQ_EINPUT and stays. */
-enum ptq_status ptq_results_remove(const char *file, struct ptq_error *err);
+/* --fresh (results_fresh.c): from here on id[0..n), n > 0, are computed anew, and what was finished before is none of
+ * what ptq_results_ids finds. A FILE that is there stays as it is, with what an interrupted run had finished joined to
+ * it, and ptq_results_read reads that, until ptq_results_merge replaces it, which is for when none of the ids is
+ * awaited any more. What an earlier --fresh had finished goes, and so do all parts. A FILE that is not HDF5 is
+ * PTQ_EINPUT. */
+enum ptq_status ptq_results_start_over(const char *file, const char (*id)[PTQ_SHA256_HEX], int n,
+                                       struct ptq_error *err);
+/* Whether that is under way, or was interrupted, and FILE is what was there before. */
+enum ptq_status ptq_results_is_fresh(struct ptq_arena *arena, const char *file, int *fresh, struct ptq_error *err);
+/* Those of its ids that are not finished, in arena; none where it is not under way. */
+enum ptq_status ptq_results_awaited(struct ptq_arena *arena, const char *file, char (**id)[PTQ_SHA256_HEX], int *n,
+                                    struct ptq_error *err);
 
 /* One writer at a time (results_lock.c). */
 struct ptq_lock {
@@ -268,7 +283,7 @@ struct ptq_lock {
 /* Takes FILE.lock for this process, or fails at once with PTQ_EIO and a sentence that names the process that has it.
  * The kernel gives it back when the process and the children that share it have ended, however they end: for those of
  * a process that is dead it waits, a minute at most. Where the file system has no locks (some NFS), none is taken.
- * ptq_results_merge, put and remove do not take it: who runs them does. */
+ * ptq_results_merge, put and start_over do not take it: who runs them does. */
 enum ptq_status ptq_results_lock(const char *file, struct ptq_lock *out, struct ptq_error *err);
 extern int ptq_results_patience_ms; /* the minute; tests have less */
 /* Programs that are started from here on hold it too, as long as they run. */

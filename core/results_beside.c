@@ -1,4 +1,4 @@
-/* The names beside a results file, looked at before anything is computed for it. */
+/* The name of a results file and those beside it, looked at before anything is computed for it. */
 #include "results.h"
 
 #include "beside.h"
@@ -73,7 +73,7 @@ static enum ptq_status refuse_folder(const char *path, struct ptq_error *err)
 static int is_file_of_cells(const char *name)
 {
     char id[PTQ_SHA256_HEX];
-    return ptq_results_id(name, ".h5", id) || ptq_is_left_over(name);
+    return ptq_results_id(name, ".h5", id) || ptq_is_left_over(name) || !strcmp(name, PTQ_FRESH);
 }
 
 static int is_part(const char *name)
@@ -113,4 +113,29 @@ enum ptq_status ptq_results_check_beside(const char *file, struct ptq_error *err
         if (beside[i].kind == CELLS) PTQ_TRY(check_inside(path, 0, err));
     }
     return PTQ_OK;
+}
+
+/* ---- the name itself ---- */
+
+enum ptq_status ptq_results_check_name(const char *file, struct ptq_error *err)
+{
+    if (!*file) return ptq_fail(err, PTQ_EUSAGE, "-o is empty; give the name of a results file, such as x.h5");
+    enum ptq_kind kind;
+    PTQ_TRY(ptq_look(file, &kind, err));
+    if (kind == PTQ_FOLDER || file[strlen(file) - 1] == '/')
+        return ptq_fail(err, PTQ_EUSAGE, "-o %s: is a folder; give the name of a results file in it, such as x.h5",
+                        file);
+    if (kind == PTQ_SPECIAL)
+        return ptq_fail(err, PTQ_EUSAGE,
+                        "-o %s: is no regular file, and is not replaced; give the name of a results file, such as x.h5",
+                        file);
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_results_resolve(struct ptq_arena *arena, const char **file, struct ptq_error *err)
+{
+    const char *given = *file;
+    PTQ_TRY(ptq_results_follow(arena, file, err));
+    PTQ_TRY(ptq_results_check_name(given, err));
+    return ptq_results_check_name(*file, err);
 }

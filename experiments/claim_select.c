@@ -1,5 +1,6 @@
 #include "claim_select.h"
 
+#include "partial_spec.h"
 #include "replicates.h"
 #include "report.h"
 #include "words.h"
@@ -113,23 +114,6 @@ static enum ptq_status read_selector(struct ptq_arena *arena, const char *select
 
 /* ---- agreeing ---- */
 
-/* Whether a canonical SPEC has the item ("w3", "s=2"). */
-static int has_item(const char *spec, const char *item, size_t length)
-{
-    for (const char *at = strpbrk(spec, ":,"); at; at = strpbrk(at + 1, ","))
-        if (strcspn(at + 1, ",") == length && strncmp(at + 1, item, length) == 0) return 1;
-    return 0;
-}
-
-static int agrees_with_spec(const char *spec, const char *pattern)
-{
-    size_t method = strcspn(pattern, ":");
-    if (strcspn(spec, ":") != method || strncmp(spec, pattern, method)) return 0;
-    for (const char *at = strpbrk(pattern, ":,"); at; at = strpbrk(at + 1, ","))
-        if (!has_item(spec, at + 1, strcspn(at + 1, ","))) return 0;
-    return 1;
-}
-
 /* "least" and "most" are of all cells that agree otherwise. */
 static int is_extreme(const char *windows)
 {
@@ -138,7 +122,7 @@ static int is_extreme(const char *windows)
 
 static int agrees(struct ptq_arena *arena, const struct wanted *w, const struct ptq_cell *c)
 {
-    if (!agrees_with_spec(c->spec, w->spec)) return 0;
+    if (!ptq_partial_spec_agrees(c->spec, w->spec)) return 0;
     for (int i = 0; i < N_CONDITIONS; i++) {
         if (!w->value[i] || (i == WINDOWS && is_extreme(w->value[i]))) continue;
         if (strcmp(conditions[i].value(arena, c), w->value[i])) return 0;

@@ -108,10 +108,16 @@ enum ptq_status ptq_command_experiments(const struct ptq_options *o, struct ptq_
 }
 
 /* A run joins its cells at its end. Until then they are in a folder, and some may be missing. */
-static enum ptq_status note_unfinished(const char *file, struct ptq_error *err)
+static enum ptq_status note_unfinished(struct ptq_arena *arena, const char *file, struct ptq_error *err)
 {
     enum ptq_kind kind;
+    int fresh;
     PTQ_TRY(ptq_look(file, &kind, err));
+    PTQ_TRY(ptq_results_is_fresh(arena, file, &fresh, err));
+    if (fresh)
+        ptq_progress_note("%s is being computed anew by --fresh, and that run has not ended: these are the cells from "
+                          "before it",
+                          file);
     if (kind == PTQ_NOTHING)
         ptq_progress_note("%s is not there yet: the run that makes it has not ended, and these are the cells so far",
                           file);
@@ -128,7 +134,7 @@ enum ptq_status ptq_command_table(const struct ptq_options *o, struct ptq_error 
     if (o->format) PTQ_TRY(ptq_table_format_parse(o->format, &format, err));
     struct ptq_arena *arena = ptq_arena_make("table");
     enum ptq_status status = ptq_table_read(arena, o->operand, o->n_operands, &cells, &n, err);
-    for (int i = 0; i < o->n_operands && !status; i++) status = note_unfinished(o->operand[i], err);
+    for (int i = 0; i < o->n_operands && !status; i++) status = note_unfinished(arena, o->operand[i], err);
     if (!status) status = ptq_table_find_layout(arena, o->operand, o->n_operands, cells, n, &layout, err);
     if (!status) status = ptq_table_print_as(layout, cells, n, o->against, format, stdout, err);
     ptq_arena_free(arena);

@@ -111,7 +111,14 @@ static enum ptq_status run_and_store(const struct ptq_options *o, struct ptq_ses
                                      struct ptq_cell *cell, struct ptq_error *err)
 {
     const char *experiment = "", *yaml = "";
+    int fresh;
     PTQ_TRY(ptq_slurm_check_idle(arena, o->out, err));
+    PTQ_TRY(ptq_results_is_fresh(arena, o->out, &fresh, err));
+    if (fresh)
+        return ptq_fail(err, PTQ_EINPUT,
+                        "%s: ptq run --fresh began to compute it anew and has not ended; go on with that run, without "
+                        "--fresh, or give another name behind -o",
+                        o->out);
     PTQ_TRY(ptq_results_experiment(arena, o->out, &experiment, &yaml, err));
     PTQ_TRY(run_cell(o, session, arena, cell, err));
     return store_cell(o->out, experiment, yaml, cell, err);

@@ -36,7 +36,8 @@ static const struct option {
     {"out", NAME, AT(out), 0, 0, "PATH", "the results file (-o)"},
     {"reference", FLAG, AT(reference), 0, 0, NULL, "compare with FP16 too: KL divergence, equal top-1, change in p"},
     {"json", FLAG, AT(json), 0, 0, NULL, "one JSON object on stdout"},
-    {"fresh", FLAG, AT(fresh), 0, 0, NULL, "start over: drop the results that are there"},
+    {"fresh", FLAG, AT(fresh), 0, 0, NULL,
+     "start over: all cells anew; the results that are there stay until these are"},
     {"set", SET, 0, 0, 0, "KEY=VALUE", "change a key of the experiment; may be given several times"},
     {"reuse", TEXT, AT(reuse), 0, 0, "PATH", "take finished cells from a results file, or from those of a folder"},
     {"quick", FLAG, AT(quick), 0, 0, NULL, "the experiment's quick form: its section quick, as --set quick=1"},
@@ -98,7 +99,8 @@ static int is_taken(const char *taken, const char *name)
     return 0;
 }
 
-static enum ptq_status find_option(const char *name, const char *taken, const struct option **out,
+/* typed: as it stands on the command line, "-o" or "--out". */
+static enum ptq_status find_option(const char *name, const char *typed, const char *taken, const struct option **out,
                                    struct ptq_error *err)
 {
     const char *names[N_OPTIONS];
@@ -111,8 +113,13 @@ static enum ptq_status find_option(const char *name, const char *taken, const st
             return PTQ_OK;
         }
     }
+    if (strcmp(name, "out") == 0)
+        return ptq_fail(err, PTQ_EUSAGE,
+                        "option '%s' is not known here: what this command prints goes into a file by > FILE; --help "
+                        "lists the options",
+                        typed);
     const char *near = ptq_nearest(name, names, n);
-    return ptq_fail(err, PTQ_EUSAGE, "option '--%s' is not known here%s%s%s; --help lists the options", name,
+    return ptq_fail(err, PTQ_EUSAGE, "option '%s' is not known here%s%s%s; --help lists the options", typed,
                     near ? ", did you mean '--" : "", near ? near : "", near ? "'" : "");
 }
 
@@ -153,7 +160,7 @@ static enum ptq_status take_option(int argc, char **argv, int *i, const char *ta
                                    struct ptq_error *err)
 {
     const char *word = argv[*i], *value = NULL;
-    char name[64];
+    char name[64], typed[sizeof name + 2];
     if (word[1] != '-') {
         const char *letter = word[1] && !word[2] ? strchr("ohn", word[1]) : NULL;
         if (!letter) return ptq_fail(err, PTQ_EUSAGE, "option '%.40s' is not known; --help lists the options", word);
@@ -163,8 +170,9 @@ static enum ptq_status take_option(int argc, char **argv, int *i, const char *ta
         if (word[2 + length] == '=') value = word + 3 + length;
         snprintf(name, sizeof name, "%.*s", (int)(length < 60 ? length : 60), word + 2);
     }
+    snprintf(typed, sizeof typed, "%s%s", word[1] == '-' ? "--" : "", word[1] == '-' ? name : word);
     const struct option *o = NULL;
-    PTQ_TRY(find_option(name, taken, &o, err));
+    PTQ_TRY(find_option(name, typed, taken, &o, err));
     if (o->kind == FLAG && value) return ptq_fail(err, PTQ_EUSAGE, "--%s takes no value", name);
     if (o->kind != FLAG && !value) {
         if (*i + 1 >= argc) return ptq_fail(err, PTQ_EUSAGE, "--%s needs a value: %s", name, o->value);

@@ -162,6 +162,16 @@ int ptq_plan_count(const struct ptq_plan *plan, enum ptq_plan_state state)
     return n;
 }
 
+char (*ptq_plan_ids(struct ptq_arena *arena, const struct ptq_plan *plan, enum ptq_plan_state state,
+                    int *n))[PTQ_SHA256_HEX]
+{
+    char(*ids)[PTQ_SHA256_HEX] = ptq_alloc_array(arena, (size_t)plan->n, sizeof *ids, "ids of cells");
+    *n = 0;
+    for (int i = 0; i < plan->n; i++)
+        if (plan->cell[i].state == state) memcpy(ids[(*n)++], plan->cell[i].cell.id, PTQ_SHA256_HEX);
+    return ids;
+}
+
 /* ---- what is there already ---- */
 
 static int by_id(const void *a, const void *b)
@@ -191,7 +201,7 @@ static enum ptq_status look(struct ptq_arena *work, struct ptq_plan *plan, const
             ptq_plan_done(plan, cell, 0);
     }
     if (n == 0 || n > MAX_READ_FOR_PACE || ptq_plan_count(plan, PTQ_PLAN_MISSING) == 0) return PTQ_OK;
-    PTQ_TRY(ptq_results_read(work, file, &stored, &n, err));
+    PTQ_TRY(ptq_results_finished(work, file, &stored, &n, err));
     learn_pace(plan, stored, n);
     return PTQ_OK;
 }
@@ -309,17 +319,24 @@ static void add_reasons(const struct ptq_plan *plan, struct ptq_buffer *list)
     }
 }
 
-enum ptq_status ptq_plan_verdict(const struct ptq_plan *plan, const char *file, struct ptq_error *err)
+enum ptq_status ptq_plan_verdict(const struct ptq_plan *plan, const char *file, int awaits, struct ptq_error *err)
 {
     int n_failed = ptq_plan_count(plan, PTQ_PLAN_FAILED);
     if (n_failed == 0) return PTQ_OK;
     /* An experiment that asks for what cannot be is bad input, however the command line would have been told. */
     enum ptq_status status = plan->failed == PTQ_EUSAGE ? PTQ_EINPUT : plan->failed;
-    if (n_failed == plan->n && count_reason(plan, 0) == n_failed) return ptq_fail(err, status, "%s", plan->cell[0].why);
+    if (!awaits && n_failed == plan->n && count_reason(plan, 0) == n_failed)
+        return ptq_fail(err, status, "%s", plan->cell[0].why);
     struct ptq_buffer list = {0};
     add_reasons(plan, &list);
-    ptq_fail(err, status, "%d of %d cells failed: %s; the same command tries them again, %s keeps the others", n_failed,
-             plan->n, list.data, file);
+    if (awaits)
+        ptq_fail(err, status,
+                 "%d of %d cells failed: %s; the same command without --fresh tries them again, %s" PTQ_CELLS
+                 " keeps the others, and %s stays as it was before",
+                 n_failed, plan->n, list.data, file, file);
+    else
+        ptq_fail(err, status, "%d of %d cells failed: %s; the same command tries them again, %s keeps the others",
+                 n_failed, plan->n, list.data, file);
     free(list.data);
     return status;
 }

@@ -76,6 +76,9 @@ void ptq_plan_fail(struct ptq_arena *arena, struct ptq_plan *plan, struct ptq_pl
                    const struct ptq_error *why);
 
 int ptq_plan_count(const struct ptq_plan *plan, enum ptq_plan_state state);
+/* The ids of the cells in that state, in order, in arena. */
+char (*ptq_plan_ids(struct ptq_arena *arena, const struct ptq_plan *plan, enum ptq_plan_state state,
+                    int *n))[PTQ_SHA256_HEX];
 
 /* Whether one pass over the calibration text serves both. */
 int ptq_same_calibration(const struct ptq_cell *a, const struct ptq_cell *b);
@@ -93,7 +96,8 @@ const char *ptq_duration(double seconds, char *text, size_t size);
 /* --dry-run: the cells, done, missing or failed. */
 void ptq_plan_print(const struct ptq_plan *plan, FILE *out);
 
-/* PTQ_OK where no cell failed, else an error that lists them by reason. */
-enum ptq_status ptq_plan_verdict(const struct ptq_plan *plan, const char *file, struct ptq_error *err);
+/* PTQ_OK where no cell failed, else an error that lists them by reason. awaits: file stays what it was before --fresh,
+ * since cells are missing (core/results.h). */
+enum ptq_status ptq_plan_verdict(const struct ptq_plan *plan, const char *file, int awaits, struct ptq_error *err);
 
 #endif

@@ -39,7 +39,7 @@ static enum ptq_status note_stored(struct ptq_arena *arena, const struct ptq_pla
     PTQ_TRY(ptq_results_ids(arena, file, &id, &n, err));
     for (int i = 0; i < n; i++) n_others += !ptq_plan_has(plan, id[i]);
     if (!n_others) return PTQ_OK;
-    PTQ_TRY(ptq_results_read(arena, file, &stored, &n, err));
+    PTQ_TRY(ptq_results_finished(arena, file, &stored, &n, err));
     for (int i = n - 1; i >= 0; i--)
         if (!ptq_plan_has(plan, stored[i].id)) other = &stored[i];
     if (!other || note_protocols(e, first_planned(plan), other, out)) return PTQ_OK;

@@ -5,6 +5,7 @@
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { TEXT, INT, REAL, UNKNOWN };
 
@@ -48,7 +49,7 @@ static int list_versus(const struct ptq_report *report, const struct ptq_report_
     const struct ptq_versus *v = row->versus;
     const struct ptq_estimate *e = &v->estimate;
     int itself = v->other == row;
-    ADD_TEXT("against", report->against);
+    ADD_TEXT("against", v->other->cell->spec);
     ADD_REAL("against_difference", itself ? NAN : e->difference);
     ADD_REAL("against_low", itself ? NAN : e->difference_interval.low);
     ADD_REAL("against_high", itself ? NAN : e->difference_interval.high);
@@ -129,9 +130,12 @@ static int list_each(struct ptq_arena *arena, const struct ptq_replicates *seeds
 #undef ADD_KNOWN
 #undef ADD_REAL
 
+/* The configuration to the byte: its SHA-256 is the cell's id. */
 static void print_field(struct ptq_arena *arena, const struct field *f, FILE *out)
 {
-    if (f->kind == TEXT)
+    if (f->kind == TEXT && strcmp(f->name, "config") == 0)
+        fputs(ptq_escape_lines(arena, f->text), out);
+    else if (f->kind == TEXT)
         fputs(ptq_escape(arena, PTQ_TABLE_CSV, f->text), out);
     else if (f->kind == INT)
         fprintf(out, "%lld", (long long)f->integer);

@@ -5,6 +5,7 @@
 #include "labels.h"
 #include "method.h"
 #include "model_name.h"
+#include "partial_spec.h"
 #include "report_notes.h"
 
 #include <ctype.h>
@@ -203,13 +204,37 @@ static enum ptq_status estimate_rows(struct ptq_arena *arena, struct ptq_report 
 
 /* ---- the comparison that was asked for ---- */
 
+/* said: what several rows agree with, which are listed; NULL: none is spec, and all are. */
 static enum ptq_status no_such_row(struct ptq_arena *arena, const struct ptq_report *report,
-                                   struct ptq_report_row *const *row, int n, const char *spec, struct ptq_error *err)
+                                   struct ptq_report_row *const *row, int n, const char *spec, const char *said,
+                                   struct ptq_error *err)
 {
     const char *all = "";
-    for (int i = 0; i < n; i++) all = ptq_format(arena, "%s%s%s", all, i ? " ; " : "", row[i]->cell->spec);
-    return ptq_fail(err, PTQ_EUSAGE, "no cell of %s%s is %s; there are: %.600s", row[0]->cell->model,
-                    ptq_model_apart(arena, report->cell, report->n_cells, row[0]->cell), spec, all);
+    for (int i = 0; i < n; i++)
+        if (!said || ptq_partial_spec_agrees(row[i]->cell->spec, said))
+            all = ptq_format(arena, "%s%s%s", all, *all ? " ; " : "", row[i]->cell->spec);
+    return ptq_fail(err, PTQ_EUSAGE, "%s of %s%s %s %s; there are: %.600s", said ? "several cells" : "no cell",
+                    row[0]->cell->model, ptq_model_apart(arena, report->cell, report->n_cells, row[0]->cell),
+                    said ? "agree with" : "is", said ? said : spec, all);
+}
+
+/* The row that is spec (what was said, with defaults for the rest), else the one SPEC that agrees with what was said.
+ */
+static enum ptq_status find_other(struct ptq_arena *arena, const struct ptq_report *report,
+                                  struct ptq_report_row *const *row, int n, const char *spec, const char *said,
+                                  int *other, struct ptq_error *err)
+{
+    int several = 0;
+    *other = -1;
+    for (int i = 0; i < n && *other < 0; i++)
+        if (strcmp(row[i]->cell->spec, spec) == 0) *other = i;
+    if (*other >= 0) return PTQ_OK;
+    for (int i = 0; i < n; i++) {
+        if (!ptq_partial_spec_agrees(row[i]->cell->spec, said)) continue;
+        if (*other < 0) *other = i;
+        several |= strcmp(row[i]->cell->spec, row[*other]->cell->spec) != 0;
+    }
+    return *other < 0 || several ? no_such_row(arena, report, row, n, spec, several ? said : NULL, err) : PTQ_OK;
 }
 
 /* Holm: the k-th smallest of m p values counts (m - k + 1)-fold, and none less than the one before it. */
@@ -230,13 +255,11 @@ static void adjust(struct ptq_versus *versus, int n)
 }
 
 static enum ptq_status compare_model(struct ptq_arena *arena, struct ptq_report *report, int first, const char *spec,
-                                     struct ptq_error *err)
+                                     const char *said, struct ptq_error *err)
 {
     struct ptq_report_row **row = ptq_new(arena, struct ptq_report_row *, report->n_rows);
-    int n = rows_of_model(report, first, row), other = -1;
-    for (int i = 0; i < n && other < 0; i++)
-        if (strcmp(row[i]->cell->spec, spec) == 0) other = i;
-    if (other < 0) return no_such_row(arena, report, row, n, spec, err);
+    int n = rows_of_model(report, first, row), other;
+    PTQ_TRY(find_other(arena, report, row, n, spec, said, &other, err));
     struct ptq_estimate *out = ptq_new(arena, struct ptq_estimate, n);
     struct ptq_versus *versus = ptq_new(arena, struct ptq_versus, n);
     PTQ_TRY(estimate(arena, report, row, n, other, out, err));
@@ -254,9 +277,12 @@ enum ptq_status ptq_report_against(struct ptq_arena *arena, struct ptq_report *r
 {
     struct ptq_spec parsed;
     PTQ_TRY(ptq_spec_parse(spec, &parsed, err));
-    report->against = ptq_spec_format(&parsed, arena);
+    const char *whole = ptq_spec_format(&parsed, arena);
     for (int i = 0; i < report->n_rows; i++)
-        if (is_first_of_model(report, i)) PTQ_TRY(compare_model(arena, report, i, report->against, err));
+        if (is_first_of_model(report, i)) PTQ_TRY(compare_model(arena, report, i, whole, spec, err));
+    report->against = report->row[0].versus->other->cell->spec;
+    for (int i = 1; i < report->n_rows; i++) /* models may differ in what was not said */
+        if (strcmp(report->row[i].versus->other->cell->spec, report->against)) report->against = spec;
     ptq_report_note_versus(arena, report);
     return PTQ_OK;
 }

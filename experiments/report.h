@@ -48,7 +48,7 @@ struct ptq_report {
     struct ptq_section *section;
     int n_sections;
     unsigned label_keys; /* what rows differ in beside the SPEC: PTQ_LABEL_... of labels.h */
-    const char *against; /* SPEC of ptq_report_against, or NULL */
+    const char *against; /* the SPEC that ptq_report_against found, or what it was told where models differ; or NULL */
     const char **note;   /* footnotes, a sentence each */
     int n_notes;
     struct ptq_bootstrap bootstrap;
@@ -65,8 +65,9 @@ enum ptq_status ptq_report_make(struct ptq_arena *arena, const struct ptq_cell *
 const char *ptq_report_values(struct ptq_arena *arena, const struct ptq_cell *cells, int n, size_t offset,
                               int short_names, int *n_values);
 
-/* Compares each row with the row of this SPEC and its model. An unknown SPEC, or one that no row of some model has, is
- * PTQ_EUSAGE with those that there are. */
+/* Compares each row with the row of this SPEC and its model, or, where there is none, with the one whose SPEC agrees
+ * with as much as this one says (partial_spec.h). An unknown SPEC, or one that no row of some model has, or that
+ * several agree with, is PTQ_EUSAGE with those that there are. */
 enum ptq_status ptq_report_against(struct ptq_arena *arena, struct ptq_report *report, const char *spec,
                                    struct ptq_error *err);
 

@@ -85,7 +85,7 @@ enum ptq_status ptq_reuse(struct ptq_plan *plan, const char *from, const char *f
     enum ptq_kind kind;
     enum ptq_status status = ptq_results_are_there(arena, from, &there, err);
     ptq_arena_free(arena);
-    *n = 0;
+    *n = there ? 0 : PTQ_REUSE_NOT_THERE;
     if (status || !there) return status;
     PTQ_TRY(ptq_look(from, &kind, err));
     return kind == PTQ_FOLDER ? take_from_folder(plan, from, file, put, n, err)
@@ -109,7 +109,7 @@ enum ptq_status ptq_reuse_check(const char *from, const char *file, struct ptq_e
     enum ptq_status status = ptq_results_follow(arena, &target, err);
     if (!status && is_removed(arena, target, file))
         status = ptq_fail(err, PTQ_EUSAGE,
-                          "--reuse %s: is the results file that --fresh removes; leave one of the two out", from);
+                          "--reuse %s: is the results file that --fresh computes anew; leave one of the two out", from);
     ptq_arena_free(arena);
     return status;
 }

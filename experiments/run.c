@@ -1,6 +1,7 @@
 #include "run.h"
 
 #include "failures.h"
+#include "fresh.h"
 #include "launch.h"
 #include "mapped.h"
 #include "plan_notes.h"
@@ -31,6 +32,7 @@ struct run {
     char *given; /* [plan.n], see launch.h */
     int waits;   /* 1: tasks that Slurm has are waited for */
     int n_ran;
+    int n_awaited; /* of a file that --fresh computes anew: cells without which it is not replaced */
     double started;
     FILE *list, *log;
     struct ptq_error *err;
@@ -150,13 +152,15 @@ static enum ptq_status run_missing(struct run *r)
     return PTQ_OK;
 }
 
-/* Finished cells into one file, in the experiment's order. */
+/* Finished cells into one file, in the experiment's order. One that --fresh computes anew waits for all of them: until
+ * then the file stays what it was, and so does the list of what failed in it. */
 static enum ptq_status merge(struct run *r)
 {
-    char(*keep)[PTQ_SHA256_HEX] = (void *)ptq_new(r->arena, char, (size_t)r->plan.n *PTQ_SHA256_HEX);
-    int n = 0;
-    for (int i = 0; i < r->plan.n; i++)
-        if (r->plan.cell[i].state == PTQ_PLAN_DONE) memcpy(keep[n++], r->plan.cell[i].cell.id, PTQ_SHA256_HEX);
+    char(*keep)[PTQ_SHA256_HEX], (*awaited)[PTQ_SHA256_HEX];
+    int n;
+    PTQ_TRY(ptq_results_awaited(r->arena, r->file, &awaited, &r->n_awaited, r->err));
+    if (r->n_awaited) return PTQ_OK;
+    keep = ptq_plan_ids(r->arena, &r->plan, PTQ_PLAN_DONE, &n);
     PTQ_TRY(ptq_failures_write(r->file, &r->plan, r->err));
     if (n == 0) return PTQ_OK;
     return ptq_results_merge(r->file, r->experiment.name, r->experiment.yaml, (const char(*)[PTQ_SHA256_HEX])keep, n,
@@ -168,7 +172,10 @@ static enum ptq_status reuse(struct run *r, FILE *log, const char *verb)
     int n;
     if (!r->options->reuse || !ptq_plan_count(&r->plan, PTQ_PLAN_MISSING)) return PTQ_OK;
     PTQ_TRY(ptq_reuse(&r->plan, r->options->reuse, r->file, !r->options->dry_run, &n, r->err));
-    if (!r->options->quiet) /* 0 as well: the path may be mistyped */
+    if (r->options->quiet) return PTQ_OK;
+    if (n == PTQ_REUSE_NOT_THERE) /* as in a first call of several that share what they make */
+        ptq_say(log, "%s: no cell %s from %s, which is not there\n", r->experiment.name, verb, r->options->reuse);
+    else /* 0 as well: it may be another path that was meant */
         ptq_say(log, "%s: %d cell%s %s from %s\n", r->experiment.name, n, n == 1 ? "" : "s", verb, r->options->reuse);
     return PTQ_OK;
 }
@@ -237,13 +244,8 @@ static enum ptq_status run_children(struct run *r)
 
 static enum ptq_status look_and_say(struct run *r)
 {
-    if (r->options->fresh) {
-        struct ptq_launch l = launch_of(r);
-        l.of_all = 1;
-        PTQ_TRY(ptq_results_remove(r->file, r->err));
-        PTQ_TRY(ptq_failures_write(r->file, NULL, r->err));
-        PTQ_TRY(ptq_launch_end(&l, r->err));
-    }
+    struct ptq_launch l = launch_of(r);
+    PTQ_TRY(r->options->fresh ? ptq_fresh_begin(&l, r->err) : ptq_fresh_go_on(&l, r->err));
     PTQ_TRY(ptq_plan_look(&r->plan, r->file, r->err));
     PTQ_TRY(reuse(r, r->log, "taken"));
     if (r->options->quiet) return PTQ_OK;
@@ -255,9 +257,9 @@ static void report_end(const struct run *r)
 {
     char duration[32];
     if (r->options->quiet || !r->n_ran) return;
-    ptq_say(r->log, "%s: %d cell%s run in %s; %s holds %d of %d\n", r->experiment.name, r->n_ran,
+    ptq_say(r->log, "%s: %d cell%s run in %s; %s%s holds %d of %d\n", r->experiment.name, r->n_ran,
             r->n_ran == 1 ? "" : "s", ptq_duration(ptq_seconds() - r->started, duration, sizeof duration), r->file,
-            ptq_plan_count(&r->plan, PTQ_PLAN_DONE), r->plan.n);
+            r->n_awaited ? PTQ_CELLS : "", ptq_plan_count(&r->plan, PTQ_PLAN_DONE), r->plan.n);
 }
 
 static enum ptq_status run_here(struct run *r)
@@ -457,7 +459,7 @@ static enum ptq_status plan_and_run(struct run *r)
     PTQ_TRY(ptq_plan_make(r->arena, &r->experiment, r->runner, r->session, &r->plan, r->err));
     r->given = ptq_new(r->arena, char, r->plan.n);
     PTQ_TRY(o->dry_run ? dry_run(r) : id ? run_task(r, id) : run_all(r));
-    return ptq_plan_verdict(&r->plan, r->file, r->err);
+    return ptq_plan_verdict(&r->plan, r->file, r->n_awaited, r->err);
 }
 
 enum ptq_status ptq_run_check(const struct ptq_run_options *o, struct ptq_error *err)

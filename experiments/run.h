@@ -14,7 +14,7 @@ struct ptq_run_options {
     int n_sets;
     int quick_form;    /* 1: the sets ask for it, and out NULL is results/quick/NAME.h5 */
     const char *reuse; /* results file or folder whose finished cells are taken over (reuse.h); NULL: none */
-    int fresh;         /* 1: what the results file holds is removed first */
+    int fresh;         /* 1: all cells anew, in place of what the results file holds, once they are done */
     int dry_run;       /* 1: prints the cells, done or missing, and runs and writes nothing */
     int quiet;         /* 1: no line a cell */
     /* cells in processes of their own (launch.h) */

@@ -178,7 +178,7 @@ static void print_versus(struct ptq_arena *arena, const struct ptq_report *repor
                                              {.head = "perplexity is", .left = 1}},
                                   .n_columns = 7};
         sheet.title = ptq_format(arena, "%s, against %s",
-                                 ptq_model_name(arena, report->cell, report->n_cells, other->cell), report->against);
+                                 ptq_model_name(arena, report->cell, report->n_cells, other->cell), other->cell->spec);
         sheet.row = ptq_alloc_array(arena, (size_t)report->n_rows, sizeof *sheet.row, "a table");
         for (int i = 0; i < report->n_rows; i++)
             if (same_other(&report->row[i], other)) versus_row(arena, &report->row[i], sheet.row[sheet.n_rows++]);

@@ -2,10 +2,10 @@
 #ifndef PTQ_TEST_FILES_H
 #define PTQ_TEST_FILES_H
 
+#include "folders.h"
 #include "status.h"
 
 #include <assert.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -90,24 +90,6 @@ static inline void assert_refused(const char *row, enum ptq_status status, const
 }
 
 /* ---- folders ---- */
-
-/* A new folder; path of at least 64 bytes. */
-static inline void make_test_folder(char *path)
-{
-    snprintf(path, 64, "/tmp/ptq-test-XXXXXX");
-    assert_non_null(mkdtemp(path));
-}
-
-static inline int remove_one(const char *path, const struct stat *info, int kind, struct FTW *where)
-{
-    (void)info, (void)kind, (void)where;
-    return remove(path);
-}
-
-static inline void remove_test_folder(const char *path)
-{
-    nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
 
 /* Writes folder/name, making the folders that name holds. */
 static inline void write_test_file(const char *folder, const char *name, const void *data, size_t size)

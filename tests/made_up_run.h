@@ -2,6 +2,7 @@
 #ifndef PTQ_TESTS_MADE_UP_RUN_H
 #define PTQ_TESTS_MADE_UP_RUN_H
 
+#include "folders.h"
 #include "mapped.h"
 #include "pool.h"
 #include "progress.h"
@@ -139,7 +140,7 @@ static inline int set_up(void **state)
     counter = ptq_join(arena, folder, "counter");
     memset(&fake, 0, sizeof fake);
     ptq_progress_quiet(1);
-    ptq_results_remove(file, &error);
+    remove_test_results(file);
     unlink(counter);
     write_yaml(table1);
     return 0;

@@ -263,7 +263,7 @@ test_reuse_of_what_is_removed() {
     ln -s self.h5 "$scratch/also.h5"
     for from in "$file" "$scratch/also.h5" "$scratch/../$(basename "$scratch")/self.h5"; do
         expect_exit 2 "${run[@]}" -o "$file" --fresh --reuse "$from"
-        expect_text '^ptq: --reuse .*: is the results file that --fresh removes; leave one of the two out$' "$scratch/err"
+        expect_text '^ptq: --reuse .*: is the results file that --fresh computes anew; leave one of the two out$' "$scratch/err"
         cmp -s "$scratch/whole.h5" "$file" || fail "$from: the results were changed"
     done
     expect_exit 0 "${run[@]}" -o "$file" --fresh --reuse "$scratch/whole.h5"
@@ -276,7 +276,7 @@ test_reuse_of_what_is_removed() {
     ln -s unjoined.h5.cells "$scratch/folder"
     for from in "$file" "$scratch/also.h5" "$file.cells" "$scratch/folder" "$file.cells/${ids[0]}.h5"; do
         expect_exit 2 "${run[@]}" -o "$file" --fresh --reuse "$from"
-        expect_text '^ptq: --reuse .*: is the results file that --fresh removes' "$scratch/err"
+        expect_text '^ptq: --reuse .*: is the results file that --fresh computes anew' "$scratch/err"
         [ -s "$file.cells/${ids[0]}.h5" ] || fail "$from: the finished cell is gone"
     done
     ln -sf also.h5 "$scratch/also.h5"

@@ -192,6 +192,13 @@ expect 0 "$models/calib.txt" "$ptq" experiments "$work/bad.yaml"
 expect 0 "$models/text.txt" "$ptq" experiments "$work/bad.yaml" --set calib=none
 ! grep -qx none "$work/out" || fail 'no calibration is to be fetched'
 
+# what was typed is named, and a table is written by the shell
+for typed in '-o x.md' --out=x.md; do
+    # shellcheck disable=SC2086 # words
+    expect 2 "option '${typed%[= ]*}' is not known here: what this command prints goes into a file by > FILE; --help" "$ptq" table "$work/t.h5" $typed
+done
+expect 2 "option '-n' is not known here; --help" "$ptq" table "$work/t.h5" -n 3
+
 # eval -o adds its cell to what the file holds
 expect 0 'ppl' "${eval_llama[@]}" -o "$work/t.h5" --method rtn:w4,g32
 expect 0 'rtn:w4,g32' "$ptq" inspect "$work/t.h5"

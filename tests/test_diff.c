@@ -2,6 +2,7 @@
 #include "cells.h"
 #include "diff.h"
 #include "diff_models.h"
+#include "folders.h"
 #include "inspect_results.h"
 #include "progress.h"
 #include "table.h"
@@ -219,7 +220,9 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
-    int bad = ptq_results_remove(at("a.h5"), &err) || ptq_results_remove(at("b.h5"), &err) || rmdir(folder);
+    remove_test_results(at("a.h5"));
+    remove_test_results(at("b.h5"));
+    int bad = rmdir(folder);
     ptq_arena_free(arena);
     return bad;
 }

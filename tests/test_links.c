@@ -59,7 +59,8 @@ static void a_name_that_leads_nowhere(void **state)
     /* What cannot be looked at is no link, not nothing, and nobody's to remove. */
     assert_refused("a long name", ptq_results_read(arena, long_name, &read, &n, &err), &err,
                    "nnn: cannot be looked for: File name too long");
-    assert_refused("to go", ptq_results_remove(long_name, &err), &err, "nnn: cannot be looked for: File name too long");
+    assert_refused("to go", ptq_results_start_over(long_name, NULL, 0, &err), &err,
+                   "nnn: cannot be looked for: File name too long");
 }
 
 /* Where nothing failed, what a killed run left of the list goes too. */

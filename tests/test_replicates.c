@@ -250,6 +250,42 @@ static void test_against(void **state)
     fclose(out);
 }
 
+/* What a SPEC does not say may be anything, as in claims, where one cell of each model is meant. */
+static void test_against_a_part(void **state)
+{
+    (void)state;
+    struct ptq_report report;
+    struct ptq_cell cells[] = {make_cell(arena, "m", "fp16", 0), make_cell(arena, "m", "rtn:w3,g64", 1),
+                               make_cell(arena, "m", "rtn:w4,g64", 0.5), make_cell(arena, "n", "rtn:w3,g32", 1)};
+    cells[3].model_sha256 = "of n";
+    OK(ptq_report_make(arena, cells, 3, &report, &err));
+    OK(ptq_report_against(arena, &report, "rtn:w3", &err));
+    assert_ptr_equal(report.row[2].versus->other->cell, &cells[1]);
+    assert_string_equal(report.against, "rtn:w3,g64");
+    expect_part(print(cells, 3, "rtn:w3", PTQ_TABLE_CSV), ",\"rtn:w3,g64\",");
+    /* Another model has another one. */
+    OK(ptq_report_make(arena, cells, 4, &report, &err));
+    OK(ptq_report_against(arena, &report, "rtn:w3", &err));
+    assert_string_equal(report.against, "rtn:w3");
+    const char *text = print(cells, 4, "rtn:w3", PTQ_TABLE_TEXT);
+    expect_part(text, "m, against rtn:w3,g64\n");
+    expect_part(text, "n, against rtn:w3,g32\n");
+    /* Several, none, and the one that the defaults make. */
+    cells[2] = make_cell(arena, "m", "rtn:w3,g32", 0.5);
+    OK(ptq_report_make(arena, cells, 3, &report, &err));
+    assert_int_equal(ptq_report_against(arena, &report, "rtn:w3", &err), PTQ_EUSAGE);
+    expect_part(err.text, "several cells of m agree with rtn:w3; there are: rtn:w3,g64 ; rtn:w3,g32");
+    assert_int_equal(ptq_report_against(arena, &report, "rtn:w2", &err), PTQ_EUSAGE);
+    expect_part(err.text, "no cell of m is rtn:w2,g128; there are: fp16 ; rtn:w3,g64 ; rtn:w3,g32");
+    cells[2] = make_cell(arena, "m", "rtn:w3,g128", 0.5);
+    OK(ptq_report_against(arena, &report, "rtn:w3", &err));
+    assert_ptr_equal(report.row[1].versus->other->cell, &cells[2]);
+    /* The same SPEC twice is one, as where all of it is said. */
+    cells[2] = make_cell(arena, "m", "rtn:w3,g64", 0.5);
+    OK(ptq_report_against(arena, &report, "rtn:w3", &err));
+    assert_ptr_equal(report.row[2].versus->other->cell, &cells[1]);
+}
+
 static void test_printed(void **state)
 {
     (void)state;
@@ -295,7 +331,7 @@ static void test_each_seed(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(student), TEST(folded),  TEST(two_variations), TEST(coverage),
-                                       TEST(against), TEST(printed), TEST(each_seed)};
+    const struct CMUnitTest tests[] = {TEST(student), TEST(folded),         TEST(two_variations), TEST(coverage),
+                                       TEST(against), TEST(against_a_part), TEST(printed),        TEST(each_seed)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -76,7 +76,7 @@ static void test_failed_cell(void **state)
     const enum ptq_status of_a_cell[] = {PTQ_EINPUT, PTQ_ENUMERIC};
     for (int i = 0; i < 2; i++) {
         const char *log;
-        ptq_results_remove(file, &error);
+        remove_test_results(file);
         fake.fail_at = 3;
         fake.with = of_a_cell[i];
         assert_int_equal(run_with((struct ptq_run_options){0}, &log), of_a_cell[i]);
@@ -99,7 +99,7 @@ static void test_stopped(void **state)
     const enum ptq_status at_once[] = {PTQ_EINTERRUPT, PTQ_EIO, PTQ_EDEVICE};
     for (int i = 0; i < 3; i++)
         for (int k = 1; k <= N_CELLS; k += 5) {
-            ptq_results_remove(file, &error);
+            remove_test_results(file);
             fake.fail_at = k;
             fake.with = at_once[i];
             assert_int_equal(run(), at_once[i]);
@@ -116,7 +116,7 @@ static void test_killed(void **state)
 {
     (void)state;
     for (int k = 1; k <= N_CELLS; k += 2) {
-        ptq_results_remove(file, &error);
+        remove_test_results(file);
         pid_t child = fork();
         if (child == 0) {
             fake.kill_at = k;

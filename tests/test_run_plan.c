@@ -113,14 +113,34 @@ static void test_time_left(void **state)
     ptq_pool_start(cores);
 }
 
-/* The list of failures goes with the results that it is of. */
+/* The list of failures goes with the results that it is of, which stay until --fresh has all of the new ones. */
 static void test_list_of_failures(void **state)
 {
     (void)state;
     const char *list = ptq_format(arena, "%s.failed.json", file);
     assert_int_equal(run() || ptq_write_file(list, "{}", 2, &error), 0);
     fake.fail_at = 1, fake.with = PTQ_EINTERRUPT;
+    assert_true(run_with((struct ptq_run_options){.fresh = 1}, NULL) == PTQ_EINTERRUPT && ptq_is_file(list));
+    fake.fail_at = 0;
+    assert_true(run() == PTQ_OK && !ptq_is_file(list));
+    unlink(file);
+    assert_int_equal(ptq_write_file(list, "{}", 2, &error), PTQ_OK);
+    fake.fail_at = 1;
     assert_true(run_with((struct ptq_run_options){.fresh = 1}, NULL) == PTQ_EINTERRUPT && !ptq_is_file(list));
+}
+
+/* A path that is mistyped is told from one that holds nothing of this. */
+static void test_nothing_to_reuse(void **state)
+{
+    (void)state;
+    const char *log, *nope = ptq_join(arena, folder, "nope");
+    for (int dry = 0; dry < 2; dry++) {
+        const char *verb = dry ? "would be taken" : "taken";
+        assert_int_equal(run_with((struct ptq_run_options){.reuse = nope, .dry_run = dry, .fresh = 1}, &log), PTQ_OK);
+        expect_text(log, ptq_format(arena, "made-up: no cell %s from %s, which is not there\n", verb, nope));
+        assert_int_equal(run_with((struct ptq_run_options){.reuse = folder, .dry_run = dry, .fresh = 1}, &log), PTQ_OK);
+        expect_text(log, ptq_format(arena, "made-up: 0 cells %s from %s\n", verb, folder));
+    }
 }
 
 static void test_bad_options(void **state)
@@ -142,8 +162,8 @@ static void test_bad_options(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_bad_models), TEST(test_same_files),       TEST(test_dry_run),
-        TEST(test_time_left),  TEST(test_list_of_failures), TEST(test_bad_options),
+        TEST(test_bad_models),       TEST(test_same_files),       TEST(test_dry_run),     TEST(test_time_left),
+        TEST(test_list_of_failures), TEST(test_nothing_to_reuse), TEST(test_bad_options),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

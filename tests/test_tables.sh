@@ -88,7 +88,7 @@ test_shared_cells() {
     expect_exit 0 "$ptq" diff "$results/awq-table4.h5" other.h5
     expect_text '^equal$' "$scratch/out"
     expect_exit 0 "${again[@]}" -o none.h5 --reuse /no/such/folder
-    expect_text '^awq-table4: 0 cells taken from /no/such/folder$' "$scratch/err"
+    expect_text '^awq-table4: no cell taken from /no/such/folder, which is not there$' "$scratch/err"
     expect_exit 0 "$ptq" diff none.h5 other.h5
     echo garbage >"$results/zz.h5" # no results file: passed over in a folder, an error by name
     expect_exit 0 run awq-table3 "${one_text[@]}"
