@@ -5,6 +5,7 @@
 #include "claims.h"
 #include "diff.h"
 #include "figure_kinds.h"
+#include "folders.h"
 #include "plan.h"
 #include "table.h"
 #include "table_layout.h"
@@ -275,7 +276,7 @@ static void test_diff(void **state)
         fclose(out);
         expect_part(text, k < 2 ? "(other device)" : "(other config.json, device)");
         free(text);
-        for (int f = 0; f < 2; f++) OK(ptq_results_remove(file[f], &err));
+        for (int f = 0; f < 2; f++) remove_test_results(file[f]);
     }
     rmdir(folder);
 }
