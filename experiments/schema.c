@@ -268,6 +268,15 @@ static const char *in_file(struct ptq_arena *arena, const char *word)
     return NULL;
 }
 
+/* The nearest key of the section that a dotted word begins with ("eval.windos"), as a file has it; NULL where there is
+ * no such section, or nothing like it there. */
+static const char *near_in_section(struct ptq_arena *arena, const char *word, const char *dot)
+{
+    const char *names[MAX_NAMES], *section = ptq_strndup(arena, word, (size_t)(dot + 1 - word));
+    const char *near = ptq_nearest(dot + 1, names, names_below(arena, section, names));
+    return near ? ptq_format(arena, "%.*s: {%s: ...}", (int)(dot - word), word, near) : NULL;
+}
+
 static void add_names(struct ptq_buffer *text, const char *const *names, size_t n)
 {
     for (size_t i = 0; i < n; i++) ptq_buffer_add(text, "%s%s", i ? ", " : "", names[i]);
@@ -287,12 +296,12 @@ static int is_no_setting(const char *key)
 static enum ptq_status unknown_key(struct ptq_arena *arena, const char *prefix, const struct ptq_yaml *node,
                                    struct ptq_error *err)
 {
-    const char *names[MAX_NAMES], *near = in_file(arena, node->key);
+    const char *names[MAX_NAMES], *near = in_file(arena, node->key), *dot = strchr(node->key, '.');
     size_t n = names_below(arena, prefix, names);
     for (int i = 0; i < N_NO_SETTINGS && !*prefix; i++) names[n++] = no_settings[i];
     struct ptq_buffer known = {0};
     add_names(&known, names, n);
-    if (!near) near = ptq_nearest(node->key, names, n);
+    if (!near) near = dot ? near_in_section(arena, node->key, dot) : ptq_nearest(node->key, names, n);
     enum ptq_status status =
         ptq_yaml_fail(node, err, "unknown key '%s%.60s'%s%s%s; known%s%.*s: %s", prefix, node->key,
                       near ? ", did you mean '" : "", near ? near : "", near ? "'" : "", *prefix ? " in " : "",
