@@ -155,12 +155,21 @@ static int in_interval(const char *text, const char *space)
     return inside;
 }
 
-/* Whether a line may end at this space: not within an interval nor before a %. In a column of numbers a number and its
- * interval are one piece, "+1.2 [+0.9, +1.5]", behind which may come "t, n = 3"; a spread and a range are two, "0.47,
- * 50.9..51.7 (3)". */
+/* Whether this space lies within what may follow an interval, "[+0.9, +1.5] t, n = 3". */
+static int in_seeds(const char *text, const char *space)
+{
+    static const char seeds[] = "] t, n = ";
+    for (const char *c = strstr(text, seeds); c && c < space; c = strstr(c + 1, seeds))
+        if (space > c + 1 && space < c + strlen(seeds)) return 1;
+    return 0;
+}
+
+/* Whether a line may end at this space: not within an interval nor what may follow it, nor before a %. In a column of
+ * numbers a number and its interval are one piece, "+1.2 [+0.9, +1.5]", behind which may come "t, n = 3"; a spread and
+ * a range are two, "0.47, 50.9..51.7 (3)". */
 static int may_break(const char *text, const char *space, int is_number)
 {
-    if (space[1] == '%' || in_interval(text, space)) return 0;
+    if (space[1] == '%' || in_interval(text, space) || in_seeds(text, space)) return 0;
     if (!is_number || space == text || space[-1] == ']') return 1;
     return space[-1] == ',' && space - text > 1 && isdigit((unsigned char)space[-2]);
 }
