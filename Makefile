@@ -3,12 +3,12 @@ BUILD ?= build
 JOBS ?= $(shell nproc)
 export PTQ ?= $(BUILD)/ptq
 # Settings of table and table1, passed on by the environment: whatever they hold, no shell reads it.
-export FILES REPORT NAME MODEL TEXT CALIB BITS GROUP WINDOW WINDOWS SEED THREADS OUT QUICK
+export FILES REPORT NAME MODEL TEXT CALIB BITS GROUP WINDOW WINDOWS CALIB_WINDOW CALIB_WINDOWS SEED THREADS OUT QUICK
 
 MAKEFLAGS += --no-print-directory
 # A misspelt setting, or one that the goal has no use for, would run something else for minutes. (make writes a space of
 # a value as "\ ".)
-SETTINGS := MODEL TEXT CALIB BITS GROUP WINDOW WINDOWS SEED THREADS QUICK
+SETTINGS := MODEL TEXT CALIB BITS GROUP WINDOW WINDOWS CALIB_WINDOW CALIB_WINDOWS SEED THREADS QUICK
 KNOWN_table := NAME OUT $(SETTINGS)
 KNOWN_table1 := OUT $(SETTINGS)
 KNOWN_tables := OUT $(SETTINGS)
@@ -95,7 +95,8 @@ help:
 	@echo "make table1     fetch the default model and texts, run Table 1, print it, plot it"
 	@echo "                MODEL=a folder, a .gguf, a name of data/MANIFEST or ORG/NAME of the hub"
 	@echo "                TEXT=, CALIB=a file or a name; BITS=3 GROUP=64 WINDOWS=40 SEED=0 THREADS=2 OUT=results/NAME.h5"
-	@echo "                WINDOW=1024, of a model that has fewer positions than the experiment's 2048"
+	@echo "                WINDOW=1024, of a model that has fewer positions than the experiment's 2048; CALIB_WINDOW=256"
+	@echo "                CALIB_WINDOWS=16, of one that has fewer than 512, or of a short calibration text"
 	@echo "make table NAME=awq-table4    another experiment of experiments/, the same settings; QUICK=1: its quick form"
 	@echo "make tables     all the papers' tables and the sweeps, with pictures; QUICK=1: 76 cells, 17 minutes on two quiet cores"
 	@echo "                of a Zen 5, some 36 on an older machine (docs/decisions.md)"

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # The settings of an experiment that come from the environment, as make passes them: MODEL TEXT CALIB BITS GROUP WINDOW
-# WINDOWS SEED. An empty one leaves what the YAML says. For scripts/table and scripts/claims, which find
+# WINDOWS CALIB_WINDOW CALIB_WINDOWS SEED. An empty one leaves what the YAML says. For scripts/table and scripts/claims,
+# which find
 #   settings  array: what ptq run is told
 #   slug      what is put behind the name of the results, so that no two settings share a file or a folder
 
@@ -23,4 +24,6 @@ setting w_bit "${BITS:-}"
 setting group_size "${GROUP:-}"
 setting window "${WINDOW:-}"
 setting windows "${WINDOWS:-}"
+setting calib_window "${CALIB_WINDOW:-}"
+setting calib_windows "${CALIB_WINDOWS:-}"
 setting seed "${SEED:-}"

@@ -111,9 +111,10 @@ END
     export MODEL="$scratch/a model" TEXT="t 'x\"y" CALIB=c
 
     : >"$scratch/calls"
-    OUT="$scratch/my own.h5" BITS=4 GROUP=32 WINDOWS=5 SEED=7 THREADS=2 expect_exit 0 "$tree/scripts/table"
+    OUT="$scratch/my own.h5" BITS=4 GROUP=32 WINDOWS=5 CALIB_WINDOW=64 CALIB_WINDOWS=2,8 SEED=7 THREADS=2 expect_exit 0 "$tree/scripts/table"
     expect_text "^<run><experiments/table1.yaml><-o><$scratch/my own.h5><--set><models=$scratch/a model><--set>\
-<text=t 'x\"y><--set><calib=c><--set><w_bit=4><--set><group_size=32><--set><windows=5><--set><seed=7><--threads><2>$" \
+<text=t 'x\"y><--set><calib=c><--set><w_bit=4><--set><group_size=32><--set><windows=5><--set><calib_window=64>\
+<--set><calib_windows=2,8><--set><seed=7><--threads><2>$" \
         "$scratch/calls"
     expect_text "^<table><$scratch/my own.h5><--format><md>$" "$scratch/calls"
     expect_text "^<plot><$scratch/my own.h5><-o><$scratch/plots/my own>$" "$scratch/calls"
@@ -160,11 +161,11 @@ END
     expect_text "^<run><experiments/table1.yaml><-o><($RESULTS/claims-models=[^/]*a_model[^/]*)/table1.h5>.*<--reuse><\1>$" \
         "$scratch/calls"
     : >"$scratch/calls" # and so have other settings: none with values alike
-    for setting in TEXT=c CALIB=c WINDOWS=32 SEED=32; do
+    for setting in TEXT=c CALIB=c WINDOWS=32 CALIB_WINDOW=32 CALIB_WINDOWS=32 SEED=32; do
         expect_exit 0 env "$setting" "$tree/scripts/claims"
     done
     folders=$(sed -n 's/^<run>.*<-o><\(.*\)\/table1.h5>.*/\1/p' "$scratch/calls" | sort -u)
-    [ "$(wc -l <<<"$folders")" = 4 ] || fail "four settings in $folders"
+    [ "$(wc -l <<<"$folders")" = 6 ] || fail "six settings in $folders"
     expect_text "^<run>.*<-o><$RESULTS/quick/claims-windows=32/table1.h5>.*<--set><windows=32>" "$scratch/calls"
 
     : >"$scratch/calls" # verdicts are of one model
