@@ -41,6 +41,8 @@ static enum ptq_status contrast_of(struct ptq_arena *arena, const struct ptq_gro
 {
     t->sampled = 1;
     PTQ_TRY(ptq_contrast(group, n, &ptq_bootstrap_default, statistic, t, &t->value, &t->interval, err));
+    for (int g = 0; g < n; g++)
+        if (group[g].n > t->runs) t->runs = group[g].n;
     if (isnan(t->interval.low))
         t->why = ptq_format(arena, "no interval: fewer than %d units of %lld tokens were scored", PTQ_BOOTSTRAP_LEAST,
                             (long long)ptq_bootstrap_unit_tokens(&ptq_bootstrap_default, group[0].cell[0]));
@@ -422,28 +424,39 @@ static enum ptq_status run_bench(MEASURE)
 
 /* ---- the table ---- */
 
+enum {
+    PERPLEXITY = PTQ_CLAIM_GRID | PTQ_CLAIM_CALIB | PTQ_CLAIM_EVAL,
+    COST = PTQ_CLAIM_GRID | PTQ_CLAIM_CALIB | PTQ_CLAIM_MACHINE
+};
+
 static const struct ptq_claim_measure measures[] = {
-    {"ratio", "product of the perplexities of `of` over that of `to`", 1, 1, 0, 0, "times", run_ratio},
+    {"ratio", "product of the perplexities of `of` over that of `to`", 1, 1, 0, 0, "times", PERPLEXITY, run_ratio},
     {"recovered", "(from - of) / (from - to) in perplexity: how much of a loss is made good", 1, 1, 1, 0, "%",
-     run_recovered},
-    {"ppl", "perplexity", 1, 0, 0, 0, "", run_ppl},
-    {"spread", "standard deviation of perplexity over calibration draws, over its mean", 1, 0, 0, 0, "%", run_spread},
-    {"effective_bits", "stored bits a weight of the linears, scales and zeros counted", 1, 0, 0, 0, "bits", run_bits},
-    {"linears_share", "bytes of the quantised linears, over FP16's", 1, 0, 0, 0, "%", run_linears_share},
-    {"model_share", "bytes of the whole model with embeddings and head, over FP16's", 1, 0, 0, 0, "%", run_model_share},
-    {"model_mib", "the whole model with embeddings and head", 1, 0, 0, 0, "MiB", run_model_mib},
-    {"seconds", "wall seconds of calibrating and quantising: mean, least and most of the runs", 1, 0, 0, 0, "s",
+     PERPLEXITY, run_recovered},
+    {"ppl", "perplexity", 1, 0, 0, 0, "", PERPLEXITY, run_ppl},
+    {"spread", "standard deviation of perplexity over calibration draws, over its mean", 1, 0, 0, 0, "%", PERPLEXITY,
+     run_spread},
+    {"effective_bits", "stored bits a weight of the linears, scales and zeros counted", 1, 0, 0, 0, "bits",
+     PTQ_CLAIM_GRID, run_bits},
+    {"linears_share", "bytes of the quantised linears, over FP16's", 1, 0, 0, 0, "%", PTQ_CLAIM_GRID,
+     run_linears_share},
+    {"model_share", "bytes of the whole model with embeddings and head, over FP16's", 1, 0, 0, 0, "%", PTQ_CLAIM_GRID,
+     run_model_share},
+    {"model_mib", "the whole model with embeddings and head", 1, 0, 0, 0, "MiB", PTQ_CLAIM_GRID, run_model_mib},
+    {"seconds", "wall seconds of calibrating and quantising: mean, least and most of the runs", 1, 0, 0, 0, "s", COST,
      run_seconds},
-    {"seconds_ratio", "those of `of` over those of `to`", 1, 1, 0, 0, "times", run_seconds_ratio},
-    {"peak_mib", "peak resident memory of the process while the cell ran", 1, 0, 0, 0, "MiB", run_peak},
+    {"seconds_ratio", "those of `of` over those of `to`", 1, 1, 0, 0, "times", COST, run_seconds_ratio},
+    {"peak_mib", "peak resident memory of the process while the cell ran", 1, 0, 0, 0, "MiB",
+     PERPLEXITY | PTQ_CLAIM_MACHINE, run_peak},
     {"gradients", "peak memory over what the linears in FP16 and an FP32 gradient for each weight would take", 1, 0, 0,
-     0, "%", run_gradients},
-    {"damped", "linears whose Hessian needed more damping than was asked for", 1, 0, 0, 0, "", run_damped},
-    {"switches", "parameters that the method has", 1, 0, 0, 0, "", run_switches},
+     0, "%", PERPLEXITY | PTQ_CLAIM_MACHINE, run_gradients},
+    {"damped", "linears whose Hessian needed more damping than was asked for", 1, 0, 0, 0, "",
+     PTQ_CLAIM_GRID | PTQ_CLAIM_CALIB, run_damped},
+    {"switches", "parameters that the method has", 1, 0, 0, 0, "", 0, run_switches},
     {"bench",
      "a number of a benchmark's report (file, row, column) with the range in brackets behind it; of several, mean and "
      "range",
-     0, 0, 0, 1, "times", run_bench},
+     0, 0, 0, 1, "times", 0, run_bench},
 };
 enum { N_MEASURES = sizeof measures / sizeof *measures };
 

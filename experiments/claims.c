@@ -1,6 +1,7 @@
 #include "claims.h"
 
 #include "mapped.h"
+#include "method.h"
 #include "words.h"
 
 #include <float.h>
@@ -216,6 +217,15 @@ static enum ptq_status read_comparison(struct ptq_arena *arena, const struct ptq
     return read_rows(arena, rows, claims, err);
 }
 
+static enum ptq_status read_baseline(const struct ptq_yaml *node, struct ptq_claims *claims, struct ptq_error *err)
+{
+    const struct ptq_method *method;
+    PTQ_TRY(need_kind(node, PTQ_YAML_SCALAR, "a method such as rtn", err));
+    if (ptq_method_find(node->text, &method, err)) return ptq_yaml_within(node, err);
+    claims->baseline = node->text;
+    return PTQ_OK;
+}
+
 static int count_tests(const struct ptq_yaml *node)
 {
     int n = 1;
@@ -227,7 +237,7 @@ enum ptq_status ptq_claims_read(struct ptq_arena *arena, const char *path, struc
                                 struct ptq_error *err)
 {
     struct ptq_yaml *root;
-    static const char *const known[] = {"title", "claims", "comparison"};
+    static const char *const known[] = {"title", "baseline", "claims", "comparison"};
     *out = (struct ptq_claims){.title = "Claims"};
     PTQ_TRY(ptq_yaml_read(arena, path, &root, NULL, err));
     PTQ_TRY(need_kind(root, PTQ_YAML_MAPPING, "a mapping", err));
@@ -239,16 +249,26 @@ enum ptq_status ptq_claims_read(struct ptq_arena *arena, const char *path, struc
     for (const struct ptq_yaml *node = root->child; node; node = node->next) {
         if (strcmp(node->key, "title") == 0)
             out->title = node->text ? node->text : out->title;
+        else if (strcmp(node->key, "baseline") == 0)
+            PTQ_TRY(read_baseline(node, out, err));
         else if (strcmp(node->key, "comparison") == 0)
             PTQ_TRY(read_comparison(arena, node, out, err));
         else if (strcmp(node->key, "claims"))
-            return unknown(node, "key", node->key, known, 3, err);
+            return unknown(node, "key", node->key, known, 4, err);
     }
     for (const struct ptq_yaml *node = list->child; node; node = node->next) PTQ_TRY(read_claim(arena, node, out, err));
     return PTQ_OK;
 }
 
 /* ---- cells ---- */
+
+const struct ptq_claim_cells *ptq_claims_cells_of(const struct ptq_claims *claims, const struct ptq_claim_cells *cells,
+                                                  const char *experiment)
+{
+    for (int i = 0; i < claims->n_experiments && experiment; i++)
+        if (strcmp(cells[i].experiment, experiment) == 0) return &cells[i];
+    return NULL;
+}
 
 enum ptq_status ptq_claims_cells(struct ptq_arena *arena, const struct ptq_claims *claims, const char *folder,
                                  struct ptq_claim_cells **out, struct ptq_error *err)

@@ -1,5 +1,6 @@
 /* Claims of the articles, each judged by what was measured: experiments/claims/, `ptq claims`.
  *
+ *   baseline: rtn                             # where a claim compares methods that are no better, its verdict says so
  *   claims:
  *     - name: rtn-poor                        # one word
  *       claim: a sentence of ours
@@ -57,8 +58,10 @@ struct ptq_claim_test {
     enum ptq_claim_verdict verdict;
     double value; /* NaN where it cannot be tested */
     int sampled;  /* another text would give another number, so that without an interval nothing can be said */
-    struct ptq_interval interval;
-    const char *why; /* what is missing, or what the number does not hold; or NULL */
+    int runs;     /* draws or orders of sums of the side that has most; 0 where the interval is no bootstrap's */
+    struct ptq_interval interval; /* where it is not sampled: the least and the most of the runs */
+    const char *why;              /* what is missing, or what the number does not hold; or NULL */
+    const char *specs;            /* of its cells */
 };
 
 struct ptq_claim {
@@ -66,33 +69,41 @@ struct ptq_claim {
     struct ptq_claim_test *test;
     int n_tests;
     enum ptq_claim_verdict verdict; /* the worst: fails, cannot, undecided, holds */
+    const char *conditions;         /* what it was measured under; or "" */
+    const char *but;                /* which of its methods are no better than the baseline; or NULL */
 };
 
 /* A row of the comparison of two methods: one number of each. */
 struct ptq_claim_row {
     const char *what;
     struct ptq_claim_test *side; /* [n_sides of the set] */
+    const char *conditions;
 };
 
 struct ptq_claims {
-    const char *title;
+    const char *title, *baseline; /* a method, or NULL */
     struct ptq_claim *claim;
     int n;
     const char *side[PTQ_CLAIM_SIDE]; /* names of the comparison's columns */
     int n_sides;
     struct ptq_claim_row *row;
     int n_rows;
+    const char *but;         /* of the comparison's methods, as a claim's */
     const char **experiment; /* each that some test needs, once */
     int n_experiments;
     const char **note; /* footnotes, filled by ptq_claims_judge */
     int n_notes;
 };
 
+/* What of its cells a number depends on. */
+enum { PTQ_CLAIM_GRID = 1, PTQ_CLAIM_CALIB = 2, PTQ_CLAIM_EVAL = 4, PTQ_CLAIM_MACHINE = 8 };
+
 /* One kind of number. */
 struct ptq_claim_measure {
     const char *name, *doc;
     int uses_of, uses_to, uses_from, uses_file; /* 1: must be given; an experiment too, but for uses_file */
     const char *unit;                           /* behind the number: "times", "%", "bits", "s" */
+    unsigned depends_on;                        /* PTQ_CLAIM_GRID, ... */
     /* Fills value, interval and why; a missing thing is PTQ_EINPUT with a sentence. */
     enum ptq_status (*run)(struct ptq_arena *arena, const struct ptq_claim_cells *cells, struct ptq_claim_test *test,
                            struct ptq_error *err);
@@ -113,12 +124,17 @@ enum ptq_status ptq_claims_read(struct ptq_arena *arena, const char *path, struc
 enum ptq_status ptq_claims_cells(struct ptq_arena *arena, const struct ptq_claims *claims, const char *folder,
                                  struct ptq_claim_cells **out, struct ptq_error *err);
 
+/* Those of an experiment, or NULL. */
+const struct ptq_claim_cells *ptq_claims_cells_of(const struct ptq_claims *claims, const struct ptq_claim_cells *cells,
+                                                  const char *experiment);
+
 /* Judges every claim and fills the comparison. cells [n_experiments]. Nothing fails: what cannot be tested says why. */
 void ptq_claims_judge(struct ptq_arena *arena, struct ptq_claims *claims, const struct ptq_claim_cells *cells);
 
 /* "holds here", "not decided here", "cannot be tested here", "does not hold here". */
 const char *ptq_claim_verdict_name(enum ptq_claim_verdict verdict);
-/* "2.94 times [2.70, 3.21]", "" where there is no number. In arena. */
+/* "2.94 times [2.70, 3.21]", of several draws or orders "[2.70, 3.21] t, n = 3", of runs' least and most "2.94 times
+ * (2.70 .. 3.21)"; "" where there is no number. In arena. */
 const char *ptq_claim_number(struct ptq_arena *arena, const struct ptq_claim_test *test);
 
 /* format: TEXT, MD, JSON or HTML. */

@@ -1,5 +1,6 @@
 #include "claims.h"
 
+#include "claim_conditions.h"
 #include "model_name.h"
 
 #include <math.h>
@@ -30,24 +31,17 @@ static enum ptq_claim_verdict decide(const struct ptq_claim_test *t)
     return high < threshold ? PTQ_CLAIM_HOLDS : low >= threshold ? PTQ_CLAIM_FAILS : PTQ_CLAIM_UNDECIDED;
 }
 
-static const struct ptq_claim_cells *cells_of(const struct ptq_claims *claims, const struct ptq_claim_cells *cells,
-                                              const char *experiment)
-{
-    for (int i = 0; i < claims->n_experiments && experiment; i++)
-        if (strcmp(cells[i].experiment, experiment) == 0) return &cells[i];
-    return NULL;
-}
-
 static void run_test(struct ptq_arena *arena, const struct ptq_claims *claims, const struct ptq_claim_cells *cells,
                      struct ptq_claim_test *t)
 {
     struct ptq_error err;
-    if (t->measure->run(arena, cells_of(claims, cells, t->experiment), t, &err)) {
+    if (t->measure->run(arena, ptq_claims_cells_of(claims, cells, t->experiment), t, &err)) {
         t->value = NAN;
         t->interval = (struct ptq_interval){NAN, NAN};
         t->why = ptq_strdup(arena, err.text);
     }
     t->verdict = decide(t);
+    t->specs = ptq_claim_specs(arena, claims, cells, t);
 }
 
 /* ---- notes ---- */
@@ -111,13 +105,14 @@ static void note_cells(struct ptq_arena *arena, struct ptq_claims *claims, const
 static void note_method(struct ptq_arena *arena, struct ptq_claims *claims)
 {
     const struct ptq_bootstrap *b = &ptq_bootstrap_default;
-    add_note(claims,
-             ptq_format(arena,
-                        "Intervals: %g %%, paired bootstrap over units of %lld tokens (of a window each, where windows "
-                        "are shorter), %lld replicates, seed %llu, the tables' draws; of several calibration draws or "
-                        "orders of sums, Student's t of both variances, the tokens' and theirs. Of seconds and of a "
-                        "benchmark's ratios: the least and the most of the runs, where there are several.",
-                        100 * b->level, (long long)b->block, (long long)b->replicates, (unsigned long long)b->seed));
+    add_note(
+        claims,
+        ptq_format(arena,
+                   "Intervals: %g %%, paired bootstrap over units of %lld tokens (of a window each, where windows "
+                   "are shorter), %lld replicates, seed %llu, the tables' draws; of several calibration draws or "
+                   "orders of sums (t, n = so many), Student's t of both variances, the tokens' and theirs. Of seconds "
+                   "and of a benchmark's ratios (least .. most) of the runs where there are several.",
+                   100 * b->level, (long long)b->block, (long long)b->replicates, (unsigned long long)b->seed));
     add_note(
         claims,
         "The order of GPTQ's sums, which differs by machine and BLAS kernel, is in the intervals where the experiment "
@@ -130,22 +125,49 @@ static void note_method(struct ptq_arena *arena, struct ptq_claims *claims)
                                 "fewer than %d units gives no "
                                 "interval. A claim is as good as its worst test.",
                                 PTQ_BOOTSTRAP_LEAST));
+    if (claims->baseline)
+        add_note(claims,
+                 ptq_format(arena,
+                            "Where methods are compared, each is held against %s at the same bits and groups in "
+                            "the same results: it is better where the whole interval of its perplexity over "
+                            "that one's is below 1. A verdict keeps its word where one is not, and says so.",
+                            claims->baseline));
 }
 
 /* ---- all ---- */
 
+static void judge_claim(struct ptq_arena *arena, const struct ptq_claims *claims, const struct ptq_claim_cells *cells,
+                        struct ptq_claim *claim)
+{
+    struct ptq_claim_weak *weak = ptq_claim_weak_make(arena, claim->n_tests);
+    claim->verdict = PTQ_CLAIM_HOLDS;
+    for (int i = 0; i < claim->n_tests; i++) {
+        struct ptq_claim_test *t = &claim->test[i];
+        run_test(arena, claims, cells, t);
+        if (t->verdict > claim->verdict) claim->verdict = t->verdict;
+        const char *ratios = ptq_claim_weigh(arena, claims, cells, t, 1, weak);
+        if (ratios) t->why = ptq_format(arena, "%s%s%s", t->why ? t->why : "", t->why ? "; " : "", ratios);
+    }
+    claim->conditions = ptq_claim_conditions(arena, claims, cells, claim->test, claim->n_tests);
+    claim->but = ptq_claim_weak_text(arena, claims, weak);
+}
+
+static void fill_comparison(struct ptq_arena *arena, struct ptq_claims *claims, const struct ptq_claim_cells *cells)
+{
+    struct ptq_claim_weak *weak = ptq_claim_weak_make(arena, claims->n_rows * claims->n_sides);
+    for (int r = 0; r < claims->n_rows; r++) {
+        struct ptq_claim_row *row = &claims->row[r];
+        for (int s = 0; s < claims->n_sides; s++) run_test(arena, claims, cells, &row->side[s]);
+        ptq_claim_weigh(arena, claims, cells, row->side, claims->n_sides, weak);
+        row->conditions = ptq_claim_conditions(arena, claims, cells, row->side, claims->n_sides);
+    }
+    claims->but = ptq_claim_weak_text(arena, claims, weak);
+}
+
 void ptq_claims_judge(struct ptq_arena *arena, struct ptq_claims *claims, const struct ptq_claim_cells *cells)
 {
-    for (int i = 0; i < claims->n; i++) {
-        struct ptq_claim *claim = &claims->claim[i];
-        claim->verdict = PTQ_CLAIM_HOLDS;
-        for (int t = 0; t < claim->n_tests; t++) {
-            run_test(arena, claims, cells, &claim->test[t]);
-            if (claim->test[t].verdict > claim->verdict) claim->verdict = claim->test[t].verdict;
-        }
-    }
-    for (int r = 0; r < claims->n_rows; r++)
-        for (int s = 0; s < claims->n_sides; s++) run_test(arena, claims, cells, &claims->row[r].side[s]);
+    for (int i = 0; i < claims->n; i++) judge_claim(arena, claims, cells, &claims->claim[i]);
+    fill_comparison(arena, claims, cells);
     claims->note = ptq_new(arena, const char *, MOST_NOTES);
     claims->n_notes = 0;
     for (int i = 0; i < claims->n_experiments; i++) note_other_models(arena, claims, &cells[i]);

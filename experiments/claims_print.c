@@ -1,4 +1,5 @@
 #include "claims.h"
+#include "report.h"
 #include "sheet.h"
 #include "words.h"
 
@@ -21,7 +22,10 @@ const char *ptq_claim_number(struct ptq_arena *arena, const struct ptq_claim_tes
     if (!isnan(t->interval.low) && decimals < 2 && fabs(t->value) < 100) decimals = ptq_decimals(t->value);
     const char *text = with_unit(arena, ptq_number(arena, t->value, decimals, 0), t->measure->unit);
     if (isnan(t->interval.low)) return text;
-    return ptq_format(arena, "%s %s", text, ptq_interval_text(arena, t->interval.low, t->interval.high, decimals, 0));
+    if (t->sampled)
+        return ptq_format(arena, "%s %s", text, ptq_seeds_interval(arena, &t->interval, decimals, t->runs, 0));
+    return ptq_format(arena, "%s (%s .. %s)", text, ptq_number(arena, t->interval.low, decimals, 0),
+                      ptq_number(arena, t->interval.high, decimals, 0));
 }
 
 static const char *threshold(struct ptq_arena *arena, const struct ptq_claim_test *t)
@@ -40,6 +44,14 @@ static const char *source(struct ptq_arena *arena, const struct ptq_claim_test *
     return files;
 }
 
+/* "holds here, but GPTQ itself is worse than RTN here: 31.24 against 29.12 (...)" */
+static const char *verdict(struct ptq_arena *arena, const struct ptq_claim *claim)
+{
+    const char *name = ptq_claim_verdict_name(claim->verdict);
+    if (!claim->but) return name;
+    return ptq_format(arena, "%s%s%s", name, claim->verdict == PTQ_CLAIM_HOLDS ? ", but " : "; ", claim->but);
+}
+
 /* ---- text and Markdown ---- */
 
 struct page {
@@ -56,14 +68,16 @@ static const char *escaped(const struct page *p, const char *text)
 
 static void print_summary(const struct page *p)
 {
-    struct ptq_sheet sheet = {.title = p->claims->title,
-                              .column = {{.head = "claim", .left = 1}, {.head = "verdict", .left = 1}},
-                              .n_columns = 2,
-                              .n_rows = p->claims->n};
+    struct ptq_sheet sheet = {
+        .title = p->claims->title,
+        .column = {{.head = "claim", .left = 1}, {.head = "verdict", .left = 1}, {.head = "measured under", .left = 1}},
+        .n_columns = 3,
+        .n_rows = p->claims->n};
     sheet.row = ptq_alloc_array(p->arena, (size_t)sheet.n_rows, sizeof *sheet.row, "claims");
     for (int i = 0; i < p->claims->n; i++) {
         sheet.row[i][0] = p->claims->claim[i].claim;
-        sheet.row[i][1] = ptq_claim_verdict_name(p->claims->claim[i].verdict);
+        sheet.row[i][1] = verdict(p->arena, &p->claims->claim[i]);
+        sheet.row[i][2] = p->claims->claim[i].conditions;
     }
     ptq_sheet_print(&sheet, p->format, p->out);
     fputs("\n", p->out);
@@ -75,10 +89,13 @@ static void print_claim(const struct page *p, const struct ptq_claim *claim)
                                          {.head = "measured", .left = 1},
                                          {.head = "claimed", .left = 1},
                                          {.head = "verdict", .left = 1},
+                                         {.head = "cells", .left = 1},
                                          {.head = "remark", .left = 1}},
-                              .n_columns = 5,
+                              .n_columns = 6,
                               .n_rows = claim->n_tests};
-    sheet.title = ptq_format(p->arena, "%s: %s", claim->name, ptq_claim_verdict_name(claim->verdict));
+    const char *under = claim->conditions;
+    sheet.title = ptq_format(p->arena, "%s: %s%s%s%s", claim->name, verdict(p->arena, claim), *under ? " (" : "", under,
+                             *under ? ")" : "");
     sheet.row = ptq_alloc_array(p->arena, (size_t)sheet.n_rows, sizeof *sheet.row, "claims");
     for (int i = 0; i < claim->n_tests; i++) {
         const struct ptq_claim_test *t = &claim->test[i];
@@ -86,7 +103,8 @@ static void print_claim(const struct page *p, const struct ptq_claim *claim)
         sheet.row[i][1] = ptq_claim_number(p->arena, t);
         sheet.row[i][2] = threshold(p->arena, t);
         sheet.row[i][3] = ptq_claim_verdict_name(t->verdict);
-        sheet.row[i][4] = t->why;
+        sheet.row[i][4] = t->specs;
+        sheet.row[i][5] = t->why;
     }
     ptq_sheet_print(&sheet, p->format, p->out);
     const char *begin = p->format == PTQ_TABLE_HTML ? "<p>" : "", *end = *begin ? "</p>" : "";
@@ -118,14 +136,16 @@ static void print_comparison(const struct page *p)
     const struct ptq_claims *c = p->claims;
     struct ptq_sheet sheet = {.title = "The methods side by side, as measured",
                               .column = {{.head = "", .left = 1}},
-                              .n_columns = 1 + c->n_sides,
+                              .n_columns = 2 + c->n_sides,
                               .n_rows = c->n_rows};
     struct ptq_buffer remarks = {0};
     if (!c->n_rows) return;
     for (int s = 0; s < c->n_sides; s++) sheet.column[1 + s] = (struct ptq_sheet_column){.head = c->side[s], .left = 1};
+    sheet.column[1 + c->n_sides] = (struct ptq_sheet_column){.head = "measured under", .left = 1};
     sheet.row = ptq_alloc_array(p->arena, (size_t)sheet.n_rows, sizeof *sheet.row, "claims");
     for (int r = 0; r < c->n_rows; r++) {
         sheet.row[r][0] = c->row[r].what;
+        sheet.row[r][1 + c->n_sides] = c->row[r].conditions;
         for (int s = 0; s < c->n_sides; s++) {
             const struct ptq_claim_test *t = &c->row[r].side[s];
             const char *number = ptq_claim_number(p->arena, t);
@@ -133,6 +153,7 @@ static void print_comparison(const struct page *p)
             if (t->why) add_remark(p, isnan(t->value) ? "not measured" : c->row[r].what, t->why, &remarks);
         }
     }
+    if (c->but) ptq_buffer_add(&remarks, "%s%s.%s\n", before_line(p), escaped(p, c->but), after_line(p));
     ptq_sheet_print(&sheet, p->format, p->out);
     fprintf(p->out, "\n%s%s", remarks.data ? remarks.data : "", remarks.data ? "\n" : "");
     free(remarks.data);
@@ -171,6 +192,8 @@ static json_t *test_json(struct ptq_arena *arena, const struct ptq_claim_test *t
     json_object_set_new(json, "high", real_json(t->interval.high));
     json_object_set_new(json, "above", real_json(t->above));
     json_object_set_new(json, "below", real_json(t->below));
+    json_object_set_new(json, "runs", json_integer(t->runs));
+    json_object_set_new(json, "cells", text_json(arena, t->specs));
     json_object_set_new(json, "remark", text_json(arena, t->why));
     return json;
 }
@@ -183,6 +206,8 @@ static json_t *claim_json(struct ptq_arena *arena, const struct ptq_claim *claim
     json_object_set_new(json, "source", text_json(arena, claim->source));
     json_object_set_new(json, "note", text_json(arena, claim->note));
     json_object_set_new(json, "verdict", text_json(arena, ptq_claim_verdict_name(claim->verdict)));
+    json_object_set_new(json, "but", text_json(arena, claim->but));
+    json_object_set_new(json, "conditions", text_json(arena, claim->conditions));
     for (int t = 0; t < claim->n_tests; t++) {
         json_t *test = test_json(arena, &claim->test[t]);
         json_object_set_new(test, "verdict", text_json(arena, ptq_claim_verdict_name(claim->test[t].verdict)));
@@ -196,6 +221,7 @@ static json_t *row_json(struct ptq_arena *arena, const struct ptq_claims *claims
 {
     json_t *json = json_object();
     json_object_set_new(json, "what", text_json(arena, row->what));
+    json_object_set_new(json, "conditions", text_json(arena, row->conditions));
     for (int s = 0; s < claims->n_sides; s++)
         json_object_set_new(json, claims->side[s], test_json(arena, &row->side[s]));
     return json;
@@ -210,6 +236,7 @@ static void print_json(struct ptq_arena *arena, const struct ptq_claims *claims,
     json_object_set_new(root, "title", text_json(arena, claims->title));
     json_object_set_new(root, "claims", list);
     json_object_set_new(root, "comparison", rows);
+    json_object_set_new(root, "comparison_but", text_json(arena, claims->but));
     json_object_set_new(root, "notes", notes);
     ptq_json_show(root, JSON_INDENT(1), out);
     json_decref(root);

@@ -1,39 +1,11 @@
 /* Claims: what is wrong in their file is refused; the verdict follows from where the interval lies; what is missing is
  * said; and the tree's own claims parse. */
-#include "cells.h"
-#include "claims.h"
 #include "drawn_cells.h"
-#include "mapped.h"
+#include "judged_claims.h"
 
 #include <jansson.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <unistd.h>
-#include <cmocka.h>
-
-static struct ptq_arena *arena;
-static struct ptq_error err;
-static char folder[64];
 
 /* ---- reading ---- */
-
-static enum ptq_status read_text(const char *text, struct ptq_claims *out)
-{
-    const char *path = ptq_join(arena, folder, "claims.yaml");
-    if (ptq_write_file(path, text, strlen(text), &err)) fail_msg("%s", err.text);
-    return ptq_claims_read(arena, path, out, &err);
-}
-
-static struct ptq_claims claims_of(const char *tests)
-{
-    struct ptq_claims claims;
-    const char *text =
-        ptq_format(arena, "claims:\n  - {name: n, claim: a sentence, source: \"a paper\", tests: [%s]}\n", tests);
-    if (read_text(text, &claims)) fail_msg("%s", err.text);
-    return claims;
-}
 
 static void refuse(const char *text, const char *part)
 {
@@ -61,6 +33,8 @@ static void test_refused(void **state)
     refuse(CLAIM "{what: w, experiment: e, measure: ratio, of: fp16, to: fp16, above: one}\n", "must be a number");
     refuse(CLAIM "{what: w, experiment: e, measure: ratio, of: [], to: fp16, above: 1}\n", "of holds 0 entries");
     refuse(CLAIM "{what: w, measure: bench, file: f, above: 1}\n", "file, row or column");
+    refuse("baseline: [rtn]\nclaims: [{}]\n", "it must be a method");
+    refuse("baseline: rtm\nclaims: [{}]\n", "claims.yaml:1: method 'rtm' is not known, did you mean 'rtn'");
     refuse("claims: [{name: n, claim: c, source: s, tests: [{what: w, measure: bench, file: f, row: r, column: c, "
            "above: 1}]}, {name: n, claim: c, source: s, tests: [{what: w, measure: bench, file: f, row: r, column: c, "
            "above: 1}]}]\n",
@@ -91,31 +65,6 @@ static void test_claims_of_the_tree(void **state)
 
 /* ---- verdicts ---- */
 
-static char *print(const struct ptq_claims *claims, enum ptq_table_format format)
-{
-    char *text;
-    size_t size;
-    FILE *out = open_memstream(&text, &size);
-    if (ptq_claims_print(claims, format, out, &err)) fail_msg("%s", err.text);
-    fclose(out);
-    char *copy = ptq_strdup(arena, text);
-    free(text);
-    return copy;
-}
-
-/* FP16 at exp(2.9), RTN 0.5 nats above it, AWQ and GPTQ 0.2 with noise that differs. */
-static struct ptq_claim_cells some_cells(void)
-{
-    static const struct {
-        const char *spec;
-        double nats;
-    } made[] = {{"fp16", 0}, {"rtn:w3,g64", 0.5}, {"awq:w3,g64", 0.2}, {"gptq:w3,g64,act_order=0", 0.2}};
-    enum { N = sizeof made / sizeof *made };
-    struct ptq_cell *cell = ptq_new(arena, struct ptq_cell, N);
-    for (int i = 0; i < N; i++) cell[i] = make_cell(arena, "no-such-model", made[i].spec, made[i].nats);
-    return (struct ptq_claim_cells){.experiment = "e", .cell = cell, .n = N};
-}
-
 static struct ptq_claim judged(const char *tests)
 {
     struct ptq_claims claims = claims_of(tests);
@@ -123,8 +72,6 @@ static struct ptq_claim judged(const char *tests)
     ptq_claims_judge(arena, &claims, &cells);
     return claims.claim[0];
 }
-
-#define RTN_OVER_FP16 "{what: w, experiment: e, measure: ratio, of: \"rtn:w3\", to: fp16, "
 
 static void test_verdicts(void **state)
 {
@@ -164,6 +111,9 @@ static void test_orders(void **state)
     assert_int_equal(alone.claim[0].verdict, PTQ_CLAIM_HOLDS);
     assert_int_equal(several.claim[0].verdict, PTQ_CLAIM_UNDECIDED);
     assert_true(fabs(several.claim[0].test[0].value - exp(0.25)) < 0.02);
+    assert_null(strstr(ptq_claim_number(arena, &alone.claim[0].test[0]), "n ="));
+    assert_non_null(strstr(ptq_claim_number(arena, &several.claim[0].test[0]), "] t, n = 3"));
+    assert_non_null(strstr(print(&several, PTQ_TABLE_HTML), "] t,&#160;n&#160;=&#160;3<"));
     /* another switch is another method still */
     cells.cell[cells.n - 1] = make_cell(arena, "no-such-model", "gptq:w3,g64,act_order=1,order=2", 0.2);
     struct ptq_claims mixed = claims_of("{what: w, experiment: e, measure: ratio, of: gptq, to: fp16, above: 1.1}");
@@ -326,6 +276,7 @@ static void test_seconds_of_runs(void **state)
     assert_true(fabs(t->value - 5 / 1.5) < 1e-9);
     assert_true(fabs(t->interval.low - 4. / 2) < 1e-9 && fabs(t->interval.high - 6. / 1) < 1e-9);
     assert_int_equal(t->verdict, PTQ_CLAIM_UNDECIDED);
+    assert_string_equal(ptq_claim_number(arena, t), "3.333 times (2.000 .. 6.000)"); /* no 95 % of anything */
 }
 
 /* One cell each: the same number as the bootstrap of differences, and nearly the same interval. */
@@ -385,26 +336,6 @@ static void test_documentation(void **state)
     if (!strstr(page, printed)) fail_msg("docs/experiments.md needs this table:\n%s", printed);
     free(printed);
 }
-
-static int set_up(void **state)
-{
-    (void)state;
-    arena = ptq_arena_make("test");
-    snprintf(folder, sizeof folder, "/tmp/ptq-claims-XXXXXX");
-    return mkdtemp(folder) == NULL;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    unlink(ptq_join(arena, folder, "claims.yaml"));
-    unlink(ptq_join(arena, folder, "bench.md"));
-    rmdir(folder);
-    ptq_arena_free(arena);
-    return 0;
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(test_##name, set_up, tear_down)
 
 int main(void)
 {

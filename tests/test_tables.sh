@@ -102,11 +102,13 @@ test_claims() {
     expect_exit 0 "$ptq" claims "$tree/experiments/claims/awq-gptq.yaml" "$results" --format md
     cp "$scratch/out" claims.md
     # the tiny model's weights are random: it knows less than a guess does, and so nothing is said of methods by it
-    expect_text '^\| Rounding to nearest at 3 bits .* cannot be tested here' claims.md
+    expect_text '^\| Rounding to nearest at 3 bits .* cannot be tested here +\| w3 g[0-9]+; perplexity of 24 windows of 32 tokens of ' claims.md
+    expect_text '^\*\*awq-as-good-as-gptq: .*\(w3 g[0-9]+ and w4 g[0-9]+; calibrated on 8 windows of 32 tokens of [^;]*; perplexity of 24 ' \
+        claims.md
     expect_text 'are above that of a guess among [0-9]+ words' claims.md
-    expect_text '^\| Weights of 4 bits generate .* (holds|does not hold) here' claims.md # results/bench has the numbers
+    expect_text '^\| Of one sequence, weights of 4 bits generate .* (holds|does not hold) here' claims.md # results/bench has the numbers
     expect_text '^\| accuracy: perplexity at 4 bits +\| [0-9]' claims.md
-    expect_text 'linears at 4 bits, .* % +\| below 30 %' claims.md
+    expect_text 'linears at 4 bits by AWQ, .* % +\| below 30 %' claims.md
     # the tests on the two texts name the default ones, which were not used here
     expect_text "awq-figure8b has no cell 'gptq:w3 text=anarchism-eval calib=perldoc-calib'" claims.md
     expect_exit 0 "$ptq" claims "$tree/experiments/claims/awq-gptq.yaml" "$results" --format json
@@ -200,7 +202,7 @@ report FILE=x.h5
 fuzz t=3
 END
     while read -r -a words; do expect_exit 0 "${make[@]}" "${words[@]}"; done <<'END'
-table NAME=table1 MODEL=m TEXT=t CALIB=c BITS=3 GROUP=32 WINDOW=64 WINDOWS=2 SEED=1 THREADS=1 OUT=x.h5 QUICK=1
+table NAME=table1 MODEL=m TEXT=t CALIB=c BITS=3 GROUP=32 WINDOW=64 WINDOWS=2 CALIB_WINDOW=32 CALIB_WINDOWS=4 SEED=1 THREADS=1 OUT=x.h5 QUICK=1
 tables QUICK=1 OUT=folder BUILD=b JOBS=1
 claims QUICK=1 MODEL=m
 report FILES=x.h5 REPORT=r
