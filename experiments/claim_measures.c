@@ -225,7 +225,7 @@ static enum ptq_status run_model_mib(MEASURE)
 /* Seconds of a group's cells. */
 struct seconds {
     double mean, least, most;
-    int runs;
+    int runs, lacks; /* lacks: those of the statistics */
 };
 
 /* The statistics that a method reads may have come from the cache: then the largest time that any cell of the file took
@@ -246,7 +246,7 @@ static enum ptq_status take_seconds(struct ptq_arena *arena, const struct ptq_cl
     if (statistics && calibrate == 0)
         *why = ptq_format(arena, "%s%sthe statistics of %s were in the cache: their seconds are not in it",
                           *why ? *why : "", *why ? "; " : "", g.cell[0]->spec);
-    *out = (struct seconds){.least = INFINITY, .runs = g.n};
+    *out = (struct seconds){.least = INFINITY, .runs = g.n, .lacks = statistics && calibrate == 0};
     for (int i = 0; i < g.n; i++) {
         double all = g.cell[i]->seconds_quantize + calibrate;
         out->mean += all / g.n;
@@ -272,6 +272,7 @@ static enum ptq_status run_seconds_ratio(MEASURE)
     PTQ_TRY(take_seconds(arena, cells, t->to[0], &to, &t->why, err));
     if (!(to.least > 0)) return ptq_fail(err, PTQ_EINPUT, "%s took no measurable time", t->to[0]);
     int single = of.runs == 1 && to.runs == 1;
+    t->bound = of.lacks - to.lacks;
     t->value = of.mean / to.mean;
     if (!single) t->interval = (struct ptq_interval){of.least / to.most, of.most / to.least};
     t->why = ptq_format(arena, "%.1f s (%d run%s) and %.1f s (%d run%s)%s%s%s", of.mean, of.runs,

@@ -59,6 +59,7 @@ struct ptq_claim_test {
     double value; /* NaN where it cannot be tested */
     int sampled;  /* another text would give another number, so that without an interval nothing can be said */
     int runs;     /* draws or orders of sums of the side that has most; 0 where the interval is no bootstrap's */
+    int bound;    /* 1: the number is at least that, since something was not measured; -1: at most; 0: neither */
     struct ptq_interval interval; /* where it is not sampled: the least and the most of the runs */
     const char *why;              /* what is missing, or what the number does not hold; or NULL */
     const char *specs;            /* of its cells */

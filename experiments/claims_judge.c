@@ -18,6 +18,14 @@ const char *ptq_claim_verdict_name(enum ptq_claim_verdict verdict)
 
 /* ---- verdicts ---- */
 
+/* A verdict by a number of which something is missing stands where what is missing would only make it clearer. */
+static enum ptq_claim_verdict bounded(const struct ptq_claim_test *t, enum ptq_claim_verdict verdict)
+{
+    int is_above = isnan(t->above) == (verdict == PTQ_CLAIM_FAILS); /* which side of the threshold it takes */
+    if (!t->bound || verdict == PTQ_CLAIM_UNDECIDED || is_above == (t->bound > 0)) return verdict;
+    return PTQ_CLAIM_CANNOT;
+}
+
 /* Where the number and its interval lie from the threshold. A number that no other text would change decides alone. */
 static enum ptq_claim_verdict decide(const struct ptq_claim_test *t)
 {
@@ -40,7 +48,7 @@ static void run_test(struct ptq_arena *arena, const struct ptq_claims *claims, c
         t->interval = (struct ptq_interval){NAN, NAN};
         t->why = ptq_strdup(arena, err.text);
     }
-    t->verdict = decide(t);
+    t->verdict = bounded(t, decide(t));
     t->specs = ptq_claim_specs(arena, claims, cells, t);
 }
 

@@ -279,6 +279,28 @@ static void test_seconds_of_runs(void **state)
     assert_string_equal(ptq_claim_number(arena, t), "3.333 times (2.000 .. 6.000)"); /* no 95 % of anything */
 }
 
+/* Seconds of which those of the statistics are missing, which were in the cache, are a bound: it decides on one side.
+ */
+static void test_seconds_from_the_cache(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *of, *to, *threshold;
+        enum ptq_claim_verdict verdict;
+    } cases[] = {
+        {"awq", "rtn", "below: 2", PTQ_CLAIM_CANNOT}, /* 1 time at least */
+        {"awq", "rtn", "below: 0.5", PTQ_CLAIM_FAILS},  {"awq", "rtn", "above: 0.5", PTQ_CLAIM_HOLDS},
+        {"awq", "rtn", "above: 2", PTQ_CLAIM_CANNOT},   {"rtn", "awq", "below: 2", PTQ_CLAIM_HOLDS}, /* at most */
+        {"rtn", "awq", "below: 0.5", PTQ_CLAIM_CANNOT}, {"rtn", "rtn", "below: 2", PTQ_CLAIM_HOLDS},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *test = ptq_format(arena, "{what: w, experiment: e, measure: seconds_ratio, of: %s, to: %s, %s}",
+                                      cases[i].of, cases[i].to, cases[i].threshold);
+        struct ptq_claim c = judged(test);
+        if (c.verdict != cases[i].verdict) fail_msg("%s: %s", test, ptq_claim_verdict_name(c.verdict));
+    }
+}
+
 /* One cell each: the same number as the bootstrap of differences, and nearly the same interval. */
 static void test_contrast_agrees_with_bootstrap(void **state)
 {
@@ -339,10 +361,20 @@ static void test_documentation(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        TEST(refused),    TEST(claims_of_the_tree), TEST(verdicts),        TEST(orders),
-        TEST(no_verdict), TEST(worst_of_tests),     TEST(several_models),  TEST(other_measures),
-        TEST(bench),      TEST(several_reports),    TEST(seconds_of_runs), TEST(contrast_agrees_with_bootstrap),
-        TEST(printed),    TEST(documentation)};
+    const struct CMUnitTest tests[] = {TEST(refused),
+                                       TEST(claims_of_the_tree),
+                                       TEST(verdicts),
+                                       TEST(orders),
+                                       TEST(no_verdict),
+                                       TEST(worst_of_tests),
+                                       TEST(several_models),
+                                       TEST(other_measures),
+                                       TEST(bench),
+                                       TEST(several_reports),
+                                       TEST(seconds_of_runs),
+                                       TEST(seconds_from_the_cache),
+                                       TEST(contrast_agrees_with_bootstrap),
+                                       TEST(printed),
+                                       TEST(documentation)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
