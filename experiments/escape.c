@@ -74,7 +74,7 @@ static int is_formula(const char *text)
 static const char *csv_field(struct ptq_arena *arena, const char *text)
 {
     int formula = is_formula(text);
-    if (!formula && !strpbrk(text, ",;\"\n") && *text != ' ') return text;
+    if (!formula && !strpbrk(text, ",;\"") && *text != ' ') return text;
     struct ptq_buffer out = {0};
     ptq_buffer_add(&out, "\"%s", formula ? "'" : "");
     for (; *text; text++) ptq_buffer_add(&out, *text == '"' ? "\"\"" : "%c", *text);
@@ -84,12 +84,12 @@ static const char *csv_field(struct ptq_arena *arena, const char *text)
     return field;
 }
 
-static const char *escape(struct ptq_arena *arena, enum ptq_table_format format, const char *text, int keep_lines)
+const char *ptq_escape(struct ptq_arena *arena, enum ptq_table_format format, const char *text)
 {
     struct ptq_buffer out = {0};
     ptq_buffer_bytes(&out, "", 0);
     for (size_t n; *text; text += n ? n : 1) {
-        n = *text == '\n' && keep_lines ? 1 : ptq_printable(text);
+        n = ptq_printable(text);
         if (n > 1)
             ptq_buffer_bytes(&out, text, n);
         else
@@ -100,14 +100,14 @@ static const char *escape(struct ptq_arena *arena, enum ptq_table_format format,
     return format == PTQ_TABLE_CSV ? csv_field(arena, escaped) : escaped;
 }
 
-const char *ptq_escape(struct ptq_arena *arena, enum ptq_table_format format, const char *text)
-{
-    return escape(arena, format, text, 0);
-}
-
 const char *ptq_escape_lines(struct ptq_arena *arena, const char *text)
 {
-    return escape(arena, PTQ_TABLE_CSV, text, 1);
+    struct ptq_buffer out = {0};
+    ptq_buffer_bytes(&out, "", 0);
+    for (; *text; text++) ptq_buffer_add(&out, *text == '\n' ? "\\n" : *text == '\\' ? "\\\\" : "%c", *text);
+    const char *line = ptq_escape(arena, PTQ_TABLE_CSV, out.data);
+    free(out.data);
+    return line;
 }
 
 /* ---- numbers ---- */

@@ -15,8 +15,8 @@ enum ptq_table_format { PTQ_TABLE_TEXT, PTQ_TABLE_MD, PTQ_TABLE_CSV, PTQ_TABLE_T
  * writer. In arena. */
 const char *ptq_escape(struct ptq_arena *arena, enum ptq_table_format format, const char *text);
 
-/* A CSV field of several lines: newlines stay, in quotes (RFC 4180). Not for what somebody else has named: who reads a
- * line at a time takes its lines for records. In arena. */
+/* A CSV field of several lines as one, so that a record stays a line: a newline is \n there and a backslash \\. In
+ * arena. */
 const char *ptq_escape_lines(struct ptq_arena *arena, const char *text);
 
 /* JSON and a newline, in ASCII, so that no string in it is obeyed by a terminal; flags are jansson's. 0, or -1 where

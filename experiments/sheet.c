@@ -146,12 +146,12 @@ static void print_latex(const struct page *page)
 
 /* ---- HTML ---- */
 
-/* Whether this space lies within an interval, "[+0.9, +1.5]". */
+/* Whether this space lies within an interval, "[+0.9, +1.5]", or within what runs came to, "(0.9 .. 1.5)". */
 static int in_interval(const char *text, const char *space)
 {
     int inside = 0;
     for (const char *c = text; c < space; c++)
-        inside = inside ? *c != ']' : *c == '[' && (isdigit((unsigned char)c[1]) || strchr("+-", c[1]));
+        inside = inside ? !strchr("])", *c) : strchr("[(", *c) && (isdigit((unsigned char)c[1]) || strchr("+-", c[1]));
     return inside;
 }
 
