@@ -277,6 +277,7 @@ static void test_seconds_of_runs(void **state)
     assert_true(fabs(t->interval.low - 4. / 2) < 1e-9 && fabs(t->interval.high - 6. / 1) < 1e-9);
     assert_int_equal(t->verdict, PTQ_CLAIM_UNDECIDED);
     assert_string_equal(ptq_claim_number(arena, t), "3.333 times (2.000 .. 6.000)"); /* no 95 % of anything */
+    assert_non_null(strstr(print(&claims, PTQ_TABLE_HTML), "(2.000&#160;..&#160;6.000)"));
 }
 
 /* Seconds of which those of the statistics are missing, which were in the cache, are a bound: it decides on one side.
