@@ -1,7 +1,7 @@
 /* The sheets of swapped linears: who is summed with whom, and what they add up to. */
 #include "attribution.h"
 #include "cells.h"
-#include "table.h"
+#include "printed_table.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -27,18 +27,6 @@ static struct ptq_cell swap_cell(const char *spec, const char *const *linear, in
     return c;
 }
 
-static const char *print(const struct ptq_cell *cells, int n, enum ptq_table_format format)
-{
-    char *text;
-    size_t size;
-    FILE *out = open_memstream(&text, &size);
-    if (ptq_table_print(cells, n, format, out, &err)) fail_msg("%s", err.text);
-    fclose(out);
-    const char *copy = ptq_strdup(arena, text);
-    free(text);
-    return copy;
-}
-
 static void expect_part(const char *text, const char *part)
 {
     if (!strstr(text, part)) fail_msg("no '%s' in:\n%s", part, text);
@@ -57,7 +45,7 @@ static void test_sheets(void **state)
         swap_cell("rtn:w3,g64,only=1.q", names + 2, 1, 0.002),
         swap_cell("rtn:w3,g64,only=1.down", names + 3, 1, 0.005),
     };
-    const char *text = print(cells, 7, PTQ_TABLE_MD);
+    const char *text = printed_table(arena, cells, 7, PTQ_TABLE_MD);
     expect_part(text, "KL divergence to FP16 of each linear swapped alone");
     expect_part(text, "| block |    q | down |   sum |");
     expect_part(text, "|     0 | 1.00 | 2.00 |  3.00 |");
@@ -68,11 +56,11 @@ static void test_sheets(void **state)
     expect_part(text, "| q       |       2 |              4.50 |                 3.00 |     1.50 |");
     expect_part(text, "| b1.down |      5.00 |         50.0 |     +10.00 |       0.0625 |       0.1250 |");
     if (strstr(text, "only=0.q")) fail_msg("a swapped linear in the list:\n%s", text);
-    expect_part(print(cells, 7, PTQ_TABLE_CSV), "\"rtn:w3,g64,only=0.q\"");
-    text = print(cells, 6, PTQ_TABLE_TEXT); /* one is missing: no sum of all, but that of q */
+    expect_part(printed_table(arena, cells, 7, PTQ_TABLE_CSV), "\"rtn:w3,g64,only=0.q\"");
+    text = printed_table(arena, cells, 6, PTQ_TABLE_TEXT); /* one is missing: no sum of all, but that of q */
     expect_part(text, "all            4              12.00 ");
     expect_part(text, "q              2               4.50                  3.00      1.50 ");
-    text = print(cells + 1, 6, PTQ_TABLE_TEXT); /* without FP16 there is KL alone */
+    text = printed_table(arena, cells + 1, 6, PTQ_TABLE_TEXT); /* without FP16 there is KL alone */
     if (strstr(text, "change of the mean nll")) fail_msg("costs of nll without FP16:\n%s", text);
 }
 

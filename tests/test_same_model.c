@@ -7,7 +7,7 @@
 #include "figure_kinds.h"
 #include "folders.h"
 #include "plan.h"
-#include "table.h"
+#include "printed_table.h"
 #include "table_layout.h"
 #include "report_parts.h"
 
@@ -66,18 +66,6 @@ static struct ptq_cell *two_models(const char *first, const char *second)
     return c;
 }
 
-static const char *print(const struct ptq_cell *cells, int n, enum ptq_table_format format)
-{
-    char *text;
-    size_t size;
-    FILE *out = open_memstream(&text, &size);
-    if (ptq_table_print(cells, n, format, out, &err)) fail_msg("%s", err.text);
-    fclose(out);
-    const char *copy = ptq_strdup(arena, text);
-    free(text);
-    return copy;
-}
-
 static void test_recorded(void **state)
 {
     (void)state;
@@ -121,11 +109,12 @@ static void test_report(void **state)
         assert_int_equal(report.row[i].seeds.n, 1);
         assert_true(fabs(report.row[i].estimate.difference - (mixed[i].ppl - mixed[i % 2].ppl)) < 1e-6);
     }
-    const char *text = print(cells, 4, PTQ_TABLE_MD);
+    const char *text = printed_table(arena, cells, 4, PTQ_TABLE_MD);
     expect_part(text, "s1/model (config " A8 ") and s2/model (config " B8 ") have the same weights and differ in "
                       "config.json.");
-    expect_part(print(two_models("s1", "s2"), 4, PTQ_TABLE_MD), "s1 (config " A8 ") and s2 (config " B8 ") have");
-    if (strstr(print(cells, 2, PTQ_TABLE_TEXT), "config")) fail_msg("one model alone is told apart");
+    expect_part(printed_table(arena, two_models("s1", "s2"), 4, PTQ_TABLE_MD),
+                "s1 (config " A8 ") and s2 (config " B8 ") have");
+    if (strstr(printed_table(arena, cells, 2, PTQ_TABLE_TEXT), "config")) fail_msg("one model alone is told apart");
 }
 
 /* Names by what differs, and no more of it than that. */
@@ -150,7 +139,7 @@ static void test_names(void **state)
     c[0] = cell_of("m", 0, "fp16", 0), c[1] = cell_of("m", 'a', "fp16", 0);
     OK(ptq_report_make(arena, c, 2, &report, &err));
     assert_string_equal(report.section[0].model, "m (config not recorded)");
-    expect_part(print(c, 2, PTQ_TABLE_MD),
+    expect_part(printed_table(arena, c, 2, PTQ_TABLE_MD),
                 "m (config not recorded) and m (config " A8 ") have the same weights and may "
                 "differ in config.json.");
 }
@@ -212,7 +201,7 @@ static void test_swaps(void **state)
         cells[i] = cell_of("m", i / 2 ? 'b' : 'a', i % 2 ? "rtn:w3,g64,only=0.q" : "rtn:w3,g64,only=1.q", 0.1);
         cell_compare(&cells[i], arena, 0.001 * (i + 1));
     }
-    const char *text = print(cells, 4, PTQ_TABLE_MD);
+    const char *text = printed_table(arena, cells, 4, PTQ_TABLE_MD);
     expect_part(text, "m (config " A8 "), rtn:w3,g64: KL");
     expect_part(text, "m (config " B8 "), rtn:w3,g64: KL");
     expect_part(text, "|   sum | 3.00 | 3.00 |");

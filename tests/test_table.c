@@ -4,7 +4,7 @@
 #include "files.h"
 #include "mapped.h"
 #include "report.h"
-#include "table.h"
+#include "printed_table.h"
 
 #include <jansson.h>
 #include <setjmp.h>
@@ -16,18 +16,6 @@
 #include "arena_test.h" /* behind the others, whose functions take an arena of that name */
 
 static struct ptq_error err;
-
-static char *print(const struct ptq_cell *cells, int n, enum ptq_table_format format)
-{
-    char *text;
-    size_t size;
-    FILE *out = open_memstream(&text, &size);
-    if (ptq_table_print(cells, n, format, out, &err)) fail_msg("%s", err.text);
-    fclose(out);
-    char *copy = ptq_strdup(arena, text);
-    free(text);
-    return copy;
-}
 
 static void expect(const char *name, const char *text)
 {
@@ -69,9 +57,9 @@ static struct ptq_cell *two_models(void)
 static void test_as_stored(void **state)
 {
     (void)state;
-    expect("two.txt", print(two_models(), 2 * TABLE1_CELLS, PTQ_TABLE_TEXT));
-    expect("two.md", print(two_models(), 2 * TABLE1_CELLS, PTQ_TABLE_MD));
-    expect("two.tex", print(two_models(), 2 * TABLE1_CELLS, PTQ_TABLE_TEX));
+    expect("two.txt", printed_table(arena, two_models(), 2 * TABLE1_CELLS, PTQ_TABLE_TEXT));
+    expect("two.md", printed_table(arena, two_models(), 2 * TABLE1_CELLS, PTQ_TABLE_MD));
+    expect("two.tex", printed_table(arena, two_models(), 2 * TABLE1_CELLS, PTQ_TABLE_TEX));
 }
 
 static void test_verdicts(void **state)
@@ -88,7 +76,7 @@ static void test_verdicts(void **state)
         cells[i].ppl = i ? 119.3 : 14.64;
         for (int64_t t = 0; t < cells[i].tokens; t++) cells[i].nll[t] = (float)log(cells[i].ppl);
     }
-    expect("verdicts.txt", print(cells, 2, PTQ_TABLE_TEXT));
+    expect("verdicts.txt", printed_table(arena, cells, 2, PTQ_TABLE_TEXT));
 }
 
 static void test_several_settings(void **state)
@@ -101,14 +89,14 @@ static void test_several_settings(void **state)
     cells[5].seed = 7;
     cells[5].calib_protocol = "of another text"; /* else it would be a replicate of cells[2] */
     cells[5].commit = "feedfeedfeedfeedfeedfeedfeedfeedfeedfeed+";
-    expect("settings.txt", print(cells, 6, PTQ_TABLE_TEXT));
+    expect("settings.txt", printed_table(arena, cells, 6, PTQ_TABLE_TEXT));
 }
 
 static void test_without_fp16(void **state)
 {
     (void)state;
     struct ptq_cell *cells = make_table1(arena, "m");
-    const char *text = print(cells + 1, 2, PTQ_TABLE_TEXT);
+    const char *text = printed_table(arena, cells + 1, 2, PTQ_TABLE_TEXT);
     expect_part(text, "no FP16 cell");
     expect_no_part(text, "above FP16");
     expect_no_part(text, "nan");
@@ -121,7 +109,7 @@ static void test_infinite(void **state)
     for (int f = PTQ_TABLE_TEXT; f <= PTQ_TABLE_JSON; f++) {
         cells[1].nll[5] = INFINITY;
         cells[1].ppl = cells[1].nll_mean = INFINITY;
-        const char *text = print(cells, 3, (enum ptq_table_format)f);
+        const char *text = printed_table(arena, cells, 3, (enum ptq_table_format)f);
         expect_no_part(text, "nan");
         expect_part(text, f == PTQ_TABLE_JSON ? "null" : "inf");
     }
@@ -220,11 +208,11 @@ static void test_hostile_model(void **state)
     (void)state;
     struct ptq_cell cells[2] = {make_cell(arena, "a|b\\end{table}\n=c`d`", "fp16", 0),
                                 make_cell(arena, "a|b\\end{table}\n=c`d`", "rtn:w3,g64", 1)};
-    expect_no_part(print(cells, 2, PTQ_TABLE_MD), "a|b");
-    expect_no_part(print(cells, 2, PTQ_TABLE_TEX), "b\\end{table}");
-    expect_no_part(print(cells, 2, PTQ_TABLE_TEXT), "\n=c");
-    expect_no_part(print(cells, 2, PTQ_TABLE_CSV), "\n=c");
-    json_t *json = json_loads(print(cells, 2, PTQ_TABLE_JSON), JSON_REJECT_DUPLICATES, NULL);
+    expect_no_part(printed_table(arena, cells, 2, PTQ_TABLE_MD), "a|b");
+    expect_no_part(printed_table(arena, cells, 2, PTQ_TABLE_TEX), "b\\end{table}");
+    expect_no_part(printed_table(arena, cells, 2, PTQ_TABLE_TEXT), "\n=c");
+    expect_no_part(printed_table(arena, cells, 2, PTQ_TABLE_CSV), "\n=c");
+    json_t *json = json_loads(printed_table(arena, cells, 2, PTQ_TABLE_JSON), JSON_REJECT_DUPLICATES, NULL);
     assert_non_null(json);
     json_t *first = json_array_get(json_object_get(json, "cells"), 0);
     assert_string_equal(json_string_value(json_object_get(first, "model")), "a|b\\end{table}\n=c`d`");
@@ -244,13 +232,13 @@ static void test_records(void **state)
 {
     (void)state;
     struct ptq_cell *cells = make_table1(arena, "m");
-    const char *csv = print(cells, TABLE1_CELLS, PTQ_TABLE_CSV);
+    const char *csv = printed_table(arena, cells, TABLE1_CELLS, PTQ_TABLE_CSV);
     assert_int_equal(count(csv, '\n'), 1 + TABLE1_CELLS);
     expect_part(csv, ptq_escape_lines(arena, cells[1].config));
     expect_part(csv, "id,experiment,spec,method,model,");
     expect_part(csv, ",ppl,nll_mean,");
     expect_part(csv, ",difference_low,");
-    json_t *json = json_loads(print(cells, TABLE1_CELLS, PTQ_TABLE_JSON), JSON_REJECT_DUPLICATES, NULL);
+    json_t *json = json_loads(printed_table(arena, cells, TABLE1_CELLS, PTQ_TABLE_JSON), JSON_REJECT_DUPLICATES, NULL);
     json_t *list = json_object_get(json, "cells"), *last = json_array_get(list, TABLE1_CELLS - 1);
     assert_int_equal(json_array_size(list), TABLE1_CELLS);
     assert_true(fabs(json_real_value(json_object_get(last, "ppl")) - cells[TABLE1_CELLS - 1].ppl) < 1e-9);
@@ -273,20 +261,20 @@ static void test_calibrations(void **state)
     cells[1].calib = "books.txt";
     cells[1].calib_protocol = cells[2].calib_protocol = "first 8 windows of 512";
     cells[2].calib = cells[1].text = cells[2].text = "books.txt";
-    char *text = print(cells, 3, PTQ_TABLE_MD);
+    char *text = printed_table(arena, cells, 3, PTQ_TABLE_MD);
     expect_part(text, "- Output errors alone were measured on books.txt (first 8 windows of 512); no perplexity here "
                       "depends on it.\n");
     expect_no_part(text, "Calibration");
     cells[3].calib = "books.txt"; /* the same text, other windows */
-    text = print(cells, 4, PTQ_TABLE_MD);
+    text = printed_table(arena, cells, 4, PTQ_TABLE_MD);
     expect_part(text, errors);
     expect_part(text, "- Calibration on books.txt: first 64 windows");
     cells[3].calib_protocol = "first 8 windows of 512";
-    text = print(cells, 4, PTQ_TABLE_MD);
+    text = printed_table(arena, cells, 4, PTQ_TABLE_MD);
     expect_no_part(text, errors);
     expect_part(text, "- Calibration on books.txt: first 8 windows");
     cells[4].calib = "later.txt"; /* of a method that this build does not know */
-    expect_part(print(cells, 5, PTQ_TABLE_MD), "- Calibration on later.txt: ");
+    expect_part(printed_table(arena, cells, 5, PTQ_TABLE_MD), "- Calibration on later.txt: ");
 }
 
 /* Two kinds of seconds, each by its name. */
@@ -314,7 +302,7 @@ static void test_seconds(void **state)
         expect_no_part(text, "seconds");
         free(text);
     }
-    expect_no_part(print(cells, 2, PTQ_TABLE_CSV), ",seconds,"); /* by stage: seconds_load and so on */
+    expect_no_part(printed_table(arena, cells, 2, PTQ_TABLE_CSV), ",seconds,"); /* by stage: seconds_load and so on */
 }
 
 /* A stage's peak that is not known, in an older file or since the cell had no such stage, is an empty place. */
@@ -329,12 +317,12 @@ static void test_peaks(void **state)
     char *text = NULL;
     size_t size;
     cells[2].peak_rss_bytes_load = cells[2].peak_rss_bytes_quantize = cells[2].peak_rss_bytes_eval = 0;
-    const char *csv = print(cells, 3, PTQ_TABLE_CSV);
+    const char *csv = printed_table(arena, cells, 3, PTQ_TABLE_CSV);
     expect_part(csv, ",peak_rss_bytes_load,peak_rss_bytes_calibrate,peak_rss_bytes_quantize,peak_rss_bytes_eval,");
     expect_part(csv, ",125829120,,,314572800,");
     expect_part(csv, ",125829120,,293601280,314572800,");
     expect_part(csv, ",409.6,,,,,");
-    json_t *json = json_loads(print(cells, 3, PTQ_TABLE_JSON), JSON_REJECT_DUPLICATES, NULL);
+    json_t *json = json_loads(printed_table(arena, cells, 3, PTQ_TABLE_JSON), JSON_REJECT_DUPLICATES, NULL);
     json_t *list = json_object_get(json, "cells"), *rtn = json_array_get(list, 1), *old = json_array_get(list, 2);
     assert_int_equal(json_integer_value(json_object_get(rtn, "peak_rss_bytes_quantize")), 280 << 20);
     assert_true(json_is_null(json_object_get(rtn, "peak_rss_bytes_calibrate")));
@@ -358,13 +346,15 @@ static void test_short_windows(void **state)
         cells[i].windows = 40;
         cells[i].tokens = 40 * 63;
     }
-    expect_part(print(cells, 2, PTQ_TABLE_MD), "paired bootstrap over units of 63 tokens (a window each), 10000");
-    json_t *json = json_loads(print(cells, 2, PTQ_TABLE_JSON), JSON_REJECT_DUPLICATES, NULL);
+    expect_part(printed_table(arena, cells, 2, PTQ_TABLE_MD),
+                "paired bootstrap over units of 63 tokens (a window each), 10000");
+    json_t *json = json_loads(printed_table(arena, cells, 2, PTQ_TABLE_JSON), JSON_REJECT_DUPLICATES, NULL);
     json_t *first = json_array_get(json_object_get(json, "cells"), 0);
     assert_int_equal(json_integer_value(json_object_get(first, "bootstrap_block")), 63);
     json_decref(json);
     for (int i = 0; i < 2; i++) cells[i].tokens = 63 * (cells[i].windows = 4);
-    expect_part(print(cells, 2, PTQ_TABLE_MD), "fewer than 20 units of 63 tokens (a window each) were scored");
+    expect_part(printed_table(arena, cells, 2, PTQ_TABLE_MD),
+                "fewer than 20 units of 63 tokens (a window each) were scored");
 }
 
 /* What is measured against FP16 has its columns where some cell has it, and is empty where another has not. */
@@ -372,13 +362,13 @@ static void test_against(void **state)
 {
     (void)state;
     struct ptq_cell *cells = make_table1(arena, "m");
-    expect_no_part(print(cells, TABLE1_CELLS, PTQ_TABLE_MD), "KL to FP16");
+    expect_no_part(printed_table(arena, cells, TABLE1_CELLS, PTQ_TABLE_MD), "KL to FP16");
     cell_compare(&cells[1], arena, 0.75);
-    const char *text = print(cells, TABLE1_CELLS, PTQ_TABLE_MD);
+    const char *text = printed_table(arena, cells, TABLE1_CELLS, PTQ_TABLE_MD);
     expect_part(text, "KL to FP16 | same top-1 % |");
     expect_part(text, "0.7500 |        87.50 |");
     expect_part(text, "9 cells are without a comparison to FP16");
-    json_t *json = json_loads(print(cells, TABLE1_CELLS, PTQ_TABLE_JSON), JSON_REJECT_DUPLICATES, NULL);
+    json_t *json = json_loads(printed_table(arena, cells, TABLE1_CELLS, PTQ_TABLE_JSON), JSON_REJECT_DUPLICATES, NULL);
     json_t *list = json_object_get(json, "cells");
     assert_true(json_real_value(json_object_get(json_array_get(list, 1), "kl_p99")) == cells[1].kl_p99);
     assert_true(json_is_null(json_object_get(json_array_get(list, 2), "kl_p99")));
@@ -424,14 +414,14 @@ static void test_orders(void **state)
     assert_true(fabs(row->cell->ppl / cbrt(cells[1].ppl * cells[2].ppl * cells[3].ppl) - 1) < 1e-12);
     assert_ptr_equal(report.row[2].cell, &cells[4]);
     assert_int_equal(report.row[2].seeds.n, 1);
-    const char *text = print(cells, 6, PTQ_TABLE_MD);
+    const char *text = printed_table(arena, cells, 6, PTQ_TABLE_MD);
     expect_part(text, ptq_format(arena, "%.2f..%.2f (3)", cells[1].ppl, cells[2].ppl));
     expect_part(text, "Replicates: a row of several seeds, or orders");
     expect_no_part(text, "seeds |");
     expect_no_part(text, ", seed 0 |");
     cells[2].commit = "another"; /* of a cell that has no row of its own */
-    expect_part(print(cells, 6, PTQ_TABLE_MD), "; another (cells come from different commits)");
-    expect_no_part(print(cells + 4, 2, PTQ_TABLE_MD), "Replicates:");
+    expect_part(printed_table(arena, cells, 6, PTQ_TABLE_MD), "; another (cells come from different commits)");
+    expect_no_part(printed_table(arena, cells + 4, 2, PTQ_TABLE_MD), "Replicates:");
 }
 
 /* A row without other orders beside it has the stored floor of its weights, method, width and group size as a footnote.
@@ -457,17 +447,18 @@ static void test_stored_noise(void **state)
                    "%s\tm\tgptq:w4,g64,act_order=0\tw/t\t5\t20\t21\tc\nx%s\tm\tgptq:w4,g64\tw/t\t5\t7\t8\tc\n",
                    name, hash, hash, hash + 1));
     setenv("PTQ_HOME", folder, 1);
-    const char *text = print(cells, 4, PTQ_TABLE_MD);
+    const char *text = printed_table(arena, cells, 4, PTQ_TABLE_MD);
     expect_part(text, "experiments/noise.tsv: 5 orders in which the same calibration windows were summed gave "
                       "gptq:w4,g64,act\\_order=0 from 20.00 to 21.00, 5.0 %, on w/t;");
     expect_no_part(text, "from 40.00"); /* its row has orders of its own */
     expect_no_part(text, "from 7.000"); /* other weights */
-    expect_part(print(cells, 1, PTQ_TABLE_MD), "gave gptq:w3,g64,act\\_order=0 from 40.00 to 44.00, 10.0 %");
-    expect_no_part(print(cells + 3, 1, PTQ_TABLE_MD), "Noise floor");
+    expect_part(printed_table(arena, cells, 1, PTQ_TABLE_MD),
+                "gave gptq:w3,g64,act\\_order=0 from 40.00 to 44.00, 10.0 %");
+    expect_no_part(printed_table(arena, cells + 3, 1, PTQ_TABLE_MD), "Noise floor");
     write_test_text(folder, "experiments/noise.tsv",
                     ptq_format(arena, "%s%s\tm\trtn\tw/t\t5\t40\t30\tc\n", name, hash));
-    expect_part(print(cells, 1, PTQ_TABLE_MD), "No noise floor: ");
-    expect_part(print(cells, 1, PTQ_TABLE_MD), "noise.tsv:2: 40 to 30 is no range of perplexities");
+    expect_part(printed_table(arena, cells, 1, PTQ_TABLE_MD), "No noise floor: ");
+    expect_part(printed_table(arena, cells, 1, PTQ_TABLE_MD), "noise.tsv:2: 40 to 30 is no range of perplexities");
     unsetenv("PTQ_HOME");
     remove_test_folder(folder);
 }
