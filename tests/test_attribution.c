@@ -10,7 +10,6 @@
 #include <cmocka.h>
 
 static struct ptq_arena *arena;
-static struct ptq_error err;
 
 /* A cell of two blocks with the linears named, costing so many nats of KL; its nll is FP16's plus twice that. */
 static struct ptq_cell swap_cell(const char *spec, const char *const *linear, int n, double kl)
