@@ -99,7 +99,7 @@ static void test_lines(void **state)
 /* The interval of a row of the file that begins so. */
 static struct ptq_point point_of(const char *csv, const char *row)
 {
-    struct ptq_point p;
+    struct ptq_point p = {0};
     const char *at = strstr(csv, row);
     if (!at || sscanf(at + strlen(row), "%*f,%lf,%lf,%lf", &p.ppl, &p.low, &p.high) != 3)
         fail_msg("no '%s' in %s", row, csv);
