@@ -181,7 +181,7 @@ static enum ptq_status estimate_model(struct ptq_arena *arena, struct ptq_report
     struct ptq_estimate *out = ptq_new(arena, struct ptq_estimate, report->n_rows);
     int n = rows_of_model(report, first, row), reference = -1;
     for (int i = 0; i < n && reference < 0; i++)
-        if (is_fp16(row[i]->cell)) reference = i;
+        if (is_fp16(row[i]->cell) && row[i]->cell->w_bit >= 16) reference = i; /* codes as they are read are none */
     PTQ_TRY(estimate(arena, report, row, n, reference, out, err));
     for (int i = 0; i < n; i++) row[i]->estimate = out[i];
     return PTQ_OK;

@@ -278,7 +278,10 @@ static enum ptq_status run_locked(struct run *r)
     PTQ_TRY(look_and_say(r));
     if (r->options->merge) return take_results(r);
     int children = r->options->jobs > 1 && ptq_plan_count(&r->plan, PTQ_PLAN_MISSING) > 1;
-    if (children ? run_children(r) : run_here(r))
+    enum ptq_status status = children ? run_children(r) : run_here(r);
+    struct ptq_error second; /* what stopped the run is what is said */
+    if (status && children) ptq_plan_look(&r->plan, r->file, &second);
+    if (status)
         return ptq_within(r->err, "%d of %d cells are done", ptq_plan_count(&r->plan, PTQ_PLAN_DONE), r->plan.n);
     if (!children) PTQ_TRY(join(r));
     report_end(r);

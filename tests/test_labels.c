@@ -90,6 +90,7 @@ static void test_codes(void **state)
     int said = 0;
     for (int i = 0; i < report.n_notes; i++) said |= strstr(report.note[i], "m is a checkpoint of codes") != NULL;
     assert_true(said);
+    assert_true(isnan(report.row[0].estimate.difference)); /* it is not what it is compared with */
 }
 
 /* ---- what is compared with another row ---- */

@@ -109,6 +109,28 @@ test_interrupted_jobs() {
     rm -f "$file"
 }
 
+# What is said of an interrupted --jobs counts what its children have finished.
+test_interrupted_jobs_are_counted() {
+    local file=$scratch/n.h5 parent code=0 there
+    setsid "${sweep[@]}" --set eval.windows=40 -o "$file" --jobs 2 >"$scratch/out" 2>"$scratch/err" &
+    parent=$!
+    for _ in $(seq 3000); do
+        [ "$(find "$file.cells" -name '*.h5' 2>/dev/null | grep -c .)" -lt 3 ] || break
+        sleep 0.01
+    done
+    kill -INT -- "-$parent"
+    wait "$parent" || code=$?
+    there=$(find "$file.cells" -name '*.h5' 2>/dev/null | grep -c .)
+    if [ $code = 0 ]; then # a fast machine
+        [ -f "$file" ] || fail "no results"
+    else
+        [ $code = 130 ] || fail "exit $code: $(cat "$scratch/err")"
+        [ "$there" -ge 3 ] || fail "$there cells are there"
+        grep -q "$there of [0-9]* cells are done" "$scratch/err" || fail "$there cells are there: $(cat "$scratch/err")"
+    fi
+    rm -rf "$file"*
+}
+
 # While a text is cut into words by an expression that takes seconds.
 test_stopped_while_tokenizing() {
     local pid code=0
