@@ -158,8 +158,7 @@ struct ptq_claim_weak *ptq_claim_weak_make(struct ptq_arena *arena, int n_tests)
 
 static int is_like(const struct ptq_cell *a, const struct ptq_cell *b)
 {
-    return a->w_bit == b->w_bit && a->group_size == b->group_size && a->windows == b->windows &&
-           strcmp(a->model_sha256, b->model_sha256) == 0 && strcmp(a->tokens_sha256, b->tokens_sha256) == 0 &&
+    return a->w_bit == b->w_bit && a->group_size == b->group_size && a->windows == b->windows && ptq_same_task(a, b) &&
            strcmp(a->device, b->device) == 0 && strcmp(a->path, b->path) == 0;
 }
 

@@ -146,7 +146,7 @@ enum ptq_status ptq_cell_cost(struct ptq_session *session, const struct ptq_job 
     out->codes = (int64_t)(s.weights * 1.15) * c->blocks;
     out->quantize = (double)c->blocks * ROUNDING * s.weights;
     if (plan.calib) estimate_calibration(&plan, &s, out);
-    if (ptq_plan_keeps_prefix(&plan))
+    if (ptq_session_keeps_prefix(&plan))
         out->prefix = ptq_prefix_most(&plan.model->model, w->n * w->length, ptq_prefix_bytes);
     return PTQ_OK;
 }

@@ -391,7 +391,7 @@ static struct ptq_reference *reference_of(struct ptq_session *s, const struct pt
 static struct ptq_prefix *prefix_of(struct ptq_session *s, const struct ptq_planned *plan)
 {
     struct ptq_shared_windows *eval = plan->eval;
-    if (!ptq_plan_keeps_prefix(plan)) return NULL;
+    if (!ptq_session_keeps_prefix(plan)) return NULL;
     if (eval->prefix && ptq_prefix_limit(eval->prefix) > s->prefix_room) ptq_session_forget_prefix(s, NULL);
     if (eval->prefix) return eval->prefix;
     int64_t rows = eval->windows.n * eval->windows.length;
@@ -422,7 +422,7 @@ static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_jo
     plan.model->model.packed = ptq_model_has_images(&plan.model->model) && strcmp(cell->path, "packed") == 0;
     /* Who reads none is counted without them; whoever asks next has them from the cache. */
     ptq_session_forget(session, ptq_spec_reads_stats(&plan.spec) ? plan.calib : NULL);
-    ptq_session_forget_prefix(session, ptq_plan_keeps_prefix(&plan) ? plan.eval : NULL);
+    ptq_session_forget_prefix(session, ptq_session_keeps_prefix(&plan) ? plan.eval : NULL);
     PTQ_TRY(keep_budget(session, job, &plan.spec, err));
     cell->seconds_calibrate = 0;
     cell->peak_rss_bytes_calibrate = 0;

@@ -39,7 +39,7 @@ void ptq_session_forget(struct ptq_session *session, const struct ptq_shared_win
     malloc_trim(0); /* glibc keeps what is in the middle of its heap: 49 MiB of SmolLM2's statistics */
 }
 
-int ptq_plan_keeps_prefix(const struct ptq_planned *plan)
+int ptq_session_keeps_prefix(const struct ptq_planned *plan)
 {
     unsigned scales = PTQ_NEED_WINDOWS | PTQ_NEED_MOMENTS;
     return *plan->spec.only && (ptq_spec_need(&plan->spec) & scales) != scales;

@@ -84,7 +84,7 @@ enum ptq_status ptq_session_calibrate(struct ptq_session *session, const struct 
 void ptq_session_forget(struct ptq_session *session, const struct ptq_shared_windows *keep);
 /* Whether the cell leaves the first blocks alone, so that it may start behind them. AWQ on travelling windows scales
  * those, too: the same function in other last bits, which no other cell is to start from. */
-int ptq_plan_keeps_prefix(const struct ptq_planned *plan);
+int ptq_session_keeps_prefix(const struct ptq_planned *plan);
 /* Frees the inputs of blocks that are held, if they are not those of keep. */
 void ptq_session_forget_prefix(struct ptq_session *session, const struct ptq_shared_windows *keep);
 

@@ -1,7 +1,6 @@
 # shellcheck shell=bash
 # The settings of an experiment that come from the environment, as make passes them: MODEL TEXT CALIB BITS GROUP WINDOW
-# WINDOWS CALIB_WINDOW CALIB_WINDOWS SEED. An empty one leaves what the YAML says. For scripts/table and scripts/claims,
-# which find
+# WINDOWS CALIB_WINDOW CALIB_WINDOWS SEED. An empty one leaves what the YAML says. scripts/table and scripts/claims find
 #   settings  array: what ptq run is told
 #   slug      what is put behind the name of the results, so that no two settings share a file or a folder
 

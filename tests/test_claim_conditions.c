@@ -148,11 +148,12 @@ static void test_which_baseline(void **state)
     struct ptq_claims claims;
     struct ptq_claim_cells cells = some_cells();
     const char *text = "baseline: rtn\nclaims:\n  - {name: n, claim: c, source: s, tests: [" AWQ_OVER_GPTQ "]}\n";
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 5; i++) {
         if (read_text(text, &claims)) fail_msg("%s", err.text);
         cells.cell[1] = make_cell(arena, "no-such-model", i < 2 ? unlike[i] : "rtn:w3,g64", 0.5);
         if (i == 2) cells.cell[1].tokens_sha256 = "another text's";
         if (i == 3) cells.cell[1].path = "packed";
+        if (i == 4) cells.cell[1].config = ptq_format(arena, "schema=1\nmodel_config=%064d\n", 0); /* another model */
         ptq_claims_judge(arena, &claims, &cells);
         assert_string_equal(claims.claim[0].but, "whether AWQ and GPTQ are better than RTN was not measured in e");
         assert_null(claims.claim[0].test[0].why);
