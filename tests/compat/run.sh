@@ -41,7 +41,7 @@ venv() {
     local folder=$cache/compat/$1
     if [ ! -e "$folder/installed" ]; then
         echo "tests/compat: installs $2 into $folder" >&2
-        rm -rf "$folder" # whatever another left there: Makefile.bench's llama.cpp has no BLAS
+        rm -rf "$folder" # what an interrupted call left there
         python3 -m venv "$folder"
         "$folder/bin/pip" install --quiet --upgrade pip setuptools wheel >&2
         [ -z "${3:-}" ] || "$folder/bin/pip" install --quiet "$3" >&2
@@ -76,7 +76,8 @@ compare() {
     "$ptq" quantize "$work/plain" --method "$spec" --calib "$calib" --calib-windows "${3:-4}" --format "$format" -o "$out" \
         --quiet >/dev/null 2>"$work/err" || return 1
     if [ "$format" = gguf ]; then
-        python=${LLAMA_PYTHON:-$(venv venv-llama requirements-llama.txt)}
+        # pip's cache may hold the llama.cpp that Makefile.bench builds, without BLAS.
+        python=${LLAMA_PYTHON:-$(PIP_NO_CACHE_DIR=1 venv venv-llama requirements-llama.txt)}
         logits "$out/model.gguf" "$work/ours" exact || return 1
         "$python" tests/compat/compare_llama.py --float32 "$out/model.gguf" "$work/float32.gguf" >/dev/null 2>"$work/err" || return 1
         logits "$work/float32.gguf" "$work/theirs" exact || return 1
