@@ -9,6 +9,7 @@
 #include "progress.h"
 #include "reuse.h"
 #include "runner.h"
+#include "shares.h"
 #include "words.h"
 
 #include <signal.h>
@@ -40,43 +41,13 @@ struct run {
 
 /* ---- lines for people ---- */
 
-/* How missing cells are run: how many at a time, and with how many threads each. Those of one machine share its cores;
- * Slurm gives a task those that were asked for, and without --jobs it is taken to have room for all. */
-struct shares {
-    int64_t at_once, threads;
-};
-
-static struct shares shares_of(const struct run *r)
-{
-    const struct ptq_run_options *o = r->options;
-    int64_t cores = ptq_pool_size(), missing = ptq_plan_count(&r->plan, PTQ_PLAN_MISSING);
-    int64_t at_once = o->jobs && o->jobs < missing ? o->jobs : missing ? missing : 1;
-    if (r->in_slurm) return (struct shares){at_once, o->threads ? o->threads : 1};
-    if (o->jobs <= 1 || missing <= 1) return (struct shares){1, cores};
-    return o->jobs < cores ? (struct shares){at_once, cores / o->jobs}
-                           : (struct shares){at_once < cores ? at_once : cores, 1};
-}
-
-static const char *time_left(const struct run *r, char *text, size_t size)
-{
-    char duration[32];
-    struct shares s = shares_of(r);
-    double seconds = ptq_plan_seconds_left(&r->plan, (double)s.at_once, (double)s.threads);
-    *text = 0;
-    if (seconds <= 0) return text;
-    int n = snprintf(text, size, ", about %s", ptq_duration(seconds, duration, sizeof duration));
-    if (r->in_slurm)
-        snprintf(text + n, size - (size_t)n, " by %lld task%s at once of %lld thread%s", (long long)s.at_once,
-                 s.at_once == 1 ? "" : "s", (long long)s.threads, s.threads == 1 ? "" : "s");
-    return text;
-}
-
 static void print_summary(const struct run *r, FILE *out)
 {
     char left[128];
     int n_missing = ptq_plan_count(&r->plan, PTQ_PLAN_MISSING), n_failed = ptq_plan_count(&r->plan, PTQ_PLAN_FAILED);
     ptq_say(out, "%s: %d cell%s in %s: %d done, %d to run%s", r->experiment.name, r->plan.n, r->plan.n == 1 ? "" : "s",
-            r->file, ptq_plan_count(&r->plan, PTQ_PLAN_DONE), n_missing, time_left(r, left, sizeof left));
+            r->file, ptq_plan_count(&r->plan, PTQ_PLAN_DONE), n_missing,
+            ptq_time_left(r->options, &r->plan, left, sizeof left));
     if (n_failed) fprintf(out, ", %d cannot be run", n_failed);
     fprintf(out, "\n");
 }
@@ -93,7 +64,7 @@ static void report_done(const struct run *r, const struct ptq_plan_cell *cell, d
     char left[128];
     if (r->options->quiet) return;
     begin_line(r, cell);
-    time_left(r, left, sizeof left);
+    ptq_time_left(r->options, &r->plan, left, sizeof left);
     ptq_say(r->log, "ppl %.2f  %.1f s%s%s\n", ppl, seconds, left, *left ? " left" : "");
 }
 
@@ -485,7 +456,7 @@ enum ptq_status ptq_run(const struct ptq_run_options *options, struct ptq_error 
         .list = options->list ? options->list : stdout,
         .log = options->log ? options->log : stderr,
         .started = ptq_seconds(),
-        .in_slurm = options->launcher && strcmp(options->launcher, "slurm") == 0 && !options->cell && !options->merge,
+        .in_slurm = ptq_shares_in_slurm(options),
         .err = err,
     };
     r.session = r.runner->make();
