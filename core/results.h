@@ -268,6 +268,8 @@ enum ptq_status ptq_results_resolve(struct ptq_arena *arena, const char **file, 
  * PTQ_EINPUT. */
 enum ptq_status ptq_results_start_over(const char *file, const char (*id)[PTQ_SHA256_HEX], int n,
                                        struct ptq_error *err);
+/* The last of that by itself. */
+enum ptq_status ptq_results_check_replaceable(const char *file, struct ptq_error *err);
 /* Whether that is under way, or was interrupted, and FILE is what was there before. */
 enum ptq_status ptq_results_is_fresh(struct ptq_arena *arena, const char *file, int *fresh, struct ptq_error *err);
 /* Those of its ids that are not finished, in arena; none where it is not under way. */

@@ -381,9 +381,19 @@ static enum ptq_status run_task(struct run *r, const char *id)
     return status;
 }
 
+/* What a run would refuse before its first cell is refused here, too. */
+static enum ptq_status look_only(struct run *r)
+{
+    struct ptq_launch l = launch_of(r);
+    l.log = r->list;
+    if (r->options->fresh) return ptq_results_check_replaceable(r->file, r->err);
+    PTQ_TRY(ptq_fresh_go_on(&l, r->err));
+    return ptq_plan_look(&r->plan, r->file, r->err);
+}
+
 static enum ptq_status dry_run(struct run *r)
 {
-    if (!r->options->fresh) PTQ_TRY(ptq_plan_look(&r->plan, r->file, r->err));
+    PTQ_TRY(look_only(r));
     PTQ_TRY(reuse(r, r->list, "would be taken"));
     /* Where no cell was measured, the machine is: a tenth of the time goes elsewhere than to matrix products. */
     if (r->runner->cost && ptq_plan_seconds_left(&r->plan, 1, 1) < 0)
