@@ -319,6 +319,20 @@ static void add_reasons(const struct ptq_plan *plan, struct ptq_buffer *list)
     }
 }
 
+/* "; the same command tries them again, x.h5 keeps the others": where there are any, and of a dry run as many as are
+ * done. */
+static void add_what_stays(const struct ptq_plan *plan, const char *file, int awaits, struct ptq_buffer *text)
+{
+    int n_done = ptq_plan_count(plan, PTQ_PLAN_DONE), n_others = plan->n - ptq_plan_count(plan, PTQ_PLAN_FAILED);
+    ptq_buffer_add(text, "; the same command %stries them again", awaits ? "without --fresh " : "");
+    if (n_done) ptq_buffer_add(text, ", %s%s keeps the ", file, awaits ? PTQ_CELLS : "");
+    if (n_done == n_others && n_done)
+        ptq_buffer_add(text, "others");
+    else if (n_done)
+        ptq_buffer_add(text, "%d that %s done", n_done, n_done == 1 ? "is" : "are");
+    if (awaits) ptq_buffer_add(text, ", and %s stays as it was before", file);
+}
+
 enum ptq_status ptq_plan_verdict(const struct ptq_plan *plan, const char *file, int awaits, struct ptq_error *err)
 {
     int n_failed = ptq_plan_count(plan, PTQ_PLAN_FAILED);
@@ -329,14 +343,8 @@ enum ptq_status ptq_plan_verdict(const struct ptq_plan *plan, const char *file, 
         return ptq_fail(err, status, "%s", plan->cell[0].why);
     struct ptq_buffer list = {0};
     add_reasons(plan, &list);
-    if (awaits)
-        ptq_fail(err, status,
-                 "%d of %d cells failed: %s; the same command without --fresh tries them again, %s" PTQ_CELLS
-                 " keeps the others, and %s stays as it was before",
-                 n_failed, plan->n, list.data, file, file);
-    else
-        ptq_fail(err, status, "%d of %d cells failed: %s; the same command tries them again, %s keeps the others",
-                 n_failed, plan->n, list.data, file);
+    add_what_stays(plan, file, awaits, &list);
+    ptq_fail(err, status, "%d of %d cells failed: %s", n_failed, plan->n, list.data);
     free(list.data);
     return status;
 }

@@ -113,6 +113,7 @@ static void test_all_failed(void **state)
     fake.with = PTQ_EINPUT;
     assert_int_equal(run_fresh(), PTQ_EINPUT);
     expect_text(error.text, "x.h5 stays as it was before");
+    assert_null(strstr(error.text, "keeps")); /* no others are there */
     expect_results("fp16 ");
 }
 

@@ -12,8 +12,14 @@ static void test_bad_models(void **state)
     expect_text(log, "x.h5 holds 2 of 4\n");
     expect_text(log, "[1/4] a  fp16  failed: model 'a' is not there\n");
     expect_text(log, "2 cannot be run");
-    expect_text(error.text, "2 of 4 cells failed: a  fp16 and 1 more (model 'a' is not there); the same command");
+    expect_text(error.text, "2 of 4 cells failed: a  fp16 and 1 more (model 'a' is not there); the same command tries "
+                            "them again, ");
+    expect_text(error.text, "x.h5 keeps the others");
     expect_results("fp16 rtn:w3,g64 ");
+    write_yaml("models: [a, b]\nmethods: [fp16, rtn, 'rtn:w4']\n");
+    assert_int_equal(run_with((struct ptq_run_options){.dry_run = 1}, NULL), PTQ_EINPUT);
+    expect_text(error.text, "x.h5 keeps the 2 that are done");
+    write_yaml("models: [a, b]\nmethods: [fp16, rtn]\n");
     fake.bad_model = NULL;
     assert_int_equal(run(), PTQ_OK);
     expect_results("fp16 rtn:w3,g64 fp16 rtn:w3,g64 ");
@@ -22,7 +28,8 @@ static void test_bad_models(void **state)
     fake.bad_spec = 1;
     assert_int_equal(run(), PTQ_EINPUT);
     expect_text(error.text, "8 of 8 cells failed: a  rtn:w5,g64 and 1 more (no rtn:w5,g64 today), a  rtn:w6,g64 and 1");
-    expect_text(error.text, "(no rtn:w7,g64 today), and others; the same");
+    expect_text(error.text, "(no rtn:w7,g64 today), and others; the same command tries them again");
+    assert_null(strstr(error.text, "keeps")); /* no cell is there */
     fake.bad_spec = 0;
     /* Where no cell can be run nothing is made. */
     const char *other = ptq_join(arena, folder, "none/y.h5");
