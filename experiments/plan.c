@@ -13,6 +13,8 @@
 enum { MAX_READ_FOR_PACE = 64 };
 /* Reasons that the last error gives. */
 enum { MAX_NAMED = 3 };
+/* Names of a job that may be second ones. */
+enum { MOST_TWINS = 3 };
 
 /* ---- labels ---- */
 
@@ -77,13 +79,23 @@ int ptq_plan_has(const struct ptq_plan *plan, const char *id)
     return find_cell(plan, id) != NULL;
 }
 
-/* A cell that is planned already: where its model has another name, the two are the same files. */
-static void add_twin(struct ptq_plan *plan, const char *model, const char *of)
+static void add_twin(struct ptq_plan *plan, enum ptq_twin_kind kind, const char *name, const char *of)
 {
-    int seen = strcmp(model, of) == 0;
-    for (int i = 0; i < plan->n_twins && !seen; i++)
-        seen = strcmp(plan->twin[i].model, model) == 0 && strcmp(plan->twin[i].of, of) == 0;
-    if (!seen) plan->twin[plan->n_twins++] = (struct ptq_twin){model, of};
+    int seen = strcmp(name, of) == 0;
+    for (int i = 0; i < plan->n_twins && !seen; i++) {
+        const struct ptq_twin *t = &plan->twin[i];
+        seen = t->kind == kind && strcmp(t->name, name) == 0 && strcmp(t->of, of) == 0;
+    }
+    if (!seen) plan->twin[plan->n_twins++] = (struct ptq_twin){kind, name, of};
+}
+
+/* A cell that is planned already: where its jobs name another model or text, the two are the same. Calibration texts
+ * are not where the cell reads none. */
+static void add_twins(struct ptq_plan *plan, const struct ptq_plan_cell *cell, const struct ptq_plan_cell *of)
+{
+    add_twin(plan, PTQ_TWIN_MODEL, cell->job->model, of->job->model);
+    add_twin(plan, PTQ_TWIN_TEXT, cell->job->text, of->job->text);
+    if (cell->cell.calib[0]) add_twin(plan, PTQ_TWIN_CALIB, cell->job->calib, of->job->calib);
 }
 
 static enum ptq_status plan_job(struct ptq_arena *arena, const struct ptq_runner *runner, void *session,
@@ -107,14 +119,14 @@ enum ptq_status ptq_plan_make(struct ptq_arena *arena, const struct ptq_experime
     *out = (struct ptq_plan){
         .cell = ptq_new(arena, struct ptq_plan_cell, experiment->n_jobs),
         .pace = ptq_new(arena, struct ptq_pace, experiment->n_jobs),
-        .twin = ptq_new(arena, struct ptq_twin, experiment->n_jobs),
+        .twin = ptq_new(arena, struct ptq_twin, MOST_TWINS * (int64_t)experiment->n_jobs),
     };
     for (int i = 0; i < experiment->n_jobs; i++) {
         struct ptq_plan_cell cell = {.job = &experiment->job[i]};
         PTQ_TRY(plan_job(arena, runner, session, out, &cell, err));
         const struct ptq_plan_cell *same = cell.state == PTQ_PLAN_FAILED ? NULL : find_cell(out, cell.cell.id);
         if (same) {
-            add_twin(out, cell.job->model, same->job->model);
+            add_twins(out, &cell, same);
             continue;
         }
         cell.label = make_label(arena, cell.job, &differs);

@@ -42,9 +42,12 @@ struct ptq_pace {
     double seconds, work; /* of the measured cells together; seconds of one thread: a cell of two counts twice */
 };
 
-/* Two names of one model: cells of the first were those of the second. */
+/* Two names of one model, of one text, or of calibration texts that give the same windows: cells of the first were
+ * those of the second. */
+enum ptq_twin_kind { PTQ_TWIN_MODEL, PTQ_TWIN_TEXT, PTQ_TWIN_CALIB };
 struct ptq_twin {
-    const char *model, *of;
+    enum ptq_twin_kind kind;
+    const char *name, *of;
 };
 
 struct ptq_plan {
@@ -52,7 +55,7 @@ struct ptq_plan {
     int n;
     struct ptq_pace *pace; /* [n_paces], one a model */
     int n_paces;
-    struct ptq_twin *twin; /* [n_twins], each pair once */
+    struct ptq_twin *twin; /* [n_twins], each once */
     int n_twins;
     double machine;         /* the same of an operation, for models of which nothing was measured; 0: not known */
     enum ptq_status failed; /* status of the first failed cell, PTQ_OK where there is none */

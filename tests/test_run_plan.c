@@ -63,6 +63,33 @@ static void test_same_files(void **state)
     assert_null(strstr(log, "again"));
 }
 
+/* Texts too; a calibration text where it is read, and not of the cells that all of its texts have in common. */
+static void test_same_texts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *yaml, *cells, *says;
+    } rows[] = {
+        {"methods: [fp16, rtn]\neval: {text: [a, b, c]}\n", "4 cells", "text b is a again, the same bytes: "},
+        {"methods: [fp16, rtn]\ncalib: {text: [a, c, b]}\n", "3 cells",
+         "calibration text b is a again, the same windows: "},
+        {"methods: [fp16]\ncalib: {text: [a, b]}\n", "1 cell", NULL},
+        {"methods: [rtn]\ncalib: {text: [c, d]}\n", "2 cells", NULL},
+    };
+    fake.copy = "b", fake.calibrates = 1;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *log;
+        write_yaml(rows[i].yaml);
+        assert_int_equal(run_with((struct ptq_run_options){.dry_run = 1}, &log), PTQ_OK);
+        expect_text(log, rows[i].cells);
+        const char *note = strstr(log, "again");
+        assert_int_equal(note != NULL, rows[i].says != NULL);
+        if (!note) continue;
+        expect_text(log, ptq_format(arena, "made-up: note: %sits cells are counted once\n", rows[i].says));
+        assert_null(strstr(note + 1, "again"));
+    }
+}
+
 static void test_dry_run(void **state)
 {
     (void)state;
@@ -169,8 +196,8 @@ static void test_bad_options(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_bad_models),       TEST(test_same_files),       TEST(test_dry_run),     TEST(test_time_left),
-        TEST(test_list_of_failures), TEST(test_nothing_to_reuse), TEST(test_bad_options),
+        TEST(test_bad_models), TEST(test_same_files),       TEST(test_same_texts),       TEST(test_dry_run),
+        TEST(test_time_left),  TEST(test_list_of_failures), TEST(test_nothing_to_reuse), TEST(test_bad_options),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
