@@ -2,6 +2,7 @@
 
 #include "bootstrap.h"
 #include "escape.h"
+#include "model_name.h"
 #include "progress.h"
 #include "results.h"
 
@@ -17,6 +18,8 @@ struct side {
 
 /* ---- which cell is which ---- */
 
+typedef int is_same(const struct ptq_cell *a, const struct ptq_cell *b);
+
 static int is_same_id(const struct ptq_cell *a, const struct ptq_cell *b)
 {
     return strcmp(a->id, b->id) == 0;
@@ -24,8 +27,7 @@ static int is_same_id(const struct ptq_cell *a, const struct ptq_cell *b)
 
 static int is_same_question(const struct ptq_cell *a, const struct ptq_cell *b)
 {
-    return strcmp(a->model, b->model) == 0 && strcmp(a->spec, b->spec) == 0 && a->seed == b->seed &&
-           strcmp(a->tokens_sha256, b->tokens_sha256) == 0;
+    return strcmp(a->spec, b->spec) == 0 && a->seed == b->seed && strcmp(a->tokens_sha256, b->tokens_sha256) == 0;
 }
 
 static int is_same_of_model(const struct ptq_cell *a, const struct ptq_cell *b)
@@ -33,7 +35,17 @@ static int is_same_of_model(const struct ptq_cell *a, const struct ptq_cell *b)
     return is_same_question(a, b) && ptq_same_model(a, b);
 }
 
-static void pair_cells(struct side *a, struct side *b, int (*same)(const struct ptq_cell *, const struct ptq_cell *))
+static int is_same_of_weights(const struct ptq_cell *a, const struct ptq_cell *b)
+{
+    return is_same_question(a, b) && strcmp(a->model_sha256, b->model_sha256) == 0;
+}
+
+static int is_same_of_name(const struct ptq_cell *a, const struct ptq_cell *b)
+{
+    return is_same_question(a, b) && strcmp(a->model, b->model) == 0;
+}
+
+static void pair_cells(struct side *a, struct side *b, is_same *same)
 {
     for (int i = 0; i < a->n; i++)
         for (int j = 0; j < b->n && a->partner[i] < 0; j++)
@@ -106,13 +118,28 @@ static void print_worth(const struct ptq_cell *a, const struct ptq_cell *b, FILE
                                   : "B is higher");
 }
 
+/* "s1 (config 2c26b46b) and s2 (config fcde2b2e) have the same weights and differ in config.json." */
+static const char *model_difference(struct ptq_arena *arena, const struct ptq_cell *a, const struct ptq_cell *b)
+{
+    const char *note = strcmp(a->model_sha256, b->model_sha256)
+                           ? ptq_format(arena, "%s (%.8s) and %s (%.8s) have other weights.", a->model, a->model_sha256,
+                                        b->model, b->model_sha256)
+                           : ptq_model_note(arena, a, b);
+    return ptq_escape(arena, PTQ_TABLE_TEXT, note);
+}
+
+static const char *both_names(struct ptq_arena *arena, const char *a, const char *b)
+{
+    return ptq_escape(arena, PTQ_TABLE_TEXT, strcmp(a, b) ? ptq_format(arena, "%s and %s", a, b) : a);
+}
+
 static void print_pair(struct ptq_arena *arena, const struct ptq_cell *a, const struct ptq_cell *b, FILE *out)
 {
     const char *fields = differing_fields(arena, a, b);
     double difference = b->ppl - a->ppl;
     fprintf(out, "%12.6f %12.6f %+12.3g %12.3g  %s  %s%s%s%s\n", a->ppl, b->ppl, isnan(difference) ? 0 : difference,
-            largest_difference(a, b), ptq_escape(arena, PTQ_TABLE_TEXT, a->model),
-            ptq_escape(arena, PTQ_TABLE_TEXT, a->spec), *fields ? "  (other " : "", fields, *fields ? ")" : "");
+            largest_difference(a, b), both_names(arena, a->model, b->model), ptq_escape(arena, PTQ_TABLE_TEXT, a->spec),
+            *fields ? "  (other " : "", fields, *fields ? ")" : "");
     if (!has_same_nll(a, b)) print_worth(a, b, out);
 }
 
@@ -140,6 +167,31 @@ static void print_methods(struct ptq_arena *arena, const struct side *a, const s
     print_worth(left[0], left[1], out);
 }
 
+/* Whether an earlier pair is of the same two models as pair i of A. */
+static int is_said(const struct side *a, const struct side *b, int i)
+{
+    for (int j = 0; j < i; j++)
+        if (a->partner[j] >= 0 && ptq_same_model(&a->cell[j], &a->cell[i]) &&
+            ptq_same_model(&b->cell[a->partner[j]], &b->cell[a->partner[i]]))
+            return 1;
+    return 0;
+}
+
+/* A line for each two models whose cells stand in one line above, since they have one name, or the same weights.
+ * Returns how many pairs are of two models: those are not the same cell, whatever their numbers are. */
+static int print_two_models(struct ptq_arena *arena, const struct side *a, const struct side *b, FILE *out)
+{
+    int n = 0;
+    for (int i = 0; i < a->n; i++) {
+        if (a->partner[i] < 0) continue;
+        const struct ptq_cell *x = &a->cell[i], *y = &b->cell[a->partner[i]];
+        if (ptq_same_model(x, y)) continue;
+        n++;
+        if (!is_said(a, b, i)) fprintf(out, "two models: %s\n", model_difference(arena, x, y));
+    }
+    return n;
+}
+
 static enum ptq_status print_all(struct ptq_arena *arena, const struct side *a, const struct side *b, FILE *out,
                                  int *equal, struct ptq_error *err)
 {
@@ -158,22 +210,23 @@ static enum ptq_status print_all(struct ptq_arena *arena, const struct side *a, 
     if (pairs - same > 1)
         fprintf(out, "each p is of one pair: of %d that differ in nothing, one in twenty has p < 0.05 all the same\n",
                 pairs - same);
-    fprintf(out, "%d cells in both, %d of them the same in every token; %d only in A, %d only in B\n", pairs, same,
-            a->n - pairs, b->n - pairs);
-    *equal = same == a->n && same == b->n;
+    int of_two_models = print_two_models(arena, a, b, out);
+    fprintf(out, "%d cells in both, %d of them the same in every token", pairs, same);
+    if (of_two_models) fprintf(out, ", %d of two models", of_two_models);
+    fprintf(out, "; %d only in A, %d only in B\n", a->n - pairs, b->n - pairs);
+    *equal = same == a->n && same == b->n && !of_two_models;
     return ptq_interrupted(err); /* of a pair whose worth was not found for it */
 }
 
 enum ptq_status ptq_diff_results(const char *a, const char *b, FILE *out, int *equal, struct ptq_error *err)
 {
+    static is_same *const kinds[] = {is_same_id, is_same_of_model, is_same_of_weights, is_same_of_name};
     struct side left, right;
     struct ptq_arena *arena = ptq_arena_make("diff");
     enum ptq_status status = read_side(arena, a, &left, err);
     if (!status) status = read_side(arena, b, &right, err);
     if (!status) {
-        pair_cells(&left, &right, is_same_id);
-        pair_cells(&left, &right, is_same_of_model);
-        pair_cells(&left, &right, is_same_question);
+        for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) pair_cells(&left, &right, kinds[i]);
         status = print_all(arena, &left, &right, out, equal, err);
     }
     ptq_arena_free(arena);
