@@ -152,6 +152,57 @@ static void print_missing(struct ptq_arena *arena, const struct side *side, FILE
                     ptq_escape(arena, PTQ_TABLE_TEXT, side->cell[i].spec), side->cell[i].ppl);
 }
 
+/* ---- cells without a partner ---- */
+
+/* A checkpoint of codes, evaluated as it is: its method quantises nothing. */
+static int is_of_codes(const struct ptq_cell *c)
+{
+    return c->w_bit < 16 && (strcmp(c->method, "fp16") == 0 || strcmp(c->method, "exact") == 0);
+}
+
+/* Whether one may be what the other was exported as, by what results files hold: no codes, and no word of whose they
+ * are. */
+static int may_be_export(const struct ptq_cell *a, const struct ptq_cell *b)
+{
+    return is_of_codes(a) != is_of_codes(b) && a->w_bit == b->w_bit && a->group_size == b->group_size &&
+           strcmp(a->family, b->family) == 0 && strcmp(a->tokens_sha256, b->tokens_sha256) == 0;
+}
+
+/* "rtn:w4,g32"; of another model than other's with its name, and what its file holds. */
+static const char *lone_name(struct ptq_arena *arena, const struct ptq_cell *c, const struct ptq_cell *other)
+{
+    if (ptq_same_model(c, other)) return ptq_escape(arena, PTQ_TABLE_TEXT, c->spec);
+    const char *holds = is_of_codes(c) ? "a checkpoint of codes, " : "";
+    return ptq_escape(arena, PTQ_TABLE_TEXT,
+                      ptq_format(arena, "%s  %s (%s%s)", c->model, c->spec, holds, c->source_dtype));
+}
+
+/* Two cells that are not the same, of the same tokens: how near their numbers are. */
+static void print_different(struct ptq_arena *arena, const struct ptq_cell *a, const struct ptq_cell *b, FILE *out)
+{
+    fprintf(out, "A %s and B %s:\n", lone_name(arena, a, b), lone_name(arena, b, a));
+    fprintf(out, "%12s different cells, ppl %.6f and %.6f, ", "", a->ppl, b->ppl);
+    if (has_same_nll(a, b))
+        fprintf(out, "the same in every token\n");
+    else
+        fprintf(out, "largest nll apart by %.3g\n", largest_difference(a, b));
+    print_worth(a, b, out);
+}
+
+/* A checkpoint of codes beside each cell of the other file that it may have been made of. Returns how many. */
+static int print_exports(struct ptq_arena *arena, const struct side *a, const struct side *b, FILE *out)
+{
+    int n = 0;
+    for (int i = 0; i < a->n; i++)
+        for (int j = 0; j < b->n && a->partner[i] < 0; j++)
+            if (b->partner[j] < 0 && may_be_export(&a->cell[i], &b->cell[j])) {
+                print_different(arena, &a->cell[i], &b->cell[j], out);
+                n++;
+            }
+    if (n) fprintf(out, "%12s no results file holds codes; ptq diff of two exported folders compares those\n", "");
+    return n;
+}
+
 /* Where one cell alone is left on each side, and both scored the same tokens, the question is which method is better.
  */
 static void print_methods(struct ptq_arena *arena, const struct side *a, const struct side *b, FILE *out)
@@ -162,10 +213,10 @@ static void print_methods(struct ptq_arena *arena, const struct side *a, const s
         for (int i = 0, n = 0; i < side[s]->n; i++)
             if (side[s]->partner[i] < 0) left[s] = n++ ? NULL : &side[s]->cell[i];
     if (!left[0] || !left[1] || strcmp(left[0]->tokens_sha256, left[1]->tokens_sha256)) return;
-    fprintf(out, "A %s and B %s:\n", ptq_escape(arena, PTQ_TABLE_TEXT, left[0]->spec),
-            ptq_escape(arena, PTQ_TABLE_TEXT, left[1]->spec));
-    print_worth(left[0], left[1], out);
+    print_different(arena, left[0], left[1], out);
 }
+
+/* ---- all ---- */
 
 /* Whether an earlier pair is of the same two models as pair i of A. */
 static int is_said(const struct side *a, const struct side *b, int i)
@@ -206,7 +257,7 @@ static enum ptq_status print_all(struct ptq_arena *arena, const struct side *a, 
     }
     print_missing(arena, a, out);
     print_missing(arena, b, out);
-    print_methods(arena, a, b, out);
+    if (!print_exports(arena, a, b, out)) print_methods(arena, a, b, out);
     if (pairs - same > 1)
         fprintf(out, "each p is of one pair: of %d that differ in nothing, one in twenty has p < 0.05 all the same\n",
                 pairs - same);
