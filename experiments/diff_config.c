@@ -1,6 +1,7 @@
 #include "diff_config.h"
 
 #include "escape.h"
+#include "gguf.h"
 #include "json.h"
 #include "mapped.h"
 
@@ -80,6 +81,49 @@ static enum ptq_status diff_file(struct pair *p, const char *const folder[2], in
     return status;
 }
 
+/* ---- a GGUF's metadata ---- */
+
+/* Key i of the one, j of the other; a side that has no such key is NULL. */
+static void print_metadata(struct ptq_arena *arena, const struct ptq_gguf *a, size_t i, const struct ptq_gguf *b,
+                           size_t j, FILE *out)
+{
+    char value[2][VALUE_SHOWN];
+    const char *key = a ? ptq_gguf_key(a, i, value[0], VALUE_SHOWN) : NULL;
+    if (b) key = ptq_gguf_key(b, j, value[1], VALUE_SHOWN);
+    const char *name = ptq_escape(arena, PTQ_TABLE_TEXT, key), *first = ptq_escape(arena, PTQ_TABLE_TEXT, value[!a]);
+    if (!a || !b)
+        fprintf(out, "%-56s only in %s: %s\n", name, a ? "A" : "B", first);
+    else if (strcmp(value[0], value[1]) == 0)
+        fprintf(out, "%-56s two values of %s\n", name, first);
+    else
+        fprintf(out, "%-56s %s and %s\n", name, first, ptq_escape(arena, PTQ_TABLE_TEXT, value[1]));
+}
+
+/* Which key comes first: below 0 where it is i of a. */
+static int order_of(const struct ptq_gguf *a, size_t i, const struct ptq_gguf *b, size_t j)
+{
+    char ignored[VALUE_SHOWN];
+    if (i == ptq_gguf_n_keys(a)) return 1;
+    if (j == ptq_gguf_n_keys(b)) return -1;
+    return strcmp(ptq_gguf_key(a, i, ignored, sizeof ignored), ptq_gguf_key(b, j, ignored, sizeof ignored));
+}
+
+/* Both lists are sorted by key. Returns whether all is the same. */
+static int diff_metadata(struct ptq_arena *arena, const struct ptq_gguf *a, const struct ptq_gguf *b, FILE *out)
+{
+    int same = 1;
+    for (size_t i = 0, j = 0; i < ptq_gguf_n_keys(a) || j < ptq_gguf_n_keys(b);) {
+        int order = order_of(a, i, b, j);
+        if (order || !ptq_gguf_same(a, i, b, j)) {
+            print_metadata(arena, order <= 0 ? a : NULL, i, order >= 0 ? b : NULL, j, out);
+            same = 0;
+        }
+        i += order <= 0;
+        j += order >= 0;
+    }
+    return same;
+}
+
 enum ptq_status ptq_diff_configs(struct ptq_arena *arena, const struct ptq_checkpoint *a,
                                  const struct ptq_checkpoint *b, FILE *out, int *same, struct ptq_error *err)
 {
@@ -88,6 +132,7 @@ enum ptq_status ptq_diff_configs(struct ptq_arena *arena, const struct ptq_check
     char hex[2][PTQ_SHA256_HEX];
     int n = 0;
     *same = 1;
+    if (a->gguf && b->gguf) *same = diff_metadata(arena, a->gguf, b->gguf, out);
     if (!folder[0] || !folder[1]) return PTQ_OK;
     PTQ_TRY(ptq_checkpoint_config_sha256(a, hex[0], err));
     PTQ_TRY(ptq_checkpoint_config_sha256(b, hex[1], err));

@@ -117,8 +117,9 @@ static enum ptq_status walk(const struct ptq_checkpoint *a, const struct ptq_che
     }
     int same_config;
     PTQ_TRY(ptq_diff_configs(w->arena, a, b, w->out, &same_config, err));
-    fprintf(w->out, "%d tensors in both, %d with the same values, %d that differ; %d in one only%s\n", both, alike,
-            both - alike, lone, same_config ? "" : "; another config.json, which makes them two models");
+    const char *what = same_config ? "" : a->gguf ? "; other metadata" : "; another config.json";
+    fprintf(w->out, "%d tensors in both, %d with the same values, %d that differ; %d in one only%s%s\n", both, alike,
+            both - alike, lone, what, *what ? ", which makes them two models" : "");
     *equal = alike == both && lone == 0 && same_config;
     return PTQ_OK;
 }

@@ -56,6 +56,29 @@ test_two_files() {
     expect_text "model \(config $(config_of s2)\)" "$scratch/out"
 }
 
+# A GGUF carries its own: another value, another key, other items of an array.
+test_diff_of_metadata() {
+    local a=$models/llama.gguf b=$scratch/edited.gguf
+    python3 - "$a" "$b" <<'PY'
+import struct, sys
+data = open(sys.argv[1], "rb").read()
+key = b"llama.rope.freq_base"
+at = data.index(key) + len(key) + 4
+data = data[:at] + struct.pack("<f", 100.0) + data[at + 4:]
+data = data.replace(b"llama.block_count", b"llama.block_kount").replace(b"<unk>", b"<unq>", 1)
+open(sys.argv[2], "wb").write(data)
+PY
+    expect_exit 0 "$ptq" diff "$a" "$a"
+    expect_text '^equal$' "$scratch/out"
+    expect_exit 0 "$ptq" diff "$a" "$b"
+    expect_text '^llama.rope.freq_base +10000 and 100$' "$scratch/out"
+    expect_text '^llama.block_count +only in A: [0-9]+$' "$scratch/out"
+    expect_text '^llama.block_kount +only in B: [0-9]+$' "$scratch/out"
+    expect_text '^tokenizer.ggml.tokens +two values of \[[0-9]+ strings\]$' "$scratch/out"
+    expect_text ' 0 that differ; 0 in one only; other metadata, which makes them two models$' "$scratch/out"
+    expect_text '^different$' "$scratch/out"
+}
+
 # What a model was before it was edited is no seed of what it is.
 test_edited_in_place() {
     local before
