@@ -262,6 +262,18 @@ static void free_stored(struct stored *s)
     free(s->damaged.cell);
 }
 
+enum ptq_status ptq_results_one(struct ptq_arena *arena, const char *file, const char *id, struct ptq_cell **cell,
+                                struct ptq_error *err)
+{
+    struct stored s = {0};
+    *cell = NULL;
+    PTQ_TRY(read_loose(arena, ptq_format(arena, "%s/%s.h5", ptq_results_cells(arena, file), id), id, &s, err));
+    if (s.loose.n) *cell = ptq_new(arena, struct ptq_cell, 1);
+    if (s.loose.n) **cell = s.loose.cell[0];
+    free_stored(&s);
+    return PTQ_OK;
+}
+
 /* What who would write FILE can do about one that cannot be read. Fresh results replace only what HDF5 wrote. */
 static enum ptq_status hint_writer(const char *file, struct ptq_error *err)
 {

@@ -5,6 +5,7 @@
 #include "pool.h"
 #include "program.h"
 #include "progress.h"
+#include "shares.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -114,23 +115,53 @@ const char *ptq_launch_log(struct ptq_launch *l, const char *id)
 
 /* ---- what became of it ---- */
 
-int ptq_launch_watch(struct ptq_launch *l, char *seen)
+static void begin_line(const struct ptq_launch *l, const struct ptq_plan_cell *cell)
 {
-    int n = 0;
-    for (int i = 0; i < l->plan->n; i++) {
-        const struct ptq_plan_cell *cell = &l->plan->cell[i];
-        n += cell->state == PTQ_PLAN_DONE;
-        if (cell->state != PTQ_PLAN_MISSING) continue;
-        struct ptq_arena *scratch = ptq_arena_make("a cell's file");
-        /* Where nobody can say, the next look may. */
-        int there = ptq_is_file(ptq_format(scratch, "%s" PTQ_CELLS "/%s.h5", l->file, cell->cell.id));
-        ptq_arena_free(scratch);
-        if (there && !seen[i] && !l->options->quiet)
-            ptq_say(l->log, "[%d/%d] %s  done\n", i + 1, l->plan->n, cell->label);
-        seen[i] |= (char)there;
-        n += seen[i];
+    if (isatty(fileno(l->log))) fprintf(l->log, "\r\033[K"); /* over a line of progress that may stand there */
+    ptq_say(l->log, "[%d/%d] %s  ", (int)(cell - l->plan->cell) + 1, l->plan->n, cell->label);
+}
+
+void ptq_launch_say_done(const struct ptq_launch *l, const struct ptq_plan_cell *cell, double ppl, double seconds)
+{
+    char left[128];
+    if (l->options->quiet) return;
+    begin_line(l, cell);
+    ptq_time_left(l->options, l->plan, left, sizeof left);
+    ptq_say(l->log, "ppl %.2f  %.1f s%s%s\n", ppl, seconds, left, *left ? " left" : "");
+}
+
+void ptq_launch_say_failed(const struct ptq_launch *l, const struct ptq_plan_cell *cell)
+{
+    if (l->options->quiet) return;
+    begin_line(l, cell);
+    ptq_say(l->log, "failed: %s\n", cell->why);
+}
+
+/* All that the cell's process measured of itself. */
+static double seconds_of(const struct ptq_cell *c)
+{
+    return c->seconds_load + c->seconds_calibrate + c->seconds_quantize + c->seconds_eval +
+           (c->kl ? c->seconds_reference : 0);
+}
+
+/* What a task has left, counted and said. Where nobody can read it now, the next look may. */
+static void take_result(struct ptq_launch *l, struct ptq_plan_cell *cell)
+{
+    struct ptq_arena *scratch = ptq_arena_make("a cell's file");
+    struct ptq_cell *finished;
+    struct ptq_error ignored;
+    if (ptq_is_file(ptq_format(scratch, "%s" PTQ_CELLS "/%s.h5", l->file, cell->cell.id)) &&
+        !ptq_results_one(scratch, l->file, cell->cell.id, &finished, &ignored) && finished) {
+        ptq_plan_finish(l->plan, cell, finished);
+        ptq_launch_say_done(l, cell, finished->ppl, seconds_of(finished));
     }
-    return n;
+    ptq_arena_free(scratch);
+}
+
+void ptq_launch_watch(struct ptq_launch *l)
+{
+    for (struct ptq_plan_cell *cell = l->plan->cell; cell < l->plan->cell + l->plan->n; cell++)
+        if (cell->state == PTQ_PLAN_MISSING) take_result(l, cell);
 }
 
 /* Slurm's last word in a log: "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT ... DUE TO TIME LIMIT ***"; "" where it
@@ -183,9 +214,7 @@ void ptq_launch_fail_missing(struct ptq_launch *l)
         if (cell->state != PTQ_PLAN_MISSING) continue;
         ptq_fail(&why, PTQ_EINPUT, "%.800s", reason(l, cell->cell.id));
         ptq_plan_fail(l->arena, l->plan, cell, &why);
-        if (!l->options->quiet)
-            ptq_say(l->log, "[%d/%d] %s  failed: %s\n", (int)(cell - l->plan->cell) + 1, l->plan->n, cell->label,
-                    cell->why);
+        ptq_launch_say_failed(l, cell);
     }
 }
 
@@ -235,13 +264,13 @@ static int empty_slot(const pid_t *child)
     return i;
 }
 
-static enum ptq_status feed_children(struct ptq_launch *l, pid_t *child, int n, char *seen, struct ptq_error *err)
+static enum ptq_status feed_children(struct ptq_launch *l, pid_t *child, int n, struct ptq_error *err)
 {
     int threads = ptq_pool_size() / n > 0 ? ptq_pool_size() / n : 1;
     for (struct ptq_plan_cell *cell = l->plan->cell; cell < l->plan->cell + l->plan->n; cell++) {
         if (cell->state != PTQ_PLAN_MISSING) continue;
         PTQ_TRY(wait_for_slot(child, n, err));
-        ptq_launch_watch(l, seen);
+        ptq_launch_watch(l);
         PTQ_TRY(start_child(l, cell, threads, &child[empty_slot(child)], err));
     }
     return PTQ_OK;
@@ -251,15 +280,13 @@ enum ptq_status ptq_launch_local(struct ptq_launch *l, struct ptq_error *err)
 {
     int n = (int)l->options->jobs;
     pid_t *child = ptq_new(l->arena, pid_t, n);
-    char *seen = ptq_new(l->arena, char, l->plan->n);
     memset(child, 0, sizeof *child * (size_t)n);
-    memset(seen, 0, (size_t)l->plan->n);
     setenv(PTQ_LAUNCHER, ptq_format(l->arena, "%ld", (long)getpid()), 1);
-    enum ptq_status status = feed_children(l, child, n, seen, err);
+    enum ptq_status status = feed_children(l, child, n, err);
     for (int i = 0; i < n && !status; i++)
         while (child[i] && !status) {
             status = wait_for_slot(&child[i], 1, err);
-            ptq_launch_watch(l, seen);
+            ptq_launch_watch(l);
         }
     /* One signal each, which lets them end in order: a second one would end them at once. */
     for (int i = 0; i < n; i++)
@@ -267,6 +294,6 @@ enum ptq_status ptq_launch_local(struct ptq_launch *l, struct ptq_error *err)
     for (int i = 0; i < n; i++)
         if (child[i]) ptq_program_wait(child[i]);
     unsetenv(PTQ_LAUNCHER);
-    if (status) ptq_launch_watch(l, seen);
+    if (status) ptq_launch_watch(l);
     return status;
 }

@@ -43,9 +43,11 @@ void ptq_launch_settle(struct ptq_launch *l);
 char **ptq_launch_command(struct ptq_launch *l, const struct ptq_plan_cell *cell, int threads);
 /* FILE.tasks/ID.log */
 const char *ptq_launch_log(struct ptq_launch *l, const char *id);
-/* Says which cells were finished since it was asked last; seen[plan->n] is its memory. Returns how many are finished.
- */
-int ptq_launch_watch(struct ptq_launch *l, char *seen);
+/* The line of a cell that is finished: "[3/11] rtn:w3,g64  ppl 72.06  1.3 s, about 5 min left"; or has failed. */
+void ptq_launch_say_done(const struct ptq_launch *l, const struct ptq_plan_cell *cell, double ppl, double seconds);
+void ptq_launch_say_failed(const struct ptq_launch *l, const struct ptq_plan_cell *cell);
+/* Takes the cells that tasks have finished since it was asked last for done, and says so. */
+void ptq_launch_watch(struct ptq_launch *l);
 /* Of cells that are missing when all tasks have ended: they have failed, for the reason that the task's log gives;
  * where there is no log, none is made up. */
 void ptq_launch_fail_missing(struct ptq_launch *l);

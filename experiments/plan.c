@@ -155,6 +155,13 @@ void ptq_plan_done(struct ptq_plan *plan, struct ptq_plan_cell *cell, double sec
     if (seconds > 0) add_measured(plan, cell, seconds, 0);
 }
 
+void ptq_plan_finish(struct ptq_plan *plan, struct ptq_plan_cell *cell, const struct ptq_cell *finished)
+{
+    double seconds = finished->seconds_quantize + finished->seconds_eval;
+    ptq_plan_done(plan, cell, 0);
+    if (seconds > 0) add_measured(plan, cell, seconds, finished->threads);
+}
+
 void ptq_plan_fail(struct ptq_arena *arena, struct ptq_plan *plan, struct ptq_plan_cell *cell,
                    const struct ptq_error *why)
 {

@@ -75,6 +75,8 @@ enum ptq_status ptq_plan_look(struct ptq_plan *plan, const char *file, struct pt
 
 /* Changes a missing cell's state; seconds is what it took, or 0. */
 void ptq_plan_done(struct ptq_plan *plan, struct ptq_plan_cell *cell, double seconds);
+/* The same by the cell as another process stored it. */
+void ptq_plan_finish(struct ptq_plan *plan, struct ptq_plan_cell *cell, const struct ptq_cell *finished);
 void ptq_plan_fail(struct ptq_arena *arena, struct ptq_plan *plan, struct ptq_plan_cell *cell,
                    const struct ptq_error *why);
 

@@ -30,8 +30,9 @@ struct run {
     void *session;
     const struct ptq_lock *lock; /* of the file, while this process has it */
     int in_slurm;
-    char *given; /* [plan.n], see launch.h */
-    int waits;   /* 1: tasks that Slurm has are waited for */
+    char *given;   /* [plan.n], see launch.h */
+    int waits;     /* 1: tasks that Slurm has are waited for */
+    int n_missing; /* before the first was run */
     int n_ran;
     int n_awaited; /* of a file that --fresh computes anew: cells without which it is not replaced */
     double started;
@@ -52,27 +53,26 @@ static void print_summary(const struct run *r, FILE *out)
     fprintf(out, "\n");
 }
 
-/* Over a line of progress that may stand there on a terminal. */
-static void begin_line(const struct run *r, const struct ptq_plan_cell *cell)
+/* ---- what the parts of a run are handed ---- */
+
+/* Tasks that share this machine's memory: of Slurm's each has its own. */
+static int64_t tasks_at_once(const struct run *r)
 {
-    if (isatty(fileno(r->log))) fprintf(r->log, "\r\033[K");
-    ptq_say(r->log, "[%d/%d] %s  ", (int)(cell - r->plan.cell) + 1, r->plan.n, cell->label);
+    return r->in_slurm || r->options->jobs < 1 ? 1 : r->options->jobs;
 }
 
-static void report_done(const struct run *r, const struct ptq_plan_cell *cell, double ppl, double seconds)
+static struct ptq_launch launch_of(struct run *r)
 {
-    char left[128];
-    if (r->options->quiet) return;
-    begin_line(r, cell);
-    ptq_time_left(r->options, &r->plan, left, sizeof left);
-    ptq_say(r->log, "ppl %.2f  %.1f s%s%s\n", ppl, seconds, left, *left ? " left" : "");
-}
-
-static void report_failed(const struct run *r, const struct ptq_plan_cell *cell)
-{
-    if (r->options->quiet) return;
-    begin_line(r, cell);
-    ptq_say(r->log, "failed: %s\n", cell->why);
+    const struct ptq_run_options *o = r->options;
+    return (struct ptq_launch){.arena = r->arena,
+                               .options = o,
+                               .experiment = &r->experiment,
+                               .plan = &r->plan,
+                               .file = r->file,
+                               .folder = ptq_format(r->arena, "%s" PTQ_TASKS, r->file),
+                               .given = r->given,
+                               .memory = o->memory / tasks_at_once(r),
+                               .log = r->log};
 }
 
 /* ---- running ---- */
@@ -92,6 +92,7 @@ static double pace_of(const struct ptq_cell *cell, double seconds)
 
 static enum ptq_status run_cell(struct run *r, struct ptq_arena *arena, struct ptq_plan_cell *planned)
 {
+    struct ptq_launch l = launch_of(r);
     struct ptq_cell cell = planned->cell;
     double started = ptq_seconds();
     PTQ_TRY(ptq_interrupted(r->err));
@@ -99,7 +100,7 @@ static enum ptq_status run_cell(struct run *r, struct ptq_arena *arena, struct p
     enum ptq_status status = r->runner->run(r->session, planned->job, arena, &cell, r->err);
     if (is_of_the_cell(status)) {
         ptq_plan_fail(r->arena, &r->plan, planned, r->err);
-        report_failed(r, planned);
+        ptq_launch_say_failed(&l, planned);
         return PTQ_OK;
     }
     PTQ_TRY(status);
@@ -107,7 +108,7 @@ static enum ptq_status run_cell(struct run *r, struct ptq_arena *arena, struct p
     double seconds = ptq_seconds() - started;
     ptq_plan_done(&r->plan, planned, pace_of(&cell, seconds));
     r->n_ran++;
-    report_done(r, planned, cell.ppl, seconds);
+    ptq_launch_say_done(&l, planned, cell.ppl, seconds);
     return PTQ_OK;
 }
 
@@ -153,26 +154,6 @@ static enum ptq_status reuse(struct run *r, FILE *log, const char *verb)
 
 /* ---- cells in processes of their own ---- */
 
-/* Tasks that share this machine's memory: of Slurm's each has its own. */
-static int64_t tasks_at_once(const struct run *r)
-{
-    return r->in_slurm || r->options->jobs < 1 ? 1 : r->options->jobs;
-}
-
-static struct ptq_launch launch_of(struct run *r)
-{
-    const struct ptq_run_options *o = r->options;
-    return (struct ptq_launch){.arena = r->arena,
-                               .options = o,
-                               .experiment = &r->experiment,
-                               .plan = &r->plan,
-                               .file = r->file,
-                               .folder = ptq_format(r->arena, "%s" PTQ_TASKS, r->file),
-                               .given = r->given,
-                               .memory = o->memory / tasks_at_once(r),
-                               .log = r->log};
-}
-
 /* Results joined. The tasks' folder, which a killed run may have left, stays where failures have their logs. */
 static enum ptq_status join(struct run *r)
 {
@@ -186,9 +167,8 @@ static enum ptq_status join(struct run *r)
 /* What the tasks have finished since the last look. */
 static enum ptq_status look_again(struct run *r)
 {
-    int missing = ptq_plan_count(&r->plan, PTQ_PLAN_MISSING);
     PTQ_TRY(ptq_plan_look(&r->plan, r->file, r->err));
-    r->n_ran += missing - ptq_plan_count(&r->plan, PTQ_PLAN_MISSING);
+    r->n_ran = r->n_missing - ptq_plan_count(&r->plan, PTQ_PLAN_MISSING);
     return PTQ_OK;
 }
 
@@ -219,6 +199,7 @@ static enum ptq_status look_and_say(struct run *r)
     PTQ_TRY(r->options->fresh ? ptq_fresh_begin(&l, r->err) : ptq_fresh_go_on(&l, r->err));
     PTQ_TRY(ptq_plan_look(&r->plan, r->file, r->err));
     PTQ_TRY(reuse(r, r->log, "taken"));
+    r->n_missing = ptq_plan_count(&r->plan, PTQ_PLAN_MISSING);
     if (r->options->quiet) return PTQ_OK;
     print_summary(r, r->log);
     return ptq_plan_notes(&r->plan, &r->experiment, r->file, r->log, r->err);
@@ -334,8 +315,9 @@ static enum ptq_status run_all(struct run *r)
 {
     /* Where nothing can be run, nothing is made either, and the verdict says why. */
     if (ptq_plan_count(&r->plan, PTQ_PLAN_FAILED) == r->plan.n) return PTQ_OK;
+    struct ptq_launch l = launch_of(r);
     for (int i = 0; i < r->plan.n; i++)
-        if (r->plan.cell[i].state == PTQ_PLAN_FAILED) report_failed(r, &r->plan.cell[i]);
+        if (r->plan.cell[i].state == PTQ_PLAN_FAILED) ptq_launch_say_failed(&l, &r->plan.cell[i]);
     PTQ_TRY(make_folder_of(r->arena, r->file, r->err));
     return r->in_slurm ? run_in_slurm(r) : locked(r, run_locked);
 }

@@ -112,6 +112,28 @@ static void test_stopped(void **state)
         }
 }
 
+/* One finished cell by itself, while the others are run. */
+static void test_one_of_them(void **state)
+{
+    (void)state;
+    char(*ids)[PTQ_SHA256_HEX];
+    struct ptq_cell *cell;
+    int n;
+    fake.fail_at = 3, fake.with = PTQ_EINTERRUPT;
+    assert_int_equal(run(), PTQ_EINTERRUPT);
+    assert_true(ptq_results_ids(arena, file, &ids, &n, &error) == PTQ_OK && n == 2);
+    assert_true(ptq_results_one(arena, file, ids[0], &cell, &error) == PTQ_OK && cell);
+    assert_true(strcmp(cell->id, ids[0]) == 0 && cell->ppl > 1);
+    const char *path[2] = {ptq_format(arena, "%s.cells/%s.h5", file, ids[0]),
+                           ptq_format(arena, "%s.cells/%s.h5", file, ids[1])};
+    assert_int_equal(rename(path[0], path[1]), 0);
+    assert_true(ptq_results_one(arena, file, ids[0], &cell, &error) == PTQ_OK && !cell);
+    assert_int_equal(ptq_results_one(arena, file, ids[1], &cell, &error), PTQ_EINPUT);
+    expect_text(error.text, "does not hold the cell that its name says");
+    assert_int_equal(truncate(path[1], 5000), 0);
+    assert_true(ptq_results_one(arena, file, ids[1], &cell, &error) == PTQ_OK && !cell);
+}
+
 static void test_killed(void **state)
 {
     (void)state;
@@ -188,9 +210,10 @@ static void test_damaged_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_straight),         TEST(test_again),       TEST(test_added_row),    TEST(test_reordered),
-        TEST(test_one_id_twice),     TEST(test_failed_cell), TEST(test_stopped),      TEST(test_killed),
-        TEST(test_killed_at_random), TEST(test_lock),        TEST(test_damaged_file),
+        TEST(test_straight),         TEST(test_again),        TEST(test_added_row),
+        TEST(test_reordered),        TEST(test_one_id_twice), TEST(test_failed_cell),
+        TEST(test_stopped),          TEST(test_one_of_them),  TEST(test_killed),
+        TEST(test_killed_at_random), TEST(test_lock),         TEST(test_damaged_file),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
