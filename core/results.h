@@ -232,6 +232,8 @@ enum ptq_status ptq_results_are_there(struct ptq_arena *arena, const char *file,
 /* The cells of ptq_results_ids. In arena. */
 enum ptq_status ptq_results_finished(struct ptq_arena *arena, const char *file, struct ptq_cell **cells, int *n,
                                      struct ptq_error *err);
+/* Whether one cell is among ptq_results_ids: no other one is read. */
+enum ptq_status ptq_results_has(const char *file, const char *id, int *has, struct ptq_error *err);
 /* The cell of FILE.cells/ID.h5 by itself; *cell NULL where that is not there, or damaged. In arena. */
 enum ptq_status ptq_results_one(struct ptq_arena *arena, const char *file, const char *id, struct ptq_cell **cell,
                                 struct ptq_error *err);

@@ -343,8 +343,9 @@ static enum ptq_status choose_cell(struct run *r, const char **id)
 
 static enum ptq_status run_cell_locked(struct run *r)
 {
-    PTQ_TRY(ptq_plan_look(&r->plan, r->file, r->err)); /* a task that Slurm starts again may find its work done */
-    return run_missing(r);
+    int done; /* a task that Slurm starts again may find its work done; what others have done is not its business */
+    PTQ_TRY(ptq_results_has(r->file, r->plan.cell->cell.id, &done, r->err));
+    return done ? PTQ_OK : run_missing(r);
 }
 
 /* What a task does. The lock is the cell's own: tasks of other cells write beside it. */
