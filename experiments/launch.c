@@ -144,8 +144,9 @@ static double seconds_of(const struct ptq_cell *c)
            (c->kl ? c->seconds_reference : 0);
 }
 
-/* What a task has left, counted and said. Where nobody can read it now, the next look may. */
-static void take_result(struct ptq_launch *l, struct ptq_plan_cell *cell)
+/* What a task has left, counted and said; seconds: of all of the task, 0: not known. Where nobody can read it now, the
+ * next look may. */
+static void take_result(struct ptq_launch *l, struct ptq_plan_cell *cell, double seconds)
 {
     struct ptq_arena *scratch = ptq_arena_make("a cell's file");
     struct ptq_cell *finished;
@@ -153,7 +154,8 @@ static void take_result(struct ptq_launch *l, struct ptq_plan_cell *cell)
     if (ptq_is_file(ptq_format(scratch, "%s" PTQ_CELLS "/%s.h5", l->file, cell->cell.id)) &&
         !ptq_results_one(scratch, l->file, cell->cell.id, &finished, &ignored) && finished) {
         ptq_plan_finish(l->plan, cell, finished);
-        ptq_launch_say_done(l, cell, finished->ppl, seconds_of(finished));
+        if (seconds > 0) ptq_plan_add_beside(l->plan, finished, seconds);
+        ptq_launch_say_done(l, cell, finished->ppl, seconds > 0 ? seconds : seconds_of(finished));
     }
     ptq_arena_free(scratch);
 }
@@ -161,7 +163,7 @@ static void take_result(struct ptq_launch *l, struct ptq_plan_cell *cell)
 void ptq_launch_watch(struct ptq_launch *l)
 {
     for (struct ptq_plan_cell *cell = l->plan->cell; cell < l->plan->cell + l->plan->n; cell++)
-        if (cell->state == PTQ_PLAN_MISSING) take_result(l, cell);
+        if (cell->state == PTQ_PLAN_MISSING) take_result(l, cell, 0);
 }
 
 /* Slurm's last word in a log: "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT ... DUE TO TIME LIMIT ***"; "" where it
@@ -220,57 +222,71 @@ void ptq_launch_fail_missing(struct ptq_launch *l)
 
 /* ---- children of this process ---- */
 
-static enum ptq_status start_child(struct ptq_launch *l, const struct ptq_plan_cell *cell, int threads, pid_t *child,
+/* One at a time in each slot. */
+struct child {
+    pid_t pid; /* 0: the slot is empty */
+    struct ptq_plan_cell *cell;
+    double started;
+};
+
+static enum ptq_status start_child(struct ptq_launch *l, struct ptq_plan_cell *cell, int threads, struct child *child,
                                    struct ptq_error *err)
 {
     const char *path = ptq_launch_log(l, cell->cell.id);
     ptq_remove_name(AT_FDCWD, path, NULL); /* of an earlier call, or of a stranger who would have us write elsewhere */
+    *child = (struct child){.cell = cell, .started = ptq_seconds()};
     int log = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_APPEND | O_CLOEXEC, 0666);
     if (log < 0) return ptq_fail(err, PTQ_EIO, "%s: cannot be written: %s", path, strerror(errno));
-    enum ptq_status status = ptq_program_start(ptq_launch_command(l, cell, threads), log, log, 1, "", child, err);
+    char **argv = ptq_launch_command(l, cell, threads);
+    enum ptq_status status = ptq_program_start(argv, log, log, 1, "", &child->pid, err);
     close(log);
     return status;
 }
 
-/* Takes the children that have ended out of their slots; 1 where one of the n is empty. */
-static int has_free_slot(pid_t *child, int n)
+static void end_child(struct ptq_launch *l, struct child *child)
 {
-    int is_free = 0;
-    for (int i = 0; i < n; i++) {
-        int status;
-        if (child[i] && waitpid(child[i], &status, WNOHANG)) child[i] = 0;
-        is_free |= !child[i];
-    }
-    return is_free;
+    child->pid = 0;
+    take_result(l, child->cell, ptq_seconds() - child->started);
 }
 
-/* Waits for an empty slot. A signal restarts a wait that blocks (SA_RESTART), which then would not see
+/* Takes the children that have ended out of their n slots; returns how many run. */
+static int count_running(struct ptq_launch *l, struct child *child, int n)
+{
+    int running = 0;
+    for (int i = 0; i < n; i++) {
+        int status;
+        if (child[i].pid && waitpid(child[i].pid, &status, WNOHANG)) end_child(l, &child[i]);
+        running += child[i].pid != 0;
+    }
+    return running;
+}
+
+/* Waits until no more than `most` run. A signal restarts a wait that blocks (SA_RESTART), which then would not see
  * it before a child ends: so the children are looked at 50 times a second, and so is the signal. */
-static enum ptq_status wait_for_slot(pid_t *child, int n, struct ptq_error *err)
+static enum ptq_status wait_until(struct ptq_launch *l, struct child *child, int n, int most, struct ptq_error *err)
 {
     const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
     PTQ_TRY(ptq_interrupted(err));
-    while (!has_free_slot(child, n)) {
+    while (count_running(l, child, n) > most) {
         nanosleep(&pause, NULL);
         PTQ_TRY(ptq_interrupted(err));
     }
     return PTQ_OK;
 }
 
-static int empty_slot(const pid_t *child)
+static int empty_slot(const struct child *child)
 {
     int i = 0;
-    while (child[i]) i++;
+    while (child[i].pid) i++;
     return i;
 }
 
-static enum ptq_status feed_children(struct ptq_launch *l, pid_t *child, int n, struct ptq_error *err)
+static enum ptq_status feed_children(struct ptq_launch *l, struct child *child, int n, struct ptq_error *err)
 {
     int threads = ptq_pool_size() / n > 0 ? ptq_pool_size() / n : 1;
     for (struct ptq_plan_cell *cell = l->plan->cell; cell < l->plan->cell + l->plan->n; cell++) {
         if (cell->state != PTQ_PLAN_MISSING) continue;
-        PTQ_TRY(wait_for_slot(child, n, err));
-        ptq_launch_watch(l);
+        PTQ_TRY(wait_until(l, child, n, n - 1, err));
         PTQ_TRY(start_child(l, cell, threads, &child[empty_slot(child)], err));
     }
     return PTQ_OK;
@@ -279,20 +295,16 @@ static enum ptq_status feed_children(struct ptq_launch *l, pid_t *child, int n, 
 enum ptq_status ptq_launch_local(struct ptq_launch *l, struct ptq_error *err)
 {
     int n = (int)l->options->jobs;
-    pid_t *child = ptq_new(l->arena, pid_t, n);
+    struct child *child = ptq_new(l->arena, struct child, n);
     memset(child, 0, sizeof *child * (size_t)n);
     setenv(PTQ_LAUNCHER, ptq_format(l->arena, "%ld", (long)getpid()), 1);
     enum ptq_status status = feed_children(l, child, n, err);
-    for (int i = 0; i < n && !status; i++)
-        while (child[i] && !status) {
-            status = wait_for_slot(&child[i], 1, err);
-            ptq_launch_watch(l);
-        }
+    if (!status) status = wait_until(l, child, n, 0, err);
     /* One signal each, which lets them end in order: a second one would end them at once. */
     for (int i = 0; i < n; i++)
-        if (child[i]) kill(child[i], SIGTERM);
+        if (child[i].pid) kill(child[i].pid, SIGTERM);
     for (int i = 0; i < n; i++)
-        if (child[i]) ptq_program_wait(child[i]);
+        if (child[i].pid) ptq_program_wait(child[i].pid);
     unsetenv(PTQ_LAUNCHER);
     if (status) ptq_launch_watch(l);
     return status;

@@ -162,6 +162,14 @@ void ptq_plan_finish(struct ptq_plan *plan, struct ptq_plan_cell *cell, const st
     if (seconds > 0) add_measured(plan, cell, seconds, finished->threads);
 }
 
+void ptq_plan_add_beside(struct ptq_plan *plan, const struct ptq_cell *finished, double seconds)
+{
+    const struct ptq_cell *c = finished;
+    double own = c->seconds_calibrate + c->seconds_quantize + c->seconds_eval + (c->kl ? c->seconds_reference : 0);
+    plan->beside += fmax(seconds - own, 0);
+    plan->n_beside++;
+}
+
 void ptq_plan_fail(struct ptq_arena *arena, struct ptq_plan *plan, struct ptq_plan_cell *cell,
                    const struct ptq_error *why)
 {
@@ -252,7 +260,14 @@ static int is_calibrated(const struct ptq_plan *plan, const struct ptq_plan_cell
     return 0;
 }
 
-double ptq_plan_seconds_left(const struct ptq_plan *plan, double at_once, double threads)
+/* Seconds of a cell that are not its own: they are one thread's, whatever it has. */
+static double beside(const struct ptq_plan *plan, int in_tasks)
+{
+    if (plan->n_beside) return plan->beside / plan->n_beside;
+    return in_tasks ? plan->begin : 0;
+}
+
+double ptq_plan_seconds_left(const struct ptq_plan *plan, const struct ptq_shares *shares)
 {
     double seconds = 0, work = 0, all = 0, longest = 0;
     for (int i = 0; i < plan->n_paces; i++) {
@@ -265,11 +280,12 @@ double ptq_plan_seconds_left(const struct ptq_plan *plan, double at_once, double
         const struct ptq_pace *p = &plan->pace[cell->pace];
         if (cell->state != PTQ_PLAN_MISSING) continue;
         double shared = cell->cost.calibrate > 0 && !is_calibrated(plan, cell) ? cell->cost.calibrate : 0;
-        double own = (work_of(cell) + shared) * (p->work > 0 ? p->seconds / p->work : usual);
+        double own = (work_of(cell) + shared) * (p->work > 0 ? p->seconds / p->work : usual) / (double)shares->threads +
+                     beside(plan, shares->in_tasks);
         all += own;
         longest = fmax(longest, own);
     }
-    return fmax(all / at_once, longest) / threads;
+    return fmax(all / (double)shares->at_once, longest);
 }
 
 int64_t ptq_plan_peak(const struct ptq_plan *plan, int64_t budget)

@@ -107,6 +107,7 @@ static enum ptq_status run_cell(struct run *r, struct ptq_arena *arena, struct p
     PTQ_TRY(ptq_results_put(r->file, &cell, r->err));
     double seconds = ptq_seconds() - started;
     ptq_plan_done(&r->plan, planned, pace_of(&cell, seconds));
+    ptq_plan_add_beside(&r->plan, &cell, seconds);
     r->n_ran++;
     ptq_launch_say_done(&l, planned, cell.ppl, seconds);
     return PTQ_OK;
@@ -379,7 +380,8 @@ static enum ptq_status dry_run(struct run *r)
     PTQ_TRY(look_only(r));
     PTQ_TRY(reuse(r, r->list, "would be taken"));
     /* Where no cell was measured, the machine is: a tenth of the time goes elsewhere than to matrix products. */
-    if (r->runner->cost && ptq_plan_seconds_left(&r->plan, 1, 1) < 0)
+    const struct ptq_shares alone = {1, 1, 0};
+    if (r->runner->cost && ptq_plan_seconds_left(&r->plan, &alone) < 0)
         r->plan.machine = 1.1 * ptq_machine_pace() * ptq_pool_size();
     ptq_say(r->list, "%s\n", r->experiment.title);
     print_summary(r, r->list);
@@ -424,6 +426,7 @@ static enum ptq_status plan_and_run(struct run *r)
     if (o->fresh && o->reuse) PTQ_TRY(ptq_reuse_check(o->reuse, r->file, r->err));
     if (o->cell) PTQ_TRY(choose_cell(r, &id));
     PTQ_TRY(ptq_plan_make(r->arena, &r->experiment, r->runner, r->session, &r->plan, r->err));
+    r->plan.begin = o->begun + (ptq_seconds() - r->started) / (r->plan.n_paces > 1 ? r->plan.n_paces : 1);
     r->given = ptq_new(r->arena, char, r->plan.n);
     PTQ_TRY(o->dry_run ? dry_run(r) : id ? run_task(r, id) : run_all(r));
     return ptq_plan_verdict(&r->plan, r->file, r->n_awaited, r->err);

@@ -328,11 +328,12 @@ static void test_time(void **state)
     struct ptq_plan_cell cell[2];
     struct ptq_pace pace = {.model = "m"};
     struct ptq_plan plan = {.cell = cell, .n = 2, .pace = &pace, .n_paces = 1, .machine = 1};
+    const struct ptq_shares alone = {1, 1, 0};
     for (int i = 0; i < 2; i++)
         cell[i] = (struct ptq_plan_cell){.cell = cell_of("m", 'a', gptq, 0), .cost = {.calibrate = 10, .evaluate = 1}};
-    assert_true(fabs(ptq_plan_seconds_left(&plan, 1, 1) - 12) < 1e-9);
+    assert_true(fabs(ptq_plan_seconds_left(&plan, &alone) - 12) < 1e-9);
     set_config(&cell[1].cell, 'b');
-    assert_true(fabs(ptq_plan_seconds_left(&plan, 1, 1) - 22) < 1e-9);
+    assert_true(fabs(ptq_plan_seconds_left(&plan, &alone) - 22) < 1e-9);
 }
 
 int main(void)
