@@ -7,6 +7,7 @@
 #include "progress.h"
 #include "shares.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -43,32 +44,82 @@ static int is_numbered(const char *name, const char *prefix, const char *suffix)
     return digits && strcmp(name + skip + digits, suffix) == 0;
 }
 
-/* What a task of this plan writes: ID.log, and ID.lock while it runs. Those of other cells are another experiment's. */
+/* What a task writes, ID.log, of this plan's cells or of all; and ID.lock, which serves nobody when it has ended. */
 static int is_of_a_cell(const struct ptq_launch *l, const char *name)
 {
-    enum { LENGTH = PTQ_SHA256_HEX - 1 };
-    char id[PTQ_SHA256_HEX] = "";
-    if (strlen(name) < LENGTH || (strcmp(name + LENGTH, ".log") && strcmp(name + LENGTH, PTQ_LOCK))) return 0;
-    memcpy(id, name, LENGTH);
-    return ptq_is_sha256(id, LENGTH) && (l->of_all || ptq_plan_has(l->plan, id));
+    char id[PTQ_SHA256_HEX];
+    return ptq_results_id(name, PTQ_LOCK, id) ||
+           (ptq_results_id(name, ".log", id) && (l->of_all || ptq_plan_has(l->plan, id)));
+}
+
+/* NAME.yaml: this experiment's, or another one's, whose tasks were run on FILE too. */
+static int is_yaml(const struct ptq_launch *l, const char *name, int of_this)
+{
+    size_t length = strlen(name), stem = length > 5 ? length - 5 : 0;
+    if (!stem || strcmp(name + stem, ".yaml")) return 0;
+    return of_this == (strlen(l->experiment->name) == stem && memcmp(name, l->experiment->name, stem) == 0);
 }
 
 /* The names that this experiment and its Slurm scripts make in FILE.tasks; see launch.h. */
 static int remove_task_name(int folder, const char *name, const void *context)
 {
     const struct ptq_launch *l = context;
-    size_t length = strlen(l->experiment->name);
-    int is_yaml = strncmp(name, l->experiment->name, length) == 0 && strcmp(name + length, ".yaml") == 0;
-    int is_ours = is_yaml || strcmp(name, "queue") == 0 || is_numbered(name, "", ".sh") ||
+    int is_ours = is_yaml(l, name, 1) || strcmp(name, "queue") == 0 || is_numbered(name, "", ".sh") ||
                   is_numbered(name, "slurm-", ".log") || is_of_a_cell(l, name) || ptq_is_left_over(name);
     return is_ours ? ptq_remove_name(folder, name, NULL) : 0;
 }
 
+/* What FILE.tasks holds of others: one of the names, and how many there are. */
+struct others {
+    const char *yaml, *log, *stray;
+    int n_yamls, n_logs, n_strays;
+};
+
+/* What cannot be looked at is not of others, and the removal says why it fails. */
+static struct others others_in(const struct ptq_launch *l)
+{
+    struct others o = {0};
+    DIR *dir = opendir(l->folder);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        const char *name = entry->d_name;
+        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) continue;
+        char id[PTQ_SHA256_HEX];
+        int other_yaml = is_yaml(l, name, 0), log = !other_yaml && ptq_results_id(name, ".log", id);
+        const char **one = other_yaml ? &o.yaml : log ? &o.log : &o.stray;
+        *one = ptq_strdup(l->arena, name);
+        ++*(other_yaml ? &o.n_yamls : log ? &o.n_logs : &o.n_strays);
+    }
+    if (dir) closedir(dir);
+    return o;
+}
+
+/* "other.yaml and 2 more": *list grows. */
+static void add_names(struct ptq_launch *l, const char **list, const char *name, int n, const char *what)
+{
+    if (!n) return;
+    const char *more = n > 1 ? ptq_format(l->arena, " and %d more", n - 1) : "";
+    *list = ptq_format(l->arena, "%s%s%s%s%s", *list, **list ? "; " : "", name, more, what);
+}
+
+static void say_what_stays(struct ptq_launch *l)
+{
+    struct others o = others_in(l);
+    const char *list = "";
+    add_names(l, &list, o.yaml, o.n_yamls, ", of another experiment on this file");
+    add_names(l, &list, o.log, o.n_logs, ", in which cells of that may say why they failed");
+    add_names(l, &list, o.stray, o.n_strays, ", which no task makes");
+    ptq_progress_note("%s: stays with %s", l->folder, *list ? list : "what came meanwhile");
+}
+
 enum ptq_status ptq_launch_end(struct ptq_launch *l, struct ptq_error *err)
 {
-    int cause = ptq_remove_folder(AT_FDCWD, l->folder, remove_task_name, l);
-    if (cause == ENOTEMPTY || cause == ENOTDIR)
-        ptq_progress_note("%s: stays, since it is, or holds, what is not of this experiment's tasks", l->folder);
+    struct ptq_launch mine = *l;
+    mine.of_all |= !others_in(l).n_yamls;
+    int cause = ptq_remove_folder(AT_FDCWD, l->folder, remove_task_name, &mine);
+    if (cause == ENOTEMPTY)
+        say_what_stays(l);
+    else if (cause == ENOTDIR)
+        ptq_progress_note("%s: stays, since it is no folder of tasks", l->folder);
     else if (cause)
         return ptq_fail(err, PTQ_EIO, "%s: cannot be removed: %s", l->folder, strerror(cause));
     return PTQ_OK;

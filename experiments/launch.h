@@ -31,9 +31,10 @@ struct ptq_launch {
 
 /* Makes the folder with the experiment in it. */
 enum ptq_status ptq_launch_begin(struct ptq_launch *l, struct ptq_error *err);
-/* Where nothing is left to do: removes what is named above from the folder, and then itself. What else is in it stays,
- * and a line says so: so do, unless of_all, the logs of cells that this plan does not have, in which another experiment
- * on FILE says why they failed. Scripts, queue and slurm-JOB.log serve no one by then: all tasks have ended. */
+/* Where nothing is left to do: removes what is named above from the folder, and then itself. Logs of cells that this
+ * plan does not have go too, as those of earlier settings; they stay, unless of_all, where another experiment's YAML
+ * lies beside them, which may have no other word of why its cells failed. What stays, and why, is one line. Scripts,
+ * queue and slurm-JOB.log serve no one by then: all tasks have ended. */
 enum ptq_status ptq_launch_end(struct ptq_launch *l, struct ptq_error *err);
 /* Where some cells have failed: their logs stay, but no task is under way any more. */
 void ptq_launch_settle(struct ptq_launch *l);
