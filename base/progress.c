@@ -35,6 +35,22 @@ double ptq_seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+double ptq_process_seconds(void)
+{
+    char text[1024] = "";
+    unsigned long long ticks;
+    struct timespec now;
+    FILE *file = fopen("/proc/self/stat", "re");
+    if (!file) return 0;
+    if (!fgets(text, sizeof text, file)) text[0] = 0;
+    fclose(file);
+    const char *at = strrchr(text, ')'); /* behind the name, which may hold anything; field 22 is the start */
+    if (!at || sscanf(at + 1, "%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%llu", &ticks) != 1) return 0;
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    double seconds = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec - (double)ticks / (double)sysconf(_SC_CLK_TCK);
+    return seconds > 0 ? seconds : 0;
+}
+
 long long ptq_status_bytes(const char *key)
 {
     char line[128];

@@ -28,6 +28,8 @@ void ptq_say(FILE *out, const char *format, ...) __attribute__((format(printf, 2
 void ptq_progress_clear(void);
 
 double ptq_seconds(void); /* monotonic clock */
+/* Since this process was started, before its libraries were there, to a hundredth; 0 where Linux does not say. */
+double ptq_process_seconds(void);
 /* A line of /proc/self/status, "RssAnon"; 0 where there is none. */
 long long ptq_status_bytes(const char *key);
 long long ptq_peak_rss_bytes(void); /* of this process, since the last restart */

@@ -15,58 +15,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- names ---- */
-
-char *ptq_results_cells(struct ptq_arena *arena, const char *file)
-{
-    return ptq_format(arena, "%s" PTQ_CELLS, file);
-}
-
-char *ptq_results_part(struct ptq_arena *arena, const char *file, const char *id)
-{
-    return ptq_format(arena, "%s" PTQ_CELLS "/%s.part", file, id);
-}
-
-enum ptq_status ptq_results_follow(struct ptq_arena *arena, const char **file, struct ptq_error *err)
-{
-    enum { MAX_LINKS = 40 }; /* as the kernel has it */
-    char target[4096];
-    const char *path = *file;
-    ssize_t n;
-    for (int i = 0; (n = readlink(path, target, sizeof target)) >= 0; i++) {
-        if (i == MAX_LINKS || n == sizeof target)
-            return ptq_fail(err, PTQ_EINPUT, "%s: is a symbolic link that leads nowhere", *file);
-        int in_folder = *target == '/' ? 0 : (int)(ptq_file_name(path) - path); /* its name, with the '/' */
-        path = ptq_format(arena, "%.*s%.*s", in_folder, path, (int)n, target);
-    }
-    if (errno != EINVAL && errno != ENOENT && errno != ENOTDIR) /* no link; nothing */
-        return ptq_fail(err, PTQ_EIO, "%s: cannot be looked for: %s", path, strerror(errno));
-    *file = path;
-    return PTQ_OK;
-}
-
-int ptq_results_id(const char *name, const char *suffix, char id[PTQ_SHA256_HEX])
-{
-    size_t length = PTQ_SHA256_HEX - 1;
-    if (strlen(name) != length + strlen(suffix) || !ptq_is_sha256(name, length) || strcmp(name + length, suffix))
-        return 0;
-    memcpy(id, name, length);
-    id[length] = 0;
-    return 1;
-}
-
-/* Only what HDF5 wrote, or nobody: a name mistyped behind -o must not cost a text or a model. */
-static enum ptq_status is_replaceable(const char *file, int *replaceable, struct ptq_error *err)
-{
-    enum ptq_kind kind;
-    int bytes;
-    *replaceable = 0;
-    PTQ_TRY(ptq_look(file, &kind, err));
-    PTQ_TRY(ptq_h5_begins(file, &bytes, err));
-    *replaceable = kind == PTQ_NOTHING || bytes >= 0;
-    return PTQ_OK;
-}
-
 static int by_id(const void *a, const void *b)
 {
     return strcmp(a, b);
@@ -75,21 +23,6 @@ static int by_id(const void *a, const void *b)
 static int is_gone(const char *path)
 {
     return access(path, F_OK) && errno == ENOENT;
-}
-
-enum ptq_status ptq_results_look_for(const char *path, int *there, struct ptq_error *err)
-{
-    enum ptq_kind kind;
-    PTQ_TRY(ptq_look(path, &kind, err));
-    *there = kind != PTQ_NOTHING;
-    return PTQ_OK;
-}
-
-enum ptq_status ptq_results_are_there(struct ptq_arena *arena, const char *file, int *there, struct ptq_error *err)
-{
-    PTQ_TRY(ptq_results_follow(arena, &file, err));
-    PTQ_TRY(ptq_results_look_for(file, there, err));
-    return *there ? PTQ_OK : ptq_results_look_for(ptq_results_cells(arena, file), there, err);
 }
 
 /* The ids of the files FILE.cells/ID.h5, whole or not, sorted; [*n]. */
@@ -199,6 +132,12 @@ static enum ptq_status read_all(struct ptq_h5 *h5, const void *path, struct ptq_
     return PTQ_OK;
 }
 
+/* The ids of a file's cells. */
+struct names {
+    const char **id;
+    int64_t n;
+};
+
 static enum ptq_status read_file(const char *path, struct ptq_arena *arena, struct cells *cells, struct ptq_error *err)
 {
     void *out;
@@ -262,13 +201,25 @@ static void free_stored(struct stored *s)
     free(s->damaged.cell);
 }
 
+enum ptq_status ptq_results_one(struct ptq_arena *arena, const char *file, const char *id, struct ptq_cell **cell,
+                                struct ptq_error *err)
+{
+    struct stored s = {0};
+    *cell = NULL;
+    PTQ_TRY(read_loose(arena, ptq_format(arena, "%s/%s.h5", ptq_results_cells(arena, file), id), id, &s, err));
+    if (s.loose.n) *cell = ptq_new(arena, struct ptq_cell, 1);
+    if (s.loose.n) **cell = s.loose.cell[0];
+    free_stored(&s);
+    return PTQ_OK;
+}
+
 /* What who would write FILE can do about one that cannot be read. Fresh results replace only what HDF5 wrote. */
 static enum ptq_status hint_writer(const char *file, struct ptq_error *err)
 {
     size_t used = strlen(err->text);
     struct ptq_error ignored; /* what cannot be looked at now is not to be removed */
     int replaceable;
-    is_replaceable(file, &replaceable, &ignored);
+    ptq_results_is_replaceable(file, &replaceable, &ignored);
     snprintf(err->text + used, sizeof err->text - used, "; move it away, or %s",
              replaceable ? "start over with --fresh" : "give another name behind -o");
     return err->status;
@@ -319,6 +270,41 @@ enum ptq_status ptq_results_ids(struct ptq_arena *arena, const char *file, char 
         free_stored(&s);
     }
     ptq_arena_free(scratch);
+    return status;
+}
+
+static enum ptq_status read_names(struct ptq_h5 *h5, const void *path, struct ptq_arena *arena, void **out,
+                                  struct ptq_error *err)
+{
+    struct names *names = *out = ptq_new(arena, struct names, 1);
+    PTQ_TRY(ptq_cell_file_check(h5, path, err));
+    return ptq_h5_groups(h5, "/cells", arena, &names->id, &names->n, err);
+}
+
+/* In FILE, where it counts. */
+static enum ptq_status has_merged(struct ptq_arena *arena, const char *file, const char *id, int *has,
+                                  struct ptq_error *err)
+{
+    int fresh, there;
+    void *out;
+    PTQ_TRY(ptq_results_is_fresh(arena, file, &fresh, err));
+    PTQ_TRY(ptq_results_look_for(file, &there, err));
+    if (fresh || !there) return PTQ_OK;
+    PTQ_TRY(ptq_h5_read(file, read_names, file, arena, &out, sizeof(struct names), err));
+    const struct names *names = out;
+    for (int64_t i = 0; i < names->n; i++) *has |= strcmp(names->id[i], id) == 0;
+    return PTQ_OK;
+}
+
+enum ptq_status ptq_results_has(const char *file, const char *id, int *has, struct ptq_error *err)
+{
+    struct ptq_arena *arena = ptq_arena_make("a finished cell");
+    struct ptq_cell *cell;
+    enum ptq_status status = ptq_results_one(arena, file, id, &cell, err);
+    *has = !status && cell;
+    if (!status && !*has) status = has_merged(arena, file, id, has, err);
+    if (status == PTQ_EINPUT) hint_writer(file, err);
+    ptq_arena_free(arena);
     return status;
 }
 
@@ -448,14 +434,6 @@ enum ptq_status ptq_results_merge(const char *file, const char *experiment, cons
     }
     ptq_arena_free(arena);
     return status;
-}
-
-enum ptq_status ptq_results_check_replaceable(const char *file, struct ptq_error *err)
-{
-    int replaceable;
-    PTQ_TRY(is_replaceable(file, &replaceable, err));
-    if (replaceable) return PTQ_OK;
-    return ptq_fail(err, PTQ_EINPUT, "%s: is no results file, and is not removed; give another name behind -o", file);
 }
 
 enum ptq_status ptq_results_join(struct ptq_arena *arena, const char *file, struct ptq_error *err)

@@ -232,6 +232,11 @@ enum ptq_status ptq_results_are_there(struct ptq_arena *arena, const char *file,
 /* The cells of ptq_results_ids. In arena. */
 enum ptq_status ptq_results_finished(struct ptq_arena *arena, const char *file, struct ptq_cell **cells, int *n,
                                      struct ptq_error *err);
+/* Whether one cell is among ptq_results_ids: no other one is read. */
+enum ptq_status ptq_results_has(const char *file, const char *id, int *has, struct ptq_error *err);
+/* The cell of FILE.cells/ID.h5 by itself; *cell NULL where that is not there, or damaged. In arena. */
+enum ptq_status ptq_results_one(struct ptq_arena *arena, const char *file, const char *id, struct ptq_cell **cell,
+                                struct ptq_error *err);
 /* For who reads: all cells of FILE (and of FILE.cells, where a run is under way, but for one that computes FILE anew)
  * in stored order; none where there is nothing but FILE.cells, and no cell is finished. In arena. */
 enum ptq_status ptq_results_read(struct ptq_arena *arena, const char *file, struct ptq_cell **cells, int *n,
@@ -268,6 +273,8 @@ enum ptq_status ptq_results_resolve(struct ptq_arena *arena, const char **file, 
  * PTQ_EINPUT. */
 enum ptq_status ptq_results_start_over(const char *file, const char (*id)[PTQ_SHA256_HEX], int n,
                                        struct ptq_error *err);
+/* The last of that by itself. */
+enum ptq_status ptq_results_check_replaceable(const char *file, struct ptq_error *err);
 /* Whether that is under way, or was interrupted, and FILE is what was there before. */
 enum ptq_status ptq_results_is_fresh(struct ptq_arena *arena, const char *file, int *fresh, struct ptq_error *err);
 /* Those of its ids that are not finished, in arena; none where it is not under way. */

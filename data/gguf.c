@@ -235,3 +235,22 @@ const char *ptq_gguf_key(const struct ptq_gguf *g, size_t i, char *value, size_t
         load_real(v->type, v->data, &x), snprintf(value, size, "%.9g", x);
     return v->key;
 }
+
+/* Of an array of strings they are walked, as the reader did once. */
+static size_t value_bytes(const struct ptq_gguf_value *v)
+{
+    const unsigned char *p = v->data;
+    if (v->type == PTQ_GGUF_STRING) return (size_t)v->n;
+    if (v->type != PTQ_GGUF_ARRAY) return ptq_gguf_types[v->type].size;
+    if (v->element != PTQ_GGUF_STRING) return (size_t)v->n * ptq_gguf_types[v->element].size;
+    for (uint64_t i = 0; i < v->n; i++) p += 8 + ptq_gguf_u64(p);
+    return (size_t)(p - v->data);
+}
+
+int ptq_gguf_same(const struct ptq_gguf *a, size_t i, const struct ptq_gguf *b, size_t j)
+{
+    const struct ptq_gguf_value *x = &a->kv[i], *y = &b->kv[j];
+    size_t bytes = value_bytes(x); /* of both, since a file may end behind the shorter one */
+    return x->type == y->type && x->element == y->element && x->n == y->n && bytes == value_bytes(y) &&
+           memcmp(x->data, y->data, bytes) == 0;
+}

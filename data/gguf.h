@@ -34,9 +34,11 @@ int ptq_gguf_is(const struct ptq_mapped *file);
 enum ptq_status ptq_gguf_read(struct ptq_arena *arena, const struct ptq_mapped *file, struct ptq_gguf **out,
                               struct ptq_tensor **tensor, size_t *n, struct ptq_error *err);
 
-/* For `ptq inspect`: key i of n, and its value as UTF-8 in at most size bytes, size >= 8 ("[49152 strings]" for
- * an array). */
+/* For `ptq inspect` and `ptq diff`: key i of n, the keys sorted, and its value as UTF-8 in at most size bytes, size >=
+ * 8 ("[49152 strings]" for an array). */
 size_t ptq_gguf_n_keys(const struct ptq_gguf *gguf);
 const char *ptq_gguf_key(const struct ptq_gguf *gguf, size_t i, char *value, size_t size);
+/* Whether key i of a and key j of b have one value: of one type, the same bytes. */
+int ptq_gguf_same(const struct ptq_gguf *a, size_t i, const struct ptq_gguf *b, size_t j);
 
 #endif

@@ -74,7 +74,8 @@ enum ptq_status ptq_command_run(const struct ptq_options *o, struct ptq_error *e
                                   .threads = o->threads,
                                   .memory = o->memory,
                                   .cell = o->cell,
-                                  .merge = o->merge};
+                                  .merge = o->merge,
+                                  .begun = ptq_process_seconds()};
     enum ptq_status status = ptq_run_check(&run, err);
     if (!status) status = experiment_file(arena, o->operand[0], &run.experiment, err);
     if (!status) status = ptq_run(&run, err);

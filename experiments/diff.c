@@ -2,6 +2,7 @@
 
 #include "bootstrap.h"
 #include "escape.h"
+#include "model_name.h"
 #include "progress.h"
 #include "results.h"
 
@@ -17,6 +18,8 @@ struct side {
 
 /* ---- which cell is which ---- */
 
+typedef int is_same(const struct ptq_cell *a, const struct ptq_cell *b);
+
 static int is_same_id(const struct ptq_cell *a, const struct ptq_cell *b)
 {
     return strcmp(a->id, b->id) == 0;
@@ -24,8 +27,7 @@ static int is_same_id(const struct ptq_cell *a, const struct ptq_cell *b)
 
 static int is_same_question(const struct ptq_cell *a, const struct ptq_cell *b)
 {
-    return strcmp(a->model, b->model) == 0 && strcmp(a->spec, b->spec) == 0 && a->seed == b->seed &&
-           strcmp(a->tokens_sha256, b->tokens_sha256) == 0;
+    return strcmp(a->spec, b->spec) == 0 && a->seed == b->seed && strcmp(a->tokens_sha256, b->tokens_sha256) == 0;
 }
 
 static int is_same_of_model(const struct ptq_cell *a, const struct ptq_cell *b)
@@ -33,7 +35,17 @@ static int is_same_of_model(const struct ptq_cell *a, const struct ptq_cell *b)
     return is_same_question(a, b) && ptq_same_model(a, b);
 }
 
-static void pair_cells(struct side *a, struct side *b, int (*same)(const struct ptq_cell *, const struct ptq_cell *))
+static int is_same_of_weights(const struct ptq_cell *a, const struct ptq_cell *b)
+{
+    return is_same_question(a, b) && strcmp(a->model_sha256, b->model_sha256) == 0;
+}
+
+static int is_same_of_name(const struct ptq_cell *a, const struct ptq_cell *b)
+{
+    return is_same_question(a, b) && strcmp(a->model, b->model) == 0;
+}
+
+static void pair_cells(struct side *a, struct side *b, is_same *same)
 {
     for (int i = 0; i < a->n; i++)
         for (int j = 0; j < b->n && a->partner[i] < 0; j++)
@@ -106,13 +118,28 @@ static void print_worth(const struct ptq_cell *a, const struct ptq_cell *b, FILE
                                   : "B is higher");
 }
 
+/* "s1 (config 2c26b46b) and s2 (config fcde2b2e) have the same weights and differ in config.json." */
+static const char *model_difference(struct ptq_arena *arena, const struct ptq_cell *a, const struct ptq_cell *b)
+{
+    const char *note = strcmp(a->model_sha256, b->model_sha256)
+                           ? ptq_format(arena, "%s (%.8s) and %s (%.8s) have other weights.", a->model, a->model_sha256,
+                                        b->model, b->model_sha256)
+                           : ptq_model_note(arena, a, b);
+    return ptq_escape(arena, PTQ_TABLE_TEXT, note);
+}
+
+static const char *both_names(struct ptq_arena *arena, const char *a, const char *b)
+{
+    return ptq_escape(arena, PTQ_TABLE_TEXT, strcmp(a, b) ? ptq_format(arena, "%s and %s", a, b) : a);
+}
+
 static void print_pair(struct ptq_arena *arena, const struct ptq_cell *a, const struct ptq_cell *b, FILE *out)
 {
     const char *fields = differing_fields(arena, a, b);
     double difference = b->ppl - a->ppl;
     fprintf(out, "%12.6f %12.6f %+12.3g %12.3g  %s  %s%s%s%s\n", a->ppl, b->ppl, isnan(difference) ? 0 : difference,
-            largest_difference(a, b), ptq_escape(arena, PTQ_TABLE_TEXT, a->model),
-            ptq_escape(arena, PTQ_TABLE_TEXT, a->spec), *fields ? "  (other " : "", fields, *fields ? ")" : "");
+            largest_difference(a, b), both_names(arena, a->model, b->model), ptq_escape(arena, PTQ_TABLE_TEXT, a->spec),
+            *fields ? "  (other " : "", fields, *fields ? ")" : "");
     if (!has_same_nll(a, b)) print_worth(a, b, out);
 }
 
@@ -125,6 +152,57 @@ static void print_missing(struct ptq_arena *arena, const struct side *side, FILE
                     ptq_escape(arena, PTQ_TABLE_TEXT, side->cell[i].spec), side->cell[i].ppl);
 }
 
+/* ---- cells without a partner ---- */
+
+/* A checkpoint of codes, evaluated as it is: its method quantises nothing. */
+static int is_of_codes(const struct ptq_cell *c)
+{
+    return c->w_bit < 16 && (strcmp(c->method, "fp16") == 0 || strcmp(c->method, "exact") == 0);
+}
+
+/* Whether one may be what the other was exported as, by what results files hold: no codes, and no word of whose they
+ * are. */
+static int may_be_export(const struct ptq_cell *a, const struct ptq_cell *b)
+{
+    return is_of_codes(a) != is_of_codes(b) && a->w_bit == b->w_bit && a->group_size == b->group_size &&
+           strcmp(a->family, b->family) == 0 && strcmp(a->tokens_sha256, b->tokens_sha256) == 0;
+}
+
+/* "rtn:w4,g32"; of another model than other's with its name, and what its file holds. */
+static const char *lone_name(struct ptq_arena *arena, const struct ptq_cell *c, const struct ptq_cell *other)
+{
+    if (ptq_same_model(c, other)) return ptq_escape(arena, PTQ_TABLE_TEXT, c->spec);
+    const char *holds = is_of_codes(c) ? "a checkpoint of codes, " : "";
+    return ptq_escape(arena, PTQ_TABLE_TEXT,
+                      ptq_format(arena, "%s  %s (%s%s)", c->model, c->spec, holds, c->source_dtype));
+}
+
+/* Two cells that are not the same, of the same tokens: how near their numbers are. */
+static void print_different(struct ptq_arena *arena, const struct ptq_cell *a, const struct ptq_cell *b, FILE *out)
+{
+    fprintf(out, "A %s and B %s:\n", lone_name(arena, a, b), lone_name(arena, b, a));
+    fprintf(out, "%12s different cells, ppl %.6f and %.6f, ", "", a->ppl, b->ppl);
+    if (has_same_nll(a, b))
+        fprintf(out, "the same in every token\n");
+    else
+        fprintf(out, "largest nll apart by %.3g\n", largest_difference(a, b));
+    print_worth(a, b, out);
+}
+
+/* A checkpoint of codes beside each cell of the other file that it may have been made of. Returns how many. */
+static int print_exports(struct ptq_arena *arena, const struct side *a, const struct side *b, FILE *out)
+{
+    int n = 0;
+    for (int i = 0; i < a->n; i++)
+        for (int j = 0; j < b->n && a->partner[i] < 0; j++)
+            if (b->partner[j] < 0 && may_be_export(&a->cell[i], &b->cell[j])) {
+                print_different(arena, &a->cell[i], &b->cell[j], out);
+                n++;
+            }
+    if (n) fprintf(out, "%12s no results file holds codes; ptq diff of two exported folders compares those\n", "");
+    return n;
+}
+
 /* Where one cell alone is left on each side, and both scored the same tokens, the question is which method is better.
  */
 static void print_methods(struct ptq_arena *arena, const struct side *a, const struct side *b, FILE *out)
@@ -135,9 +213,34 @@ static void print_methods(struct ptq_arena *arena, const struct side *a, const s
         for (int i = 0, n = 0; i < side[s]->n; i++)
             if (side[s]->partner[i] < 0) left[s] = n++ ? NULL : &side[s]->cell[i];
     if (!left[0] || !left[1] || strcmp(left[0]->tokens_sha256, left[1]->tokens_sha256)) return;
-    fprintf(out, "A %s and B %s:\n", ptq_escape(arena, PTQ_TABLE_TEXT, left[0]->spec),
-            ptq_escape(arena, PTQ_TABLE_TEXT, left[1]->spec));
-    print_worth(left[0], left[1], out);
+    print_different(arena, left[0], left[1], out);
+}
+
+/* ---- all ---- */
+
+/* Whether an earlier pair is of the same two models as pair i of A. */
+static int is_said(const struct side *a, const struct side *b, int i)
+{
+    for (int j = 0; j < i; j++)
+        if (a->partner[j] >= 0 && ptq_same_model(&a->cell[j], &a->cell[i]) &&
+            ptq_same_model(&b->cell[a->partner[j]], &b->cell[a->partner[i]]))
+            return 1;
+    return 0;
+}
+
+/* A line for each two models whose cells stand in one line above, since they have one name, or the same weights.
+ * Returns how many pairs are of two models: those are not the same cell, whatever their numbers are. */
+static int print_two_models(struct ptq_arena *arena, const struct side *a, const struct side *b, FILE *out)
+{
+    int n = 0;
+    for (int i = 0; i < a->n; i++) {
+        if (a->partner[i] < 0) continue;
+        const struct ptq_cell *x = &a->cell[i], *y = &b->cell[a->partner[i]];
+        if (ptq_same_model(x, y)) continue;
+        n++;
+        if (!is_said(a, b, i)) fprintf(out, "two models: %s\n", model_difference(arena, x, y));
+    }
+    return n;
 }
 
 static enum ptq_status print_all(struct ptq_arena *arena, const struct side *a, const struct side *b, FILE *out,
@@ -154,26 +257,27 @@ static enum ptq_status print_all(struct ptq_arena *arena, const struct side *a, 
     }
     print_missing(arena, a, out);
     print_missing(arena, b, out);
-    print_methods(arena, a, b, out);
+    if (!print_exports(arena, a, b, out)) print_methods(arena, a, b, out);
     if (pairs - same > 1)
         fprintf(out, "each p is of one pair: of %d that differ in nothing, one in twenty has p < 0.05 all the same\n",
                 pairs - same);
-    fprintf(out, "%d cells in both, %d of them the same in every token; %d only in A, %d only in B\n", pairs, same,
-            a->n - pairs, b->n - pairs);
-    *equal = same == a->n && same == b->n;
+    int of_two_models = print_two_models(arena, a, b, out);
+    fprintf(out, "%d cells in both, %d of them the same in every token", pairs, same);
+    if (of_two_models) fprintf(out, ", %d of two models", of_two_models);
+    fprintf(out, "; %d only in A, %d only in B\n", a->n - pairs, b->n - pairs);
+    *equal = same == a->n && same == b->n && !of_two_models;
     return ptq_interrupted(err); /* of a pair whose worth was not found for it */
 }
 
 enum ptq_status ptq_diff_results(const char *a, const char *b, FILE *out, int *equal, struct ptq_error *err)
 {
+    static is_same *const kinds[] = {is_same_id, is_same_of_model, is_same_of_weights, is_same_of_name};
     struct side left, right;
     struct ptq_arena *arena = ptq_arena_make("diff");
     enum ptq_status status = read_side(arena, a, &left, err);
     if (!status) status = read_side(arena, b, &right, err);
     if (!status) {
-        pair_cells(&left, &right, is_same_id);
-        pair_cells(&left, &right, is_same_of_model);
-        pair_cells(&left, &right, is_same_question);
+        for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) pair_cells(&left, &right, kinds[i]);
         status = print_all(arena, &left, &right, out, equal, err);
     }
     ptq_arena_free(arena);

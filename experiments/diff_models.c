@@ -1,6 +1,7 @@
 #include "diff_models.h"
 
 #include "checkpoint.h"
+#include "diff_config.h"
 #include "escape.h"
 #include "progress.h"
 
@@ -114,9 +115,12 @@ static enum ptq_status walk(const struct ptq_checkpoint *a, const struct ptq_che
         i += order <= 0;
         j += order >= 0;
     }
-    fprintf(w->out, "%d tensors in both, %d with the same values, %d that differ; %d in one only\n", both, alike,
-            both - alike, lone);
-    *equal = alike == both && lone == 0;
+    int same_config;
+    PTQ_TRY(ptq_diff_configs(w->arena, a, b, w->out, &same_config, err));
+    const char *what = same_config ? "" : a->gguf ? "; other metadata" : "; another config.json";
+    fprintf(w->out, "%d tensors in both, %d with the same values, %d that differ; %d in one only%s%s\n", both, alike,
+            both - alike, lone, what, *what ? ", which makes them two models" : "");
+    *equal = alike == both && lone == 0 && same_config;
     return PTQ_OK;
 }
 

@@ -5,7 +5,9 @@
 #include "pool.h"
 #include "program.h"
 #include "progress.h"
+#include "shares.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -42,32 +44,82 @@ static int is_numbered(const char *name, const char *prefix, const char *suffix)
     return digits && strcmp(name + skip + digits, suffix) == 0;
 }
 
-/* What a task of this plan writes: ID.log, and ID.lock while it runs. Those of other cells are another experiment's. */
+/* What a task writes, ID.log, of this plan's cells or of all; and ID.lock, which serves nobody when it has ended. */
 static int is_of_a_cell(const struct ptq_launch *l, const char *name)
 {
-    enum { LENGTH = PTQ_SHA256_HEX - 1 };
-    char id[PTQ_SHA256_HEX] = "";
-    if (strlen(name) < LENGTH || (strcmp(name + LENGTH, ".log") && strcmp(name + LENGTH, PTQ_LOCK))) return 0;
-    memcpy(id, name, LENGTH);
-    return ptq_is_sha256(id, LENGTH) && (l->of_all || ptq_plan_has(l->plan, id));
+    char id[PTQ_SHA256_HEX];
+    return ptq_results_id(name, PTQ_LOCK, id) ||
+           (ptq_results_id(name, ".log", id) && (l->of_all || ptq_plan_has(l->plan, id)));
+}
+
+/* NAME.yaml: this experiment's, or another one's, whose tasks were run on FILE too. */
+static int is_yaml(const struct ptq_launch *l, const char *name, int of_this)
+{
+    size_t length = strlen(name), stem = length > 5 ? length - 5 : 0;
+    if (!stem || strcmp(name + stem, ".yaml")) return 0;
+    return of_this == (strlen(l->experiment->name) == stem && memcmp(name, l->experiment->name, stem) == 0);
 }
 
 /* The names that this experiment and its Slurm scripts make in FILE.tasks; see launch.h. */
 static int remove_task_name(int folder, const char *name, const void *context)
 {
     const struct ptq_launch *l = context;
-    size_t length = strlen(l->experiment->name);
-    int is_yaml = strncmp(name, l->experiment->name, length) == 0 && strcmp(name + length, ".yaml") == 0;
-    int is_ours = is_yaml || strcmp(name, "queue") == 0 || is_numbered(name, "", ".sh") ||
+    int is_ours = is_yaml(l, name, 1) || strcmp(name, "queue") == 0 || is_numbered(name, "", ".sh") ||
                   is_numbered(name, "slurm-", ".log") || is_of_a_cell(l, name) || ptq_is_left_over(name);
     return is_ours ? ptq_remove_name(folder, name, NULL) : 0;
 }
 
+/* What FILE.tasks holds of others: one of the names, and how many there are. */
+struct others {
+    const char *yaml, *log, *stray;
+    int n_yamls, n_logs, n_strays;
+};
+
+/* What cannot be looked at is not of others, and the removal says why it fails. */
+static struct others others_in(const struct ptq_launch *l)
+{
+    struct others o = {0};
+    DIR *dir = opendir(l->folder);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        const char *name = entry->d_name;
+        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) continue;
+        char id[PTQ_SHA256_HEX];
+        int other_yaml = is_yaml(l, name, 0), log = !other_yaml && ptq_results_id(name, ".log", id);
+        const char **one = other_yaml ? &o.yaml : log ? &o.log : &o.stray;
+        *one = ptq_strdup(l->arena, name);
+        ++*(other_yaml ? &o.n_yamls : log ? &o.n_logs : &o.n_strays);
+    }
+    if (dir) closedir(dir);
+    return o;
+}
+
+/* "other.yaml and 2 more": *list grows. */
+static void add_names(struct ptq_launch *l, const char **list, const char *name, int n, const char *what)
+{
+    if (!n) return;
+    const char *more = n > 1 ? ptq_format(l->arena, " and %d more", n - 1) : "";
+    *list = ptq_format(l->arena, "%s%s%s%s%s", *list, **list ? "; " : "", name, more, what);
+}
+
+static void say_what_stays(struct ptq_launch *l)
+{
+    struct others o = others_in(l);
+    const char *list = "";
+    add_names(l, &list, o.yaml, o.n_yamls, ", of another experiment on this file");
+    add_names(l, &list, o.log, o.n_logs, ", in which cells of that may say why they failed");
+    add_names(l, &list, o.stray, o.n_strays, ", which no task makes");
+    ptq_progress_note("%s: stays with %s", l->folder, *list ? list : "what came meanwhile");
+}
+
 enum ptq_status ptq_launch_end(struct ptq_launch *l, struct ptq_error *err)
 {
-    int cause = ptq_remove_folder(AT_FDCWD, l->folder, remove_task_name, l);
-    if (cause == ENOTEMPTY || cause == ENOTDIR)
-        ptq_progress_note("%s: stays, since it is, or holds, what is not of this experiment's tasks", l->folder);
+    struct ptq_launch mine = *l;
+    mine.of_all |= !others_in(l).n_yamls;
+    int cause = ptq_remove_folder(AT_FDCWD, l->folder, remove_task_name, &mine);
+    if (cause == ENOTEMPTY)
+        say_what_stays(l);
+    else if (cause == ENOTDIR)
+        ptq_progress_note("%s: stays, since it is no folder of tasks", l->folder);
     else if (cause)
         return ptq_fail(err, PTQ_EIO, "%s: cannot be removed: %s", l->folder, strerror(cause));
     return PTQ_OK;
@@ -114,23 +166,55 @@ const char *ptq_launch_log(struct ptq_launch *l, const char *id)
 
 /* ---- what became of it ---- */
 
-int ptq_launch_watch(struct ptq_launch *l, char *seen)
+static void begin_line(const struct ptq_launch *l, const struct ptq_plan_cell *cell)
 {
-    int n = 0;
-    for (int i = 0; i < l->plan->n; i++) {
-        const struct ptq_plan_cell *cell = &l->plan->cell[i];
-        n += cell->state == PTQ_PLAN_DONE;
-        if (cell->state != PTQ_PLAN_MISSING) continue;
-        struct ptq_arena *scratch = ptq_arena_make("a cell's file");
-        /* Where nobody can say, the next look may. */
-        int there = ptq_is_file(ptq_format(scratch, "%s" PTQ_CELLS "/%s.h5", l->file, cell->cell.id));
-        ptq_arena_free(scratch);
-        if (there && !seen[i] && !l->options->quiet)
-            ptq_say(l->log, "[%d/%d] %s  done\n", i + 1, l->plan->n, cell->label);
-        seen[i] |= (char)there;
-        n += seen[i];
+    if (isatty(fileno(l->log))) fprintf(l->log, "\r\033[K"); /* over a line of progress that may stand there */
+    ptq_say(l->log, "[%d/%d] %s  ", (int)(cell - l->plan->cell) + 1, l->plan->n, cell->label);
+}
+
+void ptq_launch_say_done(const struct ptq_launch *l, const struct ptq_plan_cell *cell, double ppl, double seconds)
+{
+    char left[128];
+    if (l->options->quiet) return;
+    begin_line(l, cell);
+    ptq_time_left(l->options, l->plan, left, sizeof left);
+    ptq_say(l->log, "ppl %.2f  %.1f s%s%s\n", ppl, seconds, left, *left ? " left" : "");
+}
+
+void ptq_launch_say_failed(const struct ptq_launch *l, const struct ptq_plan_cell *cell)
+{
+    if (l->options->quiet) return;
+    begin_line(l, cell);
+    ptq_say(l->log, "failed: %s\n", cell->why);
+}
+
+/* All that the cell's process measured of itself. */
+static double seconds_of(const struct ptq_cell *c)
+{
+    return c->seconds_load + c->seconds_calibrate + c->seconds_quantize + c->seconds_eval +
+           (c->kl ? c->seconds_reference : 0);
+}
+
+/* What a task has left, counted and said; seconds: of all of the task, 0: not known. Where nobody can read it now, the
+ * next look may. */
+static void take_result(struct ptq_launch *l, struct ptq_plan_cell *cell, double seconds)
+{
+    struct ptq_arena *scratch = ptq_arena_make("a cell's file");
+    struct ptq_cell *finished;
+    struct ptq_error ignored;
+    if (ptq_is_file(ptq_format(scratch, "%s" PTQ_CELLS "/%s.h5", l->file, cell->cell.id)) &&
+        !ptq_results_one(scratch, l->file, cell->cell.id, &finished, &ignored) && finished) {
+        ptq_plan_finish(l->plan, cell, finished);
+        if (seconds > 0) ptq_plan_add_beside(l->plan, finished, seconds);
+        ptq_launch_say_done(l, cell, finished->ppl, seconds > 0 ? seconds : seconds_of(finished));
     }
-    return n;
+    ptq_arena_free(scratch);
+}
+
+void ptq_launch_watch(struct ptq_launch *l)
+{
+    for (struct ptq_plan_cell *cell = l->plan->cell; cell < l->plan->cell + l->plan->n; cell++)
+        if (cell->state == PTQ_PLAN_MISSING) take_result(l, cell, 0);
 }
 
 /* Slurm's last word in a log: "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT ... DUE TO TIME LIMIT ***"; "" where it
@@ -183,65 +267,77 @@ void ptq_launch_fail_missing(struct ptq_launch *l)
         if (cell->state != PTQ_PLAN_MISSING) continue;
         ptq_fail(&why, PTQ_EINPUT, "%.800s", reason(l, cell->cell.id));
         ptq_plan_fail(l->arena, l->plan, cell, &why);
-        if (!l->options->quiet)
-            ptq_say(l->log, "[%d/%d] %s  failed: %s\n", (int)(cell - l->plan->cell) + 1, l->plan->n, cell->label,
-                    cell->why);
+        ptq_launch_say_failed(l, cell);
     }
 }
 
 /* ---- children of this process ---- */
 
-static enum ptq_status start_child(struct ptq_launch *l, const struct ptq_plan_cell *cell, int threads, pid_t *child,
+/* One at a time in each slot. */
+struct child {
+    pid_t pid; /* 0: the slot is empty */
+    struct ptq_plan_cell *cell;
+    double started;
+};
+
+static enum ptq_status start_child(struct ptq_launch *l, struct ptq_plan_cell *cell, int threads, struct child *child,
                                    struct ptq_error *err)
 {
     const char *path = ptq_launch_log(l, cell->cell.id);
     ptq_remove_name(AT_FDCWD, path, NULL); /* of an earlier call, or of a stranger who would have us write elsewhere */
+    *child = (struct child){.cell = cell, .started = ptq_seconds()};
     int log = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_APPEND | O_CLOEXEC, 0666);
     if (log < 0) return ptq_fail(err, PTQ_EIO, "%s: cannot be written: %s", path, strerror(errno));
-    enum ptq_status status = ptq_program_start(ptq_launch_command(l, cell, threads), log, log, 1, "", child, err);
+    char **argv = ptq_launch_command(l, cell, threads);
+    enum ptq_status status = ptq_program_start(argv, log, log, 1, "", &child->pid, err);
     close(log);
     return status;
 }
 
-/* Takes the children that have ended out of their slots; 1 where one of the n is empty. */
-static int has_free_slot(pid_t *child, int n)
+static void end_child(struct ptq_launch *l, struct child *child)
 {
-    int is_free = 0;
-    for (int i = 0; i < n; i++) {
-        int status;
-        if (child[i] && waitpid(child[i], &status, WNOHANG)) child[i] = 0;
-        is_free |= !child[i];
-    }
-    return is_free;
+    child->pid = 0;
+    take_result(l, child->cell, ptq_seconds() - child->started);
 }
 
-/* Waits for an empty slot. A signal restarts a wait that blocks (SA_RESTART), which then would not see
+/* Takes the children that have ended out of their n slots; returns how many run. */
+static int count_running(struct ptq_launch *l, struct child *child, int n)
+{
+    int running = 0;
+    for (int i = 0; i < n; i++) {
+        int status;
+        if (child[i].pid && waitpid(child[i].pid, &status, WNOHANG)) end_child(l, &child[i]);
+        running += child[i].pid != 0;
+    }
+    return running;
+}
+
+/* Waits until no more than `most` run. A signal restarts a wait that blocks (SA_RESTART), which then would not see
  * it before a child ends: so the children are looked at 50 times a second, and so is the signal. */
-static enum ptq_status wait_for_slot(pid_t *child, int n, struct ptq_error *err)
+static enum ptq_status wait_until(struct ptq_launch *l, struct child *child, int n, int most, struct ptq_error *err)
 {
     const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
     PTQ_TRY(ptq_interrupted(err));
-    while (!has_free_slot(child, n)) {
+    while (count_running(l, child, n) > most) {
         nanosleep(&pause, NULL);
         PTQ_TRY(ptq_interrupted(err));
     }
     return PTQ_OK;
 }
 
-static int empty_slot(const pid_t *child)
+static int empty_slot(const struct child *child)
 {
     int i = 0;
-    while (child[i]) i++;
+    while (child[i].pid) i++;
     return i;
 }
 
-static enum ptq_status feed_children(struct ptq_launch *l, pid_t *child, int n, char *seen, struct ptq_error *err)
+static enum ptq_status feed_children(struct ptq_launch *l, struct child *child, int n, struct ptq_error *err)
 {
     int threads = ptq_pool_size() / n > 0 ? ptq_pool_size() / n : 1;
     for (struct ptq_plan_cell *cell = l->plan->cell; cell < l->plan->cell + l->plan->n; cell++) {
         if (cell->state != PTQ_PLAN_MISSING) continue;
-        PTQ_TRY(wait_for_slot(child, n, err));
-        ptq_launch_watch(l, seen);
+        PTQ_TRY(wait_until(l, child, n, n - 1, err));
         PTQ_TRY(start_child(l, cell, threads, &child[empty_slot(child)], err));
     }
     return PTQ_OK;
@@ -250,23 +346,17 @@ static enum ptq_status feed_children(struct ptq_launch *l, pid_t *child, int n, 
 enum ptq_status ptq_launch_local(struct ptq_launch *l, struct ptq_error *err)
 {
     int n = (int)l->options->jobs;
-    pid_t *child = ptq_new(l->arena, pid_t, n);
-    char *seen = ptq_new(l->arena, char, l->plan->n);
+    struct child *child = ptq_new(l->arena, struct child, n);
     memset(child, 0, sizeof *child * (size_t)n);
-    memset(seen, 0, (size_t)l->plan->n);
     setenv(PTQ_LAUNCHER, ptq_format(l->arena, "%ld", (long)getpid()), 1);
-    enum ptq_status status = feed_children(l, child, n, seen, err);
-    for (int i = 0; i < n && !status; i++)
-        while (child[i] && !status) {
-            status = wait_for_slot(&child[i], 1, err);
-            ptq_launch_watch(l, seen);
-        }
+    enum ptq_status status = feed_children(l, child, n, err);
+    if (!status) status = wait_until(l, child, n, 0, err);
     /* One signal each, which lets them end in order: a second one would end them at once. */
     for (int i = 0; i < n; i++)
-        if (child[i]) kill(child[i], SIGTERM);
+        if (child[i].pid) kill(child[i].pid, SIGTERM);
     for (int i = 0; i < n; i++)
-        if (child[i]) ptq_program_wait(child[i]);
+        if (child[i].pid) ptq_program_wait(child[i].pid);
     unsetenv(PTQ_LAUNCHER);
-    if (status) ptq_launch_watch(l, seen);
+    if (status) ptq_launch_watch(l);
     return status;
 }

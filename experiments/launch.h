@@ -31,9 +31,10 @@ struct ptq_launch {
 
 /* Makes the folder with the experiment in it. */
 enum ptq_status ptq_launch_begin(struct ptq_launch *l, struct ptq_error *err);
-/* Where nothing is left to do: removes what is named above from the folder, and then itself. What else is in it stays,
- * and a line says so: so do, unless of_all, the logs of cells that this plan does not have, in which another experiment
- * on FILE says why they failed. Scripts, queue and slurm-JOB.log serve no one by then: all tasks have ended. */
+/* Where nothing is left to do: removes what is named above from the folder, and then itself. Logs of cells that this
+ * plan does not have go too, as those of earlier settings; they stay, unless of_all, where another experiment's YAML
+ * lies beside them, which may have no other word of why its cells failed. What stays, and why, is one line. Scripts,
+ * queue and slurm-JOB.log serve no one by then: all tasks have ended. */
 enum ptq_status ptq_launch_end(struct ptq_launch *l, struct ptq_error *err);
 /* Where some cells have failed: their logs stay, but no task is under way any more. */
 void ptq_launch_settle(struct ptq_launch *l);
@@ -43,9 +44,11 @@ void ptq_launch_settle(struct ptq_launch *l);
 char **ptq_launch_command(struct ptq_launch *l, const struct ptq_plan_cell *cell, int threads);
 /* FILE.tasks/ID.log */
 const char *ptq_launch_log(struct ptq_launch *l, const char *id);
-/* Says which cells were finished since it was asked last; seen[plan->n] is its memory. Returns how many are finished.
- */
-int ptq_launch_watch(struct ptq_launch *l, char *seen);
+/* The line of a cell that is finished: "[3/11] rtn:w3,g64  ppl 72.06  1.3 s, about 5 min left"; or has failed. */
+void ptq_launch_say_done(const struct ptq_launch *l, const struct ptq_plan_cell *cell, double ppl, double seconds);
+void ptq_launch_say_failed(const struct ptq_launch *l, const struct ptq_plan_cell *cell);
+/* Takes the cells that tasks have finished since it was asked last for done, and says so. */
+void ptq_launch_watch(struct ptq_launch *l);
 /* Of cells that are missing when all tasks have ended: they have failed, for the reason that the task's log gives;
  * where there is no log, none is made up. */
 void ptq_launch_fail_missing(struct ptq_launch *l);

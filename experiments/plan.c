@@ -13,6 +13,8 @@
 enum { MAX_READ_FOR_PACE = 64 };
 /* Reasons that the last error gives. */
 enum { MAX_NAMED = 3 };
+/* Names of a job that may be second ones. */
+enum { MOST_TWINS = 3 };
 
 /* ---- labels ---- */
 
@@ -77,13 +79,23 @@ int ptq_plan_has(const struct ptq_plan *plan, const char *id)
     return find_cell(plan, id) != NULL;
 }
 
-/* A cell that is planned already: where its model has another name, the two are the same files. */
-static void add_twin(struct ptq_plan *plan, const char *model, const char *of)
+static void add_twin(struct ptq_plan *plan, enum ptq_twin_kind kind, const char *name, const char *of)
 {
-    int seen = strcmp(model, of) == 0;
-    for (int i = 0; i < plan->n_twins && !seen; i++)
-        seen = strcmp(plan->twin[i].model, model) == 0 && strcmp(plan->twin[i].of, of) == 0;
-    if (!seen) plan->twin[plan->n_twins++] = (struct ptq_twin){model, of};
+    int seen = strcmp(name, of) == 0;
+    for (int i = 0; i < plan->n_twins && !seen; i++) {
+        const struct ptq_twin *t = &plan->twin[i];
+        seen = t->kind == kind && strcmp(t->name, name) == 0 && strcmp(t->of, of) == 0;
+    }
+    if (!seen) plan->twin[plan->n_twins++] = (struct ptq_twin){kind, name, of};
+}
+
+/* A cell that is planned already: where its jobs name another model or text, the two are the same. Calibration texts
+ * are not where the cell reads none. */
+static void add_twins(struct ptq_plan *plan, const struct ptq_plan_cell *cell, const struct ptq_plan_cell *of)
+{
+    add_twin(plan, PTQ_TWIN_MODEL, cell->job->model, of->job->model);
+    add_twin(plan, PTQ_TWIN_TEXT, cell->job->text, of->job->text);
+    if (cell->cell.calib[0]) add_twin(plan, PTQ_TWIN_CALIB, cell->job->calib, of->job->calib);
 }
 
 static enum ptq_status plan_job(struct ptq_arena *arena, const struct ptq_runner *runner, void *session,
@@ -107,14 +119,14 @@ enum ptq_status ptq_plan_make(struct ptq_arena *arena, const struct ptq_experime
     *out = (struct ptq_plan){
         .cell = ptq_new(arena, struct ptq_plan_cell, experiment->n_jobs),
         .pace = ptq_new(arena, struct ptq_pace, experiment->n_jobs),
-        .twin = ptq_new(arena, struct ptq_twin, experiment->n_jobs),
+        .twin = ptq_new(arena, struct ptq_twin, MOST_TWINS * (int64_t)experiment->n_jobs),
     };
     for (int i = 0; i < experiment->n_jobs; i++) {
         struct ptq_plan_cell cell = {.job = &experiment->job[i]};
         PTQ_TRY(plan_job(arena, runner, session, out, &cell, err));
         const struct ptq_plan_cell *same = cell.state == PTQ_PLAN_FAILED ? NULL : find_cell(out, cell.cell.id);
         if (same) {
-            add_twin(out, cell.job->model, same->job->model);
+            add_twins(out, &cell, same);
             continue;
         }
         cell.label = make_label(arena, cell.job, &differs);
@@ -141,6 +153,21 @@ void ptq_plan_done(struct ptq_plan *plan, struct ptq_plan_cell *cell, double sec
     assert(cell->state == PTQ_PLAN_MISSING);
     cell->state = PTQ_PLAN_DONE;
     if (seconds > 0) add_measured(plan, cell, seconds, 0);
+}
+
+void ptq_plan_finish(struct ptq_plan *plan, struct ptq_plan_cell *cell, const struct ptq_cell *finished)
+{
+    double seconds = finished->seconds_quantize + finished->seconds_eval;
+    ptq_plan_done(plan, cell, 0);
+    if (seconds > 0) add_measured(plan, cell, seconds, finished->threads);
+}
+
+void ptq_plan_add_beside(struct ptq_plan *plan, const struct ptq_cell *finished, double seconds)
+{
+    const struct ptq_cell *c = finished;
+    double own = c->seconds_calibrate + c->seconds_quantize + c->seconds_eval + (c->kl ? c->seconds_reference : 0);
+    plan->beside += fmax(seconds - own, 0);
+    plan->n_beside++;
 }
 
 void ptq_plan_fail(struct ptq_arena *arena, struct ptq_plan *plan, struct ptq_plan_cell *cell,
@@ -233,7 +260,14 @@ static int is_calibrated(const struct ptq_plan *plan, const struct ptq_plan_cell
     return 0;
 }
 
-double ptq_plan_seconds_left(const struct ptq_plan *plan, double at_once, double threads)
+/* Seconds of a cell that are not its own: they are one thread's, whatever it has. */
+static double beside(const struct ptq_plan *plan, int in_tasks)
+{
+    if (plan->n_beside) return plan->beside / plan->n_beside;
+    return in_tasks ? plan->begin : 0;
+}
+
+double ptq_plan_seconds_left(const struct ptq_plan *plan, const struct ptq_shares *shares)
 {
     double seconds = 0, work = 0, all = 0, longest = 0;
     for (int i = 0; i < plan->n_paces; i++) {
@@ -246,11 +280,12 @@ double ptq_plan_seconds_left(const struct ptq_plan *plan, double at_once, double
         const struct ptq_pace *p = &plan->pace[cell->pace];
         if (cell->state != PTQ_PLAN_MISSING) continue;
         double shared = cell->cost.calibrate > 0 && !is_calibrated(plan, cell) ? cell->cost.calibrate : 0;
-        double own = (work_of(cell) + shared) * (p->work > 0 ? p->seconds / p->work : usual);
+        double own = (work_of(cell) + shared) * (p->work > 0 ? p->seconds / p->work : usual) / (double)shares->threads +
+                     beside(plan, shares->in_tasks);
         all += own;
         longest = fmax(longest, own);
     }
-    return fmax(all / at_once, longest) / threads;
+    return fmax(all / (double)shares->at_once, longest);
 }
 
 int64_t ptq_plan_peak(const struct ptq_plan *plan, int64_t budget)
@@ -319,6 +354,20 @@ static void add_reasons(const struct ptq_plan *plan, struct ptq_buffer *list)
     }
 }
 
+/* "; the same command tries them again, x.h5 keeps the others": where there are any, and of a dry run as many as are
+ * done. */
+static void add_what_stays(const struct ptq_plan *plan, const char *file, int awaits, struct ptq_buffer *text)
+{
+    int n_done = ptq_plan_count(plan, PTQ_PLAN_DONE), n_others = plan->n - ptq_plan_count(plan, PTQ_PLAN_FAILED);
+    ptq_buffer_add(text, "; the same command %stries them again", awaits ? "without --fresh " : "");
+    if (n_done) ptq_buffer_add(text, ", %s%s keeps the ", file, awaits ? PTQ_CELLS : "");
+    if (n_done == n_others && n_done)
+        ptq_buffer_add(text, "others");
+    else if (n_done)
+        ptq_buffer_add(text, "%d that %s done", n_done, n_done == 1 ? "is" : "are");
+    if (awaits) ptq_buffer_add(text, ", and %s stays as it was before", file);
+}
+
 enum ptq_status ptq_plan_verdict(const struct ptq_plan *plan, const char *file, int awaits, struct ptq_error *err)
 {
     int n_failed = ptq_plan_count(plan, PTQ_PLAN_FAILED);
@@ -329,14 +378,8 @@ enum ptq_status ptq_plan_verdict(const struct ptq_plan *plan, const char *file, 
         return ptq_fail(err, status, "%s", plan->cell[0].why);
     struct ptq_buffer list = {0};
     add_reasons(plan, &list);
-    if (awaits)
-        ptq_fail(err, status,
-                 "%d of %d cells failed: %s; the same command without --fresh tries them again, %s" PTQ_CELLS
-                 " keeps the others, and %s stays as it was before",
-                 n_failed, plan->n, list.data, file, file);
-    else
-        ptq_fail(err, status, "%d of %d cells failed: %s; the same command tries them again, %s keeps the others",
-                 n_failed, plan->n, list.data, file);
+    add_what_stays(plan, file, awaits, &list);
+    ptq_fail(err, status, "%d of %d cells failed: %s", n_failed, plan->n, list.data);
     free(list.data);
     return status;
 }

@@ -42,9 +42,12 @@ struct ptq_pace {
     double seconds, work; /* of the measured cells together; seconds of one thread: a cell of two counts twice */
 };
 
-/* Two names of one model: cells of the first were those of the second. */
+/* Two names of one model, of one text, or of calibration texts that give the same windows: cells of the first were
+ * those of the second. */
+enum ptq_twin_kind { PTQ_TWIN_MODEL, PTQ_TWIN_TEXT, PTQ_TWIN_CALIB };
 struct ptq_twin {
-    const char *model, *of;
+    enum ptq_twin_kind kind;
+    const char *name, *of;
 };
 
 struct ptq_plan {
@@ -52,9 +55,12 @@ struct ptq_plan {
     int n;
     struct ptq_pace *pace; /* [n_paces], one a model */
     int n_paces;
-    struct ptq_twin *twin; /* [n_twins], each pair once */
+    struct ptq_twin *twin; /* [n_twins], each once */
     int n_twins;
-    double machine;         /* the same of an operation, for models of which nothing was measured; 0: not known */
+    double machine; /* the same of an operation, for models of which nothing was measured; 0: not known */
+    double begin;   /* seconds that a process takes before its cell, as this one did; 0: not known */
+    double beside;  /* of n_beside cells together: seconds of this run that were none of their own */
+    int n_beside;
     enum ptq_status failed; /* status of the first failed cell, PTQ_OK where there is none */
 };
 
@@ -72,8 +78,13 @@ enum ptq_status ptq_plan_look(struct ptq_plan *plan, const char *file, struct pt
 
 /* Changes a missing cell's state; seconds is what it took, or 0. */
 void ptq_plan_done(struct ptq_plan *plan, struct ptq_plan_cell *cell, double seconds);
+/* The same by the cell as another process stored it. */
+void ptq_plan_finish(struct ptq_plan *plan, struct ptq_plan_cell *cell, const struct ptq_cell *finished);
 void ptq_plan_fail(struct ptq_arena *arena, struct ptq_plan *plan, struct ptq_plan_cell *cell,
                    const struct ptq_error *why);
+
+/* What a finished cell took beside its own seconds: its task's start and end, its file. seconds: of all of it. */
+void ptq_plan_add_beside(struct ptq_plan *plan, const struct ptq_cell *finished, double seconds);
 
 int ptq_plan_count(const struct ptq_plan *plan, enum ptq_plan_state state);
 /* The ids of the cells in that state, in order, in arena. */
@@ -83,10 +94,17 @@ char (*ptq_plan_ids(struct ptq_arena *arena, const struct ptq_plan *plan, enum p
 /* Whether one pass over the calibration text serves both. */
 int ptq_same_calibration(const struct ptq_cell *a, const struct ptq_cell *b);
 
-/* Seconds that the missing cells will take at_once at a time with so many threads each, by the measured cells of the
- * same model, else of any, else by the machine's own pace; -1 where there is none of these. No sooner than the longest
- * of them; that a pass over the calibration text may be waited for is left out. */
-double ptq_plan_seconds_left(const struct ptq_plan *plan, double at_once, double threads);
+/* How cells are run: how many at a time, with how many threads each, and whether each has a process of its own. */
+struct ptq_shares {
+    int64_t at_once, threads;
+    int in_tasks;
+};
+
+/* Seconds that the missing cells will take so, by the measured cells of the same model, else of any, else by the
+ * machine's own pace; -1 where there is none of these. To each comes what this run's cells took beside their own so
+ * far; before the first, for a process of its own, what this one took to begin. No sooner than the longest of them;
+ * that a pass over the calibration text may be waited for is left out. */
+double ptq_plan_seconds_left(const struct ptq_plan *plan, const struct ptq_shares *shares);
 /* The most memory that a missing cell will take under a budget (0: what is usual), in bytes; 0 where it is not known.
  */
 int64_t ptq_plan_peak(const struct ptq_plan *plan, int64_t budget);

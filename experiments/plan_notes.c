@@ -18,9 +18,14 @@ static int note_protocols(const struct ptq_experiment *e, const struct ptq_cell 
 
 static void note_twins(const struct ptq_plan *plan, const struct ptq_experiment *e, FILE *out)
 {
+    static const struct {
+        const char *what, *same;
+    } says[] = {[PTQ_TWIN_MODEL] = {"", "files"},
+                [PTQ_TWIN_TEXT] = {"text ", "bytes"},
+                [PTQ_TWIN_CALIB] = {"calibration text ", "windows"}};
     for (const struct ptq_twin *t = plan->twin; t < plan->twin + plan->n_twins; t++)
-        ptq_say(out, "%s: note: %s is %s again, the same files: its cells are counted once\n", e->name, t->model,
-                t->of);
+        ptq_say(out, "%s: note: %s%s is %s again, the same %s: its cells are counted once\n", e->name,
+                says[t->kind].what, t->name, t->of, says[t->kind].same);
 }
 
 static const struct ptq_cell *first_planned(const struct ptq_plan *plan)

@@ -6,10 +6,10 @@
 
 #include <stdio.h>
 
-/* A line for each model of the experiment that is another one by a second name. A line for cells of the plan, or of
- * `file` beside it, that were measured by different protocols where the layout does not take texts apart; else one
- * where `file` holds cells that the experiment does not have. file: NULL where it is not looked at; one that is missing
- * holds none. Fails as ptq_results_ids does. */
+/* A line for each model or text of the experiment that is another one by a second name. A line for cells of the plan,
+ * or of `file` beside it, that were measured by different protocols where the layout does not take texts apart; else
+ * one where `file` holds cells that the experiment does not have. file: NULL where it is not looked at; one that is
+ * missing holds none. Fails as ptq_results_ids does. */
 enum ptq_status ptq_plan_notes(const struct ptq_plan *plan, const struct ptq_experiment *experiment, const char *file,
                                FILE *out, struct ptq_error *err);
 

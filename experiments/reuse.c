@@ -22,7 +22,7 @@ static enum ptq_status take_from(struct ptq_plan *plan, const char *from, const 
         for (int c = 0; c < n_cells && planned->state == PTQ_PLAN_MISSING && !status; c++) {
             if (strcmp(cell[c].id, planned->cell.id)) continue;
             if (put) status = ptq_results_put(file, &cell[c], err);
-            if (!status) ptq_plan_done(plan, planned, cell[c].seconds_quantize + cell[c].seconds_eval), ++*n;
+            if (!status) ptq_plan_finish(plan, planned, &cell[c]), ++*n;
         }
     }
     ptq_arena_free(arena);

@@ -9,6 +9,7 @@
 #include "progress.h"
 #include "reuse.h"
 #include "runner.h"
+#include "shares.h"
 #include "words.h"
 
 #include <signal.h>
@@ -29,8 +30,9 @@ struct run {
     void *session;
     const struct ptq_lock *lock; /* of the file, while this process has it */
     int in_slurm;
-    char *given; /* [plan.n], see launch.h */
-    int waits;   /* 1: tasks that Slurm has are waited for */
+    char *given;   /* [plan.n], see launch.h */
+    int waits;     /* 1: tasks that Slurm has are waited for */
+    int n_missing; /* before the first was run */
     int n_ran;
     int n_awaited; /* of a file that --fresh computes anew: cells without which it is not replaced */
     double started;
@@ -40,68 +42,37 @@ struct run {
 
 /* ---- lines for people ---- */
 
-/* How missing cells are run: how many at a time, and with how many threads each. Those of one machine share its cores;
- * Slurm gives a task those that were asked for, and without --jobs it is taken to have room for all. */
-struct shares {
-    int64_t at_once, threads;
-};
-
-static struct shares shares_of(const struct run *r)
-{
-    const struct ptq_run_options *o = r->options;
-    int64_t cores = ptq_pool_size(), missing = ptq_plan_count(&r->plan, PTQ_PLAN_MISSING);
-    int64_t at_once = o->jobs && o->jobs < missing ? o->jobs : missing ? missing : 1;
-    if (r->in_slurm) return (struct shares){at_once, o->threads ? o->threads : 1};
-    if (o->jobs <= 1 || missing <= 1) return (struct shares){1, cores};
-    return o->jobs < cores ? (struct shares){at_once, cores / o->jobs}
-                           : (struct shares){at_once < cores ? at_once : cores, 1};
-}
-
-static const char *time_left(const struct run *r, char *text, size_t size)
-{
-    char duration[32];
-    struct shares s = shares_of(r);
-    double seconds = ptq_plan_seconds_left(&r->plan, (double)s.at_once, (double)s.threads);
-    *text = 0;
-    if (seconds <= 0) return text;
-    int n = snprintf(text, size, ", about %s", ptq_duration(seconds, duration, sizeof duration));
-    if (r->in_slurm)
-        snprintf(text + n, size - (size_t)n, " by %lld task%s at once of %lld thread%s", (long long)s.at_once,
-                 s.at_once == 1 ? "" : "s", (long long)s.threads, s.threads == 1 ? "" : "s");
-    return text;
-}
-
 static void print_summary(const struct run *r, FILE *out)
 {
     char left[128];
     int n_missing = ptq_plan_count(&r->plan, PTQ_PLAN_MISSING), n_failed = ptq_plan_count(&r->plan, PTQ_PLAN_FAILED);
     ptq_say(out, "%s: %d cell%s in %s: %d done, %d to run%s", r->experiment.name, r->plan.n, r->plan.n == 1 ? "" : "s",
-            r->file, ptq_plan_count(&r->plan, PTQ_PLAN_DONE), n_missing, time_left(r, left, sizeof left));
+            r->file, ptq_plan_count(&r->plan, PTQ_PLAN_DONE), n_missing,
+            ptq_time_left(r->options, &r->plan, left, sizeof left));
     if (n_failed) fprintf(out, ", %d cannot be run", n_failed);
     fprintf(out, "\n");
 }
 
-/* Over a line of progress that may stand there on a terminal. */
-static void begin_line(const struct run *r, const struct ptq_plan_cell *cell)
+/* ---- what the parts of a run are handed ---- */
+
+/* Tasks that share this machine's memory: of Slurm's each has its own. */
+static int64_t tasks_at_once(const struct run *r)
 {
-    if (isatty(fileno(r->log))) fprintf(r->log, "\r\033[K");
-    ptq_say(r->log, "[%d/%d] %s  ", (int)(cell - r->plan.cell) + 1, r->plan.n, cell->label);
+    return r->in_slurm || r->options->jobs < 1 ? 1 : r->options->jobs;
 }
 
-static void report_done(const struct run *r, const struct ptq_plan_cell *cell, double ppl, double seconds)
+static struct ptq_launch launch_of(struct run *r)
 {
-    char left[128];
-    if (r->options->quiet) return;
-    begin_line(r, cell);
-    time_left(r, left, sizeof left);
-    ptq_say(r->log, "ppl %.2f  %.1f s%s%s\n", ppl, seconds, left, *left ? " left" : "");
-}
-
-static void report_failed(const struct run *r, const struct ptq_plan_cell *cell)
-{
-    if (r->options->quiet) return;
-    begin_line(r, cell);
-    ptq_say(r->log, "failed: %s\n", cell->why);
+    const struct ptq_run_options *o = r->options;
+    return (struct ptq_launch){.arena = r->arena,
+                               .options = o,
+                               .experiment = &r->experiment,
+                               .plan = &r->plan,
+                               .file = r->file,
+                               .folder = ptq_format(r->arena, "%s" PTQ_TASKS, r->file),
+                               .given = r->given,
+                               .memory = o->memory / tasks_at_once(r),
+                               .log = r->log};
 }
 
 /* ---- running ---- */
@@ -121,6 +92,7 @@ static double pace_of(const struct ptq_cell *cell, double seconds)
 
 static enum ptq_status run_cell(struct run *r, struct ptq_arena *arena, struct ptq_plan_cell *planned)
 {
+    struct ptq_launch l = launch_of(r);
     struct ptq_cell cell = planned->cell;
     double started = ptq_seconds();
     PTQ_TRY(ptq_interrupted(r->err));
@@ -128,15 +100,16 @@ static enum ptq_status run_cell(struct run *r, struct ptq_arena *arena, struct p
     enum ptq_status status = r->runner->run(r->session, planned->job, arena, &cell, r->err);
     if (is_of_the_cell(status)) {
         ptq_plan_fail(r->arena, &r->plan, planned, r->err);
-        report_failed(r, planned);
+        ptq_launch_say_failed(&l, planned);
         return PTQ_OK;
     }
     PTQ_TRY(status);
     PTQ_TRY(ptq_results_put(r->file, &cell, r->err));
     double seconds = ptq_seconds() - started;
     ptq_plan_done(&r->plan, planned, pace_of(&cell, seconds));
+    ptq_plan_add_beside(&r->plan, &cell, seconds);
     r->n_ran++;
-    report_done(r, planned, cell.ppl, seconds);
+    ptq_launch_say_done(&l, planned, cell.ppl, seconds);
     return PTQ_OK;
 }
 
@@ -182,26 +155,6 @@ static enum ptq_status reuse(struct run *r, FILE *log, const char *verb)
 
 /* ---- cells in processes of their own ---- */
 
-/* Tasks that share this machine's memory: of Slurm's each has its own. */
-static int64_t tasks_at_once(const struct run *r)
-{
-    return r->in_slurm || r->options->jobs < 1 ? 1 : r->options->jobs;
-}
-
-static struct ptq_launch launch_of(struct run *r)
-{
-    const struct ptq_run_options *o = r->options;
-    return (struct ptq_launch){.arena = r->arena,
-                               .options = o,
-                               .experiment = &r->experiment,
-                               .plan = &r->plan,
-                               .file = r->file,
-                               .folder = ptq_format(r->arena, "%s" PTQ_TASKS, r->file),
-                               .given = r->given,
-                               .memory = o->memory / tasks_at_once(r),
-                               .log = r->log};
-}
-
 /* Results joined. The tasks' folder, which a killed run may have left, stays where failures have their logs. */
 static enum ptq_status join(struct run *r)
 {
@@ -215,9 +168,8 @@ static enum ptq_status join(struct run *r)
 /* What the tasks have finished since the last look. */
 static enum ptq_status look_again(struct run *r)
 {
-    int missing = ptq_plan_count(&r->plan, PTQ_PLAN_MISSING);
     PTQ_TRY(ptq_plan_look(&r->plan, r->file, r->err));
-    r->n_ran += missing - ptq_plan_count(&r->plan, PTQ_PLAN_MISSING);
+    r->n_ran = r->n_missing - ptq_plan_count(&r->plan, PTQ_PLAN_MISSING);
     return PTQ_OK;
 }
 
@@ -248,6 +200,7 @@ static enum ptq_status look_and_say(struct run *r)
     PTQ_TRY(r->options->fresh ? ptq_fresh_begin(&l, r->err) : ptq_fresh_go_on(&l, r->err));
     PTQ_TRY(ptq_plan_look(&r->plan, r->file, r->err));
     PTQ_TRY(reuse(r, r->log, "taken"));
+    r->n_missing = ptq_plan_count(&r->plan, PTQ_PLAN_MISSING);
     if (r->options->quiet) return PTQ_OK;
     print_summary(r, r->log);
     return ptq_plan_notes(&r->plan, &r->experiment, r->file, r->log, r->err);
@@ -363,8 +316,9 @@ static enum ptq_status run_all(struct run *r)
 {
     /* Where nothing can be run, nothing is made either, and the verdict says why. */
     if (ptq_plan_count(&r->plan, PTQ_PLAN_FAILED) == r->plan.n) return PTQ_OK;
+    struct ptq_launch l = launch_of(r);
     for (int i = 0; i < r->plan.n; i++)
-        if (r->plan.cell[i].state == PTQ_PLAN_FAILED) report_failed(r, &r->plan.cell[i]);
+        if (r->plan.cell[i].state == PTQ_PLAN_FAILED) ptq_launch_say_failed(&l, &r->plan.cell[i]);
     PTQ_TRY(make_folder_of(r->arena, r->file, r->err));
     return r->in_slurm ? run_in_slurm(r) : locked(r, run_locked);
 }
@@ -390,8 +344,9 @@ static enum ptq_status choose_cell(struct run *r, const char **id)
 
 static enum ptq_status run_cell_locked(struct run *r)
 {
-    PTQ_TRY(ptq_plan_look(&r->plan, r->file, r->err)); /* a task that Slurm starts again may find its work done */
-    return run_missing(r);
+    int done; /* a task that Slurm starts again may find its work done; what others have done is not its business */
+    PTQ_TRY(ptq_results_has(r->file, r->plan.cell->cell.id, &done, r->err));
+    return done ? PTQ_OK : run_missing(r);
 }
 
 /* What a task does. The lock is the cell's own: tasks of other cells write beside it. */
@@ -410,12 +365,23 @@ static enum ptq_status run_task(struct run *r, const char *id)
     return status;
 }
 
+/* What a run would refuse before its first cell is refused here, too. */
+static enum ptq_status look_only(struct run *r)
+{
+    struct ptq_launch l = launch_of(r);
+    l.log = r->list;
+    if (r->options->fresh) return ptq_results_check_replaceable(r->file, r->err);
+    PTQ_TRY(ptq_fresh_go_on(&l, r->err));
+    return ptq_plan_look(&r->plan, r->file, r->err);
+}
+
 static enum ptq_status dry_run(struct run *r)
 {
-    if (!r->options->fresh) PTQ_TRY(ptq_plan_look(&r->plan, r->file, r->err));
+    PTQ_TRY(look_only(r));
     PTQ_TRY(reuse(r, r->list, "would be taken"));
     /* Where no cell was measured, the machine is: a tenth of the time goes elsewhere than to matrix products. */
-    if (r->runner->cost && ptq_plan_seconds_left(&r->plan, 1, 1) < 0)
+    const struct ptq_shares alone = {1, 1, 0};
+    if (r->runner->cost && ptq_plan_seconds_left(&r->plan, &alone) < 0)
         r->plan.machine = 1.1 * ptq_machine_pace() * ptq_pool_size();
     ptq_say(r->list, "%s\n", r->experiment.title);
     print_summary(r, r->list);
@@ -460,6 +426,7 @@ static enum ptq_status plan_and_run(struct run *r)
     if (o->fresh && o->reuse) PTQ_TRY(ptq_reuse_check(o->reuse, r->file, r->err));
     if (o->cell) PTQ_TRY(choose_cell(r, &id));
     PTQ_TRY(ptq_plan_make(r->arena, &r->experiment, r->runner, r->session, &r->plan, r->err));
+    r->plan.begin = o->begun + (ptq_seconds() - r->started) / (r->plan.n_paces > 1 ? r->plan.n_paces : 1);
     r->given = ptq_new(r->arena, char, r->plan.n);
     PTQ_TRY(o->dry_run ? dry_run(r) : id ? run_task(r, id) : run_all(r));
     return ptq_plan_verdict(&r->plan, r->file, r->n_awaited, r->err);
@@ -485,7 +452,7 @@ enum ptq_status ptq_run(const struct ptq_run_options *options, struct ptq_error 
         .list = options->list ? options->list : stdout,
         .log = options->log ? options->log : stderr,
         .started = ptq_seconds(),
-        .in_slurm = options->launcher && strcmp(options->launcher, "slurm") == 0 && !options->cell && !options->merge,
+        .in_slurm = ptq_shares_in_slurm(options),
         .err = err,
     };
     r.session = r.runner->make();

@@ -24,6 +24,7 @@ struct ptq_run_options {
     int64_t memory;       /* bytes that the run may take, as a budget for activations; 0: what is usual */
     const char *cell;     /* "N:ID": this cell alone, nothing is joined: what a task does. NULL: all */
     int merge;            /* 1: runs nothing, checks and joins what is finished */
+    double begun;         /* seconds that the process took before this call, as each of --jobs does; 0: not known */
     /* for tests; NULL is what a user gets: the pipeline, standard output (of a dry run) and standard error */
     const struct ptq_runner *runner;
     FILE *list, *log;

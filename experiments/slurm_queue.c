@@ -244,11 +244,10 @@ static enum ptq_status look(struct ptq_launch *l, const char *queue, int *left, 
 /* A Slurm that does not answer is asked again: it may be restarting. */
 enum ptq_status ptq_slurm_wait(struct ptq_launch *l, struct ptq_error *err)
 {
-    char *queue, *seen = ptq_new(l->arena, char, l->plan->n);
+    char *queue;
     int left = 1, unanswered = 0;
     double started = ptq_seconds();
     struct idle idle = {.since = started};
-    memset(seen, 0, (size_t)l->plan->n);
     PTQ_TRY(read_queue(l->arena, l->file, &queue, err));
     while (*queue && left) {
         enum ptq_status status = look(l, queue, &left, &idle, err);
@@ -256,7 +255,7 @@ enum ptq_status ptq_slurm_wait(struct ptq_launch *l, struct ptq_error *err)
             return ptq_within(err, "the cells stay with Slurm, and the same command waits for them again");
         if (status && !unanswered++ && !l->options->quiet) ptq_say(l->log, "%s; waiting\n", err->text);
         if (status) left = 1;
-        ptq_launch_watch(l, seen);
+        ptq_launch_watch(l);
         double pause = (ptq_seconds() - started) * 1000 / 20; /* asked more rarely the longer it takes */
         if (left) pause_ms(pause < POLL_MS ? POLL_MS : pause > MAX_POLL_MS ? MAX_POLL_MS : (int)pause);
     }

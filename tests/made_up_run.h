@@ -36,7 +36,8 @@ static struct {
     enum ptq_status with;
     int kill_at;           /* which call of run the process does not survive */
     const char *bad_model; /* cannot be planned */
-    const char *copy;      /* a model of the same files as "a" */
+    const char *copy;      /* a model, or text, of the same bytes as "a" */
+    int calibrates;        /* 1: what is quantised reads calibration texts */
     int bad_spec;          /* 1: nothing can be planned, for a reason that names the SPEC */
     int n_planned, n_run, sleep_us, threads;
     char order[4096]; /* SPECs in the order in which they were run */
@@ -50,6 +51,12 @@ static inline void *fake_make(void)
 static inline void fake_free(void *session)
 {
     assert_ptr_equal(session, &fake);
+}
+
+/* What name is the name of. */
+static inline const char *bytes_of(const char *name)
+{
+    return fake.copy && strcmp(name, fake.copy) == 0 ? "a" : name;
 }
 
 static inline enum ptq_status fake_plan(void *session, const struct ptq_job *job, struct ptq_arena *where,
@@ -76,9 +83,10 @@ static inline enum ptq_status fake_plan(void *session, const struct ptq_job *job
     cell->protocol = "made up"; /* fp16 knows no seed, as in the pipeline */
     int quantized = strcmp(job->spec, "fp16") != 0;
     cell->method = ptq_strndup(where, job->spec, strcspn(job->spec, ":"));
-    const char *files = fake.copy && strcmp(job->model, fake.copy) == 0 ? "a" : job->model;
-    cell->config = ptq_format(where, "schema=1\nspec=%s\n%s|%s|%llu", job->spec, files, job->text,
-                              quantized ? (unsigned long long)job->seed : 0);
+    if (quantized && fake.calibrates) cell->calib = job->calib;
+    cell->config =
+        ptq_format(where, "schema=1\nspec=%s\n%s|%s|%s|%llu", job->spec, bytes_of(job->model), bytes_of(job->text),
+                   bytes_of(cell->calib), quantized ? (unsigned long long)job->seed : 0);
     ptq_cell_identify(cell);
     return PTQ_OK;
 }

@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -343,6 +344,23 @@ static void expect_said_at_signals(int from, int end, const char *wanted)
     assert_string_equal(text, wanted);
 }
 
+/* Of a child whose name holds what parts the fields. */
+static void test_process_seconds(void **state)
+{
+    (void)state;
+    pid_t child = fork();
+    if (child == 0) {
+        prctl(PR_SET_NAME, "a) S 1 (b) 9");
+        double at_first = ptq_process_seconds(), started = ptq_seconds();
+        usleep(60 * 1000);
+        double waited = ptq_seconds() - started, counted = ptq_process_seconds() - at_first;
+        _exit(at_first > 5 || fabs(counted - waited) > 0.05);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 #define AT_ONCE "ptq: stopped at once by a second signal; finished files are kept"
 
 static void test_two_signals(void **state)
@@ -361,10 +379,19 @@ static void test_two_signals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_errors_grow),   cmocka_unit_test(test_arena),      cmocka_unit_test(test_deferred),
-        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_pool),       cmocka_unit_test(test_pool_left),
-        cmocka_unit_test(test_rng),           cmocka_unit_test(test_sha256),     cmocka_unit_test(test_files),
-        cmocka_unit_test(test_words),         cmocka_unit_test(test_slow_stage), cmocka_unit_test(test_two_signals),
+        cmocka_unit_test(test_errors_grow),
+        cmocka_unit_test(test_arena),
+        cmocka_unit_test(test_deferred),
+        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_pool),
+        cmocka_unit_test(test_pool_left),
+        cmocka_unit_test(test_rng),
+        cmocka_unit_test(test_sha256),
+        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_words),
+        cmocka_unit_test(test_slow_stage),
+        cmocka_unit_test(test_two_signals),
+        cmocka_unit_test(test_process_seconds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

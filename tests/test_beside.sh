@@ -90,15 +90,28 @@ test_files_of_others_among_the_tasks() {
     mkdir "$file.tasks"
     local other
     other=$(printf 'a%.0s' $(seq 64)) # a cell of other.yaml, which failed
-    touch "$file.tasks"/{notes.txt,other.yaml,s.yaml,0.sh,slurm-7.log,"${ids[0]}".log,"${ids[0]}".lock,"$other".log}
+    touch "$file.tasks"/{notes.txt,other.yaml,s.yaml,0.sh,slurm-7.log,"${ids[0]}".log,"${ids[0]}".lock,"$other".log,"$other".lock}
     expect_exit 0 "${run[@]}" -o "$file"
-    expect_text "n.h5.tasks: stays, since it is, or holds, what is not of this experiment's tasks" "$scratch/err"
+    expect_text "n.h5.tasks: stays with other.yaml, of another experiment on this file; $other.log, in which cells of that may say why they failed; notes.txt, which no task makes\$" "$scratch/err"
     [ "$(cd "$file.tasks" && echo *)" = "$other.log notes.txt other.yaml" ] || fail "in the folder: $(ls -A "$file.tasks")"
     expect_exit 0 "${run[@]}" --fresh -o "$file" # whose cells --fresh removes, too
     [ "$(cd "$file.tasks" && echo *)" = "notes.txt other.yaml" ] || fail "after --fresh: $(ls -A "$file.tasks")"
+    touch "$file.tasks/more.yaml"
+    expect_exit 0 "${run[@]}" -o "$file"
+    expect_text "n.h5.tasks: stays with (other|more).yaml and 1 more, of another experiment on this file; notes.txt, which no task makes\$" "$scratch/err"
     rm "$file.tasks"/*
     expect_exit 0 "${run[@]}" -o "$file"
     [ ! -e "$file.tasks" ] || fail "the empty folder stays"
+}
+
+# A cell that failed is set another way, and the run comes to its end: its log is of no one any more.
+test_logs_of_earlier_settings() {
+    local file=$scratch/e.h5
+    expect_exit 1 "${run[@]}" -o "$file" --jobs 2 --memory 1M
+    [ "$(find "$file.tasks" -name '*.log' | grep -c .)" = "${#ids[@]}" ] || fail "no logs: $(ls "$file.tasks" 2>&1)"
+    expect_exit 0 "${run[@]}" -o "$file" --jobs 2 --set w_bit=5
+    [ ! -e "$file.tasks" ] || fail "left: $(ls -A "$file.tasks")"
+    expect_no_text 'stays' "$scratch/err"
 }
 
 test_logs_that_are_links() {

@@ -178,6 +178,7 @@ expect 0 '2 of 2' "${bad[@]}" --fresh --memory 1G
 expect 0 'equal' "$ptq" diff "$work/bad.h5" "$work/usual.h5"
 # two cells at a time, each a process: the same cells
 expect 0 '2 of 2' "${bad[@]}" --fresh --jobs 2
+grep -qE '^\[1/2\] fp16  ppl [0-9]+\.[0-9]{2}  [0-9.]+ s(, about [0-9]+ s left)?$' "$work/err" || fail "no perplexity: $(cat "$work/err")"
 expect 0 'equal' "$ptq" diff "$work/bad.h5" "$work/usual.h5"
 [ ! -e "$work/bad.h5.tasks" ] || fail 'tasks were left behind'
 

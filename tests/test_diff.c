@@ -99,7 +99,68 @@ static void test_worth(void **state)
     expect_part(text, ptq_format(arena, "B - A %+.3g, 95 %% interval [+", other[0].ppl - cells[0].ppl));
     expect_part(text, "p 0.0002: B is higher\n");
     expect_part(text, "A rtn:w3,g64 and B salient:w3,g64,select=activation,fraction=0.001:\n");
+    expect_part(text, ptq_format(arena, "different cells, ppl %.6f and %.6f, largest nll", cells[1].ppl, cells[2].ppl));
     expect_part(text, "p 0.0002: B is lower\n");
+}
+
+/* A checkpoint of codes as ptq eval measures it: rtn:w4,g64's tokens, and one of them off. */
+static struct ptq_cell codes_of(const char *method, const char *holds, int w_bit, int group_size, float off)
+{
+    struct ptq_cell c = make_cell(arena, "smollm2", "rtn:w4,g64", 0.5);
+    c.nll[100] += off;
+    c.nll_mean += (double)off / (double)c.tokens;
+    c.ppl = exp(c.nll_mean);
+    c.n_linears = 0;
+    c.kl = NULL;
+    c.model = "out";
+    c.spec = c.method = method;
+    c.model_sha256 = "0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53b179c9523d";
+    c.source_dtype = holds;
+    c.w_bit = w_bit;
+    c.group_size = group_size;
+    c.config = ptq_format(arena, "schema=1\nspec=%s\nmodel=out\nof=%s\n", method, holds);
+    ptq_cell_identify(&c);
+    return c;
+}
+
+/* What was exported is another cell than what it was made of, and is held against that, not against what it cannot be;
+ * two that are left over are told of as that. */
+static void test_export(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *method, *holds;
+        int w_bit, group_size;
+        float off;
+        const char *says, *number;
+    } rows[] = {
+        {"fp16", "gptq_v2 4 bits, g64", 4, 64, 0,
+         "A smollm2  rtn:w4,g64 (F16) and B out  fp16 (a checkpoint of codes, gptq_v2 4 bits, g64):\n",
+         ", the same in every token\n"},
+        {"exact", "gptq_v2 4 bits, g64", 4, 64, 0.25f, "B out  exact (a checkpoint of codes, gptq_v2 4 bits, g64):\n",
+         ", largest nll apart by 0.25\n"},
+        {"fp16", "gptq_v2 4 bits, g128", 4, 128, 0, NULL, NULL},
+        {"fp16", "gptq_v2 3 bits, g64", 3, 64, 0, "A smollm2  rtn:w3,g64 (F16) and B out", "nll apart"},
+        {"fp16", "F16", 16, 0, 0, NULL, NULL},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        int equal = 1;
+        struct ptq_cell left[] = {make_cell(arena, "smollm2", "rtn:w4,g64", 0.5), cells[1], cells[0]};
+        struct ptq_cell right = codes_of(rows[i].method, rows[i].holds, rows[i].w_bit, rows[i].group_size, rows[i].off);
+        store(at("a.h5"), left, 3);
+        store(at("b.h5"), &right, 1);
+        const char *text = diff(&equal);
+        assert_false(equal);
+        expect_part(text, "0 cells in both, 0 of them the same in every token; 3 only in A, 1 only in B");
+        assert_int_equal(strstr(text, "no results file holds codes") == NULL, !rows[i].says);
+        assert_int_equal(strstr(text, "different cells") == NULL, !rows[i].says);
+        if (rows[i].says) expect_part(text, rows[i].says);
+        if (rows[i].says) expect_part(text, rows[i].number);
+        remove_test_results(at("a.h5"));
+        store(at("a.h5"), left, 1); /* one a side: whatever they are */
+        expect_part(diff(&equal), "A smollm2  rtn:w4,g64 (F16) and B out  ");
+        for (int f = 0; f < 2; f++) remove_test_results(at(f ? "b.h5" : "a.h5"));
+    }
 }
 
 static void test_not_there(void **state)
@@ -231,8 +292,8 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        TEST(equal),          TEST(different),         TEST(worth),  TEST(not_there), TEST(inspect),
-        TEST(inspect_deltas), TEST(inspect_under_way), TEST(stopped)};
+    const struct CMUnitTest tests[] = {TEST(equal),          TEST(different),         TEST(worth),
+                                       TEST(export),         TEST(not_there),         TEST(inspect),
+                                       TEST(inspect_deltas), TEST(inspect_under_way), TEST(stopped)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -113,6 +113,7 @@ static void test_all_failed(void **state)
     fake.with = PTQ_EINPUT;
     assert_int_equal(run_fresh(), PTQ_EINPUT);
     expect_text(error.text, "x.h5 stays as it was before");
+    assert_null(strstr(error.text, "keeps")); /* no others are there */
     expect_results("fp16 ");
 }
 
@@ -180,6 +181,15 @@ static void test_without_a_file(void **state)
     assert_false(ptq_is_file(mark()));
 }
 
+/* As the run before it, whose sentence is in error, and without a list of what would be run. */
+static void expect_dry_run_refused(void)
+{
+    const char *log, *said = ptq_strdup(arena, error.text);
+    assert_int_equal(run_with((struct ptq_run_options){.dry_run = 1}, &log), PTQ_EINPUT);
+    assert_string_equal(error.text, said);
+    assert_string_equal(log, "");
+}
+
 /* Another experiment's cells would never be all that the file waits for. */
 static void test_another_experiment(void **state)
 {
@@ -191,6 +201,7 @@ static void test_another_experiment(void **state)
     expect_text(error.text, "x.h5: --fresh began to compute it anew, and 9 of the cells that it still lacks are not of "
                             "this run; go on with that one, start over with --fresh, or give another name behind -o");
     assert_int_equal(fake.n_run, 0);
+    expect_dry_run_refused();
     expect_all_of(OLD);
     assert_int_equal(run_fresh(), PTQ_OK);
     expect_results("fp16 rtn:w3,g64 rtn:w4,g64 ");
@@ -216,6 +227,7 @@ static void test_mark_of_another_make(void **state)
         assert_int_equal(ptq_write_file(mark(), texts[i], strlen(texts[i]), &error), PTQ_OK);
         assert_int_equal(run(), PTQ_EINPUT);
         expect_text(error.text, "x.h5.cells/fresh: is not what --fresh wrote there; start over with --fresh");
+        expect_dry_run_refused();
         expect_all_of(OLD);
     }
     /* As long as an id and its end, but none. */
@@ -231,6 +243,26 @@ static void test_mark_of_another_make(void **state)
     assert_int_equal(rmdir(mark()), 0);
     assert_int_equal(run_fresh(), PTQ_OK);
     expect_all_of(NEW);
+}
+
+/* What --fresh would do, and what it would not replace. */
+static void test_dry(void **state)
+{
+    (void)state;
+    const char *log;
+    run_old();
+    interrupt_fresh(3);
+    assert_int_equal(run_with((struct ptq_run_options){.dry_run = 1}, &log), PTQ_OK);
+    expect_text(log, "made-up: goes on with what --fresh began; until all cells are done ");
+    expect_text(log, ": 2 done, 9 to run");
+    assert_int_equal(run_with((struct ptq_run_options){.dry_run = 1, .fresh = 1}, &log), PTQ_OK);
+    expect_text(log, ": 0 done, 11 to run");
+    expect_all_of(OLD);
+    assert_int_equal(ptq_write_file(file, "a text", 6, &error), PTQ_OK);
+    for (int dry = 0; dry < 2; dry++) {
+        assert_int_equal(run_with((struct ptq_run_options){.dry_run = dry, .fresh = 1}, &log), PTQ_EINPUT);
+        expect_text(error.text, "x.h5: is no results file, and is not removed; give another name behind -o");
+    }
 }
 
 /* The mark cannot be written: FILE stays, with what was finished beside it. */
@@ -307,6 +339,7 @@ int main(void)
         TEST(test_without_a_file),
         TEST(test_another_experiment),
         TEST(test_mark_of_another_make),
+        TEST(test_dry),
         TEST(test_no_mark),
         TEST(test_mark_before_cells),
         TEST(test_killed_at_random),

@@ -291,6 +291,33 @@ static void values_are_shown(void **state)
     close_spec(&o);
 }
 
+/* Of one type, the same items: each row is another value than the first of its kind, the row behind which is a copy. */
+static void values_are_compared(void **state)
+{
+    (void)state;
+    struct opened o = open_spec(V3(0, 15) "\"a0\" " T_U32 "7:4 \"a1\" " T_U32 "7:4 \"a2\" " T_U32 "8:4 "
+                                          "\"a3\" " T_I32 "7:4 "
+                                          "\"b0\" " T_STRING "\"yes\" \"b1\" " T_STRING "\"yes\" "
+                                          "\"b2\" " T_STRING "\"yet\" \"b3\" " T_STRING "\"ye\" "
+                                          "\"c0\" " T_ARRAY T_U32 "1:8 7:4 \"c1\" " T_ARRAY T_U32 "1:8 7:4 "
+                                          "\"c2\" " T_ARRAY T_I32 "1:8 7:4 "
+                                          "\"d0\" " T_ARRAY T_STRING "2:8 \"x\" \"yz\" "
+                                          "\"d1\" " T_ARRAY T_STRING "2:8 \"x\" \"yz\" "
+                                          "\"d2\" " T_ARRAY T_STRING "2:8 \"xy\" \"z\" "
+                                          "\"d3\" " T_ARRAY T_STRING "2:8 \"x\" \"y\" ");
+    size_t n = ptq_gguf_n_keys(o.gguf);
+    char first[16], second[16];
+    assert_int_equal(n, 15);
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < n; j++) {
+            const char *a = ptq_gguf_key(o.gguf, i, first, sizeof first);
+            const char *b = ptq_gguf_key(o.gguf, j, second, sizeof second);
+            int same = i == j || (a[0] == b[0] && a[1] < '2' && b[1] < '2');
+            if (ptq_gguf_same(o.gguf, i, o.gguf, j) != same) fail_msg("%s and %s", a, b);
+        }
+    close_spec(&o);
+}
+
 /* ---- damage ---- */
 
 static void every_truncation_is_refused(void **state)
@@ -346,6 +373,7 @@ int main(void)
         cmocka_unit_test(texts_are_views),
         cmocka_unit_test(arrays_of_numbers_of_any_width_are_taken),
         cmocka_unit_test(values_are_shown),
+        cmocka_unit_test(values_are_compared),
         cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(every_changed_byte_is_survived),
     };

@@ -203,6 +203,26 @@ PY
     expect_text 'layers.0.fc1.packed +1 of [0-9]+ bytes differ \(U8\)' "$scratch/out"
 }
 
+# An export's cell is another one than that of the method, however near: what rounding its scales costs is said, and of packed,
+# which rounds nothing, that it costs nothing.
+test_results_of_an_export() {
+    local format cell=(--text "$models/text.txt" --window 32 --threads 1 --quiet)
+    expect_exit 0 "$ptq" eval "$models/opt" "${cell[@]}" --method rtn:w4,g32 -o "$scratch/method.h5"
+    expect_exit 0 "$ptq" eval "$models/opt" "${cell[@]}" -o "$scratch/method.h5"
+    for format in gptq_v2 packed; do
+        expect_exit 0 "$ptq" quantize "$models/opt" --method rtn:w4,g32 --format $format -o "$scratch/of-$format" --quiet
+        expect_exit 0 "$ptq" eval "$scratch/of-$format" "${cell[@]}" -o "$scratch/$format.h5"
+        expect_exit 0 "$ptq" diff "$scratch/method.h5" "$scratch/$format.h5"
+        expect_text "^A .*/opt  rtn:w4,g32 \(F[0-9]+\) and B .*/of-$format  fp16 \(a checkpoint of codes, .* 4 bits, g32\):$" "$scratch/out"
+        if [ $format = packed ]; then
+            expect_text ' different cells, ppl ([0-9.]+) and \1, the same in every token$' "$scratch/out"
+        else
+            expect_text ' different cells, ppl [0-9.]+ and [0-9.]+, largest nll apart by [0-9.e-]+$' "$scratch/out"
+        fi
+        expect_text '^different$' "$scratch/out"
+    done
+}
+
 test_folder_exists() {
     mkdir "$scratch/there"
     echo mine >"$scratch/there/file"

@@ -112,6 +112,60 @@ static void test_stopped(void **state)
         }
 }
 
+/* One finished cell by itself, while the others are run. */
+static void test_one_of_them(void **state)
+{
+    (void)state;
+    char(*ids)[PTQ_SHA256_HEX];
+    struct ptq_cell *cell;
+    int n;
+    fake.fail_at = 3, fake.with = PTQ_EINTERRUPT;
+    assert_int_equal(run(), PTQ_EINTERRUPT);
+    assert_true(ptq_results_ids(arena, file, &ids, &n, &error) == PTQ_OK && n == 2);
+    assert_true(ptq_results_one(arena, file, ids[0], &cell, &error) == PTQ_OK && cell);
+    assert_true(strcmp(cell->id, ids[0]) == 0 && cell->ppl > 1);
+    const char *path[2] = {ptq_format(arena, "%s.cells/%s.h5", file, ids[0]),
+                           ptq_format(arena, "%s.cells/%s.h5", file, ids[1])};
+    assert_int_equal(rename(path[0], path[1]), 0);
+    assert_true(ptq_results_one(arena, file, ids[0], &cell, &error) == PTQ_OK && !cell);
+    assert_int_equal(ptq_results_one(arena, file, ids[1], &cell, &error), PTQ_EINPUT);
+    expect_text(error.text, "does not hold the cell that its name says");
+    assert_int_equal(truncate(path[1], 5000), 0);
+    assert_true(ptq_results_one(arena, file, ids[1], &cell, &error) == PTQ_OK && !cell);
+}
+
+/* A task looks for its own cell, beside the others or joined, and for no other one, such as that of a file that nobody
+ * can read; while --fresh computes all anew, what is joined does not count. */
+static void test_task(void **state)
+{
+    (void)state;
+    struct ptq_cell *cell;
+    int n, has;
+    assert_int_equal(run(), PTQ_OK);
+    assert_true(ptq_results_read(arena, file, &cell, &n, &error) == PTQ_OK && n == N_CELLS);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(ptq_results_has(file, i ? ptq_format(arena, "%064d", 0) : cell[4].id, &has, &error), PTQ_OK);
+        assert_int_equal(has, !i);
+    }
+    assert_int_equal(ptq_results_start_over(file, (const char(*)[PTQ_SHA256_HEX])cell[4].id, 1, &error), PTQ_OK);
+    assert_true(ptq_results_has(file, cell[4].id, &has, &error) == PTQ_OK && !has);
+    remove_test_results(file);
+    assert_int_equal(ptq_results_put(file, &cell[0], &error), PTQ_OK);
+    assert_int_equal(rename(ptq_format(arena, "%s.cells/%s.h5", file, cell[0].id),
+                            ptq_format(arena, "%s.cells/%s.h5", file, cell[1].id)),
+                     0);
+    const char *tasks = ptq_format(arena, "%s.tasks", file);
+    assert_int_equal(ptq_make_folder(tasks, &error), PTQ_OK);
+    for (int again = 0; again < 2; again++) {
+        if (run_with((struct ptq_run_options){.cell = ptq_format(arena, "4:%s", cell[4].id)}, NULL))
+            fail_msg("%s", error.text);
+        assert_int_equal(fake.n_run, !again);
+    }
+    assert_true(ptq_results_has(file, cell[4].id, &has, &error) == PTQ_OK && has);
+    unlink(ptq_format(arena, "%s/%s.lock", tasks, cell[4].id));
+    rmdir(tasks);
+}
+
 static void test_killed(void **state)
 {
     (void)state;
@@ -188,9 +242,10 @@ static void test_damaged_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_straight),         TEST(test_again),       TEST(test_added_row),    TEST(test_reordered),
-        TEST(test_one_id_twice),     TEST(test_failed_cell), TEST(test_stopped),      TEST(test_killed),
-        TEST(test_killed_at_random), TEST(test_lock),        TEST(test_damaged_file),
+        TEST(test_straight),     TEST(test_again),       TEST(test_added_row),        TEST(test_reordered),
+        TEST(test_one_id_twice), TEST(test_failed_cell), TEST(test_stopped),          TEST(test_one_of_them),
+        TEST(test_task),         TEST(test_killed),      TEST(test_killed_at_random), TEST(test_lock),
+        TEST(test_damaged_file),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -12,8 +12,14 @@ static void test_bad_models(void **state)
     expect_text(log, "x.h5 holds 2 of 4\n");
     expect_text(log, "[1/4] a  fp16  failed: model 'a' is not there\n");
     expect_text(log, "2 cannot be run");
-    expect_text(error.text, "2 of 4 cells failed: a  fp16 and 1 more (model 'a' is not there); the same command");
+    expect_text(error.text, "2 of 4 cells failed: a  fp16 and 1 more (model 'a' is not there); the same command tries "
+                            "them again, ");
+    expect_text(error.text, "x.h5 keeps the others");
     expect_results("fp16 rtn:w3,g64 ");
+    write_yaml("models: [a, b]\nmethods: [fp16, rtn, 'rtn:w4']\n");
+    assert_int_equal(run_with((struct ptq_run_options){.dry_run = 1}, NULL), PTQ_EINPUT);
+    expect_text(error.text, "x.h5 keeps the 2 that are done");
+    write_yaml("models: [a, b]\nmethods: [fp16, rtn]\n");
     fake.bad_model = NULL;
     assert_int_equal(run(), PTQ_OK);
     expect_results("fp16 rtn:w3,g64 fp16 rtn:w3,g64 ");
@@ -22,7 +28,8 @@ static void test_bad_models(void **state)
     fake.bad_spec = 1;
     assert_int_equal(run(), PTQ_EINPUT);
     expect_text(error.text, "8 of 8 cells failed: a  rtn:w5,g64 and 1 more (no rtn:w5,g64 today), a  rtn:w6,g64 and 1");
-    expect_text(error.text, "(no rtn:w7,g64 today), and others; the same");
+    expect_text(error.text, "(no rtn:w7,g64 today), and others; the same command tries them again");
+    assert_null(strstr(error.text, "keeps")); /* no cell is there */
     fake.bad_spec = 0;
     /* Where no cell can be run nothing is made. */
     const char *other = ptq_join(arena, folder, "none/y.h5");
@@ -56,6 +63,33 @@ static void test_same_files(void **state)
     assert_null(strstr(log, "again"));
 }
 
+/* Texts too; a calibration text where it is read, and not of the cells that all of its texts have in common. */
+static void test_same_texts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *yaml, *cells, *says;
+    } rows[] = {
+        {"methods: [fp16, rtn]\neval: {text: [a, b, c]}\n", "4 cells", "text b is a again, the same bytes: "},
+        {"methods: [fp16, rtn]\ncalib: {text: [a, c, b]}\n", "3 cells",
+         "calibration text b is a again, the same windows: "},
+        {"methods: [fp16]\ncalib: {text: [a, b]}\n", "1 cell", NULL},
+        {"methods: [rtn]\ncalib: {text: [c, d]}\n", "2 cells", NULL},
+    };
+    fake.copy = "b", fake.calibrates = 1;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *log;
+        write_yaml(rows[i].yaml);
+        assert_int_equal(run_with((struct ptq_run_options){.dry_run = 1}, &log), PTQ_OK);
+        expect_text(log, rows[i].cells);
+        const char *note = strstr(log, "again");
+        assert_int_equal(note != NULL, rows[i].says != NULL);
+        if (!note) continue;
+        expect_text(log, ptq_format(arena, "made-up: note: %sits cells are counted once\n", rows[i].says));
+        assert_null(strstr(note + 1, "again"));
+    }
+}
+
 static void test_dry_run(void **state)
 {
     (void)state;
@@ -84,17 +118,22 @@ static void test_time_left(void **state)
         const char *launcher;
         int64_t jobs, threads;
         const char *told;
+        double begun;
     } rows[] = {
-        {4, NULL, 0, 0, ", about 15 min\n"},
-        {1, NULL, 0, 0, ", about 60 min\n"},
-        {4, NULL, 2, 0, ", about 15 min\n"}, /* the same cores */
-        {4, NULL, 3, 0, ", about 20 min\n"}, /* a thread each: one core has nothing to do */
-        {4, NULL, 40, 0, ", about 15 min\n"},
-        {16, NULL, 9, 0, ", about 7 min\n"}, /* no sooner than one cell on its one thread */
-        {16, NULL, 1, 0, ", about 4 min\n"},
-        {1, "slurm", 3, 4, ", about 5 min by 3 tasks at once of 4 threads\n"},
-        {1, "slurm", 0, 0, ", about 7 min by 9 tasks at once of 1 thread\n"},
-        {1, "slurm", 1, 8, ", about 8 min by 1 task at once of 8 threads\n"},
+        {4, NULL, 0, 0, ", about 15 min\n", 0},
+        {1, NULL, 0, 0, ", about 60 min\n", 0},
+        {4, NULL, 2, 0, ", about 15 min\n", 0}, /* the same cores */
+        {4, NULL, 3, 0, ", about 20 min\n", 0}, /* a thread each: one core has nothing to do */
+        {4, NULL, 40, 0, ", about 15 min\n", 0},
+        {16, NULL, 9, 0, ", about 7 min\n", 0}, /* no sooner than one cell on its one thread */
+        {16, NULL, 1, 0, ", about 4 min\n", 0},
+        {1, "slurm", 3, 4, ", about 5 min by 3 tasks at once of 4 threads\n", 0},
+        {1, "slurm", 0, 0, ", about 7 min by 9 tasks at once of 1 thread\n", 0},
+        {1, "slurm", 1, 8, ", about 8 min by 1 task at once of 8 threads\n", 0},
+        /* a process of its own takes so long before its cell as this one did */
+        {4, NULL, 0, 0, ", about 15 min\n", 200},
+        {4, NULL, 2, 0, ", about 30 min\n", 200},
+        {1, "slurm", 1, 8, ", about 38 min by 1 task at once of 8 threads\n", 200},
     };
     int cores = ptq_pool_size();
     fake.threads = 4;
@@ -104,13 +143,48 @@ static void test_time_left(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const char *log;
         ptq_pool_start(rows[i].cores);
-        struct ptq_run_options o = {
-            .dry_run = 1, .launcher = rows[i].launcher, .jobs = rows[i].jobs, .threads = rows[i].threads};
+        struct ptq_run_options o = {.dry_run = 1,
+                                    .launcher = rows[i].launcher,
+                                    .jobs = rows[i].jobs,
+                                    .threads = rows[i].threads,
+                                    .begun = rows[i].begun};
         assert_int_equal(run_with(o, &log), PTQ_OK);
         expect_text(log, ": 2 done, 9 to run");
         expect_text(log, rows[i].told);
     }
     ptq_pool_start(cores);
+}
+
+static void expect_left(const struct ptq_plan *plan, struct ptq_shares shares, double seconds)
+{
+    double left = ptq_plan_seconds_left(plan, &shares);
+    if (fabs(left - seconds) > 1e-9) fail_msg("%g s and not %g", left, seconds);
+}
+
+/* What a task takes beside its cell is no work: more threads make it no shorter. It is measured on the cells of the
+ * run; before the first of them a task is taken to begin as this process did, and one that is no task begins no more.
+ */
+static void test_beside(void **state)
+{
+    (void)state;
+    float kl = 0;
+    struct ptq_plan_cell cell[3] = {{.cost.evaluate = 1}, {.cost.evaluate = 1}, {.cost.evaluate = 1}};
+    struct ptq_pace pace = {.model = "m"};
+    struct ptq_plan plan = {.cell = cell, .n = 3, .pace = &pace, .n_paces = 1, .machine = 10, .begin = 2};
+    struct ptq_cell done = {.seconds_load = 5, .seconds_calibrate = 1, .seconds_quantize = 1, .seconds_eval = 10};
+    expect_left(&plan, (struct ptq_shares){1, 1, 0}, 30);
+    expect_left(&plan, (struct ptq_shares){1, 1, 1}, 36);
+    expect_left(&plan, (struct ptq_shares){2, 2, 1}, 10.5);
+    expect_left(&plan, (struct ptq_shares){9, 1, 1}, 12); /* the longest */
+    ptq_plan_add_beside(&plan, &done, 15);
+    expect_left(&plan, (struct ptq_shares){1, 1, 1}, 39);
+    expect_left(&plan, (struct ptq_shares){1, 1, 0}, 39);
+    done.kl = &kl, done.seconds_reference = 2;
+    ptq_plan_add_beside(&plan, &done, 15);
+    expect_left(&plan, (struct ptq_shares){1, 1, 1}, 36);
+    ptq_plan_add_beside(&plan, &done,
+                        7); /* as where a cell was gone on with, which counts an earlier process's seconds */
+    expect_left(&plan, (struct ptq_shares){1, 1, 1}, 34);
 }
 
 /* The list of failures goes with the results that it is of, which stay until --fresh has all of the new ones. */
@@ -162,7 +236,8 @@ static void test_bad_options(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_bad_models),       TEST(test_same_files),       TEST(test_dry_run),     TEST(test_time_left),
+        TEST(test_bad_models),       TEST(test_same_files),       TEST(test_same_texts),
+        TEST(test_dry_run),          TEST(test_time_left),        TEST(test_beside),
         TEST(test_list_of_failures), TEST(test_nothing_to_reuse), TEST(test_bad_options),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

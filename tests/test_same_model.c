@@ -242,15 +242,23 @@ static void test_claims(void **state)
     expect_part(claims.note[0], "the others there: m (config " B8 ").");
 }
 
-/* Of one question they are no pair before those of one model are. */
-static void test_diff(void **state)
+static const char *diff_of(const char *const file[2], int *equal)
 {
-    (void)state;
-    char folder[] = "/tmp/ptq-same-model-XXXXXX", *text;
+    char *text;
     size_t size;
+    FILE *out = open_memstream(&text, &size);
+    OK(ptq_diff_results(file[0], file[1], out, equal, &err));
+    fclose(out);
+    const char *copy = ptq_strdup(arena, text);
+    free(text);
+    for (int f = 0; f < 2; f++) remove_test_results(file[f]);
+    return copy;
+}
+
+/* Of one question they are no pair before those of one model are. */
+static void diff_pairs(const char *const file[2])
+{
     int equal;
-    assert_non_null(mkdtemp(folder));
-    const char *file[2] = {ptq_join(arena, folder, "a.h5"), ptq_join(arena, folder, "b.h5")};
     struct ptq_cell left[] = {cell_of("m", 'a', "fp16", 0), cell_of("m", 'b', "fp16", 0.2)};
     for (int k = 0; k < 4; k++) { /* on the left both models, or one alone; on the right either, from elsewhere */
         struct ptq_cell right = cell_of("m", "ab"[k % 2], "fp16", 0.3);
@@ -260,13 +268,56 @@ static void test_diff(void **state)
         for (int i = 0; i < 2; i++)
             if (k < 2 || i != k % 2) OK(ptq_results_put(file[0], &left[i], &err));
         OK(ptq_results_put(file[1], &right, &err));
-        FILE *out = open_memstream(&text, &size);
-        OK(ptq_diff_results(file[0], file[1], out, &equal, &err));
-        fclose(out);
+        const char *text = diff_of(file, &equal);
         expect_part(text, k < 2 ? "(other device)" : "(other config.json, device)");
-        free(text);
-        for (int f = 0; f < 2; f++) remove_test_results(file[f]);
+        assert_int_equal(strstr(text, "two models") == NULL, k < 2);
     }
+}
+
+/* Two models are not equal, whatever they scored, and each two are named once; a copy is the same model. */
+static void diff_models(const char *const file[2])
+{
+    static const struct {
+        const char *name;
+        char config;
+        const char *sha256, *says;
+    } rows[] = {
+        {"m", 'a', NULL, NULL},
+        {"copy/m", 'a', NULL, NULL},
+        {"m", 'b', NULL, "two models: m (config " A8 ") and m (config " B8 ") have the same weights and differ in"},
+        {"s2/m", 'b', NULL, "two models: m (config " A8 ") and s2/m (config " B8 ") have the same weights and differ"},
+        {"m", 'a', "01234567f0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53a",
+         "two models: m (b179c952) and m (01234567) have other weights."},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        static const char *const specs[] = {"fp16", "rtn:w3,g64"};
+        int equal;
+        for (int c = 0; c < 2; c++) {
+            struct ptq_cell left = cell_of("m", 'a', specs[c], 0),
+                            right = cell_of(rows[i].name, rows[i].config, specs[c], 0);
+            if (rows[i].sha256) right.model_sha256 = rows[i].sha256;
+            right.config = ptq_format(arena, "%sof=%s %s\n", right.config, rows[i].name, right.model_sha256);
+            ptq_cell_identify(&right);
+            OK(ptq_results_put(file[0], &left, &err));
+            OK(ptq_results_put(file[1], &right, &err));
+        }
+        const char *text = diff_of(file, &equal), *said = strstr(text, "two models: ");
+        assert_int_equal(equal, !rows[i].says);
+        expect_part(text, rows[i].says ? "2 of them the same in every token, 2 of two models; 0 only in A, 0 only in B"
+                                       : "2 of them the same in every token; 0 only in A, 0 only in B");
+        if (rows[i].says) expect_part(text, rows[i].says);
+        if (said && strstr(said + 1, "two models: ")) fail_msg("said twice:\n%s", text);
+    }
+}
+
+static void test_diff(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/ptq-same-model-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    const char *const file[2] = {ptq_join(arena, folder, "a.h5"), ptq_join(arena, folder, "b.h5")};
+    diff_pairs(file);
+    diff_models(file);
     rmdir(folder);
 }
 
@@ -277,11 +328,12 @@ static void test_time(void **state)
     struct ptq_plan_cell cell[2];
     struct ptq_pace pace = {.model = "m"};
     struct ptq_plan plan = {.cell = cell, .n = 2, .pace = &pace, .n_paces = 1, .machine = 1};
+    const struct ptq_shares alone = {1, 1, 0};
     for (int i = 0; i < 2; i++)
         cell[i] = (struct ptq_plan_cell){.cell = cell_of("m", 'a', gptq, 0), .cost = {.calibrate = 10, .evaluate = 1}};
-    assert_true(fabs(ptq_plan_seconds_left(&plan, 1, 1) - 12) < 1e-9);
+    assert_true(fabs(ptq_plan_seconds_left(&plan, &alone) - 12) < 1e-9);
     set_config(&cell[1].cell, 'b');
-    assert_true(fabs(ptq_plan_seconds_left(&plan, 1, 1) - 22) < 1e-9);
+    assert_true(fabs(ptq_plan_seconds_left(&plan, &alone) - 22) < 1e-9);
 }
 
 int main(void)

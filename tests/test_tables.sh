@@ -57,6 +57,7 @@ test_every_table() {
     expect_text '^\| steps changed' awq-table2.md
     expect_text '^\| w3 g64 +\| GPTQ, act\\_order=1' awq-table4.md
     expect_text '^\| 2 +\| .* \(3\) \|' awq-figure8a.md # three seeds in one slot
+    expect_text '^\| calib.* \| +RTN \|' awq-figure8a.md # which the claims are held against
     expect_text '\| +on the front \|$' pareto.md
 }
 
@@ -65,6 +66,7 @@ test_two_domains() {
     expect_exit 0 "$ptq" table "$results/awq-figure8b.h5" --format md
     expect_text 'essay-eval perplexity +\| +essay-eval above own domain +\| +perl-eval perplexity' "$scratch/out"
     expect_text '\| GPTQ.*\| perl-calib +\| .* \(3\) \| .*\] t, n = 3 \|' "$scratch/out"
+    expect_text '^\| RTN +\| +\| +[0-9.]+ \| +\| +[0-9.]+ \| +\|$' "$scratch/out" # of no calibration
     expect_text ', on perl-eval\*\*' "$scratch/out"
     expect_exit 0 "$ptq" table "$results/awq-figure8b.h5" --format csv
     [ "$(grep -c '^id,' "$scratch/out")" = 1 ] || fail "more than one head line in the CSV"
@@ -214,7 +216,7 @@ END
     expect_exit 2 "${make[@]}" table1 CMAKE_FLAGS="-DPTQ_WERROR=ON -DPTQ_CUDA=OFF" GRUOP=32
 }
 
-# Figures 8a and 8b have cells in common (two methods, three draws, FP16); each domain has its picture.
+# Figures 8a and 8b have cells in common (two methods, three draws, FP16, RTN); each domain has its picture.
 test_figure8() {
     local images
     run_all
@@ -222,7 +224,7 @@ test_figure8() {
     cp "$results/awq-figure8a.h5" only
     expect_exit 0 "$ptq" run "$tree/experiments/awq-figure8b.yaml" -o "$scratch/8b.h5" --quick --reuse only --set "models=$models/llama" \
         --set window=32 --set windows=24 --set calib_window=32 --set 'text=[essay-eval, perl-eval]' --set 'calib=[essay-calib, perl-calib]'
-    expect_text '^awq-figure8b: 7 cells taken from' "$scratch/err"
+    expect_text '^awq-figure8b: 8 cells taken from' "$scratch/err"
     if ! command -v gnuplot >/dev/null; then
         echo "  skipped: gnuplot is not installed (scripts/install-deps --for plot)"
         return
