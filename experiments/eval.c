@@ -45,6 +45,7 @@ char *ptq_eval_json(const struct ptq_cell *c)
     json_object_set_new(json, "effective_bits", json_real(c->effective_bits));
     json_object_set_new(json, "saturated_groups", json_integer(c->saturated_groups));
     json_object_set_new(json, "source_dtype", json_string(c->source_dtype));
+    json_object_set_new(json, "path", json_string(c->path));
 #define X(kind, name, ...) json_object_set_new(json, #name, c->kl ? json_real(c->name) : json_null());
     PTQ_AGAINST_FIELDS(X)
 #undef X
@@ -67,7 +68,7 @@ static void print_cell(struct ptq_arena *arena, const struct ptq_cell *c)
     ptq_say(stdout, "%s  %s  ppl %.4f  (%lld tokens in %lld windows of %lld)\n", c->model, c->spec, c->ppl,
             (long long)c->tokens, (long long)c->windows, (long long)c->window);
     printf("protocol: %s\n", c->protocol);
-    ptq_say(stdout, "weights in the file: %s\n", c->source_dtype);
+    ptq_say(stdout, "weights in the file: %s; computed by path %s\n", c->source_dtype, c->path);
     if (c->calib[0])
         ptq_say(stdout, "calibration: %s, %s%s\n", c->calib, c->calib_protocol,
                 ptq_spec_text_needs_calib(c->spec) ? "" : ", for output errors alone");
@@ -93,6 +94,7 @@ static enum ptq_status run_cell(const struct ptq_options *o, struct ptq_session 
     PTQ_TRY(ptq_options_job(o, &job, err));
     job.model = o->operand[0];
     PTQ_TRY(ptq_cell_plan(session, &job, arena, cell, err));
+    PTQ_TRY(ptq_options_check_path(o, cell->path, cell->model, cell->source_dtype, err));
     if (o->out) cell->part = ptq_results_part(arena, o->out, cell->id);
     return ptq_cell_run(session, &job, arena, cell, err);
 }

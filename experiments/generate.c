@@ -246,6 +246,7 @@ static enum ptq_status prepare(struct talk *t, struct ptq_session *session, stru
     job.model = t->o->operand[0];
     if (!job.path) job.path = "packed";
     PTQ_TRY(ptq_hold_plan(session, &job, &t->held, err));
+    PTQ_TRY(ptq_options_check_path(t->o, t->held.path, t->held.model->name, t->held.model->source_dtype, err));
     PTQ_TRY(encode_prompt(t, err));
     PTQ_TRY(ptq_hold(session, &job, t->arena, &t->held, err));
     PTQ_TRY(ptq_model_ends(t->held.model, t->arena, &t->end, &t->n_end, err));

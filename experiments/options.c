@@ -226,3 +226,15 @@ enum ptq_status ptq_options_job(const struct ptq_options *o, struct ptq_job *job
     if (o->calib_sample) PTQ_TRY(ptq_sample_parse(o->calib_sample, &job->calib_sample, err));
     return PTQ_OK;
 }
+
+/* A sweep has full precision beside its packed cells, and says of each what it ran by; one cell is what was asked for.
+ */
+enum ptq_status ptq_options_check_path(const struct ptq_options *o, const char *path, const char *model,
+                                       const char *source_dtype, struct ptq_error *err)
+{
+    if (!o->path || strcmp(o->path, path) == 0) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT,
+                    "%s: --path packed needs codes of every linear, and these weights (%s) are not; give a method that "
+                    "quantises, such as --method rtn:w4,g64, or --path fp32",
+                    model, source_dtype);
+}

@@ -29,6 +29,10 @@ enum ptq_status ptq_options_parse(struct ptq_arena *arena, int argc, char **argv
 /* The help text of the options in taken, one line each, as they are meant by the command of this name. */
 void ptq_options_print(const char *command, const char *taken);
 
+/* The path that a cell runs by (model and source_dtype its own) is the one that was asked for, if any was. */
+enum ptq_status ptq_options_check_path(const struct ptq_options *options, const char *path, const char *model,
+                                       const char *source_dtype, struct ptq_error *err);
+
 /* The job that eval's options describe. */
 enum ptq_status ptq_options_job(const struct ptq_options *options, struct ptq_job *job, struct ptq_error *err);
 

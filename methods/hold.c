@@ -85,7 +85,7 @@ enum ptq_status ptq_hold_plan(struct ptq_session *session, const struct ptq_job 
     with.sink = &sink;
     with.text = NULL;
     PTQ_TRY(ptq_session_plan(session, &with, &plan, err));
-    *out = (struct ptq_held){.model = &plan.model->model, .tokenizer = plan.model->tokenizer};
+    *out = (struct ptq_held){.model = &plan.model->model, .tokenizer = plan.model->tokenizer, .path = plan.path};
     return PTQ_OK;
 }
 

@@ -399,10 +399,9 @@ static void describe(struct ptq_arena *arena, const struct ptq_job *job, const s
     cell->source_dtype = m->source_dtype;
     cell->device = job->device ? ptq_strdup(arena, job->device) : "cpu";
     int quantizes = ptq_spec_quantizes(&plan->spec);
-    int images = ptq_model_has_images(m); /* without codes nothing is packed */
-    cell->path = (quantizes || images) && job->path ? ptq_strdup(arena, job->path) : "fp32";
+    cell->path = plan->path;
     /* A checkpoint of codes is what it is, whatever the method that leaves it alone is called. */
-    const struct ptq_quantization *codes = m->source_bits < 16 || images ? m->quantization : NULL;
+    const struct ptq_quantization *codes = m->source_bits < 16 || ptq_model_has_images(m) ? m->quantization : NULL;
     cell->w_bit = quantizes ? plan->spec.grid.w_bit : codes ? codes->bits : 16;
     cell->group_size = quantizes ? plan->spec.grid.group_size : codes ? codes->group_size : 0;
     cell->fraction = ptq_spec_value_or(&plan->spec, "fraction", 0);
@@ -438,6 +437,13 @@ static enum ptq_status check_only(const struct ptq_session *s, const struct ptq_
                     (long long)plan->eval->windows.n);
 }
 
+/* Of check_choices' two. */
+static const char *path_of(const struct ptq_job *job, const struct ptq_spec *spec, const struct ptq_model *model)
+{
+    int packs = ptq_spec_quantizes(spec) || ptq_model_packs(model);
+    return packs && job->path && strcmp(job->path, "packed") == 0 ? "packed" : "fp32";
+}
+
 /* Codes made of codes would be judged against weights that nobody trained. */
 static enum ptq_status check_source(const struct ptq_model *model, const struct ptq_spec *spec, struct ptq_error *err)
 {
@@ -457,6 +463,7 @@ enum ptq_status ptq_session_plan(struct ptq_session *s, const struct ptq_job *jo
     PTQ_TRY(check_calib(s, job, &plan->spec, err));
     PTQ_TRY(share_model(s, job->model, plan->spec.method->exact, &plan->model, err));
     PTQ_TRY(check_source(&plan->model->model, &plan->spec, err));
+    plan->path = path_of(job, &plan->spec, &plan->model->model);
     if (plan->spec.method->check && plan->spec.method->check(&plan->spec, &plan->model->model.config, err))
         return ptq_within(err, "%s", plan->model->model.name);
     if (job->text) {
