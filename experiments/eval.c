@@ -1,9 +1,11 @@
 #include "eval.h"
 
+#include "idle_options.h"
 #include "launch.h"
 #include "offload.h"
 #include "pipeline.h"
 #include "progress.h"
+#include "session.h"
 #include "stages.h"
 
 #include <jansson.h>
@@ -91,9 +93,12 @@ static enum ptq_status run_cell(const struct ptq_options *o, struct ptq_session 
                                 struct ptq_cell *cell, struct ptq_error *err)
 {
     struct ptq_job job;
+    struct ptq_planned plan;
     PTQ_TRY(ptq_options_job(o, &job, err));
     job.model = o->operand[0];
     PTQ_TRY(ptq_cell_plan(session, &job, arena, cell, err));
+    PTQ_TRY(ptq_session_plan(session, &job, &plan, err)); /* of what is loaded now */
+    PTQ_TRY(ptq_idle_options("eval", o, &plan, err));
     PTQ_TRY(ptq_options_check_path(o, cell->path, cell->model, cell->source_dtype, err));
     if (o->out) cell->part = ptq_results_part(arena, o->out, cell->id);
     return ptq_cell_run(session, &job, arena, cell, err);

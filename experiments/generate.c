@@ -3,11 +3,13 @@
 #include "decode.h"
 #include "device.h"
 #include "hold.h"
+#include "idle_options.h"
 #include "mapped.h"
 #include "offload.h"
 #include "pieces.h"
 #include "pool.h"
 #include "progress.h"
+#include "session.h"
 #include "version.h"
 #include "words.h"
 
@@ -241,11 +243,13 @@ static void print_pace(const struct talk *t)
 static enum ptq_status prepare(struct talk *t, struct ptq_session *session, struct ptq_error *err)
 {
     struct ptq_job job;
+    struct ptq_planned plan;
     PTQ_TRY(read_choice(t->o, &t->choice, err));
     PTQ_TRY(ptq_options_job(t->o, &job, err));
     job.model = t->o->operand[0];
     if (!job.path) job.path = "packed";
-    PTQ_TRY(ptq_hold_plan(session, &job, &t->held, err));
+    PTQ_TRY(ptq_hold_plan(session, &job, &plan, &t->held, err));
+    PTQ_TRY(ptq_idle_options("generate", t->o, &plan, err));
     PTQ_TRY(ptq_options_check_path(t->o, t->held.path, t->held.model->name, t->held.model->source_dtype, err));
     PTQ_TRY(encode_prompt(t, err));
     PTQ_TRY(ptq_hold(session, &job, t->arena, &t->held, err));

@@ -89,14 +89,18 @@ static const char *doc_of(const char *command, const struct option *o)
     return o->doc;
 }
 
-/* Whether name is one of the words in taken; help always is. */
-static int is_taken(const char *taken, const char *name)
+int ptq_is_word_of(const char *words, const char *name)
 {
     size_t length = strlen(name);
-    if (strcmp(name, "help") == 0) return 1;
-    for (const char *at = taken; (at = strstr(at, name)); at += length)
-        if ((at == taken || at[-1] == ' ') && (at[length] == ' ' || !at[length])) return 1;
+    for (const char *at = words; (at = strstr(at, name)); at += length)
+        if ((at == words || at[-1] == ' ') && (at[length] == ' ' || !at[length])) return 1;
     return 0;
+}
+
+/* Whether the command takes it; help it always does. */
+static int is_taken(const char *taken, const char *name)
+{
+    return strcmp(name, "help") == 0 || ptq_is_word_of(taken, name);
 }
 
 /* typed: as it stands on the command line, "-o" or "--out". */
@@ -194,6 +198,26 @@ enum ptq_status ptq_options_parse(struct ptq_arena *arena, int argc, char **argv
             out->operand[out->n_operands++] = argv[i];
     }
     return PTQ_OK;
+}
+
+int ptq_options_given(const struct ptq_options *o, const char *name)
+{
+    const struct option *option = options;
+    while (strcmp(option->name, name)) option++;
+    const void *place = (const char *)o + option->offset;
+    switch (option->kind) {
+    case FLAG:
+        return *(const int *)place;
+    case NUMBER:
+    case SIZE:
+        return *(const int64_t *)place != 0;
+    case TEXT:
+    case NAME:
+        return *(const char *const *)place != NULL;
+    case SET:
+        break;
+    }
+    return o->n_sets > 0;
 }
 
 void ptq_options_print(const char *command, const char *taken)

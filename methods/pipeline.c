@@ -389,10 +389,11 @@ static enum ptq_status keep_budget(struct ptq_session *s, const struct ptq_job *
     return PTQ_OK;
 }
 
-/* What all cells of one model and one evaluation text are compared with. */
+/* What all cells of one model and one evaluation text are compared with; of codes alone there is no full precision. */
 static struct ptq_reference *reference_of(struct ptq_session *s, const struct ptq_planned *plan)
 {
     struct ptq_shared_windows *eval = plan->eval;
+    if (plan->model->model.quantization) return NULL;
     const char *folder = ptq_format(s->arena, "%s/reference", ptq_cache_folder(s->arena));
     const char *identity = ptq_session_identity(s->arena, plan->model);
     if (!eval->reference)
