@@ -18,7 +18,9 @@ static const struct option {
 } options[] = {
 #define AT(member) offsetof(struct ptq_options, member)
     {"text", TEXT, AT(text), 0, 0, "FILE", "evaluation text: a file, or a name in the cache"},
-    {"method", TEXT, AT(method), 0, 0, "SPEC", "fp16, rtn:w3,g128, salient:w3,g128,select=activation,... [fp16]"},
+    {"method", TEXT, AT(method), 0, 0, "SPEC",
+     "fp16, rtn:w3,g128, salient:w3,g128,select=activation,...; w and g that are left out are the method's own, "
+     "mostly g128, while experiments have w3,g64 [fp16]"},
     {"calib", TEXT, AT(calib), 0, 0, "FILE", "calibration text: a file, or a name in the cache"},
     {"window", NUMBER, AT(window), 2, 1 << 24, "N", "tokens in a window [2048, or the model's positions]"},
     {"max-windows", NUMBER, AT(max_windows), 1, 1 << 30, "N", "at most N windows, from the start of the text [all]"},
@@ -78,7 +80,8 @@ static const struct {
     {"generate", "path", "packed: codes as they are packed, activations of 16 bits; fp32: codes dequantised [packed]"},
     {"generate", "device", "cpu; cuda: calibration, gptq and awq's searches and decoding on the first GPU [cpu]"},
     {"quantize", "text", "a text that the checkpoint is evaluated on, for its card: a file, or a name in the cache"},
-    {"quantize", "method", "rtn:w4,g128, gptq:w4,g128,act_order=1, ...: ptq methods lists them"},
+    {"quantize", "method",
+     "rtn:w4,g128, gptq:w4,g128,act_order=1, ...: ptq methods lists them, with the w and g of a SPEC without"},
 };
 
 static const char *doc_of(const char *command, const struct option *o)
