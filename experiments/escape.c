@@ -1,5 +1,6 @@
 #include "escape.h"
 
+#include "json.h"
 #include "status.h"
 #include "words.h"
 
@@ -114,7 +115,10 @@ const char *ptq_escape_lines(struct ptq_arena *arena, const char *text)
 
 int ptq_json_show(const json_t *root, size_t flags, FILE *out)
 {
-    return json_dumpf(root, out, JSON_ENSURE_ASCII | flags) || putc('\n', out) == EOF ? -1 : 0;
+    char *text = ptq_json_dump(root, JSON_ENSURE_ASCII | flags);
+    int bad = !text || fputs(text, out) == EOF || putc('\n', out) == EOF;
+    free(text);
+    return -bad;
 }
 
 int ptq_decimals(double value)

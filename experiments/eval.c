@@ -1,6 +1,7 @@
 #include "eval.h"
 
 #include "idle_options.h"
+#include "json.h"
 #include "launch.h"
 #include "offload.h"
 #include "pipeline.h"
@@ -51,7 +52,7 @@ char *ptq_eval_json(const struct ptq_cell *c)
 #define X(kind, name, ...) json_object_set_new(json, #name, c->kl ? json_real(c->name) : json_null());
     PTQ_AGAINST_FIELDS(X)
 #undef X
-    char *text = json_dumps(json, JSON_ENSURE_ASCII | JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    char *text = ptq_json_dump(json, JSON_ENSURE_ASCII | JSON_INDENT(1));
     json_decref(json);
     return text;
 }

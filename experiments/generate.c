@@ -4,6 +4,7 @@
 #include "device.h"
 #include "hold.h"
 #include "idle_options.h"
+#include "json.h"
 #include "mapped.h"
 #include "offload.h"
 #include "pieces.h"
@@ -209,7 +210,7 @@ static enum ptq_status print_json(const struct talk *t, struct ptq_error *err)
         t->held.seconds_load, "calibrate", t->held.seconds_calibrate, "quantize", t->held.seconds_quantize, "prompt",
         t->prefill, "decode", t->decode, "peak_rss_bytes", (json_int_t)ptq_peak_rss_bytes(), "device_peak_bytes",
         (json_int_t)ptq_offload_peak_bytes(), "threads", (json_int_t)ptq_pool_size(), "version", ptq_version);
-    char *text = json_dumps(json, JSON_ENSURE_ASCII | JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    char *text = ptq_json_dump(json, JSON_ENSURE_ASCII | JSON_INDENT(1));
     json_decref(json);
     if (!text) return ptq_fail(err, PTQ_EINPUT, "JSON holds no name that is not UTF-8; call without --json");
     puts(text);
