@@ -158,8 +158,8 @@ static enum ptq_status print_all(struct ptq_arena *arena, const struct side *a, 
     if (pairs - same > 1)
         fprintf(out, "each p is of one pair: of %d that differ in nothing, one in twenty has p < 0.05 all the same\n",
                 pairs - same);
-    fprintf(out, "%d cells in both, %d of them the same in every token; %d only in A, %d only in B\n", pairs, same,
-            a->n - pairs, b->n - pairs);
+    fprintf(out, "%d cell%s in both, %d of them the same in every token; %d only in A, %d only in B\n", pairs,
+            pairs == 1 ? "" : "s", same, a->n - pairs, b->n - pairs);
     *equal = same == a->n && same == b->n;
     return ptq_interrupted(err); /* of a pair whose worth was not found for it */
 }

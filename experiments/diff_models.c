@@ -114,8 +114,8 @@ static enum ptq_status walk(const struct ptq_checkpoint *a, const struct ptq_che
         i += order <= 0;
         j += order >= 0;
     }
-    fprintf(w->out, "%d tensors in both, %d with the same values, %d that differ; %d in one only\n", both, alike,
-            both - alike, lone);
+    fprintf(w->out, "%d tensor%s in both, %d with the same values, %d that differ; %d in one only\n", both,
+            both == 1 ? "" : "s", alike, both - alike, lone);
     *equal = alike == both && lone == 0;
     return PTQ_OK;
 }

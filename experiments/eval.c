@@ -1,5 +1,6 @@
 #include "eval.h"
 
+#include "escape.h"
 #include "idle_options.h"
 #include "json.h"
 #include "launch.h"
@@ -68,23 +69,24 @@ enum ptq_status ptq_eval_print_json(const struct ptq_cell *c, struct ptq_error *
 
 static void print_cell(struct ptq_arena *arena, const struct ptq_cell *c)
 {
-    ptq_say(stdout, "%s  %s  ppl %.4f  (%lld tokens in %lld windows of %lld)\n", c->model, c->spec, c->ppl,
-            (long long)c->tokens, (long long)c->windows, (long long)c->window);
-    printf("protocol: %s\n", c->protocol);
+    ptq_say(stdout, "%s  %s  ppl %.4f  (%s in %s of %lld)\n", c->model, c->spec, c->ppl,
+            ptq_counted(arena, c->tokens, "token"), ptq_counted(arena, c->windows, "window"), (long long)c->window);
+    printf("protocol: %s\n", ptq_worded(arena, c->protocol));
     ptq_say(stdout, "weights in the file: %s; computed by path %s\n", c->source_dtype, c->path);
     if (c->calib[0])
-        ptq_say(stdout, "calibration: %s, %s%s\n", c->calib, c->calib_protocol,
+        ptq_say(stdout, "calibration: %s, %s%s\n", c->calib, ptq_worded(arena, c->calib_protocol),
                 ptq_spec_text_needs_calib(c->spec) ? "" : ", for output errors alone");
     if (c->kl)
         printf("against FP16: KL divergence %.4g nat (median %.3g, 95 %% below %.3g, 99 %% below %.3g), same top-1 "
                "%.2f %%, RMS change of p %.2f %%\n",
                c->kl_mean, c->kl_median, c->kl_p95, c->kl_p99, 100 * c->same_top, 100 * c->delta_p_rms);
     if (c->n_linears)
-        printf("quantised: %d linears, %.3f bits a weight%s, %lld saturated groups\n", c->n_linears, c->effective_bits,
-               strcmp(c->path, "packed") == 0 ? " as packed, padding included" : "", (long long)c->saturated_groups);
-    printf("seconds: load %.1f, calibrate %.1f, quantise %.1f, evaluate %.1f (%.0f tokens/s, %lld threads); %s\n",
+        printf("quantised: %s, %.3f bits a weight%s, %s\n", ptq_counted(arena, c->n_linears, "linear"),
+               c->effective_bits, strcmp(c->path, "packed") == 0 ? " as packed, padding included" : "",
+               ptq_counted(arena, c->saturated_groups, "saturated group"));
+    printf("seconds: load %.1f, calibrate %.1f, quantise %.1f, evaluate %.1f (%.0f tokens/s, %s); %s\n",
            c->seconds_load, c->seconds_calibrate, c->seconds_quantize, c->seconds_eval, c->tokens_per_second,
-           (long long)c->threads, ptq_stages_peaks(arena, c));
+           ptq_counted(arena, c->threads, "thread"), ptq_stages_peaks(arena, c));
     if (ptq_offload_peak_bytes())
         printf("forward passes on %s, at most %.0f MiB of its memory\n", c->device,
                (double)ptq_offload_peak_bytes() / 1048576);

@@ -2,6 +2,7 @@
 
 #include "decode.h"
 #include "device.h"
+#include "escape.h"
 #include "hold.h"
 #include "idle_options.h"
 #include "json.h"
@@ -235,9 +236,9 @@ static void print_pace(const struct talk *t)
     if (t->o->quiet) return;
     ptq_progress_clear();
     /* The first new token is the prompt's: of one there is no pace. */
-    ptq_say(stderr, "%s, %s%s%s: prompt %lld tokens, %.1f tokens/s; %lld new%s (%s)\n", t->held.model->name,
-            what_ran(t), t->held.model->device ? ", on " : "", t->held.model->device ? place_of(t) : "",
-            (long long)t->n_prompt, prompt_pace(t), (long long)t->n_new,
+    ptq_say(stderr, "%s, %s%s%s: prompt %s, %.1f tokens/s; %lld new%s (%s)\n", t->held.model->name, what_ran(t),
+            t->held.model->device ? ", on " : "", t->held.model->device ? place_of(t) : "",
+            ptq_counted(t->arena, t->n_prompt, "token"), prompt_pace(t), (long long)t->n_new,
             t->n_new > 1 ? ptq_format(t->arena, ", %.1f tokens/s", pace(t)) : "", t->stopped);
 }
 
