@@ -1,6 +1,7 @@
 #include "model_card.h"
 
 #include "escape.h"
+#include "locate.h"
 #include "words.h"
 
 #include <stdlib.h>
@@ -11,21 +12,18 @@ static const char *md(struct ptq_arena *arena, const char *text)
     return ptq_escape(arena, PTQ_TABLE_MD, text);
 }
 
-/* What Hugging Face's own pages read; a model's name may hold anything, so it is quoted as YAML wants it. */
+/* What Hugging Face's own pages read. Their base_model is an id of the hub, which a folder of this machine has not. */
 static void front_matter(struct ptq_arena *arena, const struct ptq_model_card *card, struct ptq_buffer *out)
 {
-    const char *base = strrchr(card->made->model, '/') ? strrchr(card->made->model, '/') + 1 : card->made->model;
-    struct ptq_buffer name = {0};
-    ptq_buffer_add(&name, "%s", "");
-    for (const char *c = ptq_escape(arena, PTQ_TABLE_TEXT, base); *c; c++)
-        ptq_buffer_add(&name, *c == '\'' ? "''" : "%c", *c);
+    const char *base = ptq_hub_id(arena, card->made->model);
     int gguf = strcmp(card->x->format->name, "gguf") == 0;
-    ptq_buffer_add(out, "---\nbase_model: '%s'\nlibrary_name: %s\ntags:\n- ptq\n- %s\n---\n\n", name.data,
+    ptq_buffer_add(out, "---\n");
+    if (base) ptq_buffer_add(out, "base_model: %s\nbase_model_relation: quantized\n", base);
+    ptq_buffer_add(out, "library_name: %s\ntags:\n- ptq\n- %s\n---\n\n",
                    gguf                        ? "gguf"
                    : card->x->format->lossless ? "ptq"
                                                : "transformers",
                    card->x->format->name);
-    free(name.data);
 }
 
 static void origin(struct ptq_arena *arena, const struct ptq_model_card *card, struct ptq_buffer *out)

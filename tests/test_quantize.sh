@@ -47,6 +47,22 @@ test_card_quotes_the_files() {
     expect_file "$scratch/card/model.safetensors" "$scratch/bare/model.safetensors"
 }
 
+# Hugging Face's pages look base_model up: an id of the hub, which a folder of this machine has not.
+test_card_names_the_hub() {
+    local snapshot=$scratch/hub/models--org--tiny/snapshots/c0ffee
+    expect_exit 0 "${quantize[@]}" --format gptq -o "$scratch/local" --quiet
+    expect_no_text 'base_model' "$scratch/local/README.md"
+    expect_text '^library_name: transformers$' "$scratch/local/README.md"
+    mkdir -p "$scratch/hub/models--org--tiny/refs"
+    mkdir -p "$(dirname "$snapshot")"
+    cp -r "$models/opt" "$snapshot"
+    printf c0ffee >"$scratch/hub/models--org--tiny/refs/main"
+    HF_HUB_CACHE=$scratch/hub expect_exit 0 "$ptq" quantize org/tiny@main --method rtn:w4,g32,sym=1 --format gptq \
+        -o "$scratch/named" --quiet
+    expect_text '^base_model: org/tiny$' "$scratch/named/README.md"
+    expect_text '^base_model_relation: quantized$' "$scratch/named/README.md"
+}
+
 # What is not changed in config.json keeps the digits that somebody wrote.
 test_config_keeps_its_digits() {
     cp -r "$models/opt" "$scratch/digits"
