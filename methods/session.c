@@ -431,6 +431,11 @@ static enum ptq_status check_only(const struct ptq_session *s, const struct ptq_
         return ptq_fail(err, PTQ_EUSAGE, "only= is for evaluation; a checkpoint has all its linears quantised");
     int64_t first, last, most = ptq_forward_chunk(&plan->model->model, plan->eval->windows.length);
     PTQ_TRY(ptq_only_blocks(plan->spec.only, &plan->model->model, &first, &last, err));
+    if (strcmp(plan->path, "packed") == 0 && !ptq_only_is_whole(plan->spec.only, &plan->model->model))
+        return ptq_fail(err, PTQ_EUSAGE,
+                        "only=%s leaves out some linears of a block, and such a block has no packed "
+                        "form; name whole blocks, or give --path fp32 (path)",
+                        plan->spec.only);
     if (s->budget || !plan->spec.method->block_method || plan->eval->windows.n <= most) return PTQ_OK;
     return ptq_fail(err, PTQ_EUSAGE, "%s with only= takes at most %lld evaluation windows of %lld, and here are %lld",
                     plan->spec.method->name, (long long)most, (long long)plan->eval->windows.length,
