@@ -55,7 +55,8 @@ extern int64_t ptq_chunk_bytes;
 int64_t ptq_forward_chunk(const struct ptq_model *model, int64_t length);
 
 /* block's linears packed from q[PTQ_N_ROLE] in arena, which from now on are what a forward pass computes with: w may
- * go. Fails where q has no packed form (ptq_pack). */
+ * go. Those without codes (n = 0) stay float32, all of an input or none. Fails where q has no packed form (ptq_pack).
+ */
 enum ptq_status ptq_block_pack(struct ptq_arena *arena, const struct ptq_qmat *q, struct ptq_block *block,
                                struct ptq_error *err);
 /* Room for the activations of packed linears, shared by block[0..n): needed before they go through a pass. */

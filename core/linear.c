@@ -17,7 +17,7 @@ enum ptq_status ptq_block_pack(struct ptq_arena *arena, const struct ptq_qmat *q
 {
     for (int role = 0; role < PTQ_N_ROLE; role++) {
         struct ptq_linear *l = &block->linear[role];
-        if (!l->n) continue;
+        if (!l->n || !q[role].n) continue; /* no codes: float32 */
         struct ptq_packed *p = ptq_new(arena, struct ptq_packed, 1);
         if (ptq_pack(arena, &q[role], p, err)) return ptq_within(err, "%s", l->name);
         l->packed = p;

@@ -102,11 +102,6 @@ enum ptq_status ptq_find_quantized(const struct ptq_model *m, int64_t block, enu
     return PTQ_OK;
 }
 
-int ptq_model_has_images(const struct ptq_model *m)
-{
-    return m->quantization && ptq_quantization_packed(m->quantization);
-}
-
 int ptq_may_have_bias(const struct ptq_model *m, enum ptq_role role)
 {
     return m->gguf || ptq_model_has_images(m) || m->config.biased >> role & 1;
@@ -301,44 +296,6 @@ enum ptq_status ptq_model_rows(const struct ptq_tensor *tensor, int64_t first, i
     return ptq_tensor_read(tensor, first * tensor->shape[1], rows * tensor->shape[1], out, err);
 }
 
-/* The image alone, in the file or in arena. */
-static enum ptq_status load_image(const struct ptq_model *m, const struct ptq_quantized_linear *codes,
-                                  struct ptq_arena *arena, struct ptq_linear *l, struct ptq_error *err)
-{
-    struct ptq_packed *image = ptq_new(arena, struct ptq_packed, 1);
-    l->packed = image;
-    return ptq_quantized_image(m->quantization, codes, arena, image, err);
-}
-
-/* Rows of an image are in our order, whatever the family's own container has. */
-static struct ptq_row_layout codes_layout(const struct ptq_model *m, enum ptq_role role)
-{
-    struct ptq_row_layout layout = ptq_linear_layout(m, role);
-    if (ptq_model_has_images(m)) layout.order = PTQ_ROWS_PLAIN;
-    return layout;
-}
-
-/* A linear that is there as codes, as the weights that they stand for; *done 0 where it is not. */
-static enum ptq_status load_quantized(const struct ptq_model *m, int64_t block, enum ptq_role role,
-                                      struct ptq_arena *arena, struct ptq_linear *l, int *done, struct ptq_error *err)
-{
-    struct ptq_quantized_linear codes;
-    struct ptq_qmat q;
-    PTQ_TRY(ptq_find_quantized(m, block, role, &codes, done, err));
-    if (!*done) return PTQ_OK;
-    if (codes.image && m->packed) return load_image(m, &codes, arena, l, err);
-    const struct ptq_mapped *file = (codes.image ? codes.image : codes.scales)->file;
-    struct ptq_row_layout layout = codes_layout(m, role);
-    struct ptq_mark mark = ptq_arena_mark(arena);
-    float *w = layout.order == PTQ_ROWS_PLAIN ? l->w : ptq_new(arena, float, l->n * l->k);
-    enum ptq_status status = ptq_quantized_codes(m->quantization, &codes, arena, &q, err);
-    if (!status) status = ptq_quantized_weights(&q, file->path, l->name, m->exact || codes.image, w, err);
-    for (int64_t row = 0; w != l->w && row < l->n; row++)
-        memcpy(l->w + row * l->k, w + ptq_file_row(&layout, row) * l->k, sizeof *w * (size_t)l->k);
-    ptq_arena_rewind(arena, mark);
-    return status;
-}
-
 enum ptq_status ptq_read_activation_scale(const struct ptq_model *m, int64_t block, struct ptq_arena *arena,
                                           const float **out, struct ptq_error *err)
 {
@@ -370,8 +327,7 @@ static void place_group(const struct ptq_model *m, enum ptq_input input, struct 
         outputs += l->n;
         inputs = l->k;
     }
-    int needed = !(m->packed && ptq_model_has_images(m));
-    float *w = needed ? ptq_new(arena, float, outputs *inputs) : NULL, *b = ptq_new(arena, float, outputs);
+    float *w = m->packed ? NULL : ptq_new(arena, float, outputs *inputs), *b = ptq_new(arena, float, outputs);
     for (int role = 0; role < PTQ_N_ROLE; role++) {
         struct ptq_linear *l = &out->linear[role];
         if (ptq_role_input[role] != input || !l->n) continue;
@@ -441,7 +397,7 @@ enum ptq_status ptq_block_load(const struct ptq_model *m, int64_t i, struct ptq_
         if (!l->n) continue;
         ptq_linear_name(m, i, role, l->name);
         int done;
-        PTQ_TRY(load_quantized(m, i, (enum ptq_role)role, arena, l, &done, err));
+        PTQ_TRY(ptq_load_codes(m, i, (enum ptq_role)role, arena, l, &done, err));
         if (done) continue;
         PTQ_TRY(ptq_find_linear(m, i, role, ".weight", 1, &t, err));
         struct ptq_row_layout layout = ptq_linear_layout(m, role);

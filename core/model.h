@@ -19,8 +19,8 @@ struct ptq_model {
     const char *prefix; /* of the names' prefixes, the one that this file uses */
     int gguf;
     int exact;  /* ptq_model_exact */
-    int packed; /* 1: linears that are images are loaded as they are, without float32 weights; who runs a cell says so
-                 */
+    int packed; /* 1: linears are loaded as images, without float32 weights; who runs a cell of a model that
+                 * ptq_model_packs says so */
     /* looked up and shape-checked at opening; norms and biases read when needed */
     const struct ptq_tensor *embed, *head, *positions, *project_in, *project_out;
     float *embed_norm_w, *embed_norm_b; /* of the embedding (BLOOM), NULL where there is none */
@@ -70,9 +70,11 @@ void ptq_model_exact(struct ptq_model *model);
 
 /* 1 where its linears are images of kernels/packed.h. */
 int ptq_model_has_images(const struct ptq_model *model);
+/* 1 where all its linears are codes that it can be computed with: images, or AWQ's and GPTQ's, packed on the way in. */
+int ptq_model_packs(const struct ptq_model *model);
 
-/* Block i as float32 in arena (or, by model->packed, its linears as images in the file), read by all threads. NaN or
- * infinite weights: PTQ_ENUMERIC. */
+/* Block i as float32 in arena (or, by model->packed, its linears as images in the file or in arena), read by all
+ * threads. NaN or infinite weights: PTQ_ENUMERIC; codes without a packed form: PTQ_EINPUT. */
 enum ptq_status ptq_block_load(const struct ptq_model *model, int64_t i, struct ptq_arena *arena, struct ptq_block *out,
                                struct ptq_error *err);
 

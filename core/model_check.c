@@ -112,7 +112,7 @@ static enum ptq_status check_linear(const struct ptq_model *m, int64_t block, en
 
 /* What the linears that are codes have together; of the tensors the first. */
 struct survey {
-    int found;
+    int found, left;                         /* 1: some are, some are not codes */
     const struct ptq_tensor *with, *without; /* zeros; codes whose zeros are missing */
     const struct ptq_tensor *shifted;        /* zeros that are not all the middle */
 };
@@ -124,6 +124,7 @@ static enum ptq_status survey_linear(const struct ptq_model *m, int64_t block, e
     int found;
     PTQ_TRY(ptq_find_quantized(m, block, role, &l, &found, err));
     s->found |= found;
+    s->left |= !found;
     if (!found || l.image) return PTQ_OK;
     if (!l.zeros && !s->without) s->without = l.codes;
     if (!l.zeros) return PTQ_OK;
@@ -160,6 +161,7 @@ static enum ptq_status check_codes(const struct ptq_model *m, struct ptq_arena *
     for (int64_t i = 0; i < m->config.blocks; i++)
         for (int role = 0; role < PTQ_N_ROLE; role++)
             if (m->names->linear[role]) PTQ_TRY(survey_linear(m, i, (enum ptq_role)role, arena, &survey, err));
+    m->quantization->whole = !survey.left;
     if (survey.found) return check_zeros(m, &survey, err);
     return ptq_fail(err, PTQ_EINPUT,
                     "%s says %s, and no linear of %s is stored so (.qweight); one of them is another "

@@ -1,4 +1,4 @@
-/* What model.c and model_check.c share: how tensors are found. */
+/* What model.c, model_check.c and model_codes.c share: how tensors are found. */
 #ifndef PTQ_MODEL_PARTS_H
 #define PTQ_MODEL_PARTS_H
 
@@ -19,6 +19,11 @@ enum ptq_status ptq_find_linear(const struct ptq_model *m, int64_t block, enum p
 /* The tensors of a linear that is there as codes; *found 0 where it is not. */
 enum ptq_status ptq_find_quantized(const struct ptq_model *m, int64_t block, enum ptq_role role,
                                    struct ptq_quantized_linear *out, int *found, struct ptq_error *err);
+
+/* A linear that is there as codes: l's weights in their place, or by model->packed its image; *done 0 where it is not.
+ */
+enum ptq_status ptq_load_codes(const struct ptq_model *m, int64_t block, enum ptq_role role, struct ptq_arena *arena,
+                               struct ptq_linear *l, int *done, struct ptq_error *err);
 
 /* What down's input is divided by in a block of images, or NULL, in arena. Numbers that are not above 0: PTQ_EINPUT. */
 enum ptq_status ptq_read_activation_scale(const struct ptq_model *m, int64_t block, struct ptq_arena *arena,

@@ -29,6 +29,7 @@ struct ptq_quantization {
     int bits;
     int64_t group_size; /* or -1 */
     int sym, desc_act;  /* sym: 0, too, where it is said of zeros that are not all the middle (ptq_model_check) */
+    int whole;          /* 1: every linear of every block is there as codes (ptq_model_check) */
     const char **plain; /* [n_plain] modules_to_not_convert */
     int n_plain;
     const char *text; /* "gptq 4 bits, g32"; "g-1" is one group a row, as in a SPEC */

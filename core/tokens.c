@@ -103,9 +103,9 @@ static enum ptq_status count_windows(const struct starts *s, const char *what, i
                         (long long)s->tokens, (long long)length);
     if (s->sample != PTQ_SAMPLE_GPTQ && (there < 1 || there < need))
         return ptq_fail(err, PTQ_EINPUT,
-                        "%s: %lld tokens give %lld windows of %lld, but %lld are asked for; take a longer text, or "
+                        "%s: %lld tokens give %lld window%s of %lld, but %lld are asked for; take a longer text, or "
                         "fewer or shorter windows",
-                        what, (long long)s->tokens, (long long)there, (long long)length,
+                        what, (long long)s->tokens, (long long)there, there == 1 ? "" : "s", (long long)length,
                         (long long)(need < 1 ? 1 : need));
     *out = max > 0 && (max < there || s->sample == PTQ_SAMPLE_GPTQ) ? max : there;
     return PTQ_OK;

@@ -28,6 +28,10 @@ enum ptq_status ptq_json_parse_within(const struct ptq_json_bounds *bounds, cons
 /* The same of a file of a model's folder, of at most limit bytes; a link may not leave the folder (ptq_map_inside). */
 enum ptq_status ptq_json_load(const char *path, size_t limit, json_t **root, struct ptq_error *err);
 
+/* root as text, by jansson's flags, its real numbers in the fewest digits that read back the same, written as Python
+ * writes them: 1e-05, 10000.0. In malloc memory; NULL where jansson gives none (a byte that is not UTF-8). */
+char *ptq_json_dump(const json_t *root, size_t flags);
+
 /* Whether value is there and of that kind; whether it is there and not null. What a key gives that is missing is NULL.
  */
 int ptq_json_is(const json_t *value, json_type type);

@@ -140,10 +140,23 @@ static int is_own_snapshot(const char *path, const char *folder)
     return own;
 }
 
+static int is_hub_name(struct ptq_arena *arena, const char *name, const char **org, const char **model,
+                       const char **revision)
+{
+    return !looks_like_file(name) && split_hub_name(arena, name, org, model, revision);
+}
+
+const char *ptq_hub_id(struct ptq_arena *arena, const char *name)
+{
+    const char *org, *model, *revision;
+    if (ptq_is_folder(name) || ptq_is_file(name) || !is_hub_name(arena, name, &org, &model, &revision)) return NULL;
+    return ptq_format(arena, "%s/%s", org, model);
+}
+
 static enum ptq_status locate_hub(struct ptq_arena *arena, const char *name, const char **path, struct ptq_error *err)
 {
     const char *org, *model, *revision;
-    if (looks_like_file(name) || !split_hub_name(arena, name, &org, &model, &revision))
+    if (!is_hub_name(arena, name, &org, &model, &revision))
         return ptq_fail(err, PTQ_EINPUT,
                         "%s: no such file or folder, and no name of a model; give a path, a name of data/MANIFEST or "
                         "ORG/NAME",

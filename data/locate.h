@@ -15,6 +15,8 @@ const char *ptq_cache_folder(struct ptq_arena *arena);
  * sentence that says how to fetch it: `data/fetch NAME` for a name of the MANIFEST, `data/fetch hub ORG/NAME` for a hub
  * name. */
 enum ptq_status ptq_locate_model(struct ptq_arena *arena, const char *name, const char **path, struct ptq_error *err);
+/* "org/name" where that is how name was found, without its revision; NULL of a path, or of a name in the cache. */
+const char *ptq_hub_id(struct ptq_arena *arena, const char *name);
 /* A text: an existing path; else NAME or NAME.txt in the cache's texts/ folder. */
 enum ptq_status ptq_locate_text(struct ptq_arena *arena, const char *name, const char **path, struct ptq_error *err);
 

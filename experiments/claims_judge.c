@@ -104,8 +104,10 @@ static void note_cells(struct ptq_arena *arena, struct ptq_claims *claims, const
                                         c->model, c->source_dtype));
         for (int j = 0; j < cells[i].n; j++) {
             const struct ptq_cell *d = &cells[i].cell[j];
-            add_note(claims, ptq_format(arena, "Perplexity of %s: %s.", d->text, d->protocol));
-            if (d->calib[0]) add_note(claims, ptq_format(arena, "Calibration on %s: %s.", d->calib, d->calib_protocol));
+            add_note(claims, ptq_format(arena, "Perplexity of %s: %s.", d->text, ptq_worded(arena, d->protocol)));
+            if (d->calib[0])
+                add_note(claims,
+                         ptq_format(arena, "Calibration on %s: %s.", d->calib, ptq_worded(arena, d->calib_protocol)));
         }
     }
 }

@@ -7,6 +7,7 @@
 #include "diff_models.h"
 #include "experiment.h"
 #include "h5.h"
+#include "idle_options.h"
 #include "inspect_results.h"
 #include "locate.h"
 #include "mapped.h"
@@ -77,6 +78,7 @@ enum ptq_status ptq_command_run(const struct ptq_options *o, struct ptq_error *e
                                   .merge = o->merge,
                                   .begun = ptq_process_seconds()};
     enum ptq_status status = ptq_run_check(&run, err);
+    if (!status) status = ptq_idle_options("run", o, NULL, err);
     if (!status) status = experiment_file(arena, o->operand[0], &run.experiment, err);
     if (!status) status = ptq_run(&run, err);
     ptq_arena_free(arena);

@@ -118,8 +118,8 @@ static enum ptq_status walk(const struct ptq_checkpoint *a, const struct ptq_che
     int same_config;
     PTQ_TRY(ptq_diff_configs(w->arena, a, b, w->out, &same_config, err));
     const char *what = same_config ? "" : a->gguf ? "; other metadata" : "; another config.json";
-    fprintf(w->out, "%d tensors in both, %d with the same values, %d that differ; %d in one only%s%s\n", both, alike,
-            both - alike, lone, what, *what ? ", which makes them two models" : "");
+    fprintf(w->out, "%d tensor%s in both, %d with the same values, %d that differ; %d in one only%s%s\n", both,
+            both == 1 ? "" : "s", alike, both - alike, lone, what, *what ? ", which makes them two models" : "");
     *equal = alike == both && lone == 0 && same_config;
     return PTQ_OK;
 }

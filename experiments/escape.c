@@ -1,5 +1,6 @@
 #include "escape.h"
 
+#include "json.h"
 #include "status.h"
 #include "words.h"
 
@@ -110,11 +111,31 @@ const char *ptq_escape_lines(struct ptq_arena *arena, const char *text)
     return line;
 }
 
+const char *ptq_worded(struct ptq_arena *arena, const char *protocol)
+{
+    static const char count[] = " 1 ";
+    char *out = ptq_strdup(arena, protocol), *word = out;
+    while ((word = strstr(word, count))) {
+        word += strlen(count);
+        char *end = word + strcspn(word, " ,;");
+        if (end[-1] == 's') memmove(end - 1, end, strlen(end) + 1);
+    }
+    return out;
+}
+
 /* ---- numbers ---- */
+
+const char *ptq_counted(struct ptq_arena *arena, long long n, const char *what)
+{
+    return ptq_format(arena, "%lld %s%s", n, what, n == 1 ? "" : "s");
+}
 
 int ptq_json_show(const json_t *root, size_t flags, FILE *out)
 {
-    return json_dumpf(root, out, JSON_ENSURE_ASCII | flags) || putc('\n', out) == EOF ? -1 : 0;
+    char *text = ptq_json_dump(root, JSON_ENSURE_ASCII | flags);
+    int bad = !text || fputs(text, out) == EOF || putc('\n', out) == EOF;
+    free(text);
+    return -bad;
 }
 
 int ptq_decimals(double value)

@@ -19,6 +19,13 @@ const char *ptq_escape(struct ptq_arena *arena, enum ptq_table_format format, co
  * arena. */
 const char *ptq_escape_lines(struct ptq_arena *arena, const char *text);
 
+/* A protocol or a sampling as it is shown: of one window, where "first 1 windows" is stored, whose words are part of a
+ * cell's id. In arena. */
+const char *ptq_worded(struct ptq_arena *arena, const char *protocol);
+
+/* "1 window", "3 windows". In arena. */
+const char *ptq_counted(struct ptq_arena *arena, long long n, const char *what);
+
 /* JSON and a newline, in ASCII, so that no string in it is obeyed by a terminal; flags are jansson's. 0, or -1 where
  * root is NULL or cannot be written. */
 int ptq_json_show(const json_t *root, size_t flags, FILE *out);

@@ -1,9 +1,13 @@
 #include "eval.h"
 
+#include "escape.h"
+#include "idle_options.h"
+#include "json.h"
 #include "launch.h"
 #include "offload.h"
 #include "pipeline.h"
 #include "progress.h"
+#include "session.h"
 #include "stages.h"
 
 #include <jansson.h>
@@ -45,10 +49,11 @@ char *ptq_eval_json(const struct ptq_cell *c)
     json_object_set_new(json, "effective_bits", json_real(c->effective_bits));
     json_object_set_new(json, "saturated_groups", json_integer(c->saturated_groups));
     json_object_set_new(json, "source_dtype", json_string(c->source_dtype));
+    json_object_set_new(json, "path", json_string(c->path));
 #define X(kind, name, ...) json_object_set_new(json, #name, c->kl ? json_real(c->name) : json_null());
     PTQ_AGAINST_FIELDS(X)
 #undef X
-    char *text = json_dumps(json, JSON_ENSURE_ASCII | JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    char *text = ptq_json_dump(json, JSON_ENSURE_ASCII | JSON_INDENT(1));
     json_decref(json);
     return text;
 }
@@ -64,23 +69,24 @@ enum ptq_status ptq_eval_print_json(const struct ptq_cell *c, struct ptq_error *
 
 static void print_cell(struct ptq_arena *arena, const struct ptq_cell *c)
 {
-    ptq_say(stdout, "%s  %s  ppl %.4f  (%lld tokens in %lld windows of %lld)\n", c->model, c->spec, c->ppl,
-            (long long)c->tokens, (long long)c->windows, (long long)c->window);
-    printf("protocol: %s\n", c->protocol);
-    ptq_say(stdout, "weights in the file: %s\n", c->source_dtype);
+    ptq_say(stdout, "%s  %s  ppl %.4f  (%s in %s of %lld)\n", c->model, c->spec, c->ppl,
+            ptq_counted(arena, c->tokens, "token"), ptq_counted(arena, c->windows, "window"), (long long)c->window);
+    printf("protocol: %s\n", ptq_worded(arena, c->protocol));
+    ptq_say(stdout, "weights in the file: %s; computed by path %s\n", c->source_dtype, c->path);
     if (c->calib[0])
-        ptq_say(stdout, "calibration: %s, %s%s\n", c->calib, c->calib_protocol,
+        ptq_say(stdout, "calibration: %s, %s%s\n", c->calib, ptq_worded(arena, c->calib_protocol),
                 ptq_spec_text_needs_calib(c->spec) ? "" : ", for output errors alone");
     if (c->kl)
         printf("against FP16: KL divergence %.4g nat (median %.3g, 95 %% below %.3g, 99 %% below %.3g), same top-1 "
                "%.2f %%, RMS change of p %.2f %%\n",
                c->kl_mean, c->kl_median, c->kl_p95, c->kl_p99, 100 * c->same_top, 100 * c->delta_p_rms);
     if (c->n_linears)
-        printf("quantised: %d linears, %.3f bits a weight%s, %lld saturated groups\n", c->n_linears, c->effective_bits,
-               strcmp(c->path, "packed") == 0 ? " as packed, padding included" : "", (long long)c->saturated_groups);
-    printf("seconds: load %.1f, calibrate %.1f, quantise %.1f, evaluate %.1f (%.0f tokens/s, %lld threads); %s\n",
+        printf("quantised: %s, %.3f bits a weight%s, %s\n", ptq_counted(arena, c->n_linears, "linear"),
+               c->effective_bits, strcmp(c->path, "packed") == 0 ? " as packed, padding included" : "",
+               ptq_counted(arena, c->saturated_groups, "saturated group"));
+    printf("seconds: load %.1f, calibrate %.1f, quantise %.1f, evaluate %.1f (%.0f tokens/s, %s); %s\n",
            c->seconds_load, c->seconds_calibrate, c->seconds_quantize, c->seconds_eval, c->tokens_per_second,
-           (long long)c->threads, ptq_stages_peaks(arena, c));
+           ptq_counted(arena, c->threads, "thread"), ptq_stages_peaks(arena, c));
     if (ptq_offload_peak_bytes())
         printf("forward passes on %s, at most %.0f MiB of its memory\n", c->device,
                (double)ptq_offload_peak_bytes() / 1048576);
@@ -90,9 +96,13 @@ static enum ptq_status run_cell(const struct ptq_options *o, struct ptq_session 
                                 struct ptq_cell *cell, struct ptq_error *err)
 {
     struct ptq_job job;
+    struct ptq_planned plan;
     PTQ_TRY(ptq_options_job(o, &job, err));
     job.model = o->operand[0];
     PTQ_TRY(ptq_cell_plan(session, &job, arena, cell, err));
+    PTQ_TRY(ptq_session_plan(session, &job, &plan, err)); /* of what is loaded now */
+    PTQ_TRY(ptq_idle_options("eval", o, &plan, err));
+    PTQ_TRY(ptq_options_check_path(o, cell->path, cell->model, cell->source_dtype, err));
     if (o->out) cell->part = ptq_results_part(arena, o->out, cell->id);
     return ptq_cell_run(session, &job, arena, cell, err);
 }

@@ -231,7 +231,7 @@ const char *ptq_figure_note_of(struct ptq_arena *arena, const struct ptq_model_r
 {
     const struct ptq_cell *first = rows->row[0]->cell;
     const char *text = ptq_escape(arena, PTQ_TABLE_TEXT, ptq_report_short(arena, first->text));
-    const char *of = ptq_format(arena, "%lld tokens of %s", (long long)first->tokens, text);
+    const char *of = ptq_format(arena, "%s of %s", ptq_counted(arena, first->tokens, "token"), text);
     if (!bars || !has_bars(rows)) return of;
     return ptq_format(arena, "%s; %s: %g %% %s of the %s", of, bars, 100 * rows->report->bootstrap.level,
                       kinds_of_intervals(rows), what);

@@ -107,8 +107,8 @@ static void find(struct ptq_arena *arena, const struct ptq_model_rows *rows, str
     struct ptq_figure *f = ptq_figure_add(arena, out, rows, "cost", "cost");
     const struct ptq_cell *c = rows->row[n - 1]->cell;
     f->heading = ptq_format(arena, "%s: time and memory by stage", rows->model);
-    f->note = ptq_format(arena, "wall seconds and the process's peak memory; %s, %lld threads",
-                         ptq_escape(arena, PTQ_TABLE_TEXT, c->cpu), (long long)c->threads);
+    f->note = ptq_format(arena, "wall seconds and the process's peak memory; %s, %s",
+                         ptq_escape(arena, PTQ_TABLE_TEXT, c->cpu), ptq_counted(arena, c->threads, "thread"));
     f->caption = ptq_format(arena,
                             "Loading and calibration are shared, and counted where they were done: in the first cell "
                             "that asked. Memory is the most that the process held while the cell ran; in older "

@@ -2,12 +2,16 @@
 
 #include "decode.h"
 #include "device.h"
+#include "escape.h"
 #include "hold.h"
+#include "idle_options.h"
+#include "json.h"
 #include "mapped.h"
 #include "offload.h"
 #include "pieces.h"
 #include "pool.h"
 #include "progress.h"
+#include "session.h"
 #include "version.h"
 #include "words.h"
 
@@ -207,7 +211,7 @@ static enum ptq_status print_json(const struct talk *t, struct ptq_error *err)
         t->held.seconds_load, "calibrate", t->held.seconds_calibrate, "quantize", t->held.seconds_quantize, "prompt",
         t->prefill, "decode", t->decode, "peak_rss_bytes", (json_int_t)ptq_peak_rss_bytes(), "device_peak_bytes",
         (json_int_t)ptq_offload_peak_bytes(), "threads", (json_int_t)ptq_pool_size(), "version", ptq_version);
-    char *text = json_dumps(json, JSON_ENSURE_ASCII | JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    char *text = ptq_json_dump(json, JSON_ENSURE_ASCII | JSON_INDENT(1));
     json_decref(json);
     if (!text) return ptq_fail(err, PTQ_EINPUT, "JSON holds no name that is not UTF-8; call without --json");
     puts(text);
@@ -232,20 +236,23 @@ static void print_pace(const struct talk *t)
     if (t->o->quiet) return;
     ptq_progress_clear();
     /* The first new token is the prompt's: of one there is no pace. */
-    ptq_say(stderr, "%s, %s%s%s: prompt %lld tokens, %.1f tokens/s; %lld new%s (%s)\n", t->held.model->name,
-            what_ran(t), t->held.model->device ? ", on " : "", t->held.model->device ? place_of(t) : "",
-            (long long)t->n_prompt, prompt_pace(t), (long long)t->n_new,
+    ptq_say(stderr, "%s, %s%s%s: prompt %s, %.1f tokens/s; %lld new%s (%s)\n", t->held.model->name, what_ran(t),
+            t->held.model->device ? ", on " : "", t->held.model->device ? place_of(t) : "",
+            ptq_counted(t->arena, t->n_prompt, "token"), prompt_pace(t), (long long)t->n_new,
             t->n_new > 1 ? ptq_format(t->arena, ", %.1f tokens/s", pace(t)) : "", t->stopped);
 }
 
 static enum ptq_status prepare(struct talk *t, struct ptq_session *session, struct ptq_error *err)
 {
     struct ptq_job job;
+    struct ptq_planned plan;
     PTQ_TRY(read_choice(t->o, &t->choice, err));
     PTQ_TRY(ptq_options_job(t->o, &job, err));
     job.model = t->o->operand[0];
     if (!job.path) job.path = "packed";
-    PTQ_TRY(ptq_hold_plan(session, &job, &t->held, err));
+    PTQ_TRY(ptq_hold_plan(session, &job, &plan, &t->held, err));
+    PTQ_TRY(ptq_idle_options("generate", t->o, &plan, err));
+    PTQ_TRY(ptq_options_check_path(t->o, t->held.path, t->held.model->name, t->held.model->source_dtype, err));
     PTQ_TRY(encode_prompt(t, err));
     PTQ_TRY(ptq_hold(session, &job, t->arena, &t->held, err));
     PTQ_TRY(ptq_model_ends(t->held.model, t->arena, &t->end, &t->n_end, err));

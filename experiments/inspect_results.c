@@ -137,20 +137,21 @@ static void print_cell(struct ptq_arena *arena, const struct ptq_cell *c, FILE *
     const struct ptq_linear_report *worst = worst_linear(c);
 #define SHOWN(text) ptq_escape(arena, PTQ_TABLE_TEXT, text)
     fprintf(out, "\n%.12s  %s  %s\n", c->id, SHOWN(c->model), SHOWN(c->spec));
-    fprintf(out, "  ppl %.6g on %s (%s); %lld tokens\n", c->ppl, SHOWN(c->text), SHOWN(c->protocol),
-            (long long)c->tokens);
+    fprintf(out, "  ppl %.6g on %s (%s); %s\n", c->ppl, SHOWN(c->text), SHOWN(ptq_worded(arena, c->protocol)),
+            ptq_counted(arena, c->tokens, "token"));
     if (c->calib[0])
         fprintf(out, "  %s on %s (%s)\n", ptq_spec_text_needs_calib(c->spec) ? "calibrated" : "output errors measured",
-                SHOWN(c->calib), SHOWN(c->calib_protocol));
+                SHOWN(c->calib), SHOWN(ptq_worded(arena, c->calib_protocol)));
     fprintf(out, "  seconds: load %.2f, calibrate %.2f, quantise %.2f, evaluate %.2f; %s\n", c->seconds_load,
             c->seconds_calibrate, c->seconds_quantize, c->seconds_eval, ptq_stages_peaks(arena, c));
-    fprintf(out, "  %s on %s, %s, %s, %s, %lld threads, seed %lld\n", SHOWN(c->started), SHOWN(c->host), SHOWN(c->cpu),
-            SHOWN(c->device), SHOWN(c->blas), (long long)c->threads, (long long)c->seed);
+    fprintf(out, "  %s on %s, %s, %s, %s, %s, seed %lld\n", SHOWN(c->started), SHOWN(c->host), SHOWN(c->cpu),
+            SHOWN(c->device), SHOWN(c->blas), ptq_counted(arena, c->threads, "thread"), (long long)c->seed);
     fprintf(out, "  ptq %s, commit %s, %s\n", SHOWN(c->version), SHOWN(c->commit), SHOWN(c->compiler));
     if (worst)
-        fprintf(out, "  %d linears, %.3f bits a weight, %lld saturated groups; worst: %s, weight error %.3g%s%s\n",
-                c->n_linears, c->effective_bits, (long long)c->saturated_groups, SHOWN(worst->name),
-                worst->weight_error, worst->output_error < 0 ? "" : ", output error ",
+        fprintf(out, "  %s, %.3f bits a weight, %s; worst: %s, weight error %.3g%s%s\n",
+                ptq_counted(arena, c->n_linears, "linear"), c->effective_bits,
+                ptq_counted(arena, c->saturated_groups, "saturated group"), SHOWN(worst->name), worst->weight_error,
+                worst->output_error < 0 ? "" : ", output error ",
                 worst->output_error < 0 ? "" : ptq_format(arena, "%.3g", worst->output_error));
     struct deltas d = sum_deltas(c);
     if (d.groups > 0)
@@ -163,9 +164,9 @@ static void print_cell(struct ptq_arena *arena, const struct ptq_cell *c, FILE *
 
 static void print_text(const struct file *f, FILE *out)
 {
-    fprintf(out, "%s: results of ptq, schema %d, experiment %s, %d cells\n",
-            ptq_escape(f->arena, PTQ_TABLE_TEXT, f->path), PTQ_RESULTS_SCHEMA,
-            ptq_escape(f->arena, PTQ_TABLE_TEXT, f->experiment), f->n);
+    fprintf(out, "%s: results of ptq, schema %d, experiment %s, %s\n", ptq_escape(f->arena, PTQ_TABLE_TEXT, f->path),
+            PTQ_RESULTS_SCHEMA, ptq_escape(f->arena, PTQ_TABLE_TEXT, f->experiment),
+            ptq_counted(f->arena, f->n, "cell"));
     for (int i = 0; i < f->n; i++) print_cell(f->arena, &f->cell[i], out);
 }
 

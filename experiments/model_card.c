@@ -1,6 +1,7 @@
 #include "model_card.h"
 
 #include "escape.h"
+#include "locate.h"
 #include "words.h"
 
 #include <stdlib.h>
@@ -11,21 +12,18 @@ static const char *md(struct ptq_arena *arena, const char *text)
     return ptq_escape(arena, PTQ_TABLE_MD, text);
 }
 
-/* What Hugging Face's own pages read; a model's name may hold anything, so it is quoted as YAML wants it. */
+/* What Hugging Face's own pages read. Their base_model is an id of the hub, which a folder of this machine has not. */
 static void front_matter(struct ptq_arena *arena, const struct ptq_model_card *card, struct ptq_buffer *out)
 {
-    const char *base = strrchr(card->made->model, '/') ? strrchr(card->made->model, '/') + 1 : card->made->model;
-    struct ptq_buffer name = {0};
-    ptq_buffer_add(&name, "%s", "");
-    for (const char *c = ptq_escape(arena, PTQ_TABLE_TEXT, base); *c; c++)
-        ptq_buffer_add(&name, *c == '\'' ? "''" : "%c", *c);
+    const char *base = ptq_hub_id(arena, card->made->model);
     int gguf = strcmp(card->x->format->name, "gguf") == 0;
-    ptq_buffer_add(out, "---\nbase_model: '%s'\nlibrary_name: %s\ntags:\n- ptq\n- %s\n---\n\n", name.data,
+    ptq_buffer_add(out, "---\n");
+    if (base) ptq_buffer_add(out, "base_model: %s\nbase_model_relation: quantized\n", base);
+    ptq_buffer_add(out, "library_name: %s\ntags:\n- ptq\n- %s\n---\n\n",
                    gguf                        ? "gguf"
                    : card->x->format->lossless ? "ptq"
                                                : "transformers",
                    card->x->format->name);
-    free(name.data);
 }
 
 static void origin(struct ptq_arena *arena, const struct ptq_model_card *card, struct ptq_buffer *out)
@@ -34,14 +32,14 @@ static void origin(struct ptq_arena *arena, const struct ptq_model_card *card, s
     ptq_buffer_add(out, "| | |\n|:---|:---|\n");
     ptq_buffer_add(out, "| method | `%s` |\n| format | %s: %s |\n", c->spec, card->x->format->name,
                    card->x->format->summary);
-    ptq_buffer_add(out, "| bits a weight | %.3f, of the linears in the %lld blocks |\n", c->effective_bits,
-                   (long long)card->x->model->config.blocks);
+    ptq_buffer_add(out, "| bits a weight | %.3f, of the linears in %s |\n", c->effective_bits,
+                   ptq_counted(arena, card->x->model->config.blocks, "block"));
     ptq_buffer_add(out, "| made of | %s: %s, weights %s, SHA-256 `%s` |\n", md(arena, c->model), c->family,
                    md(arena, c->source_dtype), c->model_sha256);
     ptq_buffer_add(out, "| these weights | SHA-256 `%s` |\n", card->weights_sha256);
     if (c->calib[0])
         ptq_buffer_add(out, "| calibration | %s: %s; ids SHA-256 `%s`%s |\n", md(arena, c->calib),
-                       md(arena, c->calib_protocol), c->calib_sha256,
+                       md(arena, ptq_worded(arena, c->calib_protocol)), c->calib_sha256,
                        ptq_spec_text_needs_calib(c->spec) ? "" : "; no code depends on it");
     else
         ptq_buffer_add(out, "| calibration | none |\n");
@@ -76,9 +74,9 @@ static void perplexity(struct ptq_arena *arena, const struct ptq_model_card *car
     }
     ptq_buffer_add(out, "| | perplexity |\n|:---|---:|\n| these files, read back | %.4f |\n", measured->ppl);
     ptq_buffer_add(out, "| %s | %.4f |\n\n", ptq_card_before(card->x->format), made->ppl);
-    ptq_buffer_add(out, "On %s: %s; %lld tokens scored, ids SHA-256 `%s`. %s\n\n", md(arena, measured->text),
-                   md(arena, measured->protocol), (long long)measured->tokens, measured->tokens_sha256,
-                   how_read(card->x->format));
+    ptq_buffer_add(out, "On %s: %s; %s scored, ids SHA-256 `%s`. %s\n\n", md(arena, measured->text),
+                   md(arena, ptq_worded(arena, measured->protocol)), ptq_counted(arena, measured->tokens, "token"),
+                   measured->tokens_sha256, how_read(card->x->format));
 }
 
 /* Which programs are known to take it; docs/compat.md has what was tried. */

@@ -18,7 +18,9 @@ static const struct option {
 } options[] = {
 #define AT(member) offsetof(struct ptq_options, member)
     {"text", TEXT, AT(text), 0, 0, "FILE", "evaluation text: a file, or a name in the cache"},
-    {"method", TEXT, AT(method), 0, 0, "SPEC", "fp16, rtn:w3,g128, salient:w3,g128,select=activation,... [fp16]"},
+    {"method", TEXT, AT(method), 0, 0, "SPEC",
+     "fp16, rtn:w3,g128, salient:w3,g128,select=activation,...; w and g that are left out are the method's own, "
+     "mostly g128, while experiments have w3,g64 [fp16]"},
     {"calib", TEXT, AT(calib), 0, 0, "FILE", "calibration text: a file, or a name in the cache"},
     {"window", NUMBER, AT(window), 2, 1 << 24, "N", "tokens in a window [2048, or the model's positions]"},
     {"max-windows", NUMBER, AT(max_windows), 1, 1 << 30, "N", "at most N windows, from the start of the text [all]"},
@@ -78,7 +80,8 @@ static const struct {
     {"generate", "path", "packed: codes as they are packed, activations of 16 bits; fp32: codes dequantised [packed]"},
     {"generate", "device", "cpu; cuda: calibration, gptq and awq's searches and decoding on the first GPU [cpu]"},
     {"quantize", "text", "a text that the checkpoint is evaluated on, for its card: a file, or a name in the cache"},
-    {"quantize", "method", "rtn:w4,g128, gptq:w4,g128,act_order=1, ...: ptq methods lists them"},
+    {"quantize", "method",
+     "rtn:w4,g128, gptq:w4,g128,act_order=1, ...: ptq methods lists them, with the w and g of a SPEC without"},
 };
 
 static const char *doc_of(const char *command, const struct option *o)
@@ -89,14 +92,18 @@ static const char *doc_of(const char *command, const struct option *o)
     return o->doc;
 }
 
-/* Whether name is one of the words in taken; help always is. */
-static int is_taken(const char *taken, const char *name)
+int ptq_is_word_of(const char *words, const char *name)
 {
     size_t length = strlen(name);
-    if (strcmp(name, "help") == 0) return 1;
-    for (const char *at = taken; (at = strstr(at, name)); at += length)
-        if ((at == taken || at[-1] == ' ') && (at[length] == ' ' || !at[length])) return 1;
+    for (const char *at = words; (at = strstr(at, name)); at += length)
+        if ((at == words || at[-1] == ' ') && (at[length] == ' ' || !at[length])) return 1;
     return 0;
+}
+
+/* Whether the command takes it; help it always does. */
+static int is_taken(const char *taken, const char *name)
+{
+    return strcmp(name, "help") == 0 || ptq_is_word_of(taken, name);
 }
 
 /* typed: as it stands on the command line, "-o" or "--out". */
@@ -196,6 +203,26 @@ enum ptq_status ptq_options_parse(struct ptq_arena *arena, int argc, char **argv
     return PTQ_OK;
 }
 
+int ptq_options_given(const struct ptq_options *o, const char *name)
+{
+    const struct option *option = options;
+    while (strcmp(option->name, name)) option++;
+    const void *place = (const char *)o + option->offset;
+    switch (option->kind) {
+    case FLAG:
+        return *(const int *)place;
+    case NUMBER:
+    case SIZE:
+        return *(const int64_t *)place != 0;
+    case TEXT:
+    case NAME:
+        return *(const char *const *)place != NULL;
+    case SET:
+        break;
+    }
+    return o->n_sets > 0;
+}
+
 void ptq_options_print(const char *command, const char *taken)
 {
     for (int i = 0; i < N_OPTIONS; i++) {
@@ -225,4 +252,16 @@ enum ptq_status ptq_options_job(const struct ptq_options *o, struct ptq_job *job
     if (o->bos) PTQ_TRY(ptq_bos_parse(o->bos, &job->bos, err));
     if (o->calib_sample) PTQ_TRY(ptq_sample_parse(o->calib_sample, &job->calib_sample, err));
     return PTQ_OK;
+}
+
+/* A sweep has full precision beside its packed cells, and says of each what it ran by; one cell is what was asked for.
+ */
+enum ptq_status ptq_options_check_path(const struct ptq_options *o, const char *path, const char *model,
+                                       const char *source_dtype, struct ptq_error *err)
+{
+    if (!o->path || strcmp(o->path, path) == 0) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT,
+                    "%s: --path packed needs codes of every linear, and these weights (%s) are not; give a method that "
+                    "quantises, such as --method rtn:w4,g64, or --path fp32",
+                    model, source_dtype);
 }

@@ -26,8 +26,16 @@ struct ptq_options {
  * --help. Fails with PTQ_EUSAGE: an unknown option (with the nearest), a missing or bad value. */
 enum ptq_status ptq_options_parse(struct ptq_arena *arena, int argc, char **argv, const char *taken,
                                   struct ptq_options *out, struct ptq_error *err);
+/* Whether an option of the table was given; of a number one that is its default, 0, counts as not. */
+int ptq_options_given(const struct ptq_options *options, const char *name);
+/* Whether name is one of the words, which spaces separate. */
+int ptq_is_word_of(const char *words, const char *name);
 /* The help text of the options in taken, one line each, as they are meant by the command of this name. */
 void ptq_options_print(const char *command, const char *taken);
+
+/* The path that a cell runs by (model and source_dtype its own) is the one that was asked for, if any was. */
+enum ptq_status ptq_options_check_path(const struct ptq_options *options, const char *path, const char *model,
+                                       const char *source_dtype, struct ptq_error *err);
 
 /* The job that eval's options describe. */
 enum ptq_status ptq_options_job(const struct ptq_options *options, struct ptq_job *job, struct ptq_error *err);

@@ -161,7 +161,7 @@ static enum ptq_status print_chapter(const struct ptq_page *page, int number, co
     for (int p = 0; p < c->n_parts; p++) {
         if (c->n_parts > 1 && c->part[p].figures.n)
             fprintf(page->out, "<h3>Figures of %s: %s</h3>\n", ptq_page_text(page, c->part[p].cell[0].text),
-                    ptq_page_text(page, c->part[p].cell[0].protocol));
+                    ptq_page_text(page, ptq_worded(page->arena, c->part[p].cell[0].protocol)));
         for (int f = 0; f < c->part[p].figures.n; f++)
             PTQ_TRY(print_figure(page, &c->part[p].figures.figure[f], folder, ++*n_figures, err));
     }

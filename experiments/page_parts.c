@@ -89,8 +89,8 @@ static void print_best(const struct ptq_page *page, const struct ptq_page_part *
                                          {.head = "best of"}},
                               .n_columns = 9,
                               .n_rows = n};
-    sheet.title =
-        ptq_format(arena, "Perplexity of %s: %s", ptq_report_short(arena, pool->cell[0].text), pool->cell[0].protocol);
+    sheet.title = ptq_format(arena, "Perplexity of %s: %s", ptq_report_short(arena, pool->cell[0].text),
+                             ptq_worded(arena, pool->cell[0].protocol));
     sheet.row = ptq_alloc_array(arena, (size_t)n, sizeof *sheet.row, "a table");
     for (int i = 0; i < n; i++) {
         put_best(arena, &best[i], sheet.row[i]);
@@ -154,7 +154,7 @@ void ptq_page_summary(const struct ptq_page *page)
     print_term(page, "What was run", what);
     print_term(page, page->n_chapters > 1 ? "Models" : "Model", VALUES(page, model, 1));
     print_term(page, "Evaluated on", VALUES(page, text, 1));
-    print_term(page, "Protocol", VALUES(page, protocol, 0));
+    print_term(page, "Protocol", ptq_worded(arena, VALUES(page, protocol, 0)));
     print_calibrations(page);
     print_term(page, "Failed",
                failed ? ptq_format(arena, "%d cell%s: see What failed", failed, failed == 1 ? "" : "s") : "none");

@@ -1,5 +1,6 @@
 #include "plan_notes.h"
 
+#include "escape.h"
 #include "progress.h"
 #include "results.h"
 
@@ -8,11 +9,13 @@
 static int note_protocols(const struct ptq_experiment *e, const struct ptq_cell *a, const struct ptq_cell *b, FILE *out)
 {
     if (e->by_text || strcmp(a->protocol, b->protocol) == 0) return 0;
+    struct ptq_arena *arena = ptq_arena_make("a note");
     ptq_say(
         out,
         "%s: note: no table will show %s %s (%s) beside %s %s (%s), which is measured by another protocol: give each a "
         "file of its own by -o\n",
-        e->name, a->model, a->spec, a->protocol, b->model, b->spec, b->protocol);
+        e->name, a->model, a->spec, ptq_worded(arena, a->protocol), b->model, b->spec, ptq_worded(arena, b->protocol));
+    ptq_arena_free(arena);
     return 1;
 }
 

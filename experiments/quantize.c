@@ -2,6 +2,7 @@
 
 #include "eval.h"
 #include "export.h"
+#include "idle_options.h"
 #include "mapped.h"
 #include "model_card.h"
 #include "new_folder.h"
@@ -65,6 +66,7 @@ static enum ptq_status plan(struct work *w, struct ptq_error *err)
     w->job.sink = &w->sink;
     PTQ_TRY(ptq_cell_plan(w->session, &w->job, w->arena, &w->made, err));
     PTQ_TRY(ptq_session_plan(w->session, &w->job, planned, err));
+    PTQ_TRY(ptq_idle_options("quantize", w->o, planned, err));
     w->x.model = &planned->model->model;
     w->x.spec = &planned->spec;
     PTQ_TRY(shard_bytes(&w->x.shard_bytes, err));

@@ -135,7 +135,8 @@ static void gather_rows(struct ptq_arena *arena, const struct ptq_cell *cells, i
         if (!is_folded(arena, cells, i)) fill_row(arena, cells, n, i, &out->row[out->n_rows++]);
 }
 
-static enum ptq_status check_protocols(const struct ptq_cell *cells, int n, struct ptq_error *err)
+static enum ptq_status check_protocols(struct ptq_arena *arena, const struct ptq_cell *cells, int n,
+                                       struct ptq_error *err)
 {
     for (int i = 1; i < n; i++) {
         const struct ptq_cell *a = &cells[0], *b = &cells[i];
@@ -145,7 +146,7 @@ static enum ptq_status check_protocols(const struct ptq_cell *cells, int n, stru
             "%s %s (%s) and %s %s (%s) were measured by different protocols, and a table does not mix them; "
             "run them with the same text, window, windows and bos, each protocol into a file of its own, or drop what "
             "was measured before by ptq run --fresh",
-            a->model, a->spec, a->protocol, b->model, b->spec, b->protocol);
+            a->model, a->spec, ptq_worded(arena, a->protocol), b->model, b->spec, ptq_worded(arena, b->protocol));
     }
     return PTQ_OK;
 }
@@ -359,7 +360,7 @@ enum ptq_status ptq_report_make(struct ptq_arena *arena, const struct ptq_cell *
 {
     const char *missing;
     if (n < 1) return ptq_fail(err, PTQ_EINPUT, "there is no finished cell to show");
-    PTQ_TRY(check_protocols(cells, n, err));
+    PTQ_TRY(check_protocols(arena, cells, n, err));
     *out = (struct ptq_report){
         .title = cells[0].experiment, .cell = cells, .n_cells = n, .bootstrap = ptq_bootstrap_default};
     gather_rows(arena, cells, n, out);

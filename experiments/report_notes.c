@@ -27,8 +27,8 @@ static void note_protocol(struct ptq_arena *arena, struct ptq_report *report)
 {
     const struct ptq_cell *c = report->row[0].cell;
     add(arena, report,
-        ptq_format(arena, "Perplexity of %s: %s; %lld tokens scored.", VALUES(arena, report, text), c->protocol,
-                   (long long)c->tokens));
+        ptq_format(arena, "Perplexity of %s: %s; %s scored.", VALUES(arena, report, text),
+                   ptq_worded(arena, c->protocol), ptq_counted(arena, c->tokens, "token")));
 }
 
 /* A checkpoint that was quantised before: its type begins with Q or IQ, as GGUF names them. */
@@ -80,7 +80,7 @@ static void note_errors_alone(struct ptq_arena *arena, struct ptq_report *report
     }
     add(arena, report,
         ptq_format(arena, "Output errors alone were measured on %s (%s); no perplexity here depends on it.", c->calib,
-                   c->calib_protocol));
+                   ptq_worded(arena, c->calib_protocol)));
 }
 
 static void note_calibration(struct ptq_arena *arena, struct ptq_report *report)
@@ -92,7 +92,7 @@ static void note_calibration(struct ptq_arena *arena, struct ptq_report *report)
             note_errors_alone(arena, report, c);
             continue;
         }
-        add(arena, report, ptq_format(arena, "Calibration on %s: %s.", c->calib, c->calib_protocol));
+        add(arena, report, ptq_format(arena, "Calibration on %s: %s.", c->calib, ptq_worded(arena, c->calib_protocol)));
         if (strcmp(c->calib, c->text) == 0)
             add(arena, report,
                 ptq_format(arena,

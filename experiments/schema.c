@@ -117,7 +117,7 @@ static const struct ptq_key keys[PTQ_N_SETTINGS] = {
                       .kind = PTQ_KEY_WORD,
                       .fallback = "fp32",
                       .words = "fp32|packed",
-                      .doc = "how quantised weights are evaluated: dequantised, or as they are packed"},
+                      .doc = "how codes are evaluated: dequantised, or as they are packed; what has none is fp32"},
     [PTQ_SET_EXCLUDE] = {.name = "exclude",
                          .kind = PTQ_KEY_CELLS,
                          .axis = 1,

@@ -122,7 +122,7 @@ static int64_t reference_bytes(const struct ptq_job *job, const struct ptq_plann
 {
     const struct ptq_windows *w = &plan->eval->windows;
     int64_t bytes = w->n * w->length * (4 * plan->model->model.config.embed_width + 16);
-    if (!job->reference || plan->eval->reference) return 0;
+    if (!job->reference || plan->eval->reference || plan->model->model.quantization) return 0;
     return bytes < ptq_reference_bytes ? bytes : ptq_reference_bytes;
 }
 

@@ -27,7 +27,7 @@ static const char *const carried[] = {"tokenizer.json",
 /* Takes json over. */
 static enum ptq_status write_json(const struct ptq_export *x, const char *name, json_t *json, struct ptq_error *err)
 {
-    char *text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
+    char *text = json ? ptq_json_dump(json, JSON_INDENT(2)) : NULL;
     json_decref(json);
     if (!text) return ptq_fail(err, PTQ_EINPUT, "%s cannot be written as JSON", name);
     const struct ptq_piece piece[] = {{text, strlen(text)}, {"\n", 1}};

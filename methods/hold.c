@@ -76,16 +76,15 @@ static enum ptq_status take_block(void *context, int64_t index, const struct ptq
     return PTQ_OK;
 }
 
-enum ptq_status ptq_hold_plan(struct ptq_session *session, const struct ptq_job *job, struct ptq_held *out,
-                              struct ptq_error *err)
+enum ptq_status ptq_hold_plan(struct ptq_session *session, const struct ptq_job *job, struct ptq_planned *plan,
+                              struct ptq_held *out, struct ptq_error *err)
 {
-    struct ptq_planned plan;
     struct ptq_block_sink sink = {take_block, NULL};
     struct ptq_job with = *job;
     with.sink = &sink;
     with.text = NULL;
-    PTQ_TRY(ptq_session_plan(session, &with, &plan, err));
-    *out = (struct ptq_held){.model = &plan.model->model, .tokenizer = plan.model->tokenizer};
+    PTQ_TRY(ptq_session_plan(session, &with, plan, err));
+    *out = (struct ptq_held){.model = &plan->model->model, .tokenizer = plan->model->tokenizer, .path = plan->path};
     return PTQ_OK;
 }
 

@@ -59,6 +59,16 @@ enum ptq_status ptq_only_blocks(const char *only, const struct ptq_model *model,
                     only, model->name, (long long)model->config.blocks - 1, (long long)model->config.blocks - 1, name);
 }
 
+int ptq_only_is_whole(const char *only, const struct ptq_model *model)
+{
+    unsigned all = ptq_only_roles("", model, 0);
+    for (int64_t block = 0; block < model->config.blocks; block++) {
+        unsigned roles = ptq_only_roles(only, model, block);
+        if (roles && roles != all) return 0;
+    }
+    return 1;
+}
+
 int ptq_only_is_one(const char *only, int64_t *block, enum ptq_role *role)
 {
     char *end;

@@ -25,6 +25,9 @@ unsigned ptq_only_roles(const char *only, const struct ptq_model *model, int64_t
 enum ptq_status ptq_only_blocks(const char *only, const struct ptq_model *model, int64_t *first, int64_t *last,
                                 struct ptq_error *err);
 
+/* Whether it names all linears of a block or none, for each block. */
+int ptq_only_is_whole(const char *only, const struct ptq_model *model);
+
 /* The block and the role where only is one linear by its short name ("3.down"), else 0. */
 int ptq_only_is_one(const char *only, int64_t *block, enum ptq_role *role);
 

@@ -62,6 +62,18 @@ static void count_bits(struct run *r, const struct ptq_block *block, const struc
     }
 }
 
+/* Codes that a file has for other programs, as they are packed here. What ptq wrote is counted as it lies there. */
+static void count_packed(struct run *r, const struct ptq_block *block)
+{
+    if (ptq_model_has_images(r->model)) return;
+    for (int role = 0; role < PTQ_N_ROLE; role++) {
+        const struct ptq_packed *packed = block->linear[role].packed;
+        if (!packed) continue;
+        r->bits += 8.0 * (double)packed->bytes;
+        r->weights += (double)(packed->n * packed->k);
+    }
+}
+
 /* ---- a block quantised ---- */
 
 static int travels(const struct run *r)
@@ -190,7 +202,9 @@ static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chu
     struct ptq_qmat here[PTQ_N_ROLE] = {0};
     if (!ptq_spec_quantizes(r->spec)) {
         ptq_block_room(r->work, block, 1); /* of a model that is packed already */
-        return first_chunk ? hand_over(r, index, block, here, err) : PTQ_OK;
+        if (!first_chunk) return PTQ_OK;
+        count_packed(r, block);
+        return hand_over(r, index, block, here, err);
     }
     if (index > r->last) return PTQ_OK;
     if (*r->spec->only && !travels(r) && !ptq_only_roles(r->spec->only, r->model, index)) return PTQ_OK;
@@ -375,10 +389,11 @@ static enum ptq_status keep_budget(struct ptq_session *s, const struct ptq_job *
     return PTQ_OK;
 }
 
-/* What all cells of one model and one evaluation text are compared with. */
+/* What all cells of one model and one evaluation text are compared with; of codes alone there is no full precision. */
 static struct ptq_reference *reference_of(struct ptq_session *s, const struct ptq_planned *plan)
 {
     struct ptq_shared_windows *eval = plan->eval;
+    if (plan->model->model.quantization) return NULL;
     const char *folder = ptq_format(s->arena, "%s/reference", ptq_cache_folder(s->arena));
     const char *identity = ptq_session_identity(s->arena, plan->model);
     if (!eval->reference)
@@ -419,7 +434,7 @@ static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_jo
     ptq_provenance(arena, cell); /* `started` is this cell's, not the plan's */
     PTQ_TRY(ptq_session_plan(session, job, &plan, err));
     PTQ_TRY(ptq_session_device(job, &plan.model->model, arena, cell, err));
-    plan.model->model.packed = ptq_model_has_images(&plan.model->model) && strcmp(cell->path, "packed") == 0;
+    plan.model->model.packed = ptq_model_packs(&plan.model->model) && strcmp(cell->path, "packed") == 0;
     /* Who reads none is counted without them; whoever asks next has them from the cache. */
     ptq_session_forget(session, ptq_spec_reads_stats(&plan.spec) ? plan.calib : NULL);
     ptq_session_forget_prefix(session, ptq_session_keeps_prefix(&plan) ? plan.eval : NULL);

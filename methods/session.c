@@ -399,10 +399,9 @@ static void describe(struct ptq_arena *arena, const struct ptq_job *job, const s
     cell->source_dtype = m->source_dtype;
     cell->device = job->device ? ptq_strdup(arena, job->device) : "cpu";
     int quantizes = ptq_spec_quantizes(&plan->spec);
-    int images = ptq_model_has_images(m); /* without codes nothing is packed */
-    cell->path = (quantizes || images) && job->path ? ptq_strdup(arena, job->path) : "fp32";
+    cell->path = plan->path;
     /* A checkpoint of codes is what it is, whatever the method that leaves it alone is called. */
-    const struct ptq_quantization *codes = m->source_bits < 16 || images ? m->quantization : NULL;
+    const struct ptq_quantization *codes = m->source_bits < 16 || ptq_model_has_images(m) ? m->quantization : NULL;
     cell->w_bit = quantizes ? plan->spec.grid.w_bit : codes ? codes->bits : 16;
     cell->group_size = quantizes ? plan->spec.grid.group_size : codes ? codes->group_size : 0;
     cell->fraction = ptq_spec_value_or(&plan->spec, "fraction", 0);
@@ -432,10 +431,22 @@ static enum ptq_status check_only(const struct ptq_session *s, const struct ptq_
         return ptq_fail(err, PTQ_EUSAGE, "only= is for evaluation; a checkpoint has all its linears quantised");
     int64_t first, last, most = ptq_forward_chunk(&plan->model->model, plan->eval->windows.length);
     PTQ_TRY(ptq_only_blocks(plan->spec.only, &plan->model->model, &first, &last, err));
+    if (strcmp(plan->path, "packed") == 0 && !ptq_only_is_whole(plan->spec.only, &plan->model->model))
+        return ptq_fail(err, PTQ_EUSAGE,
+                        "only=%s leaves out some linears of a block, and such a block has no packed "
+                        "form; name whole blocks, or give --path fp32 (path)",
+                        plan->spec.only);
     if (s->budget || !plan->spec.method->block_method || plan->eval->windows.n <= most) return PTQ_OK;
     return ptq_fail(err, PTQ_EUSAGE, "%s with only= takes at most %lld evaluation windows of %lld, and here are %lld",
                     plan->spec.method->name, (long long)most, (long long)plan->eval->windows.length,
                     (long long)plan->eval->windows.n);
+}
+
+/* Of check_choices' two. */
+static const char *path_of(const struct ptq_job *job, const struct ptq_spec *spec, const struct ptq_model *model)
+{
+    int packs = ptq_spec_quantizes(spec) || ptq_model_packs(model);
+    return packs && job->path && strcmp(job->path, "packed") == 0 ? "packed" : "fp32";
 }
 
 /* Codes made of codes would be judged against weights that nobody trained. */
@@ -457,6 +468,7 @@ enum ptq_status ptq_session_plan(struct ptq_session *s, const struct ptq_job *jo
     PTQ_TRY(check_calib(s, job, &plan->spec, err));
     PTQ_TRY(share_model(s, job->model, plan->spec.method->exact, &plan->model, err));
     PTQ_TRY(check_source(&plan->model->model, &plan->spec, err));
+    plan->path = path_of(job, &plan->spec, &plan->model->model);
     if (plan->spec.method->check && plan->spec.method->check(&plan->spec, &plan->model->model.config, err))
         return ptq_within(err, "%s", plan->model->model.name);
     if (job->text) {

@@ -61,6 +61,7 @@ struct ptq_session {
 struct ptq_planned {
     struct ptq_spec spec;
     enum ptq_sample sample; /* of the calibration; never auto */
+    const char *path; /* what it is computed by: fp32, too, where the job says packed and nothing is there as codes */
     struct ptq_shared_model *model;
     struct ptq_shared_text *text, *calib_text; /* NULL where the cell uses none */
     struct ptq_shared_windows *eval, *calib;

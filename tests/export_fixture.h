@@ -316,11 +316,11 @@ static inline void there_and_back(const char *model, const char *spec, const cha
     remove_test_folder(folder);
 }
 
-static inline double ppl_by(const char *model, const char *spec)
+static inline double ppl_on(const char *path, const char *model, const char *spec)
 {
     struct ptq_session *session = ptq_session_make();
     struct ptq_arena *arena = ptq_arena_make("ppl");
-    struct ptq_job job = {.model = model, .spec = spec, .text = MODELS "text.txt", .window = 32};
+    struct ptq_job job = {.model = model, .spec = spec, .path = path, .text = MODELS "text.txt", .window = 32};
     struct ptq_cell cell;
     struct ptq_error err;
     EXPORT_OK(&err, ptq_cell_plan(session, &job, arena, &cell, &err));
@@ -329,6 +329,11 @@ static inline double ppl_by(const char *model, const char *spec)
     ptq_arena_free(arena);
     ptq_session_free(session);
     return ppl;
+}
+
+static inline double ppl_by(const char *model, const char *spec)
+{
+    return ppl_on("fp32", model, spec);
 }
 
 static inline double ppl_of(const char *model)

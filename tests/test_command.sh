@@ -38,6 +38,16 @@ done >"$work/formats"
 [ "$(sort -u "$work/formats" | wc -l)" = 4 ] || fail 'formats that are the same for all commands'
 expect 0 '[packed]' "$ptq" generate --help
 expect 0 '[fp32]' "$ptq" eval --help
+# one is not several
+expect 0 '(31 tokens in 1 window of 32)' "${eval_llama[@]}" --max-windows 1 --threads 1
+grep -q ' 1 thread)' "$work/out" || fail 'one thread is several'
+grep -q 'window 32, first 1 window, bos' "$work/out" || fail 'one window is several'
+# a method's own width and group, and an experiment's: the help says both, and so it is
+expect 0 'mostly g128, while experiments have w3,g64' "$ptq" eval --help
+expect 0 'rtn:w3,g128 ' "${eval_llama[@]}" --method rtn
+printf 'models: [%s]\nmethods: [rtn]\ncalib: {text: none}\neval: {text: %s, window: 32, windows: 1}\n' "$models/llama" \
+    "$models/text.txt" >"$work/default.yaml"
+expect 0 'rtn:w3,g64' "$ptq" run "$work/default.yaml" --dry-run
 expect 1 'there is no such results file' "$ptq" inspect "$work/nosuch.h5"
 expect 1 'there is no such results file' "$ptq" diff "$work/nosuch.h5" "$models/llama"
 expect 0 'ptq 0.' "$ptq" --version

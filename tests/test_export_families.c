@@ -76,25 +76,31 @@ static void test_awq(void **state)
     there_and_back(model[0], "gptq:w4,g32,act_order=0", "awq");
 }
 
-/* What is read back is what the method gave, to the last bit of the perplexity, where FP16 holds the scales. */
+/* What is read back is what the method gave, to the last bit of the perplexity, where FP16 holds the scales; as packed
+ * codes, too. */
 static void test_meaning(void **state)
 {
-    static const char *const format[] = {"awq", "gptq", "gptq_v2"}, *const spec = "rtn:w4,g32,sym=1,scale_dtype=fp16";
+    static const char *const row[][2] = {{"awq", "rtn:w4,g32,scale_dtype=fp16"},
+                                         {"gptq", "rtn:w4,g32,sym=1,scale_dtype=fp16"},
+                                         {"gptq_v2", "rtn:w3,g32,scale_dtype=fp16"}};
     (void)state;
-    for (int i = 0; i < N_FAMILIES; i++) {
-        double made = ppl_by(model[i], spec);
+    for (int i = 0; i < N_FAMILIES; i++)
         for (int f = 0; family[i].codes && f < 3; f++) {
+            const char *format = row[f][0], *spec = row[f][1];
+            double made = ppl_by(model[i], spec), packed = ppl_on("packed", model[i], spec);
             char folder[64];
             struct remembered r;
             struct ptq_error err;
             make_test_folder(folder);
-            EXPORT_OK(&err, export_into(&r, model[i], spec, format[f], folder, &err));
-            double back = ppl_by(folder, "exact");
-            if (back != made) fail_msg("%s as %s gives %.9g; made was %.9g", family[i].name, format[f], back, made);
+            EXPORT_OK(&err, export_into(&r, model[i], spec, format, folder, &err));
+            double back = ppl_by(folder, "exact"), again = ppl_on("packed", folder, "exact");
+            if (back != made) fail_msg("%s as %s gives %.9g; made was %.9g", family[i].name, format, back, made);
+            if (again != packed)
+                fail_msg("%s as %s gives %.9g packed; made was %.9g", family[i].name, format, again, packed);
+            assert_true(again != back);
             forget(&r);
             remove_test_folder(folder);
         }
-    }
 }
 
 /* Without codes every family goes out and comes back, in the order of its own file. */

@@ -256,6 +256,64 @@ static void getters_refuse_what_is_no_object(void **state)
     json_decref((json_t *)not_one[1]);
 }
 
+/* ---- writing ---- */
+
+/* What was read is written in the fewest digits that read back, as Python's json writes it, and strings as they are. */
+static void numbers_keep_their_digits(void **state)
+{
+    static const char *const same[] = {"1e-05",
+                                       "-1e-05",
+                                       "1.5e-300",
+                                       "5e-324",
+                                       "0.0001",
+                                       "0.00012345678901234567",
+                                       "0.1",
+                                       "0.30000000000000004",
+                                       "-0.0",
+                                       "0.0",
+                                       "1.0",
+                                       "10000.0",
+                                       "500000.0",
+                                       "1234567890123456.0",
+                                       "1e+16",
+                                       "1.7976931348623157e+308",
+                                       "2.2250738585072014e-308",
+                                       "3.141592653589793",
+                                       "7",
+                                       "-9007199254740993",
+                                       "9223372036854775807",
+                                       "true",
+                                       "false",
+                                       "null",
+                                       "\"1.50\"",
+                                       "\"a\\\"0.10, 1e-05\\\\\"",
+                                       "{\"1.50\": 2.5, \"e\": [0.5, -3, \"\"]}"};
+    static const char *const others[][2] = {{"1.0000000000000001e-5", "1e-05"},
+                                            {"1E5", "100000.0"},
+                                            {"2.50", "2.5"},
+                                            {"1e-5", "1e-05"},
+                                            {"9007199254740993.0", "9007199254740992.0"}};
+    struct ptq_error err;
+    json_t *root;
+    char text[96], *written;
+    (void)state;
+    for (size_t i = 0; i < sizeof same / sizeof *same + sizeof others / sizeof *others; i++) {
+        size_t other = i - sizeof same / sizeof *same;
+        int is_same = i < sizeof same / sizeof *same;
+        snprintf(text, sizeof text, "[%s]", is_same ? same[i] : others[other][0]);
+        if (ptq_json_parse(text, strlen(text), "F", &root, &err)) fail_msg("%s", err.text);
+        written = ptq_json_dump(root, 0);
+        snprintf(text, sizeof text, "[%s]", is_same ? same[i] : others[other][1]);
+        assert_string_equal(written, text);
+        free(written);
+        json_decref(root);
+    }
+    root = json_pack("{s:s%}", "name", "\xff", (size_t)1);
+    assert_null(root ? ptq_json_dump(root, 0) : NULL);
+    assert_null(ptq_json_dump(NULL, 0));
+    json_decref(root);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -268,6 +326,7 @@ int main(void)
         cmocka_unit_test(getters_take_what_is_there),
         cmocka_unit_test(getters_refuse_with_key_wish_and_value),
         cmocka_unit_test(getters_refuse_what_is_no_object),
+        cmocka_unit_test(numbers_keep_their_digits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

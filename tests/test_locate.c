@@ -245,6 +245,28 @@ static void what_is_not_here_says_what_to_do(void **state)
     assert_no_model(f, "org/na me", "org/na me: no such file or folder, and no name");
 }
 
+/* A card names the hub's models alone: what lies here by the same name is a path. */
+static void an_id_of_the_hub_is_no_path(void **state)
+{
+    static const struct {
+        const char *name, *id;
+    } row[] = {{"org/name", "org/name"}, {"org/name@v1.0", "org/name"}, {"name", NULL},
+               {"/org/name", NULL},      {"org/name.gguf", NULL},       {"a/b/c", NULL},
+               {"here/folder", NULL},    {"here/file", NULL},           {"here/other", "here/other"},
+               {"./name", NULL},         {"org/a name", NULL}};
+    struct fixture *f = *state;
+    char was[4096];
+    assert_non_null(getcwd(was, sizeof was));
+    write_test_text(f->folder, "here/folder/x", "text");
+    write_test_text(f->folder, "here/file", "text");
+    assert_int_equal(chdir(f->folder), 0);
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        const char *id = ptq_hub_id(f->arena, row[i].name);
+        if (!id != !row[i].id || (id && strcmp(id, row[i].id))) fail_msg("%s: %s", row[i].name, id ? id : "none");
+    }
+    assert_int_equal(chdir(was), 0);
+}
+
 /* ---- members ---- */
 
 static void assert_maps(struct fixture *f, enum ptq_status status, const struct ptq_mapped *file)
@@ -284,12 +306,19 @@ static void members_lie_beneath_their_folder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(the_cache_is_where_the_environment_says), TEST(models_of_the_cache_have_short_names),
-        TEST(an_existing_path_is_taken_as_it_is),      TEST(names_of_the_manifest_say_how_to_fetch),
-        TEST(texts_of_the_cache_have_short_names),     TEST(the_hub_is_where_the_environment_says),
-        TEST(revisions_are_commits_branches_and_tags), TEST(a_ref_leads_nowhere_else),
-        TEST(a_snapshot_leads_nowhere_else),           TEST(a_place_that_cannot_be_looked_at),
-        TEST(what_is_not_here_says_what_to_do),        TEST(members_lie_beneath_their_folder),
+        TEST(the_cache_is_where_the_environment_says),
+        TEST(models_of_the_cache_have_short_names),
+        TEST(an_existing_path_is_taken_as_it_is),
+        TEST(names_of_the_manifest_say_how_to_fetch),
+        TEST(texts_of_the_cache_have_short_names),
+        TEST(the_hub_is_where_the_environment_says),
+        TEST(revisions_are_commits_branches_and_tags),
+        TEST(a_ref_leads_nowhere_else),
+        TEST(a_snapshot_leads_nowhere_else),
+        TEST(a_place_that_cannot_be_looked_at),
+        TEST(what_is_not_here_says_what_to_do),
+        TEST(members_lie_beneath_their_folder),
+        TEST(an_id_of_the_hub_is_no_path),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,7 +5,7 @@
 #include "forward.h"
 #include "golden.h"
 #include "offload.h"
-#include "packed_folder.h"
+#include "export_fixture.h"
 #include "pipeline.h"
 #include "progress.h"
 
@@ -208,19 +208,27 @@ static void test_families(void **state)
     }
 }
 
-/* ptq's own folder: its images go to the device as they lie in the file, and give the numbers that the cell gives which
- * they were made of. */
-static void test_packed_folder(void **state)
+/* ptq's own folder, whose images go to the device as they lie in the file, and others', which are packed on the way in:
+ * the numbers of the CPU, by both paths. */
+static void test_folders_of_codes(void **state)
 {
-    static const char *const family[] = {"llama", "bloom", "gpt2"}; /* those of AWQ's activation, too */
-    static const char spec[] = "awq:w3,g16,loss=gram,grid=4";
+    static const struct {
+        const char *family, *spec, *format;
+    } row[] = {{"llama", "awq:w3,g16,loss=gram,grid=4", "packed"}, /* those of AWQ's activation, too */
+               {"bloom", "awq:w3,g16,loss=gram,grid=4", "packed"},
+               {"gpt2", "awq:w3,g16,loss=gram,grid=4", "packed"},
+               {"opt", "gptq:w3,g32,act_order=1", "gptq_v2"},
+               {"opt", "rtn:w4,g32", "awq"}};
     (void)state;
-    for (size_t i = 0; i < sizeof family / sizeof *family; i++) {
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         struct fixture fixture, *f = &fixture;
+        struct remembered r;
         char folder[64];
-        open_fixture(f, family[i]);
+        open_fixture(f, row[i].family);
         make_test_folder(folder);
-        export_packed(ptq_join(f->g.arena, PTQ_FIXTURES "/models", family[i]), spec, folder);
+        const char *model = ptq_join(f->g.arena, PTQ_FIXTURES "/models", row[i].family);
+        OK(export_into(&r, model, row[i].spec, row[i].format, folder, &f->g.err));
+        forget(&r);
         ptq_model_close(&f->model);
         OK(ptq_model_open(f->g.arena, folder, folder, &f->model, &f->g.err));
         for (f->model.packed = 0; f->model.packed < 2; f->model.packed++)
@@ -476,7 +484,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_families),  cmocka_unit_test(test_methods),       cmocka_unit_test(test_taps),
         cmocka_unit_test(test_reference), cmocka_unit_test(test_little_memory), cmocka_unit_test(test_failures),
-        cmocka_unit_test(test_checking),  cmocka_unit_test(test_no_take),       cmocka_unit_test(test_packed_folder),
+        cmocka_unit_test(test_checking),  cmocka_unit_test(test_no_take),       cmocka_unit_test(test_folders_of_codes),
     };
     ptq_progress_quiet(PTQ_NOTES_ONLY);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -82,6 +82,27 @@ static void test_all_and_one(void **state)
     }
 }
 
+/* Whole blocks are packed, the others stay float32, also where windows travel through them. */
+static void test_packed(void **state)
+{
+    (void)state;
+    static const char *const methods[] = {"rtn:w3,g32", "gptq:w3,g32", "awq:w3,g32,loss=gram"};
+    for (int m = 0; m < 3; m++) {
+        struct check check, *c = &check;
+        begin(c);
+        const char *one = ptq_format(c->g.arena, "%s,only=1", methods[m]);
+        const struct ptq_cell *plain = run_cell(c, one);
+        c->job.path = "packed";
+        const struct ptq_cell *packed = run_cell(c, one), *all = run_cell(c, methods[m]);
+        assert_string_equal(packed->path, "packed");
+        assert_false(same_nll(packed, plain));
+        assert_true(fabs(packed->ppl / plain->ppl - 1) < 1e-4);
+        assert_true(packed->effective_bits > plain->effective_bits);
+        assert_true(same_nll(all, run_cell(c, ptq_format(c->g.arena, "%s,only=*", methods[m]))));
+        end(c);
+    }
+}
+
 /* Where a cell starts changes nothing: from the embedding, from an input that another cell kept, in chunks. */
 static void test_same_bytes(void **state)
 {
@@ -207,14 +228,15 @@ static void test_refused(void **state)
 {
     (void)state;
     static const struct {
-        const char *spec, *words;
-    } table[] = {{"rtn:w3,g32,only=2.q", "only=2.q names no linear of"},
-                 {"rtn:w3,g32,only=2.q", "1.q ... 1.down (model.layers.1.self_attn.o_proj)"},
-                 {"rtn:w3,g32,only=", "only is ''"},
-                 {"rtn:w3,g32,only={0..1}", "without spaces and braces"},
-                 {"rtn:w3,only=q,only=k", "only is given twice"},
-                 {"fp16:only=q", "takes no parameters"},
-                 {"gptq:w3,g32,only=0", "takes at most 1 evaluation windows of 32, and here are 6"}};
+        const char *spec, *words, *path;
+    } table[] = {{"rtn:w3,g32,only=0|1.q", "only=0|1.q leaves out some linears of a block", "packed"},
+                 {"rtn:w3,g32,only=2.q", "only=2.q names no linear of", NULL},
+                 {"rtn:w3,g32,only=2.q", "1.q ... 1.down (model.layers.1.self_attn.o_proj)", NULL},
+                 {"rtn:w3,g32,only=", "only is ''", NULL},
+                 {"rtn:w3,g32,only={0..1}", "without spaces and braces", NULL},
+                 {"rtn:w3,only=q,only=k", "only is given twice", NULL},
+                 {"fp16:only=q", "takes no parameters", NULL},
+                 {"gptq:w3,g32,only=0", "takes at most 1 evaluation windows of 32, and here are 6", NULL}};
     int64_t whole = ptq_chunk_bytes;
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         struct check check, *c = &check;
@@ -222,6 +244,7 @@ static void test_refused(void **state)
         begin(c);
         ptq_chunk_bytes = 1;
         c->job.spec = table[i].spec;
+        c->job.path = table[i].path;
         assert_int_equal(ptq_cell_plan(c->session, &c->job, c->g.arena, &cell, &c->g.err), PTQ_EUSAGE);
         if (!strstr(c->g.err.text, table[i].words)) fail_msg("'%s' is not in: %s", table[i].words, c->g.err.text);
         ptq_chunk_bytes = whole;
@@ -232,8 +255,9 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_all_and_one), cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_held),
-        cmocka_unit_test(test_patterns),    cmocka_unit_test(test_braces),     cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_all_and_one), cmocka_unit_test(test_packed),   cmocka_unit_test(test_same_bytes),
+        cmocka_unit_test(test_held),        cmocka_unit_test(test_patterns), cmocka_unit_test(test_braces),
+        cmocka_unit_test(test_refused),
     };
     setenv("PTQ_CACHE", "/dev/null/nowhere", 1);
     ptq_progress_quiet(PTQ_QUIET);

@@ -69,14 +69,54 @@ test_golden_models() {
     done
 }
 
-test_what_it_is_called() {
+# Codes of others are packed as they are (test_packed_import has the containers); each says what it was computed by.
+test_codes_of_others() {
+    local path fp32 packed cell=(--text "$models/text.txt" --window 32 --max-windows 4)
+    expect_exit 0 "$ptq" quantize "$models/opt" --method rtn:w4,g32 --format awq -o "$scratch/awq" --quiet
+    for path in fp32 packed; do
+        expect_exit 0 "$ptq" eval "$scratch/awq" "${cell[@]}" --path $path
+        expect_text "weights in the file: awq 4 bits, g32; computed by path $path\$" "$scratch/out"
+        expect_exit 0 "$ptq" eval "$scratch/awq" "${cell[@]}" --path $path --json
+        expect_text "^ \"path\": \"$path\"" "$scratch/out"
+    done
+    read -r fp32 _ < <(eval_ppl "$scratch/awq" "$models/text.txt" none 32 99 fp16)
+    read -r packed _ < <(eval_ppl "$scratch/awq" "$models/text.txt" none 32 99 fp16 --path packed)
+    near "awq, read back" "$fp32" "$packed"
+    [ "$fp32" != "$packed" ] || fail "the paths are one"
+    expect_exit 0 "$ptq" generate "$scratch/awq" --prompt "the old" -n 3 --path packed
+    expect_text 'awq 4 bits, g32 packed, 4\.[0-9]+ bits a weight' "$scratch/err"
+    expect_exit 0 "$ptq" generate "$scratch/awq" --prompt "the old" -n 3 --path fp32
+    expect_text 'weights as in the file \(awq 4 bits, g32\), computed in float32' "$scratch/err"
+}
+
+# What has no codes is no packed cell: refused where it was asked for by name, said where it stands beside others.
+test_without_codes() {
+    local model command
     expect_exit 2 "$ptq" eval "$models/llama" --text "$models/text.txt" --path int8
     expect_text 'known: fp32, packed' "$scratch/err"
-    # without codes nothing is packed: the cell is the fp32 one
-    expect_exit 0 "$ptq" eval "$models/llama" --text "$models/text.txt" --window 32 --path packed -o "$scratch/a.h5"
-    expect_exit 0 "$ptq" eval "$models/llama" --text "$models/text.txt" --window 32 -o "$scratch/b.h5"
-    expect_exit 0 "$ptq" table "$scratch/a.h5" --format csv
-    expect_text ',fp32,' "$scratch/out"
+    for model in llama "llama-gqa/model.gguf"; do
+        for command in "eval $models/$model --text $models/text.txt --window 32" "generate $models/$model --prompt a"; do
+            # shellcheck disable=SC2086 # words
+            expect_exit 1 "$ptq" $command --path packed --quiet
+            expect_text "$model: --path packed needs codes of every linear, and these weights \(.*--path fp32" "$scratch/err"
+            [ "$(wc -l <"$scratch/err")" = 1 ] || fail "$(cat "$scratch/err")"
+        done
+    done
+    expect_exit 1 "$ptq" eval "$models/llama" --text "$models/text.txt" --path packed --method exact -o "$scratch/a.h5"
+    [ ! -e "$scratch/a.h5" ] || fail "a refused cell left a file"
+    expect_exit 0 "$ptq" generate "$models/llama" --prompt "the old" -n 2
+    expect_text 'computed in float32' "$scratch/err"
+    cat >"$scratch/both.yaml" <<YAML
+models: [$models/llama]
+methods: [fp16, "rtn:w4,g32"]
+calib: {text: none}
+eval: {text: $models/text.txt, window: 32, windows: 2}
+path: packed
+YAML
+    expect_exit 0 "$ptq" run "$scratch/both.yaml" -o "$scratch/both.h5" --quiet
+    expect_exit 0 "$ptq" table "$scratch/both.h5" --format csv
+    expect_text ',fp16,.*,fp32,' "$scratch/out"
+    expect_text ',"?rtn:w4,g32"?,.*,packed,' "$scratch/out"
 }
 
 run_tests

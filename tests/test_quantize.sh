@@ -47,6 +47,36 @@ test_card_quotes_the_files() {
     expect_file "$scratch/card/model.safetensors" "$scratch/bare/model.safetensors"
 }
 
+# Hugging Face's pages look base_model up: an id of the hub, which a folder of this machine has not.
+test_card_names_the_hub() {
+    local snapshot=$scratch/hub/models--org--tiny/snapshots/c0ffee
+    expect_exit 0 "${quantize[@]}" --format gptq -o "$scratch/local" --quiet
+    expect_no_text 'base_model' "$scratch/local/README.md"
+    expect_text '^library_name: transformers$' "$scratch/local/README.md"
+    mkdir -p "$scratch/hub/models--org--tiny/refs"
+    mkdir -p "$(dirname "$snapshot")"
+    cp -r "$models/opt" "$snapshot"
+    printf c0ffee >"$scratch/hub/models--org--tiny/refs/main"
+    HF_HUB_CACHE=$scratch/hub expect_exit 0 "$ptq" quantize org/tiny@main --method rtn:w4,g32,sym=1 --format gptq \
+        -o "$scratch/named" --quiet
+    expect_text '^base_model: org/tiny$' "$scratch/named/README.md"
+    expect_text '^base_model_relation: quantized$' "$scratch/named/README.md"
+}
+
+# What is not changed in config.json keeps the digits that somebody wrote.
+test_config_keeps_its_digits() {
+    cp -r "$models/opt" "$scratch/digits"
+    sed -i '0,/{/s//{"layer_norm_eps": 1e-05, "dropout": 0.1, "init_std": 0.006, "third": 0.3333333333333333, "big": 1e+20,/' \
+        "$scratch/digits/config.json"
+    sed -i -E '2,$s/"(dropout|init_std)": [^,]*,//' "$scratch/digits/config.json"
+    expect_exit 0 "$ptq" quantize "$scratch/digits" --method rtn:w4,g32,sym=1 --format gptq -o "$scratch/kept" --quiet
+    expect_text '"layer_norm_eps": 1e-05,' "$scratch/kept/config.json"
+    expect_text '"dropout": 0\.1,' "$scratch/kept/config.json"
+    expect_text '"init_std": 0\.006,' "$scratch/kept/config.json"
+    expect_text '"third": 0\.3333333333333333,' "$scratch/kept/config.json"
+    expect_text '"big": 1e\+20,' "$scratch/kept/config.json"
+}
+
 test_json() {
     expect_exit 0 "${quantize[@]}" --format awq "${text[@]}" -o "$scratch/json" --json
     python3 -c 'import json, sys; cell = json.load(open(sys.argv[1])); assert cell["method"] == "rtn:w4,g32,sym=1"

@@ -463,13 +463,32 @@ static void test_stored_noise(void **state)
     remove_test_folder(folder);
 }
 
+/* What is stored says windows of one, too, and stays so, since ids are made of it. */
+static void test_one(void **state)
+{
+    static const char *const row[][2] = {
+        {"window 32, first 1 windows, bos none", "window 32, first 1 window, bos none"},
+        {"window 1, first 11 windows, bos none", "window 1, first 11 windows, bos none"},
+        {"awq 1 windows of 1 documents, bos none", "awq 1 window of 1 document, bos none"},
+        {"first 1 windows", "first 1 window"},
+        {"all windows; first 1 windows; last", "all windows; first 1 window; last"},
+        {"a 1 b", "a 1 b"},
+        {"", ""}};
+    (void)state;
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) assert_string_equal(ptq_worded(arena, row[i][0]), row[i][1]);
+    assert_string_equal(ptq_counted(arena, 1, "window"), "1 window");
+    assert_string_equal(ptq_counted(arena, 0, "window"), "0 windows");
+    assert_string_equal(ptq_counted(arena, 21, "window"), "21 windows");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(as_stored), TEST(verdicts),     TEST(several_settings), TEST(without_fp16),  TEST(infinite),
-        TEST(refused),   TEST(escapes),      TEST(hostile_model),    TEST(records),       TEST(numbers),
-        TEST(orders),    TEST(stored_noise), TEST(against),          TEST(short_windows), TEST(calibrations),
-        TEST(seconds),   TEST(peaks),
+        TEST(as_stored), TEST(verdicts),      TEST(several_settings), TEST(without_fp16),
+        TEST(infinite),  TEST(refused),       TEST(escapes),          TEST(hostile_model),
+        TEST(records),   TEST(numbers),       TEST(orders),           TEST(stored_noise),
+        TEST(against),   TEST(short_windows), TEST(calibrations),     TEST(seconds),
+        TEST(peaks),     TEST(one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

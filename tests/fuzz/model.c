@@ -54,7 +54,7 @@ void ptq_fuzz_model(const uint8_t *data, size_t size)
     float nll[WINDOWS * (LENGTH - 1)];
     const char *path = put_model(arena, data, size);
     if (path && !ptq_model_open(arena, path, "fuzz", &model, &err)) {
-        int both = ptq_model_has_images(&model);
+        int both = ptq_model_packs(&model);
         for (model.packed = 0; model.packed <= both; model.packed++) {
             if (model.config.positions < LENGTH || score(arena, &model, nll, &err)) continue;
             for (int i = 0; i < WINDOWS * (LENGTH - 1); i++) ptq_fuzz_require(isfinite(nll[i]), "a score is a number");
