@@ -2,6 +2,7 @@
 
 #include "launch.h"
 #include "offload.h"
+#include "path.h"
 #include "pipeline.h"
 #include "progress.h"
 #include "stages.h"
@@ -77,7 +78,7 @@ static void print_cell(struct ptq_arena *arena, const struct ptq_cell *c)
                c->kl_mean, c->kl_median, c->kl_p95, c->kl_p99, 100 * c->same_top, 100 * c->delta_p_rms);
     if (c->n_linears)
         printf("quantised: %d linears, %.3f bits a weight%s, %lld saturated groups\n", c->n_linears, c->effective_bits,
-               strcmp(c->path, "packed") == 0 ? " as packed, padding included" : "", (long long)c->saturated_groups);
+               ptq_path_act_bits(c->path) ? " as packed, padding included" : "", (long long)c->saturated_groups);
     printf("seconds: load %.1f, calibrate %.1f, quantise %.1f, evaluate %.1f (%.0f tokens/s, %lld threads); %s\n",
            c->seconds_load, c->seconds_calibrate, c->seconds_quantize, c->seconds_eval, c->tokens_per_second,
            (long long)c->threads, ptq_stages_peaks(arena, c));

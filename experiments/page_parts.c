@@ -2,6 +2,7 @@
 
 #include "home.h"
 #include "method.h"
+#include "path.h"
 #include "progress.h"
 #include "sheet.h"
 #include "words.h"
@@ -369,7 +370,8 @@ static const char *eval_command(struct ptq_arena *arena, const struct ptq_cell *
     const char *sample = ptq_strndup(arena, c->calib_protocol, strcspn(c->calib_protocol, " ")); /* its first word */
     if (*sample && strcmp(sample, "first"))
         command = ptq_format(arena, "%s --calib-sample %s", command, shell_word(arena, sample));
-    if (strcmp(c->path, "fp32")) command = ptq_format(arena, "%s --path %s", command, shell_word(arena, c->path));
+    if (ptq_path_find(c->path) != PTQ_PATH_FP32)
+        command = ptq_format(arena, "%s --path %s", command, shell_word(arena, c->path));
     return c->seed ? ptq_format(arena, "%s --seed %lld", command, (long long)c->seed) : command;
 }
 

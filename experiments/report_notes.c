@@ -4,6 +4,7 @@
 #include "method.h"
 #include "model_name.h"
 #include "noise.h"
+#include "path.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -137,7 +138,7 @@ static void note_intervals(struct ptq_arena *arena, struct ptq_report *report)
 static void note_packed(struct ptq_arena *arena, struct ptq_report *report)
 {
     for (int i = 0; i < report->n_rows; i++)
-        if (strcmp(report->row[i].cell->path, "packed") == 0 && report->row[i].cell->w_bit < 16)
+        if (ptq_path_act_bits(report->row[i].cell->path) && report->row[i].cell->w_bit < 16)
             add(arena, report,
                 "Bits of a packed cell are those of its packed image, padding included: more than the same codes take "
                 "in the formats of the field, which bits of other cells are counted by.");

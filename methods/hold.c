@@ -1,6 +1,7 @@
 #include "hold.h"
 
 #include "kept.h"
+#include "path.h"
 #include "progress.h"
 #include "session.h"
 
@@ -58,7 +59,7 @@ static enum ptq_status take_block(void *context, int64_t index, const struct ptq
     struct holding *h = context;
     const struct ptq_config *c = &h->held->model->config;
     struct ptq_block *b = &h->held->block[index];
-    int packed = strcmp(h->held->path, "packed") == 0;
+    int packed = ptq_path_act_bits(h->held->path) != 0;
     *b = *block;
     float **norm[] = {&b->norm1_w, &b->norm1_b, &b->norm2_w, &b->norm2_b};
     for (int i = 0; i < 4; i++) *norm[i] = ptq_copy_floats(h->arena, *norm[i], c->width);

@@ -12,6 +12,7 @@
 #include "offload.h"
 #include "only.h"
 #include "part.h"
+#include "path.h"
 #include "prefix.h"
 #include "progress.h"
 #include "provenance.h"
@@ -304,7 +305,7 @@ static enum ptq_status evaluate(struct run *r, struct ptq_error *err)
 {
     struct ptq_cell *cell = r->cell;
     double started = ptq_seconds();
-    r->packed = r->eval->n > 0 && cell->path && strcmp(cell->path, "packed") == 0;
+    r->packed = r->eval->n > 0 && ptq_path_act_bits(cell->path);
     cell->seconds_quantize = 0;
     cell->peak_rss_bytes_quantize = cell->peak_rss_bytes_eval = 0;
     ptq_peak_rss_lap(NULL);
@@ -419,7 +420,7 @@ static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_jo
     ptq_provenance(arena, cell); /* `started` is this cell's, not the plan's */
     PTQ_TRY(ptq_session_plan(session, job, &plan, err));
     PTQ_TRY(ptq_session_device(job, &plan.model->model, arena, cell, err));
-    plan.model->model.packed = ptq_model_has_images(&plan.model->model) && strcmp(cell->path, "packed") == 0;
+    plan.model->model.packed = ptq_model_has_images(&plan.model->model) && ptq_path_act_bits(cell->path);
     /* Who reads none is counted without them; whoever asks next has them from the cache. */
     ptq_session_forget(session, ptq_spec_reads_stats(&plan.spec) ? plan.calib : NULL);
     ptq_session_forget_prefix(session, ptq_session_keeps_prefix(&plan) ? plan.eval : NULL);

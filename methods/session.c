@@ -5,6 +5,7 @@
 #include "locate.h"
 #include "mapped.h"
 #include "only.h"
+#include "path.h"
 #include "progress.h"
 #include "provenance.h"
 #include "sampling.h"
@@ -400,7 +401,8 @@ static void describe(struct ptq_arena *arena, const struct ptq_job *job, const s
     cell->device = job->device ? ptq_strdup(arena, job->device) : "cpu";
     int quantizes = ptq_spec_quantizes(&plan->spec);
     int images = ptq_model_has_images(m); /* without codes nothing is packed */
-    cell->path = (quantizes || images) && job->path ? ptq_strdup(arena, job->path) : "fp32";
+    const char *fp32 = ptq_paths[PTQ_PATH_FP32].name;
+    cell->path = (quantizes || images) && job->path ? ptq_strdup(arena, job->path) : fp32;
     /* A checkpoint of codes is what it is, whatever the method that leaves it alone is called. */
     const struct ptq_quantization *codes = m->source_bits < 16 || images ? m->quantization : NULL;
     cell->w_bit = quantizes ? plan->spec.grid.w_bit : codes ? codes->bits : 16;
@@ -415,8 +417,8 @@ static enum ptq_status check_choices(const struct ptq_job *job, struct ptq_error
 {
     if (job->device && strcmp(job->device, "cpu") && strcmp(job->device, "cuda"))
         return ptq_fail(err, PTQ_EUSAGE, "device '%s' is not known; known: cpu, cuda", job->device);
-    if (job->path && strcmp(job->path, "fp32") && strcmp(job->path, "packed"))
-        return ptq_fail(err, PTQ_EUSAGE, "path '%s' is not known to this build; known: fp32, packed", job->path);
+    if (job->path && ptq_path_find(job->path) < 0)
+        return ptq_fail(err, PTQ_EUSAGE, "path '%s' is not known to this build; it must be " PTQ_PATH_WORDS, job->path);
     if (!job->model || (!job->text && !job->sink))
         return ptq_fail(err, PTQ_EUSAGE, "a cell needs a model and an evaluation text");
     return PTQ_OK;

@@ -71,7 +71,7 @@ test_golden_models() {
 
 test_what_it_is_called() {
     expect_exit 2 "$ptq" eval "$models/llama" --text "$models/text.txt" --path int8
-    expect_text 'known: fp32, packed' "$scratch/err"
+    expect_text 'it must be one of fp32 packed' "$scratch/err"
     # without codes nothing is packed: the cell is the fp32 one
     expect_exit 0 "$ptq" eval "$models/llama" --text "$models/text.txt" --window 32 --path packed -o "$scratch/a.h5"
     expect_exit 0 "$ptq" eval "$models/llama" --text "$models/text.txt" --window 32 -o "$scratch/b.h5"
