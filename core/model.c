@@ -326,7 +326,7 @@ static enum ptq_status load_quantized(const struct ptq_model *m, int64_t block, 
     struct ptq_qmat q;
     PTQ_TRY(ptq_find_quantized(m, block, role, &codes, done, err));
     if (!*done) return PTQ_OK;
-    if (codes.image && m->packed) return load_image(m, &codes, arena, l, err);
+    if (codes.image && m->path) return load_image(m, &codes, arena, l, err);
     const struct ptq_mapped *file = (codes.image ? codes.image : codes.scales)->file;
     struct ptq_row_layout layout = codes_layout(m, role);
     struct ptq_mark mark = ptq_arena_mark(arena);
@@ -370,7 +370,7 @@ static void place_group(const struct ptq_model *m, enum ptq_input input, struct 
         outputs += l->n;
         inputs = l->k;
     }
-    int needed = !(m->packed && ptq_model_has_images(m));
+    int needed = !(m->path && ptq_model_has_images(m));
     float *w = needed ? ptq_new(arena, float, outputs *inputs) : NULL, *b = ptq_new(arena, float, outputs);
     for (int role = 0; role < PTQ_N_ROLE; role++) {
         struct ptq_linear *l = &out->linear[role];

@@ -6,6 +6,7 @@
 #include "checkpoint.h"
 #include "family.h"
 #include "packed.h"
+#include "path.h"
 #include "quantized.h"
 #include "rows.h"
 
@@ -18,9 +19,9 @@ struct ptq_model {
     const struct ptq_names *names;
     const char *prefix; /* of the names' prefixes, the one that this file uses */
     int gguf;
-    int exact;  /* ptq_model_exact */
-    int packed; /* 1: linears that are images are loaded as they are, without float32 weights; who runs a cell says so
-                 */
+    int exact;          /* ptq_model_exact */
+    enum ptq_path path; /* of linears that are images: by PTQ_PATH_FP32 they are loaded as float32 weights, else as they
+                         * are; who runs a cell says so */
     /* looked up and shape-checked at opening; norms and biases read when needed */
     const struct ptq_tensor *embed, *head, *positions, *project_in, *project_out;
     float *embed_norm_w, *embed_norm_b; /* of the embedding (BLOOM), NULL where there is none */
@@ -46,7 +47,7 @@ struct ptq_linear {
                * the model is loaded packed */
     float *b; /* [N] or NULL, stacked likewise */
     int64_t n, k;
-    const struct ptq_packed *packed; /* what is computed with instead of w, or NULL (ptq_block_pack, model->packed) */
+    const struct ptq_packed *packed; /* what is computed with instead of w, or NULL (ptq_block_pack, model->path) */
 };
 
 /* One decoder block. Roles that the family has not got have n = 0; where q, k and v are fused, q is all three. */
@@ -71,7 +72,7 @@ void ptq_model_exact(struct ptq_model *model);
 /* 1 where its linears are images of kernels/packed.h. */
 int ptq_model_has_images(const struct ptq_model *model);
 
-/* Block i as float32 in arena (or, by model->packed, its linears as images in the file), read by all threads. NaN or
+/* Block i as float32 in arena (or, by model->path, its linears as images in the file), read by all threads. NaN or
  * infinite weights: PTQ_ENUMERIC. */
 enum ptq_status ptq_block_load(const struct ptq_model *model, int64_t i, struct ptq_arena *arena, struct ptq_block *out,
                                struct ptq_error *err);

@@ -221,7 +221,7 @@ static const char *what_ran(const struct talk *t)
 {
     const struct ptq_held *h = &t->held;
     if (ptq_path_act_bits(h->path))
-        return ptq_format(t->arena, "%s %s, %.2f bits a weight", h->model->packed ? h->model->source_dtype : h->spec,
+        return ptq_format(t->arena, "%s %s, %.2f bits a weight", h->model->path ? h->model->source_dtype : h->spec,
                           h->path, 8 * h->bytes / h->weights);
     if (strcmp(h->spec, "fp16") == 0)
         return ptq_format(t->arena, "weights as in the file (%s), computed in float32", h->model->source_dtype);

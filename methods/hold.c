@@ -65,7 +65,7 @@ static enum ptq_status take_block(void *context, int64_t index, const struct ptq
     for (int i = 0; i < 4; i++) *norm[i] = ptq_copy_floats(h->arena, *norm[i], c->width);
     b->activation_scale = ptq_copy_floats(h->arena, block->activation_scale, c->ff);
     for (int input = 0; input < PTQ_N_INPUT; input++) copy_input(h->arena, (enum ptq_input)input, packed, b);
-    if (h->held->model->packed)
+    if (h->held->model->path)
         copy_images(h->arena, b);
     else if (packed)
         PTQ_TRY(ptq_block_pack(h->arena, q, b, err));

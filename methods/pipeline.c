@@ -420,7 +420,8 @@ static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_jo
     ptq_provenance(arena, cell); /* `started` is this cell's, not the plan's */
     PTQ_TRY(ptq_session_plan(session, job, &plan, err));
     PTQ_TRY(ptq_session_device(job, &plan.model->model, arena, cell, err));
-    plan.model->model.packed = ptq_model_has_images(&plan.model->model) && ptq_path_act_bits(cell->path);
+    plan.model->model.path = PTQ_PATH_FP32;
+    if (ptq_model_has_images(&plan.model->model)) plan.model->model.path = ptq_path_find(cell->path);
     /* Who reads none is counted without them; whoever asks next has them from the cache. */
     ptq_session_forget(session, ptq_spec_reads_stats(&plan.spec) ? plan.calib : NULL);
     ptq_session_forget_prefix(session, ptq_session_keeps_prefix(&plan) ? plan.eval : NULL);

@@ -59,7 +59,8 @@ const char *ptq_session_identity(struct ptq_arena *arena, const struct ptq_share
 {
     const struct ptq_device *device = m->model.device;
     return ptq_format(arena, "%s %s%s%s%s%s", m->sha256, m->config_sha256, m->model.exact ? " exact" : "",
-                      m->model.packed ? " packed" : "", device ? " " : "", device ? device->name : "");
+                      m->model.path ? ptq_format(arena, " %s", ptq_paths[m->model.path].name) : "", device ? " " : "",
+                      device ? device->name : "");
 }
 
 enum ptq_status ptq_session_calibrate(struct ptq_session *s, const struct ptq_planned *plan, struct ptq_cell *cell,

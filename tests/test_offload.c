@@ -223,8 +223,8 @@ static void test_packed_folder(void **state)
         export_packed(ptq_join(f->g.arena, PTQ_FIXTURES "/models", family[i]), spec, folder);
         ptq_model_close(&f->model);
         OK(ptq_model_open(f->g.arena, folder, folder, &f->model, &f->g.err));
-        for (f->model.packed = 0; f->model.packed < 2; f->model.packed++)
-            expect_same(f, "fp16", f->model.packed ? "packed" : "fp32", f->model.packed ? packed_bound : ppl_bound);
+        for (f->model.path = PTQ_PATH_FP32; f->model.path <= PTQ_PATH_PACKED; f->model.path++)
+            expect_same(f, "fp16", ptq_paths[f->model.path].name, f->model.path ? packed_bound : ppl_bound);
         close_fixture(f);
         remove_test_folder(folder);
     }

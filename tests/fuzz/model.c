@@ -54,8 +54,8 @@ void ptq_fuzz_model(const uint8_t *data, size_t size)
     float nll[WINDOWS * (LENGTH - 1)];
     const char *path = put_model(arena, data, size);
     if (path && !ptq_model_open(arena, path, "fuzz", &model, &err)) {
-        int both = ptq_model_has_images(&model);
-        for (model.packed = 0; model.packed <= both; model.packed++) {
+        enum ptq_path last = ptq_model_has_images(&model) ? PTQ_N_PATHS - 1 : PTQ_PATH_FP32;
+        for (model.path = PTQ_PATH_FP32; model.path <= last; model.path++) {
             if (model.config.positions < LENGTH || score(arena, &model, nll, &err)) continue;
             for (int i = 0; i < WINDOWS * (LENGTH - 1); i++) ptq_fuzz_require(isfinite(nll[i]), "a score is a number");
         }
