@@ -57,6 +57,7 @@ struct ptq_block {
     float *norm1_w, *norm1_b, *norm2_w, *norm2_b; /* b NULL for RMSNorm */
     const float *activation_scale; /* [F] down reads the activation divided by this (AWQ's ScaledActivation), or NULL */
     void **acts;                   /* [threads], where linears are packed: room for a tile's activations */
+    int act_bits;                  /* of those: 16 or 8 */
 };
 
 /* Opens a folder or a file (path), checks that every tensor is there in its shape. run arena; ptq_model_close. */

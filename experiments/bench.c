@@ -123,7 +123,8 @@ static void make_codes(struct work *w, const struct ptq_grid *grid)
     }
     enum ptq_status status = ptq_pack(w->arena, &w->q, &w->packed, &err);
     if (status) abort(); /* these codes have a packed form */
-    ptq_acts_make(&w->acts, &w->packed, w->m, ptq_alloc(w->arena, ptq_acts_bytes(&w->packed, w->m), "activations"));
+    size_t bytes = ptq_acts_bytes(&w->packed, w->m, 16);
+    ptq_acts_make(&w->acts, &w->packed, w->m, 16, ptq_alloc(w->arena, bytes, "activations"));
     w->x = floats(w, w->m * w->k);
     w->y = floats(w, w->m * w->n);
     w->w = floats(w, w->n * w->k);

@@ -107,7 +107,7 @@ enum ptq_status ptq_hold(struct ptq_session *session, const struct ptq_job *job,
     out->path = cell.path;
     out->block = ptq_new(arena, struct ptq_block, out->model->config.blocks);
     PTQ_TRY(ptq_cell_run(session, &with, arena, &cell, err));
-    ptq_block_room(arena, out->block, out->model->config.blocks);
+    ptq_block_room(arena, out->block, out->model->config.blocks, ptq_path_act_bits(out->path));
     out->seconds_load = cell.seconds_load;
     out->seconds_calibrate = cell.seconds_calibrate;
     out->seconds_quantize = cell.seconds_quantize;

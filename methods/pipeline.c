@@ -46,7 +46,7 @@ struct run {
     struct ptq_cell *cell;
     struct ptq_comparison compare;
     struct ptq_progress progress;
-    int packed;           /* the path: the forward pass computes with packed codes */
+    int act_bits; /* the path: of what packed codes are multiplied with; 0: the forward pass computes in float32 */
     double bits, weights; /* stored bits and weights of the quantised linears */
 };
 
@@ -178,9 +178,9 @@ static enum ptq_status hand_over(const struct run *r, int64_t index, const struc
 
 static enum ptq_status pack(struct run *r, const struct ptq_qmat *q, struct ptq_block *block, struct ptq_error *err)
 {
-    if (!r->packed) return PTQ_OK;
+    if (!r->act_bits) return PTQ_OK;
     PTQ_TRY(ptq_block_pack(r->work, q, block, err));
-    ptq_block_room(r->work, block, 1);
+    ptq_block_room(r->work, block, 1, r->act_bits);
     return PTQ_OK;
 }
 
@@ -190,7 +190,7 @@ static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chu
 {
     struct ptq_qmat here[PTQ_N_ROLE] = {0};
     if (!ptq_spec_quantizes(r->spec)) {
-        ptq_block_room(r->work, block, 1); /* of a model that is packed already */
+        ptq_block_room(r->work, block, 1, r->act_bits); /* of a model that is packed already */
         return first_chunk ? hand_over(r, index, block, here, err) : PTQ_OK;
     }
     if (index > r->last) return PTQ_OK;
@@ -305,7 +305,7 @@ static enum ptq_status evaluate(struct run *r, struct ptq_error *err)
 {
     struct ptq_cell *cell = r->cell;
     double started = ptq_seconds();
-    r->packed = r->eval->n > 0 && ptq_path_act_bits(cell->path);
+    r->act_bits = r->eval->n > 0 ? ptq_path_act_bits(cell->path) : 0;
     cell->seconds_quantize = 0;
     cell->peak_rss_bytes_quantize = cell->peak_rss_bytes_eval = 0;
     ptq_peak_rss_lap(NULL);

@@ -31,7 +31,11 @@ MUTATIONS = [
     ("kernels/ref/ref.c", "for (int64_t j = i + 1; j < f->columns", "for (int64_t j = i + 2; j < f->columns", "kernels"),
     # not >=, since ids come in their order: the last one that is not above the target is the target
     ("kernels/ref/ref.c", "if (target == id) state->target", "if (target != id) state->target", "kernels"),
-    ("kernels/ref/packed.c", "*scale = top / 32767;", "*scale = top / 32768;", "packed_ops"),
+    ("kernels/ref/packed.c", "return top / most;", "return top / (most + 1);", "packed_ops"),
+    ("kernels/ref/packed.c", "find_scale(x, n, 127, &inverse)", "find_scale(x, n, 100, &inverse)", "packed_ops"),
+    ("kernels/acts.h", "byte % 2 * 2 + j / 4 % 2", "byte % 2 + j / 4 % 2 * 2", "packed_ops"),
+    ("kernels/acts.c", "(bits == 16 || a->grid.w_bit == b->grid.w_bit)", "(bits != 16 || a->grid.w_bit == b->grid.w_bit)",
+     "packed_ops"),
     ("kernels/packed.c", "zero >= 0 && zero <= (float)maxq", "zero >= 0 && zero < (float)maxq", "packed"),
     ("kernels/ops.c", "log(state->sum) + state->max - state->target", "log(state->sum) + state->max + state->target",
      "kernels"),

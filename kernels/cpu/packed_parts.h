@@ -47,10 +47,4 @@ int ptq_cpu_has(const struct ptq_packed_parts *parts);
 /* The slots acts and packed of ops from parts. parts outlives ops; the last call decides for all ops. */
 void ptq_ops_packed(struct ptq_ops *ops, const struct ptq_packed_parts *parts);
 
-/* Pair of the step's 16 that field f (0..3) of nibble vector i holds; fields of 8 bits: 2 in a vector. */
-static inline int ptq_pair_of(int w_bit, int i, int f)
-{
-    return w_bit == 8 ? 2 * i + f : w_bit == 4 ? 4 * i + f : i / 2 * 8 + 2 * f + i % 2;
-}
-
 #endif

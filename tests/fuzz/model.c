@@ -40,7 +40,7 @@ static enum ptq_status score(struct ptq_arena *arena, const struct ptq_model *mo
         struct ptq_block block;
         PTQ_TRY(ptq_block_load(model, i, arena, &block, err));
         check_weights(&block);
-        ptq_block_room(arena, &block, 1);
+        ptq_block_room(arena, &block, 1, ptq_paths[model->path].act_bits);
         PTQ_TRY(ptq_forward_block(&f, &block, i, NULL, err));
     }
     return ptq_forward_nll(&f, arena, nll, err);
