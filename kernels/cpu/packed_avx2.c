@@ -236,7 +236,7 @@ void ptq_ops_f16(struct ptq_ops *ops)
     ops->linear_f16 = linear_f16;
 }
 
-const struct ptq_packed_parts ptq_packed_avx2 = {quantize, 1, unpack, multiply, few, salient, scales};
+const struct ptq_packed_parts ptq_packed_avx2 = {quantize, 1, unpack, multiply, few, salient, scales, &ptq_bytes_avx2};
 
 #else
 

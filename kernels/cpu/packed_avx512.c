@@ -193,7 +193,8 @@ AVX512 static void salient(float *t, const uint16_t *kept, const float *x, int64
     _mm512_storeu_ps(t, sum);
 }
 
-const struct ptq_packed_parts ptq_packed_avx512 = {quantize, 2, unpack, multiply, few, salient, scales};
+const struct ptq_packed_parts ptq_packed_avx512 = {quantize, 2,       unpack, multiply,
+                                                   few,      salient, scales, &ptq_bytes_avx512};
 
 #else
 
