@@ -18,3 +18,9 @@ int ptq_path_act_bits(const char *name)
     int path = ptq_path_find(name);
     return path < 0 ? 0 : ptq_paths[path].act_bits;
 }
+
+int ptq_path_is_coarse(const char *name)
+{
+    int bits = ptq_path_act_bits(name);
+    return bits > 0 && bits < 16;
+}

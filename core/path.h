@@ -6,7 +6,8 @@
 
 #define PTQ_PATHS(X)                                                                                                   \
     X(PTQ_PATH_FP32, "fp32", 0, 1, "codes dequantised, computed in float32")                                           \
-    X(PTQ_PATH_PACKED, "packed", 16, 1, "codes as they are packed, activations of 16 bits")
+    X(PTQ_PATH_PACKED, "packed", 16, 1, "codes as they are packed, activations of 16 bits")                            \
+    X(PTQ_PATH_PACKED_INT8, "packed-int8", 8, 0, "the same with activations of 8 bits: fast, not for published numbers")
 
 #define PTQ_PATH_ID(id, name, act_bits, device, doc) id,
 enum ptq_path { PTQ_PATHS(PTQ_PATH_ID) PTQ_N_PATHS };
@@ -18,7 +19,7 @@ struct ptq_path_kind {
 };
 extern const struct ptq_path_kind ptq_paths[PTQ_N_PATHS];
 
-/* The names, for tables of constants: {"fp32", "packed"}; "one of fp32 packed"; "fp32|packed". */
+/* The names, for tables of constants: {"fp32", "packed", ..}; "one of fp32 packed .."; "fp32|packed|..". */
 #define PTQ_PATH_NAME(id, name, act_bits, device, doc) name,
 #define PTQ_PATH_WORD(id, name, act_bits, device, doc) " " name
 #define PTQ_PATH_WORDS "one of" PTQ_PATHS(PTQ_PATH_WORD)
@@ -32,5 +33,7 @@ extern const struct ptq_path_kind ptq_paths[PTQ_N_PATHS];
 int ptq_path_find(const char *name);
 /* Of a cell's: act_bits, 0 where this build does not know the path. */
 int ptq_path_act_bits(const char *name);
+/* 1 where activations lose more than in FP16: what is measured by such a path is not of the quantised weights alone. */
+int ptq_path_is_coarse(const char *name);
 
 #endif

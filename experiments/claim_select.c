@@ -121,9 +121,11 @@ static int is_extreme(const char *windows)
     return windows && (strcmp(windows, "least") == 0 || strcmp(windows, "most") == 0);
 }
 
+/* A path that rounds activations, too, is meant where it is named. */
 static int agrees(struct ptq_arena *arena, const struct wanted *w, const struct ptq_cell *c)
 {
     if (!ptq_partial_spec_agrees(c->spec, w->spec)) return 0;
+    if (!w->value[PATH] && ptq_path_is_coarse(c->path)) return 0;
     for (int i = 0; i < N_CONDITIONS; i++) {
         if (!w->value[i] || (i == WINDOWS && is_extreme(w->value[i]))) continue;
         if (strcmp(conditions[i].value(arena, c), w->value[i])) return 0;

@@ -42,6 +42,7 @@ char *ptq_eval_json(const struct ptq_cell *c)
         (json_int_t)c->seed, "version", c->version);
     json_object_set_new(json, "peak_rss_by_stage", peaks(c));
     json_object_set_new(json, "device_peak_bytes", json_integer(ptq_offload_peak_bytes()));
+    json_object_set_new(json, "path", json_string(c->path));
     json_object_set_new(json, "commit", json_string(c->commit));
     json_object_set_new(json, "effective_bits", json_real(c->effective_bits));
     json_object_set_new(json, "saturated_groups", json_integer(c->saturated_groups));
@@ -79,6 +80,9 @@ static void print_cell(struct ptq_arena *arena, const struct ptq_cell *c)
     if (c->n_linears)
         printf("quantised: %d linears, %.3f bits a weight%s, %lld saturated groups\n", c->n_linears, c->effective_bits,
                ptq_path_act_bits(c->path) ? " as packed, padding included" : "", (long long)c->saturated_groups);
+    if (ptq_path_is_coarse(c->path))
+        printf("path %s: activations are rounded to %d bits, too, so this is no perplexity of the weights alone\n",
+               c->path, ptq_path_act_bits(c->path));
     printf("seconds: load %.1f, calibrate %.1f, quantise %.1f, evaluate %.1f (%.0f tokens/s, %lld threads); %s\n",
            c->seconds_load, c->seconds_calibrate, c->seconds_quantize, c->seconds_eval, c->tokens_per_second,
            (long long)c->threads, ptq_stages_peaks(arena, c));

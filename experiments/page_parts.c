@@ -19,6 +19,14 @@ const char *ptq_page_text(const struct ptq_page *page, const char *text)
     return ptq_escape(page->arena, PTQ_TABLE_HTML, text);
 }
 
+/* Whether a table takes it beside those. */
+static int fits(const struct ptq_page_part *part, const struct ptq_cell *cell)
+{
+    for (int i = 0; i < part->n; i++)
+        if (strcmp(part->cell[i].protocol, cell->protocol) || ptq_paths_apart(&part->cell[i], cell)) return 0;
+    return 1;
+}
+
 enum ptq_status ptq_page_split(struct ptq_arena *arena, const struct ptq_cell *cells, int n, struct ptq_page_part **out,
                                int *n_parts, struct ptq_error *err)
 {
@@ -26,7 +34,7 @@ enum ptq_status ptq_page_split(struct ptq_arena *arena, const struct ptq_cell *c
     *n_parts = 0;
     for (int i = 0; i < n; i++) {
         int p = 0;
-        while (p < *n_parts && strcmp(part[p].cell[0].protocol, cells[i].protocol)) p++;
+        while (p < *n_parts && !fits(&part[p], &cells[i])) p++;
         if (p == *n_parts) part[(*n_parts)++].cell = ptq_new(arena, struct ptq_cell, n);
         part[p].cell[part[p].n++] = cells[i];
     }

@@ -144,6 +144,17 @@ static void note_packed(struct ptq_arena *arena, struct ptq_report *report)
                 "in the formats of the field, which bits of other cells are counted by.");
 }
 
+static void note_coarse(struct ptq_arena *arena, struct ptq_report *report)
+{
+    for (int i = 0; i < report->n_rows; i++)
+        if (ptq_path_is_coarse(report->row[i].cell->path))
+            add(arena, report,
+                ptq_format(arena,
+                           "Path %s rounds activations to %d bits, too: these perplexities are not of the weights "
+                           "alone, not to be published as such, and held against no paper's.",
+                           report->row[i].cell->path, ptq_path_act_bits(report->row[i].cell->path)));
+}
+
 /* What was measured beforehand for a row that has no replicates. */
 static void note_stored_noise(struct ptq_arena *arena, struct ptq_report *report, const struct ptq_noise_floor *floor,
                               const struct ptq_cell *cell)
@@ -296,6 +307,7 @@ void ptq_report_notes(struct ptq_arena *arena, struct ptq_report *report, const 
     note_calibration(arena, report);
     note_intervals(arena, report);
     note_packed(arena, report);
+    note_coarse(arena, report);
     note_noise(arena, report);
     note_seeds(arena, report);
     note_against(arena, report);

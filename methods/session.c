@@ -420,6 +420,9 @@ static enum ptq_status check_choices(const struct ptq_job *job, struct ptq_error
         return ptq_fail(err, PTQ_EUSAGE, "device '%s' is not known; known: cpu, cuda", job->device);
     if (job->path && ptq_path_find(job->path) < 0)
         return ptq_fail(err, PTQ_EUSAGE, "path '%s' is not known to this build; it must be " PTQ_PATH_WORDS, job->path);
+    if (job->path && ptq_on_device(job) && !ptq_paths[ptq_path_find(job->path)].on_device)
+        return ptq_fail(err, PTQ_EUSAGE, "path %s is computed on the CPU alone; take device cpu, or path %s on cuda",
+                        job->path, ptq_paths[PTQ_PATH_PACKED].name);
     if (!job->model || (!job->text && !job->sink))
         return ptq_fail(err, PTQ_EUSAGE, "a cell needs a model and an evaluation text");
     return PTQ_OK;
