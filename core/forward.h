@@ -59,8 +59,9 @@ int64_t ptq_forward_chunk(const struct ptq_model *model, int64_t length);
  */
 enum ptq_status ptq_block_pack(struct ptq_arena *arena, const struct ptq_qmat *q, struct ptq_block *block,
                                struct ptq_error *err);
-/* Room for the activations of packed linears, shared by block[0..n): needed before they go through a pass. */
-void ptq_block_room(struct ptq_arena *arena, struct ptq_block *block, int64_t n);
+/* Room for the activations of packed linears, of so many bits (struct ptq_acts), shared by block[0..n): needed before
+ * they go through a pass. */
+void ptq_block_room(struct ptq_arena *arena, struct ptq_block *block, int64_t n, int act_bits);
 
 /* Whether the vocabulary has id[first .. first + n); else PTQ_EINPUT that names the first which it has not. */
 enum ptq_status ptq_check_ids(const struct ptq_model *model, const int32_t *id, int64_t first, int64_t n,

@@ -1,4 +1,5 @@
-/* The linears of a block inside the forward pass: float32 products, or packed codes on 16-bit activations. */
+/* The linears of a block inside the forward pass: float32 products, or packed codes on activations of 16 or 8 bits.
+ */
 #include "forward.h"
 #include "forward_parts.h"
 
@@ -25,18 +26,18 @@ enum ptq_status ptq_block_pack(struct ptq_arena *arena, const struct ptq_qmat *q
     return PTQ_OK;
 }
 
-void ptq_block_room(struct ptq_arena *arena, struct ptq_block *block, int64_t n)
+void ptq_block_room(struct ptq_arena *arena, struct ptq_block *block, int64_t n, int act_bits)
 {
     size_t most = 0;
     for (int64_t i = 0; i < n * PTQ_N_ROLE; i++) {
         const struct ptq_packed *p = block[i / PTQ_N_ROLE].linear[i % PTQ_N_ROLE].packed;
-        size_t bytes = p ? ptq_acts_bytes(p, PTQ_TILE_ROWS) : 0;
+        size_t bytes = p ? ptq_acts_bytes(p, PTQ_TILE_ROWS, act_bits) : 0;
         most = bytes > most ? bytes : most;
     }
     if (!most) return;
     void **acts = ptq_new(arena, void *, ptq_pool_size());
     for (int i = 0; i < ptq_pool_size(); i++) acts[i] = ptq_alloc(arena, most, "activations");
-    for (int64_t i = 0; i < n; i++) block[i].acts = acts;
+    for (int64_t i = 0; i < n; i++) block[i].acts = acts, block[i].act_bits = act_bits;
 }
 
 /* ---- one linear, whole or cut by outputs ---- */
@@ -93,8 +94,8 @@ static void packed_group(const struct ptq_forward *f, const struct ptq_block *bl
     for (int role = 0; role < PTQ_N_ROLE; role++) {
         const struct ptq_linear *l = &block->linear[role];
         if (!l->n || ptq_role_input[role] != input) continue;
-        if (!made || !ptq_packed_alike(made, l->packed)) {
-            ptq_acts_make(&acts, l->packed, tile->rows, block->acts[worker]);
+        if (!made || !ptq_acts_serve(block->act_bits, made, l->packed)) {
+            ptq_acts_make(&acts, l->packed, tile->rows, block->act_bits, block->acts[worker]);
             ptq_ops()->acts(&acts, l->packed, tile->x, tile->ldx);
             made = l->packed;
         }

@@ -327,7 +327,7 @@ static void place_group(const struct ptq_model *m, enum ptq_input input, struct 
         outputs += l->n;
         inputs = l->k;
     }
-    float *w = m->packed ? NULL : ptq_new(arena, float, outputs *inputs), *b = ptq_new(arena, float, outputs);
+    float *w = m->path ? NULL : ptq_new(arena, float, outputs *inputs), *b = ptq_new(arena, float, outputs);
     for (int role = 0; role < PTQ_N_ROLE; role++) {
         struct ptq_linear *l = &out->linear[role];
         if (ptq_role_input[role] != input || !l->n) continue;

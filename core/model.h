@@ -6,6 +6,7 @@
 #include "checkpoint.h"
 #include "family.h"
 #include "packed.h"
+#include "path.h"
 #include "quantized.h"
 #include "rows.h"
 
@@ -18,9 +19,9 @@ struct ptq_model {
     const struct ptq_names *names;
     const char *prefix; /* of the names' prefixes, the one that this file uses */
     int gguf;
-    int exact;  /* ptq_model_exact */
-    int packed; /* 1: linears are loaded as images, without float32 weights; who runs a cell of a model that
-                 * ptq_model_packs says so */
+    int exact;          /* ptq_model_exact */
+    enum ptq_path path; /* of linears that are codes: by PTQ_PATH_FP32 they are loaded as float32 weights, else as
+                         * images; who runs a cell of a model that ptq_model_packs says so */
     /* looked up and shape-checked at opening; norms and biases read when needed */
     const struct ptq_tensor *embed, *head, *positions, *project_in, *project_out;
     float *embed_norm_w, *embed_norm_b; /* of the embedding (BLOOM), NULL where there is none */
@@ -46,7 +47,7 @@ struct ptq_linear {
                * the model is loaded packed */
     float *b; /* [N] or NULL, stacked likewise */
     int64_t n, k;
-    const struct ptq_packed *packed; /* what is computed with instead of w, or NULL (ptq_block_pack, model->packed) */
+    const struct ptq_packed *packed; /* what is computed with instead of w, or NULL (ptq_block_pack, model->path) */
 };
 
 /* One decoder block. Roles that the family has not got have n = 0; where q, k and v are fused, q is all three. */
@@ -56,6 +57,7 @@ struct ptq_block {
     float *norm1_w, *norm1_b, *norm2_w, *norm2_b; /* b NULL for RMSNorm */
     const float *activation_scale; /* [F] down reads the activation divided by this (AWQ's ScaledActivation), or NULL */
     void **acts;                   /* [threads], where linears are packed: room for a tile's activations */
+    int act_bits;                  /* of those: 16 or 8 */
 };
 
 /* Opens a folder or a file (path), checks that every tensor is there in its shape. run arena; ptq_model_close. */
@@ -73,7 +75,7 @@ int ptq_model_has_images(const struct ptq_model *model);
 /* 1 where all its linears are codes that it can be computed with: images, or AWQ's and GPTQ's, packed on the way in. */
 int ptq_model_packs(const struct ptq_model *model);
 
-/* Block i as float32 in arena (or, by model->packed, its linears as images in the file or in arena), read by all
+/* Block i as float32 in arena (or, by model->path, its linears as images in the file or in arena), read by all
  * threads. NaN or infinite weights: PTQ_ENUMERIC; codes without a packed form: PTQ_EINPUT. */
 enum ptq_status ptq_block_load(const struct ptq_model *model, int64_t i, struct ptq_arena *arena, struct ptq_block *out,
                                struct ptq_error *err);

@@ -67,11 +67,11 @@ enum ptq_status ptq_load_codes(const struct ptq_model *m, int64_t block, enum pt
     struct ptq_qmat q;
     PTQ_TRY(ptq_find_quantized(m, block, role, &codes, done, err));
     if (!*done) return PTQ_OK;
-    if (codes.image && m->packed) return load_image(m, &codes, arena, l, err);
+    if (codes.image && m->path) return load_image(m, &codes, arena, l, err);
     const char *file = (codes.image ? codes.image : codes.scales)->file->path;
     struct ptq_arena *passing = ptq_arena_make("codes of a linear"); /* arena keeps the image alone */
     enum ptq_status status = read_codes(m, role, &codes, passing, &q, err);
-    if (!status && m->packed)
+    if (!status && m->path)
         status = pack(&q, file, arena, l, err);
     else if (!status)
         status = ptq_quantized_weights(&q, file, l->name, m->exact || codes.image, l->w, err);

@@ -21,6 +21,7 @@
 #define PTQ_RESULTS_H
 
 #include "arena.h"
+#include "path.h"
 #include "sha256.h"
 #include "status.h"
 
@@ -49,7 +50,7 @@ enum { PTQ_RESULTS_SCHEMA = 1 };
     X(TEXT, calib_sha256, "text", "SHA-256 of the calibration ids, little-endian int32")                               \
     X(TEXT, protocol, "text", "how perplexity was measured; a table never mixes two")                                  \
     X(TEXT, calib_protocol, "text", "how calibration windows were taken")                                              \
-    X(TEXT, path, "text", "fp32 or packed")                                                                            \
+    X(TEXT, path, "text", PTQ_PATH_WORDS)                                                                              \
     X(TEXT, device, "text", "where forward passes ran: cpu or the GPU's name")                                         \
     X(TEXT, config, "text", "canonical configuration; its SHA-256 is the cell's id")                                   \
     X(TEXT, version, "text", "ptq's version")                                                                          \

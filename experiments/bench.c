@@ -26,6 +26,7 @@ struct work {
     struct ptq_packed packed;
     struct ptq_qmat q;
     struct ptq_acts acts;
+    int act_bits;
     struct ptq_attention shape;
     int64_t first; /* attention: query rows [first, first + m) */
     double bytes, flops;
@@ -36,6 +37,7 @@ struct operation {
     int n_cases;
     void (*make)(struct work *w, int number);
     void (*run)(struct work *w);
+    int act_bits; /* of packed linears */
 };
 
 /* ---- contents ---- */
@@ -123,12 +125,13 @@ static void make_codes(struct work *w, const struct ptq_grid *grid)
     }
     enum ptq_status status = ptq_pack(w->arena, &w->q, &w->packed, &err);
     if (status) abort(); /* these codes have a packed form */
-    ptq_acts_make(&w->acts, &w->packed, w->m, ptq_alloc(w->arena, ptq_acts_bytes(&w->packed, w->m), "activations"));
+    size_t bytes = ptq_acts_bytes(&w->packed, w->m, w->act_bits);
+    ptq_acts_make(&w->acts, &w->packed, w->m, w->act_bits, ptq_alloc(w->arena, bytes, "activations"));
     w->x = floats(w, w->m * w->k);
     w->y = floats(w, w->m * w->n);
     w->w = floats(w, w->n * w->k);
     w->flops = 2.0 * (double)(w->m * w->n * w->k);
-    w->bytes = (double)w->packed.bytes + 2.0 * (double)(w->m * w->k) + 4.0 * (double)(w->m * w->n);
+    w->bytes = (double)w->packed.bytes + w->act_bits / 8.0 * (double)(w->m * w->k) + 4.0 * (double)(w->m * w->n);
     ptq_ops()->acts(&w->acts, &w->packed, w->x, w->k);
 }
 
@@ -144,7 +147,7 @@ static void make_acts(struct work *w, int number)
 {
     make_qmat(w, number);
     w->flops = 2.0 * (double)(w->m * w->k);
-    w->bytes = 6.0 * (double)(w->m * w->k);
+    w->bytes = (4 + w->act_bits / 8.0) * (double)(w->m * w->k);
 }
 
 static void make_dequantize(struct work *w, int number)
@@ -219,16 +222,21 @@ static void run_shared(struct work *w)
     ptq_parallel_for((w->packed.tiles + TILES_A_TASK - 1) / TILES_A_TASK, packed_task, w);
 }
 
+enum { PACKED_CASES = PTQ_N_CASES(ptq_qmat_cases) * PTQ_N_CASES(ptq_token_cases) };
+
 static const struct operation operations[] = {
-    {"linear", PTQ_N_CASES(ptq_matrix_cases), make_linear, run_linear},
-    {"linear_f16", PTQ_N_CASES(ptq_matrix_cases), make_half, run_half},
-    {"rmsnorm", PTQ_N_CASES(ptq_matrix_cases), make_norm, run_norm},
-    {"silu_mul", PTQ_N_CASES(ptq_matrix_cases), make_silu, run_silu},
-    {"attention", PTQ_N_CASES(ptq_attention_cases), make_attention, run_attention},
-    {"dequantize", PTQ_N_CASES(ptq_qmat_cases), make_dequantize, run_dequantize},
-    {"acts", PTQ_N_CASES(ptq_qmat_cases) * PTQ_N_CASES(ptq_token_cases), make_acts, run_acts},
-    {"packed", PTQ_N_CASES(ptq_qmat_cases) * PTQ_N_CASES(ptq_token_cases), make_qmat, run_packed},
-    {"packed-shared", PTQ_N_CASES(ptq_speed_cases), make_speed, run_shared},
+    {"linear", PTQ_N_CASES(ptq_matrix_cases), make_linear, run_linear, 0},
+    {"linear_f16", PTQ_N_CASES(ptq_matrix_cases), make_half, run_half, 0},
+    {"rmsnorm", PTQ_N_CASES(ptq_matrix_cases), make_norm, run_norm, 0},
+    {"silu_mul", PTQ_N_CASES(ptq_matrix_cases), make_silu, run_silu, 0},
+    {"attention", PTQ_N_CASES(ptq_attention_cases), make_attention, run_attention, 0},
+    {"dequantize", PTQ_N_CASES(ptq_qmat_cases), make_dequantize, run_dequantize, 16},
+    {"acts", PACKED_CASES, make_acts, run_acts, 16},
+    {"acts-int8", PACKED_CASES, make_acts, run_acts, 8},
+    {"packed", PACKED_CASES, make_qmat, run_packed, 16},
+    {"packed-int8", PACKED_CASES, make_qmat, run_packed, 8},
+    {"packed-shared", PTQ_N_CASES(ptq_speed_cases), make_speed, run_shared, 16},
+    {"packed-int8-shared", PTQ_N_CASES(ptq_speed_cases), make_speed, run_shared, 8},
 };
 enum { N_OPERATIONS = sizeof operations / sizeof *operations };
 
@@ -315,7 +323,7 @@ static void print_row(const struct ptq_options *o, json_t *rows, const struct op
                                               bits, "seconds", seconds, "gb", gb, "gflop", gf, "of_read", of_read,
                                               "of_sgemm", of_sgemm));
     else
-        printf("%-14s %5lld %6lld %5lld %4d %11.3f %9.2f %9.2f %8.2f %8.2f\n", op->name, (long long)w->m,
+        printf("%-18s %5lld %6lld %5lld %4d %11.3f %9.2f %9.2f %8.2f %8.2f\n", op->name, (long long)w->m,
                (long long)w->n, (long long)w->k, bits, seconds * 1e6, gb, gf, of_read, of_sgemm);
 }
 
@@ -324,7 +332,7 @@ static enum ptq_status time_operation(const struct ptq_options *o, const struct 
 {
     for (int i = 0; i < op->n_cases; i++) {
         PTQ_TRY(ptq_interrupted(err));
-        struct work w = {.arena = ptq_arena_make("bench")};
+        struct work w = {.arena = ptq_arena_make("bench"), .act_bits = op->act_bits};
         op->make(&w, i);
         print_row(o, rows, op, &w, seconds_of(op->run, &w), machine);
         ptq_arena_free(w.arena);
@@ -364,7 +372,7 @@ static void print_head(const struct machine *m)
 {
     printf("%s, %s, %d threads: reads %.1f GB/s (all threads), sgemm %.1f GF/s (one)\n", ptq_ops()->name,
            ptq_blas_name(), ptq_pool_size(), m->read / 1e9, m->sgemm / 1e9);
-    printf("%-14s %5s %6s %5s %4s %11s %9s %9s %8s %8s\n", "op", "M", "N", "K", "bits", "us", "GB/s", "GF/s", "of read",
+    printf("%-18s %5s %6s %5s %4s %11s %9s %9s %8s %8s\n", "op", "M", "N", "K", "bits", "us", "GB/s", "GF/s", "of read",
            "of sgemm");
 }
 

@@ -1,6 +1,7 @@
 #include "claim_select.h"
 
 #include "partial_spec.h"
+#include "path.h"
 #include "replicates.h"
 #include "report.h"
 #include "words.h"
@@ -42,7 +43,7 @@ static const char *device_of(struct ptq_arena *arena, const struct ptq_cell *c)
     return strcmp(c->device, "cpu") ? "cuda" : "cpu";
 }
 
-enum { TEXT, CALIB, WINDOWS, SEED, PATH, DEVICE, N_CONDITIONS, MOST_WORDS = 2 };
+enum { TEXT, CALIB, WINDOWS, SEED, PATH, DEVICE, N_CONDITIONS, MOST_WORDS = PTQ_N_PATHS };
 
 static const struct condition {
     const char *key, *form; /* form: what it may be, for refusals */
@@ -55,7 +56,7 @@ static const struct condition {
     [CALIB] = {"calib", "NAME or none", 1, -1, {0}, calib_of},
     [WINDOWS] = {"calib_windows", "N, least or most", 0, 1, {"least", "most"}, windows_of},
     [SEED] = {"seed", "N", 0, 0, {0}, seed_of},
-    [PATH] = {"path", "fp32 or packed", 0, -1, {"fp32", "packed"}, path_of},
+    [PATH] = {"path", PTQ_PATH_WORDS, 0, -1, {PTQ_PATHS(PTQ_PATH_NAME)}, path_of},
     [DEVICE] = {"device", "cpu or cuda", 0, -1, {"cpu", "cuda"}, device_of},
 };
 
@@ -120,9 +121,11 @@ static int is_extreme(const char *windows)
     return windows && (strcmp(windows, "least") == 0 || strcmp(windows, "most") == 0);
 }
 
+/* A path that rounds activations, too, is meant where it is named. */
 static int agrees(struct ptq_arena *arena, const struct wanted *w, const struct ptq_cell *c)
 {
     if (!ptq_partial_spec_agrees(c->spec, w->spec)) return 0;
+    if (!w->value[PATH] && ptq_path_is_coarse(c->path)) return 0;
     for (int i = 0; i < N_CONDITIONS; i++) {
         if (!w->value[i] || (i == WINDOWS && is_extreme(w->value[i]))) continue;
         if (strcmp(conditions[i].value(arena, c), w->value[i])) return 0;

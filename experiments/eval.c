@@ -5,6 +5,7 @@
 #include "json.h"
 #include "launch.h"
 #include "offload.h"
+#include "path.h"
 #include "pipeline.h"
 #include "progress.h"
 #include "session.h"
@@ -45,6 +46,7 @@ char *ptq_eval_json(const struct ptq_cell *c)
         (json_int_t)c->seed, "version", c->version);
     json_object_set_new(json, "peak_rss_by_stage", peaks(c));
     json_object_set_new(json, "device_peak_bytes", json_integer(ptq_offload_peak_bytes()));
+    json_object_set_new(json, "path", json_string(c->path));
     json_object_set_new(json, "commit", json_string(c->commit));
     json_object_set_new(json, "effective_bits", json_real(c->effective_bits));
     json_object_set_new(json, "saturated_groups", json_integer(c->saturated_groups));
@@ -82,8 +84,11 @@ static void print_cell(struct ptq_arena *arena, const struct ptq_cell *c)
                c->kl_mean, c->kl_median, c->kl_p95, c->kl_p99, 100 * c->same_top, 100 * c->delta_p_rms);
     if (c->n_linears)
         printf("quantised: %s, %.3f bits a weight%s, %s\n", ptq_counted(arena, c->n_linears, "linear"),
-               c->effective_bits, strcmp(c->path, "packed") == 0 ? " as packed, padding included" : "",
+               c->effective_bits, ptq_path_act_bits(c->path) ? " as packed, padding included" : "",
                ptq_counted(arena, c->saturated_groups, "saturated group"));
+    if (ptq_path_is_coarse(c->path))
+        printf("path %s: activations are rounded to %d bits, too, so this is no perplexity of the weights alone\n",
+               c->path, ptq_path_act_bits(c->path));
     printf("seconds: load %.1f, calibrate %.1f, quantise %.1f, evaluate %.1f (%.0f tokens/s, %s); %s\n",
            c->seconds_load, c->seconds_calibrate, c->seconds_quantize, c->seconds_eval, c->tokens_per_second,
            ptq_counted(arena, c->threads, "thread"), ptq_stages_peaks(arena, c));

@@ -8,6 +8,7 @@
 #include "json.h"
 #include "mapped.h"
 #include "offload.h"
+#include "path.h"
 #include "pieces.h"
 #include "pool.h"
 #include "progress.h"
@@ -223,9 +224,9 @@ static enum ptq_status print_json(const struct talk *t, struct ptq_error *err)
 static const char *what_ran(const struct talk *t)
 {
     const struct ptq_held *h = &t->held;
-    if (strcmp(h->path, "packed") == 0)
-        return ptq_format(t->arena, "%s packed, %.2f bits a weight",
-                          h->model->packed ? h->model->source_dtype : h->spec, 8 * h->bytes / h->weights);
+    if (ptq_path_act_bits(h->path))
+        return ptq_format(t->arena, "%s %s, %.2f bits a weight", h->model->path ? h->model->source_dtype : h->spec,
+                          h->path, 8 * h->bytes / h->weights);
     if (strcmp(h->spec, "fp16") == 0)
         return ptq_format(t->arena, "weights as in the file (%s), computed in float32", h->model->source_dtype);
     return ptq_format(t->arena, "%s dequantised, computed in float32", h->spec);
@@ -249,7 +250,7 @@ static enum ptq_status prepare(struct talk *t, struct ptq_session *session, stru
     PTQ_TRY(read_choice(t->o, &t->choice, err));
     PTQ_TRY(ptq_options_job(t->o, &job, err));
     job.model = t->o->operand[0];
-    if (!job.path) job.path = "packed";
+    if (!job.path) job.path = ptq_paths[PTQ_PATH_PACKED].name;
     PTQ_TRY(ptq_hold_plan(session, &job, &plan, &t->held, err));
     PTQ_TRY(ptq_idle_options("generate", t->o, &plan, err));
     PTQ_TRY(ptq_options_check_path(t->o, t->held.path, t->held.model->name, t->held.model->source_dtype, err));

@@ -1,6 +1,7 @@
 #include "options.h"
 
 #include "export.h"
+#include "path.h"
 #include "words.h"
 
 #include <stddef.h>
@@ -32,8 +33,7 @@ static const struct option {
     {"threads", NUMBER, AT(threads), 1, 1024, "N", "CPU threads [all that this process may use]"},
     {"device", TEXT, AT(device), 0, 0, "NAME",
      "cpu; cuda: calibration's and evaluation's forward passes, gptq and awq's searches on the first GPU [cpu]"},
-    {"path", TEXT, AT(path), 0, 0, "NAME",
-     "fp32: codes dequantised for sgemm; packed: as they are packed, activations of 16 bits [fp32]"},
+    {"path", TEXT, AT(path), 0, 0, "NAME", PTQ_PATH_HELP("fp32")},
     {"bos", TEXT, AT(bos), 0, 0, "WHERE", "stream: once at the start; none; window: before each window [stream]"},
     {"out", NAME, AT(out), 0, 0, "PATH", "the results file (-o)"},
     {"reference", FLAG, AT(reference), 0, 0, NULL, "compare with FP16 too: KL divergence, equal top-1, change in p"},
@@ -77,7 +77,7 @@ static const struct {
     {"report", "format", "html: the page alone; pdf: both [pdf]"},
     {"claims", "format", "text, md or json [text]"},
     {"claims", "dry-run", "print the experiments that the claims need, judge nothing"},
-    {"generate", "path", "packed: codes as they are packed, activations of 16 bits; fp32: codes dequantised [packed]"},
+    {"generate", "path", PTQ_PATH_HELP("packed")},
     {"generate", "device", "cpu; cuda: calibration, gptq and awq's searches and decoding on the first GPU [cpu]"},
     {"quantize", "text", "a text that the checkpoint is evaluated on, for its card: a file, or a name in the cache"},
     {"quantize", "method",
@@ -261,7 +261,7 @@ enum ptq_status ptq_options_check_path(const struct ptq_options *o, const char *
 {
     if (!o->path || strcmp(o->path, path) == 0) return PTQ_OK;
     return ptq_fail(err, PTQ_EINPUT,
-                    "%s: --path packed needs codes of every linear, and these weights (%s) are not; give a method that "
+                    "%s: --path %s needs codes of every linear, and these weights (%s) are not; give a method that "
                     "quantises, such as --method rtn:w4,g64, or --path fp32",
-                    model, source_dtype);
+                    model, o->path, source_dtype);
 }

@@ -2,6 +2,7 @@
 
 #include "home.h"
 #include "method.h"
+#include "path.h"
 #include "progress.h"
 #include "sheet.h"
 #include "words.h"
@@ -18,6 +19,14 @@ const char *ptq_page_text(const struct ptq_page *page, const char *text)
     return ptq_escape(page->arena, PTQ_TABLE_HTML, text);
 }
 
+/* Whether a table takes it beside those. */
+static int fits(const struct ptq_page_part *part, const struct ptq_cell *cell)
+{
+    for (int i = 0; i < part->n; i++)
+        if (strcmp(part->cell[i].protocol, cell->protocol) || ptq_paths_apart(&part->cell[i], cell)) return 0;
+    return 1;
+}
+
 enum ptq_status ptq_page_split(struct ptq_arena *arena, const struct ptq_cell *cells, int n, struct ptq_page_part **out,
                                int *n_parts, struct ptq_error *err)
 {
@@ -25,7 +34,7 @@ enum ptq_status ptq_page_split(struct ptq_arena *arena, const struct ptq_cell *c
     *n_parts = 0;
     for (int i = 0; i < n; i++) {
         int p = 0;
-        while (p < *n_parts && strcmp(part[p].cell[0].protocol, cells[i].protocol)) p++;
+        while (p < *n_parts && !fits(&part[p], &cells[i])) p++;
         if (p == *n_parts) part[(*n_parts)++].cell = ptq_new(arena, struct ptq_cell, n);
         part[p].cell[part[p].n++] = cells[i];
     }
@@ -369,7 +378,8 @@ static const char *eval_command(struct ptq_arena *arena, const struct ptq_cell *
     const char *sample = ptq_strndup(arena, c->calib_protocol, strcspn(c->calib_protocol, " ")); /* its first word */
     if (*sample && strcmp(sample, "first"))
         command = ptq_format(arena, "%s --calib-sample %s", command, shell_word(arena, sample));
-    if (strcmp(c->path, "fp32")) command = ptq_format(arena, "%s --path %s", command, shell_word(arena, c->path));
+    if (ptq_path_find(c->path) != PTQ_PATH_FP32)
+        command = ptq_format(arena, "%s --path %s", command, shell_word(arena, c->path));
     return c->seed ? ptq_format(arena, "%s --seed %lld", command, (long long)c->seed) : command;
 }
 

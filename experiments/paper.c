@@ -1,6 +1,7 @@
 #include "paper.h"
 
 #include "home.h"
+#include "path.h"
 #include "tsv.h"
 #include "words.h"
 
@@ -160,7 +161,8 @@ enum ptq_verdict ptq_paper_judge(const struct ptq_paper *paper, const struct ptq
     *number = ptq_paper_find(paper, cell->experiment, cell->model, cell->spec, metric);
     if (!*number) return PTQ_NO_PAPER;
     /* What is said of the weights alone depends on no evaluation text. */
-    if ((is_ppl && !is_paper_text(cell)) || !is_full_precision(cell->source_dtype)) return PTQ_OTHER_SETTINGS;
+    if ((is_ppl && (!is_paper_text(cell) || ptq_path_is_coarse(cell->path))) || !is_full_precision(cell->source_dtype))
+        return PTQ_OTHER_SETTINGS;
     /* What a paper prints is rounded, and so is a sum of decimal fractions. */
     double distance = fabs(ours - (*number)->value), slack = 1e-9 * fabs((*number)->value);
     if (distance <= (*number)->tolerance + slack) return PTQ_MATCHES;

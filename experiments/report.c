@@ -6,6 +6,7 @@
 #include "method.h"
 #include "model_name.h"
 #include "partial_spec.h"
+#include "path.h"
 #include "report_notes.h"
 
 #include <ctype.h>
@@ -147,6 +148,26 @@ static enum ptq_status check_protocols(struct ptq_arena *arena, const struct ptq
             "run them with the same text, window, windows and bos, each protocol into a file of its own, or drop what "
             "was measured before by ptq run --fresh",
             a->model, a->spec, ptq_worded(arena, a->protocol), b->model, b->spec, ptq_worded(arena, b->protocol));
+    }
+    return PTQ_OK;
+}
+
+int ptq_paths_apart(const struct ptq_cell *a, const struct ptq_cell *b)
+{
+    return a->w_bit < 16 && b->w_bit < 16 && ptq_path_is_coarse(a->path) != ptq_path_is_coarse(b->path);
+}
+
+static enum ptq_status check_paths(const struct ptq_cell *cells, int n, struct ptq_error *err)
+{
+    const struct ptq_cell *a = NULL;
+    for (int i = 0; i < n; i++) {
+        const struct ptq_cell *b = &cells[i];
+        if (!a && b->w_bit < 16) a = b;
+        if (!a || !ptq_paths_apart(a, b)) continue;
+        return ptq_fail(err, PTQ_EINPUT,
+                        "%s %s (path %s) and %s %s (path %s) do not stand in one table, since activations of 8 bits "
+                        "have a loss of their own; keep such cells in a file of their own, and compare by ptq diff",
+                        a->model, a->spec, a->path, b->model, b->spec, b->path);
     }
     return PTQ_OK;
 }
@@ -361,6 +382,7 @@ enum ptq_status ptq_report_make(struct ptq_arena *arena, const struct ptq_cell *
     const char *missing;
     if (n < 1) return ptq_fail(err, PTQ_EINPUT, "there is no finished cell to show");
     PTQ_TRY(check_protocols(arena, cells, n, err));
+    PTQ_TRY(check_paths(cells, n, err));
     *out = (struct ptq_report){
         .title = cells[0].experiment, .cell = cells, .n_cells = n, .bootstrap = ptq_bootstrap_default};
     gather_rows(arena, cells, n, out);

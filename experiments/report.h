@@ -54,9 +54,12 @@ struct ptq_report {
     struct ptq_bootstrap bootstrap;
 };
 
-/* cells outlive the report. Memory from arena. Cells of different protocols are PTQ_EINPUT, and the sentence names two
- * of them; so is an empty table. Where there is no file of published numbers, the report goes without them and a note
- * says so. */
+/* 1 where a table does not hold both: both are quantised, and one's path alone rounds activations to 8 bits. */
+int ptq_paths_apart(const struct ptq_cell *a, const struct ptq_cell *b);
+
+/* cells outlive the report. Memory from arena. Cells of different protocols, or of such paths, are PTQ_EINPUT, and the
+ * sentence names two of them; so is an empty table. Where there is no file of published numbers, the report goes
+ * without them and a note says so. */
 enum ptq_status ptq_report_make(struct ptq_arena *arena, const struct ptq_cell *cells, int n, struct ptq_report *out,
                                 struct ptq_error *err);
 

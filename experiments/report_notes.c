@@ -4,6 +4,7 @@
 #include "method.h"
 #include "model_name.h"
 #include "noise.h"
+#include "path.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -137,10 +138,21 @@ static void note_intervals(struct ptq_arena *arena, struct ptq_report *report)
 static void note_packed(struct ptq_arena *arena, struct ptq_report *report)
 {
     for (int i = 0; i < report->n_rows; i++)
-        if (strcmp(report->row[i].cell->path, "packed") == 0 && report->row[i].cell->w_bit < 16)
+        if (ptq_path_act_bits(report->row[i].cell->path) && report->row[i].cell->w_bit < 16)
             add(arena, report,
                 "Bits of a packed cell are those of its packed image, padding included: more than the same codes take "
                 "in the formats of the field, which bits of other cells are counted by.");
+}
+
+static void note_coarse(struct ptq_arena *arena, struct ptq_report *report)
+{
+    for (int i = 0; i < report->n_rows; i++)
+        if (ptq_path_is_coarse(report->row[i].cell->path))
+            add(arena, report,
+                ptq_format(arena,
+                           "Path %s rounds activations to %d bits, too: these perplexities are not of the weights "
+                           "alone, not to be published as such, and held against no paper's.",
+                           report->row[i].cell->path, ptq_path_act_bits(report->row[i].cell->path)));
 }
 
 /* What was measured beforehand for a row that has no replicates. */
@@ -295,6 +307,7 @@ void ptq_report_notes(struct ptq_arena *arena, struct ptq_report *report, const 
     note_calibration(arena, report);
     note_intervals(arena, report);
     note_packed(arena, report);
+    note_coarse(arena, report);
     note_noise(arena, report);
     note_seeds(arena, report);
     note_against(arena, report);

@@ -1,6 +1,7 @@
 #include "schema.h"
 
 #include "method.h"
+#include "path.h"
 #include "words.h"
 
 #include <assert.h>
@@ -116,7 +117,7 @@ static const struct ptq_key keys[PTQ_N_SETTINGS] = {
     [PTQ_SET_PATH] = {.name = "path",
                       .kind = PTQ_KEY_WORD,
                       .fallback = "fp32",
-                      .words = "fp32|packed",
+                      .words = PTQ_PATH_CHOICES,
                       .doc = "how codes are evaluated: dequantised, or as they are packed; what has none is fp32"},
     [PTQ_SET_EXCLUDE] = {.name = "exclude",
                          .kind = PTQ_KEY_CELLS,

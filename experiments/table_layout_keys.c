@@ -4,6 +4,7 @@
 
 #include "method.h"
 #include "model_name.h"
+#include "path.h"
 
 #include <math.h>
 #include <string.h>
@@ -129,7 +130,7 @@ static const struct ptq_table_layout_key keys[] = {
      .text = key_calib_windows,
      .doc = "calibration windows, rising"},
     {.name = "device", .text = key_device, .doc = "cpu or the GPU's name"},
-    {.name = "path", .text = key_path, .doc = "fp32 or packed"},
+    {.name = "path", .text = key_path, .doc = PTQ_PATH_WORDS},
     {.name = value_key, .doc = "where several values stand"},
 };
 enum { N_KEYS = sizeof keys / sizeof *keys };

@@ -36,28 +36,30 @@ static size_t aligned(size_t bytes)
 }
 
 /* Sizes of x, scale (and sum), kept, row. */
-static void sizes(const struct ptq_packed *w, int64_t m, size_t bytes[4])
+static void sizes(const struct ptq_packed *w, int64_t m, int bits, size_t bytes[4])
 {
-    bytes[0] = aligned(sizeof(int16_t) * (size_t)(m * w->places));
+    bytes[0] = aligned((size_t)(bits / 8 * m * w->places));
     bytes[1] = aligned(sizeof(float) * (size_t)(m * ptq_n_chunks(w)));
     bytes[2] = aligned(sizeof(float) * (size_t)(m * w->n_keep));
     bytes[3] = aligned(sizeof(float) * (size_t)(w->places + w->k));
 }
 
-size_t ptq_acts_bytes(const struct ptq_packed *w, int64_t m)
+size_t ptq_acts_bytes(const struct ptq_packed *w, int64_t m, int bits)
 {
     size_t bytes[4];
-    sizes(w, m, bytes);
+    sizes(w, m, bits, bytes);
     return bytes[0] + 2 * bytes[1] + bytes[2] + bytes[3];
 }
 
-void ptq_acts_make(struct ptq_acts *a, const struct ptq_packed *w, int64_t m, void *memory)
+void ptq_acts_make(struct ptq_acts *a, const struct ptq_packed *w, int64_t m, int bits, void *memory)
 {
     size_t bytes[4];
     char *at = memory;
-    sizes(w, m, bytes);
+    sizes(w, m, bits, bytes);
     a->m = m;
-    a->x = (int16_t *)at;
+    a->bits = bits;
+    a->x = bits == 16 ? memory : NULL;
+    a->x8 = bits == 8 ? memory : NULL;
     a->scale = (float *)(at += bytes[0]);
     a->sum = (int32_t *)(at += bytes[1]);
     a->kept = (float *)(at += bytes[1]);
@@ -75,6 +77,11 @@ int ptq_packed_alike(const struct ptq_packed *a, const struct ptq_packed *b)
            same(a->perm, b->perm, a->k, sizeof *a->perm) && same(a->keep, b->keep, a->n_keep, sizeof *a->keep) &&
            same(a->divided, b->divided, a->n_divided, sizeof *a->divided) &&
            same(a->divisor, b->divisor, a->n_divided, sizeof *a->divisor);
+}
+
+int ptq_acts_serve(int bits, const struct ptq_packed *a, const struct ptq_packed *b)
+{
+    return ptq_packed_alike(a, b) && (bits == 16 || a->grid.w_bit == b->grid.w_bit);
 }
 
 /* ---- one token's row in the order of places ---- */
@@ -107,13 +114,18 @@ static const float *arrange(const struct ptq_packed *w, const float *x, float *r
 }
 
 void ptq_acts_fill(struct ptq_acts *a, const struct ptq_packed *w, const float *x, int64_t ldx,
-                   ptq_quantize_chunk *quantize)
+                   ptq_quantize_chunk *quantize, ptq_quantize_bytes *quantize_bytes)
 {
+    uint8_t order[PTQ_PACK_STEP];
+    for (int j = 0; j < PTQ_PACK_STEP; j++) order[j] = (uint8_t)ptq_act_place(w->grid.w_bit, j);
     for (int64_t i = 0; i < a->m; i++) {
         const float *row = arrange(w, x + i * ldx, a->row, a->kept + i * w->n_keep);
         for (struct ptq_chunk c = {0}; ptq_next_chunk(w, &c);) {
-            int64_t at = c.number * a->m + i;
-            quantize(a->x + c.place * a->m + i * c.n, &a->scale[at], &a->sum[at], row + c.place, c.n);
+            int64_t at = c.number * a->m + i, to = c.place * a->m + i * c.n;
+            if (a->bits == 8)
+                quantize_bytes(a->x8 + to, &a->scale[at], &a->sum[at], row + c.place, c.n, order);
+            else
+                quantize(a->x + to, &a->scale[at], &a->sum[at], row + c.place, c.n);
         }
     }
 }

@@ -49,17 +49,22 @@ struct ptq_feedback {
 };
 
 /* Activations of M tokens as a packed linear reads them (its places: permuted, filled up, divided columns divided):
- * integers of 16 bits, with one scale for each token and chunk. A chunk is a group, or 128 places of it where it is
- * longer, so that the sum of its products, at most 128 * 255 * 32767, is exact in 32 bits.
+ * integers of 16 or of 8 bits, with one scale for each token and chunk. A chunk is a group, or 128 places of it where
+ * it is longer, so that the sum of its products, at most 128 * 255 * 32767, is exact in 32 bits; of 8 bits, at most 128
+ * * 255 * 127, in float32 too.
  *
- *   x ~ scale * integer, scale = max |x| of the chunk / 32767, integer = rint(x * (32767 / max |x|))
+ *   x ~ scale * integer, scale = max |x| of the chunk / most, integer = rint(x * (most / max |x|)), most = 32767 or 127
  *
  * A chunk below 2^-100 is 0. A value that is not finite makes its chunk's scale NaN, and with that every output of its
- * token. Salient columns are 0 here and stand in kept. */
+ * token. Salient columns are 0 here and stand in kept.
+ *
+ * 16 bits are finer than FP16. 8 bits are not: that is quantisation of activations, with its loss, for speed alone. */
 enum { PTQ_CHUNK = 128 };
 struct ptq_acts {
     int64_t m;
+    int bits;     /* 16 or 8: x or x8 */
     int16_t *x;   /* [chunk][M][places of the chunk]: the chunk from place p on is at x + p M */
+    int8_t *x8;   /* the same, each step of a chunk in the order of ptq_act_place */
     float *scale; /* [chunk][M] */
     int32_t *sum; /* [chunk][M], of the integers */
     float *kept;  /* [M][n_keep] */
@@ -123,8 +128,8 @@ struct ptq_ops {
     /* y[M][N] = x[M][K] w[N][K]^T, w in FP16: the head, token by token */
     void (*linear_f16)(float *y, int64_t ldy, const float *x, int64_t ldx, const uint16_t *w, int64_t m, int64_t n,
                        int64_t k);
-    /* Fills a (ptq_acts_make, a->m rows) from x[M][K] for w, or for any other linear with the same places, divisors and
-     * salient columns (ptq_packed_alike). */
+    /* Fills a (ptq_acts_make, a->m rows) from x[M][K] for w, or for any other linear that reads alike (ptq_acts_serve).
+     */
     void (*acts)(struct ptq_acts *a, const struct ptq_packed *w, const float *x, int64_t ldx);
     /* y[M][N] = x w^T + b, added to y where accumulate, for the outputs of tiles [tile, tile + tiles). Of each output,
      * chunk after chunk, in float32: t = fma(scale of w * scale of x, sum of (code - zero) * integer, t), from t = 0;
@@ -135,10 +140,12 @@ struct ptq_ops {
 };
 
 /* Bytes for the activations of m tokens, and the arrays put into memory (64-byte aligned) of that size. */
-size_t ptq_acts_bytes(const struct ptq_packed *w, int64_t m);
-void ptq_acts_make(struct ptq_acts *a, const struct ptq_packed *w, int64_t m, void *memory);
-/* 1 where activations made for a serve b. */
+size_t ptq_acts_bytes(const struct ptq_packed *w, int64_t m, int bits);
+void ptq_acts_make(struct ptq_acts *a, const struct ptq_packed *w, int64_t m, int bits, void *memory);
+/* 1 where a and b have the same places, divisors and salient columns. */
 int ptq_packed_alike(const struct ptq_packed *a, const struct ptq_packed *b);
+/* 1 where activations of so many bits made for a serve b: those of 8 are in the order of a width's codes. */
+int ptq_acts_serve(int bits, const struct ptq_packed *a, const struct ptq_packed *b);
 
 size_t ptq_attention_scratch(int64_t tokens, int64_t head_size);
 size_t ptq_lse_scratch(int64_t m);

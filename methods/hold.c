@@ -1,6 +1,7 @@
 #include "hold.h"
 
 #include "kept.h"
+#include "path.h"
 #include "progress.h"
 #include "session.h"
 
@@ -58,13 +59,13 @@ static enum ptq_status take_block(void *context, int64_t index, const struct ptq
     struct holding *h = context;
     const struct ptq_config *c = &h->held->model->config;
     struct ptq_block *b = &h->held->block[index];
-    int packed = strcmp(h->held->path, "packed") == 0;
+    int packed = ptq_path_act_bits(h->held->path) != 0;
     *b = *block;
     float **norm[] = {&b->norm1_w, &b->norm1_b, &b->norm2_w, &b->norm2_b};
     for (int i = 0; i < 4; i++) *norm[i] = ptq_copy_floats(h->arena, *norm[i], c->width);
     b->activation_scale = ptq_copy_floats(h->arena, block->activation_scale, c->ff);
     for (int input = 0; input < PTQ_N_INPUT; input++) copy_input(h->arena, (enum ptq_input)input, packed, b);
-    if (h->held->model->packed)
+    if (h->held->model->path)
         copy_images(h->arena, b);
     else if (packed)
         PTQ_TRY(ptq_block_pack(h->arena, q, b, err));
@@ -105,7 +106,7 @@ enum ptq_status ptq_hold(struct ptq_session *session, const struct ptq_job *job,
     out->path = cell.path;
     out->block = ptq_new(arena, struct ptq_block, out->model->config.blocks);
     PTQ_TRY(ptq_cell_run(session, &with, arena, &cell, err));
-    ptq_block_room(arena, out->block, out->model->config.blocks);
+    ptq_block_room(arena, out->block, out->model->config.blocks, ptq_path_act_bits(out->path));
     out->seconds_load = cell.seconds_load;
     out->seconds_calibrate = cell.seconds_calibrate;
     out->seconds_quantize = cell.seconds_quantize;

@@ -12,6 +12,7 @@
 #include "offload.h"
 #include "only.h"
 #include "part.h"
+#include "path.h"
 #include "prefix.h"
 #include "progress.h"
 #include "provenance.h"
@@ -45,7 +46,7 @@ struct run {
     struct ptq_cell *cell;
     struct ptq_comparison compare;
     struct ptq_progress progress;
-    int packed;           /* the path: the forward pass computes with packed codes */
+    int act_bits; /* the path: of what packed codes are multiplied with; 0: the forward pass computes in float32 */
     double bits, weights; /* stored bits and weights of the quantised linears */
 };
 
@@ -189,9 +190,9 @@ static enum ptq_status hand_over(const struct run *r, int64_t index, const struc
 
 static enum ptq_status pack(struct run *r, const struct ptq_qmat *q, struct ptq_block *block, struct ptq_error *err)
 {
-    if (!r->packed) return PTQ_OK;
+    if (!r->act_bits) return PTQ_OK;
     PTQ_TRY(ptq_block_pack(r->work, q, block, err));
-    ptq_block_room(r->work, block, 1);
+    ptq_block_room(r->work, block, 1, r->act_bits);
     return PTQ_OK;
 }
 
@@ -201,7 +202,7 @@ static enum ptq_status prepare_block(struct run *r, int64_t index, int first_chu
 {
     struct ptq_qmat here[PTQ_N_ROLE] = {0};
     if (!ptq_spec_quantizes(r->spec)) {
-        ptq_block_room(r->work, block, 1); /* of a model that is packed already */
+        ptq_block_room(r->work, block, 1, r->act_bits); /* of a model that is packed already */
         if (!first_chunk) return PTQ_OK;
         count_packed(r, block);
         return hand_over(r, index, block, here, err);
@@ -318,7 +319,7 @@ static enum ptq_status evaluate(struct run *r, struct ptq_error *err)
 {
     struct ptq_cell *cell = r->cell;
     double started = ptq_seconds();
-    r->packed = r->eval->n > 0 && cell->path && strcmp(cell->path, "packed") == 0;
+    r->act_bits = r->eval->n > 0 ? ptq_path_act_bits(cell->path) : 0;
     cell->seconds_quantize = 0;
     cell->peak_rss_bytes_quantize = cell->peak_rss_bytes_eval = 0;
     ptq_peak_rss_lap(NULL);
@@ -434,7 +435,8 @@ static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_jo
     ptq_provenance(arena, cell); /* `started` is this cell's, not the plan's */
     PTQ_TRY(ptq_session_plan(session, job, &plan, err));
     PTQ_TRY(ptq_session_device(job, &plan.model->model, arena, cell, err));
-    plan.model->model.packed = ptq_model_packs(&plan.model->model) && strcmp(cell->path, "packed") == 0;
+    plan.model->model.path = PTQ_PATH_FP32;
+    if (ptq_model_packs(&plan.model->model)) plan.model->model.path = ptq_path_find(cell->path);
     /* Who reads none is counted without them; whoever asks next has them from the cache. */
     ptq_session_forget(session, ptq_spec_reads_stats(&plan.spec) ? plan.calib : NULL);
     ptq_session_forget_prefix(session, ptq_session_keeps_prefix(&plan) ? plan.eval : NULL);

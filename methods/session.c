@@ -5,6 +5,7 @@
 #include "locate.h"
 #include "mapped.h"
 #include "only.h"
+#include "path.h"
 #include "progress.h"
 #include "provenance.h"
 #include "sampling.h"
@@ -58,7 +59,8 @@ const char *ptq_session_identity(struct ptq_arena *arena, const struct ptq_share
 {
     const struct ptq_device *device = m->model.device;
     return ptq_format(arena, "%s %s%s%s%s%s", m->sha256, m->config_sha256, m->model.exact ? " exact" : "",
-                      m->model.packed ? " packed" : "", device ? " " : "", device ? device->name : "");
+                      m->model.path ? ptq_format(arena, " %s", ptq_paths[m->model.path].name) : "", device ? " " : "",
+                      device ? device->name : "");
 }
 
 enum ptq_status ptq_session_calibrate(struct ptq_session *s, const struct ptq_planned *plan, struct ptq_cell *cell,
@@ -410,72 +412,23 @@ static void describe(struct ptq_arena *arena, const struct ptq_job *job, const s
     identify(arena, plan, cell);
 }
 
-static enum ptq_status check_choices(const struct ptq_job *job, struct ptq_error *err)
-{
-    if (job->device && strcmp(job->device, "cpu") && strcmp(job->device, "cuda"))
-        return ptq_fail(err, PTQ_EUSAGE, "device '%s' is not known; known: cpu, cuda", job->device);
-    if (job->path && strcmp(job->path, "fp32") && strcmp(job->path, "packed"))
-        return ptq_fail(err, PTQ_EUSAGE, "path '%s' is not known to this build; known: fp32, packed", job->path);
-    if (!job->model || (!job->text && !job->sink))
-        return ptq_fail(err, PTQ_EUSAGE, "a cell needs a model and an evaluation text");
-    return PTQ_OK;
-}
-
-/* A block method may change what it does not quantise, and that is not kept from chunk to chunk. Under a budget the
- * chunks are known, and looked at, when the cell runs. */
-static enum ptq_status check_only(const struct ptq_session *s, const struct ptq_job *job,
-                                  const struct ptq_planned *plan, struct ptq_error *err)
-{
-    if (!*plan->spec.only) return PTQ_OK;
-    if (job->sink || !plan->eval)
-        return ptq_fail(err, PTQ_EUSAGE, "only= is for evaluation; a checkpoint has all its linears quantised");
-    int64_t first, last, most = ptq_forward_chunk(&plan->model->model, plan->eval->windows.length);
-    PTQ_TRY(ptq_only_blocks(plan->spec.only, &plan->model->model, &first, &last, err));
-    if (strcmp(plan->path, "packed") == 0 && !ptq_only_is_whole(plan->spec.only, &plan->model->model))
-        return ptq_fail(err, PTQ_EUSAGE,
-                        "only=%s leaves out some linears of a block, and such a block has no packed "
-                        "form; name whole blocks, or give --path fp32 (path)",
-                        plan->spec.only);
-    if (s->budget || !plan->spec.method->block_method || plan->eval->windows.n <= most) return PTQ_OK;
-    return ptq_fail(err, PTQ_EUSAGE, "%s with only= takes at most %lld evaluation windows of %lld, and here are %lld",
-                    plan->spec.method->name, (long long)most, (long long)plan->eval->windows.length,
-                    (long long)plan->eval->windows.n);
-}
-
-/* Of check_choices' two. */
-static const char *path_of(const struct ptq_job *job, const struct ptq_spec *spec, const struct ptq_model *model)
-{
-    int packs = ptq_spec_quantizes(spec) || ptq_model_packs(model);
-    return packs && job->path && strcmp(job->path, "packed") == 0 ? "packed" : "fp32";
-}
-
-/* Codes made of codes would be judged against weights that nobody trained. */
-static enum ptq_status check_source(const struct ptq_model *model, const struct ptq_spec *spec, struct ptq_error *err)
-{
-    if (!model->quantization || !ptq_spec_quantizes(spec)) return PTQ_OK;
-    return ptq_fail(err, PTQ_EINPUT,
-                    "%s: is quantised already (%s) and can be evaluated as it is (fp16); take the full-precision "
-                    "checkpoint for %s",
-                    model->name, model->source_dtype, spec->method->name);
-}
-
 enum ptq_status ptq_session_plan(struct ptq_session *s, const struct ptq_job *job, struct ptq_planned *plan,
                                  struct ptq_error *err)
 {
     *plan = (struct ptq_planned){0};
-    PTQ_TRY(check_choices(job, err));
+    PTQ_TRY(ptq_job_check(job, err));
     PTQ_TRY(ptq_spec_parse(job->spec ? job->spec : "fp16", &plan->spec, err));
     PTQ_TRY(check_calib(s, job, &plan->spec, err));
     PTQ_TRY(share_model(s, job->model, plan->spec.method->exact, &plan->model, err));
-    PTQ_TRY(check_source(&plan->model->model, &plan->spec, err));
-    plan->path = path_of(job, &plan->spec, &plan->model->model);
+    PTQ_TRY(ptq_job_check_source(&plan->model->model, &plan->spec, err));
+    plan->path = ptq_job_path(job, &plan->spec, &plan->model->model);
     if (plan->spec.method->check && plan->spec.method->check(&plan->spec, &plan->model->model.config, err))
         return ptq_within(err, "%s", plan->model->model.name);
     if (job->text) {
         PTQ_TRY(share_text(s, plan->model, job->text, PTQ_SAMPLE_FIRST, &plan->text, err));
         PTQ_TRY(eval_windows(s, job, plan, err));
     }
-    PTQ_TRY(check_only(s, job, plan, err));
+    PTQ_TRY(ptq_job_check_only(s, job, plan, err));
     if (!uses_calib(job, &plan->spec)) return PTQ_OK;
     plan->sample = sample_of(job, &plan->spec);
     PTQ_TRY(ptq_sampling_check(plan->sample, job->bos, err));

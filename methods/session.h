@@ -67,6 +67,15 @@ struct ptq_planned {
     struct ptq_shared_windows *eval, *calib;
 };
 
+/* In the order of planning. Of a job: names that nobody knows, and what is missing: PTQ_EUSAGE. Of a model: codes that
+ * a method would make codes of: PTQ_EINPUT. Of only=: PTQ_EUSAGE. */
+enum ptq_status ptq_job_check(const struct ptq_job *job, struct ptq_error *err);
+enum ptq_status ptq_job_check_source(const struct ptq_model *model, const struct ptq_spec *spec, struct ptq_error *err);
+enum ptq_status ptq_job_check_only(const struct ptq_session *session, const struct ptq_job *job,
+                                   const struct ptq_planned *plan, struct ptq_error *err);
+/* The name of the path that is taken: fp32 where there are no codes. */
+const char *ptq_job_path(const struct ptq_job *job, const struct ptq_spec *spec, const struct ptq_model *model);
+
 /* 1 where the job's forward passes run on a device. */
 int ptq_on_device(const struct ptq_job *job);
 /* model's passes run there from now on, or on the CPU; the cell says where it ran. There is none: PTQ_EDEVICE. Planning

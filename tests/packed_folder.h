@@ -31,13 +31,12 @@ static inline void score_folder(const char *model, const char *spec, const char 
 
 static inline void same_scores(const char *model, const char *spec, const char *folder)
 {
-    static const char *const path[] = {"fp32", "packed"};
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < PTQ_N_PATHS; i++) {
         struct scores made, read;
-        score_folder(model, spec, path[i], 1, &made);
-        score_folder(folder, "fp16", path[i], 0, &read);
+        score_folder(model, spec, ptq_paths[i].name, 1, &made);
+        score_folder(folder, "fp16", ptq_paths[i].name, 0, &read);
         if (made.n != read.n || memcmp(made.nll, read.nll, sizeof *made.nll * (size_t)made.n))
-            fail_msg("%s by %s: other numbers by --path %s", model, spec, path[i]);
+            fail_msg("%s by %s: other numbers by --path %s", model, spec, ptq_paths[i].name);
     }
 }
 

@@ -74,6 +74,9 @@ static void test_no_replicates(void **state)
     *other = as_it_was, other->path = "packed";
     expect_several(&cells, "gptq:g128", "of path fp32 and packed; say more: path=");
     assert_int_equal(selected(&cells, "gptq:g128 path=packed"), 1);
+    other->path = "packed-int8"; /* is meant only where it is named */
+    assert_int_equal(selected(&cells, "gptq:g128"), 1);
+    assert_int_equal(selected(&cells, "gptq:g128 path=packed-int8"), 1);
     *other = as_it_was, other->device = "A GPU 80GB";
     expect_several(&cells, "gptq:g128", "of device cpu and A GPU 80GB; say more: device=");
     assert_int_equal(selected(&cells, "gptq:g128 device=cuda"), 1);

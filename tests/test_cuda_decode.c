@@ -295,7 +295,7 @@ static void test_multiply_row(struct setup *s)
         ptq_packed_move(&there, image);
         assert_true(s->device->decoding.row_multiplies(&there));
         struct both x = make(s, c.k), b = make(s, c.n), y = make(s, c.n);
-        ptq_acts_make(&acts, &host, 1, ptq_alloc(arena, ptq_acts_bytes(&host, 1), "activations"));
+        ptq_acts_make(&acts, &host, 1, 16, ptq_alloc(arena, ptq_acts_bytes(&host, 1, 16), "activations"));
         s->ref.acts(&acts, &host, x.host, c.k);
         s->ref.packed(y.host, c.n, &acts, &host, i % 2 ? b.host : NULL, i % 3 == 0, 0, host.tiles);
         s->device->decoding.acts_row(scratch, &there, x.device);

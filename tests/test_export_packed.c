@@ -179,7 +179,7 @@ static void images_are_not_copied(void **state)
     EXPORT_OK(&err, ptq_model_open(arena, packed, "packed", &model, &err));
     assert_string_equal(model.source_dtype, "ptq 4 bits, g32");
     assert_true(model.source_bits > 4 && model.source_bits < 8);
-    model.packed = 1;
+    model.path = PTQ_PATH_PACKED;
     for (int b = 0; b < EXPORT_BLOCKS; b++) {
         EXPORT_OK(&err, ptq_block_load(&model, b, arena, &block, &err));
         for (int role = 0; role < PTQ_N_ROLE; role++) {

@@ -108,7 +108,7 @@ rows = found["rows"]
 sys.exit(not rows or not all(row["op"] == "rmsnorm" for row in rows))
 PY
     expect_exit 2 "$ptq" bench nothing
-    expect_text "'nothing' is not known; known: linear, .*, packed-shared$" "$scratch/err"
+    expect_text "'nothing' is not known; known: linear, .*, packed-int8-shared$" "$scratch/err"
     expect_text "nothing" "$scratch/err"
 }
 

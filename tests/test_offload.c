@@ -231,8 +231,8 @@ static void test_folders_of_codes(void **state)
         forget(&r);
         ptq_model_close(&f->model);
         OK(ptq_model_open(f->g.arena, folder, folder, &f->model, &f->g.err));
-        for (f->model.packed = 0; f->model.packed < 2; f->model.packed++)
-            expect_same(f, "fp16", f->model.packed ? "packed" : "fp32", f->model.packed ? packed_bound : ppl_bound);
+        for (f->model.path = PTQ_PATH_FP32; f->model.path <= PTQ_PATH_PACKED; f->model.path++)
+            expect_same(f, "fp16", ptq_paths[f->model.path].name, f->model.path ? packed_bound : ppl_bound);
         close_fixture(f);
         remove_test_folder(folder);
     }

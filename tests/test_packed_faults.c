@@ -98,7 +98,7 @@ static void images_at_odd_places(void **state)
     struct ptq_model model;
     struct ptq_block block;
     EXPORT_OK(&err, ptq_model_open(arena, folder, "odd", &model, &err));
-    model.packed = 1;
+    model.path = PTQ_PATH_PACKED;
     EXPORT_OK(&err, ptq_block_load(&model, 0, arena, &block, &err));
     assert_int_equal((uintptr_t)block.linear[PTQ_UP].packed->image % 64, 0); /* a copy */
     ptq_model_close(&model);

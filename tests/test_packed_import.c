@@ -190,7 +190,7 @@ static void a_scale_that_is_infinite(void **state)
     copy_tensors(codes, folder, &edit);
     copy_config(codes, folder, &edit);
     EXPORT_OK(&err, ptq_model_open(arena, folder, "edited", &model, &err));
-    model.packed = 1;
+    model.path = PTQ_PATH_PACKED;
     EXPORT_OK(&err, ptq_block_load(&model, 0, arena, &block, &err));
     assert_refused("scale", ptq_block_load(&model, 1, arena, &block, &err), &err,
                    "/model.safetensors: " UP ": row 0, number 0: the scale is inf");

@@ -130,7 +130,7 @@ static void test_commits(void **state)
     check_page(n);
 }
 
-/* Texts and protocols that a table does not mix stand apart. */
+/* Texts, protocols and paths that a table does not mix stand apart. */
 static void test_two_protocols(void **state)
 {
     (void)state;
@@ -140,6 +140,12 @@ static void test_two_protocols(void **state)
     const char *file = store("t.h5", cells, TABLE1_CELLS, "table1", "");
     const char *page = page_of(&file, 1, &n);
     assert_says(page, "window 1024, all windows");
+    check_page(n);
+    cells = make_table1(arena, "m");
+    for (int i = 5; i < TABLE1_CELLS; i++) cells[i].path = "packed-int8";
+    file = store("t.h5", cells, TABLE1_CELLS, "table1", "");
+    page = page_of(&file, 1, &n);
+    assert_says(page, "rounds activations to 8 bits, too");
     check_page(n);
 }
 

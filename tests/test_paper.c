@@ -193,6 +193,11 @@ static void test_only_fair_comparisons(void **state)
     c = opt_cell("fp16", 14.62);
     c.source_dtype = "Q4_1";
     assert_int_equal(judge(&c), PTQ_OTHER_SETTINGS);
+    c = opt_cell("rtn:w3,g128", 119);
+    c.path = "packed";
+    assert_int_equal(judge(&c), PTQ_MATCHES);
+    c.path = "packed-int8"; /* activations of 8 bits are no weight-only quantisation */
+    assert_int_equal(judge(&c), PTQ_OTHER_SETTINGS);
     c.model = "another";
     assert_int_equal(judge(&c), PTQ_NO_PAPER);
 }

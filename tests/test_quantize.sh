@@ -191,11 +191,11 @@ ids() {
     "$ptq" generate "$1" --prompt "the old" -n 8 "${@:2}" --json --quiet | python3 -c 'import json, sys; print(json.load(sys.stdin)["ids"])'
 }
 
-# The cell's own numbers and words come out of its folder, by both paths; test_export_packed has every family and method.
+# The cell's own numbers and words come out of its folder, by every path; test_export_packed has every family and method.
 test_packed_folder() {
     local path how=(--method "awq:w4,g32" --calib "$models/calib.txt" --calib-windows 4 --calib-window 32)
     expect_exit 0 "$ptq" quantize "$models/gpt2" "${how[@]}" --format packed "${text[@]}" -o "$scratch/own" --quiet
-    for path in fp32 packed; do
+    for path in fp32 packed packed-int8; do
         [ "$(cell "$models/gpt2" "${how[@]}" --path $path)" = "$(cell "$scratch/own" --path $path)" ] ||
             fail "--path $path gives another perplexity"
         [ "$(ids "$models/gpt2" "${how[@]}" --path $path)" = "$(ids "$scratch/own" --path $path)" ] ||

@@ -132,6 +132,9 @@ static void test_refused(void **state)
     refuse(cells, 3, "m fp16 (window 2048");
     refuse(cells, 3, "and m salient:w3,g64,select=activation,fraction=0.001 (window 1024");
     cells[2].protocol = cells[0].protocol;
+    cells[3].path = "packed-int8";
+    refuse(cells, 4, "(path fp32) and m salient");
+    refuse(cells, 4, "(path packed-int8) do not stand in one table");
     enum ptq_table_format format;
     assert_int_equal(ptq_table_format_parse("html", &format, &err), PTQ_EUSAGE);
     assert_int_equal(ptq_table_format_parse("tex", &format, &err), PTQ_OK);

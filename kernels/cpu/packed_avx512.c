@@ -4,85 +4,30 @@
 
 #if defined(__x86_64__)
 
-#include <immintrin.h>
-#include <math.h>
-#include <string.h>
+#include "packed_avx512.h"
 
-#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")))
-#define INLINE AVX512 static inline __attribute__((always_inline))
+#include <string.h>
 
 /* ---- activations ---- */
 
 AVX512 static void quantize(int16_t *out, float *scale, int32_t *sum, const float *x, int64_t n)
 {
-    const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
-    __m512i top = _mm512_setzero_si512(), total = top;
-    for (int64_t i = 0; i < n; i += 16)
-        top = _mm512_max_epu32(top, _mm512_and_si512(magnitude, _mm512_loadu_si512(x + i)));
-    uint32_t bits = _mm512_reduce_max_epu32(top);
-    float most;
-    memcpy(&most, &bits, sizeof most);
-    if (!(most >= 0x1p-100f && isfinite(most))) {
-        memset(out, 0, sizeof *out * (size_t)n);
-        *scale = isfinite(most) ? 0 : NAN;
-        *sum = 0;
-        return;
-    }
-    const __m512 inverse = _mm512_set1_ps(32767 / most);
-    *scale = most / 32767;
-    for (int64_t i = 0; i < n; i += 16) {
-        __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), inverse));
+    float inverse = find_scale(x, n, 32767, scale);
+    __m512i total = _mm512_setzero_si512();
+    if (inverse == 0) memset(out, 0, sizeof *out * (size_t)n);
+    for (int64_t i = 0; inverse > 0 && i < n; i += 16) {
+        __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), _mm512_set1_ps(inverse)));
         total = _mm512_add_epi32(total, q);
         _mm256_storeu_si256((__m256i *)(out + i), _mm512_cvtsepi32_epi16(q));
     }
     *sum = _mm512_reduce_add_epi32(total);
 }
 
-/* ---- codes, scales and zeros ---- */
-
-INLINE __m512 scales16(const struct ptq_packed *w, int64_t tile, int64_t group)
-{
-    int64_t at = (tile * w->n_groups + group) * PTQ_PACK_ROWS;
-    if (w->scale) return _mm512_loadu_ps(w->scale + at);
-    return _mm512_cvtph_ps(_mm256_load_si256((const __m256i *)(w->scale16 + at)));
-}
+/* ---- codes ---- */
 
 AVX512 static void scales(float *scale, const struct ptq_packed *w, int64_t tile, int64_t group)
 {
     _mm512_storeu_ps(scale, scales16(w, tile, group));
-}
-
-INLINE __m512i zeros16(const struct ptq_packed *w, int64_t tile, int64_t group)
-{
-    if (!w->zero) return _mm512_set1_epi32(1 << (w->grid.w_bit - 1));
-    const uint8_t *zero = w->zero + (tile * w->n_groups + group) * w->zero_bytes;
-    if (w->zero_bytes == PTQ_PACK_ROWS) return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)zero));
-    __m128i both = _mm_loadl_epi64((const __m128i *)zero), low = _mm_set1_epi8(15);
-    return _mm512_cvtepu8_epi32(
-        _mm_unpacklo_epi64(_mm_and_si128(both, low), _mm_and_si128(_mm_srli_epi16(both, 4), low)));
-}
-
-/* Nibble vector i of a step: in each half four fields of 4 bits whose lowest w_bit are a code (two of 8 bits for
- * w_bit 8); above the code there may be other bits. */
-INLINE __m512i nibbles(int w_bit, const uint32_t *step, int i)
-{
-    if (w_bit == 4 || w_bit == 8) return _mm512_loadu_si512(step + i * 16);
-    __m512i v = _mm512_loadu_si512(step + i / 2 * 16);
-    if (i % 2) v = _mm512_srli_epi32(v, 2);
-    if (w_bit == 2) return v;
-    __m512i b = _mm512_loadu_si512(step + 32);
-    b = i < 2 ? _mm512_slli_epi32(b, 2 - i) : i == 3 ? _mm512_srli_epi32(b, 1) : b;
-    return _mm512_ternarylogic_epi32(_mm512_set1_epi16(0x4444), b, v, 0xca); /* b where the mask is, else v */
-}
-
-INLINE int n_vectors(int w_bit)
-{
-    return w_bit == 8 ? 8 : 4;
-}
-
-INLINE int n_fields(int w_bit)
-{
-    return w_bit == 8 ? 2 : 4;
 }
 
 INLINE void unpack_width(int w_bit, int16_t *code, const struct ptq_packed *w, int64_t tile, const struct ptq_chunk *c)
@@ -248,7 +193,8 @@ AVX512 static void salient(float *t, const uint16_t *kept, const float *x, int64
     _mm512_storeu_ps(t, sum);
 }
 
-const struct ptq_packed_parts ptq_packed_avx512 = {quantize, 2, unpack, multiply, few, salient, scales};
+const struct ptq_packed_parts ptq_packed_avx512 = {quantize, 2,       unpack, multiply,
+                                                   few,      salient, scales, &ptq_bytes_avx512};
 
 #else
 

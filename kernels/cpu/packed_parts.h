@@ -3,7 +3,9 @@
  * Many tokens: a chunk of some tiles' codes becomes a panel of int16, code - zero, in L1,
  *   panel [tile][pair of places][row][2]
  * and is multiplied by all tokens of a block. Few tokens: codes go from memory to registers and are multiplied there.
- */
+ * With activations of 8 bits the panel is codes as they are, in bytes, four places of a row (ptq_act_place) a word,
+ *   panel [tile][four places][row][4]
+ * and zero times the sum of the activations is taken off in the end. */
 #ifndef PTQ_PACKED_PARTS_H
 #define PTQ_PACKED_PARTS_H
 
@@ -21,6 +23,29 @@ struct ptq_panel {
     const float *sx;  /* [tokens] */
 };
 
+/* The same for activations of 8 bits. */
+struct ptq_byte_panel {
+    uint8_t code[PTQ_PANEL_TILES][PTQ_CHUNK * PTQ_PACK_ROWS] __attribute__((aligned(64)));
+    float scale[PTQ_PANEL_ROWS] __attribute__((aligned(64)));
+    int32_t zero[PTQ_PANEL_ROWS] __attribute__((aligned(64)));
+    int tiles, w_bit;
+    int64_t n;
+    const int8_t *x; /* [tokens][n] */
+    const float *sx; /* [tokens] */
+    const int32_t *sum;
+};
+
+/* As the members of struct ptq_packed_parts of the same names. */
+struct ptq_byte_parts {
+    ptq_quantize_bytes *quantize;
+    void (*unpack)(uint8_t *code, const struct ptq_packed *w, int64_t tile, const struct ptq_chunk *c);
+    void (*multiply)(float *t, const struct ptq_byte_panel *panel, int64_t tokens);
+    void (*few)(float *t, const struct ptq_acts *x, const struct ptq_packed *w, int64_t tile, int64_t first,
+                int64_t tokens);
+    /* zero[16] of a group of a tile */
+    void (*zeros)(int32_t *zero, const struct ptq_packed *w, int64_t tile, int64_t group);
+};
+
 struct ptq_packed_parts {
     ptq_quantize_chunk *quantize;
     int panel_tiles; /* as many tiles as one call of multiply takes at best */
@@ -36,8 +61,10 @@ struct ptq_packed_parts {
     void (*salient)(float *t, const uint16_t *kept, const float *x, int64_t n_keep);
     /* scale[16] of a group of a tile */
     void (*scales)(float *scale, const struct ptq_packed *w, int64_t tile, int64_t group);
+    const struct ptq_byte_parts *bytes; /* for activations of 8 bits */
 };
 
+extern const struct ptq_byte_parts ptq_bytes_avx2, ptq_bytes_avx512;
 extern const struct ptq_packed_parts ptq_packed_avx2, ptq_packed_avx512;
 
 /* The slot linear_f16 with AVX2 and F16C. */
@@ -46,11 +73,5 @@ void ptq_ops_f16(struct ptq_ops *ops);
 int ptq_cpu_has(const struct ptq_packed_parts *parts);
 /* The slots acts and packed of ops from parts. parts outlives ops; the last call decides for all ops. */
 void ptq_ops_packed(struct ptq_ops *ops, const struct ptq_packed_parts *parts);
-
-/* Pair of the step's 16 that field f (0..3) of nibble vector i holds; fields of 8 bits: 2 in a vector. */
-static inline int ptq_pair_of(int w_bit, int i, int f)
-{
-    return w_bit == 8 ? 2 * i + f : w_bit == 4 ? 4 * i + f : i / 2 * 8 + 2 * f + i % 2;
-}
 
 #endif

@@ -6,7 +6,8 @@
 #include <math.h>
 #include <string.h>
 
-static void quantize_chunk(int16_t *out, float *scale, int32_t *sum, const float *x, int64_t n)
+/* The scale by which the largest |x| is `most`; *inverse is 0 where all integers are 0. */
+static float find_scale(const float *x, int64_t n, float most, float *inverse)
 {
     float top = 0;
     int finite = 1;
@@ -14,18 +15,46 @@ static void quantize_chunk(int16_t *out, float *scale, int32_t *sum, const float
         finite &= isfinite(x[i]) != 0;
         top = fabsf(x[i]) > top ? fabsf(x[i]) : top;
     }
+    *inverse = 0;
+    if (!finite) return NAN;
+    if (top < 0x1p-100f) return 0;
+    *inverse = most / top;
+    return top / most;
+}
+
+static void quantize_chunk(int16_t *out, float *scale, int32_t *sum, const float *x, int64_t n)
+{
+    float inverse;
+    *scale = find_scale(x, n, 32767, &inverse);
     *sum = 0;
-    *scale = finite ? 0 : NAN;
-    memset(out, 0, sizeof *out * (size_t)n);
-    if (!finite || top < 0x1p-100f) return;
-    *scale = top / 32767;
-    float inverse = 32767 / top;
-    for (int64_t i = 0; i < n; i++) *sum += out[i] = (int16_t)rintf(x[i] * inverse);
+    for (int64_t i = 0; i < n; i++) *sum += out[i] = inverse > 0 ? (int16_t)rintf(x[i] * inverse) : 0;
+}
+
+static void quantize_bytes(int8_t *out, float *scale, int32_t *sum, const float *x, int64_t n,
+                           const uint8_t order[PTQ_PACK_STEP])
+{
+    float inverse;
+    *scale = find_scale(x, n, 127, &inverse);
+    *sum = 0;
+    for (int64_t step = 0; step < n; step += PTQ_PACK_STEP)
+        for (int j = 0; j < PTQ_PACK_STEP; j++)
+            *sum += out[step + j] = inverse > 0 ? (int8_t)rintf(x[step + order[j]] * inverse) : 0;
 }
 
 static void acts(struct ptq_acts *a, const struct ptq_packed *w, const float *x, int64_t ldx)
 {
-    ptq_acts_fill(a, w, x, ldx, quantize_chunk);
+    ptq_acts_fill(a, w, x, ldx, quantize_chunk, quantize_bytes);
+}
+
+/* Integer j of a chunk of token i, and its place in the chunk. */
+static int32_t integer_at(const struct ptq_acts *a, const struct ptq_packed *w, const struct ptq_chunk *c, int64_t i,
+                          int64_t j, int64_t *place)
+{
+    int64_t at = c->place * a->m + i * c->n + j;
+    *place = j;
+    if (a->bits == 16) return a->x[at];
+    *place += ptq_act_place(w->grid.w_bit, (int)(j % PTQ_PACK_STEP)) - j % PTQ_PACK_STEP;
+    return a->x8[at];
 }
 
 /* Output `row` of a tile for token i. */
@@ -33,9 +62,11 @@ static float product(const struct ptq_acts *a, const struct ptq_packed *w, int64
 {
     float t = 0;
     for (struct ptq_chunk c = {0}; ptq_next_chunk(w, &c);) {
-        const int16_t *x = a->x + c.place * a->m + i * c.n;
         int32_t sum = 0, zero = ptq_packed_zero(w, tile, row, c.group);
-        for (int64_t p = 0; p < c.n; p++) sum += (ptq_packed_code(w, tile, row, c.place + p) - zero) * x[p];
+        for (int64_t j = 0, p; j < c.n; j++) {
+            int32_t x = integer_at(a, w, &c, i, j, &p);
+            sum += (ptq_packed_code(w, tile, row, c.place + p) - zero) * x;
+        }
         t = fmaf(ptq_packed_scale(w, tile, row, c.group) * a->scale[c.number * a->m + i], (float)sum, t);
     }
     for (int64_t j = 0; j < w->n_keep; j++) {

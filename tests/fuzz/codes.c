@@ -86,9 +86,11 @@ static void use(struct ptq_arena *arena, const struct ptq_packed *p)
     if (p->n > 4096 || p->k > 4096) return;
     ptq_unpack(arena, p, &q);
     for (int64_t i = 0; i < p->k; i++) x[i] = (float)(i % 7) - 3;
-    ptq_acts_make(&acts, p, 1, ptq_alloc(arena, ptq_acts_bytes(p, 1), "activations"));
-    ptq_ops()->acts(&acts, p, x, p->k);
-    ptq_ops()->packed(y, p->n, &acts, p, NULL, 0, 0, p->tiles);
+    for (int bits = 8; bits <= 16; bits += 8) {
+        ptq_acts_make(&acts, p, 1, bits, ptq_alloc(arena, ptq_acts_bytes(p, 1, bits), "activations"));
+        ptq_ops()->acts(&acts, p, x, p->k);
+        ptq_ops()->packed(y, p->n, &acts, p, NULL, 0, 0, p->tiles);
+    }
 }
 
 static void stranger(struct ptq_arena *arena, struct ptq_fuzz_bytes *in)

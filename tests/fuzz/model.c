@@ -40,7 +40,7 @@ static enum ptq_status score(struct ptq_arena *arena, const struct ptq_model *mo
         struct ptq_block block;
         PTQ_TRY(ptq_block_load(model, i, arena, &block, err));
         check_weights(&block);
-        ptq_block_room(arena, &block, 1);
+        ptq_block_room(arena, &block, 1, ptq_paths[model->path].act_bits);
         PTQ_TRY(ptq_forward_block(&f, &block, i, NULL, err));
     }
     return ptq_forward_nll(&f, arena, nll, err);
@@ -54,8 +54,8 @@ void ptq_fuzz_model(const uint8_t *data, size_t size)
     float nll[WINDOWS * (LENGTH - 1)];
     const char *path = put_model(arena, data, size);
     if (path && !ptq_model_open(arena, path, "fuzz", &model, &err)) {
-        int both = ptq_model_packs(&model);
-        for (model.packed = 0; model.packed <= both; model.packed++) {
+        enum ptq_path last = ptq_model_packs(&model) ? PTQ_N_PATHS - 1 : PTQ_PATH_FP32;
+        for (model.path = PTQ_PATH_FP32; model.path <= last; model.path++) {
             if (model.config.positions < LENGTH || score(arena, &model, nll, &err)) continue;
             for (int i = 0; i < WINDOWS * (LENGTH - 1); i++) ptq_fuzz_require(isfinite(nll[i]), "a score is a number");
         }
