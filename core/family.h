@@ -80,6 +80,8 @@ struct ptq_family {
     /* What is peculiar to the family's config.json, after the common fields. */
     enum ptq_status (*read_json)(struct ptq_arena *arena, const json_t *json, const char *what,
                                  struct ptq_config *config, struct ptq_error *err);
+    /* Says in its config.json that every block sees so many keys, as a GGUF may; NULL: it cannot say that. */
+    void (*write_window)(json_t *json, int64_t window);
 };
 
 #define PTQ_BIAS(role) (1u << (role))

@@ -69,6 +69,13 @@ static enum ptq_status read_qwen2(struct ptq_arena *arena, const json_t *json, c
     return read_common(json, what, config, err);
 }
 
+static void write_qwen2_window(json_t *json, int64_t window)
+{
+    json_object_set_new(json, "use_sliding_window", json_true());
+    json_object_set_new(json, "sliding_window", json_integer(window));
+    json_object_set_new(json, "max_window_layers", json_integer(0));
+}
+
 extern const struct ptq_family ptq_family_qwen2;
 const struct ptq_family ptq_family_qwen2 = {
     .model_type = "qwen2",
@@ -81,4 +88,5 @@ const struct ptq_family ptq_family_qwen2 = {
     .ggml = {PTQ_GGML_GATED},
     .keys = PTQ_LLAMA_KEYS,
     .read_json = read_qwen2,
+    .write_window = write_qwen2_window,
 };

@@ -65,6 +65,20 @@ static enum ptq_status put_rope(const struct ptq_export *x, json_t *json, struct
     return PTQ_OK;
 }
 
+/* A window as long as the positions is none. */
+static enum ptq_status put_window(const struct ptq_export *x, json_t *json, struct ptq_error *err)
+{
+    const struct ptq_config *c = &x->model->config;
+    if (!c->sliding || c->sliding >= c->positions) return PTQ_OK;
+    if (!c->family->write_window)
+        return ptq_fail(err, PTQ_EINPUT,
+                        "%s: %s.attention.sliding_window is %lld, which config.json of the %s family cannot say; take "
+                        "the Hugging Face folder",
+                        x->model->name, c->family->gguf, (long long)c->sliding, c->family->model_type);
+    c->family->write_window(json, c->sliding);
+    return PTQ_OK;
+}
+
 /* The family's switches. A bias that neither they nor the family speak of has no place, if it is not all zeros. */
 static enum ptq_status put_biases(const struct ptq_export *x, json_t *json, struct ptq_error *err)
 {
@@ -130,7 +144,7 @@ static enum ptq_status config_from_gguf(const struct ptq_export *x, json_t **out
     json_object_set_new(json, "head_dim", json_integer(c->head_size));
     if (c->family->activation == PTQ_SILU_GATED) json_object_set_new(json, "hidden_act", json_string("silu"));
     put_ids(x, json);
-    if (put_biases(x, json, err) || put_rope(x, json, err)) {
+    if (put_biases(x, json, err) || put_rope(x, json, err) || put_window(x, json, err)) {
         json_decref(json);
         return err->status;
     }
