@@ -3,7 +3,7 @@
 #include <string.h>
 
 /* Ends of names of what follows from the config, and is stored all the same. */
-static const char *const needless[] = {".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", "lm_head.weight"};
+static const char *const needless[] = {".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias"};
 
 static int is_needless(const char *name)
 {

@@ -6,7 +6,7 @@
 #include "checkpoint.h"
 
 /* used [n_tensors]. PTQ_EINPUT with the first tensor that is neither used nor one of those that say nothing (rotary
- * frequencies, causal masks, the copy of a tied head). family is named in the sentence. */
+ * frequencies, causal masks). family is named in the sentence. */
 enum ptq_status ptq_inventory_check(const struct ptq_checkpoint *checkpoint, const unsigned char *used,
                                     const char *family, struct ptq_error *err);
 

@@ -4,6 +4,7 @@
 #include "model_parts.h"
 #include "pool.h"
 #include "positions.h"
+#include "progress.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -130,7 +131,44 @@ static enum ptq_status choose_prefix(struct ptq_model *m, struct ptq_error *err)
     return ptq_tensor_missing(m, name, err);
 }
 
-static enum ptq_status find_outer(struct ptq_model *m, struct ptq_error *err)
+/* Whether two tensors of one shape hold the same numbers, whatever their types. */
+static enum ptq_status same_numbers(const struct ptq_tensor *a, const struct ptq_tensor *b, struct ptq_arena *arena,
+                                    int *same, struct ptq_error *err)
+{
+    struct ptq_mark mark = ptq_arena_mark(arena);
+    int64_t n = a->shape[1];
+    float *x = ptq_new(arena, float, n), *y = ptq_new(arena, float, n);
+    enum ptq_status status = PTQ_OK;
+    int alike = a->dtype == b->dtype && memcmp(a->data, b->data, a->bytes) == 0;
+    *same = 1;
+    for (int64_t row = 0; row < a->shape[0] && !alike && *same && !status; row++) {
+        status = ptq_model_rows(a, row, 1, x, err);
+        if (!status) status = ptq_model_rows(b, row, 1, y, err);
+        for (int64_t i = 0; i < n && *same && !status; i++) *same = x[i] == y[i];
+    }
+    ptq_arena_rewind(arena, mark);
+    return status;
+}
+
+/* The head, where the config ties it to the embedding, and yet a tensor of its own is there: a copy is none; of two
+ * that differ programs take what is there, or what the config says. */
+static enum ptq_status tie_head(struct ptq_model *m, struct ptq_arena *arena, struct ptq_error *err)
+{
+    const struct ptq_tensor *own = m->head;
+    int same;
+    PTQ_TRY(same_numbers(own, m->embed, arena, &same, err));
+    if (same) {
+        m->head = m->embed;
+        return PTQ_OK;
+    }
+    m->config.tied = 0;
+    ptq_progress_note("%s: the config ties the head to the embedding, but tensor '%s' differs from '%s'; it is read as "
+                      "the head, as transformers 5 does",
+                      own->file->path, own->name, m->embed->name);
+    return PTQ_OK;
+}
+
+static enum ptq_status find_outer(struct ptq_model *m, struct ptq_arena *arena, struct ptq_error *err)
 {
     struct ptq_config *c = &m->config;
     char name[NAME_SIZE];
@@ -138,7 +176,8 @@ static enum ptq_status find_outer(struct ptq_model *m, struct ptq_error *err)
     if (m->gguf && m->embed->rank == 2) c->vocab = m->embed->shape[0];
     PTQ_TRY(ptq_find_tensor(m, m->embed->name, c->vocab, c->embed_width, 1, &m->embed, err));
     ptq_tensor_name(name, "", m->names->head, 0, ".weight");
-    if (!c->tied) PTQ_TRY(ptq_find_tensor(m, name, c->vocab, c->embed_width, !m->gguf, &m->head, err));
+    PTQ_TRY(ptq_find_tensor(m, name, c->vocab, c->embed_width, !m->gguf && !c->tied, &m->head, err));
+    if (c->tied && m->head) PTQ_TRY(tie_head(m, arena, err));
     if (!m->head) m->head = m->embed; /* a GGUF without a head is tied */
     if (c->family->position == PTQ_LEARNED) {
         ptq_tensor_name(name, m->prefix, m->names->positions, 0, ".weight");
@@ -255,7 +294,7 @@ static enum ptq_status open_model(struct ptq_arena *arena, struct ptq_model *m, 
     }
     m->used = ptq_new(arena, unsigned char, file->n_tensors);
     m->names = m->gguf ? &m->config.family->ggml : &m->config.family->hf;
-    PTQ_TRY(find_outer(m, err));
+    PTQ_TRY(find_outer(m, arena, err));
     PTQ_TRY(ptq_model_check(m, arena, err));
     if (m->config.final_norm)
         PTQ_TRY(read_norm(m, m->names->final_norm, 0, arena, &m->final_norm_w, &m->final_norm_b, err));

@@ -132,9 +132,8 @@ static enum ptq_status config_from_gguf(const struct ptq_export *x, json_t **out
         return ptq_fail(err, PTQ_EINPUT, "%s: config.json of the %s family is not made from a GGUF; take its folder",
                         x->model->name, c->family->model_type);
     json_t *json =
-        json_pack("{s:[s], s:s, s:I, s:b, s:f}", "architectures", architecture(x), "model_type", c->family->model_type,
-                  "vocab_size", (json_int_t)c->vocab, "tie_word_embeddings", x->model->head == x->model->embed,
-                  keys->eps ? keys->eps : "norm_eps", short_real(c->norm_eps));
+        json_pack("{s:[s], s:s, s:I, s:f}", "architectures", architecture(x), "model_type", c->family->model_type,
+                  "vocab_size", (json_int_t)c->vocab, keys->eps ? keys->eps : "norm_eps", short_real(c->norm_eps));
     put_size(x, json, keys->width, c->width);
     put_size(x, json, keys->blocks, c->blocks);
     put_size(x, json, keys->heads, c->heads);
@@ -170,6 +169,7 @@ enum ptq_status ptq_export_config(const struct ptq_export *x, json_t *quantizati
         json_decref(quantization);
         return status;
     }
+    json_object_set_new(config, "tie_word_embeddings", json_boolean(x->model->head == x->model->embed));
     json_object_del(config, "quantization_config");
     if (quantization) json_object_set_new(config, "quantization_config", quantization);
     json_object_set_new(config, "torch_dtype", json_string("float16"));
