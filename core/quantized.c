@@ -82,6 +82,11 @@ static enum ptq_status refuse_variants(const json_t *json, const char *what, str
     return PTQ_OK;
 }
 
+static unsigned says(const json_t *json, const char *key, enum ptq_said what)
+{
+    return ptq_json_given(json_object_get(json, key)) ? what : 0;
+}
+
 static enum ptq_status read_awq(const json_t *json, const char *what, struct ptq_quantization *q, struct ptq_error *err)
 {
     const char *version, *format;
@@ -93,6 +98,7 @@ static enum ptq_status read_awq(const json_t *json, const char *what, struct ptq
     PTQ_TRY(ptq_json_bool_or(json, "zero_point", what, 1, &zero_point, err));
     q->container = &ptq_container_awq;
     q->sym = !zero_point;
+    q->said = says(json, "zero_point", PTQ_SAYS_SYM);
     return PTQ_OK;
 }
 
@@ -103,6 +109,7 @@ static enum ptq_status read_gptq(const json_t *json, const char *what, struct pt
     PTQ_TRY(either_text(json, "checkpoint_format", "format", what, "gptq", &format, err));
     PTQ_TRY(ptq_json_bool_or(json, "desc_act", what, 0, &q->desc_act, err));
     PTQ_TRY(ptq_json_bool_or(json, "sym", what, 1, &q->sym, err));
+    q->said = says(json, "desc_act", PTQ_SAYS_DESC_ACT) | says(json, "sym", PTQ_SAYS_SYM);
     q->container = strcmp(format, "gptq") == 0 ? &ptq_container_gptq : &ptq_container_gptq_v2;
     if (strcmp(format, q->container->name)) return refuse(what, "checkpoint_format", format, err);
     return PTQ_OK;
@@ -202,6 +209,39 @@ static enum ptq_status read_place(struct ptq_arena *arena, const char *folder, c
     return status;
 }
 
+static enum ptq_status places_differ(const struct ptq_quantization *first, const struct ptq_quantization *other,
+                                     const char *says, const char *other_says, struct ptq_error *err)
+{
+    return ptq_fail(err, PTQ_EINPUT,
+                    "%s says %s, and %s says %s; programs differ in which they read, so take out the one that is wrong",
+                    first->source, says, other->source, other_says);
+}
+
+static int *switched(struct ptq_quantization *q, enum ptq_said which)
+{
+    return which == PTQ_SAYS_SYM ? &q->sym : &q->desc_act;
+}
+
+static const char *said(const struct ptq_quantization *q, enum ptq_said which)
+{
+    if (which == PTQ_SAYS_DESC_ACT) return q->desc_act ? "desc_act true" : "desc_act false";
+    if (q->container == &ptq_container_awq) return q->sym ? "zero_point false" : "zero_point true";
+    return q->sym ? "sym true" : "sym false";
+}
+
+/* Of a switch that both places speak of they say the same; where the first is silent, the other's word counts. */
+static enum ptq_status agree(struct ptq_quantization *first, struct ptq_quantization *other, enum ptq_said which,
+                             struct ptq_error *err)
+{
+    int *mine = switched(first, which), theirs = *switched(other, which);
+    if (!(other->said & which)) return PTQ_OK;
+    if (first->said & which && *mine != theirs)
+        return places_differ(first, other, said(first, which), said(other, which), err);
+    first->said |= which;
+    *mine = theirs;
+    return PTQ_OK;
+}
+
 enum ptq_status ptq_quantization_read(struct ptq_arena *arena, const char *folder, struct ptq_quantization **out,
                                       struct ptq_error *err)
 {
@@ -210,12 +250,10 @@ enum ptq_status ptq_quantization_read(struct ptq_arena *arena, const char *folde
         struct ptq_quantization *first = *out;
         PTQ_TRY(read_place(arena, folder, &places[i], out, err));
         if (!first) continue;
-        if (strcmp(first->text, (*out)->text))
-            return ptq_fail(
-                err, PTQ_EINPUT,
-                "%s says %s, and %s says %s; programs differ in which they read, so take out the one that is "
-                "wrong",
-                first->source, first->text, (*out)->source, (*out)->text);
+        struct ptq_quantization *other = *out;
+        if (strcmp(first->text, other->text)) return places_differ(first, other, first->text, other->text, err);
+        PTQ_TRY(agree(first, other, PTQ_SAYS_DESC_ACT, err));
+        PTQ_TRY(agree(first, other, PTQ_SAYS_SYM, err));
         *out = first;
     }
     return PTQ_OK;

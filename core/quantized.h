@@ -22,6 +22,8 @@ struct ptq_container;
 /* Of ptq's own container, in config.json. */
 enum { PTQ_CONTAINER_VERSION = 1 };
 
+enum ptq_said { PTQ_SAYS_SYM = 1, PTQ_SAYS_DESC_ACT = 2 };
+
 /* What a checkpoint says of itself. */
 struct ptq_quantization {
     const char *source; /* the file that says it */
@@ -29,6 +31,7 @@ struct ptq_quantization {
     int bits;
     int64_t group_size; /* or -1 */
     int sym, desc_act;  /* sym: 0, too, where it is said of zeros that are not all the middle (ptq_model_check) */
+    unsigned said;      /* which of the two the config speaks of: enum ptq_said | ... */
     int whole;          /* 1: every linear of every block is there as codes (ptq_model_check) */
     const char **plain; /* [n_plain] modules_to_not_convert */
     int n_plain;

@@ -305,44 +305,6 @@ static void test_scales_are_fp16(void **state)
     assert_memory_equal(plain.up, wide.up, sizeof plain.up);
 }
 
-/* AutoGPTQ's older files have quantize_config.json alone. */
-static void test_config_beside(void **state)
-{
-    struct ptq_arena *arena = ptq_arena_make("beside");
-    struct ptq_quantization *q;
-    struct ptq_error err;
-    char folder[64];
-    (void)state;
-    make_test_folder(folder);
-    write_test_text(folder, "config.json", "{}");
-    EXPORT_OK(&err, ptq_quantization_read(arena, folder, &q, &err));
-    assert_null(q);
-    write_test_text(folder, "quantize_config.json",
-                    "{\"bits\": 3, \"group_size\": 128, \"damp_percent\": 0.01, \"desc_act\": true, \"sym\": false}");
-    EXPORT_OK(&err, ptq_quantization_read(arena, folder, &q, &err));
-    assert_string_equal(q->text, "gptq 3 bits, g128");
-    assert_true(q->desc_act && !q->sym && q->group_size == 128);
-    write_test_text(folder, "config.json",
-                    "{\"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": 3, \"group_size\": 128}}");
-    EXPORT_OK(&err, ptq_quantization_read(arena, folder, &q, &err)); /* of two that agree the first */
-    assert_true(!q->desc_act && q->sym);
-    write_test_text(folder, "config.json",
-                    "{\"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": 3, \"group_size\": 128,"
-                    " \"checkpoint_format\": \"gptq_v2\"}}");
-    assert_refused("two", ptq_quantization_read(arena, folder, &q, &err), &err,
-                   "/config.json: quantization_config says gptq_v2 3 bits, g128, and ;"
-                   "/quantize_config.json says gptq 3 bits, g128;programs differ");
-    remove(ptq_join(arena, folder, "config.json"));
-    remove(ptq_join(arena, folder, "quantize_config.json"));
-    write_test_text(folder, "quant_config.json",
-                    "{\"zero_point\": true, \"q_group_size\": 64, \"w_bit\": 4, \"version\": \"GEMM\"}");
-    EXPORT_OK(&err, ptq_quantization_read(arena, folder, &q, &err));
-    assert_string_equal(q->text, "awq 4 bits, g64");
-    assert_int_equal(q->group_size, 64);
-    remove_test_folder(folder);
-    ptq_arena_free(arena);
-}
-
 /* A config that promises codes, beside plain weights. */
 static void test_codes_promised(void **state)
 {
@@ -416,12 +378,11 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tensors_refused),       cmocka_unit_test(test_configs_refused),
-        cmocka_unit_test(test_shapes_refused),        cmocka_unit_test(test_weights_too_large),
-        cmocka_unit_test(test_variants_taken),        cmocka_unit_test(test_config_beside),
-        cmocka_unit_test(test_codes_promised),        cmocka_unit_test(test_not_quantised_again),
-        cmocka_unit_test(test_zeros_count_as_stored), cmocka_unit_test(test_scales_have_signs),
-        cmocka_unit_test(test_scales_are_fp16),
+        cmocka_unit_test(test_tensors_refused),     cmocka_unit_test(test_configs_refused),
+        cmocka_unit_test(test_shapes_refused),      cmocka_unit_test(test_weights_too_large),
+        cmocka_unit_test(test_variants_taken),      cmocka_unit_test(test_codes_promised),
+        cmocka_unit_test(test_not_quantised_again), cmocka_unit_test(test_zeros_count_as_stored),
+        cmocka_unit_test(test_scales_have_signs),   cmocka_unit_test(test_scales_are_fp16),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
