@@ -158,6 +158,7 @@ static enum ptq_status check_codes(const struct ptq_model *m, struct ptq_arena *
 {
     struct survey survey = {0};
     if (!m->quantization) return PTQ_OK;
+    PTQ_TRY(ptq_dynamic_check(m->quantization, &m->checkpoint, arena, err));
     for (int64_t i = 0; i < m->config.blocks; i++)
         for (int role = 0; role < PTQ_N_ROLE; role++)
             if (m->names->linear[role]) PTQ_TRY(survey_linear(m, i, (enum ptq_role)role, arena, &survey, err));

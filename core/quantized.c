@@ -76,9 +76,6 @@ static enum ptq_status refuse_variants(const json_t *json, const char *what, str
     if (strcmp(pack, "int32") && strcmp(pack, "torch.int32"))
         return ptq_fail(err, PTQ_EINPUT, "%s: pack_dtype is '%.60s'; codes are read in words of int32 alone", what,
                         pack);
-    const json_t *dynamic = json_object_get(json, "dynamic");
-    if (ptq_json_given(dynamic) && (!ptq_json_is(dynamic, JSON_OBJECT) || json_object_size(dynamic)))
-        return ptq_fail(err, PTQ_EINPUT, "%s: dynamic: settings that differ between linears are not read", what);
     return PTQ_OK;
 }
 
@@ -166,6 +163,7 @@ static enum ptq_status read_quantization(struct ptq_arena *arena, const json_t *
     if (i == N_READERS) return refuse(what, "quant_method", method, err);
     PTQ_TRY(refuse_variants(json, what, err));
     PTQ_TRY(read_plain(arena, json, what, q, err));
+    PTQ_TRY(ptq_dynamic_read(arena, json, what, q, err));
     PTQ_TRY(readers[i].read(json, what, q, err));
     PTQ_TRY(either_int(json, "bits", "w_bit", what, 1, 64, &bits, err));
     PTQ_TRY(either_int(json, "group_size", "q_group_size", what, -1, 1 << 20, &q->group_size, err));

@@ -24,6 +24,12 @@ enum { PTQ_CONTAINER_VERSION = 1 };
 
 enum ptq_said { PTQ_SAYS_SYM = 1, PTQ_SAYS_DESC_ACT = 2 };
 
+/* An expression of GPTQModel's `dynamic` (core/quantized_dynamic.c). */
+struct ptq_dynamic {
+    const char *expression;
+    int leaves; /* 1: linears whose names it matches are not quantised */
+};
+
 /* What a checkpoint says of itself. */
 struct ptq_quantization {
     const char *source; /* the file that says it */
@@ -35,6 +41,8 @@ struct ptq_quantization {
     int whole;          /* 1: every linear of every block is there as codes (ptq_model_check) */
     const char **plain; /* [n_plain] modules_to_not_convert */
     int n_plain;
+    struct ptq_dynamic *dynamic; /* [n_dynamic], the first that matches counts */
+    int n_dynamic;
     const char *text; /* "gptq 4 bits, g32"; "g-1" is one group a row, as in a SPEC */
 };
 
@@ -49,6 +57,10 @@ struct ptq_quantized_linear {
  * speaks of quantisation. Anything else than what is above is PTQ_EINPUT, with what is known. */
 enum ptq_status ptq_quantization_read(struct ptq_arena *arena, const char *folder, struct ptq_quantization **out,
                                       struct ptq_error *err);
+
+/* PTQ_EINPUT where there are codes of a linear that `dynamic` leaves as it was. */
+enum ptq_status ptq_dynamic_check(const struct ptq_quantization *quantization, const struct ptq_checkpoint *checkpoint,
+                                  struct ptq_arena *arena, struct ptq_error *err);
 
 /* 1 where linears are images, all of them. */
 int ptq_quantization_packed(const struct ptq_quantization *quantization);

@@ -2,6 +2,7 @@
 #ifndef PTQ_QUANTIZED_PARTS_H
 #define PTQ_QUANTIZED_PARTS_H
 
+#include "json.h"
 #include "quantized.h"
 
 struct ptq_container {
@@ -17,6 +18,10 @@ struct ptq_container {
 };
 
 extern const struct ptq_container ptq_container_awq, ptq_container_gptq, ptq_container_gptq_v2, ptq_container_ptq;
+
+/* `dynamic` of a quantization_config, json, into quantization; settings that differ from json's own: PTQ_EINPUT. */
+enum ptq_status ptq_dynamic_read(struct ptq_arena *arena, const json_t *json, const char *what,
+                                 struct ptq_quantization *quantization, struct ptq_error *err);
 
 int ptq_container_bits(const struct ptq_container *container, int64_t bits);
 

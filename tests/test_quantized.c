@@ -2,6 +2,7 @@
  * missing, one too many, of another shape or type, groups that are none, a zero that underflowed. */
 #include "edited_checkpoint.h"
 #include "said.h"
+#include "words.h"
 
 static char gptq[64], gptq_v2[64], whole[64], awq[64], biased[64], cache[64];
 static char tiny[64];
@@ -48,6 +49,9 @@ static void test_tensors_refused(void **state)
         {gptq,
          {.add = "model.layers.0.mlp.extra_proj.weight"},
          "extra_proj.weight;none that a model of this config (llama)"},
+        {gptq,
+         {.add = "short", .from = "\"lm_head\"", .to = "\"dynamic\": {\"-:x\": {}}, \"lm_head\""},
+         "'short' is none that a model of this config (llama)"},
         {gptq, {.add = "model.layers.0.mlp.up_proj.bits"}, "up_proj.bits;none that a model of this config (llama)"},
         {gptq, {.add = "model.layers.7.mlp.up_proj.qweight"}, "layers.7.mlp.up_proj.qweight;none that"},
         {gptq,
@@ -89,6 +93,7 @@ static void test_tensors_refused(void **state)
 
 static void test_configs_refused(void **state)
 {
+#define SLOW(end) "\"-:[^!]*[^!]*[^!]*[^!]*[^!]*[!" end "]\": {}" /* within its limits, each time */
 #define METHOD "\"quant_method\": \"gptq\""
     static const struct {
         const char *source, *from, *to, *words;
@@ -103,8 +108,21 @@ static void test_configs_refused(void **state)
         {gptq, "\"lm_head\": false", "\"lm_head\": true",
          "lm_head is true, and a quantised head is not read; take a checkpoint"},
         {gptq, "\"pack_dtype\": \"int32\"", "\"pack_dtype\": \"int16\"", "pack_dtype is 'int16';words of int32"},
-        {gptq, "\"lm_head\": false", "\"dynamic\": {\"down\": {\"bits\": 8}}", "dynamic;differ"},
-        {gptq, "\"lm_head\": false", "\"dynamic\": [1]", "dynamic;differ"},
+        {gptq, "\"lm_head\": false", "\"dynamic\": {\"down\": {\"bits\": 8}}",
+         "dynamic: 'down' has a bits of its own;differ between linears"},
+        {gptq, "\"lm_head\": false", "\"dynamic\": {\"-:x\": {}, \"+:.*down\": {\"bits\": 4, \"mse\": 2}}",
+         "dynamic: '+:.*down' has a mse of its own;differ between linears"},
+        {gptq, "\"lm_head\": false", "\"dynamic\": {\"down\": 8}", "dynamic: 'down' must be an object"},
+        {gptq, "\"lm_head\": false", "\"dynamic\": [1]", "dynamic must be an object"},
+        {gptq, "\"lm_head\": false", "\"dynamic\": {\"-:.*mlp\": {}}",
+         "layers.0.mlp.down_proj.qweight' is there, but by dynamic ('-:.*mlp') that linear is not quantised"},
+        {gptq, "\"lm_head\": false", "\"dynamic\": {\"-:(\": {}, \"-:x\": {}}",
+         "config.json: quantization_config: dynamic: '(': not a regular expression that PCRE2"},
+        {gptq, "\"lm_head\": false", "\"dynamic\": {\"-:(?:(?:[^!]+)+)+[!?]\": {}}", "dynamic;backtracks too much"},
+        {gptq, "\"lm_head\": false",
+         "\"dynamic\": {" SLOW("?") ", " SLOW("#") ", " SLOW("%") ", " SLOW("&") ", " SLOW("=") ", " SLOW(
+             "~") ", " SLOW(";") "}",
+         "dynamic;processor time"},
         {gptq, "\"lm_head\": false", "\"rotation\": \"hadamard\"", "rotation: linears that compute more"},
         {gptq, "\"lm_head\": false", "\"activation\": \"fp8\"", "activation: linears that compute more"},
         {gptq, "\"lm_head\": false", "\"adapter\": {}", "adapter: linears that compute more"},
@@ -144,6 +162,21 @@ static void test_configs_refused(void **state)
         struct edit edit = {.from = row[i].from, .to = row[i].to};
         assert_refused(row[i].to, open_edited(row[i].source, &edit, &seen, &err), &err, row[i].words);
     }
+}
+
+/* More expressions than anybody has. */
+static void test_many_expressions(void **state)
+{
+    struct ptq_buffer to = {0};
+    struct ptq_error err;
+    struct seen seen;
+    struct edit edit = {.from = "\"lm_head\": false"};
+    (void)state;
+    for (int i = 0; i < 1025; i++) ptq_buffer_add(&to, "%s\"-:x%d\": {}", i ? ", " : "\"dynamic\": {", i);
+    ptq_buffer_add(&to, "}");
+    edit.to = to.data;
+    assert_refused("1025", open_edited(gptq, &edit, &seen, &err), &err, "dynamic has more than 1024 expressions");
+    free(to.data);
 }
 
 /* Sizes that fill no whole words, of either dimension. */
@@ -227,6 +260,15 @@ static void test_variants_taken(void **state)
         {awq, {.from = "\"bits\": 4,", .to = "\"w_bit\": 4,"}, "awq 4 bits, g32"},
         {awq, {.from = "\"group_size\"", .to = "\"q_group_size\""}, "awq 4 bits, g32"},
         {gptq, {.add = "model.layers.0.self_attn.rotary_emb.inv_freq"}, "gptq 4 bits, g32"},
+        {gptq, {.from = "\"lm_head\"", .to = "\"dynamic\": null, \"lm_head\""}, "gptq 4 bits, g32"},
+        {gptq, {.from = "\"lm_head\"", .to = "\"dynamic\": {}, \"lm_head\""}, "gptq 4 bits, g32"},
+        {gptq,
+         {.from = "\"lm_head\"", .to = "\"dynamic\": {\"-:lm_head\": {}, \"-:mlp\": 0}, \"lm_head\""},
+         "gptq 4 bits, g32"}, /* from a name's beginning on */
+        {gptq,
+         {.from = "\"lm_head\"",
+          .to = "\"dynamic\": {\"+:.*up\": {\"bits\": 4}, \".*\": {\"group_size\": 32}, \"-:.*\": {}}, \"lm_head\""},
+         "gptq 4 bits, g32"}, /* the first counts */
     };
     (void)state;
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
@@ -383,6 +425,7 @@ int main(void)
         cmocka_unit_test(test_variants_taken),      cmocka_unit_test(test_codes_promised),
         cmocka_unit_test(test_not_quantised_again), cmocka_unit_test(test_zeros_count_as_stored),
         cmocka_unit_test(test_scales_have_signs),   cmocka_unit_test(test_scales_are_fp16),
+        cmocka_unit_test(test_many_expressions),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
