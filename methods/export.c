@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define F16_MOST 65504.0f
+
 #define X(word) extern const struct ptq_export_format ptq_export_##word;
 PTQ_EXPORT_FORMATS(X)
 #undef X
@@ -164,6 +166,27 @@ enum ptq_status ptq_export_check_codes(const struct ptq_export *x, const char *n
         return ptq_fail(err, PTQ_EINPUT, "%s: %s has columns that are not codes alone", name, x->spec->method->name);
     for (int64_t n = 0; n < q->n; n++)
         for (int64_t group = 0; group < q->n_groups; group++) PTQ_TRY(check_group(name, q, n, group, least, err));
+    return PTQ_OK;
+}
+
+/* A scale so small that no code can reach that far is most often the case. */
+static int fits_fp16(const struct ptq_qmat *q, int64_t n, int64_t group)
+{
+    float scale = ptq_f16_round(q->scale[n * q->n_groups + group]);
+    return scale * (float)(1 << q->grid.w_bit) <= F16_MOST || isfinite(ptq_f16_round(scale * farthest(q, n, group)));
+}
+
+enum ptq_status ptq_export_check_weights(const char *name, const struct ptq_qmat *q, struct ptq_error *err)
+{
+    for (int64_t n = 0; n < q->n; n++)
+        for (int64_t group = 0; group < q->n_groups; group++)
+            if (!fits_fp16(q, n, group))
+                return ptq_fail(err, PTQ_ENUMERIC,
+                                "%s: output %lld, group %lld: a scale of %g gives a weight beyond %g, the largest of "
+                                "FP16, as which programs read it; take another group size or method, or --format "
+                                "packed",
+                                name, (long long)n, (long long)group, (double)q->scale[n * q->n_groups + group],
+                                (double)F16_MOST);
     return PTQ_OK;
 }
 

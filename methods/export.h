@@ -73,6 +73,8 @@ enum ptq_status ptq_export_multiples(const struct ptq_export *x, int64_t n, int6
 /* A linear's codes as a container of FP16 scales and whole zeros in [least, 2^w_bit) can have them. */
 enum ptq_status ptq_export_check_codes(const struct ptq_export *x, const char *name, const struct ptq_qmat *q,
                                        int least, struct ptq_error *err);
+/* That every weight which they stand for is one in FP16: what reads such a container makes those. */
+enum ptq_status ptq_export_check_weights(const char *name, const struct ptq_qmat *q, struct ptq_error *err);
 /* *has: whether the linear's bias is written. One that a method made where the checkpoint has none (or the zeros that
  * stand for it beside others') must be 0. */
 enum ptq_status ptq_export_check_bias(const struct ptq_export *x, int64_t index, enum ptq_role role,

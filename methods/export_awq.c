@@ -78,6 +78,7 @@ static enum ptq_status write(const struct ptq_export *x, struct ptq_tensor_write
 {
     char name[PTQ_NAME_SIZE + 16];
     PTQ_TRY(ptq_export_check_codes(x, linear->name, q, 0, err));
+    PTQ_TRY(ptq_export_check_weights(linear->name, q, err));
     PTQ_TRY(write_codes(x, to, ptq_part_name(linear, "qweight", name), q, err));
     PTQ_TRY(write_zeros(x, to, ptq_part_name(linear, "qzeros", name), q, err));
     return ptq_folder_scales(x, to, ptq_part_name(linear, "scales", name), q, err);

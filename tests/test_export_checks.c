@@ -29,6 +29,7 @@ static void codes_that_have_no_place(void **state)
         {"no zero at all", "a zero of", 0.5f, NAN, 0, 0, 0, {0}},
         {"a scale too fine", "a scale of 1e-07 becomes", 1e-7f, 0, 0, 0, 0, {0, 0, 0, 15}},
         {"which moves nothing", NULL, 1e-7f, 1, 0, 0, 0, {1, 1, 1, 1}},
+        {"a scale too large", "a scale of 70000 becomes inf in FP16", 7e4f, 8, 0, 0, 0, {8, 8, 8, 8}},
         {"kept columns", "up: rtn has columns that are not codes alone", 0.5f, 8, 0, 1, 0, {0}},
         {"divided columns", "up: rtn has columns that are not codes alone", 0.5f, 8, 0, 0, 1, {0}},
     };
@@ -51,6 +52,35 @@ static void codes_that_have_no_place(void **state)
             if (rows[i].words) assert_refused(rows[i].name, status, &err, rows[i].words);
             if (!rows[i].words && status) fail_msg("%s: %s", rows[i].name, err.text);
         }
+}
+
+/* Programs read codes as FP16 weights, which a scale may be within and a weight beyond. */
+static void weights_that_have_no_place(void **state)
+{
+    (void)state;
+    static const struct {
+        float scale;
+        uint8_t code[4];
+        int fits;
+    } rows[] = {{0.5f, {0, 15, 8, 1}, 1},
+                {9352, {1, 15, 8, 8}, 1},
+                {9368, {9, 15, 8, 8}, 0},
+                {9368, {8, 8, 8, 1}, 0},
+                {9368, {9, 8, 7, 8}, 1}}; /* none of its codes reaches that far */
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct ptq_error err;
+        uint8_t code[4];
+        float scale = rows[i].scale, zero = 8;
+        struct ptq_qmat q = {.n = 1, .k = 4, .n_groups = 1, .code = code, .scale = &scale, .zero = &zero};
+        memcpy(code, rows[i].code, 4);
+        q.grid.w_bit = 4;
+        q.grid.group_size = -1;
+        enum ptq_status status = ptq_export_check_weights("up", &q, &err);
+        if (rows[i].fits && status) fail_msg("row %zu: %s", i, err.text);
+        if (!rows[i].fits)
+            assert_refused("weights", status, &err,
+                           "up: output 0, group 0: a scale of 9368 gives a weight beyond 65504");
+    }
 }
 
 /* ---- sizes and families ---- */
@@ -153,6 +183,28 @@ static void zero_beside_the_middle(struct ptq_block *block, struct ptq_qmat *q)
 {
     (void)block;
     q[PTQ_UP].zero[1] = 7;
+}
+
+static void coarse_scale(struct ptq_block *block, struct ptq_qmat *q)
+{
+    (void)block;
+    q[PTQ_UP].scale[1] = 2e4f;
+    q[PTQ_UP].zero[1] = 8;
+    memset(q[PTQ_UP].code, 15, EXPORT_WIDTH);
+}
+
+/* No folder is written that says of itself, when it is read, that it is damaged. */
+static void weights_that_no_folder_holds(void **state)
+{
+    (void)state;
+    static const char *const format[] = {"awq", "gptq", "gptq_v2"};
+    change_block = coarse_scale;
+    for (int f = 0; f < 3; f++) {
+        struct ptq_error err;
+        assert_refused(format[f], export_changed(tiny, "rtn:w4,g32,sym=1", format[f], &err), &err,
+                       "up_proj: output 0, group 1: a scale of 20000 gives a weight beyond 65504;--format packed");
+    }
+    change_block = NULL;
 }
 
 static void zeros_and_minima_of_a_gguf(void **state)
@@ -324,7 +376,8 @@ int main(void)
         cmocka_unit_test(biases_that_no_family_has),     cmocka_unit_test(zeros_and_minima_of_a_gguf),
         cmocka_unit_test(families_may_leave_things_out), cmocka_unit_test(what_is_no_json_is_not_written),
         cmocka_unit_test(ids_of_a_gguf_have_rows),       cmocka_unit_test(files_beside_the_weights_are_bounded),
-        cmocka_unit_test(formats_that_never_began),
+        cmocka_unit_test(formats_that_never_began),      cmocka_unit_test(weights_that_have_no_place),
+        cmocka_unit_test(weights_that_no_folder_holds),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
