@@ -115,11 +115,13 @@ static enum ptq_status open_folder(struct ptq_arena *arena, struct ptq_checkpoin
 {
     size_t n;
     enum ptq_kind kind;
+    const char *name = PTQ_ONE_FILE;
     c->folder = c->path;
-    PTQ_TRY(ptq_look(ptq_join(arena, c->folder, PTQ_ONE_FILE), &kind, err));
-    if (kind != PTQ_FILE) return open_shards(arena, c, err);
+    PTQ_TRY(ptq_look(ptq_join(arena, c->folder, name), &kind, err));
+    if (kind != PTQ_FILE) PTQ_TRY(ptq_other_file(arena, c->folder, &name, err));
+    if (!name) return open_shards(arena, c, err);
     c->file = ptq_new(arena, struct ptq_mapped, 1);
-    PTQ_TRY(ptq_map_member(arena, c->folder, PTQ_ONE_FILE, &c->file[0], err));
+    PTQ_TRY(ptq_map_member(arena, c->folder, name, &c->file[0], err));
     c->n_files = 1;
     PTQ_TRY(ptq_safetensors_read(arena, &c->file[0], &c->tensor, &n, err));
     c->n_tensors = (int)n;

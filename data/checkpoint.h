@@ -37,8 +37,9 @@ struct ptq_checkpoint {
     struct ptq_gguf *gguf; /* metadata, or NULL for safetensors */
 };
 
-/* path: a folder with model.safetensors, or with model.safetensors.index.json and its shards; one .safetensors file; or
- * one .gguf file (told by its magic, not its name). All memory from arena, the maps live until ptq_checkpoint_close. */
+/* path: a folder with model.safetensors, with model.safetensors.index.json and its shards, or with a .safetensors of
+ * another name that is the only one or is said to be the model's (shards.h); one .safetensors file; or one .gguf file
+ * (told by its magic, not its name). All memory from arena, the maps live until ptq_checkpoint_close. */
 enum ptq_status ptq_checkpoint_open(struct ptq_arena *arena, const char *path, struct ptq_checkpoint *out,
                                     struct ptq_error *err);
 void ptq_checkpoint_close(struct ptq_checkpoint *checkpoint);

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_SHARDS = 4096 };
+enum { MAX_SHARDS = 4096, MAX_CONFIG = 1 << 24 };
 
 /* ---- folders without an index ---- */
 
@@ -19,8 +19,9 @@ static int ends_with(const char *text, const char *end)
 }
 
 struct contents {
-    int safetensors, gguf, bin;
-    char one[256];      /* the name of one file of the kind that is there */
+    int safetensors, gguf, bin, index;
+    char one[256];      /* the name of one safetensors that is there, */
+    char a_gguf[256];   /* of one GGUF */
     char snapshot[256]; /* of a folder of the Hugging Face cache */
     char folder[256];   /* of one that could be the model's */
 };
@@ -54,8 +55,10 @@ static enum ptq_status look(const char *folder, struct contents *out, struct ptq
         int safetensors = ends_with(name, ".safetensors"), gguf = ends_with(name, ".gguf");
         out->safetensors += safetensors;
         out->gguf += gguf;
+        out->index += strcmp(name, PTQ_INDEX_FILE) == 0;
         out->bin += strncmp(name, "pytorch_model", 13) == 0 && ends_with(name, ".bin");
-        if ((safetensors || gguf) && ptq_is_bare_name(name)) memcpy(out->one, name, strlen(name) + 1);
+        if ((safetensors || gguf) && ptq_is_bare_name(name))
+            memcpy(gguf ? out->a_gguf : out->one, name, strlen(name) + 1);
     }
     closedir(dir);
     struct ptq_arena *arena = ptq_arena_make("a look for models");
@@ -69,11 +72,17 @@ static enum ptq_status no_index(const char *folder, struct ptq_error *err)
 {
     struct contents in;
     PTQ_TRY(look(folder, &in, err));
-    if (in.safetensors || in.gguf)
+    if (in.gguf)
+        return ptq_fail(err, PTQ_EINPUT,
+                        "%s: has neither " PTQ_ONE_FILE " nor " PTQ_INDEX_FILE "; give its GGUF by its path%s%s%s%s",
+                        folder, *in.a_gguf ? ", such as " : "", *in.a_gguf ? folder : "", *in.a_gguf ? "/" : "",
+                        in.a_gguf);
+    if (in.safetensors)
         return ptq_fail(err, PTQ_EINPUT,
                         "%s: has neither " PTQ_ONE_FILE " nor " PTQ_INDEX_FILE
-                        "; give one of its files by its path%s%s%s%s",
-                        folder, *in.one ? ", such as " : "", *in.one ? folder : "", *in.one ? "/" : "", in.one);
+                        ", and nothing says which of its other .safetensors the model is; a single one is to be "
+                        "called " PTQ_ONE_FILE ", and shards need " PTQ_INDEX_FILE,
+                        folder);
     if (*in.snapshot)
         return ptq_fail(err, PTQ_EINPUT,
                         "%s: is a model of the Hugging Face cache; give one of its snapshots, such as "
@@ -88,6 +97,44 @@ static enum ptq_status no_index(const char *folder, struct ptq_error *err)
                         "of them: python3 data/convert_bin.py %s",
                         folder, folder);
     return ptq_fail(err, PTQ_EINPUT, "%s: holds no model: neither " PTQ_ONE_FILE " nor " PTQ_INDEX_FILE, folder);
+}
+
+/* ---- one file by another name ---- */
+
+/* As AutoGPTQ writes the name, without .safetensors; model_basename is older. */
+static enum ptq_status named_file(struct ptq_arena *arena, const char *folder, const json_t *json, const char *what,
+                                  const char **name, struct ptq_error *err)
+{
+    const char *base;
+    PTQ_TRY(ptq_json_text_or(json, "model_basename", what, NULL, &base, err));
+    PTQ_TRY(ptq_json_text_or(json, "model_file_base_name", what, base, &base, err));
+    const char *file = base ? ptq_format(arena, "%s.safetensors", base) : NULL;
+    if (file && ptq_is_bare_name(file) && ptq_is_file(ptq_join(arena, folder, file))) *name = file;
+    return PTQ_OK;
+}
+
+static enum ptq_status ask_config(struct ptq_arena *arena, const char *folder, const char **name, struct ptq_error *err)
+{
+    const char *path = ptq_join(arena, folder, "quantize_config.json");
+    enum ptq_kind kind;
+    json_t *json;
+    PTQ_TRY(ptq_look(path, &kind, err));
+    if (kind != PTQ_FILE) return PTQ_OK;
+    PTQ_TRY(ptq_json_load(path, MAX_CONFIG, &json, err));
+    enum ptq_status status = named_file(arena, folder, json, path, name, err);
+    json_decref(json);
+    return status;
+}
+
+enum ptq_status ptq_other_file(struct ptq_arena *arena, const char *folder, const char **name, struct ptq_error *err)
+{
+    struct contents in;
+    *name = NULL;
+    PTQ_TRY(look(folder, &in, err));
+    if (in.index) return PTQ_OK;
+    if (in.safetensors > 1) return ask_config(arena, folder, name, err);
+    if (*in.one) *name = ptq_strdup(arena, in.one);
+    return PTQ_OK;
 }
 
 /* ---- the index ---- */

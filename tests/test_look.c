@@ -26,6 +26,17 @@ static enum ptq_status open_folder(struct ptq_error *err)
     return open_one(folder, err);
 }
 
+/* Which of two files is the model's quantize_config.json may say. */
+static enum ptq_status open_one_of_two(struct ptq_error *err)
+{
+    write_test_text(folder, "a.safetensors", "");
+    write_test_text(folder, "b.safetensors", "");
+    enum ptq_status status = open_one(folder, err);
+    unlink(ptq_join(arena, folder, "a.safetensors"));
+    unlink(ptq_join(arena, folder, "b.safetensors"));
+    return status;
+}
+
 static enum ptq_status hash_configs(struct ptq_error *err)
 {
     char hex[PTQ_SHA256_HEX];
@@ -77,6 +88,7 @@ static const struct {
     {"model.gguf", open_model},
     {"model.safetensors", open_folder},
     {"model.safetensors.index.json", open_folder},
+    {"quantize_config.json", open_one_of_two},
     {"config.json", hash_configs},
     {"quantize_config.json", hash_configs},
     {"quant_config.json", hash_configs},

@@ -124,6 +124,42 @@ static void snapshots_reach_their_blobs_and_no_further(void **state)
     assert_refused("beside", open_in(f, "models--o--m/snapshots/c0ffee"), &f->err, "model.safetensors;outside");
 }
 
+/* Two files, a of three tensors and b of one, and what quantize_config.json says. */
+static void another_name_is_the_only_one_or_said(void **state)
+{
+    static const struct {
+        const char *config;
+        int n;             /* tensors of the file that is taken, or 0 */
+        const char *words; /* why none is */
+    } rows[] = {
+        {NULL, 0, "nothing says which"},
+        {"{\"bits\": 4}", 0, "nothing says which"},
+        {"{\"model_file_base_name\": \"gptq_model-4bit-32g\"}", 3, NULL},
+        {"{\"model_basename\": \"b\"}", 1, NULL},
+        {"{\"model_basename\": \"b\", \"model_file_base_name\": \"gptq_model-4bit-32g\"}", 3, NULL},
+        {"{\"model_file_base_name\": null, \"model_basename\": \"b\"}", 1, NULL},
+        {"{\"model_file_base_name\": \"c\"}", 0, "nothing says which"},
+        {"{\"model_file_base_name\": \"../outside\"}", 0, "nothing says which"},
+        {"{\"model_file_base_name\": 1}", 0, "quantize_config.json: 'model_file_base_name' must be"},
+        {"{\"model_basename\": 1}", 0, "quantize_config.json: 'model_basename' must be"},
+        {"{", 0, "quantize_config.json;not valid"},
+    };
+    struct fixture *f = *state;
+    write_shard(f->folder, "q/gptq_model-4bit-32g.safetensors", "abc", 0);
+    assert_opens(f, "q", 3); /* the only one */
+    write_shard(f->folder, "q/b.safetensors", "a", 0);
+    write_shard(f->folder, "outside.safetensors", "a", 0);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (rows[i].config) write_test_text(f->folder, "q/quantize_config.json", rows[i].config);
+        if (rows[i].words)
+            assert_refused("which", open_in(f, "q"), &f->err, rows[i].words);
+        else
+            assert_opens(f, "q", rows[i].n);
+    }
+    write_test_text(f->folder, "q/" INDEX, MAP("{\"a\":\"b.safetensors\"}"));
+    assert_opens(f, "q", 1); /* an index is an index */
+}
+
 static void folders_without_safetensors_say_what_to_do(void **state)
 {
     struct fixture *f = *state;
@@ -131,11 +167,14 @@ static void folders_without_safetensors_say_what_to_do(void **state)
     write_test_text(f->folder, "pytorch_model.bin", "PK");
     assert_refused("bin", open_in(f, ""), &f->err, "pickled;never reads;python3 data/convert_bin.py /tmp/ptq-test-");
     write_test_text(f->folder, "m-Q4_1.gguf", "GGUF");
-    assert_refused("gguf", open_in(f, ""), &f->err, "by its path;/m-Q4_1.gguf");
+    assert_refused("gguf", open_in(f, ""), &f->err, "its GGUF by its path, such as;/m-Q4_1.gguf");
     assert_refused("none", open_in(f, "none"), &f->err, "none: cannot be opened");
     write_test_text(f->folder, "m/a b.safetensors", ""); /* a name that is not repeated */
     write_test_text(f->folder, "m/pytorch_model.txt", "");
-    assert_refused("a blank", open_in(f, "m"), &f->err, "give one of its files by its path");
+    assert_refused("a blank", open_in(f, "m"), &f->err,
+                   "nothing says which of its other .safetensors;to be called model.safetensors, and shards need");
+    write_test_text(f->folder, "m/c d.gguf", "GGUF");
+    assert_refused("a blank", open_in(f, "m"), &f->err, "give its GGUF by its path");
     if (strstr(f->err.text, "such as")) fail_msg("%s", f->err.text);
     write_shard(f->folder, "models/first/model.safetensors", "a", 0);
     write_test_text(f->folder, "models/second/" INDEX, "{}");
@@ -151,8 +190,9 @@ static void folders_without_safetensors_say_what_to_do(void **state)
     assert_int_equal(symlink("../outside.json", ptq_join(f->arena, f->folder, "index/" INDEX)), 0);
     assert_refused("outside", open_in(f, "index"), &f->err, INDEX ";outside the model's folder");
     struct ptq_shards shards;
-    assert_refused("gone", ptq_shards_read(f->arena, ptq_join(f->arena, f->folder, "gone"), &shards, &f->err), &f->err,
-                   "gone: this folder cannot be read");
+    const char *name, *gone = ptq_join(f->arena, f->folder, "gone"), *words = "gone: this folder cannot be read";
+    assert_refused("gone", ptq_shards_read(f->arena, gone, &shards, &f->err), &f->err, words);
+    assert_refused("gone", ptq_other_file(f->arena, gone, &name, &f->err), &f->err, words);
 }
 
 int main(void)
@@ -163,6 +203,7 @@ int main(void)
         TEST(an_index_of_very_many_shards_is_refused),
         TEST(links_within_the_folder_are_followed),
         TEST(snapshots_reach_their_blobs_and_no_further),
+        TEST(another_name_is_the_only_one_or_said),
         TEST(folders_without_safetensors_say_what_to_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
