@@ -163,6 +163,7 @@ def make_index():
     cache(f"index/43d-cache/models--a--b", "../../blobs")
     cache(f"index/43e-cache/models--a--b", "../../../blobs")
     index_folder("44-shard-missing", without=(FIRST,))
+    good_folder("index/44b-no-index", "llama3", (INDEX,))
     index_folder("45-not-in-its-shard", lambda index: index["weight_map"].update({"model.extra.weight": SECOND}))
     folder = index_folder("46-in-two-shards", without=(SECOND,))
     shutil.copy(os.path.join(folder, FIRST), os.path.join(folder, SECOND))
@@ -239,6 +240,8 @@ def make_config():
     config_folder("56c-eps-1e999", read(MODELS, "llama", "config.json").replace(b"1e-05", b"1e999"))
     config_folder("57a-quantised-unknown", {"quantization_config": {"quant_method": "bitsandbytes"}})
     config_folder("57c-quantised-text", {"quantization_config": "gptq"})
+    config_folder("57d-dynamic-no-regex", {"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 32,
+                                                                   "dynamic": {"-:(": {}}}})
     for key in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size",
                 "model_type"):
         config_folder(f"58-no-{key}", {key: "gone"})
@@ -255,6 +258,7 @@ def make_config():
     biased_folder("61h-output-bias", "model.layers.0.self_attn.o_proj", 0.5, "qwen2")
     biased_folder("61i-bias-of-nan", query, float("nan"))
     config_folder("61j-no-bias-at-all", {"enable_bias": False}, "opt")
+    config_folder("61k-tied-to-another-head", {"tie_word_embeddings": True})
 
 
 # ---- tokenizers ----
