@@ -183,9 +183,9 @@ static enum ptq_status count_weights(struct ptq_arena *arena, const struct ptq_c
     *linears = (double)c->blocks * width * (2 * q + 2 * kv + mlp * (double)c->ff);
     *others = -*linears;
     for (int i = 0; i < model.checkpoint.n_tensors; i++) *others += (double)model.checkpoint.tensor[i].count;
-    const struct ptq_tensor *head =
-        c->tied && model.names->head ? ptq_checkpoint_find(&model.checkpoint, model.names->head) : NULL;
-    if (head && head != model.embed) *others -= (double)head->count;
+    const char *name = ptq_format(arena, "%s.weight", model.names->head ? model.names->head : "");
+    const struct ptq_tensor *copy = ptq_checkpoint_find(&model.checkpoint, name);
+    if (copy && copy != model.embed && model.head == model.embed) *others -= (double)copy->count;
     ptq_model_close(&model);
     return PTQ_OK;
 }
