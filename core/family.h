@@ -43,6 +43,8 @@ struct ptq_names {
     const char *embed, *embed_norm, *positions, *final_norm, *head, *project_in, *project_out, *rope_factors;
     const char *norm1, *norm2; /* of a block, without .weight and .bias */
     const char *linear[PTQ_N_ROLE];
+    const char *activation; /* before down, where programs that load AWQ's containers look for NAME.scales, by which
+                             * what it gives is divided; NULL: nowhere */
     enum ptq_row_order order;
     int transposed; /* linears are [K][N] (GPT-2's Conv1D) */
 };

@@ -33,6 +33,7 @@ const struct ptq_family ptq_family_bloom = {
            .norm2 = "h.%d.post_attention_layernorm",
            .linear = {"h.%d.self_attention.query_key_value", NULL, NULL, "h.%d.self_attention.dense", NULL,
                       "h.%d.mlp.dense_h_to_4h", "h.%d.mlp.dense_4h_to_h"},
+           .activation = "h.%d.mlp.gelu_impl",
            .order = PTQ_ROWS_BY_HEAD},
     .ggml = {PTQ_GGML_FUSED, .embed_norm = "token_embd_norm"},
     .keys = {.width = "hidden_size|n_embed",

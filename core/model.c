@@ -234,6 +234,19 @@ static enum ptq_status make_rope(struct ptq_arena *arena, struct ptq_model *m, s
     return PTQ_OK;
 }
 
+/* The tensor that holds struct ptq_block's activation_scale; 0 where its container has none. */
+static int name_divisor(const struct ptq_model *m, int64_t block, char out[NAME_SIZE])
+{
+    const struct ptq_names *names = m->names;
+    if (ptq_model_has_images(m))
+        ptq_tensor_name(out, m->prefix, names->linear[PTQ_DOWN], block, PTQ_ACTIVATION_SCALE);
+    else if (names->activation && m->quantization && ptq_quantization_divides(m->quantization))
+        ptq_tensor_name(out, m->prefix, names->activation, block, ".scales");
+    else
+        return 0;
+    return 1;
+}
+
 /* Stored bits a weight of the first block's linears, counted as ptq_qmat_bits does for codes of our own. */
 static enum ptq_status count_source_bits(struct ptq_model *m, struct ptq_error *err)
 {
@@ -256,8 +269,7 @@ static enum ptq_status count_source_bits(struct ptq_model *m, struct ptq_error *
         weights += n * k;
     }
     char name[NAME_SIZE];
-    ptq_tensor_name(name, m->prefix, m->names->linear[PTQ_DOWN], 0, PTQ_ACTIVATION_SCALE);
-    const struct ptq_tensor *divisor = ptq_checkpoint_find(&m->checkpoint, name);
+    const struct ptq_tensor *divisor = name_divisor(m, 0, name) ? ptq_checkpoint_find(&m->checkpoint, name) : NULL;
     if (divisor) bits += 8 * (double)divisor->bytes;
     m->source_bits = weights > 0 ? bits / weights : 16;
     return PTQ_OK;
@@ -341,8 +353,7 @@ enum ptq_status ptq_read_activation_scale(const struct ptq_model *m, int64_t blo
     const struct ptq_tensor *t;
     char name[NAME_SIZE];
     *out = NULL;
-    if (!ptq_model_has_images(m)) return PTQ_OK;
-    ptq_tensor_name(name, m->prefix, m->names->linear[PTQ_DOWN], block, PTQ_ACTIVATION_SCALE);
+    if (!name_divisor(m, block, name)) return PTQ_OK;
     PTQ_TRY(ptq_find_tensor(m, name, m->config.ff, -1, 0, &t, err));
     if (!t) return PTQ_OK;
     float *scale = ptq_new(arena, float, t->count);

@@ -25,7 +25,8 @@ enum ptq_status ptq_find_quantized(const struct ptq_model *m, int64_t block, enu
 enum ptq_status ptq_load_codes(const struct ptq_model *m, int64_t block, enum ptq_role role, struct ptq_arena *arena,
                                struct ptq_linear *l, int *done, struct ptq_error *err);
 
-/* What down's input is divided by in a block of images, or NULL, in arena. Numbers that are not above 0: PTQ_EINPUT. */
+/* What down's input is divided by in a block of images or of AWQ's codes, or NULL, in arena. Numbers that are not above
+ * 0: PTQ_EINPUT. */
 enum ptq_status ptq_read_activation_scale(const struct ptq_model *m, int64_t block, struct ptq_arena *arena,
                                           const float **out, struct ptq_error *err);
 

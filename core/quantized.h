@@ -65,6 +65,9 @@ enum ptq_status ptq_dynamic_check(const struct ptq_quantization *quantization, c
 /* 1 where linears are images, all of them. */
 int ptq_quantization_packed(const struct ptq_quantization *quantization);
 
+/* 1 where beside the linears an activation may have NAME.scales, by which what it gives is divided: AWQ's. */
+int ptq_quantization_divides(const struct ptq_quantization *quantization);
+
 /* The tensors of the linear name ("model.layers.0.mlp.up_proj"), their shapes and types checked. *found is 0, and
  * nothing else is written, where there is no NAME.qweight: some programs leave some linears as they were. An image that
  * is missing is an error. */

@@ -67,6 +67,11 @@ int ptq_quantization_packed(const struct ptq_quantization *quantization)
     return quantization->container == &ptq_container_ptq;
 }
 
+int ptq_quantization_divides(const struct ptq_quantization *quantization)
+{
+    return quantization->container == &ptq_container_awq;
+}
+
 int ptq_container_bits(const struct ptq_container *container, int64_t bits)
 {
     for (int i = 0; container->bits[i]; i++)

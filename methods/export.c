@@ -92,19 +92,21 @@ enum ptq_status ptq_export_quantizes(const struct ptq_export *x, struct ptq_erro
     return ptq_fail(err, PTQ_EUSAGE, "%s quantises nothing; --format fp16 writes its weights", x->spec->method->name);
 }
 
-enum ptq_status ptq_export_needs_codes(const struct ptq_export *x, struct ptq_error *err)
+enum ptq_status ptq_export_needs_codes(const struct ptq_export *x, int divides, struct ptq_error *err)
 {
+    const struct ptq_names *hf = &x->model->config.family->hf;
     PTQ_TRY(ptq_export_quantizes(x, err));
-    if (x->model->config.family->hf.transposed)
+    if (hf->transposed)
         return ptq_fail(err, PTQ_EINPUT,
                         "%s stores its linears the other way round (Conv1D), which readers of this container do not "
                         "replace; --format fp16 writes what the codes stand for",
                         x->model->config.family->model_type);
-    if (scales_activation(x))
+    if (scales_activation(x) && !(divides && hf->activation))
         return ptq_fail(err, PTQ_EINPUT,
-                        "%s divides what %s's activation gives, which no container has a place for; --format fp16 "
+                        "%s divides what %s's activation gives, which this container has no place for; %s--format fp16 "
                         "writes weights that do the same",
-                        x->spec->method->name, x->model->config.family->model_type);
+                        x->spec->method->name, x->model->config.family->model_type,
+                        hf->activation ? "--format awq holds it at 4 bits, and " : "");
     if (ptq_spec_has(x->spec, "fraction"))
         return ptq_fail(err, PTQ_EUSAGE,
                         "%s has columns that are not codes alone, which this container has no place for; --format fp16 "

@@ -65,8 +65,9 @@ void ptq_export_abandon(struct ptq_export *x);
 int ptq_export_reorders(const struct ptq_spec *spec);
 /* Refuses a spec that makes no codes. */
 enum ptq_status ptq_export_quantizes(const struct ptq_export *x, struct ptq_error *err);
-/* Refuses what no container of codes holds: a spec that makes no codes, columns kept in FP16 or divided. */
-enum ptq_status ptq_export_needs_codes(const struct ptq_export *x, struct ptq_error *err);
+/* Refuses what containers of codes do not hold: a spec that makes no codes, columns kept in FP16 or divided; AWQ's
+ * scales behind an activation, where this one does not divide (struct ptq_folder_linears). */
+enum ptq_status ptq_export_needs_codes(const struct ptq_export *x, int divides, struct ptq_error *err);
 /* Refuses a model that has a linear whose N and K are not multiples of these; instead: what to do then. */
 enum ptq_status ptq_export_multiples(const struct ptq_export *x, int64_t n, int64_t k, const char *instead,
                                      struct ptq_error *err);

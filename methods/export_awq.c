@@ -1,5 +1,7 @@
 /* awq: AutoAWQ's GEMM layout, 4 bits (data/packed_codes.h draws it). Zeros are always stored; a symmetric grid stores
- * 8, since no reader makes use of zero_point = false. */
+ * 8, since no reader makes use of zero_point = false. What AWQ divides a GELU by stands with it (gelu_impl.scales of
+ * BLOOM): transformers asks for it there always, AWQ's scales or none, and would compute with what it finds in memory.
+ */
 #include "export_folder.h"
 
 #include "dtype.h"
@@ -14,7 +16,7 @@ static int64_t group_of(const struct ptq_export *x, int64_t k)
 static enum ptq_status check(const struct ptq_export *x, struct ptq_error *err)
 {
     const struct ptq_grid *grid = &x->spec->grid;
-    PTQ_TRY(ptq_export_needs_codes(x, err));
+    PTQ_TRY(ptq_export_needs_codes(x, 1, err));
     if (grid->w_bit != 4)
         return ptq_fail(
             err, PTQ_EUSAGE,
@@ -96,7 +98,7 @@ static json_t *config(const struct ptq_export *x)
                      spared);
 }
 
-static const struct ptq_folder_linears linears = {.plan = plan, .write = write, .config = config};
+static const struct ptq_folder_linears linears = {.plan = plan, .write = write, .config = config, .divides = 1};
 
 static enum ptq_status begin(struct ptq_export *x, struct ptq_error *err)
 {

@@ -1,7 +1,9 @@
 #include "export_folder.h"
 
+#include "dtype.h"
 #include "progress.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { ROWS_AT_ONCE = 256 };
@@ -105,6 +107,12 @@ static void plan_outer(const struct ptq_export *x, struct ptq_tensor_writer *to)
     }
 }
 
+/* Whether NAME.scales stand with the activation of each block. */
+static int stores_divisor(const struct ptq_export *x, const struct folder *f)
+{
+    return f->linears->divides && x->model->config.family->hf.activation;
+}
+
 static void plan_block(const struct ptq_export *x, const struct folder *f, int64_t block)
 {
     const struct ptq_model *m = x->model;
@@ -124,6 +132,9 @@ static void plan_block(const struct ptq_export *x, const struct folder *f, int64
         ptq_hf_name(&m->config, m->config.family->hf.linear[role], block, ".bias", name);
         ptq_tensor_plan(f->writer, name, PTQ_F16, n, -1);
     }
+    if (!stores_divisor(x, f)) return;
+    ptq_hf_name(&m->config, m->config.family->hf.activation, block, ".scales", name);
+    ptq_tensor_plan(f->writer, name, PTQ_F16, m->config.ff, -1);
 }
 
 /* ---- writing ---- */
@@ -192,7 +203,8 @@ void *ptq_folder_order(struct ptq_arena *arena, const struct ptq_row_layout *lay
     return to;
 }
 
-/* Where a method divides what the activation gives (AWQ behind GELU), the weights that do the same without that. */
+/* Where a method divides what the activation gives (AWQ behind GELU), the weights that do the same without that; codes
+ * stay, so what stores them must divide, too. */
 static float *undo_activation_scale(const struct ptq_export *x, const struct ptq_linear *l, const float *scale)
 {
     float *w = ptq_new(x->scratch, float, l->n * l->k);
@@ -225,6 +237,25 @@ static enum ptq_status write_linear(const struct ptq_export *x, int64_t index, e
     return write_bias(x, f->writer, index, role, &l, err);
 }
 
+/* Programs divide by it as it is stored: where FP16 has fewer bits than its own the numbers would be others. */
+static enum ptq_status write_divisor(const struct ptq_export *x, int64_t index, const float *scale,
+                                     struct ptq_error *err)
+{
+    const struct folder *f = x->state;
+    const struct ptq_config *c = &x->model->config;
+    float *s = ptq_new(x->scratch, float, c->ff);
+    char name[PTQ_NAME_SIZE];
+    ptq_hf_name(c, c->family->hf.activation, index, ".scales", name);
+    for (int64_t i = 0; i < c->ff; i++) {
+        s[i] = scale ? scale[i] : 1;
+        if (!(fabsf(ptq_f16_round(s[i]) - s[i]) <= s[i] * 0x1p-11f))
+            return ptq_fail(err, PTQ_ENUMERIC,
+                            "tensor '%s': element %lld is %g, which becomes %g in FP16; --format fp16 does without it",
+                            name, (long long)i, (double)s[i], (double)ptq_f16_round(s[i]));
+    }
+    return ptq_tensor_write_f16(f->writer, name, s, c->ff, err);
+}
+
 enum ptq_status ptq_folder_block(struct ptq_export *x, int64_t index, const struct ptq_block *block,
                                  const struct ptq_qmat *q, struct ptq_error *err)
 {
@@ -232,6 +263,7 @@ enum ptq_status ptq_folder_block(struct ptq_export *x, int64_t index, const stru
     struct ptq_folder_tensor norm[PTQ_FOLDER_NORMS];
     int n = ptq_folder_norms(x->model, index, block, norm);
     for (int i = 0; i < n; i++) PTQ_TRY(ptq_tensor_write_f16(f->writer, norm[i].name, norm[i].x, norm[i].n, err));
+    if (stores_divisor(x, f)) PTQ_TRY(write_divisor(x, index, block->activation_scale, err));
     for (int role = 0; role < PTQ_N_ROLE; role++) {
         if (!block->linear[role].n) continue;
         struct ptq_mark mark = ptq_arena_mark(x->scratch);

@@ -15,6 +15,8 @@ struct ptq_folder_linears {
     /* quantization_config, new; NULL: a plain checkpoint. */
     json_t *(*config)(const struct ptq_export *x);
     const char *config_file; /* where the same object stands once more, or NULL */
+    int divides; /* 1: what divides an activation is stored where the family's names have a place, ones where nothing
+                  * does; 0: weights are written that do without */
 };
 
 enum ptq_status ptq_folder_begin(struct ptq_export *x, const struct ptq_folder_linears *linears, struct ptq_error *err);

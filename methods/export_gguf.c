@@ -42,7 +42,7 @@ static const struct kind *find_kind(const struct ptq_grid *grid)
 static enum ptq_status check(const struct ptq_export *x, struct ptq_error *err)
 {
     const struct ptq_family *family = x->model->config.family;
-    PTQ_TRY(ptq_export_needs_codes(x, err));
+    PTQ_TRY(ptq_export_needs_codes(x, 0, err));
     if (!family->gguf || family->norm != PTQ_RMSNORM)
         return ptq_fail(err, PTQ_EINPUT,
                         "llama.cpp's names for the %s family are not known to ptq; take another format",

@@ -16,7 +16,7 @@ static int less_one(const struct ptq_export *x)
 static enum ptq_status check(const struct ptq_export *x, struct ptq_error *err)
 {
     int bits = x->spec->grid.w_bit;
-    PTQ_TRY(ptq_export_needs_codes(x, err));
+    PTQ_TRY(ptq_export_needs_codes(x, 0, err));
     if (bits != 2 && bits != 3 && bits != 4 && bits != 8)
         return ptq_fail(err, PTQ_EUSAGE, "this container holds 2, 3, 4 or 8 bits, not %d; --format fp16 holds any",
                         bits);

@@ -102,6 +102,7 @@ struct seen {
     char dtype[48];
     double bits;
     float up[EXPORT_FF * EXPORT_WIDTH]; /* weights of the first block's up */
+    float divisor;                      /* of what its activation gives, the first number; 0: there is none */
 };
 
 /* Opens an edited copy and loads its first block. */
@@ -121,6 +122,7 @@ static inline enum ptq_status open_edited(const char *source, const struct edit 
         seen->bits = model.source_bits;
         status = ptq_block_load(&model, 0, arena, &block, err);
         if (!status) memcpy(seen->up, block.linear[PTQ_UP].w, sizeof seen->up);
+        if (!status) seen->divisor = block.activation_scale ? block.activation_scale[0] : 0;
         ptq_model_close(&model);
     }
     ptq_arena_free(arena);

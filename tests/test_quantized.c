@@ -5,11 +5,12 @@
 #include "words.h"
 
 static char gptq[64], gptq_v2[64], whole[64], awq[64], biased[64], cache[64];
-static char tiny[64];
+static char tiny[64], bloom[64], bloom_awq[64], bloom_gptq[64];
 
 /* ---- what is refused ---- */
 
 #define UP "model.layers.0.mlp.up_proj"
+#define GELU "transformer.h.0.mlp.gelu_impl.scales"
 
 static void test_tensors_refused(void **state)
 {
@@ -62,6 +63,13 @@ static void test_tensors_refused(void **state)
          "embed_tokens.weight' is missing, and 'model.embed_tokens.qweight' is there"},
         {gptq, {.drop = "model.embed_tokens.weight"}, "embed_tokens.weight' is missing"},
         {awq, {.add = UP ".g_idx"}, UP ".g_idx;none that a model of this config (llama)"},
+        {awq, {.add = "model.layers.0.mlp.act_fn.scales"}, "act_fn.scales;none that a model of this config (llama)"},
+        {bloom_awq, {.cut = GELU}, "gelu_impl.scales' is [255];asks for [256]"},
+        {bloom_awq, {.poke = GELU, .poked = 0x3c000000}, "gelu_impl.scales': element 0 is 0; it must be above 0"},
+        {bloom_awq, {.poke = GELU, .poked = 0xbc003c00}, "gelu_impl.scales': element 1 is -1; it must be above 0"},
+        {bloom_awq, {.poke = GELU, .poked = 0x7c003c00}, "gelu_impl.scales;1;infinite"},
+        {bloom_gptq, {.add = GELU}, "gelu_impl.scales;none that a model of this config (bloom)"},
+        {bloom, {.add = GELU}, "gelu_impl.scales;none that a model of this config (bloom)"},
         {tiny, {.drop = UP ".weight"}, UP ".weight;missing"}, /* and of a checkpoint without codes */
         {tiny, {.turn = UP ".weight"}, UP ".weight;[64, 96];asks for [96, 64]"},
         {tiny, {.cut = UP ".weight"}, UP ".weight;[95, 64];asks for [96, 64]"},
@@ -335,6 +343,25 @@ static void test_scales_have_signs(void **state)
     }
 }
 
+/* What BLOOM's activation gives is divided by, which is stored, too; a file that has none of it divides by nothing. */
+static void test_activations_divided(void **state)
+{
+    static const struct {
+        struct edit edit;
+        float divisor;
+    } row[] = {{{0}, 1}, {{.poke = GELU, .poked = 0x3c004100}, 2.5f}, {{.drop_all = "gelu_impl.scales"}, 0}};
+    (void)state;
+    struct seen seen[3];
+    for (int i = 0; i < 3; i++) {
+        struct ptq_error err;
+        EXPORT_OK(&err, open_edited(bloom_awq, &row[i].edit, &seen[i], &err));
+        assert_true(seen[i].divisor == row[i].divisor);
+        assert_memory_equal(seen[i].up, seen[0].up, sizeof seen[0].up);
+    }
+    double weights = (3 + 1 + 2 * 4) * EXPORT_WIDTH * EXPORT_WIDTH;
+    assert_true(fabs((seen[1].bits - seen[2].bits) * weights - 16 * 4 * EXPORT_WIDTH) < 1e-6);
+}
+
 /* Programs hold scales in FP16, whatever the file has. */
 static void test_scales_are_fp16(void **state)
 {
@@ -407,14 +434,20 @@ static int set_up(void **state)
     make_source(whole, tiny, "rtn:w8,g-1,sym=1", "gptq");
     make_source(awq, tiny, "rtn:w4,g32", "awq");
     make_source(biased, MODELS "opt", "rtn:w4,g32", "gptq_v2");
+    make_test_folder(bloom);
+    make_tiny(bloom, "bloom",
+              "{\"model_type\": \"bloom\", \"vocab_size\": 288, \"hidden_size\": 64, \"n_layer\": 2, \"n_head\": 4, "
+              "\"layer_norm_epsilon\": 1e-5}");
+    make_source(bloom_awq, bloom, "rtn:w4,g32", "awq");
+    make_source(bloom_gptq, bloom, "rtn:w4,g32,sym=1", "gptq");
     return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    const char *const folder[] = {gptq, gptq_v2, whole, awq, biased, cache, tiny};
-    return end_exports(folder, 7);
+    const char *const folder[] = {gptq, gptq_v2, whole, awq, biased, cache, tiny, bloom, bloom_awq, bloom_gptq};
+    return end_exports(folder, sizeof folder / sizeof *folder);
 }
 
 int main(void)
@@ -425,7 +458,7 @@ int main(void)
         cmocka_unit_test(test_variants_taken),      cmocka_unit_test(test_codes_promised),
         cmocka_unit_test(test_not_quantised_again), cmocka_unit_test(test_zeros_count_as_stored),
         cmocka_unit_test(test_scales_have_signs),   cmocka_unit_test(test_scales_are_fp16),
-        cmocka_unit_test(test_many_expressions),
+        cmocka_unit_test(test_many_expressions),    cmocka_unit_test(test_activations_divided),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
