@@ -1,9 +1,11 @@
 #include "model_card.h"
 
 #include "escape.h"
+#include "loaders.h"
 #include "locate.h"
 #include "words.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,10 +82,9 @@ static void perplexity(struct ptq_arena *arena, const struct ptq_model_card *car
 }
 
 /* Which programs are known to take it; docs/compat.md has what was tried. */
-static void loading(const struct ptq_model_card *card, struct ptq_buffer *out)
+static void loading(struct ptq_arena *arena, const struct ptq_model_card *card, struct ptq_buffer *out)
 {
-    const char *format = card->x->format->name;
-    const struct ptq_spec *spec = card->x->spec;
+    const char *format = card->x->format->name, *loaders = ptq_loaders(arena, card->x);
     ptq_buffer_add(out, "## Loading\n\n");
     if (card->x->format->lossless) {
         ptq_buffer_add(out, "`ptq eval` and `ptq generate` take it as a model, `--path packed` as it is.\n");
@@ -93,13 +94,8 @@ static void loading(const struct ptq_model_card *card, struct ptq_buffer *out)
         ptq_buffer_add(out, "llama.cpp and what is built on it: `model.gguf`.\n");
     else if (strcmp(format, "fp16") == 0)
         ptq_buffer_add(out, "Everything that reads a Hugging Face folder.\n");
-    else if (strcmp(format, "awq") == 0)
-        ptq_buffer_add(out, "transformers with GPTQModel; vLLM; LMDeploy where groups are of 128.\n");
     else
-        ptq_buffer_add(out, "transformers with optimum and GPTQModel%s.\n",
-                       spec->grid.sym && (spec->grid.w_bit == 4 || spec->grid.w_bit == 8)
-                           ? "; vLLM"
-                           : "; not vLLM, which takes symmetric 4 and 8 bits only");
+        ptq_buffer_add(out, "%c%s.\n", toupper(*loaders), loaders + 1);
     ptq_buffer_add(out, "`ptq eval` takes it as a model.\n");
 }
 
@@ -110,7 +106,7 @@ const char *ptq_model_card(struct ptq_arena *arena, const struct ptq_model_card 
     ptq_buffer_add(&out, "# %s, %s\n\n", md(arena, card->made->model), card->made->spec);
     origin(arena, card, &out);
     perplexity(arena, card, &out);
-    loading(card, &out);
+    loading(arena, card, &out);
     const char *text = ptq_strdup(arena, out.data);
     free(out.data);
     return text;

@@ -3,6 +3,7 @@
 #include "eval.h"
 #include "export.h"
 #include "idle_options.h"
+#include "loaders.h"
 #include "mapped.h"
 #include "model_card.h"
 #include "new_folder.h"
@@ -70,7 +71,11 @@ static enum ptq_status plan(struct work *w, struct ptq_error *err)
     w->x.model = &planned->model->model;
     w->x.spec = &planned->spec;
     PTQ_TRY(shard_bytes(&w->x.shard_bytes, err));
-    return ptq_export_check(&w->x, err);
+    PTQ_TRY(ptq_export_check(&w->x, err));
+    if (ptq_loaders_none(&w->x))
+        ptq_progress_note("note: --format %s of %s: loaded by %s", w->x.format->name, w->made.spec,
+                          ptq_loaders(w->arena, &w->x));
+    return PTQ_OK;
 }
 
 static enum ptq_status write_blocks(struct work *w, struct ptq_error *err)
