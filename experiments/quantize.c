@@ -150,6 +150,9 @@ static enum ptq_status run(struct work *w, struct ptq_error *err)
     if (!status) status = ptq_interrupted(err);
     if (status) {
         ptq_new_folder_discard(&w->folder);
+        if (status == PTQ_EINTERRUPT)
+            ptq_fail(err, status, "stopped by a signal; nothing is left of %s, so run the command again",
+                     w->folder.path);
         return status;
     }
     PTQ_TRY(ptq_new_folder_publish(&w->folder, err));

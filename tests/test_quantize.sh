@@ -323,6 +323,7 @@ test_faults_leave_nothing() {
     fault 1 renameat2 error=EROFS 1
     fault 1 mkdir error=EROFS 1
     fault 130 pwrite64 signal=SIGINT 1 9 40
+    expect_text '^ptq: stopped by a signal; nothing is left of .*/d/out, so run the command again$' "$scratch/err"
 }
 
 # What a killed run left goes away with the next one.
