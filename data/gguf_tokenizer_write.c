@@ -3,6 +3,7 @@
 #include "tokenizer_parts.h"
 
 #include "locate.h"
+#include "mapped.h"
 
 #include <string.h>
 
@@ -137,24 +138,41 @@ static enum ptq_status put_ids(struct ptq_gguf_keys *to, const json_t *config, c
     return PTQ_OK;
 }
 
-static enum ptq_status put_settings(struct ptq_gguf_keys *to, struct ptq_arena *arena, const char *folder,
-                                    int64_t vocab, struct ptq_error *err)
+/* The file counts where both are there, as for transformers. */
+static enum ptq_status put_chat_template(struct ptq_gguf_keys *to, struct ptq_arena *arena, const char *folder,
+                                         struct ptq_error *err)
 {
-    const char *path = ptq_join(arena, folder, "config.json");
+    static const char key[] = "tokenizer.chat_template";
+    const char *path = ptq_join(arena, folder, "chat_template.jinja");
     enum ptq_kind kind;
     json_t *config;
-    PTQ_TRY(ptq_json_load(path, MAX_CONFIG, &config, err));
-    enum ptq_status status = put_ids(to, config, path, vocab, err);
-    json_decref(config);
-    if (status) return status;
+    PTQ_TRY(ptq_look(path, &kind, err));
+    if (kind == PTQ_FILE) {
+        char *text;
+        size_t size;
+        PTQ_TRY(ptq_read_file(arena, path, MAX_CONFIG, &text, &size, err));
+        ptq_gguf_put_text(to, key, text);
+        return PTQ_OK;
+    }
     path = ptq_join(arena, folder, "tokenizer_config.json");
     PTQ_TRY(ptq_look(path, &kind, err));
     if (kind != PTQ_FILE) return PTQ_OK;
     PTQ_TRY(ptq_json_load(path, MAX_CONFIG, &config, err));
     const char *chat = json_string_value(json_object_get(config, "chat_template"));
-    if (chat) ptq_gguf_put_text(to, "tokenizer.chat_template", chat);
+    if (chat) ptq_gguf_put_text(to, key, chat);
     json_decref(config);
     return PTQ_OK;
+}
+
+static enum ptq_status put_settings(struct ptq_gguf_keys *to, struct ptq_arena *arena, const char *folder,
+                                    int64_t vocab, struct ptq_error *err)
+{
+    const char *path = ptq_join(arena, folder, "config.json");
+    json_t *config;
+    PTQ_TRY(ptq_json_load(path, MAX_CONFIG, &config, err));
+    enum ptq_status status = put_ids(to, config, path, vocab, err);
+    json_decref(config);
+    return status ? status : put_chat_template(to, arena, folder, err);
 }
 
 static enum ptq_status put_vocabulary(struct ptq_gguf_keys *to, struct ptq_arena *arena, json_t *root, const char *path,
