@@ -1,4 +1,5 @@
-/* tokenizer.json as the keys that llama.cpp reads: tokens by id, their types, merges, and the name of the splitting. */
+/* tokenizer.json as the keys that llama.cpp reads: tokens by id, their types, and merges with the name of the splitting
+ * or scores (gguf_pieces_write.c). */
 #include "tokenizer_export.h"
 #include "tokenizer_parts.h"
 
@@ -34,23 +35,6 @@ static const struct ptq_splitting *find_splitting(const struct ptq_tokenizer *t)
             return s;
     }
     return NULL;
-}
-
-/* The name, and whether a BOS stands before a text. */
-static enum ptq_status name_splitting(struct ptq_arena *arena, const char *path, const char **name, int *bos,
-                                      struct ptq_error *err)
-{
-    struct ptq_tokenizer *tokenizer;
-    PTQ_TRY(ptq_tokenizer_open(arena, path, &tokenizer, err));
-    const struct ptq_splitting *s = find_splitting(tokenizer);
-    *bos = ptq_tokenizer_bos(tokenizer) >= 0;
-    ptq_tokenizer_close(tokenizer);
-    if (!s)
-        return ptq_fail(err, PTQ_EINPUT,
-                        "%s: llama.cpp has no name that ptq knows for the way in which this tokenizer splits words",
-                        path);
-    *name = s->name;
-    return PTQ_OK;
 }
 
 /* ---- tokens ---- */
@@ -175,36 +159,72 @@ static enum ptq_status put_settings(struct ptq_gguf_keys *to, struct ptq_arena *
     return status ? status : put_chat_template(to, arena, folder, err);
 }
 
-static enum ptq_status put_vocabulary(struct ptq_gguf_keys *to, struct ptq_arena *arena, json_t *root, const char *path,
-                                      int64_t vocab, struct ptq_error *err)
+/* Byte-level BPE: the name of its splitting, and its merges. */
+static enum ptq_status put_merging(struct ptq_gguf_keys *to, struct ptq_arena *arena, const struct ptq_tokenizer *from,
+                                   const json_t *root, struct ptq_error *err)
 {
-    struct tokens t = {.n = vocab, .path = path};
+    const struct ptq_splitting *s = find_splitting(from);
+    if (!s)
+        return ptq_fail(err, PTQ_EINPUT,
+                        "%s: llama.cpp has no name that ptq knows for the way in which this tokenizer splits words",
+                        from->path);
+    ptq_gguf_put_text(to, "tokenizer.ggml.model", "gpt2");
+    ptq_gguf_put_text(to, "tokenizer.ggml.pre", s->name);
+    put_merges(to, arena, root);
+    return PTQ_OK;
+}
+
+/* SentencePiece: scores. */
+static enum ptq_status put_pieces(struct ptq_gguf_keys *to, struct ptq_arena *arena, const struct ptq_tokenizer *from,
+                                  struct tokens *t, int prefix, struct ptq_error *err)
+{
+    float *score = ptq_new(arena, float, t->n);
+    PTQ_TRY(ptq_tokenizer_pieces(from, arena, t->text, t->n, t->type, score, err));
+    ptq_gguf_put_text(to, "tokenizer.ggml.model", "llama");
+    ptq_gguf_put_reals(to, "tokenizer.ggml.scores", score, (size_t)t->n);
+    ptq_gguf_put_bool(to, "tokenizer.ggml.add_space_prefix", prefix);
+    if (from->bpe.unk >= 0) ptq_gguf_put_int(to, "tokenizer.ggml.unknown_token_id", from->bpe.unk);
+    return PTQ_OK;
+}
+
+static enum ptq_status put_vocabulary(struct ptq_gguf_keys *to, struct ptq_arena *arena,
+                                      const struct ptq_tokenizer *from, json_t *root, int64_t vocab,
+                                      struct ptq_error *err)
+{
+    struct tokens t = {.n = vocab, .path = from->path};
+    int prefix, is_pieces = ptq_tokenizer_is_pieces(from, &prefix);
     t.text = ptq_new(arena, struct ptq_span, vocab);
     t.type = ptq_new(arena, int32_t, vocab);
     PTQ_TRY(list_tokens(arena, root, &t, err));
+    PTQ_TRY(is_pieces ? put_pieces(to, arena, from, &t, prefix, err) : put_merging(to, arena, from, root, err));
     ptq_gguf_put_texts(to, "tokenizer.ggml.tokens", t.text, (size_t)vocab);
     ptq_gguf_put_ints(to, "tokenizer.ggml.token_type", t.type, (size_t)vocab);
-    put_merges(to, arena, root);
+    ptq_gguf_put_bool(to, "tokenizer.ggml.add_bos_token", ptq_tokenizer_bos(from) >= 0);
     return PTQ_OK;
+}
+
+static enum ptq_status put_tokenizer(struct ptq_gguf_keys *to, struct ptq_arena *arena,
+                                     const struct ptq_tokenizer *from, const char *path, int64_t vocab,
+                                     struct ptq_error *err)
+{
+    json_t *root;
+    PTQ_TRY(ptq_tokenizer_load_json(arena, path, &root, err));
+    enum ptq_status status = put_vocabulary(to, arena, from, root, vocab, err);
+    json_decref(root);
+    return status;
 }
 
 enum ptq_status ptq_gguf_put_tokenizer(struct ptq_gguf_keys *to, struct ptq_arena *arena, const char *folder,
                                        int64_t vocab, struct ptq_error *err)
 {
-    const char *path = ptq_join(arena, folder, "tokenizer.json"), *name = NULL;
-    json_t *root;
-    int bos = 0;
+    const char *path = ptq_join(arena, folder, "tokenizer.json");
+    struct ptq_tokenizer *tokenizer;
     enum ptq_kind kind;
     PTQ_TRY(ptq_look(path, &kind, err));
     if (kind != PTQ_FILE)
         return ptq_fail(err, PTQ_EINPUT, "%s: is not there, and a GGUF's vocabulary is made from it", path);
-    PTQ_TRY(name_splitting(arena, path, &name, &bos, err));
-    PTQ_TRY(ptq_tokenizer_load_json(arena, path, &root, err));
-    ptq_gguf_put_text(to, "tokenizer.ggml.model", "gpt2");
-    ptq_gguf_put_text(to, "tokenizer.ggml.pre", name);
-    enum ptq_status status = put_vocabulary(to, arena, root, path, vocab, err);
-    json_decref(root);
-    if (status) return status;
-    ptq_gguf_put_bool(to, "tokenizer.ggml.add_bos_token", bos);
-    return put_settings(to, arena, folder, vocab, err);
+    PTQ_TRY(ptq_tokenizer_open(arena, path, &tokenizer, err));
+    enum ptq_status status = put_tokenizer(to, arena, tokenizer, path, vocab, err);
+    ptq_tokenizer_close(tokenizer);
+    return status ? status : put_settings(to, arena, folder, vocab, err);
 }

@@ -78,6 +78,12 @@ void ptq_gguf_put_ints(struct ptq_gguf_keys *k, const char *key, const int32_t *
     ptq_buffer_bytes(&k->bytes, value, 4 * n);
 }
 
+void ptq_gguf_put_reals(struct ptq_gguf_keys *k, const char *key, const float *value, size_t n)
+{
+    begin_array(k, key, PTQ_GGUF_F32, n);
+    ptq_buffer_bytes(&k->bytes, value, 4 * n);
+}
+
 /* Bytes of a value behind its type (and, of an array, its item type and count; of a string, its length). */
 static size_t value_bytes(const struct ptq_gguf_value *v)
 {

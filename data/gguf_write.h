@@ -18,6 +18,7 @@ void ptq_gguf_put_bool(struct ptq_gguf_keys *keys, const char *key, int value);
 void ptq_gguf_put_text(struct ptq_gguf_keys *keys, const char *key, const char *text);
 void ptq_gguf_put_texts(struct ptq_gguf_keys *keys, const char *key, const struct ptq_span *text, size_t n);
 void ptq_gguf_put_ints(struct ptq_gguf_keys *keys, const char *key, const int32_t *value, size_t n);
+void ptq_gguf_put_reals(struct ptq_gguf_keys *keys, const char *key, const float *value, size_t n);
 /* Every key of a file but the one named, and general.alignment. */
 void ptq_gguf_put_all(struct ptq_gguf_keys *keys, const struct ptq_gguf *from, const char *but);
 

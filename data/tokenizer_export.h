@@ -19,7 +19,7 @@ enum ptq_status ptq_tokenizer_json_from_gguf(struct ptq_arena *arena, const stru
                                              json_t **tokenizer, json_t **config, struct ptq_error *err);
 
 /* The tokenizer.ggml.* keys of folder's tokenizer.json, of vocab tokens (the rows of the embedding). PTQ_EINPUT where
- * its splitting has no name in GGUF. */
+ * its splitting has no name in GGUF, or, of SentencePiece's kind, its merges are not what scores would give. */
 enum ptq_status ptq_gguf_put_tokenizer(struct ptq_gguf_keys *to, struct ptq_arena *arena, const char *folder,
                                        int64_t vocab, struct ptq_error *err);
 

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, MAX_PIECE_BYTES = 512 };
+enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4 };
 
 /* Each cut of a token reads it once, so a token costs the square of its bytes: with this most a fifth of a second in
  * all, and ten times what 256,000 tokens of 10 bytes take. */
@@ -209,9 +209,9 @@ static enum ptq_status read_scores(const struct source *source, struct ptq_token
         if (isnan(score[i]))
             return ptq_fail(err, PTQ_EINPUT, "%s: tokenizer.ggml.scores[%zu] is not a number", source->path, i);
         if (type_of(source, i) != NORMAL || source->token[i].size < 2) continue;
-        if (source->token[i].size > MAX_PIECE_BYTES)
+        if (source->token[i].size > PTQ_MAX_PIECE_BYTES)
             return ptq_fail(err, PTQ_EINPUT, "%s: tokenizer.ggml.tokens[%zu] has %zu bytes; %d are the most",
-                            source->path, i, source->token[i].size, MAX_PIECE_BYTES);
+                            source->path, i, source->token[i].size, PTQ_MAX_PIECE_BYTES);
         cut_bytes += source->token[i].size * source->token[i].size;
         if (cut_bytes > MAX_CUT_BYTES)
             return ptq_fail(err, PTQ_EINPUT,

@@ -39,6 +39,18 @@ struct ptq_splitting {
 extern const struct ptq_splitting ptq_splittings[];
 extern const int ptq_n_splittings;
 
+/* Of SentencePiece: each cut of a token is looked at, which costs the square of its bytes. */
+enum { PTQ_MAX_PIECE_BYTES = 512 };
+
+/* 1 where texts go to BPE as SentencePiece's do: whole, "▁" for each space, with bytes for characters that it has not
+ * got. *prefix: one more "▁" before them. */
+int ptq_tokenizer_is_pieces(const struct ptq_tokenizer *tokenizer, int *prefix);
+/* What llama.cpp's SentencePiece needs of such a tokenizer, whose tokens by id are text [n]: type [n] of bytes and of
+ * the unknown token, score [n] of all. PTQ_EINPUT where scores cannot say what its merges do. */
+enum ptq_status ptq_tokenizer_pieces(const struct ptq_tokenizer *tokenizer, struct ptq_arena *arena,
+                                     const struct ptq_span *text, int64_t n, int32_t *type, float *score,
+                                     struct ptq_error *err);
+
 /* A folder's tokenizer.json or a file, and the files that GPT-2 and OPT came with. */
 enum ptq_status ptq_tokenizer_read_json(struct ptq_tokenizer *tokenizer, struct ptq_arena *arena, const char *path,
                                         struct ptq_error *err);
