@@ -41,12 +41,21 @@ def dense_weight(module):
     return weight.t().float().contiguous()
 
 
+def undivided(model, name, weight):
+    """What the plain folder has, whose activations are not divided: the scales of the one before, put into the weights
+    (BLOOM's AWQ; ones where the method was another)."""
+    before = getattr(model.get_submodule(name.rpartition(".")[0]), "gelu_impl", None)
+    if not name.endswith("dense_4h_to_h") or not hasattr(before, "scales"):
+        return weight
+    return weight.half().float() / before.scales.detach().float()
+
+
 def same_weights(folder, model, dense):
     """Whether GPTQModel dequantises what ptq reads, rounded to FP16 as both define it."""
     plain = AutoModelForCausalLM.from_pretrained(dense, device_map="cpu", dtype=torch.float16)
     modules = quantised_modules(model)
     other = [name for name, module in modules
-             if not torch.equal(dense_weight(module).half(), plain.get_submodule(name).weight)]
+             if not torch.equal(undivided(model, name, dense_weight(module)).half(), plain.get_submodule(name).weight)]
     print(f"{folder}: weights: {len(modules) - len(other)} of {len(modules)} linears are ptq's to the bit"
           f"{'   NOT HELD: ' + ' '.join(other[:8]) if other else ''}")
     return bool(modules) and not other
