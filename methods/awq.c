@@ -13,7 +13,8 @@
  *   clip=1|0                  with or without bounds
  *   formula=2023-11|2023-05   the scale without or with the weight term, which llm-awq dropped in commit 02c1dd6;
  *          |autoawq           with it as AutoAWQ kept it
- *   vo_average=0|1            1 scales v -> o also where query heads share a v, by their mean; llm-awq leaves it out
+ *   vo_average=0|1            1 scales v -> o also where query heads share a v, by what all of them have in the mean;
+ *                             llm-awq leaves it out
  *   grid                      ratios i / grid; 1 leaves s = 1
  *
  * Where there are fewer than 512 calibration rows llm-awq's stride of the clip sample is 0 and it stops; here all rows

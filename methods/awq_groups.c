@@ -101,13 +101,13 @@ static int64_t v_row(const struct ptq_config *c, int64_t k)
     return k / c->head_size / (c->heads / c->kv_heads) * c->head_size + k % c->head_size;
 }
 
-void ptq_awq_share(const struct ptq_config *c, const struct ptq_awq_group *group, float *importance)
+void ptq_awq_share(const struct ptq_config *c, const struct ptq_awq_group *group, float *term)
 {
     int64_t sharing = c->heads / c->kv_heads, d = c->head_size;
     if (group->prev != PTQ_AWQ_V || sharing == 1) return;
     for (int64_t kv = 0; kv < c->kv_heads; kv++)
         for (int64_t j = 0; j < d; j++) {
-            float *first = importance + kv * sharing * d + j;
+            float *first = term + kv * sharing * d + j;
             double sum = 0;
             for (int64_t h = 0; h < sharing; h++) sum += first[h * d];
             for (int64_t h = 0; h < sharing; h++) first[h * d] = (float)(sum / (double)sharing);
@@ -131,7 +131,7 @@ int ptq_awq_row_divisors(const struct ptq_config *c, const struct ptq_awq_group 
                          float *divisor)
 {
     int of_v = group->prev == PTQ_AWQ_V && role == PTQ_V, of_up = group->prev == PTQ_AWQ_UP && role == PTQ_UP;
-    /* s is one value for all channels that are mixed from one row of v: any of them stands for it */
+    /* s is one value for all channels that are mixed from one row of v (ptq_awq_share): any of them stands for it */
     for (int64_t k = 0; of_v && k < c->heads * c->head_size; k++) divisor[v_row(c, k)] = s[k];
     for (int64_t k = 0; of_up && k < c->ff; k++) divisor[k] = s[k];
     return of_v || of_up;

@@ -35,9 +35,9 @@ enum ptq_status ptq_awq_check(const struct ptq_spec *spec, const struct ptq_conf
  * where query heads share a v. */
 int ptq_awq_scalable(const struct ptq_config *config, const struct ptq_awq_group *group, int vo_average);
 
-/* v -> o where query heads share a v: their channels of importance[H D] become the mean over the sharing heads, so that
- * one scale fits all. Leaves the rest alone. */
-void ptq_awq_share(const struct ptq_config *config, const struct ptq_awq_group *group, float *importance);
+/* v -> o where query heads share a v: their channels of term[H D] become the mean over the sharing heads. Every term of
+ * a scale must pass here, so that one scale fits all. Leaves other groups alone. */
+void ptq_awq_share(const struct ptq_config *config, const struct ptq_awq_group *group, float *term);
 
 /* Outputs of the group's linears together. */
 int64_t ptq_awq_outputs(const struct ptq_block *block, const struct ptq_awq_group *group);

@@ -33,7 +33,7 @@ struct search {
     int64_t rows, n, k;
     const float *x, *w, *middle;
     const struct ptq_stats *means;
-    float *importance;  /* [K] mean |x| */
+    float *importance;  /* [K] mean |x|; like the next of all heads that share a v */
     float *weight_mean; /* [K] of formula=2023-05 */
     int by_gram;        /* the linears are judged by themselves */
     struct ptq_awq_gram gram;
@@ -69,7 +69,9 @@ static enum ptq_status find_importance(struct search *s, struct ptq_error *err)
     return PTQ_OK;
 }
 
-/* mean over the outputs of |w| / (largest |w| of its group); an all-zero group counts as 0. */
+/* mean over the outputs of |w| / (largest |w| of its group); an all-zero group counts as 0. Channels that are mixed
+ * from one row of v are one channel to the formula, which must give them one scale: their mean, as of their importance.
+ */
 static void find_weight_mean(struct search *s)
 {
     const struct ptq_grid *grid = &s->task->spec->grid;
@@ -86,6 +88,7 @@ static void find_weight_mean(struct search *s)
             for (int64_t i = 0; most > 0 && i < columns; i++) sum[k + i] += fabsf(w[i]) / most;
         }
     for (int64_t k = 0; k < s->k; k++) s->weight_mean[k] = (float)(sum[k] / (double)s->n);
+    ptq_awq_share(&s->task->model->config, s->group, s->weight_mean);
 }
 
 /* What a channel's scale is divided by. Where its weights are all 0 the term is left out: the scale changes nothing but

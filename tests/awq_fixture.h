@@ -156,6 +156,24 @@ static inline void run(struct fixture *f, int every_loss)
     if (ptq_awq_block(&f->task, &options, f->arena, &f->awq, &f->err)) fail_msg("%s", f->err.text);
 }
 
+static inline void assert_same_codes(const struct ptq_qmat *a, const struct ptq_qmat *b)
+{
+    assert_int_equal(a->n, b->n);
+    assert_int_equal(a->n_groups, b->n_groups);
+    if (!a->n) return;
+    assert_memory_equal(a->code, b->code, (size_t)(a->n * a->k));
+    assert_memory_equal(a->scale, b->scale, sizeof(float) * (size_t)(a->n * a->n_groups));
+    assert_memory_equal(a->zero, b->zero, sizeof(float) * (size_t)(a->n * a->n_groups));
+}
+
+/* As the pipeline runs it: any method of blocks. */
+static inline void run_method(struct fixture *f)
+{
+    f->task.moments_memory = ptq_arena_make("moments");
+    if (f->spec.method->block_method(&f->task, &f->err)) fail_msg("%s", f->err.text);
+    ptq_arena_free(f->task.moments_memory);
+}
+
 /* Mean over the rows of |w| / the largest of its group: what formula=2023-05 divides by. */
 static inline double weight_mean(const struct fixture *f, const struct ptq_linear *l, int64_t k)
 {

@@ -55,6 +55,7 @@ MUTATIONS = [
      "for (int64_t lane = 0; lane < t->lanes; lane++) now[lane] -= w[lane];", "gptq"),
     ("methods/awq_search.c", "sqrtf(most * least)", "sqrtf(most + least)", "awq"),
     ("methods/awq_search.c", "(float)(1 - ratio)", "(float)(1 + ratio)", "awq"),
+    ("methods/awq_search.c", "s->group, s->weight_mean);", "s->group, s->importance);", "awq_scales"),
     ("methods/awq_clip.c", "if (loss < least)", "if (loss > least)", "awq"),
     ("methods/awq_clip.c", "1 - i / 20.0", "1 - i / 10.0", "awq"),
     # the protocol: windows, what is scored, and how sure that is; readers of data

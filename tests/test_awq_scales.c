@@ -1,0 +1,149 @@
+/* What must hold of AWQ's scales whatever the data: that they change no function, that the formula's terms are there,
+ * and that a search which leaves trials early chooses what the whole search does. */
+#include "apply.h"
+#include "awq_fixture.h"
+#include "awq_groups.h"
+#include "pool.h"
+
+/* How far b is from a, of the largest a. */
+static double off(const float *a, const float *b, int64_t n)
+{
+    double size = 0, most = 0;
+    for (int64_t i = 0; i < n; i++) {
+        size = fmax(size, fabs((double)a[i]));
+        most = fmax(most, fabs((double)b[i] - a[i]));
+    }
+    return most / size;
+}
+
+/* What a block makes of the fixture's activations. */
+static const float *block_output(struct fixture *f, const struct ptq_block *block)
+{
+    struct ptq_forward g;
+    ptq_forward_make(f->arena, &f->model, NULL, WINDOWS, LENGTH, &g);
+    g.x = random_values(f, "x", ROWS * f->model.config.width, 1, 0);
+    assert_int_equal(ptq_forward_block(&g, block, 0, NULL, &f->err), PTQ_OK);
+    return g.x;
+}
+
+static void check_function_is_kept(enum kind kind, const char *spec)
+{
+    struct fixture f;
+    make(&f, kind, spec);
+    struct ptq_awq_options options = ptq_awq_options(&f.spec);
+    int64_t n = ROWS * f.model.config.width;
+    assert_int_equal(ptq_awq_transform(&f.task, &options, f.arena, &f.awq, &f.err), PTQ_OK);
+    const float *before = block_output(&f, &f.original);
+    double scaled = off(before, block_output(&f, &f.block), n), moved = off(before, f.calib.x, n);
+    int searched = 0, apart = 0;
+    for (int input = 0; input < PTQ_N_INPUT; input++) {
+        const struct ptq_awq_choice *choice = &f.awq.choice[input];
+        int by_1 = 1;
+        for (int64_t k = 0; k < choice->k; k++) by_1 &= choice->scale[k] == 1;
+        searched += choice->searched;
+        apart += !by_1;
+    }
+    printf("%-8s %s: scaled %d groups, %d not by 1: output off by %.1e of the largest\n", kind_name[kind], spec,
+           searched, apart, scaled);
+    assert_int_equal(searched, kind >= FUSED ? 3 : 4); /* v -> o is left where q, k, v are fused */
+    assert_true(apart >= 2);
+    assert_true(scaled <= 1e-4);
+    if (options.loss == PTQ_AWQ_MODULE) assert_true(moved <= 1e-5);
+    drop(&f);
+}
+
+/* The scales change no output, whatever the formula; and with loss=module the calibration leaves at the original
+ * block's. */
+static void test_function_is_kept(void **state)
+{
+    static const char *const spec[] = {"awq:w3,g16,vo_average=1",
+                                       "awq:w3,g16,vo_average=1,formula=2023-05",
+                                       "awq:w3,g16,vo_average=1,formula=autoawq",
+                                       "awq:w8,g16,vo_average=1,formula=2023-05,loss=gram",
+                                       "awq+gptq:w3,g16,vo_average=1",
+                                       "awq+gptq:w3,g16,vo_average=1,formula=2023-05",
+                                       "awq+gptq:w3,g16,vo_average=1,formula=autoawq"};
+    (void)state;
+    for (enum kind kind = GATED; kind < N_KINDS; kind++)
+        for (size_t i = 0; i < sizeof spec / sizeof *spec; i++) check_function_is_kept(kind, spec[i]);
+}
+
+/* The whole of AWQ then GPTQ, at 8 bits: what the quantised block gives is off by rounding alone. */
+static void test_gptq_after_awq(void **state)
+{
+    static const char *const formula[] = {"2023-11", "2023-05", "autoawq"};
+    (void)state;
+    for (enum kind kind = GATED; kind < N_KINDS; kind++)
+        for (int i = 0; i < 3; i++) {
+            struct fixture f;
+            char spec[80];
+            snprintf(spec, sizeof spec, "awq+gptq:w8,g16,vo_average=1,formula=%s", formula[i]);
+            make(&f, kind, spec);
+            run_method(&f);
+            ptq_reapply(f.q, &f.block);
+            int64_t n = ROWS * f.model.config.width;
+            double rounded = off(block_output(&f, &f.original), block_output(&f, &f.block), n);
+            printf("%-8s %s: output off by %.1e of the largest\n", kind_name[kind], spec, rounded);
+            assert_true(rounded <= 0.02);
+            drop(&f);
+        }
+}
+
+static void test_shared_v_is_left(void **state)
+{
+    struct fixture f;
+    (void)state;
+    make(&f, SHARED, "awq:w3,g16");
+    run(&f, 0);
+    assert_false(f.awq.choice[PTQ_ATTN_OUT].searched);
+    for (int64_t k = 0; k < f.awq.choice[PTQ_ATTN_OUT].k; k++) assert_true(f.awq.choice[PTQ_ATTN_OUT].scale[k] == 1);
+    assert_null(f.awq.clip[PTQ_Q].max);
+    assert_null(f.awq.clip[PTQ_K].max);
+    assert_non_null(f.awq.clip[PTQ_V].max);
+    drop(&f);
+}
+
+/* ---- the search ---- */
+
+/* A search that leaves trials early chooses what the whole search does, and never a worse ratio than 0. */
+static void test_early_stop(void **state)
+{
+    static const char *const spec[] = {"awq:w3,g16", "awq:w3,g16,loss=gram", "awq:w2,g-1,formula=2023-05",
+                                       "awq:w4,g32,loss=gram,vo_average=1"};
+    (void)state;
+    for (int kind = GATED; kind < N_KINDS; kind++)
+        for (int i = 0; i < 4; i++) {
+            struct fixture whole, early;
+            make(&whole, (enum kind)kind, spec[i]);
+            make(&early, (enum kind)kind, spec[i]);
+            run(&whole, 1);
+            run(&early, 0);
+            for (int input = 0; input < PTQ_N_INPUT; input++) {
+                const struct ptq_awq_choice *a = &whole.awq.choice[input], *b = &early.awq.choice[input];
+                assert_int_equal(a->searched, b->searched);
+                if (!a->searched) continue;
+                assert_int_equal(a->ratio, b->ratio);
+                assert_true(a->loss[a->ratio] == b->loss[b->ratio]);
+                int first = 0;
+                for (int r = 1; r < 20; r++) first = a->loss[r] < a->loss[first] ? r : first;
+                assert_int_equal(a->ratio, first);
+            }
+            for (int role = 0; role < PTQ_N_ROLE; role++) assert_same_codes(&whole.q[role], &early.q[role]);
+            drop(&whole);
+            drop(&early);
+        }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_function_is_kept),
+        cmocka_unit_test(test_gptq_after_awq),
+        cmocka_unit_test(test_shared_v_is_left),
+        cmocka_unit_test(test_early_stop),
+    };
+    ptq_pool_start(2);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    ptq_pool_stop();
+    return failed;
+}
