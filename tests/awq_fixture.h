@@ -55,7 +55,7 @@ static inline float *random_values(struct fixture *f, const char *name, int64_t 
     return v;
 }
 
-static inline void make_model(struct fixture *f, enum kind kind)
+static inline void make_model(struct fixture *f, enum kind kind, int64_t ff)
 {
     struct ptq_config *c = &f->model.config;
     for (int i = 0; i < ptq_n_families; i++)
@@ -66,7 +66,7 @@ static inline void make_model(struct fixture *f, enum kind kind)
     c->heads = 4;
     c->kv_heads = kind == SHARED ? 2 : 4;
     c->head_size = 12;
-    c->ff = 80;
+    c->ff = ff;
     c->norm_eps = 1e-5;
     if (c->family->position == PTQ_ALIBI) {
         f->model.alibi_slope = ptq_new(f->arena, float, 4);
@@ -122,11 +122,12 @@ static inline void measure_calibration(struct fixture *f)
     if (ptq_stats_block(f->arena, &moved, &f->original, 0, f->means, f->moments, &f->err)) fail_msg("%s", f->err.text);
 }
 
-static inline void make(struct fixture *f, enum kind kind, const char *spec)
+/* With an MLP as wide as that. */
+static inline void make_wide(struct fixture *f, enum kind kind, const char *spec, int64_t ff)
 {
     *f = (struct fixture){.arena = ptq_arena_make("fixture"), .scratch = ptq_arena_make("scratch")};
     if (ptq_spec_parse(spec, &f->spec, &f->err)) fail_msg("%s", f->err.text);
-    make_model(f, kind);
+    make_model(f, kind, ff);
     f->original = make_block(f, kind);
     f->block = make_block(f, kind);
     fill_calibration(f);
@@ -141,6 +142,11 @@ static inline void make(struct fixture *f, enum kind kind, const char *spec)
                                       .scratch = f->scratch,
                                       .q = f->q,
                                       .report = f->report};
+}
+
+static inline void make(struct fixture *f, enum kind kind, const char *spec)
+{
+    make_wide(f, kind, spec, 80);
 }
 
 static inline void drop(struct fixture *f)

@@ -56,6 +56,7 @@ MUTATIONS = [
     ("methods/awq_search.c", "sqrtf(most * least)", "sqrtf(most + least)", "awq"),
     ("methods/awq_search.c", "(float)(1 - ratio)", "(float)(1 + ratio)", "awq"),
     ("methods/awq_search.c", "s->group, s->weight_mean);", "s->group, s->importance);", "awq_scales"),
+    ("methods/awq_search.c", "margin = 1 + 1e-6", "margin = 0.5", "awq_scales"),
     ("methods/awq_clip.c", "if (loss < least)", "if (loss > least)", "awq"),
     ("methods/awq_clip.c", "1 - i / 20.0", "1 - i / 10.0", "awq"),
     # the protocol: windows, what is scored, and how sure that is; readers of data
