@@ -71,7 +71,7 @@ coverage: # lines and branches that the tests run: $(BUILD)-coverage/coverage.tx
 	@scripts/install-deps --for ci
 	@tests/coverage $(BUILD)-coverage
 
-mutate: # 34 changes of one token each, which the tests must notice
+mutate: # changes of one token each (tests/mutate.py), which the tests must notice
 	@scripts/install-deps --for test
 	@tests/mutate.py $(BUILD)-mutate
 

@@ -50,6 +50,11 @@ MUTATIONS = [
     ("methods/channels.c", "x->importance < y->importance ? 1", "x->importance > y->importance ? 1", "pipeline scale"),
     ("methods/gptq_factor.c", "t->diagonal[row] + t->damp", "t->diagonal[row] - t->damp", "gptq"),
     ("methods/gptq_factor.c", "out->percdamp * 10", "out->percdamp * 2", "gptq"),
+    ("methods/gptq_factor.c", "sum += diagonal[i];", "sum += dead[i] ? 0 : diagonal[i];", "gptq"),
+    ("methods/gptq_solve.c", "SHRINKS = 80", "SHRINKS = 40", "gptq"),
+    # a row's grid is found with the weights of dead channels, a group's without
+    ("methods/gptq_solve.c", "if (s->q->grid.group_size < 0)", "if (s->q->grid.group_size < -1)", "gptq"),
+    ("methods/gptq_solve.c", "t->row[i] = s->factor->dead[i] ? 0 : w[i];", "t->row[i] = w[i];", "gptq"),
     ("methods/gptq_solve.c", "+= loss[lane] / 2", "+= loss[lane] * 2", "gptq"),
     ("methods/gptq_solve.c", "for (int64_t lane = 0; lane < t->lanes; lane++) now[lane] += w[lane];",
      "for (int64_t lane = 0; lane < t->lanes; lane++) now[lane] -= w[lane];", "gptq"),
@@ -57,6 +62,9 @@ MUTATIONS = [
     ("methods/awq_search.c", "(float)(1 - ratio)", "(float)(1 + ratio)", "awq"),
     ("methods/awq_search.c", "s->group, s->weight_mean);", "s->group, s->importance);", "awq_scales"),
     ("methods/awq_search.c", "margin = 1 + 1e-6", "margin = 0.5", "awq_scales"),
+    ("methods/awq_search.c", "? 1e-4f : 0", "? 1e-1f : 0", "awq_scales"),
+    ("methods/awq_groups.c", "h < sharing; h++) sum +=", "h < 1; h++) sum +=", "awq_scales"),
+    ("methods/awq_gptq.c", "memcpy(linear->w, w,", "memcpy(w, linear->w,", "awq"),
     ("methods/awq_clip.c", "if (loss < least)", "if (loss > least)", "awq"),
     ("methods/awq_clip.c", "1 - i / 20.0", "1 - i / 10.0", "awq"),
     # the protocol: windows, what is scored, and how sure that is; readers of data

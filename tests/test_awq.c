@@ -265,6 +265,35 @@ static void test_clip(void **state)
     check_clip(64, 1000, 20);
 }
 
+/* GPTQ after AWQ sees the weights as clip=1 has clamped them: in one block of columns its grids are those that AWQ by
+ * itself gives them. */
+static void test_clip_before_gptq(void **state)
+{
+    (void)state;
+    for (enum kind kind = GATED; kind < N_KINDS; kind++) {
+        struct fixture awq, both, wide;
+        int apart = 0;
+        make(&awq, kind, "awq:w3,g16,range=gptq,loss=gram");
+        make(&both, kind, "awq+gptq:w3,g16,clip=1");
+        make(&wide, kind, "awq+gptq:w3,g16");
+        run(&awq, 0);
+        run_method(&both);
+        run_method(&wide);
+        for (int role = 0; role < PTQ_N_ROLE; role++) {
+            const struct ptq_qmat *a = &awq.q[role], *b = &both.q[role], *c = &wide.q[role];
+            size_t bytes = sizeof(float) * (size_t)(a->n * a->n_groups);
+            if (!a->n) continue;
+            assert_memory_equal(a->scale, b->scale, bytes);
+            assert_memory_equal(a->zero, b->zero, bytes);
+            apart += memcmp(b->scale, c->scale, bytes) != 0;
+        }
+        assert_true(apart >= 2); /* without bounds they are others */
+        drop(&awq);
+        drop(&both);
+        drop(&wide);
+    }
+}
+
 /* ---- hard data ---- */
 
 static void assert_finite(const struct fixture *f)
@@ -385,6 +414,7 @@ int main(void)
         cmocka_unit_test(test_weight_term),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_clip),
+        cmocka_unit_test(test_clip_before_gptq),
         cmocka_unit_test(test_zero_channels),
         cmocka_unit_test(test_positive_group),
         cmocka_unit_test(test_infinite_activation),

@@ -103,6 +103,57 @@ static void test_shared_v_is_left(void **state)
     drop(&f);
 }
 
+/* Where query heads share a v, what the formula sees is their mean: here of four heads in two pairs. */
+static void test_share(void **state)
+{
+    struct fixture f;
+    const struct ptq_awq_family *family;
+    float term[48];
+    (void)state;
+    make(&f, SHARED, "awq:w3,g16");
+    assert_int_equal(ptq_awq_family(&f.model.config, &family, &f.err), PTQ_OK);
+    for (int input = 0; input < PTQ_N_INPUT; input++) {
+        for (int k = 0; k < 48; k++) term[k] = (float)(k * k);
+        ptq_awq_share(&f.model.config, &family->group[input], term);
+        for (int k = 0; k < 48; k++) {
+            int first = k / 24 * 24 + k % 12, second = first + 12;
+            assert_true(term[k] == (float)(input == PTQ_ATTN_OUT ? (first * first + second * second) / 2.0 : k * k));
+        }
+    }
+    drop(&f);
+}
+
+/* With ratio 0 the scale is the weight term alone: 1 / (mean of |w| / its group's largest), and with AutoAWQ's formula
+ * 1e-4 more below the line, which is felt where a channel's weights are small. */
+static void test_weight_term_alone(void **state)
+{
+    static const char *const formula[] = {"2023-05", "autoawq"};
+    static const double more[] = {0, 1e-4};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct fixture f;
+        make(&f, GATED, "awq:w3,g16,loss=gram,grid=1");
+        struct ptq_awq_options options = ptq_awq_options(&f.spec);
+        struct ptq_linear *down = &f.original.linear[PTQ_DOWN];
+        double want[80], least = INFINITY, most = 0;
+        for (int64_t at = 0; at < down->n * 80; at++) down->w[at] *= at % 80 % 7 == 2 ? 1e-3f : 1;
+        memcpy(f.block.linear[PTQ_DOWN].w, down->w, sizeof(float) * (size_t)(down->n * 80));
+        options.formula = i ? PTQ_AWQ_AUTOAWQ : PTQ_AWQ_2023_05;
+        assert_int_equal(ptq_awq_transform(&f.task, &options, f.arena, &f.awq, &f.err), PTQ_OK);
+        for (int64_t k = 0; k < 80; k++) {
+            want[k] = 1 / (weight_mean(&f, down, k) + more[i]);
+            least = fmin(least, want[k]);
+            most = fmax(most, want[k]);
+        }
+        for (int64_t k = 0; k < 80; k++) {
+            double scale = f.awq.choice[PTQ_MLP_OUT].scale[k], exact = want[k] / sqrt(least * most);
+            if (fabs(scale - exact) > 1e-5 * exact)
+                fail_msg("formula=%s: scale %ld is %.7g and not %.7g", formula[i], (long)k, scale, exact);
+        }
+        drop(&f);
+    }
+}
+
 /* ---- the search ---- */
 
 /* Trials that the search of a group left: their loss is what it was by then. Of the others it is the whole one, and the
@@ -161,10 +212,9 @@ static void test_early_stop(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_function_is_kept),
-        cmocka_unit_test(test_gptq_after_awq),
-        cmocka_unit_test(test_shared_v_is_left),
-        cmocka_unit_test(test_early_stop),
+        cmocka_unit_test(test_function_is_kept),  cmocka_unit_test(test_gptq_after_awq),
+        cmocka_unit_test(test_shared_v_is_left),  cmocka_unit_test(test_share),
+        cmocka_unit_test(test_weight_term_alone), cmocka_unit_test(test_early_stop),
     };
     ptq_pool_start(2);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
