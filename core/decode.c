@@ -5,6 +5,7 @@
 #include "mapped.h"
 #include "ops.h"
 #include "pool.h"
+#include "progress.h"
 #include "resident.h"
 
 #include <math.h>
@@ -94,6 +95,10 @@ enum ptq_status ptq_decoder_make(struct ptq_arena *arena, const struct ptq_model
                         "prompt and text take %lld tokens, but %s has only %lld positions; "
                         "ask for fewer tokens",
                         (long long)capacity, model->name, (long long)c->positions);
+    if (c->family->position == PTQ_ROPE && capacity > c->positions)
+        ptq_progress_note("prompt and text may take %lld tokens, but %s was made for %lld positions; text beyond them "
+                          "may be poor",
+                          (long long)capacity, model->name, (long long)c->positions);
     *out = (struct ptq_decoder){.model = model, .block = block, .capacity = capacity};
     out->id = ptq_new(arena, int32_t, capacity);
     ptq_forward_make(arena, model, out->id, 1, capacity, &out->forward);

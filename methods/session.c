@@ -268,15 +268,28 @@ static enum ptq_status share_windows(struct ptq_session *s, const struct ptq_job
     return PTQ_OK;
 }
 
+/* A window beyond the model's positions: learned ones end there, rotary ones go on, which is said once a model. */
+static enum ptq_status check_reach(struct ptq_shared_model *m, const char *what, int64_t window, struct ptq_error *err)
+{
+    const struct ptq_config *c = &m->model.config;
+    if (window <= c->positions) return PTQ_OK;
+    if (c->family->position == PTQ_LEARNED)
+        return ptq_fail(err, PTQ_EUSAGE, "%s is %lld, but %s has only %lld positions; take a shorter one", what,
+                        (long long)window, m->model.name, (long long)c->positions);
+    if (c->family->position != PTQ_ROPE || window <= m->noted) return PTQ_OK;
+    m->noted = window;
+    ptq_progress_note("%s is %lld, but %s was made for %lld positions; what it says of tokens beyond them may be poor",
+                      what, (long long)window, m->model.name, (long long)c->positions);
+    return PTQ_OK;
+}
+
 static enum ptq_status eval_windows(struct ptq_session *s, const struct ptq_job *job, struct ptq_planned *plan,
                                     struct ptq_error *err)
 {
     const struct ptq_config *c = &plan->model->model.config;
     int64_t window = job->window ? job->window : c->positions < DEFAULT_WINDOW ? c->positions : DEFAULT_WINDOW;
     if (window < 2) return ptq_fail(err, PTQ_EUSAGE, "window is %lld; it must be at least 2 tokens", (long long)window);
-    if (c->family->position == PTQ_LEARNED && window > c->positions)
-        return ptq_fail(err, PTQ_EUSAGE, "window is %lld, but %s has only %lld positions; take a shorter window",
-                        (long long)window, plan->model->model.name, (long long)c->positions);
+    PTQ_TRY(check_reach(plan->model, "window", window, err));
     struct ptq_shared_windows want = {.length = window,
                                       .max = job->max_windows,
                                       .need = job->fewer_do ? 1 : job->max_windows,
@@ -298,9 +311,7 @@ static enum ptq_status calib_windows(struct ptq_session *s, const struct ptq_job
     int64_t window = job->calib_window ? job->calib_window : DEFAULT_CALIB_WINDOW;
     int64_t n = job->calib_windows ? job->calib_windows : DEFAULT_CALIB_WINDOWS;
     if (window > c->positions && !job->calib_window) window = c->positions;
-    if (c->family->position == PTQ_LEARNED && window > c->positions)
-        return ptq_fail(err, PTQ_EUSAGE, "calib_window is %lld, but %s has only %lld positions; take a shorter one",
-                        (long long)window, plan->model->model.name, (long long)c->positions);
+    PTQ_TRY(check_reach(plan->model, "calib_window", window, err));
     struct ptq_shared_windows want = {.length = window, .max = n, .need = n, .sample = plan->sample};
     if (ptq_spec_has(&plan->spec, "order")) want.order = (uint64_t)ptq_spec_value(&plan->spec, "order");
     return share_windows(s, job, plan, plan->calib_text, want, &plan->calib, err);

@@ -38,6 +38,7 @@ struct ptq_shared_model {
     struct ptq_model model;
     struct ptq_tokenizer *tokenizer;
     char sha256[PTQ_SHA256_HEX], config_sha256[PTQ_SHA256_HEX];
+    int64_t noted; /* the longest window that was said to be beyond the model's positions */
     struct ptq_shared_text *text;
 };
 

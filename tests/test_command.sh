@@ -84,7 +84,22 @@ expect 1 'is a folder' "$ptq" eval "$models/llama" --text "$models"
 expect 0 ', all windows,' "${eval_llama[@]}" --max-windows 100000 # at most: a shorter text is taken whole
 expect 1 'give 0 windows of 5000, but 1 are asked for' "$ptq" eval "$models/llama" --text "$models/text.txt" --window 5000 --max-windows 9 --quiet
 expect 1 'give 0 windows' "$ptq" eval "$models/llama" --text "$models/text.txt" --window 5000 --quiet
-expect 2 'positions' "$ptq" eval "$models/opt" --text "$models/text.txt" --window 5000 --quiet
+expect 2 "window is 5000, but $models/opt has only 64 positions" "$ptq" eval "$models/opt" --text "$models/text.txt" --window 5000 --quiet
+# rotary positions go on beyond what the model was made for, which is said, with both numbers; ALiBi's have no end
+noted() {
+    local times
+    times=$(grep -c "^$2 is $3, but .*llama was made for 64 positions; " "$work/err") || true
+    [ "$times" -eq "$1" ] || fail "said $times times, not $1: $2 is $3 ($(cat "$work/err"))"
+}
+to_96=(--text "$models/text.txt" --max-windows 2 --window 96)
+expect 0 'ppl' "$ptq" eval "$models/llama" "${to_96[@]}"
+noted 1 window 96
+expect 0 'ppl' "$ptq" eval "$models/llama" "${to_96[@]}" --window 64 --method gptq:w4,g32 --calib "$models/calib.txt" \
+    --calib-windows 2 --calib-window 80
+noted 1 calib_window 80
+! grep -q '^window is' "$work/err" || fail 'a window that the positions reach is noted'
+expect 0 'ppl' "$ptq" eval "$models/bloom" "${to_96[@]}"
+! grep -q 'positions' "$work/err" || fail 'ALiBi ends nowhere'
 
 # --json: one object with the fixed keys, and nothing else on stdout
 expect 0 '"ppl"' "${eval_llama[@]}" --method rtn:w3,g32 --json
@@ -173,6 +188,10 @@ expect 2 'w_bit is an empty list' "${bad[@]}" --set "w_bit=[]"
 expect 2 "w_bit is '17'" "${bad[@]}" --set w_bit=17
 expect 1 'drops no cell' "$ptq" run "$work/worse.yaml" -o "$work/bad.h5"
 [ -z "$(find "$work" -name 'bad.h5*')" ] || fail 'a refused experiment left something'
+
+# beyond the positions: once a model, not once a cell
+expect 0 '2 of 2' "$ptq" run "$work/bad.yaml" -o "$work/beyond.h5" --set window=96
+noted 1 window 96
 
 # what it will cost is said although nothing was measured yet; a budget changes no bit, and is refused where it is too small
 expect 0 ', about ' "${bad[@]}" --dry-run

@@ -82,6 +82,15 @@ test_refused() {
     expect_text "device" "$scratch/err"
 }
 
+# More tokens than the model was made for: both numbers, once; as many as it was made for: nothing.
+test_beyond_the_positions() {
+    expect_exit 0 "$ptq" generate "$model" --prompt "the old" -n 100 --json
+    expect_text '^prompt and text may take 10[0-9] tokens, but .*llama3 was made for 64 positions; ' "$scratch/err"
+    [ "$(grep -c positions "$scratch/err")" = 1 ] || fail "said more than once: $(cat "$scratch/err")"
+    expect_exit 0 "$ptq" generate "$model" --prompt "the old" -n 40 --json
+    expect_no_text positions "$scratch/err"
+}
+
 # Without a device one sentence; with one the same tokens as here.
 test_device() {
     local here
