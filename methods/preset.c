@@ -11,7 +11,7 @@ enum { MAX_PRESETS = 32 };
 #define GPTQ_SWITCHES "range=gptq,scale_dtype=fp32,static_groups=0,percdamp=0.01,fresh_groups=0,mse=0"
 
 /* Switches are spelt out, defaults too: a default that changes must not change what is called published. AWQ and
- * AutoAWQ compute scales in the checkpoint's FP16. */
+ * AutoAWQ compute in the checkpoint's FP16, of which the grid's roundings are taken over (docs/methods.md). */
 const struct ptq_preset ptq_presets[] = {
     {.name = "awq-paper",
      .method = "awq",
