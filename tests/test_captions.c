@@ -39,10 +39,52 @@ static void errors_are_no_order(void **state)
     assert_says(figure_of(cells, 2, "error")->caption, "no order of methods: the tokens are of the calibration text");
 }
 
+/* Two blocks of q_proj, o_proj and up_proj, with alphas. */
+static void set_alphas(struct ptq_cell *cell, double q, double o, double up)
+{
+    static const char *const role[] = {"self_attn.q_proj", "self_attn.o_proj", "mlp.up_proj"};
+    const double alpha[] = {q, o, up};
+    cell->n_linears = 6;
+    cell->linear = ptq_new(arena, struct ptq_linear_report, 6);
+    for (int i = 0; i < 6; i++)
+        cell->linear[i] = (struct ptq_linear_report){
+            .name = ptq_format(arena, "model.layers.%d.%s", i / 3, role[i % 3]), .alpha = alpha[i % 3]};
+}
+
+/* What no search chose has no line: -1, or in older files 0 in every block, which may have been chosen. A line is the
+ * same one in each panel, whatever the panel's others are. */
+static void alphas_are_chosen(void **state)
+{
+    (void)state;
+    struct ptq_cell cells[2] = {make_cell(arena, "m", "awq:w3,g64", 0.4),
+                                make_cell(arena, "m", "awq:w4,g64,vo_average=1", 0.1)};
+    set_alphas(&cells[0], 0.25, -1, 0);
+    set_alphas(&cells[1], 0.5, 0.75, 0.1);
+    const struct ptq_figure *f = figure_of(cells, 2, "alpha");
+    assert_says(f->settings, "w3 g64; not searched: o_proj'");
+    assert_says(f->settings, "w4 g64'");
+    assert_says(f->caption, "What was not searched has no line");
+    static const char *const lines[] = {"q_proj 1", "q_proj 1", "up_proj 2", "up_proj 2", "q_proj 1",
+                                        "q_proj 1", "o_proj 3", "o_proj 3",  "up_proj 2", "up_proj 2"};
+    assert_int_equal(f->data.n_rows, 10);
+    for (int r = 0; r < 10; r++)
+        assert_string_equal(ptq_format(arena, "%s %s", f->data.row[r][3], f->data.row[r][4]), lines[r]);
+    assert_int_equal(f->brief->n_rows, 6);
+    assert_string_equal(f->brief->row[2][1], "o_proj");
+    assert_string_equal(f->brief->row[2][2], "not searched");
+    set_alphas(&cells[0], 0.25, 0, 0.1); /* an older file's, or a search's */
+    f = figure_of(cells, 1, "alpha");
+    assert_says(f->settings, "w3 g64; not searched, or 0 in every block: o_proj'");
+    assert_int_equal(f->data.n_rows, 4);
+    set_alphas(&cells[0], 0.25, 0.25, 0.1);
+    assert_null(strstr(figure_of(cells, 1, "alpha")->caption, "not searched"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(errors_are_no_order),
+        cmocka_unit_test(alphas_are_chosen),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
