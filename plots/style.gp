@@ -52,11 +52,12 @@ set datafile missing ''
 # Blocks are numbers of their own: ticks at whole ones, eight of them at most.
 block_step(n) = n <= 8 ? 1 : n <= 16 ? 2 : n <= 40 ? 5 : n <= 80 ? 10 : 20
 
-# The note below the plot, at note_at of the screen. One that is too long for a line goes on in a second, for which the
-# picture is higher by note_room: what stands over the note does so over that, too.
-note_room = strlen(note_2) ? 14.0 : 0
+# The note below the plot, its first line at note_at of the screen. One that is too long for a line goes on in others, for
+# which the picture is higher by note_room: what stands over the note does so over those, too.
+note_room = 14.0 * (|note_line| - 1)
 note_at = (14.0 + note_room) / height
-if (strlen(note_2)) { note = note."\n".note_2 }
+note = note_line[1]
+do for [i = 2:|note_line|] { note = note."\n".note_line[i] }
 
 # A key of key_rows rows below the plot, over the note: `eval key_below`. pngcairo sets it wider than svg does.
 key_size = format eq 'png' ? 'samplen 2 width 0' : 'samplen 2.5 width 1'

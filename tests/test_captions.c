@@ -4,6 +4,7 @@
 #include "figure.h"
 #include "plot.h"
 #include "folder_test.h"
+#include "mapped.h"
 #include "report.h"
 
 static struct ptq_error err;
@@ -80,11 +81,38 @@ static void alphas_are_chosen(void **state)
     assert_null(strstr(figure_of(cells, 1, "alpha")->caption, "not searched"));
 }
 
+static const char *drawn(const struct ptq_figure *f)
+{
+    char *text;
+    size_t size;
+    const char *svg = ptq_format(arena, "%s/%s.svg", folder, f->stem);
+    if (ptq_figure_draw(arena, f, folder, 0, &err)) fail_msg("%s", err.text);
+    if (ptq_read_file(arena, svg, 1 << 24, &text, &size, &err)) fail_msg("%s", err.text);
+    return text;
+}
+
+/* A note that is longer than a line goes on in as many as it takes. */
+static void notes_fit(void **state)
+{
+    (void)state;
+    struct ptq_cell cells[3] = {make_cell(arena, "m", "fp16", 0), make_cell(arena, "m", "rtn:w3,g64", 0.1),
+                                make_cell(arena, "m", "rtn:w4,g64", 0.1)};
+    struct ptq_figure f = *figure_of(cells, 3, "rows");
+    char part[109] = {0};
+    memset(part, 'x', 108);
+    f.note = ptq_format(arena, "first; second; %s; %s; last", part, part);
+    const char *svg = drawn(&f);
+    assert_says(svg, ">first; second;<");
+    assert_says(svg, ptq_format(arena, ">%s;<", part));
+    assert_says(svg, ptq_format(arena, ">%s; last<", part));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(errors_are_no_order),
         cmocka_unit_test(alphas_are_chosen),
+        cmocka_unit_test(notes_fit),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
