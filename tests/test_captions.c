@@ -91,6 +91,41 @@ static const char *drawn(const struct ptq_figure *f)
     return text;
 }
 
+/* A method that plots/style.gp has no name of has a colour and a mark by its place among such ones, in all figures, and
+ * its variants have marks of their own in the key. */
+static void own_methods_differ(void **state)
+{
+    (void)state;
+    static const char *const specs[] = {"fp16",         "rtn:w3,g64",          "wmse:w3,g64,weigh=none",
+                                        "rtn:w4,g64",   "wmse:w3,g64,weigh=x", "wmse:w3,g64,weigh=y",
+                                        "shrink:w3,g64"};
+    static const char *const there[] = {"rgb(170,  68, 153)", "rgb(153, 153,  51)", ">wmse, weigh=none<",
+                                        ">wmse, weigh=x<", ">shrink<"};
+    struct ptq_cell cells[7];
+    for (int i = 0; i < 7; i++) cells[i] = make_cell(arena, "m", specs[i], 0.1 * i);
+    const struct ptq_figure *bits = figure_of(cells, 7, "bits");
+    assert_says(bits->settings, "line_method[4] = 'wmse'\nline_method[5] = 'shrink'\n");
+    assert_says(bits->settings, "line_turn[2] = '0'\nline_turn[3] = '1'\nline_turn[4] = '2'\nline_turn[5] = '0'\n");
+    const char *svg = drawn(bits), *rows = drawn(figure_of(cells, 7, "rows"));
+    for (size_t i = 0; i < sizeof there / sizeof *there; i++) assert_says(svg, there[i]);
+    assert_says(rows, there[0]);
+    assert_says(rows, there[1]);
+    struct ptq_cell two[3] = {cells[0], cells[1], cells[6]}; /* alone it comes first */
+    assert_says(drawn(figure_of(two, 3, "rows")), there[0]);
+}
+
+/* Too many variants for the key are shown by their methods. */
+static void many_variants_are_one(void **state)
+{
+    (void)state;
+    struct ptq_cell cells[12] = {make_cell(arena, "m", "rtn:w4,g64", 0.1)};
+    for (int i = 1; i < 12; i++)
+        cells[i] = make_cell(arena, "m", ptq_format(arena, "wmse:w3,g64,steps=%d", i), 0.1 * i);
+    const struct ptq_figure *bits = figure_of(cells, 12, "bits");
+    assert_says(bits->settings, "array lines[2]\nlines[1] = 'RTN'\nlines[2] = 'wmse'\n");
+    assert_says(figure_of(cells, 9, "bits")->settings, "lines[9] = 'wmse, steps=8'\n");
+}
+
 /* A note that is longer than a line goes on in as many as it takes. */
 static void notes_fit(void **state)
 {
@@ -110,8 +145,8 @@ static void notes_fit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(errors_are_no_order),
-        cmocka_unit_test(alphas_are_chosen),
+        cmocka_unit_test(errors_are_no_order), cmocka_unit_test(alphas_are_chosen),
+        cmocka_unit_test(own_methods_differ),  cmocka_unit_test(many_variants_are_one),
         cmocka_unit_test(notes_fit),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
