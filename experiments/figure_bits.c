@@ -19,7 +19,7 @@ struct bits {
     double *x;         /* where it is drawn */
     double low, high;  /* of all points and bars, FP16's too */
     int *line, *front; /* front: the number on the front from 1, or 0 */
-    int n, n_front;
+    int n, n_front, n_aside;
     /* A mark each in the key: the methods with their parameters, or, where those are too many, without. */
     const char *name[MOST_LINES + 1], *method[MOST_LINES + 1]; /* the last one stands for all others */
     int turn[MOST_LINES + 1];                                  /* which one of its method, from 0 */
@@ -91,6 +91,11 @@ static int covers(const struct bits *b, const struct ptq_axis *axis, int i, int 
            height_of(axis, q->low) - mark < height_of(axis, p->high);
 }
 
+static int is_aside(const struct bits *b, int i)
+{
+    return b->x[i] != b->row[i]->cell->effective_bits;
+}
+
 /* At its bits, or as many steps to the side as keep its mark and bar free of those before it. */
 static void place(struct ptq_arena *arena, struct bits *b)
 {
@@ -102,6 +107,7 @@ static void place(struct ptq_arena *arena, struct bits *b)
             covered = 0;
             for (int j = 0; j < i && !covered; j++) covered = covers(b, &axis, i, j, step);
         }
+    for (int i = 0; i < b->n; i++) b->n_aside += is_aside(b, i);
 }
 
 /* 0 where there are not two sizes to compare. */
@@ -197,6 +203,7 @@ static void put_settings(struct ptq_arena *arena, const struct bits *b, struct p
     double first = b->row[0]->cell->effective_bits, last = b->row[b->n - 1]->cell->effective_bits;
     double margin = 0.05 * (last - first);
     put_lines(arena, b, f);
+    ptq_figure_number(arena, f, "n_front", b->n_front);
     ptq_figure_number(arena, f, "x_low", first - margin);
     ptq_figure_number(arena, f, "x_high", last + margin);
     ptq_figure_axis(arena, f, "y", b->low, b->high);
@@ -211,11 +218,18 @@ static void find(struct ptq_arena *arena, const struct ptq_model_rows *rows, str
     struct ptq_figure *f = ptq_figure_add(arena, out, rows, "bits", "bits");
     f->heading = ptq_format(arena, "%s: perplexity against size", rows->model);
     f->note = ptq_figure_note(arena, rows, "bars");
-    f->caption =
-        "Each point is a cell. Bits are all that is stored for a weight of a quantised linear: its code, its "
-        "share of scales and zeros, and channels kept in FP16. The stepped line is the Pareto front: the ringed "
-        "cells on it are better than every cell that is no larger; a cell above it wastes bits or perplexity. "
-        "Cells of one size that would cover each other stand a little apart.";
+    if (b.n_aside)
+        f->note = ptq_format(arena, "%s; a mark set aside, not to cover another, has a line to its bits", f->note);
+    f->caption = ptq_format(
+        arena,
+        "Each point is a cell. Bits are all that is stored for a weight of a quantised linear: its code, its share of "
+        "scales and zeros, and channels kept in FP16. %s%s",
+        b.n_front > 1 ? "The stepped line is the Pareto front: the ringed cells on it are better than every cell that "
+                        "is no larger; a cell above it wastes bits or perplexity."
+                      : "The ringed cell is the whole Pareto front: the smallest and the best.",
+        b.n_aside ? " Cells of nearly one size that would cover each other stand a little apart, each with a line to "
+                    "its bits."
+                  : "");
     f->alt = ptq_format(arena,
                         "Scatter plot: perplexity of %s against effective bits a weight, %d cells, %d marks; "
                         "%d of them make the Pareto front, which the table below lists.",

@@ -126,6 +126,28 @@ static void many_variants_are_one(void **state)
     assert_says(figure_of(cells, 9, "bits")->settings, "lines[9] = 'wmse, steps=8'\n");
 }
 
+/* A mark that is not at its cell's bits says so in the picture; a front of one cell is no line. */
+static void places_are_said(void **state)
+{
+    (void)state;
+    static const char aside[] = "a mark set aside, not to cover another, has a line to its bits";
+    static const char *const specs[] = {"rtn:w4,g64", "awq:w3,g64", "gptq:w3,g64,act_order=0", "rtn:w3,g64"};
+    struct ptq_cell cells[4];
+    for (int i = 0; i < 4; i++) cells[i] = make_cell(arena, "m", specs[i], i ? 0.4 : 0.1);
+    const struct ptq_figure *f = figure_of(cells, 4, "bits");
+    assert_says(f->note, aside);
+    assert_says(f->caption, "The stepped line is the Pareto front");
+    assert_says(drawn(f), aside);
+    cell_fill(&cells[0], arena, 0.9); /* more bits, and worse */
+    cell_fill(&cells[2], arena, 1.5);
+    cell_fill(&cells[3], arena, 3);
+    f = figure_of(cells, 4, "bits");
+    assert_null(strstr(f->note, aside));
+    assert_null(strstr(f->caption, "a little apart"));
+    assert_says(f->caption, "The ringed cell is the whole Pareto front");
+    assert_says(f->settings, "n_front = 1\n");
+}
+
 /* A note that is longer than a line goes on in as many as it takes. */
 static void notes_fit(void **state)
 {
@@ -147,7 +169,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(errors_are_no_order), cmocka_unit_test(alphas_are_chosen),
         cmocka_unit_test(own_methods_differ),  cmocka_unit_test(many_variants_are_one),
-        cmocka_unit_test(notes_fit),
+        cmocka_unit_test(places_are_said),     cmocka_unit_test(notes_fit),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
