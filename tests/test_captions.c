@@ -164,12 +164,36 @@ static void notes_fit(void **state)
     assert_says(svg, ptq_format(arena, ">%s; last<", part));
 }
 
+/* What statistics took that came from the cache is in no bar: the cell is marked, and the picture says why. */
+static void cached_seconds_are_said(void **state)
+{
+    (void)state;
+    static const char cached[] = "* statistics from the cache, whose seconds are in no bar";
+    struct ptq_cell cells[3] = {make_cell(arena, "m", "gptq:w3,g64", 0.3), make_cell(arena, "m", "awq:w3,g64", 0.2),
+                                make_cell(arena, "m", "awq:w4,g64", 0.1)};
+    for (int i = 0; i < 3; i++) cells[i].calib = "texts/perl-doc", cells[i].calib_sha256 = cells[0].text_sha256;
+    const struct ptq_figure *f = figure_of(cells, 3, "cost");
+    assert_says(f->note, cached);
+    assert_says(f->caption, "Of a cell with a * the statistics were in the cache");
+    assert_string_equal(f->brief->row[0][0], "GPTQ, w3 g64"); /* its windows travel: nothing of it was cached */
+    assert_string_equal(f->brief->row[1][0], "AWQ, w3 g64 *");
+    assert_says(drawn(f), cached);
+    cells[2].seconds_calibrate = 7; /* the one that asked first; the other had them of it */
+    f = figure_of(cells, 3, "cost");
+    assert_null(strstr(f->note, cached));
+    assert_null(strstr(f->caption, "*"));
+    assert_string_equal(f->brief->row[1][0], "AWQ, w3 g64");
+    cells[2].calib_sha256 = cells[0].tokens_sha256; /* of another text */
+    assert_string_equal(figure_of(cells, 3, "cost")->brief->row[1][0], "AWQ, w3 g64 *");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(errors_are_no_order), cmocka_unit_test(alphas_are_chosen),
-        cmocka_unit_test(own_methods_differ),  cmocka_unit_test(many_variants_are_one),
-        cmocka_unit_test(places_are_said),     cmocka_unit_test(notes_fit),
+        cmocka_unit_test(errors_are_no_order),     cmocka_unit_test(alphas_are_chosen),
+        cmocka_unit_test(own_methods_differ),      cmocka_unit_test(many_variants_are_one),
+        cmocka_unit_test(places_are_said),         cmocka_unit_test(notes_fit),
+        cmocka_unit_test(cached_seconds_are_said),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
