@@ -223,13 +223,15 @@ static void find(struct ptq_arena *arena, const struct ptq_model_rows *rows, str
     f->caption = ptq_format(
         arena,
         "Each point is a cell. Bits are all that is stored for a weight of a quantised linear: its code, its share of "
-        "scales and zeros, and channels kept in FP16. %s%s",
+        "scales and zeros, and channels kept in FP16. %s%s%s",
         b.n_front > 1 ? "The stepped line is the Pareto front: the ringed cells on it are better than every cell that "
                         "is no larger; a cell above it wastes bits or perplexity."
                       : "The ringed cell is the whole Pareto front: the smallest and the best.",
         b.n_aside ? " Cells of nearly one size that would cover each other stand a little apart, each with a line to "
                     "its bits."
-                  : "");
+                  : "",
+        b.by_method ? " Cells of one method share its mark, whatever their parameters: those are too many for the key."
+                    : "");
     f->alt = ptq_format(arena,
                         "Scatter plot: perplexity of %s against effective bits a weight, %d cells, %d marks; "
                         "%d of them make the Pareto front, which the table below lists.",

@@ -123,7 +123,10 @@ static void many_variants_are_one(void **state)
         cells[i] = make_cell(arena, "m", ptq_format(arena, "wmse:w3,g64,steps=%d", i), 0.1 * i);
     const struct ptq_figure *bits = figure_of(cells, 12, "bits");
     assert_says(bits->settings, "array lines[2]\nlines[1] = 'RTN'\nlines[2] = 'wmse'\n");
-    assert_says(figure_of(cells, 9, "bits")->settings, "lines[9] = 'wmse, steps=8'\n");
+    assert_says(bits->caption, "Cells of one method share its mark");
+    bits = figure_of(cells, 9, "bits");
+    assert_says(bits->settings, "lines[9] = 'wmse, steps=8'\n");
+    assert_null(strstr(bits->caption, "share its mark"));
 }
 
 /* A mark that is not at its cell's bits says so in the picture; a front of one cell is no line. */
