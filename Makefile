@@ -3,7 +3,7 @@ BUILD ?= build
 JOBS ?= $(shell nproc)
 export PTQ ?= $(BUILD)/ptq
 # Settings of table and table1, passed on by the environment: whatever they hold, no shell reads it.
-export FILES REPORT NAME MODEL TEXT CALIB BITS GROUP WINDOW WINDOWS CALIB_WINDOW CALIB_WINDOWS SEED THREADS OUT QUICK
+export CLAIMS FILES REPORT NAME MODEL TEXT CALIB BITS GROUP WINDOW WINDOWS CALIB_WINDOW CALIB_WINDOWS SEED THREADS OUT QUICK
 
 MAKEFLAGS += --no-print-directory
 # A misspelt setting, or one that the goal has no use for, would run something else for minutes. (make writes a space of
@@ -12,8 +12,8 @@ SETTINGS := MODEL TEXT CALIB BITS GROUP WINDOW WINDOWS CALIB_WINDOW CALIB_WINDOW
 KNOWN_table := NAME OUT $(SETTINGS)
 KNOWN_table1 := OUT $(SETTINGS)
 KNOWN_tables := OUT $(SETTINGS)
-KNOWN_claims := $(SETTINGS)
-KNOWN_report := FILES REPORT QUICK
+KNOWN_claims := CLAIMS $(SETTINGS)
+KNOWN_report := CLAIMS FILES REPORT QUICK
 KNOWN_fuzz := T TARGETS
 KNOWN := $(foreach goal,$(MAKECMDGOALS),$(KNOWN_$(goal)))
 ifneq ($(KNOWN),)
@@ -101,10 +101,11 @@ help:
 	@echo "make tables     all the papers' tables and the sweeps, with pictures; QUICK=1: 76 cells, 17 minutes on two quiet cores"
 	@echo "                of a Zen 5, some 36 on an older machine (docs/decisions.md)"
 	@echo "make claims     what the two articles claim, each with a verdict: results/claims.md, in full; QUICK=1: the quick form"
+	@echo "                CLAIMS=a file of your own, of experiments/NAME.yaml: results/claims-FILE.md"
 	@echo "make test       build and run the tests"
 	@echo "make fuzz       fuzz every reader, packer and quantiser with clang, T=600 seconds each"
 	@echo "make torture    every allocation, write and rename fails in turn; kills, signals, full disks: hours"
 	@echo "make coverage   lines and branches that the tests run;  make mutate: do the tests notice a wrong token?"
 	@echo "make plots      draw results/*.h5 again"
-	@echo "make report     results/*.h5 as one page: results/report/report.html and .pdf; QUICK=1, FILES=, REPORT=a folder"
+	@echo "make report     results/*.h5 as one page: results/report/report.html and .pdf; QUICK=1, FILES=, REPORT=a folder, CLAIMS=a file"
 	@echo "make clean      remove $(BUILD)/ (results and the cache stay)"

@@ -136,7 +136,8 @@ enum { PTQ_RESULTS_SCHEMA = 1 };
     X(INT, groups, "group", "groups of all rows: what means over linears weigh by")                                    \
     X(REAL, damp, "1", "GPTQ: percdamp that was used in the end")                                                      \
     X(REAL, loss, "1", "GPTQ, OBQ: the method's own loss")                                                             \
-    X(REAL, alpha, "1", "AWQ: the ratio that was chosen for the linear's input; 0 leaves it as it is")                 \
+    X(REAL, alpha, "1",                                                                                                \
+      "AWQ: the ratio that was chosen for the linear's input; 0 leaves it as it is, -1: not searched")                 \
     X(REAL, clip, "1", "AWQ: mean over the groups of bound / largest weight; 1 clips nothing")                         \
     X(REAL, salient_groups, "1", "scale: share of the groups that hold a salient channel")                             \
     X(REAL, delta_changed, "1", "scale: share of all groups whose scale s changed")                                    \

@@ -6,6 +6,7 @@
 #include "mapped.h"
 #include "method.h"
 #include "model.h"
+#include "stages.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -234,21 +235,14 @@ static enum ptq_status take_seconds(struct ptq_arena *arena, const struct ptq_cl
                                     struct seconds *out, const char **why, struct ptq_error *err)
 {
     struct ptq_group g;
-    struct ptq_spec spec;
-    double calibrate = 0;
     PTQ_TRY(ptq_claim_select(arena, cells, selector, &g, err));
-    PTQ_TRY(ptq_spec_parse(g.cell[0]->spec, &spec, err));
-    int statistics = (ptq_spec_need(&spec) & (PTQ_NEED_ABSMEAN | PTQ_NEED_MOMENTS)) != 0;
-    for (int i = 0; i < cells->n && statistics; i++)
-        if (strcmp(cells->cell[i].calib_sha256, g.cell[0]->calib_sha256) == 0 &&
-            cells->cell[i].seconds_calibrate > calibrate)
-            calibrate = cells->cell[i].seconds_calibrate;
-    if (statistics && calibrate == 0)
+    double calibrate = ptq_stages_statistics(g.cell[0], cells->cell, cells->n);
+    if (calibrate == 0)
         *why = ptq_format(arena, "%s%sthe statistics of %s were in the cache: their seconds are not in it",
                           *why ? *why : "", *why ? "; " : "", g.cell[0]->spec);
-    *out = (struct seconds){.least = INFINITY, .runs = g.n, .lacks = statistics && calibrate == 0};
+    *out = (struct seconds){.least = INFINITY, .runs = g.n, .lacks = calibrate == 0};
     for (int i = 0; i < g.n; i++) {
-        double all = g.cell[i]->seconds_quantize + calibrate;
+        double all = g.cell[i]->seconds_quantize + fmax(calibrate, 0);
         out->mean += all / g.n;
         out->least = fmin(out->least, all);
         out->most = fmax(out->most, all);

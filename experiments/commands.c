@@ -150,13 +150,19 @@ static void print_experiments(const struct ptq_claims *claims)
     for (int i = 0; i < claims->n_experiments; i++) puts(claims->experiment[i]);
 }
 
-static enum ptq_status need_results_folder(const char *folder, struct ptq_error *err)
+static enum ptq_status need_results_folder(struct ptq_arena *arena, const struct ptq_claims *claims, const char *folder,
+                                           struct ptq_error *err)
 {
     enum ptq_kind kind;
+    const char *names = "";
     PTQ_TRY(ptq_look(folder, &kind, err));
-    if (kind == PTQ_FOLDER) return PTQ_OK;
-    return ptq_fail(err, PTQ_EINPUT, "%s: there is no such folder of results; make claims runs what the claims need",
-                    folder);
+    if (kind == PTQ_FOLDER || !claims->n_experiments) return PTQ_OK;
+    for (int i = 0; i < claims->n_experiments; i++)
+        names = ptq_format(arena, "%s%s%.60s", names, i ? ", " : "", claims->experiment[i]);
+    return ptq_fail(err, PTQ_EINPUT,
+                    "%s: there is no such folder of results; the claims need NAME.h5 there by ptq run NAME.yaml -o "
+                    "%s/NAME.h5, NAME being %s",
+                    folder, folder, names);
 }
 
 enum ptq_status ptq_command_claims(const struct ptq_options *o, struct ptq_error *err)
@@ -173,7 +179,7 @@ enum ptq_status ptq_command_claims(const struct ptq_options *o, struct ptq_error
         print_experiments(&claims);
     } else if (!status) {
         const char *folder = o->n_operands > 1 ? o->operand[1] : "results";
-        status = need_results_folder(folder, err);
+        status = need_results_folder(arena, &claims, folder, err);
         if (!status) status = ptq_claims_cells(arena, &claims, folder, &cells, err);
         if (!status) ptq_claims_judge(arena, &claims, cells);
         if (!status) status = ptq_interrupted(err); /* which the claims take for something that cannot be tested */

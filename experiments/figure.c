@@ -318,7 +318,8 @@ int ptq_figure_titles(struct ptq_arena *arena, struct ptq_figure *f, const char 
 
 /* ---- files ---- */
 
-enum { NOTE_WIDTH = 118, NOTE_ROOM = 14 }; /* characters of a note's line; height of a second one, as in style.gp */
+/* Characters of a note's line, how many there are at most, and the height of each but the first, as in style.gp. */
+enum { NOTE_WIDTH = 118, NOTE_LINES = 4, NOTE_ROOM = 14 };
 
 /* The CSV file's text. */
 static const char *numbers(struct ptq_arena *arena, const struct ptq_sheet *sheet)
@@ -335,16 +336,30 @@ static const char *numbers(struct ptq_arena *arena, const struct ptq_sheet *shee
     return text;
 }
 
-/* In two lines where one would be wider than the picture, which then is higher by a line; parted where a part of the
- * sentence ends. */
+/* The parts of a sentence that one line has room for: up to the last "; " in it, but one part at least. */
+static size_t note_line(const char *note)
+{
+    size_t length = strlen(note), end = length;
+    if (length <= NOTE_WIDTH) return length;
+    for (const char *at = note; (at = strstr(at, "; ")) && (end == length || at - note < NOTE_WIDTH); at++)
+        end = (size_t)(at - note) + 1;
+    return end;
+}
+
+/* In several lines where one would be wider than the picture, which then is higher; parted where a part of the sentence
+ * ends. */
 static void put_note(struct ptq_arena *arena, struct ptq_figure *f, const char *note)
 {
-    const char *second = "";
-    if (strlen(note) > NOTE_WIDTH)
-        for (const char *at = note; (at = strstr(at, "; ")) && at - note < NOTE_WIDTH; at++) second = at + 2;
-    ptq_figure_text(arena, f, "note", ptq_strndup(arena, note, *second ? (size_t)(second - note - 1) : strlen(note)));
-    ptq_figure_text(arena, f, "note_2", second);
-    ptq_figure_number(arena, f, "height", f->height + (*second ? NOTE_ROOM : 0));
+    const char *line[NOTE_LINES] = {""};
+    int n = 0;
+    for (size_t length; *note && n < NOTE_LINES; note += length) {
+        note += strspn(note, " ");
+        length = n + 1 < NOTE_LINES ? note_line(note) : strlen(note);
+        line[n++] = ptq_strndup(arena, note, length);
+    }
+    if (!n) n = 1;
+    ptq_figure_texts(arena, f, "note_line", line, n);
+    ptq_figure_number(arena, f, "height", f->height + NOTE_ROOM * (n - 1));
 }
 
 static const char *make_script(struct ptq_arena *arena, const struct ptq_figure *f, const char *format,

@@ -8,19 +8,50 @@
 
 enum { MOST_PANELS = 3, MOST_LINES = 8 };
 
-/* Linears that share an input have the same ratio: one line. */
+/* Linears that share an input have the same ratio: one line. What was not searched (the input of o, where heads share
+ * a v) has none; files from before -1 stood for that hold 0, as for a search that chose 0. */
 struct panel {
     const struct ptq_report_row *row;
     struct ptq_linear_grid grid;
+    int told;                     /* the file tells what was not searched from what is 0 */
+    const char *left;             /* the linears without a line: "o_proj", or "" */
     const char *line[MOST_LINES]; /* "q_proj, k_proj, v_proj" */
     int role[MOST_LINES];         /* that stands for the line */
+    int number[MOST_LINES];       /* the line's in the key, from 1 */
     int n;
 };
+
+/* The lines of all panels, each name once: one colour and mark a name. */
+struct key {
+    const char *line[MOST_LINES];
+    int n;
+};
+
+static int number_of(struct key *key, const char *line)
+{
+    for (int l = 0; l < key->n; l++)
+        if (strcmp(key->line[l], line) == 0) return l + 1;
+    if (key->n < MOST_LINES) key->line[key->n++] = line;
+    return key->n;
+}
 
 static double alpha_of(const struct ptq_linear_grid *g, int block, int role)
 {
     const struct ptq_linear_report *linear = g->linear[block * g->n_roles + role];
-    return linear ? linear->alpha : NAN;
+    return linear && linear->alpha >= 0 ? linear->alpha : NAN;
+}
+
+static double largest_of(const struct ptq_linear_grid *g, int role)
+{
+    double largest = -1;
+    for (int block = 0; block < g->blocks; block++) largest = fmax(largest, alpha_of(g, block, role));
+    return largest;
+}
+
+/* As it may be said of a panel's linears without a line. */
+static const char *why_left(const struct panel *p)
+{
+    return p->told ? "not searched" : "not searched, or 0 in every block";
 }
 
 static int same_alphas(const struct ptq_linear_grid *g, int a, int b)
@@ -34,8 +65,13 @@ static int same_alphas(const struct ptq_linear_grid *g, int a, int b)
 
 static void merge_roles(struct ptq_arena *arena, struct panel *p)
 {
+    p->left = "";
+    for (int i = 0; i < p->row->cell->n_linears; i++) p->told |= p->row->cell->linear[i].alpha < 0;
     for (int r = 0; r < p->grid.n_roles; r++) {
-        if (p->n && same_alphas(&p->grid, r, p->role[p->n - 1]))
+        double largest = largest_of(&p->grid, r);
+        if (largest < 0 || (largest == 0 && !p->told))
+            p->left = ptq_format(arena, "%s%s%s", p->left, *p->left ? ", " : "", p->grid.role[r]);
+        else if (p->n && same_alphas(&p->grid, r, p->role[p->n - 1]))
             p->line[p->n - 1] = ptq_format(arena, "%s, %s", p->line[p->n - 1], p->grid.role[r]);
         else if (p->n < MOST_LINES) {
             p->role[p->n] = r;
@@ -67,7 +103,7 @@ static void put_numbers(struct ptq_arena *arena, const struct panel *panel, int 
                 row[1] = ptq_row_grid(arena, panel[p].row);
                 row[2] = ptq_format(arena, "%d", p + 1);
                 row[3] = panel[p].line[l];
-                row[4] = ptq_format(arena, "%d", l + 1);
+                row[4] = ptq_format(arena, "%d", panel[p].number[l]);
                 row[5] = ptq_format(arena, "%d", b);
                 row[6] = ptq_figure_value(arena, alpha);
             }
@@ -77,9 +113,11 @@ static const struct ptq_sheet *brief(struct ptq_arena *arena, const struct panel
 {
     struct ptq_sheet *sheet = ptq_new(arena, struct ptq_sheet, 1);
     ptq_figure_columns(arena, sheet, "cell,linears,mean alpha,smallest,largest,blocks left as they are",
-                       n * MOST_LINES);
+                       n * (MOST_LINES + 1));
     sheet->column[0].left = sheet->column[1].left = 1;
-    for (int p = 0; p < n; p++)
+    for (int p = 0; p < n; p++) {
+        const char *cell =
+            ptq_format(arena, "%s %s", ptq_row_name(arena, panel[p].row), ptq_row_grid(arena, panel[p].row));
         for (int l = 0; l < panel[p].n; l++) {
             double sum = 0, low = INFINITY, high = 0;
             int there = 0, zeros = 0;
@@ -91,31 +129,36 @@ static const struct ptq_sheet *brief(struct ptq_arena *arena, const struct panel
                 high = fmax(high, alpha);
             }
             const char **row = sheet->row[sheet->n_rows++];
-            row[0] = ptq_format(arena, "%s %s", ptq_row_name(arena, panel[p].row), ptq_row_grid(arena, panel[p].row));
+            row[0] = cell;
             row[1] = panel[p].line[l];
             row[2] = ptq_format(arena, "%.2f", there ? sum / there : 0);
             row[3] = ptq_format(arena, "%.2f", low);
             row[4] = ptq_format(arena, "%.2f", high);
             row[5] = ptq_format(arena, "%d", zeros);
         }
+        if (!*panel[p].left) continue;
+        const char **row = sheet->row[sheet->n_rows++];
+        row[0] = cell;
+        row[1] = panel[p].left;
+        row[2] = why_left(&panel[p]);
+    }
     return sheet;
 }
 
-static void put_settings(struct ptq_arena *arena, const struct panel *panel, int n, struct ptq_figure *f)
+static void put_settings(struct ptq_arena *arena, const struct panel *panel, int n, const struct key *key,
+                         struct ptq_figure *f)
 {
     const char *name[MOST_PANELS], *lines[MOST_LINES];
-    int blocks = 0, n_lines = 0;
+    int blocks = 0;
     for (int p = 0; p < n; p++) {
-        name[p] = ptq_format(arena, "%s, %s", ptq_escape(arena, PTQ_TABLE_TEXT, ptq_row_name(arena, panel[p].row)),
-                             ptq_row_grid(arena, panel[p].row));
+        name[p] = ptq_format(arena, "%s, %s", ptq_row_name(arena, panel[p].row), ptq_row_grid(arena, panel[p].row));
+        if (*panel[p].left) name[p] = ptq_format(arena, "%s; %s: %s", name[p], why_left(&panel[p]), panel[p].left);
+        name[p] = ptq_escape(arena, PTQ_TABLE_TEXT, name[p]);
         if (panel[p].grid.blocks > blocks) blocks = panel[p].grid.blocks;
-        /* Cells of one model have the same lines but where two happen to agree; the richest names them. */
-        if (panel[p].n <= n_lines) continue;
-        n_lines = panel[p].n;
-        for (int l = 0; l < n_lines; l++) lines[l] = ptq_escape(arena, PTQ_TABLE_TEXT, panel[p].line[l]);
     }
+    for (int l = 0; l < key->n; l++) lines[l] = ptq_escape(arena, PTQ_TABLE_TEXT, key->line[l]);
     ptq_figure_texts(arena, f, "panels", name, n);
-    ptq_figure_texts(arena, f, "lines", lines, n_lines);
+    ptq_figure_texts(arena, f, "lines", lines, key->n);
     ptq_figure_number(arena, f, "n_blocks", blocks);
 }
 
@@ -136,7 +179,8 @@ static int gather(struct ptq_arena *arena, const struct ptq_model_rows *rows, st
             if (taken || n == MOST_PANELS) continue;
             panel[n] = (struct panel){.row = rows->row[r]};
             if (!ptq_linear_grid_make(arena, rows->row[r]->cell, &panel[n].grid)) continue;
-            merge_roles(arena, &panel[n++]);
+            merge_roles(arena, &panel[n]);
+            n += panel[n].n > 0;
         }
     return n;
 }
@@ -149,10 +193,19 @@ static void find(struct ptq_arena *arena, const struct ptq_model_rows *rows, str
     struct ptq_figure *f = ptq_figure_add(arena, out, rows, "alpha", "alpha");
     f->heading = ptq_format(arena, "%s: alpha that AWQ chose", rows->model);
     f->note = "s = (mean |x|)^alpha, before it is centred; 0 leaves the input as it is";
+    struct key key = {.n = 0};
+    int left = 0;
+    for (int p = 0; p < n; p++) {
+        left |= *panel[p].left != 0;
+        for (int l = 0; l < panel[p].n; l++) panel[p].number[l] = number_of(&key, panel[p].line[l]);
+    }
     f->caption = ptq_format(arena,
                             "The exponent that the search chose for the input of the linears named, block by block. "
                             "Near 0 the weights are left as they are, near 1 they are scaled by the whole magnitude of "
-                            "their channel.%s",
+                            "their channel.%s%s",
+                            left ? " What was not searched has no line: AWQ leaves out an input that it cannot scale "
+                                   "by what comes before, such as o_proj's where heads share a v."
+                                 : "",
                             n < n_cells ? ptq_format(arena, " %d of %d AWQ cells are shown.", n, n_cells) : "");
     f->alt = ptq_format(arena,
                         "%d panels: alpha from 0 to 1 against the block, one line an input; means and extremes "
@@ -161,7 +214,7 @@ static void find(struct ptq_arena *arena, const struct ptq_model_rows *rows, str
     f->height = 120 + 180 * n;
     put_numbers(arena, panel, n, &f->data);
     f->brief = brief(arena, panel, n);
-    put_settings(arena, panel, n, f);
+    put_settings(arena, panel, n, &key, f);
 }
 
 const struct ptq_figure_kind ptq_figure_alpha = {.name = "alpha", .title = "Alpha chosen by AWQ", .find = find};

@@ -26,11 +26,16 @@ static int has_peaks(const struct ptq_model_rows *rows, int n)
     return known;
 }
 
+/* Whether the seconds of the statistics that its method reads are in no bar. */
+static int is_cached(const struct ptq_model_rows *rows, const struct ptq_report_row *row)
+{
+    return ptq_stages_statistics(row->cell, rows->report->cell, rows->report->n_cells) == 0;
+}
+
 static const char *name_of(struct ptq_arena *arena, const struct ptq_model_rows *rows, const struct ptq_report_row *row)
 {
-    const char *name = ptq_row_name(arena, row);
-    if (row->cell->w_bit == 16 || !ptq_rows_differ_in_grid(rows)) return name;
-    return ptq_format(arena, "%s, %s", name, ptq_row_grid(arena, row));
+    int with_grid = row->cell->w_bit < 16 && ptq_rows_differ_in_grid(rows);
+    return ptq_format(arena, "%s%s", ptq_row_line(arena, row, with_grid), is_cached(rows, row) ? " *" : "");
 }
 
 /* Columns: the cell and its bar; seconds by stage; memory by stage; memory. A page prints no bar, seconds to one
@@ -100,20 +105,26 @@ static const char by_stage[] = " Its bars, from above, are of loading, calibrati
                                "of all, and of what is none of the four, such as the pass to compare with FP16. No "
                                "bar: the cell had no such stage, or its peak is not known.";
 
+static const char cached[] = " Of a cell with a * the statistics were in the cache, left by a cell that is not here: "
+                             "their seconds are in no bar, so its sum says nothing beside one that holds its own.";
+
 static void find(struct ptq_arena *arena, const struct ptq_model_rows *rows, struct ptq_figures *out)
 {
     int n = rows->n < MOST_BARS ? rows->n : MOST_BARS;
     if (n < 2) return;
     struct ptq_figure *f = ptq_figure_add(arena, out, rows, "cost", "cost");
     const struct ptq_cell *c = rows->row[n - 1]->cell;
+    int n_cached = 0;
+    for (int r = 0; r < n; r++) n_cached += is_cached(rows, rows->row[r]);
     f->heading = ptq_format(arena, "%s: time and memory by stage", rows->model);
     f->note = ptq_format(arena, "wall seconds and the process's peak memory; %s, %s",
                          ptq_escape(arena, PTQ_TABLE_TEXT, c->cpu), ptq_counted(arena, c->threads, "thread"));
+    if (n_cached) f->note = ptq_format(arena, "%s; * statistics from the cache, whose seconds are in no bar", f->note);
     f->caption = ptq_format(arena,
                             "Loading and calibration are shared, and counted where they were done: in the first cell "
-                            "that asked. Memory is the most that the process held while the cell ran; in older "
+                            "that asked.%s Memory is the most that the process held while the cell ran; in older "
                             "files, and where the system does not count anew, by the end of the cell.%s%s",
-                            has_peaks(rows, n) ? by_stage : "",
+                            n_cached ? cached : "", has_peaks(rows, n) ? by_stage : "",
                             n < rows->n ? ptq_format(arena, " The first %d of %d cells.", n, rows->n) : "");
     f->alt = ptq_format(arena,
                         "Stacked bars: seconds for loading, calibration, quantising and evaluation of %d cells, "

@@ -173,6 +173,10 @@ static void put_settings(struct ptq_arena *arena, const struct error *e, struct 
     ptq_figure_number(arena, f, "high", high > low ? high : low * 1.01);
 }
 
+/* What the error of outputs is measured on is what GPTQ makes small. */
+static const char fitted[] = "the tokens are of the calibration text, and a method that fits its codes to that (GPTQ, "
+                             "OBQ) has less of this error than its perplexity on another text would say.";
+
 static void describe(struct ptq_arena *arena, const struct ptq_section *section, const struct error *e,
                      struct ptq_figure *f)
 {
@@ -184,9 +188,9 @@ static void describe(struct ptq_arena *arena, const struct ptq_section *section,
                            : "squared error of the weights over the squared weights; log scale, darkest: this or less";
     f->caption = ptq_format(
         arena,
-        "Relative squared error of each linear's %s, block by block; all panels share the scale, so "
-        "a lighter panel is a worse method and a light row or column is where it fails.%s",
-        what,
+        "Relative squared error of each linear's %s, block by block; all panels share the scale, and a light row or "
+        "column is where a cell loses most. It is no order of methods: %s%s",
+        what, e->of_output ? fitted : "codes that keep the outputs may move the weights further. Perplexity judges.",
         e->n < e->n_cells ? ptq_format(arena, " %d of %d cells are shown, one of each method first.", e->n, e->n_cells)
                           : "");
     f->alt = ptq_format(arena,

@@ -58,6 +58,7 @@ static const struct option {
     {"top-k", NUMBER, AT(top_k), 1, 1 << 24, "K", "draw from the K likeliest [all]"},
     {"top-p", TEXT, AT(top_p), 0, 0, "P", "draw from the fewest whose probabilities reach P [1]"},
     {"against", TEXT, AT(against), 0, 0, "SPEC", "compare every cell with this one: difference, 95 % interval, p"},
+    {"claims", NAME, AT(claims), 0, 0, "FILE", "the claims that are judged [experiments/claims/awq-gptq.yaml]"},
     {"quiet", FLAG, AT(quiet), 0, 0, NULL, "no progress on stderr"},
     {"help", FLAG, AT(help), 0, 0, NULL, "this text (-h)"},
 #undef AT

@@ -14,7 +14,7 @@ struct ptq_options {
     const char **operand; /* what is no option, in order; points into argv */
     int n_operands;
     const char *text, *method, *calib, *device, *path, *bos, *calib_sample, *out, *launcher, *format, *cell, *reuse;
-    const char *against;
+    const char *against, *claims;
     const char *prompt, *temperature, *top_p;
     int64_t window, max_windows, calib_windows, calib_window, seed, threads, jobs, memory, n, top_k;
     int json, reference, fresh, special, dry_run, quiet, merge, help, quick;

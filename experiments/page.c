@@ -246,11 +246,11 @@ static enum ptq_status write_all(struct ptq_page *page, const char *const *files
     return pdf ? write_pdf(arena, html, ptq_join(arena, folder, "report.pdf"), err) : PTQ_OK;
 }
 
-enum ptq_status ptq_page_write(const char *const *files, int n_files, const char *folder, int pdf, int *n_figures,
-                               struct ptq_error *err)
+enum ptq_status ptq_page_write(const char *const *files, int n_files, const char *claims, const char *folder, int pdf,
+                               int *n_figures, struct ptq_error *err)
 {
     int drawn = 0;
-    struct ptq_page page = {.arena = ptq_arena_make("a report")};
+    struct ptq_page page = {.arena = ptq_arena_make("a report"), .claims_file = claims};
     enum ptq_status status = write_all(&page, files, n_files, folder, pdf, &drawn, err);
     ptq_arena_free(page.arena);
     if (n_figures) *n_figures = drawn;
@@ -264,7 +264,7 @@ enum ptq_status ptq_command_report(const struct ptq_options *o, struct ptq_error
     if (!pdf && strcmp(o->format, "html"))
         return ptq_fail(err, PTQ_EUSAGE, "format '%.40s' is not known here; known: html (the page alone), pdf (both)",
                         o->format);
-    PTQ_TRY(ptq_page_write(o->operand, o->n_operands, o->out, pdf, &figures, err));
+    PTQ_TRY(ptq_page_write(o->operand, o->n_operands, o->claims, o->out, pdf, &figures, err));
     if (!o->quiet) ptq_say(stderr, "%s: report.html%s, %d figures\n", o->out, pdf ? ", report.pdf" : "", figures);
     return PTQ_OK;
 }

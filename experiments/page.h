@@ -5,11 +5,12 @@
 #include "options.h"
 #include "status.h"
 
-/* Writes FOLDER/report.html, the figures with their numbers in FOLDER/figures/, and, where pdf is set, FOLDER/
+/* claims: the file of those that are judged; NULL: the articles', where experiments that they need are among files.
+ * Writes FOLDER/report.html, the figures with their numbers in FOLDER/figures/, and, where pdf is set, FOLDER/
  * report.pdf by weasyprint. Each file appears whole or not at all. Without weasyprint the page is written all the same
  * and the failure, PTQ_EIO, says so and how to install it. *n_figures may be NULL. */
-enum ptq_status ptq_page_write(const char *const *files, int n_files, const char *folder, int pdf, int *n_figures,
-                               struct ptq_error *err);
+enum ptq_status ptq_page_write(const char *const *files, int n_files, const char *claims, const char *folder, int pdf,
+                               int *n_figures, struct ptq_error *err);
 
 enum ptq_status ptq_command_report(const struct ptq_options *options, struct ptq_error *err);
 

@@ -198,10 +198,11 @@ static int claim_cells(const struct ptq_page *page, const struct ptq_claims *cla
 
 enum ptq_status ptq_page_judge(struct ptq_page *page, struct ptq_error *err)
 {
-    const char *path = ptq_home_path(page->arena, "experiments/claims/awq-gptq.yaml");
+    const char *asked = page->claims_file;
+    const char *path = asked ? asked : ptq_home_path(page->arena, "experiments/claims/awq-gptq.yaml");
     PTQ_TRY(ptq_claims_read(page->arena, path, &page->claims, err));
     struct ptq_claim_cells *cells = ptq_new(page->arena, struct ptq_claim_cells, page->claims.n_experiments);
-    page->has_claims = claim_cells(page, &page->claims, cells) > 0;
+    page->has_claims = claim_cells(page, &page->claims, cells) > 0 || asked;
     if (page->has_claims) ptq_claims_judge(page->arena, &page->claims, cells);
     return ptq_interrupted(err); /* which the claims take for something that cannot be tested */
 }

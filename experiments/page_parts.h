@@ -38,6 +38,7 @@ struct ptq_page {
     int n_pools;
     struct ptq_cell *cell; /* of all of them */
     int n;
+    const char *claims_file;  /* whose claims were asked for; NULL: the articles', where they can be judged */
     struct ptq_claims claims; /* judged, where has_claims */
     int has_claims;
     FILE *out;
@@ -53,9 +54,10 @@ enum ptq_status ptq_page_split(struct ptq_arena *arena, const struct ptq_cell *c
 /* "commit X", "commits X, Y", "7 commits (see Provenance)": what measured the cells; the page may be another one's. */
 const char *ptq_page_measured_by(const struct ptq_page *page);
 void ptq_page_summary(const struct ptq_page *page);
-/* Judges what the articles claim by the experiments that are among the chapters. */
+/* Judges the claims by the experiments that are among the chapters. */
 enum ptq_status ptq_page_judge(struct ptq_page *page, struct ptq_error *err);
-/* The verdicts; nothing where no experiment that claims are judged by is among the chapters. */
+/* The verdicts; nothing where no claims were asked for and no experiment that the articles' are judged by is among the
+ * chapters. */
 enum ptq_status ptq_page_claims(const struct ptq_page *page, struct ptq_error *err);
 void ptq_page_failures(const struct ptq_page *page);
 void ptq_page_provenance(const struct ptq_page *page);

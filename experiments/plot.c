@@ -26,9 +26,20 @@ static void part_names(struct ptq_arena *arena, struct ptq_figures *figures)
             }
 }
 
+/* All methods of the results, for those that plots/style.gp has no name of: one colour and mark in all figures. */
+static void put_methods(struct ptq_arena *arena, const struct ptq_report *report, struct ptq_figures *figures,
+                        int first)
+{
+    struct ptq_figure_methods methods = {.n = 0};
+    for (int r = 0; r < report->n_rows; r++)
+        if (report->row[r].cell->w_bit < 16) ptq_figure_method(arena, &methods, &report->row[r]);
+    for (int f = first; f < figures->n && methods.n; f++)
+        ptq_figure_texts(arena, &figures->figure[f], "all_methods", methods.name, methods.n);
+}
+
 void ptq_figures_find(struct ptq_arena *arena, const struct ptq_report *report, struct ptq_figures *out)
 {
-    int n;
+    int n, first = out->n;
     const struct ptq_model_rows *model = ptq_models_of(arena, report, &n);
     for (int m = 0; m < n; m++)
         for (int k = 0; k < N_KINDS; k++) {
@@ -36,6 +47,7 @@ void ptq_figures_find(struct ptq_arena *arena, const struct ptq_report *report, 
             kinds[k]->find(arena, &model[m], out);
             for (int f = before; f < out->n; f++) out->figure[f].title = kinds[k]->title;
         }
+    put_methods(arena, report, out, first);
     part_names(arena, out);
 }
 

@@ -49,7 +49,7 @@ static const struct command {
      ptq_command_claims},
     {"plot", "FILE.h5...", "results as figures: SVG, PNG and their numbers as CSV", "out quiet", ptq_command_plot},
     {"report", "FILE.h5...", "results as one page: tables, figures, provenance, what failed; HTML and PDF",
-     "out format quiet", ptq_command_report},
+     "out format claims quiet", ptq_command_report},
     {"methods", "[METHOD]", "the methods, or one: parameters, ranges, defaults, presets", "", ptq_command_methods},
     {"models", "", "the model families", "", ptq_command_models},
     {"experiments", "[EXPERIMENT.yaml]", "the experiments, with their titles and cells; of one, what it reads",

@@ -14,6 +14,10 @@ struct ptq_stage {
 
 void ptq_stages_of(const struct ptq_cell *cell, struct ptq_stage out[PTQ_N_STAGES]);
 
+/* The most seconds that any of cells[0..n) took for the statistics that the cell's method reads; 0 where all that are
+ * of its calibration text had them from the cache, so that their seconds are in no cell; -1 where it reads none. */
+double ptq_stages_statistics(const struct ptq_cell *cell, const struct ptq_cell *cells, int n);
+
 /* "peak 412 MiB (load 180, quantise 398, evaluate 412)", of the stages whose peak is known. In arena. */
 const char *ptq_stages_peaks(struct ptq_arena *arena, const struct ptq_cell *cell);
 

@@ -173,7 +173,7 @@ void ptq_awq_describe(const struct ptq_awq_options *options, const struct ptq_aw
 {
     double sum = 0;
     for (int i = 0; clip->max && i < PTQ_AWQ_CLIPS; i++) sum += (double)clip->at[i] * (1 - i / 20.0);
-    report->alpha = (double)choice->ratio / options->n_ratio;
+    report->alpha = choice->searched ? (double)choice->ratio / options->n_ratio : -1;
     report->clip = clip->max ? sum / (double)(clip->n * clip->n_groups) : 1;
 }
 

@@ -16,12 +16,14 @@
 enum { PTQ_MAX_PARAM = 16, PTQ_MAX_ONLY = 120 };
 
 /* One parameter: the SPEC key, its help, its check, its default. words != NULL: one of "a|b|c", the value is its index.
+ * A number is an integer where default, min and max are whole numbers, unless real is set; else it may be a fraction.
  */
 struct ptq_param {
     const char *name;
     double fallback, min, max;
     const char *words;
     const char *doc;
+    int real;   /* 1: fractions are taken though default, min and max are whole numbers */
     int text;   /* 1: the value is no number but a text, only= (only.h) */
     int always; /* 1: part of the canonical SPEC even where it has its default */
 };

@@ -73,11 +73,10 @@ static int word_index(const char *words, const char *word)
     return -1;
 }
 
-/* Numbers with a range wholly of integers are integers. */
 static int is_integer(const struct ptq_param *p)
 {
     const double all[] = {p->min, p->max, p->fallback};
-    int whole = 1;
+    int whole = !p->real;
     for (int i = 0; i < 3; i++) whole &= all[i] == rint(all[i]);
     return whole;
 }

@@ -7,7 +7,7 @@
 #   by_stage   whether any stage's MiB are known
 
 unset title
-set label 1 note noenhanced at screen 0.5, 14.0 / height center font ',10' textcolor rgb grey
+set label 1 note noenhanced at screen 0.5, note_at center font ',10' textcolor rgb grey
 set label 2 heading noenhanced at screen 0.5, 1 - 14.0 / height center font ',13'
 set yrange [n - 0.4:-0.6]
 eval 'set ytics ('.cell_ticks.') noenhanced font ",'.(name_width > 44 ? 8 : 10).'" scale 0'
@@ -16,7 +16,7 @@ set grid noytics xtics linetype 1 linecolor rgb '#E8E8E8' linewidth 0.5
 left = 0.03 + (name_width > 44 ? 0.0076 : 0.0098) * name_width
 middle = left + (by_stage ? 0.5 : 0.62) * (0.97 - left)
 set tmargin at screen 1 - 40.0 / height
-set bmargin at screen 96.0 / height
+set bmargin at screen (96.0 + note_room) / height
 set style fill solid 1 border rgb 'white'
 set xtics nomirror out offset 0,0.3 font ',10'
 # The largest of 1, 2, 5, 10, ... that gives at least two steps.
@@ -30,7 +30,7 @@ set lmargin at screen left
 set rmargin at screen middle
 set xrange [0:longest * 1.04]
 set xlabel 'wall time (s)' offset 0,0.6 font ',11'
-set key at screen 0.5, 40.0 / height center center vertical Left reverse noenhanced maxrows 1 samplen 1.5 width 1 font ',10'
+set key at screen 0.5, (40.0 + note_room) / height center center vertical Left reverse noenhanced maxrows 1 samplen 1.5 width 1 font ',10'
 plot for [k = 1:4] data skip 1 using (0):2:(upto(k - 1)):(upto(k)):($2 - 0.36):($2 + 0.36) title stage[k] \
          with boxxyerror linecolor rgb colour[k], \
      keyentry with lines linecolor rgb 'black' linewidth 1.5 title by_stage ? 'peak of all' : ''

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# docs/add-a-method.md's worked example, taken out of the page, added to a copy of the tree as the page says (one file,
-# one word), built and run: ratio=1 must give RTN's perplexity, ratio=0.5 another one.
+# docs/add-a-method.md's worked examples, taken out of the page, added to a copy of the tree as the page says (one file,
+# one word each), built and run: shrink with ratio=1 must give RTN's perplexity, with ratio=0.5 another one; wmse reads the
+# moments, and less of its weighted error is less error of the outputs.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
@@ -9,10 +10,14 @@ mkdir "$work/tree"
 for folder in base kernels data core methods experiments bench tests; do cp -r "$root/$folder" "$work/tree/"; done
 cp "$root/CMakeLists.txt" "$work/tree/"
 
-awk '/^```c$/ {n++; inside = 1; next} /^```$/ {inside = 0} inside && n == 1' "$root/docs/add-a-method.md" \
-    >"$work/tree/methods/shrink.c"
-word=$(awk '/^```c$/ {n++; inside = 1; next} /^```$/ {inside = 0} inside && n == 2' "$root/docs/add-a-method.md")
-grep -v '^#define PTQ_METHODS' "$root/methods/registry.h" | sed "s|^#endif|$word\n\n#endif|" >"$work/tree/methods/registry.h"
+# example NUMBER: of the page's pieces of C
+example() {
+    awk -v number="$1" '/^```c$/ {n++; inside = 1; next} /^```$/ {inside = 0} inside && n == number' "$root/docs/add-a-method.md"
+}
+example 1 >"$work/tree/methods/shrink.c"
+example 3 >"$work/tree/methods/wmse.c"
+word=$(example 2)
+grep -v '^#define PTQ_METHODS' "$root/methods/registry.h" | sed "s|^#endif|$word X(wmse)\n\n#endif|" >"$work/tree/methods/registry.h"
 
 cmake -S "$work/tree" -B "$work/build" -DPTQ_WERROR=ON -DPTQ_CUDA=OFF >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 cmake --build "$work/build" --target ptq -j"$(nproc)" >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
@@ -35,4 +40,27 @@ if "$work/build/ptq" eval "$model" --text "$root/methods/grid.h" --window 32 --m
     exit 1
 fi
 grep -q 'ratio is .2.; it must be' "$work/err"
+wmse() {
+    PTQ_CACHE=$work/cache "$work/build/ptq" eval "$model" --text "$root/methods/grid.h" --window 32 --max-windows 8 --quiet --json \
+        --calib "$root/tests/fixtures/models/calib.txt" --calib-window 32 --calib-windows 4 --method "$1" -o "$work/$2" "${@:3}" >/dev/null
+}
+# mean FILE: of the relative error of the linears' outputs
+mean() {
+    "$work/build/ptq" inspect "$1" --json | grep -o '"output_error": *[0-9.e+-]*' | awk '{ sum += $2 } END { print sum / NR }'
+}
+wmse rtn:w3,g32 rtn.h5
+wmse wmse:w3,g32,power=1 wmse.h5
+wmse wmse:w3,g32,power=1 again.h5 --threads 1
+wmse wmse:w3,g32,power=1.5 more.h5 # a fraction, though 0, 1 and 2 are whole numbers
+echo "output error  rtn $(mean "$work/rtn.h5"), wmse $(mean "$work/wmse.h5")"
+awk -v a="$(mean "$work/wmse.h5")" -v b="$(mean "$work/rtn.h5")" 'BEGIN { exit !(a > 0 && a < b) }'
+"$work/build/ptq" diff "$work/wmse.h5" "$work/again.h5" | grep -q '^equal$'
+for bad in power=3 power=1,scale_dtype=fp16; do
+    if wmse "wmse:w3,g32,$bad" bad.h5 2>>"$work/err"; then
+        echo "$bad was taken"
+        exit 1
+    fi
+done
+grep -q "power is '3'; it must be a number from 0 to 2" "$work/err"
+grep -q "wmse's arithmetic is fp32" "$work/err"
 echo "one file and one word: built and run"

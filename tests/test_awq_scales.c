@@ -96,6 +96,7 @@ static void test_shared_v_is_left(void **state)
     make(&f, SHARED, "awq:w3,g16");
     run(&f, 0);
     assert_false(f.awq.choice[PTQ_ATTN_OUT].searched);
+    assert_true(f.report[PTQ_O].alpha == -1 && f.report[PTQ_Q].alpha >= 0);
     for (int64_t k = 0; k < f.awq.choice[PTQ_ATTN_OUT].k; k++) assert_true(f.awq.choice[PTQ_ATTN_OUT].scale[k] == 1);
     assert_null(f.awq.clip[PTQ_Q].max);
     assert_null(f.awq.clip[PTQ_K].max);

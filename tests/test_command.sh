@@ -78,6 +78,8 @@ expect 2 "method 'gtpq' is not known, did you mean 'gptq'" "$ptq" methods gtpq
 expect 2 'takes one METHOD' "$ptq" methods gptq awq
 expect 2 "takes no 'llama'" "$ptq" models llama
 expect 1 'no-such-folder: there is no such folder' "$ptq" claims "$root/experiments/claims/awq-gptq.yaml" no-such-folder
+expect 1 'the claims need NAME.h5 there by ptq run NAME.yaml -o no-such-folder/NAME.h5, NAME being awq-table4, ' \
+    "$ptq" claims "$root/experiments/claims/awq-gptq.yaml" no-such-folder
 expect 1 'no-such-model' "$ptq" eval no-such-model --text "$models/text.txt"
 expect 1 'no-such-text' "$ptq" eval "$models/llama" --text no-such-text
 expect 1 'is a folder' "$ptq" eval "$models/llama" --text "$models"

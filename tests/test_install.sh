@@ -168,6 +168,13 @@ END
     [ "$(wc -l <<<"$folders")" = 6 ] || fail "six settings in $folders"
     expect_text "^<run>.*<-o><$RESULTS/quick/claims-windows=32/table1.h5>.*<--set><windows=32>" "$scratch/calls"
 
+    : >"$scratch/calls" # claims of one's own have verdicts of their own
+    CLAIMS=$scratch/mine.yaml expect_exit 0 "$tree/scripts/claims"
+    expect_text "^<claims><$scratch/mine.yaml><$RESULTS/quick><--format><md>$" "$scratch/calls"
+    [ -f "$RESULTS/quick/claims-mine.md" ] || fail "no verdicts of claims of one's own"
+    FILES=a.h5 REPORT=$scratch/report CLAIMS=mine.yaml expect_exit 0 "$tree/scripts/report"
+    expect_text "^<report><a.h5><-o><$scratch/report><--claims><mine.yaml>$" "$scratch/calls"
+
     : >"$scratch/calls" # verdicts are of one model
     expect_exit 1 env MODEL='[a, b]' "$tree/scripts/claims"
     expect_text "MODEL is '\[a, b\]'; claims are judged of one model" "$scratch/err"

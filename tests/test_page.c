@@ -48,7 +48,7 @@ static const char *store(const char *name, struct ptq_cell *cells, int n, const 
 /* The page of some files; *n: its figures. */
 static const char *page_of(const char *const *files, int n_files, int *n)
 {
-    if (ptq_page_write(files, n_files, at("out"), 0, n, &err)) fail_msg("%s", err.text);
+    if (ptq_page_write(files, n_files, NULL, at("out"), 0, n, &err)) fail_msg("%s", err.text);
     return read_text("out/report.html");
 }
 
@@ -128,6 +128,29 @@ static void test_commits(void **state)
     page = page_of(&file, 1, &n);
     assert_says(page, "measured by 5 commits (see Provenance).");
     check_page(n);
+}
+
+/* Claims of one's own are judged by experiments of one's own; what no file of the report has is said. */
+static void test_claims(void **state)
+{
+    (void)state;
+    static const char claims[] =
+        "title: Of my own\nclaims:\n  - name: mine\n    claim: RTN loses much.\n    source: nowhere\n    tests:\n"
+        "      - {what: ours, experiment: mine, measure: ratio, of: 'rtn:w3', to: fp16, above: 2}\n"
+        "      - {what: theirs, experiment: not-run, measure: ppl, of: fp16, below: 1}\n";
+    const char *file = store("t.h5", make_table1(arena, "m"), TABLE1_CELLS, "mine", "");
+    int n;
+    assert_null(strstr(page_of(&file, 1, &n), "<h2>Claims</h2>")); /* the articles' are of other experiments */
+    if (ptq_write_file(at("own.yaml"), claims, sizeof claims - 1, &err)) fail_msg("%s", err.text);
+    if (ptq_page_write(&file, 1, at("own.yaml"), at("out"), 0, &n, &err)) fail_msg("%s", err.text);
+    assert_says(read_text("out/report.html"), "<h2>Claims</h2>");
+    assert_says(read_text("out/report.html"), "RTN loses much.");
+    assert_says(read_text("out/report.html"), "no results of not-run are in this report");
+    check_page(n);
+    file = store("other.h5", make_table1(arena, "m"), TABLE1_CELLS, "another", "");
+    if (ptq_page_write(&file, 1, at("own.yaml"), at("out"), 0, &n, &err)) fail_msg("%s", err.text);
+    assert_says(read_text("out/report.html"), "no results of mine are in this report"); /* asked for, so answered */
+    assert_int_equal(ptq_page_write(&file, 1, at("none.yaml"), at("out"), 0, &n, &err), PTQ_EIO);
 }
 
 /* Texts, protocols and paths that a table does not mix stand apart. */
@@ -236,7 +259,7 @@ static void test_without_weasyprint(void **state)
     pclose(pipe);
     assert_int_equal(symlink(gnuplot, at("bin/gnuplot")), 0);
     setenv("PATH", at("bin"), 1);
-    enum ptq_status status = ptq_page_write(&file, 1, at("out"), 1, NULL, &err);
+    enum ptq_status status = ptq_page_write(&file, 1, NULL, at("out"), 1, NULL, &err);
     setenv("PATH", path, 1);
     assert_int_equal(status, PTQ_EIO);
     assert_says(err.text, "scripts/install-deps --for report");
@@ -249,7 +272,7 @@ static void test_refused(void **state)
 {
     (void)state;
     const char *file = at("none.h5");
-    assert_int_equal(ptq_page_write(&file, 1, at("out"), 0, NULL, &err), PTQ_EIO);
+    assert_int_equal(ptq_page_write(&file, 1, NULL, at("out"), 0, NULL, &err), PTQ_EIO);
     assert_says(err.text, "none.h5");
     assert_int_not_equal(access(at("out"), F_OK), 0);
 }
@@ -277,7 +300,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(all_kinds),        TEST(same_bytes),         TEST(two_protocols), TEST(hostile), TEST(failures),
-        TEST(inputs_come_back), TEST(without_weasyprint), TEST(refused),       TEST(commits),
+        TEST(inputs_come_back), TEST(without_weasyprint), TEST(refused),       TEST(commits), TEST(claims),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

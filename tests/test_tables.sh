@@ -206,8 +206,8 @@ END
     while read -r -a words; do expect_exit 0 "${make[@]}" "${words[@]}"; done <<'END'
 table NAME=table1 MODEL=m TEXT=t CALIB=c BITS=3 GROUP=32 WINDOW=64 WINDOWS=2 CALIB_WINDOW=32 CALIB_WINDOWS=4 SEED=1 THREADS=1 OUT=x.h5 QUICK=1
 tables QUICK=1 OUT=folder BUILD=b JOBS=1
-claims QUICK=1 MODEL=m
-report FILES=x.h5 REPORT=r
+claims QUICK=1 MODEL=m CLAIMS=mine.yaml
+report FILES=x.h5 REPORT=r CLAIMS=mine.yaml
 fuzz T=3 TARGETS=gguf
 table1 report OUT=x.h5 FILES=x.h5
 END
