@@ -6,9 +6,20 @@
 
 #include <string.h>
 
-static int note_protocols(const struct ptq_experiment *e, const struct ptq_cell *a, const struct ptq_cell *b, FILE *out)
+/* The first cell of the plan that a table would show beside b, or NULL. */
+static const struct ptq_cell *first_beside(const struct ptq_plan *plan, const struct ptq_experiment *e,
+                                           const struct ptq_cell *b)
 {
-    if (e->by_text || strcmp(a->protocol, b->protocol) == 0) return 0;
+    for (const struct ptq_plan_cell *p = plan->cell; p < plan->cell + plan->n; p++)
+        if (p->state != PTQ_PLAN_FAILED && (!e->by_text || strcmp(p->cell.text, b->text) == 0)) return &p->cell;
+    return NULL;
+}
+
+static int note_protocols(const struct ptq_plan *plan, const struct ptq_experiment *e, const struct ptq_cell *b,
+                          FILE *out)
+{
+    const struct ptq_cell *a = first_beside(plan, e, b);
+    if (!a || strcmp(a->protocol, b->protocol) == 0) return 0;
     struct ptq_arena *arena = ptq_arena_make("a note");
     ptq_say(
         out,
@@ -31,26 +42,23 @@ static void note_twins(const struct ptq_plan *plan, const struct ptq_experiment 
                 says[t->kind].what, t->name, t->of, says[t->kind].same);
 }
 
-static const struct ptq_cell *first_planned(const struct ptq_plan *plan)
-{
-    for (int i = 0; i < plan->n; i++)
-        if (plan->cell[i].state != PTQ_PLAN_FAILED) return &plan->cell[i].cell;
-    return NULL;
-}
-
 static enum ptq_status note_stored(struct ptq_arena *arena, const struct ptq_plan *plan, const struct ptq_experiment *e,
                                    const char *file, FILE *out, struct ptq_error *err)
 {
     char(*id)[PTQ_SHA256_HEX];
-    struct ptq_cell *stored, *other = NULL;
+    const struct ptq_cell *other = NULL;
+    struct ptq_cell *stored;
     int n, n_others = 0;
     PTQ_TRY(ptq_results_ids(arena, file, &id, &n, err));
     for (int i = 0; i < n; i++) n_others += !ptq_plan_has(plan, id[i]);
     if (!n_others) return PTQ_OK;
     PTQ_TRY(ptq_results_finished(arena, file, &stored, &n, err));
-    for (int i = n - 1; i >= 0; i--)
-        if (!ptq_plan_has(plan, stored[i].id)) other = &stored[i];
-    if (!other || note_protocols(e, first_planned(plan), other, out)) return PTQ_OK;
+    for (int i = 0; i < n; i++) {
+        if (ptq_plan_has(plan, stored[i].id)) continue;
+        if (note_protocols(plan, e, &stored[i], out)) return PTQ_OK;
+        if (!other) other = &stored[i];
+    }
+    if (!other) return PTQ_OK;
     ptq_say(out,
             "%s: note: %s holds %d cell%s more that this experiment does not have, such as %s %s, and its tables show "
             "%s, too; -o another file, or --fresh, which computes all anew, leaves %s out\n",
@@ -62,11 +70,10 @@ static enum ptq_status note_stored(struct ptq_arena *arena, const struct ptq_pla
 enum ptq_status ptq_plan_notes(const struct ptq_plan *plan, const struct ptq_experiment *e, const char *file, FILE *out,
                                struct ptq_error *err)
 {
-    const struct ptq_cell *first = first_planned(plan);
     note_twins(plan, e, out);
     for (int i = 0, noted = 0; i < plan->n && !noted; i++)
-        if (plan->cell[i].state != PTQ_PLAN_FAILED) noted = note_protocols(e, first, &plan->cell[i].cell, out);
-    if (!file || !first) return PTQ_OK;
+        if (plan->cell[i].state != PTQ_PLAN_FAILED) noted = note_protocols(plan, e, &plan->cell[i].cell, out);
+    if (!file || ptq_plan_count(plan, PTQ_PLAN_FAILED) == plan->n) return PTQ_OK;
     struct ptq_arena *arena = ptq_arena_make("results");
     enum ptq_status status = note_stored(arena, plan, e, file, out, err);
     ptq_arena_free(arena);

@@ -17,11 +17,18 @@ const char *ptq_without_order(struct ptq_arena *arena, const char *spec)
     return at ? ptq_format(arena, "%.*s%s", (int)(at - spec), spec, rest + strcspn(rest, ",")) : spec;
 }
 
+/* By whatever name. Other windows of one text are another protocol, and so is a text that was edited since. */
+static int same_text(const struct ptq_cell *a, const struct ptq_cell *b)
+{
+    return same(a->text, b->text) || same(a->tokens_sha256, b->tokens_sha256);
+}
+
 #define AT(field) offsetof(struct ptq_cell, field)
 static const struct ptq_common commons[] = {
     {"model", ptq_same_model, 0, AT(model)},
-    {"evaluation text", NULL, AT(tokens_sha256), AT(text)},
+    {"evaluation text", same_text, 0, AT(text)},
     {"protocol", NULL, AT(protocol), AT(protocol)},
+    {"evaluated stream", NULL, AT(tokens_sha256), AT(tokens_sha256)}, /* by another tokenizer */
     {"calibration text", NULL, AT(calib), AT(calib)},
     {"calibration", NULL, AT(calib_protocol), AT(calib_protocol)},
     {"device", NULL, AT(device), AT(device)},

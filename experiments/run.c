@@ -206,13 +206,18 @@ static enum ptq_status look_and_say(struct run *r)
     return ptq_plan_notes(&r->plan, &r->experiment, r->file, r->log, r->err);
 }
 
-static void report_end(const struct run *r)
+static enum ptq_status report_end(const struct run *r)
 {
-    char duration[32];
-    if (r->options->quiet || !r->n_ran) return;
-    ptq_say(r->log, "%s: %d cell%s run in %s; %s%s holds %d of %d\n", r->experiment.name, r->n_ran,
+    char duration[32], (*id)[PTQ_SHA256_HEX];
+    int n, n_others = 0;
+    if (r->options->quiet || !r->n_ran) return PTQ_OK;
+    PTQ_TRY(ptq_results_ids(r->arena, r->file, &id, &n, r->err));
+    for (int i = 0; i < n; i++) n_others += !ptq_plan_has(&r->plan, id[i]);
+    ptq_say(r->log, "%s: %d cell%s run in %s; %s%s holds %d of %d%s\n", r->experiment.name, r->n_ran,
             r->n_ran == 1 ? "" : "s", ptq_duration(ptq_seconds() - r->started, duration, sizeof duration), r->file,
-            r->n_awaited ? PTQ_CELLS : "", ptq_plan_count(&r->plan, PTQ_PLAN_DONE), r->plan.n);
+            r->n_awaited ? PTQ_CELLS : "", ptq_plan_count(&r->plan, PTQ_PLAN_DONE), r->plan.n,
+            n_others ? ptq_format(r->arena, ", and %d more that the experiment does not have", n_others) : "");
+    return PTQ_OK;
 }
 
 static enum ptq_status run_here(struct run *r)
@@ -237,8 +242,7 @@ static enum ptq_status run_locked(struct run *r)
     if (status)
         return ptq_within(r->err, "%d of %d cells are done", ptq_plan_count(&r->plan, PTQ_PLAN_DONE), r->plan.n);
     if (!children) PTQ_TRY(join(r));
-    report_end(r);
-    return PTQ_OK;
+    return report_end(r);
 }
 
 /* Who has waited for Slurm does not give up since another call, which waited too, has just locked the file. */
@@ -301,8 +305,7 @@ static enum ptq_status run_in_slurm(struct run *r)
         PTQ_TRY(ptq_slurm_wait(&l, r->err));
         PTQ_TRY(locked(r, go_on_in_slurm));
     }
-    report_end(r);
-    return PTQ_OK;
+    return report_end(r);
 }
 
 static enum ptq_status make_folder_of(struct ptq_arena *arena, const char *file, struct ptq_error *err)

@@ -7,6 +7,7 @@
 #include "path.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
 #define ROW struct ptq_arena *arena, const struct ptq_report *report, const struct ptq_report_row *row
@@ -79,14 +80,13 @@ static const char *key_fraction(ROW)
 
 static const char *key_text(ROW)
 {
-    (void)report;
-    return ptq_report_short(arena, row->cell->text);
+    return ptq_report_apart(arena, report, row->cell, offsetof(struct ptq_cell, text));
 }
 
 static const char *key_calib(ROW)
 {
-    (void)report;
-    return row->cell->calib[0] ? ptq_report_short(arena, row->cell->calib) : NULL;
+    size_t calib = offsetof(struct ptq_cell, calib);
+    return row->cell->calib[0] ? ptq_report_apart(arena, report, row->cell, calib) : NULL;
 }
 
 static const char *key_calib_windows(ROW)
@@ -122,7 +122,7 @@ static const struct ptq_table_layout_key keys[] = {
     {.name = "text",
      .head = "evaluated on",
      .text = key_text,
-     .doc = "evaluation text: the one key whose lines may differ in protocol"},
+     .doc = "evaluation text: the one key whose lines may differ in protocol, each text of one"},
     {.name = "calib", .head = "calibrated on", .text = key_calib, .doc = "calibration text"},
     {.name = "calib_windows",
      .head = "calibration windows",

@@ -80,13 +80,14 @@ static inline enum ptq_status fake_plan(void *session, const struct ptq_job *job
     cell->window = SCORED + 1;
     cell->windows = WINDOWS;
     cell->tokens = WINDOWS * SCORED;
-    cell->protocol = "made up"; /* fp16 knows no seed, as in the pipeline */
-    int quantized = strcmp(job->spec, "fp16") != 0;
+    cell->text = job->text;
+    cell->protocol = ptq_format(where, "first %lld windows", (long long)job->max_windows);
+    int quantized = strcmp(job->spec, "fp16") != 0; /* fp16 knows no seed, as in the pipeline */
     cell->method = ptq_strndup(where, job->spec, strcspn(job->spec, ":"));
     if (quantized && fake.calibrates) cell->calib = job->calib;
     cell->config =
-        ptq_format(where, "schema=1\nspec=%s\n%s|%s|%s|%llu", job->spec, bytes_of(job->model), bytes_of(job->text),
-                   bytes_of(cell->calib), quantized ? (unsigned long long)job->seed : 0);
+        ptq_format(where, "schema=1\nspec=%s\n%s|%s|%s|%llu|%s", job->spec, bytes_of(job->model), bytes_of(job->text),
+                   bytes_of(cell->calib), quantized ? (unsigned long long)job->seed : 0, cell->protocol);
     ptq_cell_identify(cell);
     return PTQ_OK;
 }

@@ -147,6 +147,12 @@ static void test_two_protocols(void **state)
     page = page_of(&file, 1, &n);
     assert_says(page, "rounds activations to 8 bits, too");
     check_page(n);
+    cells = make_table1(arena, "m");
+    for (int i = 5; i < TABLE1_CELLS; i++) cells[i].protocol = "window 1024, all windows";
+    static const char by_text[] = "layout: {rows: [method], columns: [text], values: [ppl]}\n";
+    file = store("by-text.h5", cells, TABLE1_CELLS, "table1", by_text);
+    page_of(&file, 1, &n); /* apart as well, since a table by text would refuse them */
+    check_page(n);
 }
 
 /* A name that would be markup, an attribute, a command, were it not escaped. */
