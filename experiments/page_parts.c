@@ -344,12 +344,13 @@ static const char *shell_path(struct ptq_arena *arena, const char *path)
     return shell_word(arena, ptq_format(arena, "%s%s", *path == '-' ? "./" : "", path));
 }
 
-/* What git may be given of a cell's commit: its digits, without the + of a tree that was dirty. NULL where a results
- * file says something else ("unknown", or what a stranger wrote). */
+/* What git may be given of a cell's commit: its digits, without the + of a tree that was dirty and the build's digits.
+ * NULL where a results file says something else ("unknown", or what a stranger wrote). */
 static const char *commit_of(struct ptq_arena *arena, const char *text)
 {
-    size_t digits = strspn(text, "0123456789abcdef");
-    int is_commit = digits && (!text[digits] || strcmp(text + digits, "+") == 0);
+    static const char hex[] = "0123456789abcdef";
+    size_t digits = strspn(text, hex), plus = text[digits] == '+', build = strspn(text + digits + plus, hex);
+    int is_commit = digits && !text[digits + plus + build];
     return is_commit ? ptq_strndup(arena, text, digits) : NULL;
 }
 

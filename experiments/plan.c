@@ -66,7 +66,7 @@ static int find_pace(struct ptq_plan *plan, const char *model)
     return plan->n_paces++;
 }
 
-static const struct ptq_plan_cell *find_cell(const struct ptq_plan *plan, const char *id)
+const struct ptq_plan_cell *ptq_plan_find(const struct ptq_plan *plan, const char *id)
 {
     for (int i = 0; i < plan->n; i++)
         if (plan->cell[i].state != PTQ_PLAN_FAILED && memcmp(plan->cell[i].cell.id, id, PTQ_SHA256_HEX) == 0)
@@ -76,7 +76,7 @@ static const struct ptq_plan_cell *find_cell(const struct ptq_plan *plan, const 
 
 int ptq_plan_has(const struct ptq_plan *plan, const char *id)
 {
-    return find_cell(plan, id) != NULL;
+    return ptq_plan_find(plan, id) != NULL;
 }
 
 static void add_twin(struct ptq_plan *plan, enum ptq_twin_kind kind, const char *name, const char *of)
@@ -124,7 +124,7 @@ enum ptq_status ptq_plan_make(struct ptq_arena *arena, const struct ptq_experime
     for (int i = 0; i < experiment->n_jobs; i++) {
         struct ptq_plan_cell cell = {.job = &experiment->job[i]};
         PTQ_TRY(plan_job(arena, runner, session, out, &cell, err));
-        const struct ptq_plan_cell *same = cell.state == PTQ_PLAN_FAILED ? NULL : find_cell(out, cell.cell.id);
+        const struct ptq_plan_cell *same = cell.state == PTQ_PLAN_FAILED ? NULL : ptq_plan_find(out, cell.cell.id);
         if (same) {
             add_twins(out, &cell, same);
             continue;

@@ -70,7 +70,8 @@ enum ptq_status ptq_plan_make(struct ptq_arena *arena, const struct ptq_experime
                               const struct ptq_runner *runner, void *session, struct ptq_plan *out,
                               struct ptq_error *err);
 
-/* Whether a cell that can be run has this id. */
+/* The cell that can be run and has this id, or NULL. */
+const struct ptq_plan_cell *ptq_plan_find(const struct ptq_plan *plan, const char *id);
 int ptq_plan_has(const struct ptq_plan *plan, const char *id);
 
 /* Marks the cells that FILE or FILE.cells holds as done, and learns their pace where something is missing. */

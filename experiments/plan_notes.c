@@ -42,28 +42,64 @@ static void note_twins(const struct ptq_plan *plan, const struct ptq_experiment 
                 says[t->kind].what, t->name, t->of, says[t->kind].same);
 }
 
-static enum ptq_status note_stored(struct ptq_arena *arena, const struct ptq_plan *plan, const struct ptq_experiment *e,
-                                   const char *file, FILE *out, struct ptq_error *err)
+/* "0123456789ab+1234", of a stranger's file as it is. */
+static const char *short_commit(struct ptq_arena *arena, const char *commit)
 {
-    char(*id)[PTQ_SHA256_HEX];
+    enum { DIGITS = 12 };
+    const char *plus = strchr(commit, '+');
+    return plus ? ptq_format(arena, "%.*s%s", plus - commit < DIGITS ? (int)(plus - commit) : DIGITS, commit, plus)
+                : ptq_format(arena, "%.*s", DIGITS, commit);
+}
+
+/* Cells that another build than this one measured, where one of the two is of a changed tree: an id holds what was
+ * asked for, and no code. Builds of two commits are told by the commits that a table names. */
+static void note_builds(struct ptq_arena *arena, const struct ptq_plan *plan, const struct ptq_experiment *e,
+                        const struct ptq_cell *stored, int n, FILE *out)
+{
+    const char *ours = NULL, *theirs = NULL;
+    int n_others = 0;
+    for (int i = 0; i < n; i++) {
+        const struct ptq_plan_cell *planned = ptq_plan_find(plan, stored[i].id);
+        if (!planned || strcmp(planned->cell.commit, stored[i].commit) == 0) continue;
+        if (!strchr(planned->cell.commit, '+') && !strchr(stored[i].commit, '+')) continue;
+        ours = planned->cell.commit, theirs = stored[i].commit;
+        n_others++;
+    }
+    if (!n_others) return;
+    ptq_say(out,
+            "%s: note: %d cell%s done %s of another build (%s) than this one (%s), and a tree that was changed is not "
+            "known by its commit: where the code of a method or model has changed since, --fresh measures %s again\n",
+            e->name, n_others, n_others == 1 ? " that is" : "s that are", n_others == 1 ? "is" : "are",
+            short_commit(arena, theirs), short_commit(arena, ours), n_others == 1 ? "it" : "them");
+}
+
+/* What the file holds beside the plan's cells. */
+static void note_others(const struct ptq_plan *plan, const struct ptq_experiment *e, const char *file,
+                        const struct ptq_cell *stored, int n, FILE *out)
+{
     const struct ptq_cell *other = NULL;
-    struct ptq_cell *stored;
-    int n, n_others = 0;
-    PTQ_TRY(ptq_results_ids(arena, file, &id, &n, err));
-    for (int i = 0; i < n; i++) n_others += !ptq_plan_has(plan, id[i]);
-    if (!n_others) return PTQ_OK;
-    PTQ_TRY(ptq_results_finished(arena, file, &stored, &n, err));
+    int n_others = 0;
     for (int i = 0; i < n; i++) {
         if (ptq_plan_has(plan, stored[i].id)) continue;
-        if (note_protocols(plan, e, &stored[i], out)) return PTQ_OK;
-        if (!other) other = &stored[i];
+        if (note_protocols(plan, e, &stored[i], out)) return;
+        if (!n_others++) other = &stored[i];
     }
-    if (!other) return PTQ_OK;
+    if (!other) return;
     ptq_say(out,
             "%s: note: %s holds %d cell%s more that this experiment does not have, such as %s %s, and its tables show "
             "%s, too; -o another file, or --fresh, which computes all anew, leaves %s out\n",
             e->name, file, n_others, n_others == 1 ? "" : "s", other->model, other->spec, n_others == 1 ? "it" : "them",
             n_others == 1 ? "it" : "them");
+}
+
+static enum ptq_status note_stored(struct ptq_arena *arena, const struct ptq_plan *plan, const struct ptq_experiment *e,
+                                   const char *file, FILE *out, struct ptq_error *err)
+{
+    struct ptq_cell *stored;
+    int n;
+    PTQ_TRY(ptq_results_finished(arena, file, &stored, &n, err));
+    note_builds(arena, plan, e, stored, n, out);
+    note_others(plan, e, file, stored, n, out);
     return PTQ_OK;
 }
 

@@ -36,6 +36,7 @@ static struct {
     enum ptq_status with;
     int kill_at;           /* which call of run the process does not survive */
     const char *bad_model; /* cannot be planned */
+    const char *commit;    /* that the cells are of; NULL: none */
     const char *copy;      /* a model, or text, of the same bytes as "a" */
     int calibrates;        /* 1: what is quantised reads calibration texts */
     int bad_spec;          /* 1: nothing can be planned, for a reason that names the SPEC */
@@ -81,6 +82,7 @@ static inline enum ptq_status fake_plan(void *session, const struct ptq_job *job
     cell->windows = WINDOWS;
     cell->tokens = WINDOWS * SCORED;
     cell->text = job->text;
+    if (fake.commit) cell->commit = fake.commit;
     cell->protocol = ptq_format(where, "first %lld windows", (long long)job->max_windows);
     int quantized = strcmp(job->spec, "fp16") != 0; /* fp16 knows no seed, as in the pipeline */
     cell->method = ptq_strndup(where, job->spec, strcspn(job->spec, ":"));
