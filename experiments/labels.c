@@ -57,7 +57,7 @@ typedef const char *key_text(struct ptq_arena *arena, const struct ptq_report *r
 
 static const char *calib_of(struct ptq_arena *arena, const struct ptq_report *report, const struct ptq_report_row *row)
 {
-    if (!row->cell->calib[0]) return "";
+    if (!ptq_reads_calib(row->cell)) return "";
     return ptq_format(arena, "calib %s", ptq_report_apart(arena, report, row->cell, offsetof(struct ptq_cell, calib)));
 }
 
@@ -65,20 +65,20 @@ static const char *sample_of(struct ptq_arena *arena, const struct ptq_report *r
 {
     (void)report;
     const char *how = row->cell->calib_protocol; /* its first word */
-    return *how ? ptq_format(arena, "sample %.*s", (int)strcspn(how, " "), how) : "";
+    return ptq_reads_calib(row->cell) ? ptq_format(arena, "sample %.*s", (int)strcspn(how, " "), how) : "";
 }
 
 static const char *count_of(struct ptq_arena *arena, const struct ptq_report *report, const struct ptq_report_row *row)
 {
     (void)report;
     long long n = row->cell->calib_windows;
-    return row->cell->calib[0] ? ptq_format(arena, "%lld window%s", n, n == 1 ? "" : "s") : "";
+    return ptq_reads_calib(row->cell) ? ptq_format(arena, "%lld window%s", n, n == 1 ? "" : "s") : "";
 }
 
 static const char *length_of(struct ptq_arena *arena, const struct ptq_report *report, const struct ptq_report_row *row)
 {
     (void)report;
-    return row->cell->calib[0] ? ptq_format(arena, "windows of %lld", (long long)row->cell->calib_window) : "";
+    return ptq_reads_calib(row->cell) ? ptq_format(arena, "windows of %lld", (long long)row->cell->calib_window) : "";
 }
 
 static const char *seed_of(struct ptq_arena *arena, const struct ptq_report *report, const struct ptq_report_row *row)

@@ -2,6 +2,7 @@
 
 #include "pool.h"
 #include "progress.h"
+#include "replicates.h"
 #include "words.h"
 
 #include <assert.h>
@@ -79,6 +80,14 @@ int ptq_plan_has(const struct ptq_plan *plan, const char *id)
     return ptq_plan_find(plan, id) != NULL;
 }
 
+const struct ptq_plan_cell *ptq_plan_find_same(const struct ptq_plan *plan, const struct ptq_cell *cell)
+{
+    const struct ptq_plan_cell *same = ptq_plan_find(plan, cell->id);
+    for (int i = 0; i < plan->n && !same; i++)
+        if (plan->cell[i].state != PTQ_PLAN_FAILED && ptq_is_repeat(&plan->cell[i].cell, cell)) same = &plan->cell[i];
+    return same;
+}
+
 static void add_twin(struct ptq_plan *plan, enum ptq_twin_kind kind, const char *name, const char *of)
 {
     int seen = strcmp(name, of) == 0;
@@ -95,7 +104,7 @@ static void add_twins(struct ptq_plan *plan, const struct ptq_plan_cell *cell, c
 {
     add_twin(plan, PTQ_TWIN_MODEL, cell->job->model, of->job->model);
     add_twin(plan, PTQ_TWIN_TEXT, cell->job->text, of->job->text);
-    if (cell->cell.calib[0]) add_twin(plan, PTQ_TWIN_CALIB, cell->job->calib, of->job->calib);
+    if (ptq_reads_calib(&cell->cell)) add_twin(plan, PTQ_TWIN_CALIB, cell->job->calib, of->job->calib);
 }
 
 static enum ptq_status plan_job(struct ptq_arena *arena, const struct ptq_runner *runner, void *session,
@@ -124,7 +133,7 @@ enum ptq_status ptq_plan_make(struct ptq_arena *arena, const struct ptq_experime
     for (int i = 0; i < experiment->n_jobs; i++) {
         struct ptq_plan_cell cell = {.job = &experiment->job[i]};
         PTQ_TRY(plan_job(arena, runner, session, out, &cell, err));
-        const struct ptq_plan_cell *same = cell.state == PTQ_PLAN_FAILED ? NULL : ptq_plan_find(out, cell.cell.id);
+        const struct ptq_plan_cell *same = cell.state == PTQ_PLAN_FAILED ? NULL : ptq_plan_find_same(out, &cell.cell);
         if (same) {
             add_twins(out, &cell, same);
             continue;

@@ -72,6 +72,8 @@ enum ptq_status ptq_plan_make(struct ptq_arena *arena, const struct ptq_experime
 
 /* The cell that can be run and has this id, or NULL. */
 const struct ptq_plan_cell *ptq_plan_find(const struct ptq_plan *plan, const char *id);
+/* The one that the cell is, or is once more, since neither reads its calibration text (replicates.h); or NULL. */
+const struct ptq_plan_cell *ptq_plan_find_same(const struct ptq_plan *plan, const struct ptq_cell *cell);
 int ptq_plan_has(const struct ptq_plan *plan, const char *id);
 
 /* Marks the cells that FILE or FILE.cells holds as done, and learns their pace where something is missing. */

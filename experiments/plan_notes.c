@@ -80,7 +80,7 @@ static void note_others(const struct ptq_plan *plan, const struct ptq_experiment
     const struct ptq_cell *other = NULL;
     int n_others = 0;
     for (int i = 0; i < n; i++) {
-        if (ptq_plan_has(plan, stored[i].id)) continue;
+        if (ptq_plan_find_same(plan, &stored[i])) continue;
         if (note_protocols(plan, e, &stored[i], out)) return;
         if (!n_others++) other = &stored[i];
     }

@@ -124,11 +124,18 @@ static int is_fp16(const struct ptq_cell *cell)
     return strcmp(cell->method, "fp16") == 0;
 }
 
-/* 1 where cell number i stands in another one's row: as a replicate of an earlier one. */
+/* 1 where cell number i stands in another one's row: as an earlier one once more, or a replicate of it. */
 static int is_folded(struct ptq_arena *arena, const struct ptq_cell *cells, int i)
 {
     for (int j = 0; j < i; j++)
-        if (ptq_is_replicate(arena, &cells[j], &cells[i])) return 1;
+        if (ptq_is_repeat(&cells[j], &cells[i]) || ptq_is_replicate(arena, &cells[j], &cells[i])) return 1;
+    return 0;
+}
+
+static int is_in(const struct ptq_replicates *r, const struct ptq_cell *cell)
+{
+    for (int i = 0; i < r->n; i++)
+        if (ptq_is_repeat(r->cell[i], cell)) return 1;
     return 0;
 }
 
@@ -139,7 +146,8 @@ static void fill_row(struct ptq_arena *arena, const struct ptq_cell *cells, int 
     row->seeds.cell = ptq_new(arena, const struct ptq_cell *, n);
     row->seeds.cell[row->seeds.n++] = cell;
     for (int i = first + 1; i < n; i++)
-        if (ptq_is_replicate(arena, cell, &cells[i])) row->seeds.cell[row->seeds.n++] = &cells[i];
+        if (ptq_is_replicate(arena, cell, &cells[i]) && !is_in(&row->seeds, &cells[i]))
+            row->seeds.cell[row->seeds.n++] = &cells[i];
     ptq_replicates_summarise(&row->seeds);
     row->cell = ptq_replicates_mean(arena, &row->seeds);
 }

@@ -40,8 +40,9 @@ struct ptq_section {
 };
 
 struct ptq_report {
-    const char *title;          /* of the experiment */
-    struct ptq_report_row *row; /* each cell that is no other order of another one, in the order that was given */
+    const char *title; /* of the experiment */
+    struct ptq_report_row
+        *row; /* each cell that is no replicate of another one nor its repeat, in the order that was given */
     int n_rows;
     const struct ptq_cell *cell; /* all that were given */
     int n_cells;

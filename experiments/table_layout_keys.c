@@ -86,13 +86,13 @@ static const char *key_text(ROW)
 static const char *key_calib(ROW)
 {
     size_t calib = offsetof(struct ptq_cell, calib);
-    return row->cell->calib[0] ? ptq_report_apart(arena, report, row->cell, calib) : NULL;
+    return ptq_reads_calib(row->cell) ? ptq_report_apart(arena, report, row->cell, calib) : NULL;
 }
 
 static const char *key_calib_windows(ROW)
 {
     (void)report;
-    return row->cell->calib[0] ? ptq_format(arena, "%lld", (long long)row->cell->calib_windows) : NULL;
+    return ptq_reads_calib(row->cell) ? ptq_format(arena, "%lld", (long long)row->cell->calib_windows) : NULL;
 }
 
 static const char *key_device(ROW)
@@ -123,12 +123,15 @@ static const struct ptq_table_layout_key keys[] = {
      .head = "evaluated on",
      .text = key_text,
      .doc = "evaluation text: the one key whose lines may differ in protocol, each text of one"},
-    {.name = "calib", .head = "calibrated on", .text = key_calib, .doc = "calibration text"},
+    {.name = "calib",
+     .head = "calibrated on",
+     .text = key_calib,
+     .doc = "calibration text, of a cell whose method reads it"},
     {.name = "calib_windows",
      .head = "calibration windows",
      .rising = 1,
      .text = key_calib_windows,
-     .doc = "calibration windows, rising"},
+     .doc = "calibration windows, rising; as calib"},
     {.name = "device", .text = key_device, .doc = "cpu or the GPU's name"},
     {.name = "path", .text = key_path, .doc = PTQ_PATH_WORDS},
     {.name = value_key, .doc = "where several values stand"},
@@ -316,7 +319,7 @@ static int same_domain(const char *a, const char *b)
 static double value_own_domain(ROW)
 {
     const struct ptq_cell *c = row->cell;
-    if (!c->calib[0] || same_domain(c->calib, c->text)) return NAN;
+    if (!ptq_reads_calib(c) || same_domain(c->calib, c->text)) return NAN;
     for (int i = 0; i < report->n_rows; i++) {
         const struct ptq_cell *own = report->row[i].cell, *pair[] = {c, own};
         struct ptq_estimate estimate[2];

@@ -54,6 +54,13 @@ static inline void fake_free(void *session)
     assert_ptr_equal(session, &fake);
 }
 
+static inline const char *sha256_of(struct ptq_arena *where, const char *text)
+{
+    char hex[PTQ_SHA256_HEX];
+    ptq_sha256(text, strlen(text), hex);
+    return ptq_strdup(where, hex);
+}
+
 /* What name is the name of. */
 static inline const char *bytes_of(const char *name)
 {
@@ -82,6 +89,8 @@ static inline enum ptq_status fake_plan(void *session, const struct ptq_job *job
     cell->windows = WINDOWS;
     cell->tokens = WINDOWS * SCORED;
     cell->text = job->text;
+    cell->model_sha256 = sha256_of(where, bytes_of(job->model));
+    cell->tokens_sha256 = sha256_of(where, bytes_of(job->text));
     if (fake.commit) cell->commit = fake.commit;
     cell->protocol = ptq_format(where, "first %lld windows", (long long)job->max_windows);
     int quantized = strcmp(job->spec, "fp16") != 0; /* fp16 knows no seed, as in the pipeline */

@@ -71,10 +71,12 @@ static void test_same_texts(void **state)
         const char *yaml, *cells, *says;
     } rows[] = {
         {"methods: [fp16, rtn]\neval: {text: [a, b, c]}\n", "4 cells", "text b is a again, the same bytes: "},
-        {"methods: [fp16, rtn]\ncalib: {text: [a, c, b]}\n", "3 cells",
+        {"methods: [fp16, awq]\ncalib: {text: [a, c, b]}\n", "3 cells",
          "calibration text b is a again, the same windows: "},
         {"methods: [fp16]\ncalib: {text: [a, b]}\n", "1 cell", NULL},
-        {"methods: [rtn]\ncalib: {text: [c, d]}\n", "2 cells", NULL},
+        {"methods: [awq]\ncalib: {text: [c, d]}\n", "2 cells", NULL},
+        {"methods: [rtn]\ncalib: {text: [c, d]}\n", "1 cell", NULL}, /* which it does not read */
+        {"methods: [rtn]\ncalib: {text: [a, b]}\n", "1 cell", NULL},
     };
     fake.copy = "b", fake.calibrates = 1;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
