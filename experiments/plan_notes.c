@@ -1,5 +1,6 @@
 #include "plan_notes.h"
 
+#include "bootstrap.h"
 #include "escape.h"
 #include "progress.h"
 #include "results.h"
@@ -40,6 +41,34 @@ static void note_twins(const struct ptq_plan *plan, const struct ptq_experiment 
     for (const struct ptq_twin *t = plan->twin; t < plan->twin + plan->n_twins; t++)
         ptq_say(out, "%s: note: %s%s is %s again, the same %s: its cells are counted once\n", e->name,
                 says[t->kind].what, t->name, t->of, says[t->kind].same);
+}
+
+/* Whether an earlier cell of the plan is measured as this one is. */
+static int is_seen(const struct ptq_plan *plan, const struct ptq_plan_cell *cell)
+{
+    for (const struct ptq_plan_cell *p = plan->cell; p < cell; p++)
+        if (p->state != PTQ_PLAN_FAILED && strcmp(p->cell.protocol, cell->cell.protocol) == 0) return 1;
+    return 0;
+}
+
+/* Too few tokens for an interval, which is better known before hours of computing; once for each protocol. */
+static void note_units(const struct ptq_plan *plan, const struct ptq_experiment *e, FILE *out)
+{
+    const struct ptq_bootstrap *how = &ptq_bootstrap_default;
+    for (const struct ptq_plan_cell *p = plan->cell; p < plan->cell + plan->n; p++) {
+        const struct ptq_cell *c = &p->cell;
+        if (p->state == PTQ_PLAN_FAILED || is_seen(plan, p)) continue;
+        int64_t units = ptq_bootstrap_units(how, c), each = c->windows ? units / c->windows : 0;
+        if (!each || units >= PTQ_BOOTSTRAP_LEAST) continue;
+        ptq_say(
+            out,
+            "%s: too few tokens for intervals: %lld window%s of %lld of %s make%s %lld unit%s of %lld tokens, and it "
+            "takes %d; eval.windows %lld would do\n",
+            e->name, (long long)c->windows, c->windows == 1 ? "" : "s", (long long)c->window, c->text,
+            c->windows == 1 ? "s" : "", (long long)units, units == 1 ? "" : "s",
+            (long long)ptq_bootstrap_unit_tokens(how, c), PTQ_BOOTSTRAP_LEAST,
+            (long long)((PTQ_BOOTSTRAP_LEAST + each - 1) / each));
+    }
 }
 
 /* "0123456789ab+1234", of a stranger's file as it is. */
@@ -107,6 +136,7 @@ enum ptq_status ptq_plan_notes(const struct ptq_plan *plan, const struct ptq_exp
                                struct ptq_error *err)
 {
     note_twins(plan, e, out);
+    note_units(plan, e, out);
     for (int i = 0, noted = 0; i < plan->n && !noted; i++)
         if (plan->cell[i].state != PTQ_PLAN_FAILED) noted = note_protocols(plan, e, &plan->cell[i].cell, out);
     if (!file || ptq_plan_count(plan, PTQ_PLAN_FAILED) == plan->n) return PTQ_OK;

@@ -72,12 +72,32 @@ static void test_other_builds(void **state)
     }
 }
 
+/* That there will be no intervals is said before the first cell, dry or not, of each protocol that gives none. */
+static void test_too_few_units(void **state)
+{
+    (void)state;
+    const char *log;
+    write_yaml("methods: [fp16, rtn]\n");
+    for (int dry = 0; dry < 2; dry++) {
+        fake.windows = 2;
+        assert_int_equal(run_with((struct ptq_run_options){.dry_run = dry, .fresh = 1}, &log), PTQ_OK);
+        expect_text(log,
+                    "made-up: too few tokens for intervals: 2 windows of 8 of anarchism make 2 units of 7 tokens, and "
+                    "it takes 20; eval.windows 20 would do\n");
+        assert_null(strstr(strstr(log, "too few") + 1, "too few"));
+        fake.windows = 20;
+        assert_int_equal(run_with((struct ptq_run_options){.dry_run = dry, .fresh = 1}, &log), PTQ_OK);
+        assert_null(strstr(log, "too few"));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_protocols_by_text),
         TEST(test_build_of_a_commit),
         TEST(test_other_builds),
+        TEST(test_too_few_units),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
