@@ -40,6 +40,16 @@ static struct differs find_differences(const struct ptq_experiment *x)
     return d;
 }
 
+/* Of what a job says beside its SPEC: without what that does not read. */
+static struct differs what_it_reads(const struct ptq_job *job, const struct differs *d)
+{
+    struct differs reads = *d;
+    int calib = ptq_spec_text_needs_calib(job->spec);
+    reads.calib &= calib, reads.calib_windows &= calib, reads.calib_window &= calib, reads.calib_sample &= calib;
+    reads.seed &= calib || ptq_spec_reads_seed(job->spec);
+    return reads;
+}
+
 static const char *make_label(struct ptq_arena *arena, const struct ptq_job *job, const struct differs *d)
 {
     struct ptq_buffer text = {0};
@@ -138,7 +148,8 @@ enum ptq_status ptq_plan_make(struct ptq_arena *arena, const struct ptq_experime
             add_twins(out, &cell, same);
             continue;
         }
-        cell.label = make_label(arena, cell.job, &differs);
+        struct differs read = what_it_reads(cell.job, &differs);
+        cell.label = make_label(arena, cell.job, &read);
         out->cell[out->n++] = cell;
     }
     return PTQ_OK;
@@ -363,22 +374,19 @@ static void add_reasons(const struct ptq_plan *plan, struct ptq_buffer *list)
     }
 }
 
-/* "; the same command tries them again, x.h5 keeps the others": where there are any, and of a dry run as many as are
- * done. */
+/* "; the same command tries them again, x.h5 keeps the others": where there are any. */
 static void add_what_stays(const struct ptq_plan *plan, const char *file, int awaits, struct ptq_buffer *text)
 {
-    int n_done = ptq_plan_count(plan, PTQ_PLAN_DONE), n_others = plan->n - ptq_plan_count(plan, PTQ_PLAN_FAILED);
     ptq_buffer_add(text, "; the same command %stries them again", awaits ? "without --fresh " : "");
-    if (n_done) ptq_buffer_add(text, ", %s%s keeps the ", file, awaits ? PTQ_CELLS : "");
-    if (n_done == n_others && n_done)
-        ptq_buffer_add(text, "others");
-    else if (n_done)
-        ptq_buffer_add(text, "%d that %s done", n_done, n_done == 1 ? "is" : "are");
+    if (ptq_plan_count(plan, PTQ_PLAN_DONE))
+        ptq_buffer_add(text, ", %s%s keeps the others", file, awaits ? PTQ_CELLS : "");
     if (awaits) ptq_buffer_add(text, ", and %s stays as it was before", file);
 }
 
 enum ptq_status ptq_plan_verdict(const struct ptq_plan *plan, const char *file, int awaits, struct ptq_error *err)
 {
+    static const char *const what[] = {"cannot be run", "failed"};
+
     int n_failed = ptq_plan_count(plan, PTQ_PLAN_FAILED);
     if (n_failed == 0) return PTQ_OK;
     /* An experiment that asks for what cannot be is bad input, however the command line would have been told. */
@@ -387,8 +395,8 @@ enum ptq_status ptq_plan_verdict(const struct ptq_plan *plan, const char *file, 
         return ptq_fail(err, status, "%s", plan->cell[0].why);
     struct ptq_buffer list = {0};
     add_reasons(plan, &list);
-    add_what_stays(plan, file, awaits, &list);
-    ptq_fail(err, status, "%d of %d cells failed: %s", n_failed, plan->n, list.data);
+    if (file) add_what_stays(plan, file, awaits, &list);
+    ptq_fail(err, status, "%d of %d cells %s: %s", n_failed, plan->n, what[file != NULL], list.data);
     free(list.data);
     return status;
 }

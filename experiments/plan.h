@@ -117,8 +117,8 @@ const char *ptq_duration(double seconds, char *text, size_t size);
 /* --dry-run: the cells, done, missing or failed. */
 void ptq_plan_print(const struct ptq_plan *plan, FILE *out);
 
-/* PTQ_OK where no cell failed, else an error that lists them by reason. awaits: file stays what it was before --fresh,
- * since cells are missing (core/results.h). */
+/* PTQ_OK where no cell failed, else an error that lists them by reason. file NULL: nothing was to be run. awaits: file
+ * stays what it was before --fresh, since cells are missing (core/results.h). */
 enum ptq_status ptq_plan_verdict(const struct ptq_plan *plan, const char *file, int awaits, struct ptq_error *err);
 
 #endif

@@ -76,7 +76,7 @@ const char *ptq_common_text(const struct ptq_common *common, const struct ptq_ce
     return *text ? text : "none";
 }
 
-static int reads_seed(const char *text)
+int ptq_spec_reads_seed(const char *text)
 {
     struct ptq_spec spec;
     struct ptq_error ignored;
@@ -86,7 +86,7 @@ static int reads_seed(const char *text)
 int ptq_is_repeat(const struct ptq_cell *a, const struct ptq_cell *b)
 {
     return same(a->spec, b->spec) && !ptq_reads_calib(a) && !ptq_reads_calib(b) &&
-           (a->seed == b->seed || !reads_seed(a->spec)) && !ptq_cells_apart(a, b);
+           (a->seed == b->seed || !ptq_spec_reads_seed(a->spec)) && !ptq_cells_apart(a, b);
 }
 
 int ptq_is_replicate(struct ptq_arena *arena, const struct ptq_cell *a, const struct ptq_cell *b)

@@ -63,6 +63,9 @@ const char *ptq_common_text(const struct ptq_common *common, const struct ptq_ce
  * perplexity is that beside any other text. */
 int ptq_reads_calib(const struct ptq_cell *cell);
 
+/* Whether the number of such a SPEC depends on the run's seed itself, not on what it drew of a calibration text. */
+int ptq_spec_reads_seed(const char *spec);
+
 /* 1 where b is the number of a once more, by another id: one SPEC that reads no calibration, beside two texts for
  * output errors, or one and none. */
 int ptq_is_repeat(const struct ptq_cell *a, const struct ptq_cell *b);

@@ -432,7 +432,7 @@ static enum ptq_status plan_and_run(struct run *r)
     r->plan.begin = o->begun + (ptq_seconds() - r->started) / (r->plan.n_paces > 1 ? r->plan.n_paces : 1);
     r->given = ptq_new(r->arena, char, r->plan.n);
     PTQ_TRY(o->dry_run ? dry_run(r) : id ? run_task(r, id) : run_all(r));
-    return ptq_plan_verdict(&r->plan, r->file, r->n_awaited, r->err);
+    return ptq_plan_verdict(&r->plan, o->dry_run ? NULL : r->file, r->n_awaited, r->err);
 }
 
 enum ptq_status ptq_run_check(const struct ptq_run_options *o, struct ptq_error *err)

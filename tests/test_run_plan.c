@@ -18,7 +18,7 @@ static void test_bad_models(void **state)
     expect_results("fp16 rtn:w3,g64 ");
     write_yaml("models: [a, b]\nmethods: [fp16, rtn, 'rtn:w4']\n");
     assert_int_equal(run_with((struct ptq_run_options){.dry_run = 1}, NULL), PTQ_EINPUT);
-    expect_text(error.text, "x.h5 keeps the 2 that are done");
+    assert_string_equal(error.text, "3 of 6 cells cannot be run: a  fp16 and 2 more (model 'a' is not there)");
     write_yaml("models: [a, b]\nmethods: [fp16, rtn]\n");
     fake.bad_model = NULL;
     assert_int_equal(run(), PTQ_OK);
@@ -90,6 +90,23 @@ static void test_same_texts(void **state)
         expect_text(log, ptq_format(arena, "made-up: note: %sits cells are counted once\n", rows[i].says));
         assert_null(strstr(note + 1, "again"));
     }
+}
+
+/* A label names what differs between the cells as far as the cell's method reads it. */
+static void test_labels(void **state)
+{
+    (void)state;
+    const char *log;
+    fake.calibrates = 1;
+    write_yaml("methods: [fp16, rtn, awq, salient: {select: random, fraction: 0.01}]\nw_bit: 3\n"
+               "calib: {text: [a, c], windows: [2, 4]}\nseed: [0, 1]\n");
+    assert_int_equal(run_with((struct ptq_run_options){.dry_run = 1}, &log), PTQ_OK);
+    expect_text(log, "  missing  fp16\n");
+    expect_text(log, "  missing  rtn:w3,g64\n");
+    expect_text(log, "  missing  salient:w3,g64,select=random,fraction=0.01  seed=1\n");
+    const char *awq = strstr(log, "  missing  awq:w3,g64");
+    assert_non_null(awq);
+    expect_text(awq, "  calib=c  calib_windows=2  seed=1\n");
 }
 
 static void test_dry_run(void **state)
@@ -238,9 +255,9 @@ static void test_bad_options(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_bad_models),       TEST(test_same_files),       TEST(test_same_texts),
-        TEST(test_dry_run),          TEST(test_time_left),        TEST(test_beside),
-        TEST(test_list_of_failures), TEST(test_nothing_to_reuse), TEST(test_bad_options),
+        TEST(test_bad_models),       TEST(test_same_files),  TEST(test_same_texts), TEST(test_labels),
+        TEST(test_dry_run),          TEST(test_time_left),   TEST(test_beside),     TEST(test_list_of_failures),
+        TEST(test_nothing_to_reuse), TEST(test_bad_options),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
