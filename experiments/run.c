@@ -315,10 +315,24 @@ static enum ptq_status make_folder_of(struct ptq_arena *arena, const char *file,
     return ptq_make_folder(ptq_strndup(arena, file, (size_t)(slash - file)), err);
 }
 
+/* None can be run: why stands beside the results that earlier runs left, as that of one cell does. */
+static enum ptq_status record_failures(struct run *r)
+{
+    return ptq_failures_write(r->file, &r->plan, r->err);
+}
+
+/* Where nothing can be run, nothing is made either but the list of it, where there are results for it to lie beside;
+ * the verdict says why. */
+static enum ptq_status run_none(struct run *r)
+{
+    int there;
+    PTQ_TRY(ptq_results_are_there(r->arena, r->file, &there, r->err));
+    return there ? locked(r, record_failures) : PTQ_OK;
+}
+
 static enum ptq_status run_all(struct run *r)
 {
-    /* Where nothing can be run, nothing is made either, and the verdict says why. */
-    if (ptq_plan_count(&r->plan, PTQ_PLAN_FAILED) == r->plan.n) return PTQ_OK;
+    if (ptq_plan_count(&r->plan, PTQ_PLAN_FAILED) == r->plan.n) return run_none(r);
     struct ptq_launch l = launch_of(r);
     for (int i = 0; i < r->plan.n; i++)
         if (r->plan.cell[i].state == PTQ_PLAN_FAILED) ptq_launch_say_failed(&l, &r->plan.cell[i]);

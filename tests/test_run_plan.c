@@ -1,5 +1,6 @@
 /* What ptq run says before it runs anything: what is done, what is left and how long that takes, and what cannot be. */
 #include "made_up_run.h"
+#include "failures.h"
 
 static void test_bad_models(void **state)
 {
@@ -222,6 +223,31 @@ static void test_list_of_failures(void **state)
     assert_true(run_with((struct ptq_run_options){.fresh = 1}, NULL) == PTQ_EINTERRUPT && !ptq_is_file(list));
 }
 
+/* Where not one cell can be run the list is written as well, beside results that are there; with none, nothing is. */
+static void test_list_of_none(void **state)
+{
+    (void)state;
+    struct ptq_failure *failure;
+    int n;
+    const char *list = ptq_format(arena, "%s.failed.json", file);
+    write_yaml("models: [a]\nmethods: [fp16, rtn]\n");
+    fake.bad_model = "a";
+    assert_true(run() == PTQ_EINPUT && !ptq_is_file(list) && file_size(ptq_format(arena, "%s.lock", file)) < 0);
+    fake.bad_model = NULL;
+    assert_int_equal(run(), PTQ_OK);
+    fake.bad_model = "a";
+    for (int fresh = 0; fresh < 2; fresh++) {
+        assert_int_equal(run_with((struct ptq_run_options){.fresh = fresh, .dry_run = 1}, NULL), PTQ_EINPUT);
+        assert_false(ptq_is_file(list));
+        assert_int_equal(run_with((struct ptq_run_options){.fresh = fresh}, NULL), PTQ_EINPUT);
+        assert_int_equal(ptq_failures_read(arena, file, &failure, &n, &error), PTQ_OK);
+        assert_int_equal(n, 2);
+        assert_string_equal(failure[0].why, "model 'a' is not there");
+        expect_results("fp16 rtn:w3,g64 ");
+        unlink(list);
+    }
+}
+
 /* A path that is mistyped is told from one that holds nothing of this. */
 static void test_nothing_to_reuse(void **state)
 {
@@ -255,9 +281,9 @@ static void test_bad_options(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_bad_models),       TEST(test_same_files),  TEST(test_same_texts), TEST(test_labels),
-        TEST(test_dry_run),          TEST(test_time_left),   TEST(test_beside),     TEST(test_list_of_failures),
-        TEST(test_nothing_to_reuse), TEST(test_bad_options),
+        TEST(test_bad_models),       TEST(test_same_files),       TEST(test_same_texts),  TEST(test_labels),
+        TEST(test_dry_run),          TEST(test_time_left),        TEST(test_beside),      TEST(test_list_of_none),
+        TEST(test_list_of_failures), TEST(test_nothing_to_reuse), TEST(test_bad_options),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
