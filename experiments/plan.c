@@ -93,7 +93,8 @@ int ptq_plan_has(const struct ptq_plan *plan, const char *id)
 const struct ptq_plan_cell *ptq_plan_find_same(const struct ptq_plan *plan, const struct ptq_cell *cell)
 {
     const struct ptq_plan_cell *same = ptq_plan_find(plan, cell->id);
-    for (int i = 0; i < plan->n && !same; i++)
+    int n = ptq_spec_text_needs_calib(cell->spec) ? 0 : plan->n;
+    for (int i = 0; i < n && !same; i++)
         if (plan->cell[i].state != PTQ_PLAN_FAILED && ptq_is_repeat(&plan->cell[i].cell, cell)) same = &plan->cell[i];
     return same;
 }

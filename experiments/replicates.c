@@ -85,8 +85,8 @@ int ptq_spec_reads_seed(const char *text)
 
 int ptq_is_repeat(const struct ptq_cell *a, const struct ptq_cell *b)
 {
-    return same(a->spec, b->spec) && !ptq_reads_calib(a) && !ptq_reads_calib(b) &&
-           (a->seed == b->seed || !ptq_spec_reads_seed(a->spec)) && !ptq_cells_apart(a, b);
+    return same(a->spec, b->spec) && !ptq_cells_apart(a, b) && !ptq_spec_text_needs_calib(a->spec) &&
+           (a->seed == b->seed || !ptq_spec_reads_seed(a->spec));
 }
 
 int ptq_is_replicate(struct ptq_arena *arena, const struct ptq_cell *a, const struct ptq_cell *b)
