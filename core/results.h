@@ -54,7 +54,7 @@ enum { PTQ_RESULTS_SCHEMA = 1 };
     X(TEXT, device, "text", "where forward passes ran: cpu or the GPU's name")                                         \
     X(TEXT, config, "text", "canonical configuration; its SHA-256 is the cell's id")                                   \
     X(TEXT, version, "text", "ptq's version")                                                                          \
-    X(TEXT, commit, "text", "git commit compiled in, + where the tree was dirty")                                      \
+    X(TEXT, commit, "text", "git commit compiled in, + and digits of the program's SHA-256 where the tree was dirty")  \
     X(TEXT, compiler, "text", "compiler and flags")                                                                    \
     X(TEXT, host, "text", "host name")                                                                                 \
     X(TEXT, cpu, "text", "CPU model")                                                                                  \

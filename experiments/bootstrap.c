@@ -37,6 +37,11 @@ static int64_t units_in_window(int64_t scored, int64_t block)
     return (scored + block - 1) / block;
 }
 
+int64_t ptq_bootstrap_units(const struct ptq_bootstrap *how, const struct ptq_cell *cell)
+{
+    return cell->windows ? cell->windows * units_in_window(cell->tokens / cell->windows, how->block) : 0;
+}
+
 /* Sums of a cell's nll into column of every unit. */
 static void sum_units(const struct ptq_cell *cell, int64_t block, int column, double (*unit)[BATCH])
 {
@@ -180,7 +185,7 @@ enum ptq_status ptq_bootstrap(const struct ptq_cell *const *cells, int n, int re
     point_estimates(cells, n, reference, out);
     const struct ptq_cell *first = cells[reference < 0 ? 0 : reference];
     struct batch batch = {.how = how};
-    batch.n_units = first->windows * units_in_window(first->tokens / first->windows, how->block);
+    batch.n_units = ptq_bootstrap_units(how, first);
     if (batch.n_units < PTQ_BOOTSTRAP_LEAST || batch.n_units > UINT32_MAX) return PTQ_OK;
     struct ptq_arena *arena = ptq_arena_make("bootstrap");
     batch.unit = ptq_alloc_array(arena, (size_t)batch.n_units, sizeof *batch.unit, "units");

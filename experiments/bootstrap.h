@@ -62,6 +62,9 @@ double ptq_bootstrap_deviation(const double *value, int64_t n);
 /* Tokens of a cell's units: block, or all that a window scores where those are fewer. */
 int64_t ptq_bootstrap_unit_tokens(const struct ptq_bootstrap *how, const struct ptq_cell *cell);
 
+/* Units of a cell: below PTQ_BOOTSTRAP_LEAST there are no intervals. */
+int64_t ptq_bootstrap_units(const struct ptq_bootstrap *how, const struct ptq_cell *cell);
+
 /* out[n], one for each cell. reference: index of the cell that differences are taken to, or -1. The cells must have
  * scored the same tokens in the same windows, else PTQ_EINPUT names the two that did not. Same result for any number
  * of threads. */

@@ -66,9 +66,7 @@ static const char *grid_of(struct ptq_arena *arena, const struct ptq_cell *c)
 
 static const char *calib_of(struct ptq_arena *arena, const struct ptq_cell *c)
 {
-    return c->calib[0] && ptq_spec_text_needs_calib(c->spec)
-               ? windows(arena, c->calib_windows, c->calib_window, c->calib)
-               : NULL;
+    return ptq_reads_calib(c) ? windows(arena, c->calib_windows, c->calib_window, c->calib) : NULL;
 }
 
 static const char *eval_of(struct ptq_arena *arena, const struct ptq_cell *c)

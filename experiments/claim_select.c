@@ -121,13 +121,19 @@ static int is_extreme(const char *windows)
     return windows && (strcmp(windows, "least") == 0 || strcmp(windows, "most") == 0);
 }
 
+/* calib=none is what reads none, also where a text gave it its output errors. */
+static int is_without_calib(const struct wanted *w, int condition, const struct ptq_cell *c)
+{
+    return condition == CALIB && strcmp(w->value[CALIB], "none") == 0 && !ptq_reads_calib(c);
+}
+
 /* A path that rounds activations, too, is meant where it is named. */
 static int agrees(struct ptq_arena *arena, const struct wanted *w, const struct ptq_cell *c)
 {
     if (!ptq_partial_spec_agrees(c->spec, w->spec)) return 0;
     if (!w->value[PATH] && ptq_path_is_coarse(c->path)) return 0;
     for (int i = 0; i < N_CONDITIONS; i++) {
-        if (!w->value[i] || (i == WINDOWS && is_extreme(w->value[i]))) continue;
+        if (!w->value[i] || (i == WINDOWS && is_extreme(w->value[i])) || is_without_calib(w, i, c)) continue;
         if (strcmp(conditions[i].value(arena, c), w->value[i])) return 0;
     }
     return 1;
@@ -143,6 +149,18 @@ static void keep_extreme(const struct ptq_cell **cell, int *n, int least)
             extreme = cell[i]->calib_windows;
     for (int i = 0; i < *n; i++)
         if (cell[i]->calib_windows == extreme) cell[kept++] = cell[i];
+    *n = kept;
+}
+
+/* Of a cell that comes once more, since it reads none of two calibration texts, the first stays. */
+static void drop_repeats(const struct ptq_cell **cell, int *n)
+{
+    int kept = 0;
+    for (int i = 0; i < *n; i++) {
+        int again = 0;
+        for (int k = 0; k < kept && !again; k++) again = ptq_is_repeat(cell[k], cell[i]);
+        if (!again) cell[kept++] = cell[i];
+    }
     *n = kept;
 }
 
@@ -191,6 +209,7 @@ enum ptq_status ptq_claim_select(struct ptq_arena *arena, const struct ptq_claim
         if (ptq_same_model(c, &cells->cell[0]) && agrees(arena, &w, c)) cell[n++] = c;
     }
     if (is_extreme(w.value[WINDOWS])) keep_extreme(cell, &n, strcmp(w.value[WINDOWS], "least") == 0);
+    drop_repeats(cell, &n);
     *out = (struct ptq_group){.cell = cell, .n = n};
     return check(arena, cells, selector, cell, n, err);
 }

@@ -63,7 +63,7 @@ static void count(struct line *line, const struct ptq_report_row *row)
 
 static int is_calibrated(const struct ptq_report_row *row)
 {
-    return row->cell->calib[0] && isfinite(row->cell->ppl);
+    return ptq_reads_calib(row->cell) && isfinite(row->cell->ppl);
 }
 
 static int by_tokens(const void *a, const void *b)

@@ -3,6 +3,7 @@
 #include "method.h"
 
 #include <ctype.h>
+#include <stddef.h>
 #include <string.h>
 
 /* Whether a parameter of SPEC ("act_order=0", which canonical SPECs always say) has its default. */
@@ -54,36 +55,30 @@ static const char *rest_of_spec(struct ptq_arena *arena, const struct ptq_report
 typedef const char *key_text(struct ptq_arena *arena, const struct ptq_report *report,
                              const struct ptq_report_row *row);
 
-/* The last part of its path, but the whole of it where two texts have the same. */
 static const char *calib_of(struct ptq_arena *arena, const struct ptq_report *report, const struct ptq_report_row *row)
 {
-    const char *text = row->cell->calib, *name = ptq_report_short(arena, text);
-    if (!*text) return "";
-    for (int i = 0; i < report->n_rows; i++) {
-        const char *other = report->row[i].cell->calib;
-        if (strcmp(other, text) && strcmp(ptq_report_short(arena, other), name) == 0) name = text;
-    }
-    return ptq_format(arena, "calib %s", name);
+    if (!ptq_reads_calib(row->cell)) return "";
+    return ptq_format(arena, "calib %s", ptq_report_apart(arena, report, row->cell, offsetof(struct ptq_cell, calib)));
 }
 
 static const char *sample_of(struct ptq_arena *arena, const struct ptq_report *report, const struct ptq_report_row *row)
 {
     (void)report;
     const char *how = row->cell->calib_protocol; /* its first word */
-    return *how ? ptq_format(arena, "sample %.*s", (int)strcspn(how, " "), how) : "";
+    return ptq_reads_calib(row->cell) ? ptq_format(arena, "sample %.*s", (int)strcspn(how, " "), how) : "";
 }
 
 static const char *count_of(struct ptq_arena *arena, const struct ptq_report *report, const struct ptq_report_row *row)
 {
     (void)report;
     long long n = row->cell->calib_windows;
-    return row->cell->calib[0] ? ptq_format(arena, "%lld window%s", n, n == 1 ? "" : "s") : "";
+    return ptq_reads_calib(row->cell) ? ptq_format(arena, "%lld window%s", n, n == 1 ? "" : "s") : "";
 }
 
 static const char *length_of(struct ptq_arena *arena, const struct ptq_report *report, const struct ptq_report_row *row)
 {
     (void)report;
-    return row->cell->calib[0] ? ptq_format(arena, "windows of %lld", (long long)row->cell->calib_window) : "";
+    return ptq_reads_calib(row->cell) ? ptq_format(arena, "windows of %lld", (long long)row->cell->calib_window) : "";
 }
 
 static const char *seed_of(struct ptq_arena *arena, const struct ptq_report *report, const struct ptq_report_row *row)

@@ -1,6 +1,7 @@
 #include "noise.h"
 
 #include "home.h"
+#include "replicates.h"
 #include "tsv.h"
 #include "words.h"
 
@@ -41,8 +42,10 @@ enum ptq_status ptq_noise_read(struct ptq_arena *arena, const char *path, struct
     return PTQ_OK;
 }
 
-int ptq_noise_concerns(const struct ptq_noise *line, const struct ptq_cell *cell)
+enum ptq_noise_of ptq_noise_concerns(struct ptq_arena *arena, const struct ptq_noise *line, const struct ptq_cell *cell)
 {
-    return strcmp(line->model_sha256, cell->model_sha256) == 0 && strcmp(line->method->name, cell->method) == 0 &&
-           line->w_bit == cell->w_bit && line->group_size == cell->group_size;
+    if (strcmp(line->model_sha256, cell->model_sha256) || strcmp(line->method->name, cell->method) ||
+        line->w_bit != cell->w_bit || line->group_size != cell->group_size)
+        return PTQ_NOISE_ELSEWHERE;
+    return strcmp(line->spec, ptq_without_order(arena, cell->spec)) ? PTQ_NOISE_NEAR : PTQ_NOISE_OF_SPEC;
 }

@@ -26,8 +26,10 @@ struct ptq_noise_floor {
 enum ptq_status ptq_noise_read(struct ptq_arena *arena, const char *path, struct ptq_noise_floor *out,
                                struct ptq_error *err);
 
-/* Whether the line was measured of these weights by the same method, width and group size; its other switches and its
- * text may be others. */
-int ptq_noise_concerns(const struct ptq_noise *line, const struct ptq_cell *cell);
+/* How near to a cell the line was measured, of its weights: its SPEC, but for the order; its method, width and group
+ * size, by other switches; or neither. The text may be another. */
+enum ptq_noise_of { PTQ_NOISE_ELSEWHERE, PTQ_NOISE_NEAR, PTQ_NOISE_OF_SPEC };
+enum ptq_noise_of ptq_noise_concerns(struct ptq_arena *arena, const struct ptq_noise *line,
+                                     const struct ptq_cell *cell);
 
 #endif

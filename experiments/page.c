@@ -144,8 +144,10 @@ static enum ptq_status print_figure(const struct ptq_page *page, const struct pt
 static enum ptq_status print_tables(const struct ptq_page *page, const struct ptq_chapter *c, struct ptq_error *err)
 {
     const struct ptq_table_layout *layout;
+    struct ptq_error apart;
     PTQ_TRY(ptq_table_find_layout(page->arena, &c->file, 1, c->cell, c->n, &layout, err));
-    if (c->n_parts == 1 || (layout && ptq_table_layout_has(layout, "text")))
+    int by_text = layout && ptq_table_layout_has(layout, "text");
+    if (!ptq_report_check(page->arena, c->cell, c->n, by_text, &apart))
         return ptq_table_print_as(layout, c->cell, c->n, NULL, PTQ_TABLE_HTML, page->out, err);
     for (int p = 0; p < c->n_parts; p++)
         PTQ_TRY(ptq_table_print_as(layout, c->part[p].cell, c->part[p].n, NULL, PTQ_TABLE_HTML, page->out, err));

@@ -151,6 +151,15 @@ static void print_calibrations(const struct ptq_page *page)
     }
 }
 
+/* Whether any row of the page has an interval. */
+static int has_intervals(const struct ptq_page *page)
+{
+    for (int p = 0; p < page->n_pools; p++)
+        for (int r = 0; r < page->pool[p].report.n_rows; r++)
+            if (page->pool[p].report.row[r].estimate.units) return 1;
+    return 0;
+}
+
 void ptq_page_summary(const struct ptq_page *page)
 {
     struct ptq_arena *arena = page->arena;
@@ -169,11 +178,13 @@ void ptq_page_summary(const struct ptq_page *page)
                failed ? ptq_format(arena, "%d cell%s: see What failed", failed, failed == 1 ? "" : "s") : "none");
     fputs("</dl>\n", page->out);
     for (int p = 0; p < page->n_pools; p++) print_best(page, &page->pool[p]);
-    fputs("<p class=\"small\">Lower perplexity is better. Bits are all that is stored for a weight: code, scale, zero, "
-          "kept channels. The intervals are paired bootstraps over the text's tokens; each table below says how. A "
-          "cell that is the best of several was chosen by the number beside it, so it flatters a little.</p>\n"
-          "</section>\n",
-          page->out);
+    fprintf(
+        page->out,
+        "<p class=\"small\">Lower perplexity is better. Bits are all that is stored for a weight: code, scale, zero, "
+        "kept channels. %s A cell that is the best of several was chosen by the number beside it, so it flatters a "
+        "little.</p>\n</section>\n",
+        has_intervals(page) ? "The intervals are paired bootstraps over the text's tokens; each table below says how."
+                            : "There are no intervals, for want of tokens: a small difference may be chance.");
 }
 
 /* ---- claims ---- */
@@ -345,12 +356,13 @@ static const char *shell_path(struct ptq_arena *arena, const char *path)
     return shell_word(arena, ptq_format(arena, "%s%s", *path == '-' ? "./" : "", path));
 }
 
-/* What git may be given of a cell's commit: its digits, without the + of a tree that was dirty. NULL where a results
- * file says something else ("unknown", or what a stranger wrote). */
+/* What git may be given of a cell's commit: its digits, without the + of a tree that was dirty and the build's digits.
+ * NULL where a results file says something else ("unknown", or what a stranger wrote). */
 static const char *commit_of(struct ptq_arena *arena, const char *text)
 {
-    size_t digits = strspn(text, "0123456789abcdef");
-    int is_commit = digits && (!text[digits] || strcmp(text + digits, "+") == 0);
+    static const char hex[] = "0123456789abcdef";
+    size_t digits = strspn(text, hex), plus = text[digits] == '+', build = strspn(text + digits + plus, hex);
+    int is_commit = digits && !text[digits + plus + build];
     return is_commit ? ptq_strndup(arena, text, digits) : NULL;
 }
 

@@ -2,6 +2,7 @@
 
 #include "pool.h"
 #include "progress.h"
+#include "replicates.h"
 #include "words.h"
 
 #include <assert.h>
@@ -39,6 +40,16 @@ static struct differs find_differences(const struct ptq_experiment *x)
     return d;
 }
 
+/* Of what a job says beside its SPEC: without what that does not read. */
+static struct differs what_it_reads(const struct ptq_job *job, const struct differs *d)
+{
+    struct differs reads = *d;
+    int calib = ptq_spec_text_needs_calib(job->spec);
+    reads.calib &= calib, reads.calib_windows &= calib, reads.calib_window &= calib, reads.calib_sample &= calib;
+    reads.seed &= calib || ptq_spec_reads_seed(job->spec);
+    return reads;
+}
+
 static const char *make_label(struct ptq_arena *arena, const struct ptq_job *job, const struct differs *d)
 {
     struct ptq_buffer text = {0};
@@ -66,7 +77,7 @@ static int find_pace(struct ptq_plan *plan, const char *model)
     return plan->n_paces++;
 }
 
-static const struct ptq_plan_cell *find_cell(const struct ptq_plan *plan, const char *id)
+const struct ptq_plan_cell *ptq_plan_find(const struct ptq_plan *plan, const char *id)
 {
     for (int i = 0; i < plan->n; i++)
         if (plan->cell[i].state != PTQ_PLAN_FAILED && memcmp(plan->cell[i].cell.id, id, PTQ_SHA256_HEX) == 0)
@@ -76,7 +87,16 @@ static const struct ptq_plan_cell *find_cell(const struct ptq_plan *plan, const 
 
 int ptq_plan_has(const struct ptq_plan *plan, const char *id)
 {
-    return find_cell(plan, id) != NULL;
+    return ptq_plan_find(plan, id) != NULL;
+}
+
+const struct ptq_plan_cell *ptq_plan_find_same(const struct ptq_plan *plan, const struct ptq_cell *cell)
+{
+    const struct ptq_plan_cell *same = ptq_plan_find(plan, cell->id);
+    int n = ptq_spec_text_needs_calib(cell->spec) ? 0 : plan->n;
+    for (int i = 0; i < n && !same; i++)
+        if (plan->cell[i].state != PTQ_PLAN_FAILED && ptq_is_repeat(&plan->cell[i].cell, cell)) same = &plan->cell[i];
+    return same;
 }
 
 static void add_twin(struct ptq_plan *plan, enum ptq_twin_kind kind, const char *name, const char *of)
@@ -95,7 +115,7 @@ static void add_twins(struct ptq_plan *plan, const struct ptq_plan_cell *cell, c
 {
     add_twin(plan, PTQ_TWIN_MODEL, cell->job->model, of->job->model);
     add_twin(plan, PTQ_TWIN_TEXT, cell->job->text, of->job->text);
-    if (cell->cell.calib[0]) add_twin(plan, PTQ_TWIN_CALIB, cell->job->calib, of->job->calib);
+    if (ptq_reads_calib(&cell->cell)) add_twin(plan, PTQ_TWIN_CALIB, cell->job->calib, of->job->calib);
 }
 
 static enum ptq_status plan_job(struct ptq_arena *arena, const struct ptq_runner *runner, void *session,
@@ -124,12 +144,13 @@ enum ptq_status ptq_plan_make(struct ptq_arena *arena, const struct ptq_experime
     for (int i = 0; i < experiment->n_jobs; i++) {
         struct ptq_plan_cell cell = {.job = &experiment->job[i]};
         PTQ_TRY(plan_job(arena, runner, session, out, &cell, err));
-        const struct ptq_plan_cell *same = cell.state == PTQ_PLAN_FAILED ? NULL : find_cell(out, cell.cell.id);
+        const struct ptq_plan_cell *same = cell.state == PTQ_PLAN_FAILED ? NULL : ptq_plan_find_same(out, &cell.cell);
         if (same) {
             add_twins(out, &cell, same);
             continue;
         }
-        cell.label = make_label(arena, cell.job, &differs);
+        struct differs read = what_it_reads(cell.job, &differs);
+        cell.label = make_label(arena, cell.job, &read);
         out->cell[out->n++] = cell;
     }
     return PTQ_OK;
@@ -354,22 +375,19 @@ static void add_reasons(const struct ptq_plan *plan, struct ptq_buffer *list)
     }
 }
 
-/* "; the same command tries them again, x.h5 keeps the others": where there are any, and of a dry run as many as are
- * done. */
+/* "; the same command tries them again, x.h5 keeps the others": where there are any. */
 static void add_what_stays(const struct ptq_plan *plan, const char *file, int awaits, struct ptq_buffer *text)
 {
-    int n_done = ptq_plan_count(plan, PTQ_PLAN_DONE), n_others = plan->n - ptq_plan_count(plan, PTQ_PLAN_FAILED);
     ptq_buffer_add(text, "; the same command %stries them again", awaits ? "without --fresh " : "");
-    if (n_done) ptq_buffer_add(text, ", %s%s keeps the ", file, awaits ? PTQ_CELLS : "");
-    if (n_done == n_others && n_done)
-        ptq_buffer_add(text, "others");
-    else if (n_done)
-        ptq_buffer_add(text, "%d that %s done", n_done, n_done == 1 ? "is" : "are");
+    if (ptq_plan_count(plan, PTQ_PLAN_DONE))
+        ptq_buffer_add(text, ", %s%s keeps the others", file, awaits ? PTQ_CELLS : "");
     if (awaits) ptq_buffer_add(text, ", and %s stays as it was before", file);
 }
 
 enum ptq_status ptq_plan_verdict(const struct ptq_plan *plan, const char *file, int awaits, struct ptq_error *err)
 {
+    static const char *const what[] = {"cannot be run", "failed"};
+
     int n_failed = ptq_plan_count(plan, PTQ_PLAN_FAILED);
     if (n_failed == 0) return PTQ_OK;
     /* An experiment that asks for what cannot be is bad input, however the command line would have been told. */
@@ -378,8 +396,8 @@ enum ptq_status ptq_plan_verdict(const struct ptq_plan *plan, const char *file, 
         return ptq_fail(err, status, "%s", plan->cell[0].why);
     struct ptq_buffer list = {0};
     add_reasons(plan, &list);
-    add_what_stays(plan, file, awaits, &list);
-    ptq_fail(err, status, "%d of %d cells failed: %s", n_failed, plan->n, list.data);
+    if (file) add_what_stays(plan, file, awaits, &list);
+    ptq_fail(err, status, "%d of %d cells %s: %s", n_failed, plan->n, what[file != NULL], list.data);
     free(list.data);
     return status;
 }

@@ -70,7 +70,10 @@ enum ptq_status ptq_plan_make(struct ptq_arena *arena, const struct ptq_experime
                               const struct ptq_runner *runner, void *session, struct ptq_plan *out,
                               struct ptq_error *err);
 
-/* Whether a cell that can be run has this id. */
+/* The cell that can be run and has this id, or NULL. */
+const struct ptq_plan_cell *ptq_plan_find(const struct ptq_plan *plan, const char *id);
+/* The one that the cell is, or is once more, since neither reads its calibration text (replicates.h); or NULL. */
+const struct ptq_plan_cell *ptq_plan_find_same(const struct ptq_plan *plan, const struct ptq_cell *cell);
 int ptq_plan_has(const struct ptq_plan *plan, const char *id);
 
 /* Marks the cells that FILE or FILE.cells holds as done, and learns their pace where something is missing. */
@@ -114,8 +117,8 @@ const char *ptq_duration(double seconds, char *text, size_t size);
 /* --dry-run: the cells, done, missing or failed. */
 void ptq_plan_print(const struct ptq_plan *plan, FILE *out);
 
-/* PTQ_OK where no cell failed, else an error that lists them by reason. awaits: file stays what it was before --fresh,
- * since cells are missing (core/results.h). */
+/* PTQ_OK where no cell failed, else an error that lists them by reason. file NULL: nothing was to be run. awaits: file
+ * stays what it was before --fresh, since cells are missing (core/results.h). */
 enum ptq_status ptq_plan_verdict(const struct ptq_plan *plan, const char *file, int awaits, struct ptq_error *err);
 
 #endif

@@ -63,15 +63,25 @@ enum ptq_status ptq_figures_draw(struct ptq_arena *arena, const struct ptq_figur
     return PTQ_OK;
 }
 
-/* The figures of one protocol; of several, each name has the text's, without which two would be one. */
-static void find_part(struct ptq_arena *arena, const struct ptq_page_part *part, int of_several,
+/* What figures of one of several protocols are called by, without which two would be one: the text, and the windows
+ * where others are of that text, too. */
+static const char *name_of(struct ptq_arena *arena, const struct ptq_page_part *part, int n, int p)
+{
+    const struct ptq_cell *c = &part[p].cell[0];
+    const char *name = ptq_figure_stem(arena, ptq_report_short(arena, c->text), c->text_sha256);
+    int shared = 0;
+    for (int i = 0; i < n; i++) shared += strcmp(part[i].cell[0].text, c->text) == 0;
+    if (shared < 2) return name;
+    return ptq_format(arena, "%s-%lldx%lld", name, (long long)c->windows, (long long)c->window);
+}
+
+static void find_part(struct ptq_arena *arena, const struct ptq_page_part *part, int n, int p,
                       struct ptq_figures *figures)
 {
     int before = figures->n;
-    ptq_figures_find(arena, &part->report, figures);
-    const char *text = ptq_figure_stem(arena, ptq_report_short(arena, part->cell[0].text), part->cell[0].text_sha256);
-    for (int f = before; f < figures->n && of_several; f++)
-        figures->figure[f].stem = ptq_format(arena, "%s-%s", figures->figure[f].stem, text);
+    ptq_figures_find(arena, &part[p].report, figures);
+    for (int f = before; f < figures->n && n > 1; f++)
+        figures->figure[f].stem = ptq_format(arena, "%s-%s", figures->figure[f].stem, name_of(arena, part, n, p));
     part_names(arena, figures);
 }
 
@@ -83,7 +93,7 @@ static enum ptq_status plot(struct ptq_arena *arena, const struct ptq_cell *cell
     struct ptq_figures figures = {0};
     int n_parts;
     PTQ_TRY(ptq_page_split(arena, cells, n, &part, &n_parts, err));
-    for (int p = 0; p < n_parts; p++) find_part(arena, &part[p], n_parts > 1, &figures);
+    for (int p = 0; p < n_parts; p++) find_part(arena, part, n_parts, p, &figures);
     *n_figures = figures.n;
     if (!figures.n)
         return ptq_fail(err, PTQ_EINPUT, "there is nothing to draw: no cell of these results quantises anything");

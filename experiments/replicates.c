@@ -1,5 +1,6 @@
 #include "replicates.h"
 
+#include "method.h"
 #include "student.h"
 
 #include <math.h>
@@ -17,13 +18,35 @@ const char *ptq_without_order(struct ptq_arena *arena, const char *spec)
     return at ? ptq_format(arena, "%.*s%s", (int)(at - spec), spec, rest + strcspn(rest, ",")) : spec;
 }
 
+/* By whatever name. Other windows of one text are another protocol, and so is a text that was edited since. */
+static int same_text(const struct ptq_cell *a, const struct ptq_cell *b)
+{
+    return same(a->text, b->text) || same(a->tokens_sha256, b->tokens_sha256);
+}
+
+int ptq_reads_calib(const struct ptq_cell *cell)
+{
+    return cell->calib[0] && ptq_spec_text_needs_calib(cell->spec);
+}
+
+static int same_calib(const struct ptq_cell *a, const struct ptq_cell *b)
+{
+    return same(a->calib, b->calib) || (!ptq_reads_calib(a) && !ptq_reads_calib(b));
+}
+
+static int same_sample(const struct ptq_cell *a, const struct ptq_cell *b)
+{
+    return same(a->calib_protocol, b->calib_protocol) || (!ptq_reads_calib(a) && !ptq_reads_calib(b));
+}
+
 #define AT(field) offsetof(struct ptq_cell, field)
 static const struct ptq_common commons[] = {
     {"model", ptq_same_model, 0, AT(model)},
-    {"evaluation text", NULL, AT(tokens_sha256), AT(text)},
+    {"evaluation text", same_text, 0, AT(text)},
     {"protocol", NULL, AT(protocol), AT(protocol)},
-    {"calibration text", NULL, AT(calib), AT(calib)},
-    {"calibration", NULL, AT(calib_protocol), AT(calib_protocol)},
+    {"evaluated stream", NULL, AT(tokens_sha256), AT(tokens_sha256)}, /* by another tokenizer */
+    {"calibration text", same_calib, 0, AT(calib)},
+    {"calibration", same_sample, 0, AT(calib_protocol)},
     {"device", NULL, AT(device), AT(device)},
     {"path", NULL, AT(path), AT(path)},
 };
@@ -53,10 +76,24 @@ const char *ptq_common_text(const struct ptq_common *common, const struct ptq_ce
     return *text ? text : "none";
 }
 
+int ptq_spec_reads_seed(const char *text)
+{
+    struct ptq_spec spec;
+    struct ptq_error ignored;
+    return ptq_spec_parse(text, &spec, &ignored) != PTQ_OK || ptq_spec_need(&spec) & PTQ_NEED_SEED;
+}
+
+int ptq_is_repeat(const struct ptq_cell *a, const struct ptq_cell *b)
+{
+    return same(a->spec, b->spec) && !ptq_cells_apart(a, b) && !ptq_spec_text_needs_calib(a->spec) &&
+           (a->seed == b->seed || !ptq_spec_reads_seed(a->spec));
+}
+
 int ptq_is_replicate(struct ptq_arena *arena, const struct ptq_cell *a, const struct ptq_cell *b)
 {
     return (a->seed != b->seed || !same(a->spec, b->spec)) &&
-           same(ptq_without_order(arena, a->spec), ptq_without_order(arena, b->spec)) && !ptq_cells_apart(a, b);
+           same(ptq_without_order(arena, a->spec), ptq_without_order(arena, b->spec)) && !ptq_cells_apart(a, b) &&
+           !ptq_is_repeat(a, b);
 }
 
 /* ---- one row ---- */

@@ -59,6 +59,17 @@ const struct ptq_common *ptq_cells_apart(const struct ptq_cell *a, const struct 
 /* What a cell has there; "none" for an empty one. */
 const char *ptq_common_text(const struct ptq_common *common, const struct ptq_cell *cell);
 
+/* 0 where the cell has no calibration text, or its SPEC does not read it: then it gives output errors, and the
+ * perplexity is that beside any other text. */
+int ptq_reads_calib(const struct ptq_cell *cell);
+
+/* Whether the number of such a SPEC depends on the run's seed itself, not on what it drew of a calibration text. */
+int ptq_spec_reads_seed(const char *spec);
+
+/* 1 where b is the number of a once more, by another id: one SPEC that reads no calibration, beside two texts for
+ * output errors, or one and none. */
+int ptq_is_repeat(const struct ptq_cell *a, const struct ptq_cell *b);
+
 /* 1 where b is a but for its seed, and what that drew, or the order of its sums. */
 int ptq_is_replicate(struct ptq_arena *arena, const struct ptq_cell *a, const struct ptq_cell *b);
 

@@ -47,6 +47,22 @@ const char *ptq_report_short(struct ptq_arena *arena, const char *path)
     return ptq_strndup(arena, path + start, length - start);
 }
 
+static const char *text_at(const struct ptq_cell *cell, size_t offset)
+{
+    return *(const char *const *)((const char *)cell + offset);
+}
+
+const char *ptq_report_apart(struct ptq_arena *arena, const struct ptq_report *report, const struct ptq_cell *cell,
+                             size_t offset)
+{
+    const char *text = text_at(cell, offset), *name = ptq_report_short(arena, text);
+    for (int i = 0; i < report->n_cells; i++) {
+        const char *other = text_at(&report->cell[i], offset);
+        if (strcmp(other, text) && strcmp(ptq_report_short(arena, other), name) == 0) return text;
+    }
+    return name;
+}
+
 const char *ptq_section_settings(struct ptq_arena *arena, const struct ptq_section *section)
 {
     if (section->w_bit == 16) return "FP16";
@@ -91,10 +107,9 @@ const char *ptq_report_values(struct ptq_arena *arena, const struct ptq_cell *ce
     const char *all = "";
     int found = 0;
     for (int i = 0; i < n; i++) {
-        const char *value = *(const char *const *)((const char *)&cells[i] + offset);
+        const char *value = text_at(&cells[i], offset);
         int seen = !*value;
-        for (int j = 0; j < i && !seen; j++)
-            seen = strcmp(value, *(const char *const *)((const char *)&cells[j] + offset)) == 0;
+        for (int j = 0; j < i && !seen; j++) seen = strcmp(value, text_at(&cells[j], offset)) == 0;
         if (short_names) value = ptq_report_short(arena, value);
         if (!seen) all = ptq_format(arena, "%s%s%s", all, found++ ? "; " : "", value);
     }
@@ -109,11 +124,18 @@ static int is_fp16(const struct ptq_cell *cell)
     return strcmp(cell->method, "fp16") == 0;
 }
 
-/* 1 where cell number i stands in another one's row: as a replicate of an earlier one. */
+/* 1 where cell number i stands in another one's row: as an earlier one once more, or a replicate of it. */
 static int is_folded(struct ptq_arena *arena, const struct ptq_cell *cells, int i)
 {
     for (int j = 0; j < i; j++)
-        if (ptq_is_replicate(arena, &cells[j], &cells[i])) return 1;
+        if (ptq_is_repeat(&cells[j], &cells[i]) || ptq_is_replicate(arena, &cells[j], &cells[i])) return 1;
+    return 0;
+}
+
+static int is_in(const struct ptq_replicates *r, const struct ptq_cell *cell)
+{
+    for (int i = 0; i < r->n; i++)
+        if (ptq_is_repeat(r->cell[i], cell)) return 1;
     return 0;
 }
 
@@ -124,7 +146,8 @@ static void fill_row(struct ptq_arena *arena, const struct ptq_cell *cells, int 
     row->seeds.cell = ptq_new(arena, const struct ptq_cell *, n);
     row->seeds.cell[row->seeds.n++] = cell;
     for (int i = first + 1; i < n; i++)
-        if (ptq_is_replicate(arena, cell, &cells[i])) row->seeds.cell[row->seeds.n++] = &cells[i];
+        if (ptq_is_replicate(arena, cell, &cells[i]) && !is_in(&row->seeds, &cells[i]))
+            row->seeds.cell[row->seeds.n++] = &cells[i];
     ptq_replicates_summarise(&row->seeds);
     row->cell = ptq_replicates_mean(arena, &row->seeds);
 }
@@ -136,11 +159,12 @@ static void gather_rows(struct ptq_arena *arena, const struct ptq_cell *cells, i
         if (!is_folded(arena, cells, i)) fill_row(arena, cells, n, i, &out->row[out->n_rows++]);
 }
 
-static enum ptq_status check_protocols(struct ptq_arena *arena, const struct ptq_cell *cells, int n,
+static enum ptq_status check_protocols(struct ptq_arena *arena, const struct ptq_cell *cells, int n, int by_text,
                                        struct ptq_error *err)
 {
-    for (int i = 1; i < n; i++) {
-        const struct ptq_cell *a = &cells[0], *b = &cells[i];
+    for (const struct ptq_cell *b = cells; b < cells + n; b++) {
+        const struct ptq_cell *a = cells;
+        while (by_text && strcmp(a->text, b->text)) a++;
         if (strcmp(a->protocol, b->protocol) == 0) continue;
         return ptq_fail(
             err, PTQ_EINPUT,
@@ -170,6 +194,13 @@ static enum ptq_status check_paths(const struct ptq_cell *cells, int n, struct p
                         a->model, a->spec, a->path, b->model, b->spec, b->path);
     }
     return PTQ_OK;
+}
+
+enum ptq_status ptq_report_check(struct ptq_arena *arena, const struct ptq_cell *cells, int n, int by_text,
+                                 struct ptq_error *err)
+{
+    PTQ_TRY(check_protocols(arena, cells, n, by_text, err));
+    return check_paths(cells, n, err);
 }
 
 /* The rows of row[first]'s model, from that one on; how many. */
@@ -381,8 +412,7 @@ enum ptq_status ptq_report_make(struct ptq_arena *arena, const struct ptq_cell *
 {
     const char *missing;
     if (n < 1) return ptq_fail(err, PTQ_EINPUT, "there is no finished cell to show");
-    PTQ_TRY(check_protocols(arena, cells, n, err));
-    PTQ_TRY(check_paths(cells, n, err));
+    PTQ_TRY(ptq_report_check(arena, cells, n, 0, err));
     *out = (struct ptq_report){
         .title = cells[0].experiment, .cell = cells, .n_cells = n, .bootstrap = ptq_bootstrap_default};
     gather_rows(arena, cells, n, out);

@@ -40,8 +40,9 @@ struct ptq_section {
 };
 
 struct ptq_report {
-    const char *title;          /* of the experiment */
-    struct ptq_report_row *row; /* each cell that is no other order of another one, in the order that was given */
+    const char *title; /* of the experiment */
+    struct ptq_report_row
+        *row; /* each cell that is no replicate of another one nor its repeat, in the order that was given */
     int n_rows;
     const struct ptq_cell *cell; /* all that were given */
     int n_cells;
@@ -63,6 +64,12 @@ int ptq_paths_apart(const struct ptq_cell *a, const struct ptq_cell *b);
 enum ptq_status ptq_report_make(struct ptq_arena *arena, const struct ptq_cell *cells, int n, struct ptq_report *out,
                                 struct ptq_error *err);
 
+/* Refuses, as PTQ_EINPUT with a sentence that names two of them, cells that no table shows together: those of several
+ * protocols (by_text, since the table has lines for each evaluation text, those of one text alone), and those whose
+ * paths are apart. */
+enum ptq_status ptq_report_check(struct ptq_arena *arena, const struct ptq_cell *cells, int n, int by_text,
+                                 struct ptq_error *err);
+
 /* The different values of the text that lies offset bytes into a cell, parted by "; "; short_names: ptq_report_short of
  * each. *n_values, unless it is NULL: how many. In arena. */
 const char *ptq_report_values(struct ptq_arena *arena, const struct ptq_cell *cells, int n, size_t offset,
@@ -80,6 +87,11 @@ const char *ptq_versus_verdict(const struct ptq_versus *versus);
 
 /* The last part of a path or name. In arena. */
 const char *ptq_report_short(struct ptq_arena *arena, const char *path);
+
+/* That of the text that lies offset bytes into a cell, but the whole of it where another one of the report's cells has
+ * another text of the same last part. In arena. */
+const char *ptq_report_apart(struct ptq_arena *arena, const struct ptq_report *report, const struct ptq_cell *cell,
+                             size_t offset);
 
 /* "FP16", "RTN", "salient by activation": the method, without what else its SPEC says. A checkpoint of codes that is
  * evaluated as it is has its own name, "gptq 4 bits, g32". In arena. */

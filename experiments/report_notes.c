@@ -155,23 +155,32 @@ static void note_coarse(struct ptq_arena *arena, struct ptq_report *report)
                            report->row[i].cell->path, ptq_path_act_bits(report->row[i].cell->path)));
 }
 
-/* What was measured beforehand for a row that has no replicates. */
+static void note_floor(struct ptq_arena *arena, struct ptq_report *report, const struct ptq_noise *line, const char *so)
+{
+    int decimals = ptq_decimals(line->lowest);
+    add(arena, report,
+        ptq_format(
+            arena,
+            "Noise floor, stored in experiments/noise.tsv: %lld orders in which the same calibration windows were "
+            "summed gave %s from %s to %s, %.1f %%, on %s; %s.",
+            (long long)line->orders, line->spec, ptq_number(arena, line->lowest, decimals, 0),
+            ptq_number(arena, line->highest, decimals, 0), 100 * (line->highest / line->lowest - 1), line->text, so));
+}
+
+/* What was measured beforehand for a row that has no replicates: of its SPEC, or, where there is no such line, of its
+ * method by other switches. */
 static void note_stored_noise(struct ptq_arena *arena, struct ptq_report *report, const struct ptq_noise_floor *floor,
                               const struct ptq_cell *cell)
 {
-    for (int i = 0; i < floor->n; i++) {
-        const struct ptq_noise *line = &floor->line[i];
-        int decimals = ptq_decimals(line->lowest);
-        if (!ptq_noise_concerns(line, cell)) continue;
-        add(arena, report,
-            ptq_format(
-                arena,
-                "Noise floor, stored in experiments/noise.tsv: %lld orders in which the same calibration windows "
-                "were summed gave %s from %s to %s, %.1f %%, on %s; a smaller difference of two such rows says "
-                "nothing.",
-                (long long)line->orders, line->spec, ptq_number(arena, line->lowest, decimals, 0),
-                ptq_number(arena, line->highest, decimals, 0), 100 * (line->highest / line->lowest - 1), line->text));
-    }
+    static const char *const so[] = {[PTQ_NOISE_NEAR] =
+                                         "rows of other switches, as here, may move as much, which nobody measured",
+                                     [PTQ_NOISE_OF_SPEC] = "a smaller difference of two such rows says nothing"};
+    enum ptq_noise_of nearest = PTQ_NOISE_NEAR;
+    for (int i = 0; i < floor->n; i++)
+        if (ptq_noise_concerns(arena, &floor->line[i], cell) == PTQ_NOISE_OF_SPEC) nearest = PTQ_NOISE_OF_SPEC;
+    for (int i = 0; i < floor->n; i++)
+        if (ptq_noise_concerns(arena, &floor->line[i], cell) == nearest)
+            note_floor(arena, report, &floor->line[i], so[nearest]);
 }
 
 static void note_noise(struct ptq_arena *arena, struct ptq_report *report)

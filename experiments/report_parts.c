@@ -2,6 +2,7 @@
 
 #include "model_name.h"
 
+#include <stddef.h>
 #include <string.h>
 
 /* The cells of cells[first]'s protocol, or 0 where an earlier cell has it too. */
@@ -30,7 +31,7 @@ static void join(struct ptq_arena *arena, struct ptq_report *to, const struct pt
         struct ptq_section *section = &to->section[to->n_sections++];
         *section = part->section[s];
         section->model = ptq_model_name(arena, to->cell, to->n_cells, section->row[0]->cell);
-        section->text = ptq_report_short(arena, section->row[0]->cell->text);
+        section->text = ptq_report_apart(arena, to, section->row[0]->cell, offsetof(struct ptq_cell, text));
     }
     memcpy(to->row + to->n_rows, part->row, (size_t)part->n_rows * sizeof *part->row);
     to->n_rows += part->n_rows;
@@ -43,6 +44,7 @@ enum ptq_status ptq_report_parts(struct ptq_arena *arena, const struct ptq_table
     struct ptq_report *part = ptq_new(arena, struct ptq_report, n);
     int n_parts = 0, rows = 0, sections = 0, notes = 0;
     if (n < 1 || !layout || !ptq_table_layout_has(layout, "text")) return ptq_report_make(arena, cells, n, out, err);
+    PTQ_TRY(ptq_report_check(arena, cells, n, 1, err));
     for (int i = 0; i < n; i++) {
         struct ptq_cell *chosen = ptq_new(arena, struct ptq_cell, n);
         int n_chosen = cells_of_protocol(cells, n, i, chosen);

@@ -206,13 +206,18 @@ static enum ptq_status look_and_say(struct run *r)
     return ptq_plan_notes(&r->plan, &r->experiment, r->file, r->log, r->err);
 }
 
-static void report_end(const struct run *r)
+static enum ptq_status report_end(const struct run *r)
 {
-    char duration[32];
-    if (r->options->quiet || !r->n_ran) return;
-    ptq_say(r->log, "%s: %d cell%s run in %s; %s%s holds %d of %d\n", r->experiment.name, r->n_ran,
+    char duration[32], (*id)[PTQ_SHA256_HEX];
+    int n, n_others = 0;
+    if (r->options->quiet || !r->n_ran) return PTQ_OK;
+    PTQ_TRY(ptq_results_ids(r->arena, r->file, &id, &n, r->err));
+    for (int i = 0; i < n; i++) n_others += !ptq_plan_has(&r->plan, id[i]);
+    ptq_say(r->log, "%s: %d cell%s run in %s; %s%s holds %d of %d%s\n", r->experiment.name, r->n_ran,
             r->n_ran == 1 ? "" : "s", ptq_duration(ptq_seconds() - r->started, duration, sizeof duration), r->file,
-            r->n_awaited ? PTQ_CELLS : "", ptq_plan_count(&r->plan, PTQ_PLAN_DONE), r->plan.n);
+            r->n_awaited ? PTQ_CELLS : "", ptq_plan_count(&r->plan, PTQ_PLAN_DONE), r->plan.n,
+            n_others ? ptq_format(r->arena, ", and %d more that the experiment does not have", n_others) : "");
+    return PTQ_OK;
 }
 
 static enum ptq_status run_here(struct run *r)
@@ -237,8 +242,7 @@ static enum ptq_status run_locked(struct run *r)
     if (status)
         return ptq_within(r->err, "%d of %d cells are done", ptq_plan_count(&r->plan, PTQ_PLAN_DONE), r->plan.n);
     if (!children) PTQ_TRY(join(r));
-    report_end(r);
-    return PTQ_OK;
+    return report_end(r);
 }
 
 /* Who has waited for Slurm does not give up since another call, which waited too, has just locked the file. */
@@ -301,8 +305,7 @@ static enum ptq_status run_in_slurm(struct run *r)
         PTQ_TRY(ptq_slurm_wait(&l, r->err));
         PTQ_TRY(locked(r, go_on_in_slurm));
     }
-    report_end(r);
-    return PTQ_OK;
+    return report_end(r);
 }
 
 static enum ptq_status make_folder_of(struct ptq_arena *arena, const char *file, struct ptq_error *err)
@@ -312,10 +315,24 @@ static enum ptq_status make_folder_of(struct ptq_arena *arena, const char *file,
     return ptq_make_folder(ptq_strndup(arena, file, (size_t)(slash - file)), err);
 }
 
+/* None can be run: why stands beside the results that earlier runs left, as that of one cell does. */
+static enum ptq_status record_failures(struct run *r)
+{
+    return ptq_failures_write(r->file, &r->plan, r->err);
+}
+
+/* Where nothing can be run, nothing is made either but the list of it, where there are results for it to lie beside;
+ * the verdict says why. */
+static enum ptq_status run_none(struct run *r)
+{
+    int there;
+    PTQ_TRY(ptq_results_are_there(r->arena, r->file, &there, r->err));
+    return there ? locked(r, record_failures) : PTQ_OK;
+}
+
 static enum ptq_status run_all(struct run *r)
 {
-    /* Where nothing can be run, nothing is made either, and the verdict says why. */
-    if (ptq_plan_count(&r->plan, PTQ_PLAN_FAILED) == r->plan.n) return PTQ_OK;
+    if (ptq_plan_count(&r->plan, PTQ_PLAN_FAILED) == r->plan.n) return run_none(r);
     struct ptq_launch l = launch_of(r);
     for (int i = 0; i < r->plan.n; i++)
         if (r->plan.cell[i].state == PTQ_PLAN_FAILED) ptq_launch_say_failed(&l, &r->plan.cell[i]);
@@ -429,7 +446,7 @@ static enum ptq_status plan_and_run(struct run *r)
     r->plan.begin = o->begun + (ptq_seconds() - r->started) / (r->plan.n_paces > 1 ? r->plan.n_paces : 1);
     r->given = ptq_new(r->arena, char, r->plan.n);
     PTQ_TRY(o->dry_run ? dry_run(r) : id ? run_task(r, id) : run_all(r));
-    return ptq_plan_verdict(&r->plan, r->file, r->n_awaited, r->err);
+    return ptq_plan_verdict(&r->plan, o->dry_run ? NULL : r->file, r->n_awaited, r->err);
 }
 
 enum ptq_status ptq_run_check(const struct ptq_run_options *o, struct ptq_error *err)

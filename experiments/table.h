@@ -14,7 +14,8 @@ enum ptq_status ptq_table_format_parse(const char *text, enum ptq_table_format *
 /* Prints the cells. Text, Markdown and LaTeX: what the layout says (NULL: nothing), then a list for each model, width
  * and group size. CSV and JSON: a record a cell, all its scalars by the names of PTQ_CELL_FIELDS, then what was
  * computed from it. against (or NULL): a sheet more (CSV, JSON: columns), in which every row is compared with that of
- * this SPEC. Cells of different protocols are PTQ_EINPUT, but where the layout has the key `text`. */
+ * this SPEC. Cells of different protocols are PTQ_EINPUT, but where they are of different texts and the layout has the
+ * key `text`. */
 enum ptq_status ptq_table_print_as(const struct ptq_table_layout *layout, const struct ptq_cell *cells, int n,
                                    const char *against, enum ptq_table_format format, FILE *out, struct ptq_error *err);
 /* The same of cells whose experiment has no layout: AWQ's Table 1 where some are salient, but for the terminal. */

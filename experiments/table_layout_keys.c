@@ -7,6 +7,7 @@
 #include "path.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
 #define ROW struct ptq_arena *arena, const struct ptq_report *report, const struct ptq_report_row *row
@@ -79,20 +80,19 @@ static const char *key_fraction(ROW)
 
 static const char *key_text(ROW)
 {
-    (void)report;
-    return ptq_report_short(arena, row->cell->text);
+    return ptq_report_apart(arena, report, row->cell, offsetof(struct ptq_cell, text));
 }
 
 static const char *key_calib(ROW)
 {
-    (void)report;
-    return row->cell->calib[0] ? ptq_report_short(arena, row->cell->calib) : NULL;
+    size_t calib = offsetof(struct ptq_cell, calib);
+    return ptq_reads_calib(row->cell) ? ptq_report_apart(arena, report, row->cell, calib) : NULL;
 }
 
 static const char *key_calib_windows(ROW)
 {
     (void)report;
-    return row->cell->calib[0] ? ptq_format(arena, "%lld", (long long)row->cell->calib_windows) : NULL;
+    return ptq_reads_calib(row->cell) ? ptq_format(arena, "%lld", (long long)row->cell->calib_windows) : NULL;
 }
 
 static const char *key_device(ROW)
@@ -122,13 +122,16 @@ static const struct ptq_table_layout_key keys[] = {
     {.name = "text",
      .head = "evaluated on",
      .text = key_text,
-     .doc = "evaluation text: the one key whose lines may differ in protocol"},
-    {.name = "calib", .head = "calibrated on", .text = key_calib, .doc = "calibration text"},
+     .doc = "evaluation text: the one key whose lines may differ in protocol, each text of one"},
+    {.name = "calib",
+     .head = "calibrated on",
+     .text = key_calib,
+     .doc = "calibration text, of a cell whose method reads it"},
     {.name = "calib_windows",
      .head = "calibration windows",
      .rising = 1,
      .text = key_calib_windows,
-     .doc = "calibration windows, rising"},
+     .doc = "calibration windows, rising; as calib"},
     {.name = "device", .text = key_device, .doc = "cpu or the GPU's name"},
     {.name = "path", .text = key_path, .doc = PTQ_PATH_WORDS},
     {.name = value_key, .doc = "where several values stand"},
@@ -316,7 +319,7 @@ static int same_domain(const char *a, const char *b)
 static double value_own_domain(ROW)
 {
     const struct ptq_cell *c = row->cell;
-    if (!c->calib[0] || same_domain(c->calib, c->text)) return NAN;
+    if (!ptq_reads_calib(c) || same_domain(c->calib, c->text)) return NAN;
     for (int i = 0; i < report->n_rows; i++) {
         const struct ptq_cell *own = report->row[i].cell, *pair[] = {c, own};
         struct ptq_estimate estimate[2];

@@ -34,13 +34,14 @@ static const char *file, *yaml, *counter; /* counter: grows by a byte with every
 static struct {
     int fail_at; /* which call of run fails, from 1; 0: none */
     enum ptq_status with;
-    int kill_at;           /* which call of run the process does not survive */
-    const char *bad_model; /* cannot be planned */
-    const char *copy;      /* a model, or text, of the same bytes as "a" */
-    int calibrates;        /* 1: what is quantised reads calibration texts */
-    int bad_spec;          /* 1: nothing can be planned, for a reason that names the SPEC */
-    int n_planned, n_run, sleep_us, threads;
-    char order[4096]; /* SPECs in the order in which they were run */
+    int kill_at;                                      /* which call of run the process does not survive */
+    const char *bad_model;                            /* cannot be planned */
+    const char *commit;                               /* that the cells are of; NULL: none */
+    const char *copy;                                 /* a model, or text, of the same bytes as "a" */
+    int calibrates;                                   /* 1: what is quantised reads calibration texts */
+    int bad_spec;                                     /* 1: nothing can be planned, for a reason that names the SPEC */
+    int n_planned, n_run, sleep_us, threads, windows; /* windows 0: WINDOWS */
+    char order[4096];                                 /* SPECs in the order in which they were run */
 } fake;
 
 static inline void *fake_make(void)
@@ -51,6 +52,13 @@ static inline void *fake_make(void)
 static inline void fake_free(void *session)
 {
     assert_ptr_equal(session, &fake);
+}
+
+static inline const char *sha256_of(struct ptq_arena *where, const char *text)
+{
+    char hex[PTQ_SHA256_HEX];
+    ptq_sha256(text, strlen(text), hex);
+    return ptq_strdup(where, hex);
 }
 
 /* What name is the name of. */
@@ -78,15 +86,20 @@ static inline enum ptq_status fake_plan(void *session, const struct ptq_job *job
     cell->model = job->model;
     cell->experiment = job->experiment;
     cell->window = SCORED + 1;
-    cell->windows = WINDOWS;
-    cell->tokens = WINDOWS * SCORED;
-    cell->protocol = "made up"; /* fp16 knows no seed, as in the pipeline */
-    int quantized = strcmp(job->spec, "fp16") != 0;
+    cell->windows = fake.windows ? fake.windows : WINDOWS;
+    cell->tokens = cell->windows * SCORED;
+    cell->text = job->text;
+    cell->seed = (int64_t)job->seed;
+    cell->model_sha256 = sha256_of(where, bytes_of(job->model));
+    cell->tokens_sha256 = sha256_of(where, bytes_of(job->text));
+    if (fake.commit) cell->commit = fake.commit;
+    cell->protocol = ptq_format(where, "first %lld windows", (long long)job->max_windows);
+    int quantized = strcmp(job->spec, "fp16") != 0; /* fp16 knows no seed, as in the pipeline */
     cell->method = ptq_strndup(where, job->spec, strcspn(job->spec, ":"));
     if (quantized && fake.calibrates) cell->calib = job->calib;
     cell->config =
-        ptq_format(where, "schema=1\nspec=%s\n%s|%s|%s|%llu", job->spec, bytes_of(job->model), bytes_of(job->text),
-                   bytes_of(cell->calib), quantized ? (unsigned long long)job->seed : 0);
+        ptq_format(where, "schema=1\nspec=%s\n%s|%s|%s|%llu|%s", job->spec, bytes_of(job->model), bytes_of(job->text),
+                   bytes_of(cell->calib), quantized ? (unsigned long long)job->seed : 0, cell->protocol);
     ptq_cell_identify(cell);
     return PTQ_OK;
 }
@@ -109,11 +122,11 @@ static inline enum ptq_status fake_run(void *session, const struct ptq_job *job,
     if (fake.n_run == fake.kill_at) raise(SIGKILL);
     if (fake.sleep_us) usleep((useconds_t)fake.sleep_us);
     if (fake.n_run == fake.fail_at) return ptq_fail(err, fake.with, "%s: layer 3: it broke", job->spec);
-    cell->nll = ptq_new(where, float, WINDOWS *SCORED);
+    cell->nll = ptq_new(where, float, cell->tokens);
     double sum = 0;
-    for (int i = 0; i < WINDOWS * SCORED; i++)
-        sum += cell->nll[i] = (float)((unsigned char)cell->id[i] + (unsigned char)cell->id[20]) / 50;
-    cell->nll_mean = sum / (WINDOWS * SCORED);
+    for (int i = 0; i < cell->tokens; i++)
+        sum += cell->nll[i] = (float)((unsigned char)cell->id[i % 60] + (unsigned char)cell->id[20]) / 50;
+    cell->nll_mean = sum / (double)cell->tokens;
     cell->ppl = exp(cell->nll_mean);
     cell->linear = ptq_new(where, struct ptq_linear_report, 1);
     cell->linear[0] = (struct ptq_linear_report){.name = "a.b", .weight_error = 0.5, .output_error = -1};

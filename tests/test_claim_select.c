@@ -71,6 +71,10 @@ static void test_no_replicates(void **state)
     assert_int_equal(selected(&cells, "gptq:g128 text=c"), 1);
     *other = as_it_was, other->protocol = "window 512";
     expect_several(&cells, "gptq:g128", "and window 512; each needs a results file of its own");
+    other->tokens_sha256 = "of other windows"; /* of the same text, which is not what differs */
+    expect_several(&cells, "gptq:g128", "cells of e, of protocol window 2048");
+    *other = as_it_was, other->tokens_sha256 = "of another tokenizer";
+    expect_several(&cells, "gptq:g128", "of evaluated stream 1111");
     *other = as_it_was, other->path = "packed";
     expect_several(&cells, "gptq:g128", "of path fp32 and packed; say more: path=");
     assert_int_equal(selected(&cells, "gptq:g128 path=packed"), 1);

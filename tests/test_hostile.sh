@@ -151,7 +151,7 @@ test_forged_page() {
         word_behind run "${text/#-/./-}.yaml"
         ! grep -qx git "$scratch/pasted" || fail "git is given what is no commit: $(cat "$scratch/commands")"
     done
-    forged forged commit=0123456789012345678901234567890123456789+
+    forged forged commit=0123456789012345678901234567890123456789+0123456789ab
     expect_exit 0 "$ptq" report "$scratch/forged.h5" --format html -o "$scratch/forged" --quiet
     paste_commands "$scratch/forged/report.html"
     word_behind checkout 0123456789012345678901234567890123456789

@@ -1,5 +1,7 @@
-/* What rows are called: exactly the keys in which they differ, and seeds that are averaged are not one of them. */
+/* What rows are called: exactly the keys in which they differ, and seeds that are averaged are not one of them; and
+ * counts of one. */
 #include "cells.h"
+#include "escape.h"
 #include "labels.h"
 #include "table.h"
 
@@ -124,8 +126,27 @@ static void test_notes_against(void **state)
     assert_non_null(strstr(text, "no interval, no p and no verdict"));
 }
 
+/* What is stored says windows of one, too, and stays so, since ids are made of it. */
+static void test_one(void **state)
+{
+    static const char *const row[][2] = {
+        {"window 32, first 1 windows, bos none", "window 32, first 1 window, bos none"},
+        {"window 1, first 11 windows, bos none", "window 1, first 11 windows, bos none"},
+        {"awq 1 windows of 1 documents, bos none", "awq 1 window of 1 document, bos none"},
+        {"first 1 windows", "first 1 window"},
+        {"all windows; first 1 windows; last", "all windows; first 1 window; last"},
+        {"a 1 b", "a 1 b"},
+        {"", ""}};
+    (void)state;
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) assert_string_equal(ptq_worded(arena, row[i][0]), row[i][1]);
+    assert_string_equal(ptq_counted(arena, 1, "window"), "1 window");
+    assert_string_equal(ptq_counted(arena, 0, "window"), "0 windows");
+    assert_string_equal(ptq_counted(arena, 21, "window"), "21 windows");
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(only_what_differs), TEST(seeds), TEST(codes), TEST(notes_against)};
+    const struct CMUnitTest tests[] = {TEST(only_what_differs), TEST(seeds), TEST(codes), TEST(notes_against),
+                                       TEST(one)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

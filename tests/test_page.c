@@ -170,6 +170,35 @@ static void test_two_protocols(void **state)
     page = page_of(&file, 1, &n);
     assert_says(page, "rounds activations to 8 bits, too");
     check_page(n);
+    cells = make_table1(arena, "m");
+    for (int i = 5; i < TABLE1_CELLS; i++) cells[i].protocol = "window 1024, all windows";
+    static const char by_text[] = "layout: {rows: [method], columns: [text], values: [ppl]}\n";
+    file = store("by-text.h5", cells, TABLE1_CELLS, "table1", by_text);
+    page_of(&file, 1, &n); /* apart as well, since a table by text would refuse them */
+    check_page(n);
+}
+
+/* The summary speaks of intervals where there are some. */
+static void test_intervals(void **state)
+{
+    (void)state;
+    int n;
+    struct ptq_cell *cells = make_table1(arena, "m");
+    const char *file = store("some.h5", cells, TABLE1_CELLS, "table1", "");
+    assert_says(page_of(&file, 1, &n), "The intervals are paired bootstraps over");
+    for (int i = 0; i < TABLE1_CELLS; i++) {
+        struct ptq_cell *c = &cells[i];
+        double sum = 0;
+        c->windows = 2, c->tokens = 2 * CELL_SCORED;
+        for (int64_t t = 0; t < c->tokens; t++) sum += c->nll[t];
+        c->nll_mean = sum / (double)c->tokens;
+        c->ppl = exp(c->nll_mean);
+    }
+    file = store("none.h5", cells, TABLE1_CELLS, "table1", "");
+    const char *page = page_of(&file, 1, &n);
+    assert_says(page, "There are no intervals, for want of tokens");
+    assert_null(strstr(page, "paired bootstraps over"));
+    check_page(n);
 }
 
 /* A name that would be markup, an attribute, a command, were it not escaped. */
@@ -299,8 +328,9 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(all_kinds),        TEST(same_bytes),         TEST(two_protocols), TEST(hostile), TEST(failures),
-        TEST(inputs_come_back), TEST(without_weasyprint), TEST(refused),       TEST(commits), TEST(claims),
+        TEST(all_kinds), TEST(same_bytes), TEST(two_protocols),    TEST(intervals),
+        TEST(hostile),   TEST(failures),   TEST(inputs_come_back), TEST(without_weasyprint),
+        TEST(refused),   TEST(commits),    TEST(claims),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -215,6 +215,12 @@ static void test_two_texts(void **state)
     assert_int_equal(sscanf(strchr(second, '\n'), "\nRTN,0,1,1,,%lf", &ppl), 1);
     assert_true(fabs(ppl - cells[3].ppl) < 1e-6 * ppl);
     assert_non_null(strstr(read_text(at("m-cells-perl-eval.svg")), "tokens of perl-eval; bars: 95 % paired-bootstrap"));
+    for (int i = 0; i < 4; i++) cells[i].text = "texts/perl-eval";
+    cells[2].windows = cells[3].windows = 2;
+    cells[2].tokens = cells[3].tokens = 2 * CELL_SCORED;
+    plot(cells, 4); /* of other windows: nor without those in its name */
+    assert_string_equal(read_text(at("m-cells-perl-eval-4x2048.csv")), first);
+    assert_true(strcmp(read_text(at("m-cells-perl-eval-2x2048.csv")), first) != 0);
 }
 
 /* A line a cell, those with only= among them, each seed's own beside their mean; the words are the table's. */

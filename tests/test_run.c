@@ -60,9 +60,10 @@ static void test_reordered(void **state)
 static void test_one_id_twice(void **state)
 {
     (void)state;
-    write_yaml("methods: [fp16, rtn]\nseed: [1, 2]\n");
+    write_yaml("methods: [fp16, rtn, salient: {select: random, fraction: 0.01}]\nseed: [1, 2]\n");
     assert_int_equal(run(), PTQ_OK);
-    assert_string_equal(fake.order, "fp16 rtn:w3,g64 rtn:w3,g64 ");
+    static const char drawn[] = "salient:w3,g64,select=random,fraction=0.01";
+    assert_string_equal(fake.order, ptq_format(arena, "fp16 rtn:w3,g64 %s %s ", drawn, drawn));
     /* The same id by two jobs: models of one content are not told apart here. */
     fake.n_planned = 0;
     write_yaml("methods: [fp16, 'fp16']\n");

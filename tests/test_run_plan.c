@@ -1,5 +1,6 @@
 /* What ptq run says before it runs anything: what is done, what is left and how long that takes, and what cannot be. */
 #include "made_up_run.h"
+#include "failures.h"
 
 static void test_bad_models(void **state)
 {
@@ -18,7 +19,7 @@ static void test_bad_models(void **state)
     expect_results("fp16 rtn:w3,g64 ");
     write_yaml("models: [a, b]\nmethods: [fp16, rtn, 'rtn:w4']\n");
     assert_int_equal(run_with((struct ptq_run_options){.dry_run = 1}, NULL), PTQ_EINPUT);
-    expect_text(error.text, "x.h5 keeps the 2 that are done");
+    assert_string_equal(error.text, "3 of 6 cells cannot be run: a  fp16 and 2 more (model 'a' is not there)");
     write_yaml("models: [a, b]\nmethods: [fp16, rtn]\n");
     fake.bad_model = NULL;
     assert_int_equal(run(), PTQ_OK);
@@ -71,10 +72,12 @@ static void test_same_texts(void **state)
         const char *yaml, *cells, *says;
     } rows[] = {
         {"methods: [fp16, rtn]\neval: {text: [a, b, c]}\n", "4 cells", "text b is a again, the same bytes: "},
-        {"methods: [fp16, rtn]\ncalib: {text: [a, c, b]}\n", "3 cells",
+        {"methods: [fp16, awq]\ncalib: {text: [a, c, b]}\n", "3 cells",
          "calibration text b is a again, the same windows: "},
         {"methods: [fp16]\ncalib: {text: [a, b]}\n", "1 cell", NULL},
-        {"methods: [rtn]\ncalib: {text: [c, d]}\n", "2 cells", NULL},
+        {"methods: [awq]\ncalib: {text: [c, d]}\n", "2 cells", NULL},
+        {"methods: [rtn]\ncalib: {text: [c, d]}\n", "1 cell", NULL}, /* which it does not read */
+        {"methods: [rtn]\ncalib: {text: [a, b]}\n", "1 cell", NULL},
     };
     fake.copy = "b", fake.calibrates = 1;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -88,6 +91,23 @@ static void test_same_texts(void **state)
         expect_text(log, ptq_format(arena, "made-up: note: %sits cells are counted once\n", rows[i].says));
         assert_null(strstr(note + 1, "again"));
     }
+}
+
+/* A label names what differs between the cells as far as the cell's method reads it. */
+static void test_labels(void **state)
+{
+    (void)state;
+    const char *log;
+    fake.calibrates = 1;
+    write_yaml("methods: [fp16, rtn, awq, salient: {select: random, fraction: 0.01}]\nw_bit: 3\n"
+               "calib: {text: [a, c], windows: [2, 4]}\nseed: [0, 1]\n");
+    assert_int_equal(run_with((struct ptq_run_options){.dry_run = 1}, &log), PTQ_OK);
+    expect_text(log, "  missing  fp16\n");
+    expect_text(log, "  missing  rtn:w3,g64\n");
+    expect_text(log, "  missing  salient:w3,g64,select=random,fraction=0.01  seed=1\n");
+    const char *awq = strstr(log, "  missing  awq:w3,g64");
+    assert_non_null(awq);
+    expect_text(awq, "  calib=c  calib_windows=2  seed=1\n");
 }
 
 static void test_dry_run(void **state)
@@ -203,6 +223,31 @@ static void test_list_of_failures(void **state)
     assert_true(run_with((struct ptq_run_options){.fresh = 1}, NULL) == PTQ_EINTERRUPT && !ptq_is_file(list));
 }
 
+/* Where not one cell can be run the list is written as well, beside results that are there; with none, nothing is. */
+static void test_list_of_none(void **state)
+{
+    (void)state;
+    struct ptq_failure *failure;
+    int n;
+    const char *list = ptq_format(arena, "%s.failed.json", file);
+    write_yaml("models: [a]\nmethods: [fp16, rtn]\n");
+    fake.bad_model = "a";
+    assert_true(run() == PTQ_EINPUT && !ptq_is_file(list) && file_size(ptq_format(arena, "%s.lock", file)) < 0);
+    fake.bad_model = NULL;
+    assert_int_equal(run(), PTQ_OK);
+    fake.bad_model = "a";
+    for (int fresh = 0; fresh < 2; fresh++) {
+        assert_int_equal(run_with((struct ptq_run_options){.fresh = fresh, .dry_run = 1}, NULL), PTQ_EINPUT);
+        assert_false(ptq_is_file(list));
+        assert_int_equal(run_with((struct ptq_run_options){.fresh = fresh}, NULL), PTQ_EINPUT);
+        assert_int_equal(ptq_failures_read(arena, file, &failure, &n, &error), PTQ_OK);
+        assert_int_equal(n, 2);
+        assert_string_equal(failure[0].why, "model 'a' is not there");
+        expect_results("fp16 rtn:w3,g64 ");
+        unlink(list);
+    }
+}
+
 /* A path that is mistyped is told from one that holds nothing of this. */
 static void test_nothing_to_reuse(void **state)
 {
@@ -236,8 +281,8 @@ static void test_bad_options(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_bad_models),       TEST(test_same_files),       TEST(test_same_texts),
-        TEST(test_dry_run),          TEST(test_time_left),        TEST(test_beside),
+        TEST(test_bad_models),       TEST(test_same_files),       TEST(test_same_texts),  TEST(test_labels),
+        TEST(test_dry_run),          TEST(test_time_left),        TEST(test_beside),      TEST(test_list_of_none),
         TEST(test_list_of_failures), TEST(test_nothing_to_reuse), TEST(test_bad_options),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -193,6 +193,31 @@ static void test_two_texts(void **state)
     assert_non_null(strstr(err.text, "different protocols"));
 }
 
+/* The key text is no leave to pool protocols: of one text, other windows are refused, and so is what it was before it
+ * was edited; texts of one name in two folders are two. */
+static void test_two_protocols_of_a_text(void **state)
+{
+    (void)state;
+    struct ptq_table_layout layout = layout_of("{rows: [method, calib], columns: [text], values: [ppl]}");
+    struct ptq_report report;
+    struct ptq_cell cells[4];
+    for (int i = 0; i < 4; i++) {
+        cells[i] = make_cell(arena, "m", "gptq:w3,g64,act_order=0", 0.1 * i);
+        cells[i].calib = i % 2 ? "a/calib.txt" : "b/calib.txt";
+        cells[i].text = i / 2 ? "b/text.txt" : "a/text.txt";
+        cells[i].protocol = i / 2 ? "first 10 windows" : "first 22 windows";
+        cells[i].tokens_sha256 = i / 2 ? "22" : "11";
+    }
+    struct ptq_pivot p = pivot_of(&layout, cells, 4);
+    for (int i = 0; i < 4; i++)
+        expect_ppl(&p, ptq_format(arena, "GPTQ, act_order=0|%s", cells[i].calib), cells[i].text, cells[i].ppl);
+    cells[2].text = cells[3].text = "a/text.txt";
+    assert_int_equal(ptq_report_parts(arena, &layout, cells, 4, &report, &err), PTQ_EINPUT);
+    assert_non_null(strstr(err.text,
+                           "(first 22 windows) and m gptq:w3,g64,act_order=0 (first 10 windows) were measured "
+                           "by different protocols, and a table does not mix them"));
+}
+
 /* The footnotes of these cells in that layout, joined by newlines. */
 static const char *notes_of(const char *text, const struct ptq_cell *cells, int n)
 {
@@ -366,9 +391,19 @@ static void test_documentation(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        TEST(refused),       TEST(table1), TEST(table4),           TEST(table2),   TEST(seeds),
-        TEST(two_texts),     TEST(front),  TEST(paper_beside),     TEST(too_wide), TEST(experiments_of_the_tree),
-        TEST(documentation), TEST(pooled), TEST(pooled_is_printed)};
+    const struct CMUnitTest tests[] = {TEST(refused),
+                                       TEST(table1),
+                                       TEST(table4),
+                                       TEST(table2),
+                                       TEST(seeds),
+                                       TEST(two_texts),
+                                       TEST(two_protocols_of_a_text),
+                                       TEST(front),
+                                       TEST(paper_beside),
+                                       TEST(too_wide),
+                                       TEST(experiments_of_the_tree),
+                                       TEST(documentation),
+                                       TEST(pooled),
+                                       TEST(pooled_is_printed)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
