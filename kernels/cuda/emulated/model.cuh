@@ -3,8 +3,9 @@
  * includes "model.cuh" and the build says which.
  *
  * What is modelled: grids of blocks of threads, one block after the other in a shuffled order; a thread is a fiber that
- * runs until it waits (__syncthreads, a warp collective) or ends, and who runs next is drawn at random, so that a
- * missing barrier shows as a wrong or changing result. Shared memory is taken anew for each block, exactly as large as
+ * runs until it waits (__syncthreads, a warp collective) or ends. Who runs next is drawn anew at each step in some
+ * blocks; in others threads or warps have ranks, drawn for the block, and the first of those that are ready nearly always
+ * goes, which starves the last: so that a missing barrier shows as a wrong or changing result. Shared memory is taken anew for each block, exactly as large as
  * was asked for, and full of NaN. An asynchronous copy is done when it is waited for, and its target is NaN until then.
  * So are products of a warpgroup (ptq_wgmma): what they read is looked at no sooner than when they are waited for.
  * What is not: time, caches, memory orders between blocks, more than one stream.
@@ -98,6 +99,8 @@ void copy_wait(int pending);
 /* d[64][n] += a[64][16] b[16][n] of a warpgroup; n / 2 of d's values and 4 words of a are this lane's. */
 void product_later(float *d, const uint32_t *a, const void *b, int n);
 void product_commit();
+/* The product, now; b: from the start of shared memory. All lanes of the warp take part. */
+void multiply(float *d, const uint32_t *a, size_t b, int n);
 void barrier_init(const void *at, int arrivals);
 void barrier_arrive(const void *at, size_t bytes);
 void barrier_wait(const void *at, unsigned parity);
