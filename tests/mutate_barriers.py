@@ -38,8 +38,8 @@ MAY_SURVIVE = [
     ("awq.cu", "(uint8_t)best;\n        }\n        __syncwarp();",
      "the shuffles of warp_sum come after each lane's last read of the row's errors"),
     ("gptq.cu", "__syncwarp();\n        if (t.fits) fit_block",
-     "groups fitted here divide 128, so a block's first one begins at lane 0's column: what a lane reads before the first "
-     "shuffle is its own"),
+     "groups fitted here divide 128, so a block's first one begins at its first column: what a lane reads before the "
+     "first shuffle is its own"),
     ("gptq.cu", "t.loss[row] += loss / 2;\n        __syncwarp();",
      "nobody reads `now` behind the barrier at the end of fit_block, or, without it, behind the one before"),
     ("packed_few.cu", "ptq_copy_wait<0>();\n    __syncthreads(); /* the ring is free */",
@@ -91,7 +91,7 @@ def check():
 def verdict_without(copy, name, begin, end):
     text = read(name)
     with open(os.path.join(copy.tree, FOLDER, name), "w", encoding="utf-8") as file:
-        file.write(text[:begin] + ";" + text[end:])
+        file.write(text[:begin] + "{}" + text[end:])
     verdict = copy.verdict(TESTS[name].split())
     copy.take(os.path.join(FOLDER, name))
     return verdict
@@ -108,7 +108,8 @@ def main():
     args = parser.parse_args()
     known, missed, noticed, all_of_them = survivors(), [], 0, 0
     copy = mutate.Copy(os.path.abspath(args.scratch), args.jobs)
-    if not args.places and copy.verdict(sorted({test for tests in TESTS.values() for test in tests.split()})) != "NOT NOTICED":
+    every = sorted({test for tests in TESTS.values() for test in tests.split()})
+    if not args.places and copy.verdict(every) != "NOT NOTICED":
         sys.exit(f"{copy.log}: the tests fail on the tree as it is")
     for name, line, begin, end in barriers():
         place, started = f"{name}:{line}", time.monotonic()
@@ -122,7 +123,7 @@ def main():
         elif not verdict.startswith("noticed"):
             missed.append(place)
         print(f"{place} {read(name)[begin:end]} {verdict} ({time.monotonic() - started:.0f} s)", flush=True)
-    print(f"{noticed} of {all_of_them} barriers were missed by a test; {len(missed)} were not and should be"
+    print(f"{noticed} of {all_of_them} barriers were missed by a test; {len(missed)} were not, and should be"
           + (": " + " ".join(missed) if missed else ""))
     sys.exit(bool(missed))
 
