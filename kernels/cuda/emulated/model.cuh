@@ -4,10 +4,10 @@
  *
  * What is modelled: grids of blocks of threads, one block after the other in a shuffled order; a thread is a fiber that
  * runs until it waits (__syncthreads, a warp collective) or ends. Who is next is drawn anew at each step, or, in most
- * blocks, by ranks of threads or warps, which starves the last: so that a missing barrier shows as a wrong or changing
- * result. Shared memory is taken anew for each block, exactly as large as was asked for, and full of NaN. An asynchronous
- * copy is done when it is waited for, and its target is NaN until then. So are products of a warpgroup (ptq_wgmma): what
- * they read is looked at no sooner than when they are waited for.
+ * blocks, by ranks of threads or warps, which starves the last: so a missing barrier shows as a wrong or changing
+ * result. Shared memory is taken anew for each block, as large as was asked for, and full of NaN. An asynchronous
+ * copy is done when it is waited for, and its target is NaN until then. So are products of a warpgroup (ptq_wgmma):
+ * what they read is looked at no sooner than when they are waited for.
  * What is not: time, caches, memory orders between blocks, what a shuffle leaves unordered, more than one stream.
  *
  * What is recorded (device.h) is kept as it was called, arguments by value, and done when it is replayed: a number of
