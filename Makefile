@@ -22,7 +22,7 @@ UNKNOWN := $(filter-out $(KNOWN),$(foreach w,$(subst \ ,,$(MAKEOVERRIDES)),$(if 
 $(if $(UNKNOWN),$(error make $(MAKECMDGOALS) knows no $(UNKNOWN); it knows $(KNOWN)))
 endif
 
-.PHONY: build command configure table table1 tables claims test fuzz torture coverage mutate plots report clean help
+.PHONY: build command configure table table1 tables claims test fuzz torture coverage mutate mutate-barriers plots report clean help
 .DEFAULT_GOAL := build
 
 build: configure
@@ -75,6 +75,10 @@ mutate: # changes of one token each (tests/mutate.py), which the tests must noti
 	@scripts/install-deps --for test
 	@tests/mutate.py $(BUILD)-mutate
 
+mutate-barriers: # each barrier taken out of the kernels, which the tests must miss but for those that the script names
+	@scripts/install-deps --for test
+	@tests/mutate_barriers.py $(BUILD)-mutate
+
 plots: command
 	@scripts/install-deps --for plot
 	@for file in results/*.h5; do \
@@ -105,7 +109,7 @@ help:
 	@echo "make test       build and run the tests"
 	@echo "make fuzz       fuzz every reader, packer and quantiser with clang, T=600 seconds each"
 	@echo "make torture    every allocation, write and rename fails in turn; kills, signals, full disks: hours"
-	@echo "make coverage   lines and branches that the tests run;  make mutate: do the tests notice a wrong token?"
+	@echo "make coverage   lines and branches that the tests run;  make mutate, mutate-barriers: do the tests notice a wrong token, a missing barrier?"
 	@echo "make plots      draw results/*.h5 again"
 	@echo "make report     results/*.h5 as one page: results/report/report.html and .pdf; QUICK=1, FILES=, REPORT=a folder, CLAIMS=a file"
 	@echo "make clean      remove $(BUILD)/ (results and the cache stay)"

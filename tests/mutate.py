@@ -177,4 +177,5 @@ def main():
     sys.exit(bool(missed))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -240,15 +240,21 @@ PTQ_DEVICE_TESTS(X)
 
 /* of emulation.cpp */
 int emulation_reversed(int with_barrier, int orders);
+int emulation_summed_twice(int with_barrier, int orders);
+int emulation_arrived(int orders);
 int emulation_copied(int with_wait);
 int emulation_ends(int which);
 
-/* What the emulation is for: a missing barrier, a missing wait, threads that never meet. */
+/* What the emulation is for: a missing barrier, one that only a warp far behind needs, a missing wait, threads that
+ * never meet. */
 static void test_emulation(void **state)
 {
     (void)state;
     assert_int_equal(emulation_reversed(1, 20), 20);
     assert_int_equal(emulation_reversed(0, 20), 0);
+    assert_int_equal(emulation_summed_twice(1, 20), 20);
+    assert_in_range(emulation_summed_twice(0, 20), 0, 14); /* in fair orders it is right */
+    assert_int_equal(emulation_arrived(20), 20);
     assert_true(emulation_copied(1));
     assert_false(emulation_copied(0));
     for (int which = 0; which < 3; which++) assert_true(emulation_ends(which));

@@ -142,6 +142,13 @@ static void many(struct setup *s)
     }
 }
 
+/* The fused kernel where a split of a row has more slices than its ring has stages. */
+static void many_long(struct setup *s)
+{
+    struct ptq_qmat_case c = {.n = 16, .k = 4096, .w_bit = 4, .group_size = 128};
+    one_linear(s, 0, &c, 130, PTQ_PACKED_FUSED, 0);
+}
+
 /* One value that is not finite: its token is NaN from end to end, the others are as without it. */
 static void not_finite(struct setup *s)
 {
@@ -186,6 +193,12 @@ static void test_many(void **state)
     on_each_device(many);
 }
 
+static void test_many_long(void **state)
+{
+    (void)state;
+    on_each_device(many_long);
+}
+
 static void test_few(void **state)
 {
     (void)state;
@@ -201,8 +214,8 @@ static void test_not_finite(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_listed), cmocka_unit_test(test_widths),
-                                       cmocka_unit_test(test_few), cmocka_unit_test(test_many),
-                                       cmocka_unit_test(test_not_finite)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_listed),    cmocka_unit_test(test_widths),
+                                       cmocka_unit_test(test_few),       cmocka_unit_test(test_many),
+                                       cmocka_unit_test(test_many_long), cmocka_unit_test(test_not_finite)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

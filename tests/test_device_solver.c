@@ -153,27 +153,31 @@ static void attention(struct setup *s)
     }
 }
 
-/* Rows in batches, of whole runs and of others, levels as core/stats.c carries them. */
+/* Rows in batches, of whole runs, of others, and of more runs than go together; levels as core/stats.c carries them. */
 static void means(struct setup *s)
 {
-    enum { K = 70, ROWS = 704, POWER = 4, LEVELS = 4 };
-    for (int64_t batch = 64; batch < 130; batch += 59) {
-        struct both x = make(s, ROWS * K), level = make(s, LEVELS * K);
-        memset(level.host, 0, sizeof(float) * LEVELS * K);
-        s->device->upload(level.device, level.host, sizeof(float) * LEVELS * K);
-        for (int64_t row = 0; row < ROWS; row++)
-            for (int64_t k = 0; k < K; k++) {
-                level.host[k] += fabsf(x.host[row * K + k]);
+    enum { POWER = 4, LEVELS = 4 };
+    static const struct {
+        int64_t rows, k, batch;
+    } cases[] = {{704, 70, 64}, {704, 70, 123}, {4400, 40, 4400}};
+    for (int c = 0; c < PTQ_N_CASES(cases); c++) {
+        int64_t rows = cases[c].rows, width = cases[c].k;
+        struct both x = make(s, rows * width), level = make(s, LEVELS * width);
+        memset(level.host, 0, sizeof(float) * (size_t)level.n);
+        s->device->upload(level.device, level.host, sizeof(float) * (size_t)level.n);
+        for (int64_t row = 0; row < rows; row++)
+            for (int64_t k = 0; k < width; k++) {
+                level.host[k] += fabsf(x.host[row * width + k]);
                 for (int l = 1; l < LEVELS && (row + 1) % (1 << POWER * l) == 0; l++) {
-                    level.host[l * K + k] += level.host[(l - 1) * K + k];
-                    level.host[(l - 1) * K + k] = 0;
+                    level.host[l * width + k] += level.host[(l - 1) * width + k];
+                    level.host[(l - 1) * width + k] = 0;
                 }
             }
-        for (int64_t row = 0, n; row < ROWS; row += n) {
-            n = ROWS - row < batch ? ROWS - row : batch;
-            s->device->solver.absmean(level.device, LEVELS, POWER, row, x.device + row * K, n, K);
+        for (int64_t row = 0, n; row < rows; row += n) {
+            n = rows - row < cases[c].batch ? rows - row : cases[c].batch;
+            s->device->solver.absmean(level.device, LEVELS, POWER, row, x.device + row * width, n, width);
         }
-        expect_near(s, "absmean", (int)batch, &level, 0);
+        expect_near(s, "absmean", c, &level, 0);
         drop(s, &x), drop(s, &level);
     }
 }

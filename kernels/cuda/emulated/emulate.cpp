@@ -8,10 +8,6 @@
 #include <sys/mman.h>
 #include <vector>
 
-extern "C" {
-#include "dtype.h"
-}
-
 #if defined(__SANITIZE_ADDRESS__)
 #define PTQ_ASAN 1
 #elif defined(__has_feature)
@@ -63,7 +59,12 @@ unsigned char *shared;
 namespace
 {
 enum { STACK_BYTES = 256 << 10, MAX_THREADS = 1024 };
-enum state { READY, AT_BARRIER, IN_WARP, DONE };
+enum state { READY, AT_BARRIER, IN_WARP, AT_PHASE, DONE };
+
+/* Who goes first, of a block; half of them rank whole warps. Where each step draws anew, all threads come forward about
+ * alike, and what goes wrong only when one of them lags far behind does not go wrong; so there are ranks. */
+enum order { FAIR, BY_THREADS, BY_WARPS, BY_WARPS_TOO, N_ORDERS };
+enum { OBEYED = 64 /* ranks are, but for one step of so many */ };
 
 struct copy {
     unsigned char *to;
@@ -86,6 +87,8 @@ struct fiber {
     state now;
     dim3 index;
     int warp, lane;
+    int rank;             /* the least goes first, unless the order is fair */
+    const void *awaited;  /* the barrier, while AT_PHASE */
     unsigned collectives; /* how many of its warp it took part in */
     std::vector<copy> copies;
     int groups;
@@ -118,11 +121,12 @@ struct block {
     const char *name;
     const std::function<void()> *body;
     std::vector<warp> warps;
-    std::vector<int> ready;
-    int threads, alive, waiting;
+    order who;
+    int by_rank[MAX_THREADS];
+    uint64_t ready[MAX_THREADS / 64]; /* bits, by rank */
+    int threads, alive, waiting, n_ready;
     std::map<const void *, phases> barriers;
     std::vector<bulk> bulks;
-    long idle; /* looks at barriers since one moved */
 };
 
 std::vector<fiber> fibers;
@@ -141,7 +145,7 @@ uint64_t draw(uint64_t below)
     random_state ^= random_state << 13;
     random_state ^= random_state >> 7;
     random_state ^= random_state << 17;
-    return random_state % below;
+    return (uint64_t)((unsigned __int128)random_state * below >> 64);
 }
 
 [[noreturn]] void broken(const char *what)
@@ -198,8 +202,53 @@ void wait_as(state what)
 
 void wake(int i)
 {
-    fibers[(size_t)i].now = READY;
-    now.ready.push_back(i);
+    fiber *f = &fibers[(size_t)i];
+    f->now = READY;
+    now.ready[f->rank / 64] |= (uint64_t)1 << f->rank % 64;
+    now.n_ready++;
+}
+
+/* Lets others go first, if they are to. */
+void step_aside()
+{
+    wake((int)(self - fibers.data()));
+    to_scheduler(false);
+}
+
+/* The first one that is ready from a rank on, and around. */
+fiber *take_next()
+{
+    int from = now.who == FAIR || !draw(OBEYED) ? (int)draw((uint64_t)now.threads) : 0, word = from / 64;
+    uint64_t bits = now.ready[word] & ~(uint64_t)0 << from % 64;
+    while (!bits) {
+        word = word < (now.threads - 1) / 64 ? word + 1 : 0;
+        bits = now.ready[word];
+    }
+    int bit = __builtin_ctzll(bits);
+    now.ready[word] ^= (uint64_t)1 << bit;
+    now.n_ready--;
+    return &fibers[(size_t)now.by_rank[word * 64 + bit]];
+}
+
+void shuffle(int *x, int n)
+{
+    for (int i = n; i > 1; i--) std::swap(x[i - 1], x[draw((uint64_t)i)]);
+}
+
+void rank_threads()
+{
+    int n = now.threads, warps = (n + WARP - 1) / WARP, rank = 0, warp_at[MAX_THREADS / WARP];
+    for (int i = 0; i < warps; i++) warp_at[i] = i;
+    shuffle(warp_at, warps);
+    for (int i = 0; i < warps; i++) {
+        int first = (int)draw(WARP);
+        for (int lane = 0; lane < WARP; lane++) {
+            int thread = warp_at[i] * WARP + (first + lane) % WARP;
+            if (thread < n) now.by_rank[rank++] = thread;
+        }
+    }
+    if (now.who < BY_WARPS) shuffle(now.by_rank, n);
+    for (int i = 0; i < n; i++) fibers[(size_t)now.by_rank[i]].rank = i;
 }
 
 /* ---- a block ---- */
@@ -242,19 +291,16 @@ void run_block(dim3 threads)
     now.waiting = 0;
     now.barriers.clear();
     now.bulks.clear();
-    now.idle = 0;
+    now.who = (order)draw(N_ORDERS);
+    rank_threads();
     now.warps.assign((size_t)((n + WARP - 1) / WARP), warp());
-    now.ready.clear();
     for (int i = 0; i < n; i++) {
         make_fiber(&fibers[(size_t)i], i, threads);
         now.warps[(size_t)(i / WARP)].size++;
-        now.ready.push_back(i);
+        wake(i);
     }
-    while (!now.ready.empty()) {
-        size_t pick = (size_t)draw(now.ready.size());
-        std::swap(now.ready[pick], now.ready.back());
-        fiber *f = &fibers[(size_t)now.ready.back()];
-        now.ready.pop_back();
+    while (now.n_ready) {
+        fiber *f = take_next();
         run(f);
         if (f->now != DONE) continue;
         now.alive--;
@@ -270,39 +316,6 @@ void run_block(dim3 threads)
 void seed(uint64_t value)
 {
     random_state = value * 0x9e3779b97f4a7c15u | 1;
-}
-
-namespace
-{
-bool records;
-std::vector<std::function<void()>> recorded;
-} // namespace
-
-void later(const std::function<void()> &what)
-{
-    if (records)
-        recorded.push_back(what);
-    else
-        what();
-}
-
-void begin_recording()
-{
-    not_recorded("another recording");
-    records = true;
-}
-
-std::vector<std::function<void()>> end_recording()
-{
-    records = false;
-    return std::move(recorded);
-}
-
-void not_recorded(const char *what)
-{
-    if (!records) return;
-    fprintf(stderr, "emulated CUDA: %s while a step is recorded\n", what);
-    abort();
 }
 
 void run_grid(const char *name, dim3 blocks, dim3 threads, size_t shared_bytes, const std::function<void()> &body)
@@ -355,8 +368,7 @@ void barrier()
     now.waiting = 0;
     for (int i = 0; i < now.threads; i++)
         if (fibers[(size_t)i].now == AT_BARRIER) wake(i);
-    now.ready.push_back((int)(self - fibers.data())); /* whoever comes last has no right to go first */
-    wait_as(READY);
+    step_aside(); /* whoever comes last has no right to go first */
 }
 
 const unsigned char *exchange(const void *mine, size_t bytes)
@@ -370,6 +382,7 @@ const unsigned char *exchange(const void *mine, size_t bytes)
         w->arrived = 0;
         for (int i = self->warp * WARP; i < self->warp * WARP + w->size; i++)
             if (fibers[(size_t)i].now == IN_WARP) wake(i);
+        step_aside();
     }
     return slot[0];
 }
@@ -383,13 +396,19 @@ phases *barrier_at(const void *at)
     return &found->second;
 }
 
-void moved(phases *p)
+void wake_waiting(const void *at)
 {
-    now.idle = 0;
+    for (int i = 0; i < now.threads; i++)
+        if (fibers[(size_t)i].now == AT_PHASE && fibers[(size_t)i].awaited == at) wake(i);
+}
+
+void moved(const void *at, phases *p)
+{
     if (p->missing < 0) broken("more threads arrive at a barrier than it is for");
     if (p->missing || p->bytes) return;
     p->missing = p->arrivals;
     p->parity ^= 1;
+    wake_waiting(at);
 }
 
 /* One of the copies that the barrier counts, any; false: there is none. */
@@ -405,7 +424,7 @@ bool complete_one(const void *at)
     memcpy(b.to, b.from, b.bytes);
     phases *p = barrier_at(at);
     p->bytes -= (long)b.bytes;
-    moved(p);
+    moved(at, p);
     return true;
 }
 } // namespace
@@ -420,7 +439,7 @@ void barrier_arrive(const void *at, size_t bytes)
     phases *p = barrier_at(at);
     p->bytes += (long)bytes;
     p->missing--;
-    moved(p);
+    moved(at, p);
 }
 
 void barrier_wait(const void *at, unsigned parity)
@@ -428,9 +447,8 @@ void barrier_wait(const void *at, unsigned parity)
     phases *p = barrier_at(at);
     while (p->parity == parity) {
         if (complete_one(at)) continue;
-        if (++now.idle > 1000L * now.threads) broken("threads wait at a barrier in shared memory that nobody moves");
-        now.ready.push_back((int)(self - fibers.data()));
-        wait_as(READY);
+        self->awaited = at;
+        wait_as(AT_PHASE);
     }
 }
 
@@ -439,6 +457,7 @@ void copy_bulk(void *to, const void *from, size_t bytes, const void *at)
     if (((uintptr_t)to | (uintptr_t)from | bytes) % 16) broken("a copy is not aligned");
     memset(to, 0xff, bytes);
     now.bulks.push_back(bulk{static_cast<unsigned char *>(to), static_cast<const unsigned char *>(from), bytes, at});
+    wake_waiting(at); /* who waits brings it */
 }
 
 void copy_later(void *to, const void *from, size_t bytes, size_t valid)
@@ -485,38 +504,6 @@ void product_commit()
     self->product_groups++;
 }
 
-namespace
-{
-/* Row n, 16 columns of the shared operand, its pieces found by what the address says as the device does. */
-void shared_row(float *to, size_t at, int n)
-{
-    for (int k = 0; k < 16; k++) {
-        size_t address = at + (size_t)n * 128 + (size_t)k * 2;
-        uint16_t half;
-        memcpy(&half, shared + (address ^ (address >> 7 & 7) << 4), sizeof half);
-        to[k] = ptq_half_to_float(half);
-    }
-}
-
-void multiply(const mma &p)
-{
-    int r = self->lane / 4, c = self->lane % 4;
-    const unsigned char *all = exchange(p.a, 4 * sizeof *p.a);
-    float row[2][16], column[16];
-    for (int i = 0; i < 32; i++) {
-        uint32_t word;
-        memcpy(&word, all + (r * 4 + i / 4 % 4) * SLOT_BYTES + i / 16 * 8 + i / 2 % 2 * 4, sizeof word);
-        row[i / 2 % 2][i / 16 * 8 + i / 4 % 4 * 2 + i % 2] = ptq_half_to_float((uint16_t)(word >> i % 2 * 16));
-    }
-    for (int n = 0; n < p.n; n++) {
-        if (n % 8 / 2 != c) continue;
-        shared_row(column, p.b, n);
-        for (int high = 0; high < 2; high++)
-            for (int k = 0; k < 16; k++) p.d[n / 8 * 4 + high * 2 + n % 2] += row[high][k] * column[k];
-    }
-}
-} // namespace
-
 void product_wait(int pending)
 {
     std::vector<mma> left;
@@ -524,51 +511,18 @@ void product_wait(int pending)
         if (p.group < 0 || p.group >= self->product_groups - pending)
             left.push_back(p);
         else
-            multiply(p);
+            multiply(p.d, p.a, p.b, p.n);
     }
     self->products.swap(left);
+    /* PTX of wgmma.wait_group, the .sync that it must have: the thread goes on when all threads of the warp have come
+     * to the same instruction. So what one lane does behind it (an arrival for its warp) is behind all its lanes'
+     * products. wgmma's other instructions are .sync, too; no kernel of ours relies on it, and here their lanes go on
+     * by themselves. mbarrier.arrive, try_wait and cp.async.bulk have no .sync: each is one thread's, here as there. */
+    exchange("", 1);
 }
 } // namespace emulated
 
 extern "C" void ptq_cuda_emulated_seed(uint64_t seed)
 {
     emulated::seed(seed);
-}
-
-/* Looked up: tests spend most of their time on it. */
-float ptq_half_to_float(uint16_t half)
-{
-    static const std::vector<float> all = [] {
-        std::vector<float> values(1 << 16);
-        for (uint32_t i = 0; i < values.size(); i++) values[i] = ptq_f16_decode((uint16_t)i);
-        return values;
-    }();
-    return all[half];
-}
-
-uint16_t ptq_float_to_half(float value)
-{
-    return ptq_f16_encode(value);
-}
-
-void ptq_mma_16816(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
-{
-    uint32_t mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
-    static_assert(sizeof mine <= emulated::SLOT_BYTES, "a lane's fragments fit into its slot");
-    const unsigned char *all = emulated::exchange(mine, sizeof mine);
-    auto word = [&](int lane, int i) {
-        uint32_t out;
-        memcpy(&out, all + lane * emulated::SLOT_BYTES + i * 4, sizeof out);
-        return out;
-    };
-    int r = emulated::lane() / 4, c = emulated::lane() % 4;
-    for (int i = 0; i < 4; i++) {
-        int high = i / 2, column = 2 * c + i % 2;
-        float sum = d[i];
-        for (int k = 0; k < 16; k++) {
-            uint32_t x = word(r * 4 + k % 8 / 2, high + k / 8 * 2), y = word(column * 4 + k % 8 / 2, 4 + k / 8);
-            sum += ptq_half_to_float((uint16_t)(x >> k % 2 * 16)) * ptq_half_to_float((uint16_t)(y >> k % 2 * 16));
-        }
-        d[i] = sum;
-    }
 }

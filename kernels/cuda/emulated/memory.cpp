@@ -5,7 +5,44 @@
 #include "../decode.cuh"
 #include "../parts.cuh"
 
+#include <cstdio>
 #include <cstdlib>
+
+namespace emulated
+{
+namespace
+{
+bool records;
+std::vector<std::function<void()>> recorded;
+} // namespace
+
+void later(const std::function<void()> &what)
+{
+    if (records)
+        recorded.push_back(what);
+    else
+        what();
+}
+
+void begin_recording()
+{
+    not_recorded("another recording");
+    records = true;
+}
+
+std::vector<std::function<void()>> end_recording()
+{
+    records = false;
+    return std::move(recorded);
+}
+
+void not_recorded(const char *what)
+{
+    if (!records) return;
+    fprintf(stderr, "emulated CUDA: %s while a step is recorded\n", what);
+    abort();
+}
+} // namespace emulated
 
 extern "C" const struct ptq_device *ptq_cuda_emulated_device(void)
 {

@@ -3,11 +3,12 @@
  * includes "model.cuh" and the build says which.
  *
  * What is modelled: grids of blocks of threads, one block after the other in a shuffled order; a thread is a fiber that
- * runs until it waits (__syncthreads, a warp collective) or ends, and who runs next is drawn at random, so that a
- * missing barrier shows as a wrong or changing result. Shared memory is taken anew for each block, exactly as large as
- * was asked for, and full of NaN. An asynchronous copy is done when it is waited for, and its target is NaN until then.
- * So are products of a warpgroup (ptq_wgmma): what they read is looked at no sooner than when they are waited for.
- * What is not: time, caches, memory orders between blocks, more than one stream.
+ * runs until it waits (__syncthreads, a warp collective) or ends. Who is next is drawn anew at each step, or, in most
+ * blocks, by ranks of threads or warps, which starves the last: so a missing barrier shows as a wrong or changing
+ * result. Shared memory is taken anew for each block, as large as was asked for, and full of NaN. An asynchronous
+ * copy is done when it is waited for, and its target is NaN until then. So are products of a warpgroup (ptq_wgmma):
+ * what they read is looked at no sooner than when they are waited for.
+ * What is not: time, caches, memory orders between blocks, what a shuffle leaves unordered, more than one stream.
  *
  * What is recorded (device.h) is kept as it was called, arguments by value, and done when it is replayed: a number of
  * the host's that changes between two replays is as stale here as in a graph.
@@ -98,6 +99,8 @@ void copy_wait(int pending);
 /* d[64][n] += a[64][16] b[16][n] of a warpgroup; n / 2 of d's values and 4 words of a are this lane's. */
 void product_later(float *d, const uint32_t *a, const void *b, int n);
 void product_commit();
+/* The product, now; b: from the start of shared memory. All lanes of the warp take part. */
+void multiply(float *d, const uint32_t *a, size_t b, int n);
 void barrier_init(const void *at, int arrivals);
 void barrier_arrive(const void *at, size_t bytes);
 void barrier_wait(const void *at, unsigned parity);
