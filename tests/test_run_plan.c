@@ -114,6 +114,7 @@ static void test_dry_run(void **state)
 {
     (void)state;
     const char *log;
+    fake.windows = 20; /* enough for intervals */
     assert_int_equal(run_with((struct ptq_run_options){.dry_run = 1}, &log), PTQ_OK);
     expect_text(log, "T\nmade-up: 11 cells in ");
     expect_text(log, ": 0 done, 11 to run\n  missing  fp16\n  missing  rtn:w3,g64\n");

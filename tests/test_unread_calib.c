@@ -112,6 +112,9 @@ static void test_claims(void **state)
     assert_int_equal(selected(&cells, "rtn:w3"), 1);
     assert_int_equal(selected(&cells, "rtn:w3 calib=manual"), 1);
     assert_int_equal(selected(&cells, "rtn:w3 calib=none"), 1);
+    cells.n = 5; /* without the cell that has none */
+    assert_int_equal(selected(&cells, "rtn:w3 calib=none"), 1);
+    cells.n = N;
     assert_int_equal(selected(&cells, "awq:w3"), -1);
     assert_non_null(strstr(err.text, "of calibration text essays and manual; say more: calib="));
     assert_int_equal(selected(&cells, "awq:w3 calib=none"), -1);
