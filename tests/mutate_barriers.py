@@ -123,7 +123,7 @@ def main():
         elif not verdict.startswith("noticed"):
             missed.append(place)
         print(f"{place} {read(name)[begin:end]} {verdict} ({time.monotonic() - started:.0f} s)", flush=True)
-    print(f"{noticed} of {all_of_them} barriers were missed by a test; {len(missed)} were not, and should be"
+    print(f"{noticed} of {all_of_them} removals were noticed; {len(missed)} were not and should be"
           + (": " + " ".join(missed) if missed else ""))
     sys.exit(bool(missed))
 
