@@ -53,14 +53,6 @@ INLINE void unpack_width(int w_bit, uint8_t *code, const struct ptq_packed *w, i
     }
 }
 
-AVX512 static void unpack(uint8_t *code, const struct ptq_packed *w, int64_t tile, const struct ptq_chunk *c)
-{
-    if (w->grid.w_bit == 2) unpack_width(2, code, w, tile, c);
-    if (w->grid.w_bit == 3) unpack_width(3, code, w, tile, c);
-    if (w->grid.w_bit == 4) unpack_width(4, code, w, tile, c);
-    if (w->grid.w_bit == 8) unpack_width(8, code, w, tile, c);
-}
-
 /* ---- products ---- */
 
 /* sum += the 16 x 4 products, where it stands; see packed_avx512.c. */
@@ -177,23 +169,10 @@ INLINE void few_width(int w_bit, int tokens, float *t, const struct ptq_acts *a,
     for (int j = 0; j < tokens; j++) _mm512_storeu_ps(t + j * PTQ_PANEL_ROWS, out[j]);
 }
 
-INLINE void few_tokens(int w_bit, float *t, const struct ptq_acts *a, const struct ptq_packed *w, int64_t tile,
-                       int64_t first, int64_t tokens)
-{
-    if (tokens == 4) few_width(w_bit, 4, t, a, w, tile, first);
-    if (tokens == 3) few_width(w_bit, 3, t, a, w, tile, first);
-    if (tokens == 2) few_width(w_bit, 2, t, a, w, tile, first);
-    if (tokens == 1) few_width(w_bit, 1, t, a, w, tile, first);
-}
-
-AVX512 static void few(float *t, const struct ptq_acts *a, const struct ptq_packed *w, int64_t tile, int64_t first,
-                       int64_t tokens)
-{
-    if (w->grid.w_bit == 2) few_tokens(2, t, a, w, tile, first, tokens);
-    if (w->grid.w_bit == 3) few_tokens(3, t, a, w, tile, first, tokens);
-    if (w->grid.w_bit == 4) few_tokens(4, t, a, w, tile, first, tokens);
-    if (w->grid.w_bit == 8) few_tokens(8, t, a, w, tile, first, tokens);
-}
+#define ISA AVX512
+#define CODE uint8_t
+#define FEW 4
+#include "packed_widths.h"
 
 const struct ptq_byte_parts ptq_bytes_avx512 = {quantize, unpack, multiply, few, zeros};
 

@@ -57,14 +57,6 @@ INLINE void unpack_width(int w_bit, int16_t *code, const struct ptq_packed *w, i
     unpack_half(w_bit, code, w, tile, c, 1);
 }
 
-AVX2 static void unpack(int16_t *code, const struct ptq_packed *w, int64_t tile, const struct ptq_chunk *c)
-{
-    if (w->grid.w_bit == 2) unpack_width(2, code, w, tile, c);
-    if (w->grid.w_bit == 3) unpack_width(3, code, w, tile, c);
-    if (w->grid.w_bit == 4) unpack_width(4, code, w, tile, c);
-    if (w->grid.w_bit == 8) unpack_width(8, code, w, tile, c);
-}
-
 /* ---- many tokens ---- */
 
 INLINE __m256i pair(const int16_t *x)
@@ -172,23 +164,10 @@ INLINE void few_width(int w_bit, int tokens, float *t, const struct ptq_acts *a,
     }
 }
 
-/* Two at a time: with four, sums leave the registers. */
-INLINE void few_tokens(int w_bit, float *t, const struct ptq_acts *a, const struct ptq_packed *w, int64_t tile,
-                       int64_t first, int64_t tokens)
-{
-    int64_t i = 0;
-    for (; i + 2 <= tokens; i += 2) few_width(w_bit, 2, t + i * PTQ_PANEL_ROWS, a, w, tile, first + i);
-    if (i < tokens) few_width(w_bit, 1, t + i * PTQ_PANEL_ROWS, a, w, tile, first + i);
-}
-
-AVX2 static void few(float *t, const struct ptq_acts *a, const struct ptq_packed *w, int64_t tile, int64_t first,
-                     int64_t tokens)
-{
-    if (w->grid.w_bit == 2) few_tokens(2, t, a, w, tile, first, tokens);
-    if (w->grid.w_bit == 3) few_tokens(3, t, a, w, tile, first, tokens);
-    if (w->grid.w_bit == 4) few_tokens(4, t, a, w, tile, first, tokens);
-    if (w->grid.w_bit == 8) few_tokens(8, t, a, w, tile, first, tokens);
-}
+#define ISA AVX2
+#define CODE int16_t
+#define FEW 2
+#include "packed_widths.h"
 
 AVX2 static void salient(float *t, const uint16_t *kept, const float *x, int64_t n_keep)
 {
