@@ -120,7 +120,7 @@ static void types_and_scores(void **state)
     struct ptq_error err;
     int32_t *type;
     float *score;
-    size_t n;
+    size_t n = 0;
     write_changed("{", "{");
     if (put_folder(path, &err) || ptq_map(arena, path, &file, &err) ||
         ptq_gguf_read(arena, &file, &gguf, &tensor, &n, &err) ||

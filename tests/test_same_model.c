@@ -185,7 +185,7 @@ static void test_layouts(void **state)
     OK(ptq_report_make(arena, cells, 4, &report, &err));
     assert_true(front->number(&report, &report.row[0], &interval) == 0);
     assert_true(front->number(&report, &report.row[2], &interval) == 1);
-    for (int i = 2; i < 4; i++) cells[i].protocol = "of another text";
+    for (int i = 2; i < 4; i++) cells[i].text = "other.txt", cells[i].protocol = "of another text";
     OK(ptq_report_parts(arena, &layout, cells, 4, &report, &err));
     assert_string_equal(report.section[0].model, "m (config " A8 ")");
     assert_string_equal(report.section[1].model, "m (config " B8 ")");
