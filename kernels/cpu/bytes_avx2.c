@@ -198,25 +198,8 @@ INLINE void few_chunk(int w_bit, int tokens, __m256 out[PTQ_FEW_TOKENS], const s
     }
 }
 
-INLINE void few_width(int w_bit, int tokens, float *t, const struct ptq_acts *a, const struct ptq_packed *w,
-                      int64_t tile, int64_t first)
-{
-    __m256 low[PTQ_FEW_TOKENS], high[PTQ_FEW_TOKENS];
-    for (int j = 0; j < tokens; j++) low[j] = high[j] = _mm256_setzero_ps();
-    for (struct ptq_chunk c = {0}; ptq_next_chunk(w, &c);) {
-        few_chunk(w_bit, tokens, low, a, w, tile, first, &c, 0);
-        few_chunk(w_bit, tokens, high, a, w, tile, first, &c, 1);
-    }
-    for (int j = 0; j < tokens; j++) {
-        _mm256_storeu_ps(t + j * PTQ_PANEL_ROWS, low[j]);
-        _mm256_storeu_ps(t + j * PTQ_PANEL_ROWS + 8, high[j]);
-    }
-}
-
-#define ISA AVX2
 #define CODE uint8_t
-#define FEW 2
-#include "packed_widths.h"
+#include "packed_avx2_walks.h"
 
 const struct ptq_byte_parts ptq_bytes_avx2 = {quantize, unpack, multiply, few, zeros};
 

@@ -107,19 +107,6 @@ INLINE void multiply_block(int tokens, int tiles, float *t, const struct ptq_byt
         for (int j = 0; j < tiles; j++) flush(t, panel, j, first + i, sum[i][j]);
 }
 
-AVX512 static void multiply(float *t, const struct ptq_byte_panel *panel, int64_t tokens)
-{
-    int64_t i = 0;
-    if (panel->tiles == 2) {
-        for (; i + 12 <= tokens; i += 12) multiply_block(12, 2, t, panel, i);
-        for (; i + 4 <= tokens; i += 4) multiply_block(4, 2, t, panel, i);
-        for (; i < tokens; i++) multiply_block(1, 2, t, panel, i);
-        return;
-    }
-    for (; i + 12 <= tokens; i += 12) multiply_block(12, 1, t, panel, i);
-    for (; i < tokens; i++) multiply_block(1, 1, t, panel, i);
-}
-
 /* ---- few tokens ---- */
 
 /* High nibbles stay where they are: their sums are 16 times theirs (64 places * 240 * 127) and are shifted back once a
@@ -169,10 +156,9 @@ INLINE void few_width(int w_bit, int tokens, float *t, const struct ptq_acts *a,
     for (int j = 0; j < tokens; j++) _mm512_storeu_ps(t + j * PTQ_PANEL_ROWS, out[j]);
 }
 
-#define ISA AVX512
 #define CODE uint8_t
-#define FEW 4
-#include "packed_widths.h"
+#define PANEL struct ptq_byte_panel
+#include "packed_avx512_walks.h"
 
 const struct ptq_byte_parts ptq_bytes_avx512 = {quantize, unpack, multiply, few, zeros};
 

@@ -95,19 +95,6 @@ INLINE void multiply_block(int tokens, int tiles, float *t, const struct ptq_pan
                 _mm512_mul_ps(_mm512_loadu_ps(panel->scale + j * PTQ_PACK_ROWS), _mm512_set1_ps(panel->sx[first + i])));
 }
 
-AVX512 static void multiply(float *t, const struct ptq_panel *panel, int64_t tokens)
-{
-    int64_t i = 0;
-    if (panel->tiles == 2) {
-        for (; i + 12 <= tokens; i += 12) multiply_block(12, 2, t, panel, i);
-        for (; i + 4 <= tokens; i += 4) multiply_block(4, 2, t, panel, i);
-        for (; i < tokens; i++) multiply_block(1, 2, t, panel, i);
-        return;
-    }
-    for (; i + 12 <= tokens; i += 12) multiply_block(12, 1, t, panel, i);
-    for (; i < tokens; i++) multiply_block(1, 1, t, panel, i);
-}
-
 /* ---- few tokens ---- */
 
 /* Fields stay where they are: those at bit 4 make a sum of 16 times theirs (below 2^31: 64 places * 240 * 32767), which
@@ -158,10 +145,9 @@ INLINE void few_width(int w_bit, int tokens, float *t, const struct ptq_acts *a,
     for (int j = 0; j < tokens; j++) _mm512_storeu_ps(t + j * PTQ_PANEL_ROWS, out[j]);
 }
 
-#define ISA AVX512
 #define CODE int16_t
-#define FEW 4
-#include "packed_widths.h"
+#define PANEL struct ptq_panel
+#include "packed_avx512_walks.h"
 
 AVX512 static void salient(float *t, const uint16_t *kept, const float *x, int64_t n_keep)
 {
