@@ -1,5 +1,7 @@
 /* A head that the config ties to the embedding, and that is there all the same: a copy says nothing, another head is
  * the head. */
+#include "cells.h"
+#include "claims.h"
 #include "edited_checkpoint.h"
 #include "said.h"
 
@@ -141,6 +143,40 @@ static void exports_agree(void **state)
         }
 }
 
+/* MiB of the folder's model at 4 bits, as claims count it. */
+static double claimed_mib(const char *folder)
+{
+    struct ptq_arena *arena = ptq_arena_make("claim");
+    struct ptq_claims claims;
+    struct ptq_error err;
+    struct ptq_cell cell = make_cell(arena, folder, "rtn:w4,g32", 0);
+    struct ptq_claim_cells cells = {.experiment = "e", .cell = &cell, .n = 1};
+    const char *path = ptq_join(arena, cache, "claims.yaml"),
+               *text = "claims: [{name: n, claim: c, source: s, tests: [{what: w, experiment: e, measure: model_mib, "
+                       "of: \"rtn:w4,g32\", below: 1}]}]\n";
+    EXPORT_OK(&err, ptq_write_file(path, text, strlen(text), &err));
+    EXPORT_OK(&err, ptq_claims_read(arena, path, &claims, &err));
+    ptq_claims_judge(arena, &claims, &cells);
+    assert_int_equal(claims.claim[0].verdict, PTQ_CLAIM_HOLDS);
+    double mib = claims.claim[0].test[0].value;
+    ptq_arena_free(arena);
+    return mib;
+}
+
+static void claims_count_a_copy_once(void **state)
+{
+    (void)state;
+    for (size_t row = 0; row < 3; row++) {
+        char folder[64];
+        make_test_folder(folder);
+        make_with_head(folder, row);
+        double more = heads[row].changes ? 2.0 * 287 * 64 / (1 << 20) : 0,
+               off = claimed_mib(folder) - claimed_mib(tied);
+        if (fabs(off - more) > 1e-9) fail_msg("%s: %g MiB more", heads[row].what, off);
+        remove_test_folder(folder);
+    }
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -163,6 +199,6 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(copies_are_none_and_others_count),
-                                       cmocka_unit_test(exports_agree)};
+                                       cmocka_unit_test(exports_agree), cmocka_unit_test(claims_count_a_copy_once)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
