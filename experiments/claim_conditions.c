@@ -1,6 +1,7 @@
 #include "claim_conditions.h"
 
 #include "claim_select.h"
+#include "escape.h"
 #include "method.h"
 #include "report.h"
 
@@ -77,7 +78,7 @@ static const char *eval_of(struct ptq_arena *arena, const struct ptq_cell *c)
 static const char *machine_of(struct ptq_arena *arena, const struct ptq_cell *c)
 {
     if (strcmp(c->device, "cpu")) return c->device;
-    return ptq_format(arena, "%lld thread%s of %s", (long long)c->threads, c->threads == 1 ? "" : "s", c->cpu);
+    return ptq_format(arena, "%s of %s", ptq_counted(arena, c->threads, "thread"), c->cpu);
 }
 
 static const struct condition {
@@ -117,7 +118,7 @@ const char *ptq_claim_conditions(struct ptq_arena *arena, const struct ptq_claim
     for (int c = 0; c < N_CONDITIONS; c++)
         if (list[c].n)
             add_once(&all, ptq_format(arena, "%s%s", conditions[c].before, joined(arena, &list[c], " and ")));
-    if (reports.n) add_once(&all, ptq_format(arena, "%d benchmark report%s", reports.n, reports.n == 1 ? "" : "s"));
+    if (reports.n) add_once(&all, ptq_counted(arena, reports.n, "benchmark report"));
     return joined(arena, &all, "; ");
 }
 

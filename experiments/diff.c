@@ -262,7 +262,7 @@ static enum ptq_status print_all(struct ptq_arena *arena, const struct side *a, 
         fprintf(out, "each p is of one pair: of %d that differ in nothing, one in twenty has p < 0.05 all the same\n",
                 pairs - same);
     int of_two_models = print_two_models(arena, a, b, out);
-    fprintf(out, "%d cell%s in both, %d of them the same in every token", pairs, pairs == 1 ? "" : "s", same);
+    fprintf(out, "%s in both, %d of them the same in every token", ptq_counted(arena, pairs, "cell"), same);
     if (of_two_models) fprintf(out, ", %d of two models", of_two_models);
     fprintf(out, "; %d only in A, %d only in B\n", a->n - pairs, b->n - pairs);
     *equal = same == a->n && same == b->n && !of_two_models;

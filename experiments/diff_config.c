@@ -9,8 +9,8 @@
 #include <string.h>
 
 enum { SIZE_LIMIT = 1 << 24, VALUE_SHOWN = 60 };
-/* 1e-05 as somebody wrote it, and nothing that a cut could part. */
-enum { SHOWN = JSON_ENCODE_ANY | JSON_COMPACT | JSON_SORT_KEYS | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(15) };
+/* Nothing that a cut could part. */
+enum { SHOWN = JSON_ENCODE_ANY | JSON_COMPACT | JSON_SORT_KEYS | JSON_ENSURE_ASCII };
 
 /* One file of both folders. */
 struct pair {
@@ -23,7 +23,7 @@ struct pair {
 /* A value as it is in the file, cut where it is long. */
 static const char *shown(const struct pair *p, const json_t *value)
 {
-    char *text = json_dumps(value, SHOWN);
+    char *text = ptq_json_dump(value, SHOWN);
     const char *line = ptq_escape(p->arena, PTQ_TABLE_TEXT, text ? text : "what JSON cannot say");
     free(text);
     return strlen(line) <= VALUE_SHOWN ? line : ptq_format(p->arena, "%.*s...", VALUE_SHOWN, line);

@@ -1,5 +1,6 @@
 #include "labels.h"
 
+#include "escape.h"
 #include "method.h"
 
 #include <ctype.h>
@@ -72,7 +73,7 @@ static const char *count_of(struct ptq_arena *arena, const struct ptq_report *re
 {
     (void)report;
     long long n = row->cell->calib_windows;
-    return ptq_reads_calib(row->cell) ? ptq_format(arena, "%lld window%s", n, n == 1 ? "" : "s") : "";
+    return ptq_reads_calib(row->cell) ? ptq_counted(arena, n, "window") : "";
 }
 
 static const char *length_of(struct ptq_arena *arena, const struct ptq_report *report, const struct ptq_report_row *row)

@@ -1,5 +1,6 @@
 #include "page_parts.h"
 
+#include "escape.h"
 #include "home.h"
 #include "method.h"
 #include "path.h"
@@ -175,7 +176,7 @@ void ptq_page_summary(const struct ptq_page *page)
     print_term(page, "Protocol", ptq_worded(arena, VALUES(page, protocol, 0)));
     print_calibrations(page);
     print_term(page, "Failed",
-               failed ? ptq_format(arena, "%d cell%s: see What failed", failed, failed == 1 ? "" : "s") : "none");
+               failed ? ptq_format(arena, "%s: see What failed", ptq_counted(arena, failed, "cell")) : "none");
     fputs("</dl>\n", page->out);
     for (int p = 0; p < page->n_pools; p++) print_best(page, &page->pool[p]);
     fprintf(
