@@ -105,8 +105,8 @@ class Copy:
         for name in listed.decode().split("\0"):
             self.take(name)
         settings = ["-DPTQ_CUDA=OFF", "-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_C_FLAGS_RELEASE=-O1"]
-        made = os.path.exists(os.path.join(self.build, "CMakeCache.txt"))
-        if not made and run(["cmake", "-S", self.tree, "-B", self.build] + settings, self.log):
+        # each time: a test that is new since the last one is no target yet
+        if run(["cmake", "-S", self.tree, "-B", self.build] + settings, self.log):
             sys.exit(f"{self.log}: the copy cannot be configured")
 
     def take(self, name):

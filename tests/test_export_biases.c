@@ -105,6 +105,11 @@ static void some_biases_and_zeros_for_the_rest(void **state)
         double want = ppl_by(path, "exact"), got = ppl_of(folder);
         if (!(fabs(got - want) <= 1e-3 * want)) fail_msg("%s: %.9g, as a GGUF %.9g", rows[i].name, got, want);
         remove_test_folder(folder);
+        make_test_folder(folder);
+        EXPORT_OK(&err, export_into(&r, path, "rtn:w4,g32", "packed", folder, &err));
+        forget(&r);
+        if (ppl_of(folder) != ppl_by(path, "rtn:w4,g32")) fail_msg("%s: another cell as images", rows[i].name);
+        remove_test_folder(folder);
         there_and_back(path, "rtn:w4,g32", "gptq_v2");
         remove_test_folder(made);
     }
