@@ -74,6 +74,19 @@ test_neither_root_nor_sudo() {
     expect_no_text '^(install|update)' "$scratch/log"
 }
 
+# who may not install is told all that a goal needs at once, and not the rest after minutes of building
+test_make_asks_once() {
+    local goal wanted
+    machine 1000
+    tool sudo <<<'exit 1'
+    for goal in 'table1 gnuplot-nox' 'claims python3-pip' 'plots gnuplot-nox' 'report weasyprint' 'torture strace' 'test curl'; do
+        read -r goal wanted <<<"$goal"
+        PATH=$scratch/bin:$PATH expect_exit 2 env -u MAKEFLAGS make -C "$tree" BUILD="$scratch/none" "$goal" </dev/null
+        expect_text "run as root: apt-get update && apt-get install .* cmake .*$wanted" "$scratch/err"
+    done
+    [ ! -e "$scratch/none" ] || fail "something was built"
+}
+
 test_install_that_fails() {
     machine 0
     tool apt-get <<<'exit 100'
