@@ -110,6 +110,18 @@ test_quick_when_all_is_there() {
     [ $(((now - start) / 1000000)) -lt 2000 ] || fail "took $(((now - start) / 1000000)) ms"
 }
 
+# make and make table1 configure a machine that has the group build and nothing else: Python comes with fetch
+test_build_is_enough_to_configure() {
+    local program
+    have cmake || return 0
+    mkdir -p "$scratch/programs"
+    for program in gcc g++ cc c++ make cmake pkg-config git as ld ar ranlib nm objdump strip objcopy readelf; do
+        ln -s "$(command -v $program)" "$scratch/programs/"
+    done
+    expect_exit 0 env PATH="$scratch/programs" cmake -S "$tree" -B "$scratch/configured" \
+        -DPTQ_CUDA=OFF -DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF
+}
+
 # scripts/table with a ptq that writes down what it was called with
 test_table1_settings() {
     local out
