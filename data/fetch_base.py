@@ -3,6 +3,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import pwd
 import shutil
 import sys
 import tempfile
@@ -16,13 +17,24 @@ def say(text):
     print("data/fetch: " + text, file=sys.stderr, flush=True)
 
 
+def home_folder():
+    """$HOME; a service or a cron job may have none, then what the password database says. data/locate.c has the same
+    rule, which os.path.expanduser has not where HOME is set to nothing."""
+    if os.environ.get("HOME"):
+        return os.environ["HOME"]
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir or "."
+    except KeyError:
+        return "."
+
+
 def cache_folder():
     """The cache outside the tree. data/locate.c follows the same rule."""
     if os.environ.get("PTQ_CACHE"):
         return os.path.abspath(os.environ["PTQ_CACHE"])
     if os.environ.get("XDG_CACHE_HOME"):
         return os.path.join(os.environ["XDG_CACHE_HOME"], "ptq")
-    return os.path.join(os.path.expanduser("~"), ".cache", "ptq")
+    return os.path.join(home_folder(), ".cache", "ptq")
 
 
 def hub_folder():
@@ -34,7 +46,7 @@ def hub_folder():
         return os.path.join(os.environ["HF_HOME"], "hub")
     if os.environ.get("XDG_CACHE_HOME"):
         return os.path.join(os.environ["XDG_CACHE_HOME"], "huggingface", "hub")
-    return os.path.join(os.path.expanduser("~"), ".cache", "huggingface", "hub")
+    return os.path.join(home_folder(), ".cache", "huggingface", "hub")
 
 
 def sha256_of(path):

@@ -5,8 +5,10 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { MANIFEST_LIMIT = 1 << 20, REF_LIMIT = 256 };
 
@@ -19,12 +21,20 @@ static const char *environment(const char *name)
     return value && *value ? value : NULL;
 }
 
-/* $XDG_CACHE_HOME, else $HOME/.cache. */
+/* $HOME; a service or a cron job may have none, then what the password database says. */
+static const char *home_folder(void)
+{
+    const char *home = environment("HOME");
+    const struct passwd *user = home ? NULL : getpwuid(getuid());
+    if (user && user->pw_dir && *user->pw_dir) home = user->pw_dir;
+    return home ? home : ".";
+}
+
+/* $XDG_CACHE_HOME, else .cache in the home folder. */
 static const char *user_cache(struct ptq_arena *arena)
 {
-    const char *xdg = environment("XDG_CACHE_HOME"), *home = environment("HOME");
-    if (xdg) return xdg;
-    return ptq_join(arena, home ? home : ".", ".cache");
+    const char *xdg = environment("XDG_CACHE_HOME");
+    return xdg ? xdg : ptq_join(arena, home_folder(), ".cache");
 }
 
 const char *ptq_cache_folder(struct ptq_arena *arena)

@@ -6,7 +6,8 @@
 #include "mapped.h"
 #include "status.h"
 
-/* The cache outside the tree: $PTQ_CACHE, else $XDG_CACHE_HOME/ptq, else $HOME/.cache/ptq. */
+/* The cache outside the tree: $PTQ_CACHE, else $XDG_CACHE_HOME/ptq, else .cache/ptq in the home folder ($HOME, else
+ * the password database's). */
 const char *ptq_cache_folder(struct ptq_arena *arena);
 
 /* A model: an existing path as it is; else a name in the cache's models/ folder (what data/MANIFEST calls it); else

@@ -73,6 +73,17 @@ test_manifest_of_the_tree() {
     [ "$line" -ge 7 ] || fail "only $line entries"
 }
 
+# ptq looks where data/fetch puts things (test_locate.c has its side), also where a service has no HOME
+test_folders_without_home() {
+    local home
+    home=$(getent passwd "$(id -u)" | cut -d: -f6)
+    for set in -uHOME HOME=; do
+        env -u PTQ_CACHE -u XDG_CACHE_HOME -u HF_HUB_CACHE -u HUGGINGFACE_HUB_CACHE "$set" PYTHONPATH="$tree/data" \
+            python3 -c 'from fetch_base import *; print(cache_folder()); print(hub_folder())' >"$scratch/folders"
+        printf '%s\n' "$home/.cache/ptq" "$home/.cache/huggingface/hub" | expect_file /dev/stdin "$scratch/folders"
+    done
+}
+
 test_manifest_is_checked() {
     local sha
     sha=$(sha256 x)

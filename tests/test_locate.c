@@ -3,6 +3,8 @@
 
 #include "files.h"
 
+#include <pwd.h>
+
 struct fixture {
     char folder[64];
     struct ptq_arena *arena;
@@ -55,7 +57,10 @@ static void assert_no_model(struct fixture *f, const char *name, const char *wor
 static void the_cache_is_where_the_environment_says(void **state)
 {
     struct fixture *f = *state;
-    assert_string_equal(ptq_cache_folder(f->arena), "./.cache/ptq");
+    const char *own = ptq_join(f->arena, getpwuid(getuid())->pw_dir, ".cache/ptq");
+    assert_string_equal(ptq_cache_folder(f->arena), own);
+    setenv("HOME", "", 1);
+    assert_string_equal(ptq_cache_folder(f->arena), own);
     setenv("HOME", "/h", 1);
     assert_string_equal(ptq_cache_folder(f->arena), "/h/.cache/ptq");
     setenv("XDG_CACHE_HOME", "/x", 1);
