@@ -87,6 +87,21 @@ static void rope_is_spelt_in_two_ways(void **state)
     }
 }
 
+#define LLAMA3 "\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1, \"high_freq_factor\": 4"
+
+/* transformers looks at the top first, so a file may say it there, too, or there alone. */
+static void original_positions_at_the_top(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const inside[] = {"", ", \"original_max_position_embeddings\": 32"};
+    for (int i = 0; i < 2; i++)
+        assert_true(known(f, ptq_format(f->arena,
+                                        "{\"model_type\": \"llama\", " SIZES
+                                        ", \"original_max_position_embeddings\": 32, \"rope_scaling\": {" LLAMA3 "%s}}",
+                                        inside[i]))
+                        ->rope_original == 32);
+}
+
 /* Both spellings in one file may agree, and null is a key that is missing. */
 static void rope_is_spelt_in_both_ways(void **state)
 {
@@ -100,9 +115,16 @@ static void rope_is_spelt_in_both_ways(void **state)
         {"\"rope_theta\": 5e5, \"rope_parameters\": {\"rope_theta\": 5e5, \"rope_type\": \"default\"}", 5e5, 0},
         {"\"rope_scaling\": null, \"rope_parameters\": {\"rope_type\": \"linear\", \"factor\": 4}", 1e4, 4},
         {"\"rope_scaling\": {\"type\": \"linear\", \"factor\": 4}, \"rope_parameters\": null", 1e4, 4},
-        {"\"rope_scaling\": {\"type\": \"linear\", \"factor\": 4}, "
+        {"\"rope_theta\": 5e5, \"rope_scaling\": {\"type\": \"linear\", \"factor\": 4}, "
          "\"rope_parameters\": {\"rope_type\": \"linear\", \"factor\": 4, \"rope_theta\": 5e5}",
          5e5, 4},
+        {"\"rope_scaling\": {\"type\": \"linear\", \"factor\": 4}, "
+         "\"rope_parameters\": {\"rope_type\": \"linear\", \"factor\": 4, \"rope_theta\": 1e4}",
+         1e4, 4},
+        {"\"rope_scaling\": {}, \"rope_parameters\": {\"rope_theta\": 5e5}", 5e5, 0},
+        {"\"rope_scaling\": {\"rope_theta\": 5e5}, \"rope_parameters\": {\"rope_theta\": 5e5}", 5e5, 0},
+        {"\"rope_scaling\": {\"rope_type\": \"default\", \"rope_theta\": 5e5}", 5e5, 0},
+        {"\"rope_scaling\": {\"type\": \"linear\", \"factor\": 4, \"rope_theta\": 5e5}, \"rope_theta\": 5e5", 5e5, 4},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const struct ptq_config *c =
@@ -264,6 +286,20 @@ static void configs_are_refused(void **state)
         {"{\"model_type\": \"llama\", " SIZES ", \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8, "
          "\"low_freq_factor\": 4, \"high_freq_factor\": 4, \"original_max_position_embeddings\": 32}}",
          "high_freq_factor must be above low_freq_factor"},
+        {"{\"model_type\": \"llama\", " SIZES ", \"rope_theta\": 5e5, \"rope_scaling\": {\"type\": \"default\", "
+         "\"rope_theta\": 1e4}}",
+         "rope_theta is 500000, but 10000 in rope_scaling"},
+        {"{\"model_type\": \"llama\", " SIZES ", \"rope_parameters\": {\"rope_theta\": 5e5}, \"rope_scaling\": "
+         "{\"rope_theta\": 1e4}}",
+         "rope_theta is 500000 in rope_parameters, but 10000 in rope_scaling"},
+        {"{\"model_type\": \"llama\", " SIZES ", \"rope_parameters\": {\"rope_theta\": 5e5}, \"rope_scaling\": "
+         "{\"type\": \"default\"}}",
+         "rope_theta is 500000 in rope_parameters alone, of which transformers reads nothing;rope_scaling"},
+        {"{\"model_type\": \"llama\", " SIZES ", \"original_max_position_embeddings\": 16, \"rope_scaling\": {" LLAMA3
+         ", \"original_max_position_embeddings\": 32}}",
+         "original_max_position_embeddings is 16, but 32"},
+        {"{\"model_type\": \"llama\", " SIZES ", \"rope_scaling\": {" LLAMA3 "}}",
+         "'original_max_position_embeddings' is missing"},
         {"{\"model_type\": \"gemma\", " SIZES "}", "'gemma' is not known;llama, mistral, qwen2, opt, gpt2, bloom"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
@@ -434,6 +470,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(llama_3_2_1b),
         TEST(rope_is_spelt_in_two_ways),
+        TEST(original_positions_at_the_top),
         TEST(rope_is_spelt_in_both_ways),
         TEST(ropes_that_differ),
         TEST(windows_slide_where_the_config_says),
