@@ -143,7 +143,11 @@ static enum ptq_status refuse_other_models(const json_t *json, const char *what,
 {
     static const char *const experts[] = {"num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"};
     int64_t n, window;
-    int slides;
+    int slides, causal;
+    PTQ_TRY(ptq_json_bool_or(json, "is_causal", what, 1, &causal, err));
+    if (!causal)
+        return ptq_fail(err, PTQ_EINPUT,
+                        "%s: is_causal is false; a model that attends to what comes after a token predicts none", what);
     for (size_t i = 0; i < sizeof experts / sizeof *experts; i++) {
         PTQ_TRY(ptq_json_int_or(json, experts[i], what, 0, INT32_MAX, 0, &n, err));
         if (n > 1)

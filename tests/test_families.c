@@ -198,9 +198,10 @@ static void bloom_has_two_spellings(void **state)
     static const char *const text[] = {
         "{\"model_type\": \"bloom\", \"n_embed\": 1024, \"num_attention_heads\": 16, \"n_layer\": 24, \"n_inner\": "
         "null, "
-        "\"vocab_size\": 250880, \"seq_length\": 2048, \"offset_alibi\": 100, \"layer_norm_epsilon\": 1e-05}",
+        "\"vocab_size\": 250880, \"seq_length\": 2048, \"pretraining_tp\": 4, \"offset_alibi\": 100, "
+        "\"layer_norm_epsilon\": 1e-05}",
         "{\"model_type\": \"bloom\", \"hidden_size\": 1024, \"n_head\": 16, \"n_layer\": 24, \"vocab_size\": 250880, "
-        "\"tie_word_embeddings\": true}"};
+        "\"tie_word_embeddings\": true, \"slow_but_exact\": true, \"is_causal\": true}"};
     for (int i = 0; i < 2; i++) {
         const struct ptq_config *c = known(f, text[i]);
         assert_true(c->width == 1024 && c->heads == 16 && c->blocks == 24 && c->ff == 4096 && c->tied);
@@ -262,6 +263,10 @@ static void configs_are_refused(void **state)
         {"{\"model_type\": \"bloom\", \"n_embed\": 64, \"n_head\": 4, \"n_layer\": 1, \"vocab_size\": 9, "
          "\"apply_residual_connection_post_layernorm\": true}",
          "apply_residual_connection_post_layernorm"},
+        {"{\"model_type\": \"bloom\", \"n_embed\": 64, \"n_head\": 4, \"n_layer\": 1, \"vocab_size\": 9, "
+         "\"slow_but_exact\": true, \"pretraining_tp\": 2}",
+         "slow_but_exact with pretraining_tp 2"},
+        {"{\"model_type\": \"llama\", " SIZES ", \"is_causal\": false}", "is_causal is false"},
         {"{\"model_type\": \"bloom\", \"n_head\": 4, \"n_layer\": 1, \"vocab_size\": 9}", "'hidden_size' is missing"},
         {"{\"model_type\": \"gpt2\", \"n_embd\": 64, \"n_head\": 4, \"n_layer\": 1, \"n_positions\": 9, "
          "\"vocab_size\": 9, \"scale_attn_weights\": false}",
