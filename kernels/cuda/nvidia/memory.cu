@@ -187,12 +187,15 @@ void *record(void (*step)(void *), void *context)
 {
     cudaGraph_t graph = nullptr;
     cudaGraphExec_t ready = nullptr;
-    note(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "recording");
-    step(context);
-    cudaError_t status = cudaStreamEndCapture(stream, &graph);
+    cudaError_t status = cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
+    if (status == cudaSuccess) {
+        step(context);
+        status = cudaStreamEndCapture(stream, &graph);
+    }
     if (status == cudaSuccess) status = cudaGraphInstantiate(&ready, graph, 0);
     if (graph) cudaGraphDestroy(graph);
     if (status == cudaSuccess) return ready;
+    cudaGetLastError(); /* the next kernel's launch would be taken for what failed */
     note(status, "a recorded step");
     return nullptr;
 }
