@@ -26,15 +26,14 @@ def cache_folder():
 
 
 def hub_folder():
-    """The Hugging Face cache, by that library's rules."""
+    """The Hugging Face cache, by that library's rules. data/locate.c follows the same ones."""
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if os.environ.get(name):
-            return os.environ[name]
+            return os.path.expanduser(os.environ[name])
     if os.environ.get("HF_HOME"):
-        return os.path.join(os.environ["HF_HOME"], "hub")
-    if os.environ.get("XDG_CACHE_HOME"):
-        return os.path.join(os.environ["XDG_CACHE_HOME"], "huggingface", "hub")
-    return os.path.join(os.path.expanduser("~"), ".cache", "huggingface", "hub")
+        return os.path.join(os.path.expanduser(os.environ["HF_HOME"]), "hub")
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
+    return os.path.join(os.path.expanduser(cache), "huggingface", "hub")
 
 
 def sha256_of(path):

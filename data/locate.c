@@ -33,13 +33,21 @@ const char *ptq_cache_folder(struct ptq_arena *arena)
     return own ? own : ptq_join(arena, user_cache(arena), "ptq");
 }
 
-static const char *hub_folder(struct ptq_arena *arena)
+static const char *named_hub_folder(struct ptq_arena *arena)
 {
     const char *hub = environment("HF_HUB_CACHE"), *home = environment("HF_HOME");
     if (!hub) hub = environment("HUGGINGFACE_HUB_CACHE"); /* its older name, which that library still reads */
     if (hub) return hub;
     if (home) return ptq_join(arena, home, "hub");
     return ptq_join(arena, user_cache(arena), "huggingface/hub");
+}
+
+/* ~ at its beginning is the user's folder, as that library takes it: no shell expands a container's settings. */
+static const char *hub_folder(struct ptq_arena *arena)
+{
+    const char *folder = named_hub_folder(arena), *home = environment("HOME");
+    if (!home || folder[0] != '~' || (folder[1] && folder[1] != '/')) return folder;
+    return ptq_format(arena, "%s%s", home, folder + 1);
 }
 
 static enum ptq_status exists(const char *path, int *there, struct ptq_error *err)

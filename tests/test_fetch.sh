@@ -210,6 +210,14 @@ test_hub_without_organisation() {
     expect_text 'hub wants one ORG/NAME' "$scratch/err"
 }
 
+test_hub_folder_with_tilde() {
+    # shellcheck disable=SC2088 # data/fetch expands it, as nothing has
+    HOME=$scratch HF_HUB_CACHE='~/tilde' expect_exit 0 "$fetch" hub org/tilde
+    expect_text "^$scratch/tilde/models--org--tilde/snapshots/$commit$" "$scratch/out"
+    HOME=$scratch HF_HOME='~' expect_exit 0 env -u HF_HUB_CACHE "$fetch" hub org/tilde
+    expect_text "^$scratch/hub/models--org--tilde/snapshots/$commit$" "$scratch/out"
+}
+
 test_hub_without_range() {
     expect_exit 0 "$fetch" hub org/norange --revision v1.0
     expect_weights "$(snapshot norange)/model.safetensors"

@@ -154,6 +154,24 @@ static void the_hub_is_where_the_environment_says(void **state)
     assert_model(f, "org/name", ptq_format(f->arena, "%s/d/%s", f->folder, tail));
 }
 
+/* What nothing expanded on the way here, as the environment of a container: ~ alone, and no other user's. */
+static void the_hubs_folder_may_begin_with_a_tilde(void **state)
+{
+    struct fixture *f = *state;
+    const char *tail = "models--org--name/snapshots/c0ffee";
+    write_hub_model(f, "a/hub");
+    setenv("HOME", in(f, "a"), 1);
+    setenv("HF_HOME", "~", 1);
+    assert_model(f, "org/name", ptq_format(f->arena, "%s/a/hub/%s", f->folder, tail));
+    setenv("HF_HUB_CACHE", "~/hub", 1);
+    assert_model(f, "org/name", ptq_format(f->arena, "%s/a/hub/%s", f->folder, tail));
+    setenv("HF_HUB_CACHE", "~a/hub", 1);
+    assert_no_model(f, "org/name", "cache (~a/hub)");
+    setenv("HF_HUB_CACHE", "~/hub", 1);
+    unsetenv("HOME");
+    assert_no_model(f, "org/name", "cache (~/hub)");
+}
+
 /* The hub's oldest models, as "gpt2". What is not in its cache may be anything: a path, or a name of the MANIFEST. */
 static void a_model_may_have_no_organisation(void **state)
 {
@@ -333,6 +351,7 @@ int main(void)
         TEST(names_of_the_manifest_say_how_to_fetch),
         TEST(texts_of_the_cache_have_short_names),
         TEST(the_hub_is_where_the_environment_says),
+        TEST(the_hubs_folder_may_begin_with_a_tilde),
         TEST(a_model_may_have_no_organisation),
         TEST(revisions_are_commits_branches_and_tags),
         TEST(a_ref_leads_nowhere_else),
