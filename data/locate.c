@@ -100,7 +100,7 @@ static int split_hub_name(struct ptq_arena *arena, const char *name, struct hub_
 {
     const char *slash = strchr(name, '/'), *at = strchr(name, '@');
     size_t length = at ? (size_t)(at - name) : strlen(name);
-    if (slash > name + length) slash = NULL; /* of the revision */
+    if (slash && slash > name + length) slash = NULL; /* of the revision */
     *out = (struct hub_name){.revision = ptq_strdup(arena, at ? at + 1 : "main")};
     const char *model = slash ? slash + 1 : name;
     if (slash) out->org = ptq_strndup(arena, name, (size_t)(slash - name));

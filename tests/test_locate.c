@@ -165,6 +165,9 @@ static void the_hubs_folder_may_begin_with_a_tilde(void **state)
     assert_model(f, "org/name", ptq_format(f->arena, "%s/a/hub/%s", f->folder, tail));
     setenv("HF_HUB_CACHE", "~/hub", 1);
     assert_model(f, "org/name", ptq_format(f->arena, "%s/a/hub/%s", f->folder, tail));
+    write_hub_model(f, "a");
+    setenv("HF_HUB_CACHE", "~", 1);
+    assert_model(f, "org/name", ptq_format(f->arena, "%s/a/%s", f->folder, tail));
     setenv("HF_HUB_CACHE", "~a/hub", 1);
     assert_no_model(f, "org/name", "cache (~a/hub)");
     setenv("HF_HUB_CACHE", "~/hub", 1);
