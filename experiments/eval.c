@@ -157,7 +157,7 @@ static enum ptq_status run(const struct ptq_options *o, struct ptq_session *sess
 
 enum ptq_status ptq_eval(const struct ptq_options *options, struct ptq_error *err)
 {
-    if (options->n_operands != 1) return ptq_fail(err, PTQ_EUSAGE, "eval needs one MODEL; see ptq eval --help");
+    PTQ_TRY(ptq_options_check_model(options, "eval", err));
     if (!options->text) return ptq_fail(err, PTQ_EUSAGE, "eval needs --text FILE");
     struct ptq_arena *arena = ptq_arena_make("eval");
     struct ptq_session *session = ptq_session_make();

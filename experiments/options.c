@@ -2,6 +2,7 @@
 
 #include "export.h"
 #include "path.h"
+#include "unicode.h"
 #include "words.h"
 
 #include <stddef.h>
@@ -255,6 +256,14 @@ enum ptq_status ptq_options_job(const struct ptq_options *o, struct ptq_job *job
     if (o->bos) PTQ_TRY(ptq_bos_parse(o->bos, &job->bos, err));
     if (o->calib_sample) PTQ_TRY(ptq_sample_parse(o->calib_sample, &job->calib_sample, err));
     return PTQ_OK;
+}
+
+enum ptq_status ptq_options_check_model(const struct ptq_options *o, const char *command, struct ptq_error *err)
+{
+    if (o->n_operands != 1) return ptq_fail(err, PTQ_EUSAGE, "%s needs one MODEL; see ptq %s --help", command, command);
+    size_t length = strlen(o->operand[0]);
+    if (!o->json || ptq_utf8_check(o->operand[0], length) == length) return PTQ_OK;
+    return ptq_fail(err, PTQ_EUSAGE, "%s: JSON holds no name that is not UTF-8; call without --json", o->operand[0]);
 }
 
 /* A sweep has full precision beside its packed cells, and says of each what it ran by; one cell is what was asked for.
