@@ -22,6 +22,12 @@ UNKNOWN := $(filter-out $(KNOWN),$(foreach w,$(subst \ ,,$(MAKEOVERRIDES)),$(if 
 $(if $(UNKNOWN),$(error make $(MAKECMDGOALS) knows no $(UNKNOWN); it knows $(KNOWN)))
 endif
 
+# Nor is anything installed and built before a missing name is told.
+EXPERIMENTS := $(notdir $(basename $(wildcard experiments/*.yaml)))
+ifneq ($(filter table,$(MAKECMDGOALS)),)
+$(if $(filter $(EXPERIMENTS),$(NAME)),,$(error make table needs NAME=, one of: $(EXPERIMENTS)))
+endif
+
 .PHONY: build command configure table table1 tables claims test fuzz torture coverage mutate mutate-barriers plots report clean help
 .DEFAULT_GOAL := build
 
@@ -44,7 +50,6 @@ configure:
 	@test -f $(BUILD)/Makefile || cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=Release $(CMAKE_FLAGS)
 
 table: command
-	@test -n "$$NAME" || { echo "make table needs NAME=, such as NAME=awq-table4; ptq experiments lists them"; exit 1; }
 	$(INSTALL)
 	@scripts/table
 

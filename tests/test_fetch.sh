@@ -84,6 +84,17 @@ test_folders_without_home() {
     done
 }
 
+# A home that nobody may write to, a full disk: what can be done about it.
+test_cache_that_cannot_be() {
+    PTQ_CACHE='' XDG_CACHE_HOME='' HOME=/proc expect_exit 1 "$fetch" default
+    expect_text '^data/fetch: /proc/.cache(/ptq)?: .*; PTQ_CACHE=FOLDER puts the cache elsewhere$' "$scratch/err"
+    : >"$scratch/file"
+    PTQ_CACHE=$scratch/file expect_exit 1 "$fetch" default
+    expect_text "^data/fetch: $scratch/file: .*; PTQ_CACHE=FOLDER puts" "$scratch/err"
+    PTQ_MANIFEST=$scratch/none expect_exit 1 "$fetch" list
+    expect_text "^data/fetch: $scratch/none: No such file or directory$" "$scratch/err"
+}
+
 test_manifest_is_checked() {
     local sha
     sha=$(sha256 x)

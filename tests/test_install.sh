@@ -87,6 +87,18 @@ test_make_asks_once() {
     [ ! -e "$scratch/none" ] || fail "something was built"
 }
 
+test_make_table_needs_a_name() {
+    local name
+    machine 0
+    tool cmake <<<'exit 1'
+    for name in '' nothing; do
+        PATH=$scratch/bin:$PATH expect_exit 2 env -u MAKEFLAGS NAME="$name" make -C "$tree" BUILD="$scratch/none" table </dev/null
+        expect_text 'make table needs NAME=, one of: .*awq-table4' "$scratch/err"
+    done
+    [ ! -s "$scratch/log" ] || fail "it was told after apt-get ran"
+    rm "$scratch/bin/cmake"
+}
+
 test_install_that_fails() {
     machine 0
     tool apt-get <<<'exit 100'
