@@ -7,7 +7,7 @@
 
 /* GPTQModel 7.7.0: SUPPORTS_GROUP_SIZE of its torch kernels, which are the widest. vLLM: those of its Marlin kernels;
  * it counts K / G groups, and its BLOOM has no place for what AWQ divides the activation by. LMDeploy: what its
- * TurboMind lets pass; it takes one off every zero of a gptq. */
+ * TurboMind lets pass; it adds one to every zero of a gptq. */
 static const struct loader {
     const char *format, *name; /* "gptq": gptq_v2, too */
     int group[9];              /* sizes that it takes, -1 a row; 0 behind them */
