@@ -37,16 +37,20 @@ def cache_folder():
     return os.path.join(home_folder(), ".cache", "ptq")
 
 
+def expanded(path):
+    """~ at its beginning is the user's folder."""
+    return home_folder() + path[1:] if path == "~" or path.startswith("~/") else path
+
+
 def hub_folder():
-    """The Hugging Face cache, by that library's rules."""
+    """The Hugging Face cache, by that library's rules. data/locate.c follows the same ones."""
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if os.environ.get(name):
-            return os.environ[name]
+            return expanded(os.environ[name])
     if os.environ.get("HF_HOME"):
-        return os.path.join(os.environ["HF_HOME"], "hub")
-    if os.environ.get("XDG_CACHE_HOME"):
-        return os.path.join(os.environ["XDG_CACHE_HOME"], "huggingface", "hub")
-    return os.path.join(home_folder(), ".cache", "huggingface", "hub")
+        return os.path.join(expanded(os.environ["HF_HOME"]), "hub")
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
+    return os.path.join(expanded(cache), "huggingface", "hub")
 
 
 def sha256_of(path):

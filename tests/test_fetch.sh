@@ -219,6 +219,27 @@ test_hub() {
     expect_file "$scratch/config" "$folder/config.json"
 }
 
+test_hub_without_organisation() {
+    manifest "tiny | model | - | pypi:tinymodel==9.0!m | copy | $(sha256 other) | MIT | x"
+    local folder=$HF_HUB_CACHE/models--oldest/snapshots/$commit
+    expect_exit 1 "$fetch" need oldest # it may be anything, until it is here
+    expect_text 'oldest is neither a path, nor ORG/NAME, nor one of: tiny' "$scratch/err"
+    expect_exit 0 "$fetch" hub oldest
+    expect_weights "$folder/model.safetensors"
+    HF_ENDPOINT=$closed expect_exit 0 "$fetch" need oldest "oldest@$commit"
+    expect_text "^$folder$" "$scratch/out"
+    HF_ENDPOINT=$closed expect_exit 1 "$fetch" hub ..
+    expect_text 'hub wants one ORG/NAME' "$scratch/err"
+}
+
+test_hub_folder_with_tilde() {
+    # shellcheck disable=SC2088 # data/fetch expands it, as nothing has
+    HOME=$scratch HF_HUB_CACHE='~/tilde' expect_exit 0 "$fetch" hub org/tilde
+    expect_text "^$scratch/tilde/models--org--tilde/snapshots/$commit$" "$scratch/out"
+    HOME=$scratch HF_HOME='~' expect_exit 0 env -u HF_HUB_CACHE "$fetch" hub org/tilde
+    expect_text "^$scratch/hub/models--org--tilde/snapshots/$commit$" "$scratch/out"
+}
+
 test_hub_without_range() {
     expect_exit 0 "$fetch" hub org/norange --revision v1.0
     expect_weights "$(snapshot norange)/model.safetensors"

@@ -69,6 +69,22 @@ test_terminal() {
     expect_no_text $'\e|\u009b' "$scratch/shown"
 }
 
+# Where the text goes nowhere, no more of it is computed: each token costs more than the one before.
+to_nowhere() {
+    local code=0
+    timeout 60 "$ptq" generate "$model" --prompt "the old" -n 100000 --quiet 2>"$scratch/err" || code=$?
+    echo $code >"$scratch/code"
+}
+
+test_nobody_reads() {
+    to_nowhere >/dev/full
+    [ "$(cat "$scratch/code")" = 1 ] || fail "a full disk: exit $(cat "$scratch/code")"
+    expect_text '^ptq: standard output cannot be written$' "$scratch/err"
+    (trap '' PIPE; to_nowhere) | head -c 20 >"$scratch/out"
+    [ "$(cat "$scratch/code")" = 1 ] || fail "a reader that has gone: exit $(cat "$scratch/code")"
+    expect_text '^ptq: standard output cannot be written$' "$scratch/err"
+}
+
 test_refused() {
     expect_exit 2 "$ptq" generate "$model" -n 3
     expect_text "prompt" "$scratch/err"
@@ -116,6 +132,8 @@ found = json.load(open(sys.argv[1]))
 rows = found["rows"]
 sys.exit(not rows or not all(row["op"] == "rmsnorm" for row in rows))
 PY
+    expect_exit 0 "$ptq" bench rmsnorm --threads 1
+    expect_text ", 1 thread: reads" "$scratch/out"
     expect_exit 2 "$ptq" bench nothing
     expect_text "'nothing' is not known; known: linear, .*, packed-int8-shared$" "$scratch/err"
     expect_text "nothing" "$scratch/err"
