@@ -71,6 +71,7 @@ test_neither_root_nor_sudo() {
     tool sudo <<<'exit 1'
     expect_exit 1 installs --for plot
     expect_text 'run as root: apt-get update && apt-get install --no-install-recommends gnuplot-nox$' "$scratch/err"
+    expect_no_text 'are installed by' "$scratch/err"
     expect_no_text '^(install|update)' "$scratch/log"
 }
 

@@ -146,10 +146,10 @@ static void test_seeds(void **state)
     }
     plot(cells, 4);
     const char *csv = read_text("m-shift.csv"), *svg = read_text("m-shift.svg");
-    struct ptq_point p = point_of(csv, "\n\"AWQ, mean of 2 seeds\",w3 g64,1,2,2,,");
+    struct ptq_point p = point_of(csv, "\nAWQ,w3 g64,1,2,2,,");
     assert_true(fabs(p.ppl - 0.45) < 1e-9 && p.low < 0.4 && p.high > 0.5);
-    assert_non_null(strstr(csv, "\n\"AWQ, mean of 2 seeds\",w3 g64,1,2,0,7,3.5,0.4,,,30,"));
-    assert_non_null(strstr(csv, "\n\"AWQ, mean of 2 seeds\",w3 g64,1,2,0,8,3.5,0.5,,,20,"));
+    assert_non_null(strstr(csv, "\nAWQ,w3 g64,1,2,0,7,3.5,0.4,,,30,"));
+    assert_non_null(strstr(csv, "\nAWQ,w3 g64,1,2,0,8,3.5,0.5,,,20,"));
     struct mark mark[16];
     assert_int_equal(marks_of(svg, mark, 16), 2 * 4);
     assert_non_null(strstr(svg, "circles: up to 2 replicates; "));
