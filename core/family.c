@@ -136,6 +136,17 @@ static enum ptq_status read_sizes(const json_t *json, const char *what, struct p
     return read_biased(json, what, c, err);
 }
 
+static enum ptq_status attends_ahead(const char *what, const char *key, struct ptq_error *err)
+{
+    return ptq_fail(err, PTQ_EINPUT, "%s: %s is false; a model that attends to what comes after a token predicts none",
+                    what, key);
+}
+
+static enum ptq_status has_experts(const char *what, const char *key, int64_t n, struct ptq_error *err)
+{
+    return ptq_fail(err, PTQ_EINPUT, "%s: %s is %lld; ptq knows no mixture of experts", what, key, (long long)n);
+}
+
 /* Keys that make another model of it. A window that no family's file asked for, or one as long as the positions, is
  * none. */
 static enum ptq_status refuse_other_models(const json_t *json, const char *what, const struct ptq_config *c,
@@ -143,12 +154,12 @@ static enum ptq_status refuse_other_models(const json_t *json, const char *what,
 {
     static const char *const experts[] = {"num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"};
     int64_t n, window;
-    int slides;
+    int slides, causal;
+    PTQ_TRY(ptq_json_bool_or(json, "is_causal", what, 1, &causal, err));
+    if (!causal) return attends_ahead(what, "is_causal", err);
     for (size_t i = 0; i < sizeof experts / sizeof *experts; i++) {
         PTQ_TRY(ptq_json_int_or(json, experts[i], what, 0, INT32_MAX, 0, &n, err));
-        if (n > 1)
-            return ptq_fail(err, PTQ_EINPUT, "%s: %s is %lld; ptq knows no mixture of experts", what, experts[i],
-                            (long long)n);
+        if (n > 1) return has_experts(what, experts[i], n, err);
     }
     if (c->slides) return PTQ_OK;
     PTQ_TRY(ptq_json_bool_or(json, "use_sliding_window", what, 1, &slides, err));
@@ -259,6 +270,32 @@ static enum ptq_status gguf_sizes(const struct ptq_gguf *gguf, const char *path,
     return PTQ_OK;
 }
 
+/* Keys with which llama.cpp computes another model than this one, and a file that is no whole model. */
+static enum ptq_status gguf_refuse_others(const struct ptq_gguf *gguf, const char *path, const struct ptq_config *c,
+                                          struct ptq_error *err)
+{
+    char key[128];
+    int causal = 1;
+    int64_t n = 0;
+    double factor = 1;
+    if (ptq_gguf_has(gguf, "split.count")) PTQ_TRY(ptq_gguf_int(gguf, "split.count", 0, UINT16_MAX, &n, err));
+    if (n > 1)
+        return ptq_fail(
+            err, PTQ_EINPUT,
+            "%s: split.count is %lld, and this is one of the parts; ptq reads whole files, so put them together "
+            "first: llama-gguf-split --merge",
+            path, (long long)n);
+    if (ptq_gguf_has(gguf, gguf_key(c, "attention.causal", key))) PTQ_TRY(ptq_gguf_bool(gguf, key, &causal, err));
+    if (!causal) return attends_ahead(path, key, err);
+    n = 0;
+    if (ptq_gguf_has(gguf, gguf_key(c, "expert_count", key))) PTQ_TRY(ptq_gguf_int(gguf, key, 0, INT32_MAX, &n, err));
+    if (n > 1) return has_experts(path, key, n, err);
+    if (ptq_gguf_has(gguf, gguf_key(c, "rope.scaling.attn_factor", key)))
+        PTQ_TRY(ptq_gguf_real(gguf, key, &factor, err));
+    if (factor == 1) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT, "%s: %s is %g; known: 1", path, key, factor);
+}
+
 /* Some converters write a window, which then holds for every layer. */
 static enum ptq_status gguf_sliding(const struct ptq_gguf *gguf, struct ptq_config *c, struct ptq_error *err)
 {
@@ -281,6 +318,7 @@ enum ptq_status ptq_config_from_gguf(const struct ptq_gguf *gguf, const char *pa
     char text[61] = "";
     memcpy(text, name.data, name.size < 60 ? name.size : 60);
     if (!out->family) return unknown_family(path, text, err);
+    PTQ_TRY(gguf_refuse_others(gguf, path, out, err));
     PTQ_TRY(gguf_sizes(gguf, path, out, err));
     out->rope_type = "none";
     if (out->family->position == PTQ_ROPE) PTQ_TRY(gguf_rope(gguf, path, out, err));

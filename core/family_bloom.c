@@ -4,12 +4,20 @@
 static enum ptq_status read_bloom(struct ptq_arena *arena, const json_t *json, const char *what,
                                   struct ptq_config *config, struct ptq_error *err)
 {
-    int after;
+    int after, exact;
+    int64_t parts;
     (void)arena;
     PTQ_TRY(ptq_json_bool_or(json, "apply_residual_connection_post_layernorm", what, 0, &after, err));
     if (after)
         return ptq_fail(err, PTQ_EINPUT, "%s: apply_residual_connection_post_layernorm true is not known for bloom",
                         what);
+    PTQ_TRY(ptq_json_bool_or(json, "slow_but_exact", what, 0, &exact, err));
+    PTQ_TRY(ptq_json_int_or(json, "pretraining_tp", what, 0, INT32_MAX, 1, &parts, err));
+    if (exact && parts > 1) /* each slice of dense and dense_4h_to_h is added up there, and no bias */
+        return ptq_fail(err, PTQ_EINPUT,
+                        "%s: slow_but_exact with pretraining_tp %lld is not known for bloom: transformers leaves out "
+                        "two biases of each block then; take slow_but_exact out",
+                        what, (long long)parts);
     PTQ_TRY(ptq_json_bool_or(json, "tie_word_embeddings", what, 1, &config->tied, err));
     config->final_norm = 1;
     config->rope_type = "none";

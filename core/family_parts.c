@@ -28,6 +28,19 @@ static enum ptq_status refuse_other_ropes(json_t *rope, const char *key, const c
     return refuse_partial(rope, what, err);
 }
 
+/* With the other numbers of the scaling, or at the top, which transformers takes before that. */
+static enum ptq_status read_original(const json_t *json, const json_t *scaling, const char *what, double *out,
+                                     struct ptq_error *err)
+{
+    static const char key[] = "original_max_position_embeddings";
+    double top;
+    PTQ_TRY(ptq_json_real(ptq_json_given(json_object_get(scaling, key)) ? scaling : json, key, what, 1, 1e9, out, err));
+    PTQ_TRY(ptq_json_real_or(json, key, what, 1, 1e9, *out, &top, err));
+    if (top == *out) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT, "%s: %s is %.9g, but %.9g beside the factor of the scaling; one of them must go",
+                    what, key, top, *out);
+}
+
 /* The scaling that is at key, "default" where nothing is. */
 static enum ptq_status read_scaling(const json_t *json, const char *key, const char *what, struct ptq_config *config,
                                     struct ptq_error *err)
@@ -50,7 +63,7 @@ static enum ptq_status read_scaling(const json_t *json, const char *key, const c
     if (!llama3) return PTQ_OK;
     PTQ_TRY(ptq_json_real(scaling, "low_freq_factor", what, 1e-6, 1e6, &config->rope_low, err));
     PTQ_TRY(ptq_json_real(scaling, "high_freq_factor", what, 1e-6, 1e6, &config->rope_high, err));
-    PTQ_TRY(ptq_json_real(scaling, "original_max_position_embeddings", what, 1, 1e9, &config->rope_original, err));
+    PTQ_TRY(read_original(json, scaling, what, &config->rope_original, err));
     if (config->rope_high <= config->rope_low)
         return ptq_fail(err, PTQ_EINPUT, "%s: high_freq_factor must be above low_freq_factor", what);
     return PTQ_OK;
@@ -62,18 +75,30 @@ static int same_scaling(const struct ptq_config *a, const struct ptq_config *b)
            a->rope_high == b->rope_high && a->rope_original == b->rope_original;
 }
 
-/* null is as good as missing in either place. */
+/* At the top, or beside the scaling in either place; null is as good as missing. Where rope_scaling is there,
+ * transformers looks into it in place of rope_parameters. */
 static enum ptq_status read_theta(const json_t *json, const char *what, double *out, struct ptq_error *err)
 {
-    double top;
-    PTQ_TRY(ptq_json_real_or(json, "rope_theta", what, 1, 1e12, 10000, &top, err));
-    const json_t *newer = json_object_get(json, "rope_parameters");
-    *out = top;
-    if (!ptq_json_given(newer)) return PTQ_OK;
-    PTQ_TRY(ptq_json_real_or(newer, "rope_theta", what, 1, 1e12, top, out, err));
-    if (*out == top || !ptq_json_given(json_object_get(json, "rope_theta"))) return PTQ_OK;
-    return ptq_fail(err, PTQ_EINPUT, "%s: rope_theta is %.9g, but %.9g in rope_parameters; one of them must go", what,
-                    top, *out);
+    static const char *const places[] = {"rope_theta", "rope_parameters", "rope_scaling"};
+    const json_t *older = json_object_get(json, "rope_scaling");
+    unsigned said = 0;
+    *out = 10000;
+    for (int i = 0; i < 3; i++) {
+        const json_t *object = i ? json_object_get(json, places[i]) : json;
+        double theta;
+        if (!ptq_json_given(json_object_get(object, "rope_theta"))) continue;
+        PTQ_TRY(ptq_json_real(object, "rope_theta", what, 1, 1e12, &theta, err));
+        if (said && theta != *out)
+            return ptq_fail(err, PTQ_EINPUT, "%s: rope_theta is %.9g%s, but %.9g in %s; one of them must go", what,
+                            *out, said & 1 ? "" : " in rope_parameters", theta, places[i]);
+        *out = theta;
+        said |= 1u << i;
+    }
+    if (said != 2 || *out == 10000 || !json_object_size(older)) return PTQ_OK;
+    return ptq_fail(err, PTQ_EINPUT,
+                    "%s: rope_theta is %.9g in rope_parameters alone, of which transformers reads nothing where there "
+                    "is a rope_scaling; one of them must go",
+                    what, *out);
 }
 
 /* Newer files put the rotary settings into rope_parameters, older ones into rope_theta and rope_scaling. */

@@ -266,7 +266,7 @@ static enum ptq_status prepare(struct talk *t, struct ptq_session *session, stru
 
 enum ptq_status ptq_generate(const struct ptq_options *o, struct ptq_error *err)
 {
-    if (o->n_operands != 1) return ptq_fail(err, PTQ_EUSAGE, "generate needs one MODEL; see ptq generate --help");
+    PTQ_TRY(ptq_options_check_model(o, "generate", err));
     if (!o->prompt) return ptq_fail(err, PTQ_EUSAGE, "generate needs --prompt TEXT");
     struct talk t = {.o = o, .arena = ptq_arena_make("generate"), .scratch = ptq_arena_make("a token")};
     struct ptq_session *session = ptq_session_make();

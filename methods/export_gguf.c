@@ -42,11 +42,12 @@ static const struct kind *find_kind(const struct ptq_grid *grid)
 static enum ptq_status check(const struct ptq_export *x, struct ptq_error *err)
 {
     const struct ptq_family *family = x->model->config.family;
-    PTQ_TRY(ptq_export_needs_codes(x, 0, err));
     if (!family->gguf || family->norm != PTQ_RMSNORM)
         return ptq_fail(err, PTQ_EINPUT,
-                        "llama.cpp's names for the %s family are not known to ptq; take another format",
+                        "ptq writes a GGUF of llama, mistral and qwen2 alone, and none of the %s family; take another "
+                        "format",
                         family->model_type);
+    PTQ_TRY(ptq_export_needs_codes(x, 0, err));
     if (x->model->config.sliding)
         return ptq_fail(err, PTQ_EINPUT,
                         "llama.cpp's %s has no sliding window, which this model's blocks have; take another format",

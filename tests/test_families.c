@@ -87,6 +87,21 @@ static void rope_is_spelt_in_two_ways(void **state)
     }
 }
 
+#define LLAMA3 "\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1, \"high_freq_factor\": 4"
+
+/* transformers looks at the top first, so a file may say it there, too, or there alone. */
+static void original_positions_at_the_top(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const inside[] = {"", ", \"original_max_position_embeddings\": 32"};
+    for (int i = 0; i < 2; i++)
+        assert_true(known(f, ptq_format(f->arena,
+                                        "{\"model_type\": \"llama\", " SIZES
+                                        ", \"original_max_position_embeddings\": 32, \"rope_scaling\": {" LLAMA3 "%s}}",
+                                        inside[i]))
+                        ->rope_original == 32);
+}
+
 /* Both spellings in one file may agree, and null is a key that is missing. */
 static void rope_is_spelt_in_both_ways(void **state)
 {
@@ -100,9 +115,16 @@ static void rope_is_spelt_in_both_ways(void **state)
         {"\"rope_theta\": 5e5, \"rope_parameters\": {\"rope_theta\": 5e5, \"rope_type\": \"default\"}", 5e5, 0},
         {"\"rope_scaling\": null, \"rope_parameters\": {\"rope_type\": \"linear\", \"factor\": 4}", 1e4, 4},
         {"\"rope_scaling\": {\"type\": \"linear\", \"factor\": 4}, \"rope_parameters\": null", 1e4, 4},
-        {"\"rope_scaling\": {\"type\": \"linear\", \"factor\": 4}, "
+        {"\"rope_theta\": 5e5, \"rope_scaling\": {\"type\": \"linear\", \"factor\": 4}, "
          "\"rope_parameters\": {\"rope_type\": \"linear\", \"factor\": 4, \"rope_theta\": 5e5}",
          5e5, 4},
+        {"\"rope_scaling\": {\"type\": \"linear\", \"factor\": 4}, "
+         "\"rope_parameters\": {\"rope_type\": \"linear\", \"factor\": 4, \"rope_theta\": 1e4}",
+         1e4, 4},
+        {"\"rope_scaling\": {}, \"rope_parameters\": {\"rope_theta\": 5e5}", 5e5, 0},
+        {"\"rope_scaling\": {\"rope_theta\": 5e5}, \"rope_parameters\": {\"rope_theta\": 5e5}", 5e5, 0},
+        {"\"rope_scaling\": {\"rope_type\": \"default\", \"rope_theta\": 5e5}", 5e5, 0},
+        {"\"rope_scaling\": {\"type\": \"linear\", \"factor\": 4, \"rope_theta\": 5e5}, \"rope_theta\": 5e5", 5e5, 4},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const struct ptq_config *c =
@@ -176,9 +198,10 @@ static void bloom_has_two_spellings(void **state)
     static const char *const text[] = {
         "{\"model_type\": \"bloom\", \"n_embed\": 1024, \"num_attention_heads\": 16, \"n_layer\": 24, \"n_inner\": "
         "null, "
-        "\"vocab_size\": 250880, \"seq_length\": 2048, \"offset_alibi\": 100, \"layer_norm_epsilon\": 1e-05}",
+        "\"vocab_size\": 250880, \"seq_length\": 2048, \"pretraining_tp\": 4, \"offset_alibi\": 100, "
+        "\"layer_norm_epsilon\": 1e-05}",
         "{\"model_type\": \"bloom\", \"hidden_size\": 1024, \"n_head\": 16, \"n_layer\": 24, \"vocab_size\": 250880, "
-        "\"tie_word_embeddings\": true}"};
+        "\"tie_word_embeddings\": true, \"slow_but_exact\": true, \"is_causal\": true}"};
     for (int i = 0; i < 2; i++) {
         const struct ptq_config *c = known(f, text[i]);
         assert_true(c->width == 1024 && c->heads == 16 && c->blocks == 24 && c->ff == 4096 && c->tied);
@@ -240,6 +263,10 @@ static void configs_are_refused(void **state)
         {"{\"model_type\": \"bloom\", \"n_embed\": 64, \"n_head\": 4, \"n_layer\": 1, \"vocab_size\": 9, "
          "\"apply_residual_connection_post_layernorm\": true}",
          "apply_residual_connection_post_layernorm"},
+        {"{\"model_type\": \"bloom\", \"n_embed\": 64, \"n_head\": 4, \"n_layer\": 1, \"vocab_size\": 9, "
+         "\"slow_but_exact\": true, \"pretraining_tp\": 2}",
+         "slow_but_exact with pretraining_tp 2"},
+        {"{\"model_type\": \"llama\", " SIZES ", \"is_causal\": false}", "is_causal is false"},
         {"{\"model_type\": \"bloom\", \"n_head\": 4, \"n_layer\": 1, \"vocab_size\": 9}", "'hidden_size' is missing"},
         {"{\"model_type\": \"gpt2\", \"n_embd\": 64, \"n_head\": 4, \"n_layer\": 1, \"n_positions\": 9, "
          "\"vocab_size\": 9, \"scale_attn_weights\": false}",
@@ -264,6 +291,20 @@ static void configs_are_refused(void **state)
         {"{\"model_type\": \"llama\", " SIZES ", \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8, "
          "\"low_freq_factor\": 4, \"high_freq_factor\": 4, \"original_max_position_embeddings\": 32}}",
          "high_freq_factor must be above low_freq_factor"},
+        {"{\"model_type\": \"llama\", " SIZES ", \"rope_theta\": 5e5, \"rope_scaling\": {\"type\": \"default\", "
+         "\"rope_theta\": 1e4}}",
+         "rope_theta is 500000, but 10000 in rope_scaling"},
+        {"{\"model_type\": \"llama\", " SIZES ", \"rope_parameters\": {\"rope_theta\": 5e5}, \"rope_scaling\": "
+         "{\"rope_theta\": 1e4}}",
+         "rope_theta is 500000 in rope_parameters, but 10000 in rope_scaling"},
+        {"{\"model_type\": \"llama\", " SIZES ", \"rope_parameters\": {\"rope_theta\": 5e5}, \"rope_scaling\": "
+         "{\"type\": \"default\"}}",
+         "rope_theta is 500000 in rope_parameters alone, of which transformers reads nothing;rope_scaling"},
+        {"{\"model_type\": \"llama\", " SIZES ", \"original_max_position_embeddings\": 16, \"rope_scaling\": {" LLAMA3
+         ", \"original_max_position_embeddings\": 32}}",
+         "original_max_position_embeddings is 16, but 32"},
+        {"{\"model_type\": \"llama\", " SIZES ", \"rope_scaling\": {" LLAMA3 "}}",
+         "'original_max_position_embeddings' is missing"},
         {"{\"model_type\": \"gemma\", " SIZES "}", "'gemma' is not known;llama, mistral, qwen2, opt, gpt2, bloom"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
@@ -434,6 +475,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(llama_3_2_1b),
         TEST(rope_is_spelt_in_two_ways),
+        TEST(original_positions_at_the_top),
         TEST(rope_is_spelt_in_both_ways),
         TEST(ropes_that_differ),
         TEST(windows_slide_where_the_config_says),

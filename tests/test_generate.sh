@@ -60,7 +60,7 @@ PY
 
 # A pipe gets the text as it is; a terminal nothing that it would obey, of the prompt or of the model.
 test_terminal() {
-    local prompt=$'the\e[31m old\n\u009b'
+    local prompt=$'the\e[31m old\n\xc2\x9b' # U+009B, by its bytes: bash knows \u in a locale of UTF-8 alone
     "$ptq" generate "$model" --prompt "$prompt" -n 3 --quiet >"$scratch/out"
     grep -q $'^the\e\[31m old$' "$scratch/out" || fail "the prompt is not there as it was given"
     python3 -c 'import pty, sys; sys.exit(pty.spawn(sys.argv[1:]))' "$ptq" generate "$model" --prompt "$prompt" -n 3 \

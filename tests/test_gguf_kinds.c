@@ -56,6 +56,10 @@ static const struct key sizes[] = {
     BITS("llama.rope.freq_base", "0x461c4000", MAY_MISS | ANY_SIZE),
     TEXT("llama.rope.scaling.type", "linear", MAY_MISS),
     BITS("llama.rope.scaling.factor", "0x40000000", MAY_MISS | ANY_SIZE),
+    BITS("llama.rope.scaling.attn_factor", "0x3f800000", MAY_MISS),
+    FLAG("llama.attention.causal", "1"),
+    INT("llama.expert_count", "0", MAY_MISS),
+    INT("split.count", "1", MAY_MISS),
     {0},
 };
 static const struct key gpt2[] = {
@@ -280,13 +284,23 @@ static int place_of(const struct key *list, const char *name)
 static void sizes_that_do_not_fit(void **state)
 {
     (void)state;
-    static const struct key none = TEXT("", "none", 0), yarn = TEXT("", "yarnes", 0), two = INT("", "2", 0);
+    static const struct key none = TEXT("", "none", 0), yarn = TEXT("", "yarnes", 0), two = INT("", "2", 0),
+                            off = FLAG("", "0"), half = BITS("", "0x3f000000", 0);
     struct ptq_error err;
     int scaling = place_of(sizes, "llama.rope.scaling.type"), kv = place_of(fused, "gpt2.attention.head_count_kv");
     assert_int_equal(read_with(sizes, scaling, &none, read_sizes, &err), PTQ_OK);
     assert_refused("yarn", read_with(sizes, scaling, &yarn, read_sizes, &err), &err,
                    "rope.scaling.type 'yarnes';linear");
     assert_int_equal(read_with(fused, -1, NULL, read_sizes, &err), PTQ_OK);
+    assert_refused("experts", read_with(sizes, place_of(sizes, "llama.expert_count"), &two, read_sizes, &err), &err,
+                   "llama.expert_count is 2;experts");
+    assert_refused("parts", read_with(sizes, place_of(sizes, "split.count"), &two, read_sizes, &err), &err,
+                   "split.count is 2;one of the parts;--merge");
+    assert_refused("ahead", read_with(sizes, place_of(sizes, "llama.attention.causal"), &off, read_sizes, &err), &err,
+                   "llama.attention.causal is false");
+    assert_refused("louder",
+                   read_with(sizes, place_of(sizes, "llama.rope.scaling.attn_factor"), &half, read_sizes, &err), &err,
+                   "attn_factor is 0.5;known: 1");
     assert_refused("groups", read_with(fused, kv, &two, read_sizes, &err), &err, "2 key/value heads for 4 heads;fused");
 }
 

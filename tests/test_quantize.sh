@@ -47,27 +47,33 @@ test_card_quotes_the_files() {
     expect_file "$scratch/card/model.safetensors" "$scratch/bare/model.safetensors"
 }
 
-# loaded_by FORMAT SPEC: what the card says, where the file is for others.
+# loaded_by FORMAT SPEC [MODEL]: what the card says, where the file is for others.
 loaded_by() {
     rm -rf "$scratch/loaded"
-    expect_exit 0 "$ptq" quantize "$models/opt" --method "$2" --threads 1 --format "$1" -o "$scratch/loaded"
+    expect_exit 0 "$ptq" quantize "$models/${3:-opt}" --method "$2" --threads 1 --format "$1" -o "$scratch/loaded"
     grep -A2 '^## Loading' "$scratch/loaded/README.md" | tail -n 1
 }
 
 # Programs take some group sizes; where none takes this one, the card and a line on stderr say so.
 test_loaders() {
     local wide='transformers with optimum and GPTQModel, which takes groups of a row, 16, 32, 64, 128, 256, 512 or 1024'
-    local vllm='vLLM, which takes symmetric 4 and 8 bits in groups of a row, 32, 64 or 128'
-    [ "$(loaded_by awq rtn:w4,g32)" = 'Transformers with GPTQModel; vLLM; not LMDeploy, which takes groups of 128.' ] ||
+    local vllm='vLLM, which takes symmetric 4 and 8 bits in groups of a row, 32, 64 or 128 that divide all inputs'
+    local three=', for the families llama, mistral, qwen2'
+    local lmdeploy="LMDeploy, which takes symmetric 4 bits in groups of 128 that divide all inputs, as gptq without act_order$three"
+    [ "$(loaded_by awq rtn:w4,g32)" = "Transformers with GPTQModel; vLLM; not LMDeploy, which takes groups of 128$three." ] ||
         fail "awq: $(cat "$scratch/loaded/README.md")"
     expect_no_text 'loaded by' "$scratch/err"
-    [ "$(loaded_by gptq rtn:w8,g-1,sym=1)" = 'Transformers with optimum and GPTQModel; vLLM.' ] || fail "gptq: a row"
-    [ "$(loaded_by gptq_v2 rtn:w4,g32)" = "Transformers with optimum and GPTQModel; not $vllm." ] || fail "gptq_v2"
+    [ "$(loaded_by gptq rtn:w8,g-1,sym=1)" = "Transformers with optimum and GPTQModel; vLLM; not $lmdeploy." ] || fail "gptq: a row"
+    [ "$(loaded_by gptq_v2 rtn:w4,g32)" = "Transformers with optimum and GPTQModel; not $vllm; not $lmdeploy." ] || fail "gptq_v2"
     expect_no_text 'loaded by' "$scratch/err"
-    [ "$(loaded_by gptq rtn:w4,g48,sym=1)" = "No program but ptq; not $wide; not $vllm." ] || fail "gptq: 48"
-    expect_text "^note: --format gptq of rtn:w4,g48,sym=1: loaded by no program but ptq; not $wide; not $vllm$" "$scratch/err"
+    [ "$(loaded_by gptq rtn:w4,g48,sym=1)" = "No program but ptq; not $wide; not $vllm; not $lmdeploy." ] || fail "gptq: 48"
+    expect_text "^note: --format gptq of rtn:w4,g48,sym=1: loaded by no program but ptq; not $wide; not $vllm; not $lmdeploy$" "$scratch/err"
     loaded_by awq rtn:w4,g8 >/dev/null
     expect_text 'note: --format awq of .*: loaded by no program but ptq; not transformers with GPTQModel, which takes' "$scratch/err"
+    [ "$(loaded_by awq rtn:w4,g-1 bloom)" = "Transformers with GPTQModel; not vLLM, which takes groups of a row, 32, 64 or 128, for the families llama, mistral, qwen2, opt; not LMDeploy, which takes groups of 128$three." ] ||
+        fail "awq of BLOOM: $(cat "$scratch/loaded/README.md")"
+    [ "$(loaded_by gptq rtn:w4,g128,sym=1)" = "Transformers with optimum and GPTQModel; not $vllm; not $lmdeploy." ] ||
+        fail "a shorter last group: $(cat "$scratch/loaded/README.md")"
     loaded_by fp16 rtn:w4,g48 >/dev/null
     expect_no_text 'loaded by' "$scratch/err"
 }
