@@ -28,7 +28,7 @@ ifneq ($(filter table,$(MAKECMDGOALS)),)
 $(if $(filter $(EXPERIMENTS),$(NAME)),,$(error make table needs NAME=, one of: $(EXPERIMENTS)))
 endif
 
-.PHONY: build command configure table table1 tables claims test fuzz torture coverage mutate mutate-barriers plots report clean help
+.PHONY: build command configure table table1 tables claims test fuzz torture coverage mutate mutate-barriers races plots report clean help
 .DEFAULT_GOAL := build
 
 # What a goal needs is installed at once, before anything is built.
@@ -92,6 +92,13 @@ mutate-barriers: # each barrier taken out of the kernels, which the tests must m
 	@scripts/install-deps --for test
 	@tests/mutate_barriers.py $(BUILD)-mutate
 
+RACING := cuda cuda_decode cuda_packed device_solver
+races: # the kernels over the emulated device, with ThreadSanitizer: what only a shuffle orders, or luck
+	@scripts/install-deps --for test
+	@cmake -S . -B $(BUILD)-races -DPTQ_RACES=ON -DPTQ_CUDA=OFF $(CMAKE_FLAGS) >/dev/null
+	@cmake --build $(BUILD)-races --parallel $(JOBS) --target $(RACING:%=test_%)
+	@ctest --test-dir $(BUILD)-races --output-on-failure -R "^($$(echo $(RACING) | tr ' ' '|'))$$"
+
 plots: command
 	$(INSTALL)
 	@for file in results/*.h5; do \
@@ -123,6 +130,7 @@ help:
 	@echo "make fuzz       fuzz every reader, packer and quantiser with clang, T=600 seconds each"
 	@echo "make torture    every allocation, write and rename fails in turn; kills, signals, full disks: hours"
 	@echo "make coverage   lines and branches that the tests run;  make mutate, mutate-barriers: do the tests notice a wrong token, a missing barrier?"
+	@echo "make races      do kernels order what their threads write and read?"
 	@echo "make plots      draw results/*.h5 again"
 	@echo "make report     results/*.h5 as one page: results/report/report.html and .pdf; QUICK=1, FILES=, REPORT=a folder, CLAIMS=a file"
 	@echo "make clean      remove $(BUILD)/ (results and the cache stay)"

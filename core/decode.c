@@ -92,11 +92,11 @@ enum ptq_status ptq_decoder_make(struct ptq_arena *arena, const struct ptq_model
     const struct ptq_config *c = &model->config;
     if (c->family->position == PTQ_LEARNED && capacity > c->positions)
         return ptq_fail(err, PTQ_EUSAGE,
-                        "prompt and text take %lld tokens, but %s has only %lld positions; "
+                        "prompt and text need %lld positions, but %s has only %lld; "
                         "ask for fewer tokens",
                         (long long)capacity, model->name, (long long)c->positions);
     if (c->family->position == PTQ_ROPE && capacity > c->positions)
-        ptq_progress_note("prompt and text may take %lld tokens, but %s was made for %lld positions; text beyond them "
+        ptq_progress_note("prompt and text may need %lld positions, but %s was made for %lld; text beyond them "
                           "may be poor",
                           (long long)capacity, model->name, (long long)c->positions);
     *out = (struct ptq_decoder){.model = model, .block = block, .capacity = capacity};

@@ -36,7 +36,7 @@ struct talk {
     struct ptq_utf8_stream stream;
     struct ptq_choice choice;
     struct ptq_rng rng;
-    int32_t *prompt, *end;
+    int32_t *prompt, *end, *said; /* said [wanted] */
     int64_t n_prompt, n_new, wanted;
     int n_end;
     const char *stopped; /* "eos", "length" or "interrupt" */
@@ -150,12 +150,10 @@ static enum ptq_status next_tokens(struct talk *t, struct ptq_error *err)
             t->stopped = "eos";
             return PTQ_OK;
         }
-        say_token(t, id);
+        say_token(t, t->said[t->n_new] = id);
         PTQ_TRY(ptq_output_check(err)); /* nobody reads on */
-        if (t->n_new + 1 < t->wanted)
-            PTQ_TRY(ptq_decoder_push(d, &id, 1, err));
-        else
-            d->id[d->n] = id; /* the last one is said, not computed */
+        /* the last one is said and not computed */
+        if (t->n_new + 1 < t->wanted) PTQ_TRY(ptq_decoder_push(d, &id, 1, err));
         if (ptq_interrupted(err)) {
             t->n_new++;
             t->stopped = "interrupt";
@@ -203,7 +201,7 @@ static const char *place_of(const struct talk *t)
 static enum ptq_status print_json(const struct talk *t, struct ptq_error *err)
 {
     json_t *ids = json_array();
-    for (int64_t i = 0; i < t->n_new; i++) json_array_append_new(ids, json_integer(t->decoder.id[t->n_prompt + i]));
+    for (int64_t i = 0; i < t->n_new; i++) json_array_append_new(ids, json_integer(t->said[i]));
     json_t *json = json_pack(
         "{s:s%, s:o, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:I, s:f, s:f, s:f, s:{s:f, s:f, s:f, s:f, s:f}, "
         "s:I, s:I, s:I, s:s}",
@@ -261,8 +259,9 @@ static enum ptq_status prepare(struct talk *t, struct ptq_session *session, stru
     PTQ_TRY(ptq_model_ends(t->held.model, t->arena, &t->end, &t->n_end, err));
     ptq_pieces_make(t->arena, t->held.tokenizer, &t->pieces);
     t->wanted = t->o->n ? t->o->n : DEFAULT_TOKENS;
+    t->said = ptq_new(t->arena, int32_t, t->wanted);
     t->rng = ptq_rng_make((uint64_t)t->o->seed, "generate");
-    return ptq_decoder_make(t->arena, t->held.model, t->held.block, t->n_prompt + t->wanted, &t->decoder, err);
+    return ptq_decoder_make(t->arena, t->held.model, t->held.block, t->n_prompt + t->wanted - 1, &t->decoder, err);
 }
 
 enum ptq_status ptq_generate(const struct ptq_options *o, struct ptq_error *err)

@@ -17,7 +17,7 @@
 #include <cmocka.h>
 
 /* A sanitizer makes the emulation ten times slower: one order there, three elsewhere. */
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__SANITIZE_ADDRESS__) || defined(PTQ_RACES)
 #define PTQ_ORDERS 1
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer)

@@ -244,6 +244,9 @@ int emulation_summed_twice(int with_barrier, int orders);
 int emulation_arrived(int orders);
 int emulation_copied(int with_wait);
 int emulation_ends(int which);
+/* of emulation_races.cpp */
+int emulation_races(int with_barrier);
+int emulation_looks_for_races(void);
 
 /* What the emulation is for: a missing barrier, one that only a warp far behind needs, a missing wait, threads that
  * never meet, shared memory that not every device has. */
@@ -259,6 +262,14 @@ static void test_emulation(void **state)
     assert_false(emulation_copied(0));
     for (int which = 0; which < 4; which++) assert_true(emulation_ends(which));
     assert_false(emulation_ends(4));
+}
+
+/* One that every order of the threads hides: `make races` finds it. */
+static void test_races(void **state)
+{
+    (void)state;
+    assert_int_equal(emulation_races(0), emulation_looks_for_races());
+    assert_int_equal(emulation_races(1), 0);
 }
 
 /* No device: what is wrong and what to do, in our words, for every case. */
@@ -284,7 +295,7 @@ int main(void)
 {
 #define X(name) cmocka_unit_test(test_##name),
     const struct CMUnitTest tests[] = {PTQ_DEVICE_TESTS(X) cmocka_unit_test(test_emulation),
-                                       cmocka_unit_test(test_explained)};
+                                       cmocka_unit_test(test_races), cmocka_unit_test(test_explained)};
 #undef X
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -98,10 +98,18 @@ test_refused() {
     expect_text "device" "$scratch/err"
 }
 
-# More tokens than the model was made for: both numbers, once; as many as it was made for: nothing.
+# More tokens than the model was made for: both numbers, once; as many as it was made for: nothing. The last token is
+# said and not computed, so it needs no position.
 test_beyond_the_positions() {
+    local last
+    expect_exit 0 "$ptq" generate "${model%llama3}opt" --prompt "the old" -n 1 --json
+    last=$((64 - $(value prompt_tokens) + 1))
+    expect_exit 0 "$ptq" generate "${model%llama3}opt" --prompt "the old" -n $last --json
+    expect_exit 2 "$ptq" generate "${model%llama3}opt" --prompt "the old" -n $((last + 1)) --json
+    expect_text '^ptq: prompt and text need ([0-9]+) positions, but .*/opt has only [0-9]+; ask for fewer tokens$' \
+        "$scratch/err"
     expect_exit 0 "$ptq" generate "$model" --prompt "the old" -n 100 --json
-    expect_text '^prompt and text may take 10[0-9] tokens, but .*llama3 was made for 64 positions; ' "$scratch/err"
+    expect_text '^prompt and text may need 10[0-9] positions, but .*llama3 was made for 64; ' "$scratch/err"
     [ "$(grep -c positions "$scratch/err")" = 1 ] || fail "said more than once: $(cat "$scratch/err")"
     expect_exit 0 "$ptq" generate "$model" --prompt "the old" -n 40 --json
     expect_no_text positions "$scratch/err"

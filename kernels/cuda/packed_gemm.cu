@@ -133,7 +133,7 @@ __global__ void row_factor_kernel(const struct gemm g)
     for (int i = 1; i < THREADS / PTQ_PACK_ROWS; i++) max = fmaxf(max, part[i * PTQ_PACK_ROWS + row]);
     float factor = row_factor(max, g.w.grid.w_bit);
     g.row_factor[blockIdx.x * PTQ_PACK_ROWS + row] = factor;
-    if (factor != 1) *g.scaled = 1;
+    if (factor != 1) ptq_set_flag(g.scaled, 1);
 }
 
 enum { AT_ONCE = 4, PANEL_STEPS = THREADS / WARP * AT_ONCE };

@@ -34,7 +34,7 @@ __global__ void split_kernel(struct ptq_split to, const float *x, int64_t ldx)
         if (to.again) hi[to.k + j] = high;
         inexact |= (low & 0x7fff) != 0;
     }
-    if (inexact) to.state[SPLIT_INEXACT] = 1; /* whoever it is, the same value */
+    if (inexact) ptq_set_flag(to.state + SPLIT_INEXACT, 1.0f);
     if (blockIdx.x == 0 && threadIdx.x == 0) to.state[SPLIT_FACTOR] = ldexpf(1, exponent);
 }
 
@@ -58,7 +58,7 @@ __global__ void split4_kernel(struct ptq_split to, const float *x, int64_t ldx)
         lo[j] = uint2{low[0] | (uint32_t)low[1] << 16, low[2] | (uint32_t)low[3] << 16};
         inexact |= ((low[0] | low[1] | low[2] | low[3]) & 0x7fff) != 0;
     }
-    if (inexact) to.state[SPLIT_INEXACT] = 1;
+    if (inexact) ptq_set_flag(to.state + SPLIT_INEXACT, 1.0f);
     if (blockIdx.x == 0 && threadIdx.x == 0) to.state[SPLIT_FACTOR] = ldexpf(1, exponent);
 }
 
@@ -234,7 +234,7 @@ __global__ void finite_kernel(float *flag, const float *x, int64_t k)
     const float *row = x + (int64_t)blockIdx.x * k;
     bool bad = false;
     for (int64_t j = threadIdx.x; j < k; j += blockDim.x) bad |= !(fabsf(row[j]) < INFINITY);
-    if (bad) *flag = NAN; /* whoever it is, the same value */
+    if (bad) ptq_set_flag(flag, NAN);
 }
 
 static void finite(float *flag, const float *x, int64_t m, int64_t k)

@@ -21,6 +21,9 @@
 #if PTQ_ASAN
 #include <sanitizer/common_interface_defs.h>
 #endif
+#ifndef PTQ_RACES
+#define PTQ_RACES 0
+#endif
 
 /* Stores where this stack stands in *save and goes on at `to`. By hand, because swapcontext asks the kernel for the
  * signal mask each time, which made the tests seven times slower. */
@@ -51,6 +54,71 @@ ptq_emulated_switch:
     .size ptq_emulated_switch, .-ptq_emulated_switch
 )");
 
+/* ---- who is ordered after whom, for ThreadSanitizer, which looks at the kernels where PTQ_RACES is 1, and not at this
+ * file: threads of a block by barriers alone, not by taking turns here or by what they tell each other in a shuffle.
+ * Blocks are in order, one after the other. ---- */
+
+#if PTQ_RACES
+extern "C" {
+void *__tsan_get_current_fiber(void);
+void *__tsan_create_fiber(unsigned flags);
+void __tsan_switch_to_fiber(void *fiber, unsigned flags);
+void __tsan_acquire(void *at);
+void __tsan_release(void *at);
+}
+#endif
+
+namespace
+{
+void *make_order()
+{
+#if PTQ_RACES
+    return __tsan_create_fiber(0);
+#else
+    return nullptr;
+#endif
+}
+void *own_order()
+{
+#if PTQ_RACES
+    return __tsan_get_current_fiber();
+#else
+    return nullptr;
+#endif
+}
+void switch_order(void *to)
+{
+#if PTQ_RACES
+    __tsan_switch_to_fiber(to, 1 /* which orders nothing */);
+#else
+    (void)to;
+#endif
+}
+/* All that the thread did before is before what others do after they go on from the same place. */
+void comes_to(const void *place)
+{
+#if PTQ_RACES
+    __tsan_release(const_cast<void *>(place));
+#else
+    (void)place;
+#endif
+}
+void goes_on_from(const void *place)
+{
+#if PTQ_RACES
+    __tsan_acquire(const_cast<void *>(place));
+#else
+    (void)place;
+#endif
+}
+/* Bytes that threads give each other, which is no access to memory: one by one, since memcpy is looked at. */
+void hand_over(unsigned char *to, const void *from, size_t bytes)
+{
+    const unsigned char *at = static_cast<const unsigned char *>(from);
+    for (size_t i = 0; i < bytes; i++) *const_cast<volatile unsigned char *>(to + i) = at[i];
+}
+} // namespace
+
 namespace emulated
 {
 place here;
@@ -59,7 +127,7 @@ size_t most_shared = LEAST_SHARED;
 
 namespace
 {
-enum { STACK_BYTES = 256 << 10, MAX_THREADS = 1024 };
+enum { STACK_BYTES = 256 << 10, MAX_THREADS = 1024, MOST_BULKS = 256 };
 enum state { READY, AT_BARRIER, IN_WARP, AT_PHASE, DONE };
 
 /* Who goes first, of a block; half of them rank whole warps. Where each step draws anew, all threads come forward about
@@ -83,6 +151,7 @@ struct mma {
 
 struct fiber {
     unsigned char *stack;
+    void *order;      /* ThreadSanitizer's */
     void *top;        /* where it stands while it does not run */
     void *fake_stack; /* AddressSanitizer's */
     state now;
@@ -101,6 +170,7 @@ struct fiber {
 /* Two sets of slots: a lane that is a collective ahead must not write what another still reads. */
 struct warp {
     int size, arrived;
+    char synced[2]; /* places for __syncwarp */
     unsigned char slot[2][WARP][SLOT_BYTES];
 };
 
@@ -127,14 +197,18 @@ struct block {
     uint64_t ready[MAX_THREADS / 64]; /* bits, by rank */
     int threads, alive, waiting, n_ready;
     std::map<const void *, phases> barriers;
-    std::vector<bulk> bulks;
-    bool is_sm_90; /* it did what no device before can */
+    bulk bulks[MOST_BULKS]; /* no vector, which moves what it holds by memmove: that is looked at */
+    int n_bulks;
+    bool is_sm_90;                /* it did what no device before can */
+    char begins, ends, synced[2]; /* places; synced: for __syncthreads, one after the other */
+    unsigned barriers_passed;
 };
 
 std::vector<fiber> fibers;
 block now;
 fiber *self;
 void *scheduler; /* its stack, while a fiber runs */
+void *scheduler_order;
 uint64_t random_state = 1;
 #if PTQ_ASAN
 void *scheduler_fake;
@@ -167,6 +241,7 @@ void to_scheduler(bool ends)
 #else
     (void)ends;
 #endif
+    switch_order(scheduler_order);
     ptq_emulated_switch(&mine->top, scheduler);
 #if PTQ_ASAN
     __sanitizer_finish_switch_fiber(mine->fake_stack, nullptr, nullptr);
@@ -178,7 +253,9 @@ void begin_fiber()
 #if PTQ_ASAN
     __sanitizer_finish_switch_fiber(nullptr, &scheduler_bottom, &scheduler_size);
 #endif
+    goes_on_from(&now.begins);
     (*now.body)();
+    comes_to(&now.ends);
     self->now = DONE;
     to_scheduler(true);
 }
@@ -190,6 +267,7 @@ void run(fiber *f)
 #if PTQ_ASAN
     __sanitizer_start_switch_fiber(&scheduler_fake, f->stack, STACK_BYTES);
 #endif
+    switch_order(f->order);
     ptq_emulated_switch(&scheduler, f->top);
 #if PTQ_ASAN
     __sanitizer_finish_switch_fiber(scheduler_fake, nullptr, nullptr);
@@ -283,6 +361,7 @@ void take_fibers(size_t n)
         if (stack == MAP_FAILED) broken("no memory for a thread's stack");
         fibers.emplace_back();
         fibers.back().stack = static_cast<unsigned char *>(stack);
+        fibers.back().order = make_order();
     }
 }
 
@@ -291,8 +370,9 @@ void run_block(dim3 threads)
     int n = now.threads;
     now.alive = n;
     now.waiting = 0;
+    now.barriers_passed = 0;
     now.barriers.clear();
-    now.bulks.clear();
+    now.n_bulks = 0;
     now.who = (order)draw(N_ORDERS);
     rank_threads();
     now.warps.assign((size_t)((n + WARP - 1) / WARP), warp());
@@ -301,6 +381,8 @@ void run_block(dim3 threads)
         now.warps[(size_t)(i / WARP)].size++;
         wake(i);
     }
+    scheduler_order = own_order();
+    comes_to(&now.begins);
     while (now.n_ready) {
         fiber *f = take_next();
         run(f);
@@ -310,7 +392,8 @@ void run_block(dim3 threads)
         if (!f->products.empty()) broken("a thread ends with products under way");
         if (now.waiting) broken("a thread ended while others wait at __syncthreads");
     }
-    if (!now.bulks.empty()) broken("a block ends with copies under way");
+    goes_on_from(&now.ends);
+    if (now.n_bulks) broken("a block ends with copies under way");
     if (now.alive) broken("threads wait for lanes of their warp, or for a barrier, that never come");
 }
 } // namespace
@@ -365,21 +448,44 @@ void turn_was_taken()
 
 void barrier()
 {
+    const char *place = &now.synced[now.barriers_passed & 1];
+    comes_to(place);
     if (++now.waiting < now.alive) {
         wait_as(AT_BARRIER);
-        return;
+    } else {
+        now.waiting = 0;
+        now.barriers_passed++;
+        for (int i = 0; i < now.threads; i++)
+            if (fibers[(size_t)i].now == AT_BARRIER) wake(i);
+        step_aside(); /* whoever comes last has no right to go first */
     }
-    now.waiting = 0;
-    for (int i = 0; i < now.threads; i++)
-        if (fibers[(size_t)i].now == AT_BARRIER) wake(i);
-    step_aside(); /* whoever comes last has no right to go first */
+    goes_on_from(place);
+}
+
+void load(void *to, const void *from, size_t bytes)
+{
+    hand_over(static_cast<unsigned char *>(to), from, bytes);
+}
+
+void store(void *to, const void *from, size_t bytes)
+{
+    hand_over(static_cast<unsigned char *>(to), from, bytes);
+}
+
+void warp_barrier()
+{
+    const char *place = &now.warps[(size_t)self->warp].synced[self->collectives & 1];
+    char nothing = 0;
+    comes_to(place);
+    exchange(&nothing, 1);
+    goes_on_from(place);
 }
 
 const unsigned char *exchange(const void *mine, size_t bytes)
 {
     warp *w = &now.warps[(size_t)self->warp];
     unsigned char(*slot)[SLOT_BYTES] = w->slot[self->collectives++ & 1];
-    memcpy(slot[self->lane], mine, bytes);
+    hand_over(slot[self->lane], mine, bytes);
     if (++w->arrived < w->size) {
         wait_as(IN_WARP);
     } else {
@@ -418,14 +524,16 @@ void moved(const void *at, phases *p)
 /* One of the copies that the barrier counts, any; false: there is none. */
 bool complete_one(const void *at)
 {
-    std::vector<size_t> of_it;
-    for (size_t i = 0; i < now.bulks.size(); i++)
-        if (now.bulks[i].at == at) of_it.push_back(i);
-    if (of_it.empty()) return false;
-    size_t pick = of_it[(size_t)draw(of_it.size())];
+    int of_it = 0, pick = 0;
+    for (int i = 0; i < now.n_bulks; i++) of_it += now.bulks[i].at == at;
+    if (!of_it) return false;
+    for (int skip = (int)draw((uint64_t)of_it);; pick++)
+        if (now.bulks[pick].at == at && skip-- == 0) break;
     bulk b = now.bulks[pick];
-    now.bulks.erase(now.bulks.begin() + (long)pick);
+    now.bulks[pick] = now.bulks[--now.n_bulks];
+    goes_on_from(at); /* from where it was begun */
     memcpy(b.to, b.from, b.bytes);
+    comes_to(at);
     phases *p = barrier_at(at);
     p->bytes -= (long)b.bytes;
     moved(at, p);
@@ -442,6 +550,7 @@ void barrier_init(const void *at, int arrivals)
 void barrier_arrive(const void *at, size_t bytes)
 {
     phases *p = barrier_at(at);
+    comes_to(at);
     p->bytes += (long)bytes;
     p->missing--;
     moved(at, p);
@@ -455,13 +564,17 @@ void barrier_wait(const void *at, unsigned parity)
         self->awaited = at;
         wait_as(AT_PHASE);
     }
+    goes_on_from(at);
 }
 
 void copy_bulk(void *to, const void *from, size_t bytes, const void *at)
 {
     if (((uintptr_t)to | (uintptr_t)from | bytes) % 16) broken("a copy is not aligned");
     memset(to, 0xff, bytes);
-    now.bulks.push_back(bulk{static_cast<unsigned char *>(to), static_cast<const unsigned char *>(from), bytes, at});
+    comes_to(at);
+    if (now.n_bulks == MOST_BULKS) broken("more copies under way than are counted here");
+    now.bulks[now.n_bulks++] =
+        bulk{static_cast<unsigned char *>(to), static_cast<const unsigned char *>(from), bytes, at};
     wake_waiting(at); /* who waits brings it */
 }
 
@@ -523,7 +636,7 @@ void product_wait(int pending)
      * to the same instruction. So what one lane does behind it (an arrival for its warp) is behind all its lanes'
      * products. wgmma's other instructions are .sync, too; no kernel of ours relies on it, and here their lanes go on
      * by themselves. mbarrier.arrive, try_wait and cp.async.bulk have no .sync: each is one thread's, here as there. */
-    exchange("", 1);
+    warp_barrier();
 }
 } // namespace emulated
 

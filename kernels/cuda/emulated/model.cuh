@@ -9,7 +9,9 @@
  * on has it, but for kernels that do what sm_90 alone can), and full of NaN. An asynchronous
  * copy is done when it is waited for, and its target is NaN until then. So are products of a warpgroup (ptq_wgmma):
  * what they read is looked at no sooner than when they are waited for.
- * What is not: time, caches, memory orders between blocks, what a shuffle leaves unordered, more than one stream.
+ * What is not: time, caches, memory orders between blocks, more than one stream. A shuffle orders lanes here, and
+ * memory with them, which it does on no device: the build with PTQ_RACES (make races) tells of what nothing else
+ * orders.
  *
  * What is recorded (device.h) is kept as it was called, arguments by value, and done when it is replayed: a number of
  * the host's that changes between two replays is as stale here as in a graph.
@@ -94,6 +96,10 @@ void take_turn();
 void turn_was_taken();
 
 void barrier();
+void warp_barrier();
+/* Bytes of memory as an atomic operation reads and writes them. */
+void load(void *to, const void *from, size_t bytes);
+void store(void *to, const void *from, size_t bytes);
 /* Gives `bytes` of each lane of the warp to all its lanes: [WARP][SLOT_BYTES], valid until this lane's next one. */
 const unsigned char *exchange(const void *mine, size_t bytes);
 void copy_later(void *to, const void *from, size_t bytes, size_t valid);
@@ -171,8 +177,7 @@ static inline void __syncthreads()
 }
 static inline void __syncwarp()
 {
-    char nothing = 0;
-    emulated::exchange(&nothing, 1);
+    emulated::warp_barrier();
 }
 
 /* Of all 32 lanes: every kernel of ours keeps its warps whole. */
@@ -185,13 +190,25 @@ template <class T> T ptq_shuffle_xor(T value, int mask)
     return emulated::lane_value(value, emulated::lane() ^ mask);
 }
 
+template <class T> T ptq_atomic_load(const T *from)
+{
+    T value;
+    emulated::load(&value, from, sizeof value);
+    return value;
+}
 template <class T> void ptq_atomic_add(T *to, T value)
 {
-    *to += value;
+    value += ptq_atomic_load(to);
+    emulated::store(to, &value, sizeof value);
 }
 static inline void ptq_atomic_max(unsigned *to, unsigned value)
 {
-    if (value > *to) *to = value;
+    if (value > ptq_atomic_load(to)) emulated::store(to, &value, sizeof value);
+}
+/* A flag: many threads may set it, all to the same value. */
+template <class T> void ptq_set_flag(T *flag, T value)
+{
+    emulated::store(flag, &value, sizeof value);
 }
 static inline unsigned ptq_float_bits(float value)
 {
@@ -202,8 +219,8 @@ static inline unsigned ptq_float_bits(float value)
 /* One more; the count before, which becomes 0 again behind `last`. */
 static inline unsigned ptq_atomic_count(unsigned *counter, unsigned last)
 {
-    unsigned before = *counter;
-    *counter = before >= last ? 0 : before + 1;
+    unsigned before = ptq_atomic_load(counter), after = before >= last ? 0 : before + 1;
+    emulated::store(counter, &after, sizeof after);
     return before;
 }
 /* A load of what is read once: it is not to push out of the caches what is read again. */

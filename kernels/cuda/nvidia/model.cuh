@@ -107,6 +107,10 @@ __device__ __forceinline__ void ptq_atomic_max(unsigned *to, unsigned value)
 {
     atomicMax(to, value);
 }
+template <class T> __device__ __forceinline__ void ptq_set_flag(T *flag, T value)
+{
+    *flag = value;
+}
 __device__ __forceinline__ unsigned ptq_float_bits(float value)
 {
     return __float_as_uint(value);
