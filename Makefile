@@ -22,8 +22,22 @@ UNKNOWN := $(filter-out $(KNOWN),$(foreach w,$(subst \ ,,$(MAKEOVERRIDES)),$(if 
 $(if $(UNKNOWN),$(error make $(MAKECMDGOALS) knows no $(UNKNOWN); it knows $(KNOWN)))
 endif
 
+# Nor is anything installed and built before a missing name is told.
+EXPERIMENTS := $(notdir $(basename $(wildcard experiments/*.yaml)))
+ifneq ($(filter table,$(MAKECMDGOALS)),)
+$(if $(filter $(EXPERIMENTS),$(NAME)),,$(error make table needs NAME=, one of: $(EXPERIMENTS)))
+endif
+
 .PHONY: build command configure table table1 tables claims test fuzz torture coverage mutate mutate-barriers plots report clean help
 .DEFAULT_GOAL := build
+
+# What a goal needs is installed at once, before anything is built.
+DEPS := build
+table table1 tables claims: DEPS := build fetch plot
+plots: DEPS := build plot
+report: DEPS := build report
+torture: DEPS := build ci
+INSTALL = @scripts/install-deps $(DEPS:%=--for %)
 
 build: configure
 	@cmake --build $(BUILD) --parallel $(JOBS)
@@ -32,24 +46,23 @@ command: configure # ptq alone, without the tests
 	@cmake --build $(BUILD) --parallel $(JOBS) --target ptq
 
 configure:
-	@scripts/install-deps --for build
+	$(INSTALL)
 	@test -f $(BUILD)/Makefile || cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=Release $(CMAKE_FLAGS)
 
 table: command
-	@test -n "$$NAME" || { echo "make table needs NAME=, such as NAME=awq-table4; ptq experiments lists them"; exit 1; }
-	@scripts/install-deps --for fetch --for plot
+	$(INSTALL)
 	@scripts/table
 
 table1: command
-	@scripts/install-deps --for fetch --for plot
+	$(INSTALL)
 	@NAME=table1 scripts/table
 
 tables: command # all of them; QUICK=1 is the quick form
-	@scripts/install-deps --for fetch --for plot
+	$(INSTALL)
 	@scripts/tables
 
 claims: command
-	@scripts/install-deps --for fetch --for plot
+	$(INSTALL)
 	@scripts/claims
 
 test:
@@ -64,7 +77,7 @@ fuzz: # T=seconds for each target, TARGETS="gguf results" for some
 	@tests/fuzz/run $(BUILD)-fuzz $(T) $(TARGETS)
 
 torture: build
-	@scripts/install-deps --for ci
+	$(INSTALL)
 	@PTQ_MUST_RUN=1 PTQ_TORTURE=long ctest --test-dir $(BUILD) --output-on-failure -R '^(faults|signals|sweep|allocations|limits)$$' --timeout 36000
 
 coverage: # lines and branches that the tests run: $(BUILD)-coverage/coverage.txt and .html
@@ -80,7 +93,7 @@ mutate-barriers: # each barrier taken out of the kernels, which the tests must m
 	@tests/mutate_barriers.py $(BUILD)-mutate
 
 plots: command
-	@scripts/install-deps --for plot
+	$(INSTALL)
 	@for file in results/*.h5; do \
 	    test -f "$$file" || { echo "results/ holds no .h5 file yet: run make table1"; exit 1; }; \
 	    $(PTQ) plot "$$file" -o "results/plots/$$(basename "$$file" .h5)" || exit 1; \
@@ -88,7 +101,7 @@ plots: command
 
 # One page, HTML and PDF, of all results; REPORT=a folder, FILES="FILE.h5..." others.
 report: command
-	@scripts/install-deps --for report
+	$(INSTALL)
 	@scripts/report
 
 clean:

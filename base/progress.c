@@ -188,6 +188,12 @@ void ptq_progress_note(const char *format, ...)
     fputc('\n', stderr);
 }
 
+enum ptq_status ptq_output_check(struct ptq_error *err)
+{
+    if (fflush(stdout) || ferror(stdout)) return ptq_fail(err, PTQ_EIO, "standard output cannot be written");
+    return PTQ_OK;
+}
+
 void ptq_say(FILE *out, const char *format, ...)
 {
     va_list values;

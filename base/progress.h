@@ -24,6 +24,8 @@ void ptq_progress_end(struct ptq_progress *progress);
 void ptq_progress_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* What people read, on out: one line or a part of one. What of it a terminal would obey becomes '?'. */
 void ptq_say(FILE *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* PTQ_EIO where data did not reach standard output: a full disk, a reader that has gone. */
+enum ptq_status ptq_output_check(struct ptq_error *err);
 /* Takes back a line that is still open, before something else is printed on stderr. */
 void ptq_progress_clear(void);
 

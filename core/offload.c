@@ -261,6 +261,22 @@ static void say_halved(const struct ptq_forward *f)
                       o->resident ? "" : ", and they travel for each block");
 }
 
+enum ptq_status ptq_offload_check_heads(const struct ptq_model *model, struct ptq_error *err)
+{
+    if (model->config.head_size <= PTQ_DEVICE_HEAD) return PTQ_OK;
+    return ptq_fail(err, PTQ_EDEVICE, "%s: %s has heads of %lld, and attention there holds %d; take --device cpu",
+                    model->device->name, model->name, (long long)model->config.head_size, PTQ_DEVICE_HEAD);
+}
+
+/* Windows that the fast attention does not take have no scratch of it. */
+static enum ptq_status check_attention(const struct ptq_forward *f, const struct ptq_block *block,
+                                       struct ptq_error *err)
+{
+    struct ptq_attention shape = ptq_attention_shape(f->model, block);
+    if (f->offload->device->solver.attention_bytes(&shape, f->length)) return PTQ_OK;
+    return ptq_offload_check_heads(f->model, err);
+}
+
 /* Room for this block and all that are not larger. */
 static enum ptq_status take_room(struct ptq_forward *f, const struct ptq_block *block, struct ptq_error *err)
 {
@@ -271,6 +287,7 @@ static enum ptq_status take_room(struct ptq_forward *f, const struct ptq_block *
         sizeof(float) * (size_t)staging_floats(block) <= o->staging_bytes &&
         scratch_bytes(o, f, block, o->windows * f->length) <= o->scratch_bytes)
         return PTQ_OK;
+    PTQ_TRY(check_attention(f, block, err));
     ptq_forward_here(f);
     give_all(o);
     for (o->resident = 1; o->resident >= 0; o->resident--)

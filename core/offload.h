@@ -76,6 +76,10 @@ struct ptq_offload {
  * is given back with it. */
 void ptq_offload_make(struct ptq_arena *arena, struct ptq_forward *f);
 
+/* PTQ_EDEVICE where the device's plain attention, which decoding and the longest windows take, does not hold the
+ * model's heads: it would leave a part of them out. */
+enum ptq_status ptq_offload_check_heads(const struct ptq_model *model, struct ptq_error *err);
+
 /* ptq_forward_block of a pass that has f->offload. Too little memory: half as many windows at a time, which is said
  * once; where not even one has room, and where the device fails: PTQ_EDEVICE. */
 enum ptq_status ptq_offload_block(struct ptq_forward *f, const struct ptq_block *block, int64_t index,

@@ -126,6 +126,7 @@ enum ptq_status ptq_resident_make(struct ptq_arena *arena, const struct ptq_forw
 {
     struct ptq_resident *r = *out = ptq_new(arena, struct ptq_resident, 1);
     const struct ptq_model *m = r->model = forward->model;
+    PTQ_TRY(ptq_offload_check_heads(m, err));
     r->device = m->device;
     r->forward = forward;
     r->capacity = capacity;

@@ -134,6 +134,8 @@ enum { PTQ_RESULTS_SCHEMA = 1 };
       "||X (W' - W)^T||^2 / ||X W^T||^2 on sampled calibration tokens; -1 without calibration")                        \
     X(INT, saturated, "group", "groups, see saturated_groups")                                                         \
     X(INT, groups, "group", "groups of all rows: what means over linears weigh by")                                    \
+    X(INT, code_digest, "1",                                                                                           \
+      "52 bits of the SHA-256 of codes, scales, zeros, order and kept columns: the same number, the same codes")       \
     X(REAL, damp, "1", "GPTQ: percdamp that was used in the end")                                                      \
     X(REAL, loss, "1", "GPTQ, OBQ: the method's own loss")                                                             \
     X(REAL, alpha, "1",                                                                                                \

@@ -292,6 +292,14 @@ enum ptq_status ptq_stats_gather(struct ptq_arena *arena, const struct ptq_model
     return gather(arena, model, windows, out, err);
 }
 
+int ptq_stats_stand(const struct ptq_model_stats *stats)
+{
+    int there = 1;
+    for (int64_t b = 0; stats->has_moments && there && b < stats->blocks; b++)
+        there = stats->moments[b][0].gram || ptq_moments_are_there(stats->folder, b);
+    return there;
+}
+
 enum ptq_status ptq_stats_moments(const struct ptq_model_stats *stats, int64_t block, struct ptq_arena *arena,
                                   struct ptq_moments out[PTQ_N_INPUT], struct ptq_error *err)
 {
@@ -317,8 +325,7 @@ enum ptq_status ptq_stats_get(struct ptq_arena *arena, const struct ptq_model *m
     ptq_stats_make(arena, model, windows->n * windows->length, with_moments, out);
     out->folder = ptq_format(arena, "%s/%s.blocks", folder, key);
     /* What cannot be had of the cache is measured again. */
-    if (ptq_is_file(path) && ptq_means_fetch(path, out, &cache) == PTQ_OK &&
-        (!with_moments || ptq_moments_are_there(out->folder, out->blocks))) {
+    if (ptq_is_file(path) && ptq_means_fetch(path, out, &cache) == PTQ_OK && ptq_stats_stand(out)) {
         out->from_cache = 1;
         return PTQ_OK;
     }

@@ -73,6 +73,10 @@ int64_t ptq_moments_rows(int64_t rows);
  * is row floor(i * s->rows / n_sample). */
 void ptq_stats_sample(const struct ptq_stats *s, const float *x, int64_t first, int64_t rows);
 
+/* 1 where all that ptq_stats_moments would read is still there. The folder may be emptied at any time, and a damaged
+ * file is removed when it is met: then they are to be measured again. */
+int ptq_stats_stand(const struct ptq_model_stats *stats);
+
 /* A block's moments, read into arena where they are in a file. */
 enum ptq_status ptq_stats_moments(const struct ptq_model_stats *stats, int64_t block, struct ptq_arena *arena,
                                   struct ptq_moments out[PTQ_N_INPUT], struct ptq_error *err);

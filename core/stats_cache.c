@@ -79,11 +79,10 @@ static const char *block_path(struct ptq_arena *arena, const char *folder, int64
     return ptq_format(arena, "%s/block%04lld.h5", folder, (long long)block);
 }
 
-int ptq_moments_are_there(const char *folder, int64_t blocks)
+int ptq_moments_are_there(const char *folder, int64_t block)
 {
-    struct ptq_arena *arena = ptq_arena_make("names");
-    int there = 1; /* where nobody can say, they are measured again */
-    for (int64_t b = 0; there && b < blocks; b++) there = ptq_is_file(block_path(arena, folder, b));
+    struct ptq_arena *arena = ptq_arena_make("name");
+    int there = ptq_is_file(block_path(arena, folder, block)); /* where nobody can say, they are measured again */
     ptq_arena_free(arena);
     return there;
 }

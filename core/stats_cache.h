@@ -13,7 +13,7 @@ enum ptq_status ptq_moments_store(const char *folder, int64_t block, const struc
 /* Sizes are those of `like`, the block's means. */
 enum ptq_status ptq_moments_fetch(const char *folder, int64_t block, const struct ptq_stats like[PTQ_N_INPUT],
                                   struct ptq_arena *arena, struct ptq_moments out[PTQ_N_INPUT], struct ptq_error *err);
-/* 1 where folder has a file for each block. */
-int ptq_moments_are_there(const char *folder, int64_t blocks);
+/* 1 where folder has the block's file. */
+int ptq_moments_are_there(const char *folder, int64_t block);
 
 #endif

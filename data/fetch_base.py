@@ -3,6 +3,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import pwd
 import shutil
 import sys
 import tempfile
@@ -16,25 +17,40 @@ def say(text):
     print("data/fetch: " + text, file=sys.stderr, flush=True)
 
 
+def home_folder():
+    """$HOME; a service or a cron job may have none, then what the password database says. data/locate.c has the same
+    rule, which os.path.expanduser has not where HOME is set to nothing."""
+    if os.environ.get("HOME"):
+        return os.environ["HOME"]
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir or "."
+    except KeyError:
+        return "."
+
+
 def cache_folder():
     """The cache outside the tree. data/locate.c follows the same rule."""
     if os.environ.get("PTQ_CACHE"):
         return os.path.abspath(os.environ["PTQ_CACHE"])
     if os.environ.get("XDG_CACHE_HOME"):
         return os.path.join(os.environ["XDG_CACHE_HOME"], "ptq")
-    return os.path.join(os.path.expanduser("~"), ".cache", "ptq")
+    return os.path.join(home_folder(), ".cache", "ptq")
+
+
+def expanded(path):
+    """~ at its beginning is the user's folder."""
+    return home_folder() + path[1:] if path == "~" or path.startswith("~/") else path
 
 
 def hub_folder():
-    """The Hugging Face cache, by that library's rules."""
+    """The Hugging Face cache, by that library's rules. data/locate.c follows the same ones."""
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if os.environ.get(name):
-            return os.environ[name]
+            return expanded(os.environ[name])
     if os.environ.get("HF_HOME"):
-        return os.path.join(os.environ["HF_HOME"], "hub")
-    if os.environ.get("XDG_CACHE_HOME"):
-        return os.path.join(os.environ["XDG_CACHE_HOME"], "huggingface", "hub")
-    return os.path.join(os.path.expanduser("~"), ".cache", "huggingface", "hub")
+        return os.path.join(expanded(os.environ["HF_HOME"]), "hub")
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
+    return os.path.join(expanded(cache), "huggingface", "hub")
 
 
 def sha256_of(path):

@@ -24,7 +24,14 @@ UNREACHABLE = (5, 6, 7, 28, 35, 97)  # curl's exits for: no name, no connection,
 
 
 def is_hub_name(name):
-    return bool(re.fullmatch(NAME + "/" + NAME + r"(@[A-Za-z0-9._/-]+)?", name)) and ".." not in name
+    """ORG/NAME, or NAME alone, as the hub's oldest models are called (gpt2)."""
+    return bool(re.fullmatch("(" + NAME + "/)?" + NAME + r"(@[A-Za-z0-9._/-]+)?", name)) and ".." not in name
+
+
+def is_meant(name):
+    """Whether a name that nobody said to be the hub's is: a word alone may be anything, unless its model is here."""
+    repo, _, revision = name.partition("@")
+    return is_hub_name(name) and ("/" in repo or os.path.isdir(Repo(repo, revision or "main").folder))
 
 
 def endpoint():

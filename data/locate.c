@@ -5,8 +5,10 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { MANIFEST_LIMIT = 1 << 20, REF_LIMIT = 256 };
 
@@ -19,12 +21,20 @@ static const char *environment(const char *name)
     return value && *value ? value : NULL;
 }
 
-/* $XDG_CACHE_HOME, else $HOME/.cache. */
+/* $HOME; a service or a cron job may have none, then what the password database says. */
+static const char *home_folder(void)
+{
+    const char *home = environment("HOME");
+    const struct passwd *user = home ? NULL : getpwuid(getuid());
+    if (user && user->pw_dir && *user->pw_dir) home = user->pw_dir;
+    return home ? home : ".";
+}
+
+/* $XDG_CACHE_HOME, else .cache in the home folder. */
 static const char *user_cache(struct ptq_arena *arena)
 {
-    const char *xdg = environment("XDG_CACHE_HOME"), *home = environment("HOME");
-    if (xdg) return xdg;
-    return ptq_join(arena, home ? home : ".", ".cache");
+    const char *xdg = environment("XDG_CACHE_HOME");
+    return xdg ? xdg : ptq_join(arena, home_folder(), ".cache");
 }
 
 const char *ptq_cache_folder(struct ptq_arena *arena)
@@ -33,13 +43,21 @@ const char *ptq_cache_folder(struct ptq_arena *arena)
     return own ? own : ptq_join(arena, user_cache(arena), "ptq");
 }
 
-static const char *hub_folder(struct ptq_arena *arena)
+static const char *named_hub_folder(struct ptq_arena *arena)
 {
     const char *hub = environment("HF_HUB_CACHE"), *home = environment("HF_HOME");
     if (!hub) hub = environment("HUGGINGFACE_HUB_CACHE"); /* its older name, which that library still reads */
     if (hub) return hub;
     if (home) return ptq_join(arena, home, "hub");
     return ptq_join(arena, user_cache(arena), "huggingface/hub");
+}
+
+/* ~ at its beginning is the user's folder, as that library takes it: no shell expands a container's settings. */
+static const char *hub_folder(struct ptq_arena *arena)
+{
+    const char *folder = named_hub_folder(arena);
+    if (folder[0] != '~' || (folder[1] && folder[1] != '/')) return folder;
+    return ptq_format(arena, "%s%s", home_folder(), folder + 1);
 }
 
 static enum ptq_status exists(const char *path, int *there, struct ptq_error *err)
@@ -82,17 +100,22 @@ static int looks_like_file(const char *name)
     return 0;
 }
 
-/* "org/name" or "org/name@revision" into its parts; 0 when name is something else. */
-static int split_hub_name(struct ptq_arena *arena, const char *name, const char **org, const char **model,
-                          const char **revision)
+/* A name of the hub in its parts; org is NULL where it has none, as the hub's oldest models ("gpt2"). */
+struct hub_name {
+    const char *org, *model, *revision;
+};
+
+/* "org/name", "name", or either with "@revision"; 0 when name is something else. */
+static int split_hub_name(struct ptq_arena *arena, const char *name, struct hub_name *out)
 {
     const char *slash = strchr(name, '/'), *at = strchr(name, '@');
     size_t length = at ? (size_t)(at - name) : strlen(name);
-    if (!slash || slash > name + length) return 0;
-    *org = ptq_strndup(arena, name, (size_t)(slash - name));
-    *model = ptq_strndup(arena, slash + 1, length - (size_t)(slash + 1 - name));
-    *revision = ptq_strdup(arena, at ? at + 1 : "main");
-    return ptq_is_bare_name(*org) && ptq_is_bare_name(*model);
+    if (slash && slash > name + length) slash = NULL; /* of the revision */
+    *out = (struct hub_name){.revision = ptq_strdup(arena, at ? at + 1 : "main")};
+    const char *model = slash ? slash + 1 : name;
+    if (slash) out->org = ptq_strndup(arena, name, (size_t)(slash - name));
+    out->model = ptq_strndup(arena, model, length - (size_t)(model - name));
+    return (!out->org || ptq_is_bare_name(out->org)) && ptq_is_bare_name(out->model);
 }
 
 /* ---- the Hugging Face cache ---- */
@@ -140,34 +163,26 @@ static int is_own_snapshot(const char *path, const char *folder)
     return own;
 }
 
-static int is_hub_name(struct ptq_arena *arena, const char *name, const char **org, const char **model,
-                       const char **revision)
+static int is_hub_name(struct ptq_arena *arena, const char *name, struct hub_name *out)
 {
-    return !looks_like_file(name) && split_hub_name(arena, name, org, model, revision);
+    return !looks_like_file(name) && split_hub_name(arena, name, out);
 }
 
 const char *ptq_hub_id(struct ptq_arena *arena, const char *name)
 {
-    const char *org, *model, *revision;
-    if (ptq_is_folder(name) || ptq_is_file(name) || !is_hub_name(arena, name, &org, &model, &revision)) return NULL;
-    return ptq_format(arena, "%s/%s", org, model);
+    struct hub_name hub;
+    if (ptq_is_folder(name) || ptq_is_file(name) || !is_hub_name(arena, name, &hub) || !hub.org) return NULL;
+    return ptq_format(arena, "%s/%s", hub.org, hub.model);
 }
 
-static enum ptq_status locate_hub(struct ptq_arena *arena, const char *name, const char **path, struct ptq_error *err)
+/* The snapshot of a model that has its folder in the cache, or, with an organisation, ought to. */
+static enum ptq_status find_snapshot(struct ptq_arena *arena, const char *name, const struct hub_name *hub,
+                                     const char *folder, enum ptq_kind kind, const char **path, struct ptq_error *err)
 {
-    const char *org, *model, *revision;
-    if (!is_hub_name(arena, name, &org, &model, &revision))
-        return ptq_fail(err, PTQ_EINPUT,
-                        "%s: no such file or folder, and no name of a model; give a path, a name of data/MANIFEST or "
-                        "ORG/NAME",
-                        name);
-    if (!is_revision(revision)) return ptq_fail(err, PTQ_EINPUT, "%s: what follows @ is no revision", name);
-    const char *hub = hub_folder(arena);
-    const char *folder = ptq_format(arena, "%s/models--%s--%s", hub, org, model);
     const char *commit;
-    enum ptq_kind model_folder, snapshot = PTQ_NOTHING;
-    PTQ_TRY(ptq_look(folder, &model_folder, err));
-    PTQ_TRY(resolve_revision(arena, folder, revision, &commit, err));
+    enum ptq_kind snapshot = PTQ_NOTHING;
+    if (!is_revision(hub->revision)) return ptq_fail(err, PTQ_EINPUT, "%s: what follows @ is no revision", name);
+    PTQ_TRY(resolve_revision(arena, folder, hub->revision, &commit, err));
     *path = ptq_format(arena, "%s/snapshots/%s", folder, commit);
     if (ptq_is_bare_name(commit)) PTQ_TRY(ptq_look(*path, &snapshot, err));
     if (snapshot == PTQ_FOLDER) {
@@ -175,13 +190,27 @@ static enum ptq_status locate_hub(struct ptq_arena *arena, const char *name, con
         return ptq_fail(err, PTQ_EINPUT, "%s: the snapshot %s is a link that leaves %s; fetch the model anew", name,
                         *path, folder);
     }
-    if (model_folder == PTQ_FOLDER)
+    if (kind == PTQ_FOLDER)
         return ptq_fail(err, PTQ_EINPUT,
                         "%s: revision %s is not in the Hugging Face cache (%s); fetch it: data/fetch hub %s", name,
-                        revision, folder, name);
+                        hub->revision, folder, name);
     return ptq_fail(err, PTQ_EINPUT,
                     "%s: no such file or folder, and not in the Hugging Face cache (%s); fetch it: data/fetch hub %s",
-                    name, hub, name);
+                    name, hub_folder(arena), name);
+}
+
+static enum ptq_status locate_hub(struct ptq_arena *arena, const char *name, const char **path, int *is_name,
+                                  struct ptq_error *err)
+{
+    struct hub_name hub;
+    enum ptq_kind kind;
+    *is_name = is_hub_name(arena, name, &hub);
+    if (!*is_name) return PTQ_OK;
+    const char *folder = ptq_format(arena, "%s/models--%s%s%s", hub_folder(arena), hub.org ? hub.org : "",
+                                    hub.org ? "--" : "", hub.model);
+    PTQ_TRY(ptq_look(folder, &kind, err));
+    *is_name = hub.org || kind == PTQ_FOLDER; /* a word alone may be anything */
+    return *is_name ? find_snapshot(arena, name, &hub, folder, kind, path, err) : PTQ_OK;
 }
 
 /* ---- the cache and its MANIFEST ---- */
@@ -250,8 +279,13 @@ enum ptq_status ptq_locate_model(struct ptq_arena *arena, const char *name, cons
     int there;
     PTQ_TRY(find(arena, name, "models", ".gguf", path, &there, err));
     if (there) return PTQ_OK;
+    PTQ_TRY(locate_hub(arena, name, path, &there, err));
+    if (there) return PTQ_OK;
     if (ptq_is_bare_name(name)) PTQ_TRY(ask_manifest(arena, name, "model", err));
-    return locate_hub(arena, name, path, err);
+    return ptq_fail(err, PTQ_EINPUT,
+                    "%s: no such file or folder, and no name of a model; give a path, a name of data/MANIFEST or "
+                    "ORG/NAME",
+                    name);
 }
 
 enum ptq_status ptq_locate_text(struct ptq_arena *arena, const char *name, const char **path, struct ptq_error *err)

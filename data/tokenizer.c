@@ -37,9 +37,9 @@ static enum ptq_status read_any(struct ptq_tokenizer *tokenizer, struct ptq_aren
     PTQ_TRY(ptq_look(path, &kind, err));
     if (kind != PTQ_FOLDER) return ptq_tokenizer_read_json(tokenizer, arena, follow(arena, path), err);
     const char *json = ptq_join(arena, path, "tokenizer.json");
-    PTQ_TRY(ptq_look(json, &kind, err));
-    return kind == PTQ_FILE ? ptq_tokenizer_read_json(tokenizer, arena, json, err)
-                            : ptq_tokenizer_read_files(tokenizer, arena, path, err);
+    PTQ_TRY(ptq_look_itself(json, &kind, err)); /* a link to what a cache has lost is there: other files, other ids */
+    return kind != PTQ_NOTHING ? ptq_tokenizer_read_json(tokenizer, arena, json, err)
+                               : ptq_tokenizer_read_files(tokenizer, arena, path, err);
 }
 
 enum ptq_status ptq_tokenizer_open(struct ptq_arena *arena, const char *path, struct ptq_tokenizer **out,

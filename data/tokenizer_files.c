@@ -25,8 +25,8 @@ static enum ptq_status load_optional(struct ptq_arena *arena, const char *folder
 {
     const char *path = ptq_join(arena, folder, name);
     enum ptq_kind kind;
-    PTQ_TRY(ptq_look(path, &kind, err));
-    if (kind != PTQ_FILE) return PTQ_OK;
+    PTQ_TRY(ptq_look_itself(path, &kind, err));
+    if (kind == PTQ_NOTHING) return PTQ_OK;
     PTQ_TRY(ptq_tokenizer_load_json(arena, path, out, err));
     if (ptq_json_is(*out, JSON_OBJECT)) return PTQ_OK;
     return ptq_fail(err, PTQ_EINPUT, "%s: the file must be a JSON object", path);
@@ -36,8 +36,8 @@ static enum ptq_status load_files(struct folder *folder, struct ptq_arena *arena
 {
     const char *vocab = ptq_join(arena, folder->path, "vocab.json");
     enum ptq_kind kind;
-    PTQ_TRY(ptq_look(vocab, &kind, err));
-    if (kind != PTQ_FILE)
+    PTQ_TRY(ptq_look_itself(vocab, &kind, err));
+    if (kind == PTQ_NOTHING)
         return ptq_fail(err, PTQ_EINPUT,
                         "%s: has neither tokenizer.json nor vocab.json; fetch the model's tokenizer files too",
                         folder->path);

@@ -370,8 +370,10 @@ static enum ptq_status choose(const struct ptq_options *o, int wanted[N_OPERATIO
 
 static void print_head(const struct machine *m)
 {
-    printf("%s, %s, %d threads: reads %.1f GB/s (all threads), sgemm %.1f GF/s (one)\n", ptq_ops()->name,
-           ptq_blas_name(), ptq_pool_size(), m->read / 1e9, m->sgemm / 1e9);
+    struct ptq_arena *arena = ptq_arena_make("a head");
+    printf("%s, %s, %s: reads %.1f GB/s (all threads), sgemm %.1f GF/s (one)\n", ptq_ops()->name, ptq_blas_name(),
+           ptq_counted(arena, ptq_pool_size(), "thread"), m->read / 1e9, m->sgemm / 1e9);
+    ptq_arena_free(arena);
     printf("%-18s %5s %6s %5s %4s %11s %9s %9s %8s %8s\n", "op", "M", "N", "K", "bits", "us", "GB/s", "GF/s", "of read",
            "of sgemm");
 }

@@ -118,6 +118,32 @@ static void print_worth(const struct ptq_cell *a, const struct ptq_cell *b, FILE
                                   : "B is higher");
 }
 
+/* Linear i of both sides, where both files know its codes; files before 2026-11-28 do not. */
+static int knows_codes(const struct ptq_cell *a, const struct ptq_cell *b, int i)
+{
+    const struct ptq_linear_report *x = &a->linear[i], *y = &b->linear[i];
+    return x->code_digest && y->code_digest && strcmp(x->name, y->name) == 0;
+}
+
+/* Whether the numbers differ because the codes do, or because the same codes were evaluated otherwise. */
+static void print_codes(struct ptq_arena *arena, const struct ptq_cell *a, const struct ptq_cell *b, FILE *out)
+{
+    int known = 0, other = 0;
+    const char *first = NULL;
+    if (!a->n_linears || a->n_linears != b->n_linears) return;
+    for (int i = 0; i < a->n_linears; i++) {
+        known += knows_codes(a, b, i);
+        if (!knows_codes(a, b, i) || a->linear[i].code_digest == b->linear[i].code_digest) continue;
+        if (!other++) first = ptq_escape(arena, PTQ_TABLE_TEXT, a->linear[i].name);
+    }
+    if (known < a->n_linears) return;
+    fprintf(out, "%12s ", "");
+    if (other)
+        fprintf(out, "the codes of %d of %s differ, first of %s\n", other, ptq_counted(arena, known, "linear"), first);
+    else
+        fprintf(out, "the same codes in %s: only their evaluation differs\n", ptq_counted(arena, known, "linear"));
+}
+
 /* "s1 (config 2c26b46b) and s2 (config fcde2b2e) have the same weights and differ in config.json." */
 static const char *model_difference(struct ptq_arena *arena, const struct ptq_cell *a, const struct ptq_cell *b)
 {
@@ -140,7 +166,9 @@ static void print_pair(struct ptq_arena *arena, const struct ptq_cell *a, const 
     fprintf(out, "%12.6f %12.6f %+12.3g %12.3g  %s  %s%s%s%s\n", a->ppl, b->ppl, isnan(difference) ? 0 : difference,
             largest_difference(a, b), both_names(arena, a->model, b->model), ptq_escape(arena, PTQ_TABLE_TEXT, a->spec),
             *fields ? "  (other " : "", fields, *fields ? ")" : "");
-    if (!has_same_nll(a, b)) print_worth(a, b, out);
+    if (has_same_nll(a, b)) return;
+    print_worth(a, b, out);
+    print_codes(arena, a, b, out);
 }
 
 static void print_missing(struct ptq_arena *arena, const struct side *side, FILE *out)

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* What was measured on a text; null where the cell had none (ptq quantize), since 0 would be a perplexity. */
 static json_t *measured(const struct ptq_cell *c, double value)
@@ -149,13 +150,14 @@ static enum ptq_status run(const struct ptq_options *o, struct ptq_session *sess
     PTQ_TRY(ptq_results_check_beside(resolved.out, err));
     PTQ_TRY(ptq_results_lock(resolved.out, &lock, err));
     enum ptq_status status = run_and_store(&resolved, session, arena, cell, err);
+    if (status) rmdir(ptq_format(arena, "%s" PTQ_CELLS, resolved.out)); /* empty, it is read as a run under way */
     ptq_results_unlock(&lock);
     return status;
 }
 
 enum ptq_status ptq_eval(const struct ptq_options *options, struct ptq_error *err)
 {
-    if (options->n_operands != 1) return ptq_fail(err, PTQ_EUSAGE, "eval needs one MODEL; see ptq eval --help");
+    PTQ_TRY(ptq_options_check_model(options, "eval", err));
     if (!options->text) return ptq_fail(err, PTQ_EUSAGE, "eval needs --text FILE");
     struct ptq_arena *arena = ptq_arena_make("eval");
     struct ptq_session *session = ptq_session_make();

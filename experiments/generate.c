@@ -151,6 +151,7 @@ static enum ptq_status next_tokens(struct talk *t, struct ptq_error *err)
             return PTQ_OK;
         }
         say_token(t, id);
+        PTQ_TRY(ptq_output_check(err)); /* nobody reads on */
         if (t->n_new + 1 < t->wanted)
             PTQ_TRY(ptq_decoder_push(d, &id, 1, err));
         else
@@ -169,6 +170,7 @@ static enum ptq_status generate(struct talk *t, struct ptq_error *err)
     char rest[4];
     double started = ptq_seconds();
     if (!t->o->json) say(t, t->o->prompt, strlen(t->o->prompt));
+    PTQ_TRY(ptq_output_check(err));
     t->used = 0; /* the text is what is new */
     PTQ_TRY(ptq_decoder_push(&t->decoder, t->prompt, t->n_prompt, err));
     t->prefill = ptq_seconds() - started;
@@ -265,7 +267,7 @@ static enum ptq_status prepare(struct talk *t, struct ptq_session *session, stru
 
 enum ptq_status ptq_generate(const struct ptq_options *o, struct ptq_error *err)
 {
-    if (o->n_operands != 1) return ptq_fail(err, PTQ_EUSAGE, "generate needs one MODEL; see ptq generate --help");
+    PTQ_TRY(ptq_options_check_model(o, "generate", err));
     if (!o->prompt) return ptq_fail(err, PTQ_EUSAGE, "generate needs --prompt TEXT");
     struct talk t = {.o = o, .arena = ptq_arena_make("generate"), .scratch = ptq_arena_make("a token")};
     struct ptq_session *session = ptq_session_make();

@@ -85,7 +85,7 @@ static const char *length_of(struct ptq_arena *arena, const struct ptq_report *r
 static const char *seed_of(struct ptq_arena *arena, const struct ptq_report *report, const struct ptq_report_row *row)
 {
     (void)report;
-    if (strcmp(row->cell->method, "fp16") == 0) return "";
+    if (!ptq_reads_calib(row->cell) && !ptq_spec_reads_seed(row->cell->spec)) return ""; /* RTN's is of its errors */
     /* orders of one seed's sums are that seed's */
     if (row->seeds.cell[0]->seed != row->seeds.cell[row->seeds.n - 1]->seed)
         return ptq_format(arena, "mean of %d seeds", row->seeds.n);

@@ -2,6 +2,7 @@
 
 #include "export.h"
 #include "path.h"
+#include "unicode.h"
 #include "words.h"
 
 #include <stddef.h>
@@ -18,11 +19,11 @@ static const struct option {
     const char *value, *doc;
 } options[] = {
 #define AT(member) offsetof(struct ptq_options, member)
-    {"text", TEXT, AT(text), 0, 0, "FILE", "evaluation text: a file, or a name in the cache"},
+    {"text", NAME, AT(text), 0, 0, "FILE", "evaluation text: a file, or a name in the cache"},
     {"method", TEXT, AT(method), 0, 0, "SPEC",
      "fp16, rtn:w3,g128, salient:w3,g128,select=activation,...; w and g that are left out are the method's own, "
      "mostly g128, while experiments have w3,g64 [fp16]"},
-    {"calib", TEXT, AT(calib), 0, 0, "FILE", "calibration text: a file, or a name in the cache"},
+    {"calib", NAME, AT(calib), 0, 0, "FILE", "calibration text: a file, or a name in the cache"},
     {"window", NUMBER, AT(window), 2, 1 << 24, "N", "tokens in a window [2048, or the model's positions]"},
     {"max-windows", NUMBER, AT(max_windows), 1, 1 << 30, "N", "at most N windows, from the start of the text [all]"},
     {"calib-windows", NUMBER, AT(calib_windows), 1, 1 << 30, "N", "calibration windows [64]"},
@@ -41,7 +42,7 @@ static const struct option {
     {"fresh", FLAG, AT(fresh), 0, 0, NULL,
      "start over: all cells anew; the results that are there stay until these are"},
     {"set", SET, 0, 0, 0, "KEY=VALUE", "change a key of the experiment; may be given several times"},
-    {"reuse", TEXT, AT(reuse), 0, 0, "PATH", "take finished cells from a results file, or from those of a folder"},
+    {"reuse", NAME, AT(reuse), 0, 0, "PATH", "take finished cells from a results file, or from those of a folder"},
     {"quick", FLAG, AT(quick), 0, 0, NULL, "the experiment's quick form: its section quick, as --set quick=1"},
     {"launcher", TEXT, AT(launcher), 0, 0, "NAME",
      "local; slurm: a job array, a task a cell (docs/clusters.md) [local]"},
@@ -198,6 +199,8 @@ enum ptq_status ptq_options_parse(struct ptq_arena *arena, int argc, char **argv
             only_operands = 1;
         else if (!only_operands && argv[i][0] == '-' && argv[i][1])
             PTQ_TRY(take_option(argc, argv, &i, taken, out, err));
+        else if (!argv[i][0])
+            return ptq_fail(err, PTQ_EUSAGE, "argument %d is empty; it must be a name", out->n_operands + 1);
         else
             out->operand[out->n_operands++] = argv[i];
     }
@@ -253,6 +256,14 @@ enum ptq_status ptq_options_job(const struct ptq_options *o, struct ptq_job *job
     if (o->bos) PTQ_TRY(ptq_bos_parse(o->bos, &job->bos, err));
     if (o->calib_sample) PTQ_TRY(ptq_sample_parse(o->calib_sample, &job->calib_sample, err));
     return PTQ_OK;
+}
+
+enum ptq_status ptq_options_check_model(const struct ptq_options *o, const char *command, struct ptq_error *err)
+{
+    if (o->n_operands != 1) return ptq_fail(err, PTQ_EUSAGE, "%s needs one MODEL; see ptq %s --help", command, command);
+    size_t length = strlen(o->operand[0]);
+    if (!o->json || ptq_utf8_check(o->operand[0], length) == length) return PTQ_OK;
+    return ptq_fail(err, PTQ_EUSAGE, "%s: JSON holds no name that is not UTF-8; call without --json", o->operand[0]);
 }
 
 /* A sweep has full precision beside its packed cells, and says of each what it ran by; one cell is what was asked for.

@@ -33,6 +33,9 @@ int ptq_is_word_of(const char *words, const char *name);
 /* The help text of the options in taken, one line each, as they are meant by the command of this name. */
 void ptq_options_print(const char *command, const char *taken);
 
+/* That the command was given one MODEL, whose name JSON can hold where that is asked for: told before the work. */
+enum ptq_status ptq_options_check_model(const struct ptq_options *options, const char *command, struct ptq_error *err);
+
 /* The path that a cell runs by (model and source_dtype its own) is the one that was asked for, if any was. */
 enum ptq_status ptq_options_check_path(const struct ptq_options *options, const char *path, const char *model,
                                        const char *source_dtype, struct ptq_error *err);

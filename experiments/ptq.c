@@ -122,8 +122,11 @@ static void keep_standard_streams(void)
 /* Data that did not reach stdout is an error like any other. */
 static enum ptq_status flush_output(enum ptq_status status, struct ptq_error *err)
 {
-    if (fflush(stdout) && !status) return ptq_fail(err, PTQ_EIO, "standard output cannot be written");
-    return status;
+    struct ptq_error unwritten;
+    enum ptq_status written = ptq_output_check(&unwritten);
+    if (status || !written) return status;
+    *err = unwritten;
+    return written;
 }
 
 /* Of the words that are no command: --help, --version. Returns whether word is one. */

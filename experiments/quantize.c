@@ -48,7 +48,7 @@ static enum ptq_status shard_bytes(uint64_t *out, struct ptq_error *err)
 
 static enum ptq_status check_options(const struct ptq_options *o, struct ptq_error *err)
 {
-    if (o->n_operands != 1) return ptq_fail(err, PTQ_EUSAGE, "quantize needs one MODEL; see ptq quantize --help");
+    PTQ_TRY(ptq_options_check_model(o, "quantize", err));
     if (!o->method) return ptq_fail(err, PTQ_EUSAGE, "quantize needs --method SPEC; ptq methods lists them");
     if (!o->format) return ptq_fail(err, PTQ_EUSAGE, "quantize needs --format, " PTQ_EXPORT_WORDS);
     if (!o->out) return ptq_fail(err, PTQ_EUSAGE, "quantize needs -o DIR, a folder that is not there yet");

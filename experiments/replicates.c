@@ -4,6 +4,7 @@
 #include "student.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
 static int same(const char *a, const char *b)
@@ -139,12 +140,41 @@ static void average_tokens(struct ptq_arena *arena, const struct ptq_replicates 
     }
 }
 
+/* The mean over the seeds of the number at an offset of linear number l; a negative one was not measured. */
+static double mean_of_linear(const struct ptq_replicates *r, int l, size_t offset)
+{
+    double sum = 0, n = 0, first = 0;
+    for (int i = 0; i < r->n; i++) {
+        double x = *(const double *)((const char *)&r->cell[i]->linear[l] + offset);
+        if (i == 0) first = x;
+        if (x >= 0) sum += x, n++;
+    }
+    return n > 0 ? sum / n : first;
+}
+
+/* Means over the seeds of what was measured of each linear. */
+static void average_linears(struct ptq_arena *arena, const struct ptq_replicates *r, struct ptq_cell *out)
+{
+    for (int i = 1; i < r->n; i++)
+        if (r->cell[i]->n_linears != out->n_linears) return;
+    out->linear = ptq_new(arena, struct ptq_linear_report, out->n_linears);
+    for (int l = 0; l < out->n_linears; l++) {
+        out->linear[l] = r->cell[0]->linear[l];
+#define MEAN_INT(name)
+#define MEAN_REAL(name) out->linear[l].name = mean_of_linear(r, l, offsetof(struct ptq_linear_report, name));
+#define X(kind, name, ...) MEAN_##kind(name)
+        PTQ_LINEAR_FIELDS(X)
+#undef X
+    }
+}
+
 const struct ptq_cell *ptq_replicates_mean(struct ptq_arena *arena, const struct ptq_replicates *r)
 {
     if (r->n < 2) return r->cell[0];
     struct ptq_cell *mean = ptq_new(arena, struct ptq_cell, 1);
     *mean = *r->cell[0];
     average_tokens(arena, r, mean);
+    average_linears(arena, r, mean);
     mean->nll_mean = 0;
     for (int i = 0; i < r->n; i++) mean->nll_mean += r->cell[i]->nll_mean / r->n;
     mean->ppl = exp(mean->nll_mean);

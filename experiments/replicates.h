@@ -76,8 +76,9 @@ int ptq_is_replicate(struct ptq_arena *arena, const struct ptq_cell *a, const st
 /* Fills all but cell and n. */
 void ptq_replicates_summarise(struct ptq_replicates *r);
 
-/* The cell that stands for all of them: nll, perplexity, PTQ_AGAINST_FIELDS and a cell's own seconds are means over the
- * seeds (ppl of nll), peaks of memory are the largest, everything else is the first one's. The first one itself where n
+/* The cell that stands for all of them: nll, perplexity, PTQ_AGAINST_FIELDS, a cell's own seconds and the errors and
+ * other fractions of each linear are means over the seeds (ppl of nll), peaks of memory are the largest, everything
+ * else is the first one's. The first one itself where n
  * is 1. In arena. */
 const struct ptq_cell *ptq_replicates_mean(struct ptq_arena *arena, const struct ptq_replicates *r);
 

@@ -15,6 +15,9 @@
 extern "C" {
 #endif
 
+/* Elements of the largest head that ops.attention and the kernels of struct ptq_decoding hold. */
+enum { PTQ_DEVICE_HEAD = 256 };
+
 /* How a packed linear is computed. Only the first is meant to be used; the others are what it is compared with. */
 enum ptq_packed_kernel {
     PTQ_PACKED_BEST,   /* activations permuted once, before */

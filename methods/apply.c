@@ -3,8 +3,10 @@
 #include "grid.h"
 #include "ops.h"
 #include "pool.h"
+#include "sha256.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { ROWS_A_TASK = 64 };
@@ -86,11 +88,35 @@ static enum ptq_status check_codes(const struct ptq_qmat *q, const char *name, s
     return PTQ_OK;
 }
 
+/* 52 bits, which JSON's numbers hold, of all that the linear's values are computed from; never 0, which says that a
+ * file is older than this. */
+static int64_t digest(const struct ptq_qmat *q)
+{
+    size_t groups = (size_t)(q->n * q->n_groups);
+    char hex[PTQ_SHA256_HEX];
+    struct ptq_sha256 *hash = ptq_sha256_begin();
+    const int64_t shape[] = {q->n, q->k, q->n_groups, q->grid.group_size, q->perm != NULL, q->n_keep, q->n_divided};
+    ptq_sha256_add(hash, shape, sizeof shape);
+    ptq_sha256_add(hash, q->code, (size_t)(q->n * q->k));
+    ptq_sha256_add(hash, q->scale, groups * sizeof *q->scale);
+    ptq_sha256_add(hash, q->zero, groups * sizeof *q->zero);
+    if (q->perm) ptq_sha256_add(hash, q->perm, (size_t)q->k * sizeof *q->perm);
+    ptq_sha256_add(hash, q->keep, (size_t)q->n_keep * sizeof *q->keep);
+    ptq_sha256_add(hash, q->kept, (size_t)(q->n * q->n_keep) * sizeof *q->kept);
+    ptq_sha256_add(hash, q->divided, (size_t)q->n_divided * sizeof *q->divided);
+    ptq_sha256_add(hash, q->divisor, (size_t)q->n_divided * sizeof *q->divisor);
+    ptq_sha256_end(hash, hex);
+    hex[13] = 0;
+    int64_t bits = strtoll(hex, NULL, 16);
+    return bits ? bits : 1;
+}
+
 static enum ptq_status finish_linear(struct ptq_linear *linear, const struct ptq_qmat *q, const struct ptq_stats *stats,
                                      struct ptq_arena *scratch, struct ptq_linear_report *report, struct ptq_error *err)
 {
     PTQ_TRY(check_codes(q, linear->name, err));
     report->groups = q->n * q->n_groups;
+    report->code_digest = digest(q);
     struct ptq_mark mark = ptq_arena_mark(scratch);
     measure(linear, q, stats, scratch, report);
     ptq_arena_rewind(scratch, mark);

@@ -99,9 +99,18 @@ int64_t ptq_grid_quantize(struct ptq_qmat *q, const float *w)
     return atomic_load(&task.saturated);
 }
 
+/* Bits of one of q's zeros. A container stores them all in one way, so one that is no code makes each a number. */
+static double zero_bits(const struct ptq_qmat *q)
+{
+    int maxq = (1 << q->grid.w_bit) - 1;
+    for (int64_t i = 0; i < q->n * q->n_groups; i++)
+        if (!(q->zero[i] >= 0 && q->zero[i] <= (float)maxq && q->zero[i] == rintf(q->zero[i]))) return 16;
+    return q->grid.sym ? 0 : q->grid.w_bit;
+}
+
 double ptq_qmat_bits(const struct ptq_qmat *q)
 {
-    double zero = q->grid.sym ? 0 : q->grid.w_bit, n = (double)q->n, k = (double)q->k, keep = (double)q->n_keep;
+    double zero = zero_bits(q), n = (double)q->n, k = (double)q->k, keep = (double)q->n_keep;
     double bits = n * (k - keep) * q->grid.w_bit + n * (double)q->n_groups * (16 + zero) + keep * (16 * n + 32);
     return (bits + (q->perm ? 32 * k : 0) + 64 * (double)q->n_divided) / (n * k);
 }

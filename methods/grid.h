@@ -34,9 +34,9 @@ int64_t ptq_grid_quantize(struct ptq_qmat *q, const float *w);
 /* The same for rows [first, first + rows) of q alone, w[rows][K], on the calling thread. */
 int64_t ptq_grid_quantize_rows(struct ptq_qmat *q, const float *w, int64_t first, int64_t rows);
 
-/* Stored bits a weight: codes (not of salient columns), 16 for a scale, w_bit for a zero (none where sym), 16 for a
- * salient weight and 32 for its column's number, 32 for a column's place where permuted, 64 for a divided column's
- * number and divisor. */
+/* Stored bits a weight: codes (not of salient columns), 16 for a scale, w_bit for a zero (none where sym; 16 where a
+ * zero of q is no code, as a method's own may be), 16 for a salient weight and 32 for its column's number, 32 for a
+ * column's place where permuted, 64 for a divided column's number and divisor. */
 double ptq_qmat_bits(const struct ptq_qmat *q);
 
 #endif

@@ -427,6 +427,31 @@ static enum ptq_status evaluate_travelling(struct run *r, struct ptq_error *err)
     return status;
 }
 
+/* A planned cell whose statistics are there. */
+static enum ptq_status evaluate_planned(const struct ptq_planned *plan, const struct ptq_job *job,
+                                        struct ptq_arena *arena, struct ptq_cell *cell, struct ptq_error *err)
+{
+    static const struct ptq_windows nothing = {.length = 1};
+    struct run r = {.model = &plan->model->model,
+                    .spec = &plan->spec,
+                    .seed = job->seed,
+                    .stats = plan->calib && ptq_spec_reads_stats(&plan->spec) ? plan->calib->stats : NULL,
+                    .calib = plan->calib ? &plan->calib->windows : NULL,
+                    .eval = plan->eval ? &plan->eval->windows : &nothing,
+                    .arena = arena,
+                    .sink = job->sink,
+                    .cell = cell};
+    return travel_with_cell(plan) ? evaluate_travelling(&r, err) : evaluate(&r, err);
+}
+
+/* Why it failed: moments that were damaged, which are removed then, or whose folder somebody emptied. A sink has had
+ * blocks already, and is not given them twice. */
+static int lost_statistics(const struct ptq_planned *plan, const struct ptq_job *job)
+{
+    const struct ptq_model_stats *stats = plan->calib ? plan->calib->stats : NULL;
+    return stats && !job->sink && !ptq_stats_stand(stats);
+}
+
 static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,
                                 struct ptq_cell *cell, struct ptq_error *err)
 {
@@ -446,17 +471,12 @@ static enum ptq_status run_cell(struct ptq_session *session, const struct ptq_jo
     if (!travel_with_cell(&plan)) PTQ_TRY(ptq_session_calibrate(session, &plan, cell, err));
     cell->reference = job->reference ? reference_of(session, &plan) : NULL;
     cell->prefix = prefix_of(session, &plan);
-    static const struct ptq_windows nothing = {.length = 1};
-    struct run r = {.model = &plan.model->model,
-                    .spec = &plan.spec,
-                    .seed = job->seed,
-                    .stats = plan.calib && ptq_spec_reads_stats(&plan.spec) ? plan.calib->stats : NULL,
-                    .calib = plan.calib ? &plan.calib->windows : NULL,
-                    .eval = plan.eval ? &plan.eval->windows : &nothing,
-                    .arena = arena,
-                    .sink = job->sink,
-                    .cell = cell};
-    return travel_with_cell(&plan) ? evaluate_travelling(&r, err) : evaluate(&r, err);
+    enum ptq_status status = evaluate_planned(&plan, job, arena, cell, err);
+    if (!status || !lost_statistics(&plan, job)) return status;
+    ptq_progress_note("%s: statistics of the calibration were damaged or are gone; they are measured again",
+                      cell->spec);
+    PTQ_TRY(ptq_session_calibrate(session, &plan, cell, err));
+    return evaluate_planned(&plan, job, arena, cell, err);
 }
 
 enum ptq_status ptq_cell_run(struct ptq_session *session, const struct ptq_job *job, struct ptq_arena *arena,

@@ -68,7 +68,8 @@ enum ptq_status ptq_session_calibrate(struct ptq_session *s, const struct ptq_pl
 {
     struct ptq_shared_windows *calib = plan->calib;
     if (!calib || !ptq_spec_reads_stats(&plan->spec)) return PTQ_OK;
-    if (calib->stats && calib->stats->has_moments >= calib->with_moments) return PTQ_OK;
+    if (calib->stats && calib->stats->has_moments >= calib->with_moments && ptq_stats_stand(calib->stats))
+        return PTQ_OK;
     double started = ptq_seconds();
     ptq_peak_rss_lap(NULL);
     ptq_session_forget(s, NULL);

@@ -88,7 +88,8 @@ enum ptq_status ptq_session_device(const struct ptq_job *job, struct ptq_model *
 const char *ptq_session_identity(struct ptq_arena *arena, const struct ptq_shared_model *model);
 
 /* Statistics of the cell's calibration, where it reads any: measured by the first cell that asks, and held until
- * another one's are asked for. Fills cell->seconds_calibrate, and the peak there, where they were not in the cache. */
+ * another one's are asked for, or until their files are gone. Fills cell->seconds_calibrate, and the peak there, where
+ * they were not in the cache. */
 enum ptq_status ptq_session_calibrate(struct ptq_session *session, const struct ptq_planned *plan,
                                       struct ptq_cell *cell, struct ptq_error *err);
 /* Frees the statistics that are held, if they are not those of keep (NULL: whosever). */

@@ -18,7 +18,7 @@ static const struct ptq_param grid_params[] = {
     {.name = "g", .min = -1, .max = 1 << 20, .doc = "inputs that share a scale (group_size), not 0; -1: the whole row"},
     {.name = "range", .words = "awq|gptq", .max = 1, .doc = "awq: min..max as they are; gptq: stretched to hold 0"},
     {.name = "sym", .max = 1, .doc = "1: symmetric grid"},
-    {.name = "scale_dtype", .words = "fp32|fp16", .max = 1, .doc = "arithmetic that finds scales and codes"},
+    {.name = "scale_dtype", .words = "fp32|fp16", .max = 1, .doc = "arithmetic of the grid; gptq, obq: fp32 alone"},
     {.name = "only", .text = 1, .doc = "quantise these linears alone: 3.down, a role, a block, a pattern; a|b"},
     {0},
 };

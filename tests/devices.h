@@ -32,6 +32,8 @@ static const float guard = 1234.5f;
 
 /* of cuda/emulated/emulate.cpp */
 void ptq_cuda_emulated_seed(uint64_t seed);
+/* Shared memory of a block there; 0: as always. */
+void ptq_cuda_emulated_shared(size_t bytes);
 
 struct setup {
     const struct ptq_device *device;

@@ -86,6 +86,11 @@ __global__ void unfinished_kernel(const float *in)
     ptq_copy_async16(ptq_shared<float>(), in, 16);
 }
 
+__global__ void large_kernel(float *out)
+{
+    *out = 1;
+}
+
 /* Of `orders` orders of the threads, in how many the reversed array is right. */
 extern "C" int emulation_reversed(int with_barrier, int orders)
 {
@@ -151,12 +156,15 @@ extern "C" int emulation_copied(int with_wait)
 extern "C" int emulation_ends(int which)
 {
     alignas(16) static const float in[4] = {};
+    static float out;
     pid_t child = fork();
     if (child == 0) {
         if (!freopen("/dev/null", "w", stderr)) _exit(2);
         if (which == 0) PTQ_LAUNCH(half_barrier_kernel, 1, N, 0);
         if (which == 1) PTQ_LAUNCH(half_warp_kernel, 1, N, 0);
         if (which == 2) PTQ_LAUNCH(unfinished_kernel, 1, 32, 32 * 16, in);
+        if (which == 3) PTQ_LAUNCH(large_kernel, 1, 1, (99 << 10) + 16, &out);
+        if (which == 4) PTQ_LAUNCH(large_kernel, 1, 1, 99 << 10, &out);
         _exit(0);
     }
     int status = 0;

@@ -55,4 +55,10 @@ static inline void family_close(struct family *f)
     golden_close(&f->g);
 }
 
+/* The file's test_family on one of them, its state the family's name. */
+#define FAMILY_TEST(family)                                                                                            \
+    {                                                                                                                  \
+#family, test_family, NULL, NULL, #family                                                                      \
+    }
+
 #endif

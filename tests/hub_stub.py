@@ -70,7 +70,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.note()
         parts = self.path.strip("/").split("/")
-        name = parts[3] if parts[:2] == ["api", "models"] else parts[1]
+        repo = parts[2:] if parts[:2] == ["api", "models"] else parts
+        name = repo[0] if repo[1] in ("revision", "tree", "resolve") else repo[1]  # without an organisation, and with
         if name == "gated":
             self.answer(401)
         elif name == "absent" or "nosuch" in parts:

@@ -1,5 +1,6 @@
 /* Claims: what is wrong in their file is refused; the verdict follows from where the interval lies; what is missing is
  * said; and the tree's own claims parse. */
+#include "documented.h"
 #include "drawn_cells.h"
 #include "judged_claims.h"
 
@@ -349,15 +350,7 @@ static void test_printed(void **state)
 static void test_documentation(void **state)
 {
     (void)state;
-    char *printed = NULL, *page;
-    size_t size;
-    FILE *out = open_memstream(&printed, &size);
-    ptq_claim_measures_print(out);
-    fclose(out);
-    if (ptq_read_file(arena, PTQ_FIXTURES "/../../docs/experiments.md", 1 << 20, &page, &size, &err))
-        fail_msg("%s", err.text);
-    if (!strstr(page, printed)) fail_msg("docs/experiments.md needs this table:\n%s", printed);
-    free(printed);
+    expect_documented("experiments.md", ptq_claim_measures_print);
 }
 
 int main(void)

@@ -231,6 +231,13 @@ for typed in '-o x.md' --out=x.md; do
 done
 expect 2 "option '-n' is not known here; --help" "$ptq" table "$work/t.h5" -n 3
 
+# an unset variable in quotes: no name begins the sentence that would ask for one
+expect 2 'ptq: argument 1 is empty; it must be a name' "$ptq" eval '' --text "$models/text.txt"
+expect 2 'ptq: argument 2 is empty; it must be a name' "$ptq" diff "$models/llama" ''
+expect 2 'ptq: --text is empty; it must be a name' "$ptq" eval "$models/llama" --text ''
+expect 2 'ptq: --calib is empty; it must be a name' "${eval_llama[@]}" --method gptq:w4,g32 --calib=
+expect 2 'ptq: --reuse is empty; it must be a name' "$ptq" run "$work/e.yaml" --reuse ''
+
 # eval -o adds its cell to what the file holds
 expect 0 'ppl' "${eval_llama[@]}" -o "$work/t.h5" --method rtn:w4,g32
 expect 0 'rtn:w4,g32' "$ptq" inspect "$work/t.h5"

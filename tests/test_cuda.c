@@ -246,7 +246,7 @@ int emulation_copied(int with_wait);
 int emulation_ends(int which);
 
 /* What the emulation is for: a missing barrier, one that only a warp far behind needs, a missing wait, threads that
- * never meet. */
+ * never meet, shared memory that not every device has. */
 static void test_emulation(void **state)
 {
     (void)state;
@@ -257,7 +257,8 @@ static void test_emulation(void **state)
     assert_int_equal(emulation_arrived(20), 20);
     assert_true(emulation_copied(1));
     assert_false(emulation_copied(0));
-    for (int which = 0; which < 3; which++) assert_true(emulation_ends(which));
+    for (int which = 0; which < 4; which++) assert_true(emulation_ends(which));
+    assert_false(emulation_ends(4));
 }
 
 /* No device: what is wrong and what to do, in our words, for every case. */

@@ -381,6 +381,14 @@ static void awq_scales(struct setup *s)
     }
 }
 
+/* Rows that are too long for shared memory: 98 KiB are 25000 columns, and LLaMA-2-70B has 28672. */
+static void awq_long_scales(struct setup *s)
+{
+    ptq_cuda_emulated_shared(512);
+    awq_scales(s);
+    ptq_cuda_emulated_shared(0);
+}
+
 /* Bounds and codes of a linear, all of it through methods/awq_device.c. */
 static void awq_bounds(struct setup *s)
 {
@@ -435,7 +443,9 @@ static void awq_bounds(struct setup *s)
 }
 
 #define PTQ_SOLVER_TESTS(X)                                                                                            \
-    X(products) X(not_finite) X(not_finite_anywhere) X(grams) X(attention) X(means) X(gptq) X(awq_scales) X(awq_bounds)
+    X(products)                                                                                                        \
+    X(not_finite)                                                                                                      \
+    X(not_finite_anywhere) X(grams) X(attention) X(means) X(gptq) X(awq_scales) X(awq_long_scales) X(awq_bounds)
 #define X(name)                                                                                                        \
     static void test_##name(void **state)                                                                              \
     {                                                                                                                  \

@@ -103,6 +103,32 @@ static void test_worth(void **state)
     expect_part(text, "p 0.0002: B is lower\n");
 }
 
+static void set_digests(struct ptq_cell *c, int64_t first)
+{
+    for (int i = 0; i < c->n_linears; i++) c->linear[i].code_digest = first ? first + i : 0;
+}
+
+/* Whether the codes or their evaluation differ; nothing is said where a file is older than the digests. */
+static void test_codes(void **state)
+{
+    (void)state;
+    int equal = 1;
+    struct ptq_cell a = cells[1], b = make_cell(arena, "smollm2", a.spec, 0.3);
+    set_digests(&a, 7);
+    set_digests(&b, 7);
+    store(at("a.h5"), &a, 1);
+    store(at("b.h5"), &b, 1);
+    expect_part(diff(&equal), "the same codes in 3 linears: only their evaluation differs\n");
+    b.linear[1].code_digest = 99;
+    remove_test_results(at("b.h5"));
+    store(at("b.h5"), &b, 1);
+    expect_part(diff(&equal), "the codes of 1 of 3 linears differ, first of model.layers.1.mlp.up_proj\n");
+    set_digests(&b, 0);
+    remove_test_results(at("b.h5"));
+    store(at("b.h5"), &b, 1);
+    assert_null(strstr(diff(&equal), "codes"));
+}
+
 /* A checkpoint of codes as ptq eval measures it: rtn:w4,g64's tokens, and one of them off. */
 static struct ptq_cell codes_of(const char *method, const char *holds, int w_bit, int group_size, float off)
 {
@@ -292,8 +318,9 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(equal),          TEST(different),         TEST(worth),
-                                       TEST(export),         TEST(not_there),         TEST(inspect),
-                                       TEST(inspect_deltas), TEST(inspect_under_way), TEST(stopped)};
+    const struct CMUnitTest tests[] = {TEST(equal),   TEST(different),      TEST(worth),
+                                       TEST(codes),   TEST(export),         TEST(not_there),
+                                       TEST(inspect), TEST(inspect_deltas), TEST(inspect_under_way),
+                                       TEST(stopped)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 /* Experiments: what the axes make, and each wrong key or value with its place and what to write instead. */
 #include "arena_test.h"
+#include "documented.h"
 #include "experiment.h"
-#include "mapped.h"
 #include "schema.h"
 #include "words.h"
 
@@ -478,15 +478,7 @@ static void test_list(void **state)
 static void test_documentation(void **state)
 {
     (void)state;
-    char *printed = NULL, *page;
-    size_t size;
-    FILE *out = open_memstream(&printed, &size);
-    ptq_settings_print(out);
-    fclose(out);
-    if (ptq_read_file(arena, PTQ_FIXTURES "/../../docs/experiments.md", 1 << 20, &page, &size, &error))
-        fail_msg("%s", error.text);
-    if (!strstr(page, printed)) fail_msg("docs/experiments.md needs this table:\n%s", printed);
-    free(printed);
+    expect_documented("experiments.md", ptq_settings_print);
 }
 
 int main(void)

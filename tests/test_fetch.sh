@@ -73,6 +73,28 @@ test_manifest_of_the_tree() {
     [ "$line" -ge 7 ] || fail "only $line entries"
 }
 
+# ptq looks where data/fetch puts things (test_locate.c has its side), also where a service has no HOME
+test_folders_without_home() {
+    local home
+    home=$(getent passwd "$(id -u)" | cut -d: -f6)
+    for set in -uHOME HOME=; do
+        env -u PTQ_CACHE -u XDG_CACHE_HOME -u HF_HUB_CACHE -u HUGGINGFACE_HUB_CACHE "$set" PYTHONPATH="$tree/data" \
+            python3 -c 'from fetch_base import *; print(cache_folder()); print(hub_folder())' >"$scratch/folders"
+        printf '%s\n' "$home/.cache/ptq" "$home/.cache/huggingface/hub" | expect_file /dev/stdin "$scratch/folders"
+    done
+}
+
+# A home that nobody may write to, a full disk: what can be done about it.
+test_cache_that_cannot_be() {
+    PTQ_CACHE='' XDG_CACHE_HOME='' HOME=/proc expect_exit 1 "$fetch" default
+    expect_text '^data/fetch: /proc/.cache(/ptq)?: .*; PTQ_CACHE=FOLDER puts the cache elsewhere$' "$scratch/err"
+    : >"$scratch/file"
+    PTQ_CACHE=$scratch/file expect_exit 1 "$fetch" default
+    expect_text "^data/fetch: $scratch/file: .*; PTQ_CACHE=FOLDER puts" "$scratch/err"
+    PTQ_MANIFEST=$scratch/none expect_exit 1 "$fetch" list
+    expect_text "^data/fetch: $scratch/none: No such file or directory$" "$scratch/err"
+}
+
 test_manifest_is_checked() {
     local sha
     sha=$(sha256 x)
@@ -195,6 +217,27 @@ test_hub() {
     echo '{"model_type": "LLAMA"}' >"$(readlink -f "$folder/config.json")" # damaged since
     expect_exit 0 "$fetch" --verify hub org/good
     expect_file "$scratch/config" "$folder/config.json"
+}
+
+test_hub_without_organisation() {
+    manifest "tiny | model | - | pypi:tinymodel==9.0!m | copy | $(sha256 other) | MIT | x"
+    local folder=$HF_HUB_CACHE/models--oldest/snapshots/$commit
+    expect_exit 1 "$fetch" need oldest # it may be anything, until it is here
+    expect_text 'oldest is neither a path, nor ORG/NAME, nor one of: tiny' "$scratch/err"
+    expect_exit 0 "$fetch" hub oldest
+    expect_weights "$folder/model.safetensors"
+    HF_ENDPOINT=$closed expect_exit 0 "$fetch" need oldest "oldest@$commit"
+    expect_text "^$folder$" "$scratch/out"
+    HF_ENDPOINT=$closed expect_exit 1 "$fetch" hub ..
+    expect_text 'hub wants one ORG/NAME' "$scratch/err"
+}
+
+test_hub_folder_with_tilde() {
+    # shellcheck disable=SC2088 # data/fetch expands it, as nothing has
+    HOME=$scratch HF_HUB_CACHE='~/tilde' expect_exit 0 "$fetch" hub org/tilde
+    expect_text "^$scratch/tilde/models--org--tilde/snapshots/$commit$" "$scratch/out"
+    HOME=$scratch HF_HOME='~' expect_exit 0 env -u HF_HUB_CACHE "$fetch" hub org/tilde
+    expect_text "^$scratch/hub/models--org--tilde/snapshots/$commit$" "$scratch/out"
 }
 
 test_hub_without_range() {

@@ -60,13 +60,29 @@ PY
 
 # A pipe gets the text as it is; a terminal nothing that it would obey, of the prompt or of the model.
 test_terminal() {
-    local prompt=$'the\e[31m old\n\u009b'
+    local prompt=$'the\e[31m old\n\xc2\x9b' # U+009B, by its bytes: bash knows \u in a locale of UTF-8 alone
     "$ptq" generate "$model" --prompt "$prompt" -n 3 --quiet >"$scratch/out"
     grep -q $'^the\e\[31m old$' "$scratch/out" || fail "the prompt is not there as it was given"
     python3 -c 'import pty, sys; sys.exit(pty.spawn(sys.argv[1:]))' "$ptq" generate "$model" --prompt "$prompt" -n 3 \
         --quiet >"$scratch/shown" </dev/null
     expect_text '^the\?\[31m old' "$scratch/shown"
     expect_no_text $'\e|\u009b' "$scratch/shown"
+}
+
+# Where the text goes nowhere, no more of it is computed: each token costs more than the one before.
+to_nowhere() {
+    local code=0
+    timeout 60 "$ptq" generate "$model" --prompt "the old" -n 100000 --quiet 2>"$scratch/err" || code=$?
+    echo $code >"$scratch/code"
+}
+
+test_nobody_reads() {
+    to_nowhere >/dev/full
+    [ "$(cat "$scratch/code")" = 1 ] || fail "a full disk: exit $(cat "$scratch/code")"
+    expect_text '^ptq: standard output cannot be written$' "$scratch/err"
+    (trap '' PIPE; to_nowhere) | head -c 20 >"$scratch/out"
+    [ "$(cat "$scratch/code")" = 1 ] || fail "a reader that has gone: exit $(cat "$scratch/code")"
+    expect_text '^ptq: standard output cannot be written$' "$scratch/err"
 }
 
 test_refused() {
@@ -116,6 +132,8 @@ found = json.load(open(sys.argv[1]))
 rows = found["rows"]
 sys.exit(not rows or not all(row["op"] == "rmsnorm" for row in rows))
 PY
+    expect_exit 0 "$ptq" bench rmsnorm --threads 1
+    expect_text ", 1 thread: reads" "$scratch/out"
     expect_exit 2 "$ptq" bench nothing
     expect_text "'nothing' is not known; known: linear, .*, packed-int8-shared$" "$scratch/err"
     expect_text "nothing" "$scratch/err"

@@ -145,8 +145,9 @@ static void check_codes(struct family *f, const struct ptq_model_stats *stats, i
     printf("%-8s w%d g32 codes: equal but for %ld ties\n", f->g.name, w_bit, (long)ties);
 }
 
-static void check_family(const char *name)
+static void test_family(void **state)
 {
+    const char *name = *state;
     struct family family, *f = &family;
     struct ptq_model_stats stats;
     family_open(f, name);
@@ -158,60 +159,10 @@ static void check_family(const char *name)
     family_close(f);
 }
 
-static void test_llama(void **state)
-{
-    (void)state;
-    check_family("llama");
-}
-
-static void test_llama3(void **state)
-{
-    (void)state;
-    check_family("llama3");
-}
-
-static void test_opt(void **state)
-{
-    (void)state;
-    check_family("opt");
-}
-
-static void test_opt350(void **state)
-{
-    (void)state;
-    check_family("opt350");
-}
-
-static void test_qwen2(void **state)
-{
-    (void)state;
-    check_family("qwen2");
-}
-
-static void test_mistral(void **state)
-{
-    (void)state;
-    check_family("mistral");
-}
-
-static void test_gpt2(void **state)
-{
-    (void)state;
-    check_family("gpt2");
-}
-
-static void test_bloom(void **state)
-{
-    (void)state;
-    check_family("bloom");
-}
-
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_llama), cmocka_unit_test(test_llama3),
-                                       cmocka_unit_test(test_opt),   cmocka_unit_test(test_opt350),
-                                       cmocka_unit_test(test_qwen2), cmocka_unit_test(test_mistral),
-                                       cmocka_unit_test(test_gpt2),  cmocka_unit_test(test_bloom)};
+    const struct CMUnitTest tests[] = {FAMILY_TEST(llama), FAMILY_TEST(llama3),  FAMILY_TEST(opt),  FAMILY_TEST(opt350),
+                                       FAMILY_TEST(qwen2), FAMILY_TEST(mistral), FAMILY_TEST(gpt2), FAMILY_TEST(bloom)};
     ptq_progress_quiet(1);
     ptq_pool_start(2);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

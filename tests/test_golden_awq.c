@@ -181,8 +181,9 @@ static void check_config(struct family *f, const struct ptq_model_stats *stats, 
         fail_msg("%s %s: the pipeline gives %.8f", f->g.name, config, cell.ppl);
 }
 
-static void check_family(const char *name)
+static void test_family(void **state)
 {
+    const char *name = *state;
     static const int bits[] = {3, 3, 4}, size[] = {32, 128, 32};
     struct family family, *f = &family;
     struct ptq_model_stats stats;
@@ -193,30 +194,6 @@ static void check_family(const char *name)
     printf("%-8s scales of %d of %d searches\n", name, same_ratio, searches);
     if (same_ratio < 0.99 * searches) fail_msg("%s: %d searches end elsewhere", name, searches - same_ratio);
     family_close(f);
-}
-
-static void test_llama(void **state)
-{
-    (void)state;
-    check_family("llama");
-}
-
-static void test_llama3(void **state)
-{
-    (void)state;
-    check_family("llama3");
-}
-
-static void test_opt(void **state)
-{
-    (void)state;
-    check_family("opt");
-}
-
-static void test_qwen2(void **state)
-{
-    (void)state;
-    check_family("qwen2");
 }
 
 static void test_post_norm(void **state)
@@ -237,8 +214,7 @@ static void test_post_norm(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_llama), cmocka_unit_test(test_llama3),
-                                       cmocka_unit_test(test_opt), cmocka_unit_test(test_qwen2),
+    const struct CMUnitTest tests[] = {FAMILY_TEST(llama), FAMILY_TEST(llama3), FAMILY_TEST(opt), FAMILY_TEST(qwen2),
                                        cmocka_unit_test(test_post_norm)};
     ptq_progress_quiet(1);
     ptq_pool_start(2);

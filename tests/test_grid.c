@@ -118,6 +118,12 @@ static void test_bits(void **state)
     assert_true(fabs(ptq_qmat_bits(&q) - 4.15625) < 1e-12);
     q.grid.sym = 1;
     assert_true(fabs(ptq_qmat_bits(&q) - 4.125) < 1e-12);
+    for (int i = 0; i < 3; i++) { /* a zero that is no code makes all of them numbers, whatever the grid says */
+        q.zero[300] = (const float[]){6.75f, -1, 16}[i];
+        assert_true(fabs(ptq_qmat_bits(&q) - 4.25) < 1e-12);
+    }
+    q.zero[300] = 15;
+    assert_true(fabs(ptq_qmat_bits(&q) - 4.125) < 1e-12);
     ptq_arena_free(arena);
 }
 

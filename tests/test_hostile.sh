@@ -248,6 +248,21 @@ assert json.load(sys.stdin)["tensors"][0]["name"] == "a\x9b31m\u202eb"' <"$scrat
     expect_text 'hidden_act' "$scratch/err"
 }
 
+# JSON has no place for such a name, which is said before the work and not after it; all else takes it.
+test_name_that_is_not_utf8() {
+    local model=$scratch/$'odd\xff' command
+    cp -r "$models/llama" "$model"
+    for command in "eval --text $models/text.txt --window 32 --max-windows 1" "quantize --method rtn:w4,g32 --format fp16 -o $scratch/none" \
+        "generate --prompt a -n 1"; do
+        # shellcheck disable=SC2086 # words
+        expect_exit 2 "$ptq" $command "$model" --json
+        [ "$(cat "$scratch/out" "$scratch/err")" = "ptq: $scratch/odd?: JSON holds no name that is not UTF-8; call without --json" ] ||
+            fail "${command%% *}: $(cat "$scratch/out" "$scratch/err")"
+    done
+    [ ! -e "$scratch/none" ] || fail "it was quantised"
+    expect_exit 0 "$ptq" eval "$model" --text "$models/text.txt" --window 32 --max-windows 1
+}
+
 # Nothing in $scratch/out and err that a terminal would obey, in UTF-8 or as single bytes.
 nothing_obeyed() {
     python3 - "$1" "$scratch/out" "$scratch/err" <<'PYTHON' || fail "$1 prints what a terminal obeys"

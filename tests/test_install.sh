@@ -74,6 +74,31 @@ test_neither_root_nor_sudo() {
     expect_no_text '^(install|update)' "$scratch/log"
 }
 
+# who may not install is told all that a goal needs at once, and not the rest after minutes of building
+test_make_asks_once() {
+    local goal wanted
+    machine 1000
+    tool sudo <<<'exit 1'
+    for goal in 'table1 gnuplot-nox' 'claims python3-pip' 'plots gnuplot-nox' 'report weasyprint' 'torture strace' 'test curl'; do
+        read -r goal wanted <<<"$goal"
+        PATH=$scratch/bin:$PATH expect_exit 2 env -u MAKEFLAGS make -C "$tree" BUILD="$scratch/none" "$goal" </dev/null
+        expect_text "run as root: apt-get update && apt-get install .* cmake .*$wanted" "$scratch/err"
+    done
+    [ ! -e "$scratch/none" ] || fail "something was built"
+}
+
+test_make_table_needs_a_name() {
+    local name
+    machine 0
+    tool cmake <<<'exit 1'
+    for name in '' nothing; do
+        PATH=$scratch/bin:$PATH expect_exit 2 env -u MAKEFLAGS NAME="$name" make -C "$tree" BUILD="$scratch/none" table </dev/null
+        expect_text 'make table needs NAME=, one of: .*awq-table4' "$scratch/err"
+    done
+    [ ! -s "$scratch/log" ] || fail "it was told after apt-get ran"
+    rm "$scratch/bin/cmake"
+}
+
 test_install_that_fails() {
     machine 0
     tool apt-get <<<'exit 100'
@@ -95,6 +120,18 @@ test_quick_when_all_is_there() {
     "$install" --for build >/dev/null 2>&1 --dry-run
     now=$(date +%s%N)
     [ $(((now - start) / 1000000)) -lt 2000 ] || fail "took $(((now - start) / 1000000)) ms"
+}
+
+# make and make table1 configure a machine that has the group build and nothing else: Python comes with fetch
+test_build_is_enough_to_configure() {
+    local program
+    have cmake || return 0
+    mkdir -p "$scratch/programs"
+    for program in gcc g++ cc c++ make cmake pkg-config git as ld ar ranlib nm objdump strip objcopy readelf; do
+        ln -s "$(command -v $program)" "$scratch/programs/"
+    done
+    expect_exit 0 env PATH="$scratch/programs" cmake -S "$tree" -B "$scratch/configured" \
+        -DPTQ_CUDA=OFF -DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF
 }
 
 # scripts/table with a ptq that writes down what it was called with

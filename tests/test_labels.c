@@ -75,6 +75,15 @@ static void test_seeds(void **state)
     assert_string_equal(report.row[1].label, "AWQ, mean of 3 seeds");
     assert_string_equal(label(cells, 5, &report), "GPTQ, seed 1");
     assert_string_equal(ptq_label_without(arena, &report, &report.row[1], PTQ_LABEL_SEED), "AWQ");
+    /* a seed that draws nothing but the windows of output errors tells nothing */
+    cells[0] = calibrated("rtn:w3,g64", "perl", "random", 8, 512);
+    assert_string_equal(label(cells, 7, &report), "GPTQ");
+    assert_string_equal(report.row[0].label, "RTN");
+    assert_string_equal(label(cells, 5, &report), "GPTQ, seed 1");
+    assert_string_equal(report.row[0].label, "RTN");
+    cells[0] = calibrated("salient:w3,g64,select=random,fraction=0.01", "perl", "random", 8, 512);
+    assert_string_equal(label(cells, 5, &report), "GPTQ, seed 1");
+    assert_string_equal(report.row[0].label, "salient at random, seed 0");
 }
 
 /* A checkpoint of codes that is evaluated as it is. */

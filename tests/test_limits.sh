@@ -50,6 +50,22 @@ test_little_address_space() {
     expect_exit 0 "$ptq" table "$scratch/v.h5"
 }
 
+# A cell that cannot be stored leaves nothing that a reader would take for a run under way; what was there stays.
+test_evaluation_on_a_full_disk() {
+    local file=$scratch/full.h5
+    # shellcheck disable=SC2016 # for the shell that it starts
+    local full=(bash -c 'ulimit -f 1; exec "$@"' full)
+    expect_exit 1 "${full[@]}" "${eval_llama[@]}" -o "$file"
+    expect_text '^ptq: .*cannot be written: File too large' "$scratch/err"
+    [ -z "$(find "$scratch" -name 'full.h5*')" ] || fail "left: $(ls -d "$file"*)"
+    expect_exit 1 "$ptq" table "$file"
+    expect_text 'full.h5: there is no such results file' "$scratch/err"
+    expect_exit 0 "${eval_llama[@]}" -o "$file"
+    expect_exit 1 "${full[@]}" "${eval_llama[@]}" --method rtn:w3,g32 -o "$file"
+    [ "$(find "$scratch" -name 'full.h5*')" = "$file" ] || fail "left: $(ls -d "$file"*)"
+    expect_exit 0 "$ptq" table "$file"
+}
+
 # Each reader finds the table of before or that of after, whole.
 test_reader_while_results_are_joined() {
     local file=$scratch/j.h5 bits reader

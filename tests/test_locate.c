@@ -3,6 +3,8 @@
 
 #include "files.h"
 
+#include <pwd.h>
+
 struct fixture {
     char folder[64];
     struct ptq_arena *arena;
@@ -55,7 +57,10 @@ static void assert_no_model(struct fixture *f, const char *name, const char *wor
 static void the_cache_is_where_the_environment_says(void **state)
 {
     struct fixture *f = *state;
-    assert_string_equal(ptq_cache_folder(f->arena), "./.cache/ptq");
+    const char *own = ptq_join(f->arena, getpwuid(getuid())->pw_dir, ".cache/ptq");
+    assert_string_equal(ptq_cache_folder(f->arena), own);
+    setenv("HOME", "", 1);
+    assert_string_equal(ptq_cache_folder(f->arena), own);
     setenv("HOME", "/h", 1);
     assert_string_equal(ptq_cache_folder(f->arena), "/h/.cache/ptq");
     setenv("XDG_CACHE_HOME", "/x", 1);
@@ -152,6 +157,48 @@ static void the_hub_is_where_the_environment_says(void **state)
     assert_model(f, "org/name", ptq_format(f->arena, "%s/e/%s", f->folder, tail));
     setenv("HF_HUB_CACHE", in(f, "d"), 1);
     assert_model(f, "org/name", ptq_format(f->arena, "%s/d/%s", f->folder, tail));
+}
+
+/* What nothing expanded on the way here, as the environment of a container: ~ alone, and no other user's. */
+static void the_hubs_folder_may_begin_with_a_tilde(void **state)
+{
+    struct fixture *f = *state;
+    const char *tail = "models--org--name/snapshots/c0ffee";
+    write_hub_model(f, "a/hub");
+    setenv("HOME", in(f, "a"), 1);
+    setenv("HF_HOME", "~", 1);
+    assert_model(f, "org/name", ptq_format(f->arena, "%s/a/hub/%s", f->folder, tail));
+    setenv("HF_HUB_CACHE", "~/hub", 1);
+    assert_model(f, "org/name", ptq_format(f->arena, "%s/a/hub/%s", f->folder, tail));
+    write_hub_model(f, "a");
+    setenv("HF_HUB_CACHE", "~", 1);
+    assert_model(f, "org/name", ptq_format(f->arena, "%s/a/%s", f->folder, tail));
+    setenv("HF_HUB_CACHE", "~a/hub", 1);
+    assert_no_model(f, "org/name", "cache (~a/hub)");
+    setenv("HF_HUB_CACHE", "~/hub", 1);
+    unsetenv("HOME");
+    assert_no_model(f, "org/name", ptq_format(f->arena, "cache (%s/hub)", getpwuid(getuid())->pw_dir));
+}
+
+/* The hub's oldest models, as "gpt2". What is not in its cache may be anything: a path, or a name of the MANIFEST. */
+static void a_model_may_have_no_organisation(void **state)
+{
+    struct fixture *f = *state;
+    setenv("HF_HUB_CACHE", f->folder, 1);
+    write_test_text(f->folder, "M", "small | model | - | x\n");
+    setenv("PTQ_MANIFEST", in(f, "M"), 1);
+    write_test_text(f->folder, "models--gpt2/refs/main", "c0ffee");
+    write_test_text(f->folder, "models--gpt2/refs/pr/1", "beef");
+    write_test_text(f->folder, "models--gpt2/snapshots/c0ffee/config.json", "{}");
+    write_test_text(f->folder, "models--gpt2/snapshots/beef/config.json", "{}");
+    assert_model(f, "gpt2", in(f, "models--gpt2/snapshots/c0ffee"));
+    assert_model(f, "gpt2@beef", in(f, "models--gpt2/snapshots/beef"));
+    assert_model(f, "gpt2@pr/1", in(f, "models--gpt2/snapshots/beef"));
+    assert_no_model(f, "gpt2@other", "revision other is not in;data/fetch hub gpt2@other");
+    assert_no_model(f, "gpt2@..", "no revision");
+    assert_no_model(f, "gpt3", "gpt3: no such file or folder, and no name");
+    assert_no_model(f, "gpt3@main", "gpt3@main: no such file or folder, and no name");
+    assert_no_model(f, "smal", "did you mean 'small'?");
 }
 
 static void revisions_are_commits_branches_and_tags(void **state)
@@ -312,6 +359,8 @@ int main(void)
         TEST(names_of_the_manifest_say_how_to_fetch),
         TEST(texts_of_the_cache_have_short_names),
         TEST(the_hub_is_where_the_environment_says),
+        TEST(the_hubs_folder_may_begin_with_a_tilde),
+        TEST(a_model_may_have_no_organisation),
         TEST(revisions_are_commits_branches_and_tags),
         TEST(a_ref_leads_nowhere_else),
         TEST(a_snapshot_leads_nowhere_else),

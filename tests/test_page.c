@@ -15,9 +15,9 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-static struct ptq_arena *arena;
+#include "folder_test.h" /* behind the others, whose functions take an arena of that name */
+
 static struct ptq_error err;
-static char folder[64];
 
 static const char *at(const char *name)
 {
@@ -304,23 +304,6 @@ static void test_refused(void **state)
     assert_int_equal(ptq_page_write(&file, 1, NULL, at("out"), 0, NULL, &err), PTQ_EIO);
     assert_says(err.text, "none.h5");
     assert_int_not_equal(access(at("out"), F_OK), 0);
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    arena = ptq_arena_make("test");
-    snprintf(folder, sizeof folder, "/tmp/ptq-page-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    FILE *pipe = popen(ptq_format(arena, "rm -r '%s'", folder), "r");
-    int bad = pclose(pipe);
-    ptq_arena_free(arena);
-    return bad;
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, set_up, tear_down)

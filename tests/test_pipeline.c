@@ -1,6 +1,7 @@
 /* The whole way from a text to a cell, on the tiny checkpoints of tests/fixtures/models, against what transformers and
  * a plain torch transcription of the methods say of them (expected.h5, made by tests/fixtures/make_models.py); and that
  * neither threads nor chunks nor kernels change what comes out. */
+#include "files.h"
 #include "forward.h"
 #include "golden.h"
 #include "pipeline.h"
@@ -199,6 +200,30 @@ static void test_cached_statistics(void **state)
     end(&c[0]);
 }
 
+/* Moments that are damaged, or gone, when a cell comes to them are measured again for it and for those behind it. */
+static void test_lost_statistics(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/ptq-cache-XXXXXX";
+    struct check c[2];
+    struct ptq_cell cold, cell;
+    begin(&c[0], &fixtures[1]);
+    run_cell(&c[0], "awq:w3,g32,loss=gram", &cold);
+    assert_non_null(mkdtemp(folder));
+    setenv("PTQ_CACHE", folder, 1);
+    begin(&c[1], &fixtures[1]);
+    for (int run = 0; run < 4; run++) {
+        run_cell(&c[1], run == 2 ? "awq+gptq:w2,g32" : "awq:w3,g32,loss=gram", &cell);
+        if (run != 2) expect_same(&cold, &cell, "statistics that were lost");
+        assert_true((cell.seconds_calibrate > 0) == (run != 3)); /* before the last one nothing happened */
+        if (run == 0) write_test_text(c[1].session->measured->stats->folder, "block0001.h5", "damaged");
+        if (run == 1) remove_test_folder(folder);
+    }
+    for (int i = 0; i < 2; i++) end(&c[i]);
+    remove_test_folder(folder);
+    setenv("PTQ_CACHE", "/nonexistent", 1);
+}
+
 /* Jobs that cannot be: each with words that the sentence must hold. */
 static void test_refused(void **state)
 {
@@ -320,13 +345,10 @@ static void test_peak_is_the_cells(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_full_precision),
-        cmocka_unit_test(test_steps),
-        cmocka_unit_test(test_same_bytes),
-        cmocka_unit_test(test_cached_statistics),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_no_calibration),
-        cmocka_unit_test(test_statistics_are_let_go),
+        cmocka_unit_test(test_full_precision),    cmocka_unit_test(test_steps),
+        cmocka_unit_test(test_same_bytes),        cmocka_unit_test(test_cached_statistics),
+        cmocka_unit_test(test_lost_statistics),   cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_no_calibration),    cmocka_unit_test(test_statistics_are_let_go),
         cmocka_unit_test(test_peak_is_the_cells),
     };
     setenv("PTQ_CACHE", "/nonexistent", 1);

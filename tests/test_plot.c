@@ -16,9 +16,9 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-static struct ptq_arena *arena;
+#include "folder_test.h" /* behind the others, whose functions take an arena of that name */
+
 static struct ptq_error err;
-static char folder[64];
 
 static char *read_text(const char *path)
 {
@@ -463,23 +463,6 @@ static void test_stopped(void **state)
     raise(SIGTERM);
     assert_int_equal(ptq_figures_draw(arena, &figures, folder, 0, &err), PTQ_EINTERRUPT);
     assert_int_equal(count("ls -A | wc -l"), 0);
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    arena = ptq_arena_make("test");
-    snprintf(folder, sizeof folder, "/tmp/ptq-plot-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    FILE *pipe = popen(ptq_format(arena, "rm -r '%s'", folder), "r");
-    int bad = pclose(pipe);
-    ptq_arena_free(arena);
-    return bad;
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, set_up, tear_down)

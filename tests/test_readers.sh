@@ -22,15 +22,33 @@ eval: {text: "$models/text.txt", window: 32, windows: 8}
 YAML
 expect_exit 0 "$ptq" run "$scratch/r.yaml" -o "$scratch/r.h5" --quiet
 
+awk -v fence="$(printf '\140\140\140')" '$0 == fence {on = 0} on; $0 == fence "python" {on = 1}' \
+    "$tree/docs/results.md" >"$scratch/example.py"
+
 test_example() {
-    awk -v fence="$(printf '\140\140\140')" '$0 == fence {on = 0} on; $0 == fence "python" {on = 1}' \
-        "$tree/docs/results.md" >"$scratch/example.py"
     expect_exit 0 "$python" "$scratch/example.py" "$scratch/r.h5"
     expect_text '^ *fp16 +[0-9.]+ +NaN +NaN$' "$scratch/out"
     expect_text '^rtn:w3,g32 +[0-9.]+ +0\.[0-9]+ +0\.[0-9]+$' "$scratch/out"
     expect_text '^rtn:w3,g32: -?0\.[0-9]+ nat a token, [0-9.]+% of the tokens' "$scratch/out"
     expect_text '^model\.layers\.[01]\.[a-z_.]+ +0\.[0-9]+ +0\.[0-9]+$' "$scratch/out"
     expect_text '^nat; mean over tokens of D\(p_FP \|\| p\), natural log$' "$scratch/out"
+}
+
+# Of several models in one file each has an FP16 of its own.
+test_example_of_two_models() {
+    local order one two
+    for order in "$models/llama, $models/opt" "$models/opt, $models/llama"; do
+        sed "s|^models:.*|models: [$order]|" "$scratch/r.yaml" >"$scratch/two.yaml"
+        expect_exit 0 "$ptq" run "$scratch/two.yaml" -o "$scratch/two.h5" --fresh --quiet
+        expect_exit 0 "$python" "$scratch/example.py" "$scratch/two.h5"
+        one=$(sed -n 's/.*: \(.*\) nat a token.*/\1/p' "$scratch/out")
+        two=$("$ptq" table "$scratch/two.h5" --format csv | "$python" -c '
+import sys, pandas
+rows = pandas.read_csv(sys.stdin)
+worst = rows.loc[rows["kl_mean"].idxmax()]
+print("%.6f" % (worst.nll_mean - rows[(rows.method == "fp16") & (rows.model == worst.model)].nll_mean.iloc[0]))')
+        [ "$one" = "$two" ] || fail "the example says $one nat a token, and it is $two"
+    done
 }
 
 # The scalars of the file, of CSV and of JSON are the same numbers, and those computed from the arrays.

@@ -123,6 +123,31 @@ static void test_folded(void **state)
     assert_true(fabs(awq->cell->kl[7] - (cells[2].kl[7] + cells[4].kl[7] + cells[6].kl[7]) / 3) < 1e-6);
 }
 
+/* What was measured of the linears is that of all seeds, too; what one of them has not is that of the others. */
+static void test_linears_of_all_seeds(void **state)
+{
+    (void)state;
+    struct ptq_linear_report linear[3] = {
+        {.name = "a", .weight_error = 0.5, .output_error = 0.25, .groups = 8, .loss = 3, .alpha = -1},
+        {.name = "a", .weight_error = 0.25, .output_error = 0.75, .groups = 8, .loss = 6, .alpha = -1},
+        {.name = "a", .weight_error = 0.75, .output_error = -1, .groups = 8, .loss = 9, .alpha = -1}};
+    struct ptq_cell cells[3];
+    const struct ptq_cell *each[3];
+    for (int i = 0; i < 3; i++) {
+        cells[i] = replicate("gptq:w3,g64,act_order=0", i, 3);
+        cells[i].linear = &linear[i], cells[i].n_linears = 1;
+        each[i] = &cells[i];
+    }
+    struct ptq_replicates r = {.cell = each, .n = 3};
+    const struct ptq_linear_report *mean = ptq_replicates_mean(arena, &r)->linear;
+    assert_true(mean->weight_error == 0.5 && mean->output_error == 0.5 && mean->loss == 6);
+    assert_true(mean->groups == 8 && mean->alpha == -1);
+    assert_string_equal(mean->name, "a");
+    assert_true(linear[0].output_error == 0.25); /* the cell's own */
+    cells[2].n_linears = 0;                      /* as nobody else's: the first one's, whole */
+    assert_true(ptq_replicates_mean(arena, &r)->linear == &linear[0]);
+}
+
 /* The equation of replicates.h, from its parts; here both methods drew the same windows for a seed. */
 static void test_two_variations(void **state)
 {
@@ -331,7 +356,8 @@ static void test_each_seed(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(student), TEST(folded),         TEST(two_variations), TEST(coverage),
-                                       TEST(against), TEST(against_a_part), TEST(printed),        TEST(each_seed)};
+    const struct CMUnitTest tests[] = {TEST(student),  TEST(folded),    TEST(two_variations),
+                                       TEST(coverage), TEST(against),   TEST(against_a_part),
+                                       TEST(printed),  TEST(each_seed), TEST(linears_of_all_seeds)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -238,12 +238,33 @@ static void test_not_finite(void **state)
     close_fixture(&f);
 }
 
+/* Heads that no kernel holds whole: refused, both where tokens are decoded and where windows are too long for the fast
+ * attention, which holds any. */
+static void test_wide_heads(void **state)
+{
+    (void)state;
+    struct ptq_arena *arena = ptq_arena_make("test");
+    struct ptq_model model = {.name = "wide", .device = there()};
+    struct ptq_forward f = {.model = &model, .windows = 1, .batch_windows = 1, .length = 8193};
+    struct ptq_block block = {0};
+    struct ptq_resident *out;
+    struct ptq_error err;
+    model.config.head_size = PTQ_DEVICE_HEAD + 64;
+    model.config.heads = model.config.kv_heads = 1;
+    ptq_offload_make(arena, &f);
+    assert_int_equal(ptq_resident_make(arena, &f, &block, 4, NULL, NULL, NULL, &out, &err), PTQ_EDEVICE);
+    assert_non_null(strstr(err.text, "wide has heads of 320, and attention there holds 256; take --device cpu"));
+    assert_int_equal(ptq_offload_begin(&f, &block, &err), PTQ_EDEVICE);
+    assert_non_null(strstr(err.text, "heads of 320"));
+    ptq_arena_free(arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_logits),     cmocka_unit_test(test_greedy_is_transformers),
         cmocka_unit_test(test_sampled),    cmocka_unit_test(test_little_memory),
-        cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_wide_heads), cmocka_unit_test(test_not_finite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

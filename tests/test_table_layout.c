@@ -1,9 +1,9 @@
 /* Layouts: read with what is wrong refused, cells put where they belong, published numbers beside them; and every
  * experiment of the tree parses, with its layout and its quick form. */
 #include "cells.h"
+#include "documented.h"
 #include "experiment.h"
 #include "table_layout.h"
-#include "mapped.h"
 #include "pivot.h"
 #include "report_parts.h"
 #include "table.h"
@@ -378,15 +378,7 @@ static void test_experiments_of_the_tree(void **state)
 static void test_documentation(void **state)
 {
     (void)state;
-    char *printed = NULL, *page;
-    size_t size;
-    FILE *out = open_memstream(&printed, &size);
-    ptq_table_layout_print(out);
-    fclose(out);
-    if (ptq_read_file(arena, PTQ_FIXTURES "/../../docs/experiments.md", 1 << 20, &page, &size, &err))
-        fail_msg("%s", err.text);
-    if (!strstr(page, printed)) fail_msg("docs/experiments.md needs this table:\n%s", printed);
-    free(printed);
+    expect_documented("experiments.md", ptq_table_layout_print);
 }
 
 int main(void)

@@ -236,6 +236,31 @@ static void links_that_the_user_names_are_followed(void **state)
                    "none: cannot be opened");
 }
 
+/* What is there under one of their names and cannot be read, as the links of a cache that lost a blob, is no reason to
+ * go on with the other files: those may cut a text otherwise. */
+static void files_that_cannot_be_read_are_not_passed_over(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"tokenizer.json", "vocab.json", "tokenizer_config.json",
+                                        "special_tokens_map.json", "added_tokens.json"};
+    struct ptq_tokenizer *tokenizer = NULL;
+    struct ptq_error err;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *own = ptq_join(arena, folder, "files"), *path = ptq_join(arena, own, names[i]);
+        write_test_text(folder, "files/vocab.json", "{\"a\": 0, \"aa\": 1}");
+        write_test_text(folder, "files/merges.txt", "a a");
+        if (i == 1) unlink(path);
+        assert_int_equal(symlink("nowhere", path), 0);
+        assert_refused(names[i], ptq_tokenizer_open(arena, own, &tokenizer, &err), &err,
+                       ptq_format(arena, "files/%s: cannot be opened", names[i]));
+        unlink(path);
+        assert_int_equal(mkdir(path, 0777), 0);
+        assert_refused(names[i], ptq_tokenizer_open(arena, own, &tokenizer, &err), &err,
+                       ptq_format(arena, "files/%s: is a folder", names[i]));
+        assert_int_equal(rmdir(path), 0);
+    }
+}
+
 static void plain_tokens_are_their_own_text(void **state)
 {
     (void)state;
@@ -315,6 +340,7 @@ int main(void)
         cmocka_unit_test(special_tokens_have_a_most),
         cmocka_unit_test(added_tokens_have_ids_in_range),
         cmocka_unit_test(links_that_the_user_names_are_followed),
+        cmocka_unit_test(files_that_cannot_be_read_are_not_passed_over),
         cmocka_unit_test(plain_tokens_are_their_own_text),
         cmocka_unit_test(characters_that_stand_for_no_byte),
         cmocka_unit_test(nothing_is_no_token),

@@ -5,9 +5,11 @@
  * by the block: lane l scores key l; for the mixed values it holds elements l, l + 32, ... of the head. */
 #include "parts.cuh"
 
+#include "../device.h"
+
 namespace ptq_cuda
 {
-enum { WARPS = 8, ROWS_A_WARP = 4, ROWS = WARPS * ROWS_A_WARP, KEYS = WARP, MAX_HEAD = 256, PARTS = MAX_HEAD / WARP };
+enum { WARPS = 8, ROWS_A_WARP = 4, ROWS = WARPS * ROWS_A_WARP, KEYS = WARP, PARTS = PTQ_DEVICE_HEAD / WARP };
 
 struct attention_task {
     float *y;

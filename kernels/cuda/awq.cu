@@ -2,6 +2,7 @@
  * makes C = D^-1 H D^-1 have ones on its diagonal; one product with C, and row sums. Bounds: a warp tries all ten of a
  * row's group against the group's Gram matrix. */
 #include "grid.cuh"
+#include "memory.cuh"
 
 namespace ptq_cuda
 {
@@ -29,10 +30,12 @@ static void begin(uint16_t *c, float *d, const float *h, int64_t k)
     PTQ_LAUNCH(correlation_kernel, dim3((unsigned)k), threads_for(k), 0, c, d, h, k);
 }
 
-/* A block a row, a warp a group of it. The row's errors wait in shared memory for their largest. */
-__global__ void trial_kernel(struct ptq_device_awq t)
+/* A block a row, a warp a group of it. The row's errors wait for their largest in shared memory (SHARED), or, where a
+ * row is too long for that, where its product will come. */
+template <bool SHARED> __global__ void trial_kernel(struct ptq_device_awq t)
 {
-    float *error = ptq_shared<float>(), *part = error + t.k, maxq = (float)((1 << t.grid.w_bit) - 1), most = 0;
+    float *error = SHARED ? ptq_shared<float>() : t.product + blockIdx.x * t.k;
+    float *part = SHARED ? error + t.k : ptq_shared<float>(), maxq = (float)((1 << t.grid.w_bit) - 1), most = 0;
     int64_t row = blockIdx.x, lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
     const float *w = t.w + row * t.k;
     for (int64_t g = threadIdx.x / WARP; g < t.n_groups; g += warps) {
@@ -77,10 +80,13 @@ __global__ void one_kernel(float *one)
 
 static void trial(const struct ptq_device_awq *t)
 {
-    size_t warps = sizeof(float) * (THREADS / WARP);
+    size_t warps = sizeof(float) * (THREADS / WARP), errors = sizeof(float) * (size_t)t->k;
     struct halves delta = {t->delta, t->k, 0}, c = {t->c, t->k, 0};
     float *one = (float *)t->loss; /* the losses come afterwards */
-    PTQ_LAUNCH(trial_kernel, dim3((unsigned)t->n), threads_for(t->k), sizeof(float) * (size_t)t->k + warps, *t);
+    if (errors + warps <= most_shared())
+        PTQ_LAUNCH(trial_kernel<true>, dim3((unsigned)t->n), threads_for(t->k), errors + warps, *t);
+    else
+        PTQ_LAUNCH(trial_kernel<false>, dim3((unsigned)t->n), threads_for(t->k), warps, *t);
     PTQ_LAUNCH(one_kernel, dim3(1), dim3(1), 0, one);
     half_product(floats{t->product, t->k, 0}, delta, c, one, 0, t->n, t->k, t->k, 1);
     PTQ_LAUNCH(trial_loss_kernel, dim3((unsigned)t->n), threads_for(t->k), warps, *t);
@@ -147,17 +153,17 @@ __device__ static void try_bounds(const struct ptq_device_clip &t, const float *
     }
 }
 
-/* A block a group and some rows, one a warp at a time. */
+/* A block a group and some rows, one a warp at a time; ROWS warps, or fewer where shared memory is short. */
 __global__ void __launch_bounds__(ROWS *WARP) clip_kernel(struct ptq_device_clip t, int64_t rows)
 {
     int64_t g = t.group_size, group = blockIdx.x, left = t.k - group * g, n = left < g ? left : g;
-    int warp = (int)threadIdx.x / WARP, lane = (int)threadIdx.x % WARP;
+    int warp = (int)threadIdx.x / WARP, lane = (int)threadIdx.x % WARP, warps = (int)blockDim.x / WARP;
     float *h = ptq_shared<float>(), *error = h + g * g + warp * g * CLIPS;
     for (int64_t i = threadIdx.x; i < g * g; i += blockDim.x)
         h[i] = i / g < n && i % g < n ? t.measure[group * g * g + i] : 0;
     __syncthreads();
     int64_t end = (blockIdx.y + 1) * rows < t.n ? (blockIdx.y + 1) * rows : t.n;
-    for (int64_t row = blockIdx.y * rows + warp; row < end; row += ROWS) {
+    for (int64_t row = blockIdx.y * rows + warp; row < end; row += warps) {
         float product[OWN][CLIPS], most, least = INFINITY;
         int best = 0;
         try_bounds(t, t.w + row * t.k + group * g, n, error, &most);
@@ -190,13 +196,19 @@ __global__ void __launch_bounds__(ROWS *WARP) clip_kernel(struct ptq_device_clip
     }
 }
 
+static size_t clip_bytes(const struct ptq_device_clip *t, int warps)
+{
+    return sizeof(float) * (size_t)(t->group_size * (t->group_size + warps * CLIPS));
+}
+
 static void clip(const struct ptq_device_clip *t)
 {
     enum { ROWS_A_BLOCK = 128 };
-    size_t shared = sizeof(float) * (size_t)(t->group_size * (t->group_size + ROWS * CLIPS));
+    int warps = ROWS;
+    while (warps > 1 && clip_bytes(t, warps) > most_shared()) warps /= 2;
     PTQ_LAUNCH(measure_kernel, dim3((unsigned)t->n_groups), THREADS, 0, *t);
     PTQ_LAUNCH(clip_kernel, dim3((unsigned)t->n_groups, (unsigned)((t->n + ROWS_A_BLOCK - 1) / ROWS_A_BLOCK)),
-               ROWS * WARP, shared, *t, ROWS_A_BLOCK);
+               warps * WARP, clip_bytes(t, warps), *t, ROWS_A_BLOCK);
 }
 
 /* A warp a group of a row. */

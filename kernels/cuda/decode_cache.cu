@@ -406,7 +406,7 @@ static void launch(const struct recall_task &t, const struct ptq_cache *cache, i
     else if (t.d <= 4 * PASS)
         launch_recall<4>(t, cache, m, fresh);
     else
-        launch_recall<8>(t, cache, m, fresh);
+        launch_recall<PTQ_DEVICE_HEAD / PASS>(t, cache, m, fresh);
 }
 
 static struct recall_task task_of(float *y, int64_t ldy, const float *q, int64_t ldq, const struct ptq_attention *shape,

@@ -62,7 +62,14 @@ static void turn(float *r, const double *a, int64_t k)
     PTQ_LAUNCH(turn_kernel, dim3((unsigned)k), threads_for(k), 0, r, a, k);
 }
 
-/* A block a block of columns; thread q has column q of R[block, block]^-1, from its diagonal upwards. */
+/* Where row i of an upper triangle begins, less i: its entry of column q stands at triangle_at(i) + q. */
+__device__ __host__ __forceinline__ int64_t triangle_at(int64_t i)
+{
+    return i * COLUMNS - i * (i + 1) / 2;
+}
+
+/* A block a block of columns; thread q has column q of R[block, block]^-1, from its diagonal upwards. In shared memory
+ * the triangle alone: the whole square, 128 KiB, is more than every device from sm_80 on gives a block. */
 __global__ void invert_kernel(struct ptq_device_gptq t)
 {
     int64_t block = blockIdx.x, from = t.where[block], n = t.where[block + 1] - from, q = threadIdx.x, k = t.k;
@@ -71,9 +78,9 @@ __global__ void invert_kernel(struct ptq_device_gptq t)
         const double *row = t.a + (k - 1 - from - p) * k + k - 1 - from; /* R[from + p][from + i] is row[-i] */
         double sum = p == q;
         if (q < n && p <= q) {
-            for (int64_t i = p + 1; i <= q; i++) sum -= row[-i] * u[i * COLUMNS + q];
+            for (int64_t i = p + 1; i <= q; i++) sum -= row[-i] * u[triangle_at(i) + q];
             sum /= row[-p];
-            u[p * COLUMNS + q] = sum;
+            u[triangle_at(p) + q] = sum;
         }
         if (q < n) t.u[block * COLUMNS * COLUMNS + p * COLUMNS + q] = p <= q ? (float)sum : 0;
     }
@@ -228,7 +235,8 @@ static void solve(const struct ptq_device_gptq *t)
     clear(t->loss, sizeof(double) * (size_t)t->n);
     clear(t->saturated, sizeof(int32_t) * (size_t)t->n);
     if (!t->fits) PTQ_LAUNCH(fit_kernel, blocks_for(t->n * t->n_groups, THREADS / WARP), THREADS, 0, *t);
-    PTQ_LAUNCH(invert_kernel, dim3((unsigned)t->n_blocks), dim3(COLUMNS), sizeof(double) * COLUMNS * COLUMNS, *t);
+    PTQ_LAUNCH(invert_kernel, dim3((unsigned)t->n_blocks), dim3(COLUMNS), sizeof(double) * COLUMNS * (COLUMNS + 1) / 2,
+               *t);
     for (int64_t i = 0; i < t->n_blocks; i++) {
         int64_t from = t->block[i], to = t->block[i + 1], n = to - from;
         PTQ_LAUNCH(block_kernel, dim3((unsigned)(rows < most ? rows : most)), ROWS * WARP, shared, *t, from, n, i);

@@ -21,7 +21,7 @@ enum { BLOCK_BYTES = 1024 };
 int processors();
 size_t most_shared();
 const char *error();
-/* 10 major + minor of what it can: 80, 90. */
+/* What kernels may be chosen: 90 where those run that were compiled for sm_90a, else 80. */
 int version();
 /* Of a library: what it did and its status; nvidia alone. */
 void note_failure(const char *what, int status);

@@ -55,6 +55,7 @@ namespace emulated
 {
 place here;
 unsigned char *shared;
+size_t most_shared = LEAST_SHARED;
 
 namespace
 {
@@ -127,6 +128,7 @@ struct block {
     int threads, alive, waiting, n_ready;
     std::map<const void *, phases> barriers;
     std::vector<bulk> bulks;
+    bool is_sm_90; /* it did what no device before can */
 };
 
 std::vector<fiber> fibers;
@@ -328,6 +330,7 @@ void run_grid(const char *name, dim3 blocks, dim3 threads, size_t shared_bytes, 
     if (!n || n > MAX_THREADS) broken("1 to 1024 threads make a block");
     if (!count || blocks.y > 65535 || blocks.z > 65535) broken("a grid of no blocks, or of too many");
     if (shared_bytes > 227u << 10) broken("more shared memory than a block can have");
+    now.is_sm_90 = false;
     take_fibers(n);
     std::vector<size_t> order(count);
     for (size_t i = 0; i < count; i++) order[i] = i;
@@ -341,6 +344,7 @@ void run_grid(const char *name, dim3 blocks, dim3 threads, size_t shared_bytes, 
             dim3((unsigned)(b % blocks.x), (unsigned)(b / blocks.x % blocks.y), (unsigned)(b / blocks.x / blocks.y));
         run_block(threads);
     }
+    if (shared_bytes > most_shared && !now.is_sm_90) broken("more shared memory than every device gives a block");
     shared = nullptr;
 }
 
@@ -431,6 +435,7 @@ bool complete_one(const void *at)
 
 void barrier_init(const void *at, int arrivals)
 {
+    now.is_sm_90 = true;
     now.barriers[at] = phases{arrivals, arrivals, 0, 0};
 }
 
@@ -525,4 +530,9 @@ void product_wait(int pending)
 extern "C" void ptq_cuda_emulated_seed(uint64_t seed)
 {
     emulated::seed(seed);
+}
+
+extern "C" void ptq_cuda_emulated_shared(size_t bytes)
+{
+    emulated::most_shared = bytes ? bytes : (size_t)emulated::LEAST_SHARED;
 }

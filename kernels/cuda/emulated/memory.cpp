@@ -83,7 +83,7 @@ size_t room()
     return (size_t)1 << 40;
 }
 
-/* A small one, so that work is cut as on a large one; as little shared memory as any from sm_80 on. */
+/* A small one, so that work is cut as on a large one. */
 int processors()
 {
     return 2;
@@ -91,7 +91,7 @@ int processors()
 
 size_t most_shared()
 {
-    return 99u << 10;
+    return emulated::most_shared;
 }
 
 const char *error()

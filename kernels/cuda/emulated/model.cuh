@@ -5,7 +5,8 @@
  * What is modelled: grids of blocks of threads, one block after the other in a shuffled order; a thread is a fiber that
  * runs until it waits (__syncthreads, a warp collective) or ends. Who is next is drawn anew at each step, or, in most
  * blocks, by ranks of threads or warps, which starves the last: so a missing barrier shows as a wrong or changing
- * result. Shared memory is taken anew for each block, as large as was asked for, and full of NaN. An asynchronous
+ * result. Shared memory is taken anew for each block, as large as was asked for (no larger than every device from sm_80
+ * on has it, but for kernels that do what sm_90 alone can), and full of NaN. An asynchronous
  * copy is done when it is waited for, and its target is NaN until then. So are products of a warpgroup (ptq_wgmma):
  * what they read is looked at no sooner than when they are waited for.
  * What is not: time, caches, memory orders between blocks, what a shuffle leaves unordered, more than one stream.
@@ -58,13 +59,15 @@ struct alignas(8) float2 {
 
 namespace emulated
 {
-enum { WARP = 32, SLOT_BYTES = 32 };
+/* LEAST_SHARED: bytes that a block may have on every device from sm_80 on (sm_86, sm_89 and sm_120 have no more). */
+enum { WARP = 32, SLOT_BYTES = 32, LEAST_SHARED = 99 << 10 };
 
 struct place {
     dim3 thread, block, threads, blocks;
 };
 extern place here;            /* of the thread that runs */
 extern unsigned char *shared; /* of the block that runs */
+extern size_t most_shared;    /* bytes of it, LEAST_SHARED unless a test wants less */
 
 /* Does it, or keeps it where something is recorded. */
 void later(const std::function<void()> &what);

@@ -65,6 +65,36 @@ size_t most_shared()
     return properties.sharedMemPerBlockOptin;
 }
 
+/* What the code can that runs here. It need not be what the device can: one that is newer than all that were compiled
+ * for compiles sm_80's PTX, whose kernels neither wait for their turn (ptq_turn) nor have wgmma. */
+enum { CAN_TAKE_TURNS = 1, CAN_WGMMA = 2 };
+static int code_can;
+
+static __global__ void code_can_kernel(int *can)
+{
+    *can = 0;
+#if __CUDA_ARCH__ >= 900
+    *can |= CAN_TAKE_TURNS;
+#endif
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+    *can |= CAN_WGMMA;
+#endif
+}
+
+static cudaError_t ask_code()
+{
+    int *can = nullptr;
+    cudaError_t status = cudaMalloc(&can, sizeof *can);
+    if (status != cudaSuccess) return status;
+    code_can_kernel<<<1, 1, 0, stream>>>(can);
+    status = cudaGetLastError();
+    if (status == cudaSuccess)
+        status = cudaMemcpyAsync(&code_can, can, sizeof code_can, cudaMemcpyDeviceToHost, stream);
+    if (status == cudaSuccess) status = cudaStreamSynchronize(stream);
+    cudaFree(can);
+    return status;
+}
+
 const char *open_device(char *why, size_t size)
 {
     int n = 0;
@@ -83,12 +113,15 @@ const char *open_device(char *why, size_t size)
                      properties.minor);
         return nullptr;
     }
-    early = properties.major >= 9;
     status = cudaStreamCreate(&stream);
+    if (status == cudaSuccess) status = ask_code();
     if (status != cudaSuccess) {
-        if (why) snprintf(why, size, "%s: no stream: %s", properties.name, cudaGetErrorString(status));
+        if (why)
+            snprintf(why, size, "%s (sm_%d%d) runs no kernel of this ptq: %s", properties.name, properties.major,
+                     properties.minor, cudaGetErrorString(status));
         return nullptr;
     }
+    early = code_can & CAN_TAKE_TURNS;
     if (cublasCreate(&blas) != CUBLAS_STATUS_SUCCESS || cublasCreate(&blas_half) != CUBLAS_STATUS_SUCCESS) {
         if (why) snprintf(why, size, "%s: cuBLAS does not start", properties.name);
         return nullptr;
@@ -121,7 +154,7 @@ size_t room()
 
 int version()
 {
-    return 10 * properties.major + properties.minor;
+    return code_can & CAN_WGMMA ? 90 : 80;
 }
 
 /* ---- ids that come back while what follows them is computed ---- */
@@ -154,12 +187,15 @@ void *record(void (*step)(void *), void *context)
 {
     cudaGraph_t graph = nullptr;
     cudaGraphExec_t ready = nullptr;
-    note(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "recording");
-    step(context);
-    cudaError_t status = cudaStreamEndCapture(stream, &graph);
+    cudaError_t status = cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
+    if (status == cudaSuccess) {
+        step(context);
+        status = cudaStreamEndCapture(stream, &graph);
+    }
     if (status == cudaSuccess) status = cudaGraphInstantiate(&ready, graph, 0);
     if (graph) cudaGraphDestroy(graph);
     if (status == cudaSuccess) return ready;
+    cudaGetLastError(); /* the next kernel's launch would be taken for what failed */
     note(status, "a recorded step");
     return nullptr;
 }

@@ -46,7 +46,7 @@ template <class Kernel> void allow_shared(Kernel kernel, size_t bytes)
 
 namespace ptq_cuda
 {
-extern bool early; /* the device can begin a kernel while the one before still works: sm_90 and up */
+extern bool early; /* a kernel may begin while the one before still works: device and code are sm_90's or later */
 
 template <class... Parameters, class... Arguments>
 void launch_early(const char *name, void (*kernel)(Parameters...), dim3 blocks, dim3 threads, size_t shared_bytes,
