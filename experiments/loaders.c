@@ -5,14 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* GPTQModel 7.7.0: SUPPORTS_GROUP_SIZE of its torch kernels, which are the widest. vLLM: those of its Marlin kernels;
- * it counts K / G groups, and its BLOOM has no place for what AWQ divides the activation by. LMDeploy: what its
- * TurboMind lets pass; it adds one to every zero of a gptq. */
+/* GPTQModel 7.7.0: SUPPORTS_GROUP_SIZE of its torch kernels, which are the widest; the one that it chooses for 4 bits
+ * on a CPU with AVX-512 has no shorter last group (no SUPPORTS_AUTO_PADDING). vLLM: those of its Marlin kernels; it
+ * counts K / G groups, and its BLOOM has no place for what AWQ divides the activation by. LMDeploy: what its TurboMind
+ * lets pass; it adds one to every zero of a gptq. */
 static const struct loader {
     const char *format, *name; /* "gptq": gptq_v2, too */
     int group[9];              /* sizes that it takes, -1 a row; 0 behind them */
     int symmetric;             /* with sym=1 alone, 4 bits (4), or 4 and 8 (8) */
-    int whole;                 /* no shorter last group */
+    int whole;                 /* 1: no shorter last group; 4: at 4 bits none */
     int plain;                 /* of gptq the first version, groups of neighbours */
     const char *families;      /* those alone; NULL: all */
 } loaders[] = {
@@ -21,7 +22,8 @@ static const struct loader {
     {.format = "awq", .name = "LMDeploy", .group = {128}, .families = "llama, mistral, qwen2"},
     {.format = "gptq",
      .name = "transformers with optimum and GPTQModel",
-     .group = {-1, 16, 32, 64, 128, 256, 512, 1024}},
+     .group = {-1, 16, 32, 64, 128, 256, 512, 1024},
+     .whole = 4},
     {.format = "gptq", .name = "vLLM", .group = {-1, 32, 64, 128}, .symmetric = 8, .whole = 1},
     {.format = "gptq",
      .name = "LMDeploy",
@@ -53,7 +55,7 @@ static int takes(const struct loader *l, const struct ptq_export *x)
 {
     const struct ptq_grid *grid = &x->spec->grid;
     if (l->symmetric && !(grid->sym && (grid->w_bit == 4 || grid->w_bit == l->symmetric))) return 0;
-    if (l->whole && !divides(&x->model->config, grid->group_size)) return 0;
+    if ((l->whole == 1 || l->whole == grid->w_bit) && !divides(&x->model->config, grid->group_size)) return 0;
     if (l->plain && (strcmp(x->format->name, l->format) || ptq_export_reorders(x->spec))) return 0;
     if (l->families && !strstr(l->families, x->model->config.family->model_type)) return 0;
     for (int i = 0; l->group[i]; i++)
@@ -73,7 +75,8 @@ static void add_taken(struct ptq_buffer *out, const struct loader *l)
         else
             ptq_buffer_add(out, "%d", l->group[i]);
     }
-    if (l->whole) ptq_buffer_add(out, " that divide all inputs");
+    if (l->whole)
+        ptq_buffer_add(out, l->whole == 4 ? ", at 4 bits those that divide all inputs" : " that divide all inputs");
     if (l->plain) ptq_buffer_add(out, ", as %s without act_order", l->format);
     if (l->families) ptq_buffer_add(out, ", for the families %s", l->families);
 }

@@ -56,7 +56,7 @@ loaded_by() {
 
 # Programs take some group sizes; where none takes this one, the card and a line on stderr say so.
 test_loaders() {
-    local wide='transformers with optimum and GPTQModel, which takes groups of a row, 16, 32, 64, 128, 256, 512 or 1024'
+    local wide='transformers with optimum and GPTQModel, which takes groups of a row, 16, 32, 64, 128, 256, 512 or 1024, at 4 bits those that divide all inputs'
     local vllm='vLLM, which takes symmetric 4 and 8 bits in groups of a row, 32, 64 or 128 that divide all inputs'
     local three=', for the families llama, mistral, qwen2'
     local lmdeploy="LMDeploy, which takes symmetric 4 bits in groups of 128 that divide all inputs, as gptq without act_order$three"
@@ -72,8 +72,10 @@ test_loaders() {
     expect_text 'note: --format awq of .*: loaded by no program but ptq; not transformers with GPTQModel, which takes' "$scratch/err"
     [ "$(loaded_by awq rtn:w4,g-1 bloom)" = "Transformers with GPTQModel; not vLLM, which takes groups of a row, 32, 64 or 128, for the families llama, mistral, qwen2, opt; not LMDeploy, which takes groups of 128$three." ] ||
         fail "awq of BLOOM: $(cat "$scratch/loaded/README.md")"
-    [ "$(loaded_by gptq rtn:w4,g128,sym=1)" = "Transformers with optimum and GPTQModel; not $vllm; not $lmdeploy." ] ||
+    [ "$(loaded_by gptq rtn:w8,g128,sym=1)" = "Transformers with optimum and GPTQModel; not $vllm; not $lmdeploy." ] ||
         fail "a shorter last group: $(cat "$scratch/loaded/README.md")"
+    [ "$(loaded_by gptq rtn:w4,g128,sym=1)" = "No program but ptq; not $wide; not $vllm; not $lmdeploy." ] ||
+        fail "a shorter last group of 4 bits: $(cat "$scratch/loaded/README.md")"
     loaded_by fp16 rtn:w4,g48 >/dev/null
     expect_no_text 'loaded by' "$scratch/err"
 }

@@ -45,7 +45,8 @@ static enum ptq_status read_quantization(struct ptq_arena *arena, const char *fo
 
 #define SIZES                                                                                                          \
     "'hidden_size': 64, 'num_hidden_layers': 2, 'num_attention_heads': 4, 'intermediate_size': 96, 'head_dim': 16, "   \
-    "'vocab_size': 100, 'max_position_embeddings': 128, 'num_experts': 0, 'tie_word_embeddings': true"
+    "'vocab_size': 100, 'max_position_embeddings': 128, 'num_experts': 0, 'tie_word_embeddings': true, "               \
+    "'is_causal': true"
 #define ROPE                                                                                                           \
     "{'rope_type': 'llama3', 'factor': 8.5, 'low_freq_factor': 1.5, 'high_freq_factor': 4.5, "                         \
     "'original_max_position_embeddings': 32}"
@@ -97,6 +98,11 @@ static const struct document documents[] = {
      "{'model_type': 'llama', " SIZES ", 'rope_parameters': {'rope_theta': 20000.5, 'type': 'linear', 'factor': 2.5}}",
      "", REALS, read_config},
     {"config.json",
+     "{'model_type': 'llama', " SIZES
+     ", 'original_max_position_embeddings': 32, 'rope_scaling': {'rope_type': 'llama3',"
+     " 'rope_theta': 20000.5, 'factor': 8.5, 'low_freq_factor': 1.5, 'high_freq_factor': 4.5}}",
+     "", REALS, read_config},
+    {"config.json",
      "{'model_type': 'qwen2', " SIZES ", 'use_sliding_window': true, 'sliding_window': 16, 'max_window_layers': 1,"
      " 'layer_types': ['full_attention', 'sliding_attention']}",
      "", "", read_config},
@@ -114,7 +120,8 @@ static const struct document documents[] = {
      "", "", read_config},
     {"config.json",
      "{'model_type': 'bloom', 'n_embed': 64, 'n_head': 4, 'n_layer': 2, 'vocab_size': 9,"
-     " 'apply_residual_connection_post_layernorm': false, 'tie_word_embeddings': true}",
+     " 'apply_residual_connection_post_layernorm': false, 'slow_but_exact': false, 'pretraining_tp': 4,"
+     " 'tie_word_embeddings': true}",
      "", "", read_config},
     {"config.json",
      "{'quantization_config': {'quant_method': 'gptq', 'bits': 4, 'group_size': 32, 'desc_act': true, 'sym': false,"
