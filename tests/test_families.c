@@ -94,12 +94,13 @@ static void original_positions_at_the_top(void **state)
 {
     struct fixture *f = *state;
     static const char *const inside[] = {"", ", \"original_max_position_embeddings\": 32"};
-    for (int i = 0; i < 2; i++)
-        assert_true(known(f, ptq_format(f->arena,
-                                        "{\"model_type\": \"llama\", " SIZES
-                                        ", \"original_max_position_embeddings\": 32, \"rope_scaling\": {" LLAMA3 "%s}}",
-                                        inside[i]))
-                        ->rope_original == 32);
+    for (int i = 0; i < 2; i++) {
+        const char *rest = ptq_format(f->arena, "\"rope_scaling\": {" LLAMA3 "%s}}", inside[i]);
+        known(f,
+              ptq_format(f->arena,
+                         "{\"original_max_position_embeddings\": 32, \"model_type\": \"llama\", " SIZES ", %s", rest));
+        assert_true(f->config.rope_original == 32);
+    }
 }
 
 /* Both spellings in one file may agree, and null is a key that is missing. */
@@ -246,6 +247,10 @@ static void opt_and_llama_with_less(void **state)
 
 /* ---- what is refused ---- */
 
+#define GPT2                                                                                                           \
+    "{\"model_type\": \"gpt2\", \"n_embd\": 64, \"n_head\": 4, \"n_layer\": 1, \"n_positions\": 9, \"vocab_size\": "   \
+    "9, "
+
 static void configs_are_refused(void **state)
 {
     struct fixture *f = *state;
@@ -268,47 +273,48 @@ static void configs_are_refused(void **state)
          "slow_but_exact with pretraining_tp 2"},
         {"{\"model_type\": \"llama\", " SIZES ", \"is_causal\": false}", "is_causal is false"},
         {"{\"model_type\": \"bloom\", \"n_head\": 4, \"n_layer\": 1, \"vocab_size\": 9}", "'hidden_size' is missing"},
-        {"{\"model_type\": \"gpt2\", \"n_embd\": 64, \"n_head\": 4, \"n_layer\": 1, \"n_positions\": 9, "
-         "\"vocab_size\": 9, \"scale_attn_weights\": false}",
-         "scale_attn_weights false;gpt2"},
-        {"{\"model_type\": \"gpt2\", \"n_embd\": 64, \"n_head\": 4, \"n_layer\": 1, \"n_positions\": 9, "
-         "\"vocab_size\": 9, \"activation_function\": \"quick_gelu\"}",
-         "activation_function 'quick_gelu';gelu_new"},
+        {GPT2 "\"scale_attn_weights\": false}", "scale_attn_weights false;gpt2"},
+        {GPT2 "\"activation_function\": \"quick_gelu\"}", "activation_function 'quick_gelu';gelu_new"},
         {"{\"model_type\": \"gpt2\", \"n_embd\": 64, \"n_head\": 5, \"n_layer\": 1, \"n_positions\": 9, "
          "\"vocab_size\": 9}",
          "64 is not divisible by 5 heads"},
-        {"{\"model_type\": \"gpt2\", \"n_embd\": 64, \"n_head\": 4, \"n_layer\": 1, \"n_positions\": 9, "
-         "\"vocab_size\": 9, \"scale_attn_by_inverse_layer_idx\": true}",
-         "scale_attn_by_inverse_layer_idx true;gpt2"},
-        {"{\"model_type\": \"gpt2\", \"n_embd\": 64, \"n_head\": 4, \"n_layer\": 1, \"n_positions\": 9, "
-         "\"vocab_size\": 9, \"add_cross_attention\": true}",
-         "add_cross_attention true;gpt2"},
+        {GPT2 "\"scale_attn_by_inverse_layer_idx\": true}", "scale_attn_by_inverse_layer_idx true;gpt2"},
+        {GPT2 "\"add_cross_attention\": true}", "add_cross_attention true;gpt2"},
         {"{\"model_type\": \"opt\", \"ffn_dim\": 96, " SIZES ", \"layer_norm_elementwise_affine\": false}",
          "layer_norm_elementwise_affine false;opt"},
-        {"{\"model_type\": \"llama\", " SIZES ", \"head_dim\": 15}", "head size 15 must be even"},
-        {"{\"model_type\": \"llama\", " SIZES ", \"partial_rotary_factor\": 0.5}",
-         "partial_rotary_factor 0.5;known: 1"},
-        {"{\"model_type\": \"llama\", " SIZES ", \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8, "
-         "\"low_freq_factor\": 4, \"high_freq_factor\": 4, \"original_max_position_embeddings\": 32}}",
-         "high_freq_factor must be above low_freq_factor"},
-        {"{\"model_type\": \"llama\", " SIZES ", \"rope_theta\": 5e5, \"rope_scaling\": {\"type\": \"default\", "
-         "\"rope_theta\": 1e4}}",
-         "rope_theta is 500000, but 10000 in rope_scaling"},
-        {"{\"model_type\": \"llama\", " SIZES ", \"rope_parameters\": {\"rope_theta\": 5e5}, \"rope_scaling\": "
-         "{\"rope_theta\": 1e4}}",
-         "rope_theta is 500000 in rope_parameters, but 10000 in rope_scaling"},
-        {"{\"model_type\": \"llama\", " SIZES ", \"rope_parameters\": {\"rope_theta\": 5e5}, \"rope_scaling\": "
-         "{\"type\": \"default\"}}",
-         "rope_theta is 500000 in rope_parameters alone, of which transformers reads nothing;rope_scaling"},
-        {"{\"model_type\": \"llama\", " SIZES ", \"original_max_position_embeddings\": 16, \"rope_scaling\": {" LLAMA3
-         ", \"original_max_position_embeddings\": 32}}",
-         "original_max_position_embeddings is 16, but 32"},
-        {"{\"model_type\": \"llama\", " SIZES ", \"rope_scaling\": {" LLAMA3 "}}",
-         "'original_max_position_embeddings' is missing"},
         {"{\"model_type\": \"gemma\", " SIZES "}", "'gemma' is not known;llama, mistral, qwen2, opt, gpt2, bloom"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         assert_refused(rows[i].json, read_config(f, rows[i].json), &f->err, rows[i].says);
+}
+
+static void ropes_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *rest, *says;
+    } rows[] = {
+        {"\"head_dim\": 15", "head size 15 must be even"},
+        {"\"partial_rotary_factor\": 0.5", "partial_rotary_factor 0.5;known: 1"},
+        {"\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 4, \"high_freq_factor\": "
+         "4, "
+         "\"original_max_position_embeddings\": 32}",
+         "high_freq_factor must be above low_freq_factor"},
+        {"\"rope_theta\": 5e5, \"rope_scaling\": {\"type\": \"default\", \"rope_theta\": 1e4}",
+         "rope_theta is 500000, but 10000 in rope_scaling"},
+        {"\"rope_parameters\": {\"rope_theta\": 5e5}, \"rope_scaling\": {\"rope_theta\": 1e4}",
+         "rope_theta is 500000 in rope_parameters, but 10000 in rope_scaling"},
+        {"\"rope_parameters\": {\"rope_theta\": 5e5}, \"rope_scaling\": {\"type\": \"default\"}",
+         "rope_theta is 500000 in rope_parameters alone, of which transformers reads nothing;rope_scaling"},
+        {"\"original_max_position_embeddings\": 16, \"rope_scaling\": {" LLAMA3 ", "
+         "\"original_max_position_embeddings\": 32}",
+         "original_max_position_embeddings is 16, but 32"},
+        {"\"rope_scaling\": {" LLAMA3 "}", "'original_max_position_embeddings' is missing"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *json = ptq_format(f->arena, "{\"model_type\": \"llama\", " SIZES ", %s}", rows[i].rest);
+        assert_refused(json, read_config(f, json), &f->err, rows[i].says);
+    }
 }
 
 /* ---- checkpoints ---- */
@@ -483,6 +489,7 @@ int main(void)
         TEST(gpt2_as_published),
         TEST(opt_and_llama_with_less),
         TEST(configs_are_refused),
+        TEST(ropes_are_refused),
         TEST(names_without_their_prefix),
         TEST(missing_and_misshapen_tensors_are_named),
         TEST(llamas_biases_are_asked_for),
