@@ -175,7 +175,8 @@ static enum ptq_status get_text(struct ptq_h5 *file, const char *path, const cha
 }
 
 /* What a number can be, by its name: in labels and axes it stands beside others', and sums and products of it must
- * hold. A name with a * at its end is all that begin so; the first that fits. What is not named is as its kind says. */
+ * hold. A name with a * at its end is all that begin so; the first that fits. What is not named is as its kind says. Of
+ * effective_bits 300 are possible: packed, a group of one weight fills 32 places. */
 struct range {
     const char *name;
     double least, most;
@@ -196,7 +197,7 @@ static const struct range ranges[] = {{"w_bit", 0, 32},
                                       {"top*", -1, INT32_MAX},
                                       {"saturated", 0, 0x1p40},
                                       {"groups", 0, 0x1p40},
-                                      {"effective_bits", 0, 128},
+                                      {"effective_bits", 0, 1024},
                                       {"fraction", 0, 1},
                                       {"ppl", 0, 1e30},
                                       {"seconds_*", -ROUNDED, 1e30},

@@ -394,7 +394,7 @@ static void numbers_have_ranges(void **state)
     X(delta_p_p01, -1, -1.1, 2)
     X(saturated_groups, 0x1p53, -1, 0x1p60)
     X(group_size, -1, -2, -0x1p62)
-    X(effective_bits, 128, -3, 129) X(fraction, 1, 9, -0.1) X(same_top, 0, 1.5, -1) X(threads, 0, -1)
+    X(effective_bits, 1024, -3, 1025) X(fraction, 1, 9, -0.1) X(same_top, 0, 1.5, -1) X(threads, 0, -1)
 #undef X
 }
 

@@ -11,7 +11,7 @@ export PTQ_CACHE=$scratch/cache
 
 methods="rtn:w4,g64 rtn:w3,g32 rtn:w2,g-1,sym=1 rtn:w8,g20 rtn:w5,g48,scale_dtype=fp16
     salient:w3,g32,select=activation,fraction=0.05 gptq:w4,g32,act_order=1 gptq:w3,g-1 awq:w3,g32,loss=gram
-    scale:w3,g32,fraction=0.05,s=2"
+    scale:w3,g32,fraction=0.05,s=2 rtn:w8,g2"
 
 # eval_ppl MODEL TEXT CALIB WINDOW WINDOWS METHOD ARGUMENTS...: "ppl bits"
 eval_ppl() {
