@@ -131,7 +131,7 @@ test_build_is_enough_to_configure() {
     for program in gcc g++ cc c++ make cmake pkg-config git as ld ar ranlib nm objdump strip objcopy readelf; do
         ln -s "$(command -v $program)" "$scratch/programs/"
     done
-    expect_exit 0 env PATH="$scratch/programs" cmake -S "$tree" -B "$scratch/configured" \
+    expect_exit 0 env -i PATH="$scratch/programs" cmake -S "$tree" -B "$scratch/configured" \
         -DPTQ_CUDA=OFF -DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF
 }
 

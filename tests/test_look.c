@@ -119,8 +119,10 @@ static void what_nobody_can_say_is_not_nothing(void **state)
         if (strcmp(rows[i].name, "vocab.json")) write_test_text(folder, "vocab.json", "{\"a\": 0}");
         assert_int_equal(symlink(rows[i].name, path), 0);
         enum ptq_status status = rows[i].what(&err);
+        /* A folder's tokenizer is asked for by the links' own names, and so found. */
+        const char *cannot = rows[i].what == open_tokenizer ? "opened" : "looked for";
         assert_refused(rows[i].name, status, &err,
-                       ptq_format(arena, "%s: cannot be looked for: Too many levels of symbolic links", path));
+                       ptq_format(arena, "%s: cannot be %s: Too many levels of symbolic links", path, cannot));
         assert_int_equal(status, PTQ_EIO);
         unlink(path);
         unlink(ptq_join(arena, folder, "vocab.json"));
