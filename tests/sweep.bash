@@ -4,7 +4,7 @@ models=$tree/tests/fixtures/models
 
 # make_sweep WINDOWS: $scratch/sweep.yaml, with a text so long that a cell takes a while and can be killed in its middle.
 make_sweep() {
-    for _ in $(seq 40); do cat "$models/text.txt"; done >"$scratch/text.txt"
+    for _ in $(seq $((40 + $1 / 10))); do cat "$models/text.txt"; done >"$scratch/text.txt"
     cat >"$scratch/sweep.yaml" <<YAML
 title: "twelve cells"
 models: ["$models/llama"]

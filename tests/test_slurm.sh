@@ -12,7 +12,7 @@ missing=$(slurm_missing)
 trap 'slurm_stop; clean_up' EXIT
 slurm_start "$scratch/slurm" >"$scratch/start" 2>&1 || cannot_run "Slurm does not start: $(cat "$scratch/start")"
 
-make_sweep 60
+make_sweep 1000 # half a second a cell, so that a task is seen before it is over
 sweep=("$ptq" run "$scratch/sweep.yaml" --set seed=0)
 
 # signal_task FILE NUMBER SIGNAL: waits for the process of a task, found by the cell's number behind --cell, and sends it
@@ -97,14 +97,13 @@ test_4_a_cell_that_fails() {
 # What Slurm says of a task that it stops stands beside what the task says.
 test_7_a_task_that_slurm_stops() {
     local code=0 run
-    # Not rtn: its cell may be over between being seen and being stopped.
-    "${sweep[@]}" -o "$scratch/t.h5" --set methods=gptq --set 'include=[]' --launcher slurm >"$scratch/out" 2>"$scratch/err" &
+    "${sweep[@]}" -o "$scratch/t.h5" --set methods=rtn --set 'include=[]' --launcher slurm >"$scratch/out" 2>"$scratch/err" &
     run=$!
     signal_task "$scratch/t.h5" 1 STOP >"$scratch/job" || fail "the task was not found: $(cat "$scratch/err")"
     scancel "$(cat "$scratch/job")"
     wait $run || code=$?
     [ $code = 1 ] || fail "exit $code, not 1, of the call whose task was cancelled: $(cat "$scratch/err")"
-    expect_text "^ptq: 1 of 2 cells failed: gptq.*; Slurm says: \*\*\* JOB $(cat "$scratch/job") ON n[12] CANCELLED AT" \
+    expect_text "^ptq: 1 of 2 cells failed: rtn.*; Slurm says: \*\*\* JOB $(cat "$scratch/job") ON n[12] CANCELLED AT" \
         "$scratch/err"
     [ -z "$(find "$scratch/t.h5.tasks" -name "slurm-$(cat "$scratch/job").log")" ] || fail "Slurm's log is still apart"
 }
