@@ -16,7 +16,8 @@ make_sweep 1000 # half a second a cell, so that a task is seen before it is over
 sweep=("$ptq" run "$scratch/sweep.yaml" --set seed=0)
 
 # signal_task FILE NUMBER SIGNAL: waits for the process of a task, found by the cell's number behind --cell, and sends it
-# that as soon as it is seen; prints its job.
+# that as soon as it is seen; prints its job, and what scancel calls it: the number of an array's last task is that of
+# the array.
 signal_task() {
     python3 - "$@" <<'PY'
 import os, re, signal, sys, time
@@ -29,7 +30,9 @@ while time.monotonic() < end:
         except OSError:
             continue
         if file in words and b"--cell" in words and words[words.index(b"--cell") + 1].startswith(number + b":"):
-            print(re.search(rb"\0SLURM_JOB_ID=(\d+)", open(f"/proc/{pid}/environ", "rb").read())[1].decode())
+            says = dict(re.findall(rb"(?:^|\0)SLURM_(\w+)=([^\0]*)", open(f"/proc/{pid}/environ", "rb").read()))
+            job, array, task = (says.get(key, b"").decode() for key in (b"JOB_ID", b"ARRAY_JOB_ID", b"ARRAY_TASK_ID"))
+            print(job, f"{array}_{task}" if array else job)
             os.kill(int(pid), signal.Signals["SIG" + sys.argv[3]])
             sys.exit(0)
     time.sleep(0.01)
@@ -96,16 +99,16 @@ test_4_a_cell_that_fails() {
 
 # What Slurm says of a task that it stops stands beside what the task says.
 test_7_a_task_that_slurm_stops() {
-    local code=0 run
+    local code=0 run job name
     "${sweep[@]}" -o "$scratch/t.h5" --set methods=rtn --set 'include=[]' --launcher slurm >"$scratch/out" 2>"$scratch/err" &
     run=$!
     signal_task "$scratch/t.h5" 1 STOP >"$scratch/job" || fail "the task was not found: $(cat "$scratch/err")"
-    scancel "$(cat "$scratch/job")"
+    read -r job name <"$scratch/job"
+    scancel "$name"
     wait $run || code=$?
     [ $code = 1 ] || fail "exit $code, not 1, of the call whose task was cancelled: $(cat "$scratch/err")"
-    expect_text "^ptq: 1 of 2 cells failed: rtn.*; Slurm says: \*\*\* JOB $(cat "$scratch/job") ON n[12] CANCELLED AT" \
-        "$scratch/err"
-    [ -z "$(find "$scratch/t.h5.tasks" -name "slurm-$(cat "$scratch/job").log")" ] || fail "Slurm's log is still apart"
+    expect_text "^ptq: 1 of 2 cells failed: rtn.*; Slurm says: \*\*\* JOB $job ON n[12] CANCELLED AT" "$scratch/err"
+    [ -z "$(find "$scratch/t.h5.tasks" -name "slurm-$job.log")" ] || fail "Slurm's log is still apart"
 }
 
 # A percent sign in the name of the file, or of the folder that the call is made in, is one in those of the logs, too.
