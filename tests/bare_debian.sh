@@ -32,6 +32,8 @@ if [ ! -e "$folder/etc/apt" ]; then
     cp -r /etc/apt/sources.list* "$folder/etc/apt/"
     cp -r /etc/apt/apt.conf.d "$folder/etc/apt/" 2>/dev/null || true
     cp /etc/resolv.conf "$folder/etc/" 2>/dev/null || true
+    # A proxy's certificate, where this machine needs one: ca-certificates takes it from there when it is installed.
+    cp -r /usr/local/share/ca-certificates "$folder/usr/local/share/" 2>/dev/null || true
 fi
 trap let_go EXIT
 for at in proc sys dev; do mount --rbind "/$at" "$folder/$at"; mount --make-rslave "$folder/$at"; done
