@@ -26,8 +26,8 @@ static const char *home_folder(void)
 {
     const char *home = environment("HOME");
     const struct passwd *user = home ? NULL : getpwuid(getuid());
-    if (user && user->pw_dir && *user->pw_dir) home = user->pw_dir;
-    return home ? home : ".";
+    if (user && user->pw_dir && *user->pw_dir) home = user->pw_dir; /* no test: a user whom no database knows */
+    return home ? home : ".";                                       /* no test: as above */
 }
 
 /* $XDG_CACHE_HOME, else .cache in the home folder. */

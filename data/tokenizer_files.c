@@ -25,7 +25,7 @@ static enum ptq_status load_optional(struct ptq_arena *arena, const char *folder
 {
     const char *path = ptq_join(arena, folder, name);
     enum ptq_kind kind;
-    PTQ_TRY(ptq_look_itself(path, &kind, err));
+    PTQ_TRY(ptq_look_itself(path, &kind, err)); /* no test: tokenizer.json was looked at there just now */
     if (kind == PTQ_NOTHING) return PTQ_OK;
     PTQ_TRY(ptq_tokenizer_load_json(arena, path, out, err));
     if (ptq_json_is(*out, JSON_OBJECT)) return PTQ_OK;
@@ -36,7 +36,7 @@ static enum ptq_status load_files(struct folder *folder, struct ptq_arena *arena
 {
     const char *vocab = ptq_join(arena, folder->path, "vocab.json");
     enum ptq_kind kind;
-    PTQ_TRY(ptq_look_itself(vocab, &kind, err));
+    PTQ_TRY(ptq_look_itself(vocab, &kind, err)); /* no test: as above */
     if (kind == PTQ_NOTHING)
         return ptq_fail(err, PTQ_EINPUT,
                         "%s: has neither tokenizer.json nor vocab.json; fetch the model's tokenizer files too",

@@ -150,6 +150,7 @@ static void test_refused(void **state)
         {NULL, "fp16", "gptq", "fp16 quantises nothing;--format fp16"},
         {MODELS "llama", "rtn:w4,g32", "gptq",
          "mlp.gate_proj is [72, 64];outputs in multiples of 32;fp16 takes any number"},
+        {NULL, "fp16", "gguf", "fp16 quantises nothing;--format fp16"},
         {NULL, "rtn:w4,g64", "gguf", "Q4_0;Q4_1;Q8_0;w4,g64,sym=0"},
         {NULL, "rtn:w3,g32", "gguf", "not w3,g32"},
         {NULL, "gptq:w4,g32,sym=1,act_order=1", "gguf", "act_order"},

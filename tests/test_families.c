@@ -87,18 +87,17 @@ static void rope_is_spelt_in_two_ways(void **state)
     }
 }
 
+#define ORIGINAL "\"original_max_position_embeddings\": 32"
 #define LLAMA3 "\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1, \"high_freq_factor\": 4"
 
 /* transformers looks at the top first, so a file may say it there, too, or there alone. */
 static void original_positions_at_the_top(void **state)
 {
     struct fixture *f = *state;
-    static const char *const inside[] = {"", ", \"original_max_position_embeddings\": 32"};
+    static const char *const inside[] = {"", ", " ORIGINAL};
     for (int i = 0; i < 2; i++) {
         const char *rest = ptq_format(f->arena, "\"rope_scaling\": {" LLAMA3 "%s}}", inside[i]);
-        known(f,
-              ptq_format(f->arena,
-                         "{\"original_max_position_embeddings\": 32, \"model_type\": \"llama\", " SIZES ", %s", rest));
+        known(f, ptq_format(f->arena, "{" ORIGINAL ", \"model_type\": \"llama\", " SIZES ", %s", rest));
         assert_true(f->config.rope_original == 32);
     }
 }
@@ -297,8 +296,7 @@ static void ropes_are_refused(void **state)
         {"\"head_dim\": 15", "head size 15 must be even"},
         {"\"partial_rotary_factor\": 0.5", "partial_rotary_factor 0.5;known: 1"},
         {"\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 4, \"high_freq_factor\": "
-         "4, "
-         "\"original_max_position_embeddings\": 32}",
+         "4, " ORIGINAL "}",
          "high_freq_factor must be above low_freq_factor"},
         {"\"rope_theta\": 5e5, \"rope_scaling\": {\"type\": \"default\", \"rope_theta\": 1e4}",
          "rope_theta is 500000, but 10000 in rope_scaling"},
@@ -306,9 +304,10 @@ static void ropes_are_refused(void **state)
          "rope_theta is 500000 in rope_parameters, but 10000 in rope_scaling"},
         {"\"rope_parameters\": {\"rope_theta\": 5e5}, \"rope_scaling\": {\"type\": \"default\"}",
          "rope_theta is 500000 in rope_parameters alone, of which transformers reads nothing;rope_scaling"},
-        {"\"original_max_position_embeddings\": 16, \"rope_scaling\": {" LLAMA3 ", "
-         "\"original_max_position_embeddings\": 32}",
+        {"\"original_max_position_embeddings\": 16, \"rope_scaling\": {" LLAMA3 ", " ORIGINAL "}",
          "original_max_position_embeddings is 16, but 32"},
+        {"\"original_max_position_embeddings\": \"32\", \"rope_scaling\": {" LLAMA3 ", " ORIGINAL "}",
+         "original_max_position_embeddings;number"},
         {"\"rope_scaling\": {" LLAMA3 "}", "'original_max_position_embeddings' is missing"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
