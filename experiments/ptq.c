@@ -122,11 +122,9 @@ static void keep_standard_streams(void)
 /* Data that did not reach stdout is an error like any other. */
 static enum ptq_status flush_output(enum ptq_status status, struct ptq_error *err)
 {
-    struct ptq_error unwritten;
-    enum ptq_status written = ptq_output_check(&unwritten);
-    if (status || !written) return status;
-    *err = unwritten;
-    return written;
+    if (!status) return ptq_output_check(err);
+    fflush(stdout); /* the sentence is that of the failure */
+    return status;
 }
 
 /* Of the words that are no command: --help, --version. Returns whether word is one. */

@@ -78,8 +78,7 @@ void ptq_replicates_summarise(struct ptq_replicates *r);
 
 /* The cell that stands for all of them: nll, perplexity, PTQ_AGAINST_FIELDS, a cell's own seconds and the errors and
  * other fractions of each linear are means over the seeds (ppl of nll), peaks of memory are the largest, everything
- * else is the first one's. The first one itself where n
- * is 1. In arena. */
+ * else is the first one's. The first one itself where n is 1. In arena. */
 const struct ptq_cell *ptq_replicates_mean(struct ptq_arena *arena, const struct ptq_replicates *r);
 
 /* Puts the seeds' variation into estimates that know of the tokens' alone: e's own interval, and, where reference is
